@@ -1,0 +1,42 @@
+"""Learn representations without labels, and know - and raise - how much they withstand.
+
+>>> import withstand as ws                         # imports no torch until something is used
+>>> run = ws.train("dcl", data="fashion-mnist")    # doctest: +SKIP
+>>> run.probe(), run.audit(eps="8/255"), run.report()   # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from withstand.api import Run as Run
+    from withstand.api import open_run as open_run
+    from withstand.api import train as train
+    from withstand.core.part import build as build
+    from withstand.core.part import describe as describe
+    from withstand.core.threat import Ball as Ball
+    from withstand.core.victim import Victim as Victim
+
+_WHERE = {
+    "Ball": "withstand.core.threat",
+    "Run": "withstand.api",
+    "Victim": "withstand.core.victim",
+    "build": "withstand.core.part",
+    "describe": "withstand.core.part",
+    "open_run": "withstand.api",
+    "train": "withstand.api",
+}
+
+__all__ = ["Ball", "Run", "Victim", "__version__", "build", "describe", "open_run", "train"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'withstand' has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

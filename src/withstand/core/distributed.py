@@ -1,0 +1,73 @@
+"""What a loss needs of other processes: a gather whose gradients are exact.
+
+Convention: process r of P holds rows r of the global batch, and the engine averages parameter gradients
+over processes. A loss that is the mean over the *local* anchors against gathered keys, or one that every
+process computes whole from gathered rows, then has the single-process gradient.
+"""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def world_size() -> int:
+    """Return the number of processes that train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Return this process's place among them."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.rows = len(x)
+        parts = [torch.empty_like(x) for _ in range(world_size())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        # Every process used our rows: the gradient is the sum of what each found for them.
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        return gradient[rank() * ctx.rows : (rank() + 1) * ctx.rows]
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone()
+        dist.all_reduce(gradient)
+        return gradient
+
+
+def gather(x: Tensor) -> Tensor:
+    """Return the rows of all processes, `(P * B, ...)` in rank order, with exact gradients.
+
+    Every process must hold the same number of rows. With one process, `x` itself.
+    """
+    return x if world_size() == 1 else _Gather.apply(x)
+
+
+def total(x: Tensor) -> Tensor:
+    """Return the sum of `x` over all processes, with exact gradients. With one process, `x` itself."""
+    return x if world_size() == 1 else _Sum.apply(x)
+
+
+def first_row(rows: int) -> int:
+    """Return the global number of this process's first row when each process holds `rows`."""
+    return rank() * rows

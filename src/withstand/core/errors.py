@@ -1,0 +1,54 @@
+"""Errors a user can act on: what came, what is allowed, the nearest valid name.
+
+Every error here is a `WithstandError`; the command line prints its message as one line and exits with
+code 2. Anything else that escapes is a bug and keeps its traceback.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class WithstandError(Exception):
+    """Base of every error that a user caused and can mend."""
+
+
+class ConfigError(WithstandError):
+    """A name, option or setting that does not exist or is not allowed."""
+
+
+class DataError(WithstandError):
+    """Data that cannot be read, or has the wrong shape, type or range."""
+
+
+class RunError(WithstandError):
+    """A run folder that belongs to something else, or that cannot be continued."""
+
+
+class CheckpointError(RunError):
+    """A checkpoint that is damaged, missing or of a refused format."""
+
+
+class NonFiniteLoss(WithstandError):
+    """Training stopped because a term of the loss was not finite."""
+
+
+class MissingExtra(WithstandError, ImportError):
+    """A feature whose optional packages are not installed."""
+
+    def __init__(self, feature: str, package: str, extra: str) -> None:
+        super().__init__(f"{feature} needs {package}: pip install 'withstand[{extra}]'")
+
+
+def nearest(name: str, allowed: Iterable[str], *, most: int = 3) -> str:
+    """Return a hint for an unknown `name`: the closest of the `allowed` names, or all when they are few.
+
+    >>> nearest("simcrl", ["simclr", "dcl", "barlow-twins"])
+    "did you mean 'simclr'?"
+    """
+    names = sorted(set(allowed))
+    close = get_close_matches(name, names, n=most, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(repr(found) for found in close) + "?"
+    if len(names) <= 12:
+        return "allowed: " + ", ".join(names)
+    return f"{len(names)} names are allowed, none of them close"

@@ -1,0 +1,190 @@
+"""The seven roles. Everything configurable in this package is a part that plays one of them.
+
+| role | in one line |
+|---|---|
+| `Source` | indices in, a batch out |
+| `View` | a batch in, an altered batch out, by per-sample draws |
+| `Model` | samples in, features of `width` out |
+| `Method` | a batch in, a loss out; everything that is trained |
+| `Attack` | a victim and inputs in, worse inputs out |
+| `Defense` | inputs in, guarded predictions out |
+| `Evaluator` | something that embeds or predicts in, a finding out |
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from withstand.core.batch import Batch
+from withstand.core.finding import Finding
+from withstand.core.part import Part
+from withstand.core.random import Draws
+from withstand.core.victim import Victim
+
+Indices: TypeAlias = Tensor | Sequence[int]
+Terms: TypeAlias = dict[str, Tensor]
+"""What a method's step gives: `"loss"` (to descend), other 0-d tensors (to log), and optionally
+`"embeddings"` `(V, B, D)`, detached, which the collapse gauges read."""
+
+
+class Source(Part):
+    """N samples that can be had in any order, labelled or not."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, indices: Indices) -> Batch:
+        """Return the batch of these samples, in this order, read at once; `batch.index` says which they are."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """One sample's shape; pictures are (C, H, W)."""
+
+    @property
+    def labels(self) -> Tensor | None:
+        """All labels, int64 `(N,)`, without reading the samples; None when there are none."""
+        return None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of labels 0, 1, ...; empty when there are none."""
+        return ()
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return a short digest that changes when the data do; a run is tied to it."""
+
+
+class View(Part):
+    """A batched change of samples, drawn for each sample on its own."""
+
+    @abstractmethod
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        """Return the changed batch. Draws come from `draws` alone; the batch given is not altered."""
+
+
+class Model(Part, nn.Module):
+    """A network from samples to features `(B, width)`."""
+
+    width: int
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor: ...
+
+
+class Trainer(Protocol):
+    """What the engine offers to a method that runs its own update."""
+
+    def terms(self, batch: Batch) -> Terms:
+        """Run the method's `step` under the run's precision and process group."""
+        ...
+
+    def descend(self, loss: Tensor, group: str = "main") -> None:
+        """Back-propagate, clip and step the optimizer of one parameter group."""
+        ...
+
+
+class Method(Part, nn.Module):
+    """A training objective with all its state in parameters and buffers, so that a checkpoint holds all of it."""
+
+    encoder: Model
+
+    @abstractmethod
+    def step(self, batch: Batch) -> Terms:
+        """Return the loss, and what else is worth logging, for a batch with views."""
+
+    def forward(self, batch: Batch) -> Terms:
+        """Run `step`; this name is what process groups and precision wrap."""
+        return self.step(batch)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return the representation that users take away, `(B, width)`."""
+        return self.encoder(x)  # type: ignore[no-any-return]
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the trainable parameters by optimizer."""
+        return {"main": [parameter for parameter in self.parameters() if parameter.requires_grad]}
+
+    def update(self, batch: Batch, trainer: Trainer) -> Terms:
+        """Do one update; adversarial and bilevel methods override this."""
+        terms = trainer.terms(batch)
+        trainer.descend(terms["loss"])
+        return terms
+
+    def before_epoch(self, epoch: int, pass_over: Callable[[Callable[[Tensor], Tensor]], Tensor]) -> None:
+        """Prepare an epoch. `pass_over(f)` gives f of every sample, without views, in index order."""
+
+    def after_step(self, step: int) -> None:
+        """Follow an update: teachers, queues. `step` counts updates from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attacked:
+    """What an attack found, one row a sample.
+
+    Attributes:
+        x: the attacked inputs, inside the ball and the range.
+        success: whether the goal is met, recomputed on `x` as returned.
+        loss: the objective's value on `x`.
+        norm: the perturbation's size in the ball's norm.
+        queries: forward passes spent on each sample.
+    """
+
+    x: Tensor
+    success: Tensor
+    loss: Tensor
+    norm: Tensor
+    queries: Tensor
+
+
+class Attack(Part):
+    """A frozen recipe for worse inputs."""
+
+    @abstractmethod
+    def __call__(
+        self,
+        victim: Victim,
+        x: Tensor,
+        y: Tensor | None = None,
+        *,
+        generator: Draws | torch.Generator | int | None = None,
+    ) -> Attacked:
+        """Attack inputs `x` `(N, ...)` in the victim's range.
+
+        Args:
+            victim: the model under attack.
+            x: clean inputs.
+            y: true labels, or the wanted ones when the ball is targeted; None stands for the victim's own
+                clean output.
+            generator: draws, a torch generator or a seed; the global generators are never used.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A defended prediction: logits `(N, C)`, a suspicion score `(N,)`, and the input that was used."""
+
+    logits: Tensor
+    score: Tensor
+    x_used: Tensor
+
+
+class Defense(Part):
+    """A guard round a victim at inference."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor) -> Outcome: ...
+
+
+class Evaluator(Part):
+    """A judge of something that embeds or predicts."""
+
+    @abstractmethod
+    def evaluate(self, subject: Callable[[Tensor], Tensor], source: Source) -> Finding:
+        """Return what was found about `subject` on `source`, with the protocol."""

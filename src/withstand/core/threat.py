@@ -1,0 +1,136 @@
+"""The threat model: how far, in which norm, an input may be moved, and whether to a chosen class.
+
+Shapes: `x`, `delta`, `gradient` are `(N, ...)` of any shape; norms are per sample, `(N,)`.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from withstand.core.errors import ConfigError, nearest
+from withstand.core.part import Part
+from withstand.core.random import Draws
+
+Norm = Literal["linf", "l2", "l1"]
+
+
+def parse_eps(text: str | float) -> float:
+    """Return a radius in input units from a number or a fraction like `"8/255"`.
+
+    >>> parse_eps("8/255") == 8 / 255
+    True
+    """
+    try:
+        value = float(Fraction(text)) if isinstance(text, str) else float(text)
+    except (ValueError, ZeroDivisionError):
+        raise ConfigError(f"eps must be a number or a fraction like 8/255, not {text!r}") from None
+    if not 0 <= value < float("inf"):
+        raise ConfigError(f"eps must be finite and at least 0, not {text!r}")
+    return value
+
+
+def show_eps(eps: float) -> str:
+    """Return a radius for people: input units, and as k/255 too.
+
+    >>> show_eps(8 / 255)
+    '0.03137 (8/255)'
+    """
+    return f"{eps:.4g} ({eps * 255:.3g}/255)"
+
+
+def _flat(x: Tensor) -> Tensor:
+    return x.flatten(1) if x.dim() > 1 else x[:, None]
+
+
+def _norm(flat: Tensor, order: int = 2) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(flat, ord=order, dim=1)
+    return norm
+
+
+def _per_sample(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (like.dim() - 1))
+
+
+@dataclass(frozen=True)
+class Ball(Part):
+    """All inputs within `eps` of a clean one.
+
+    Args:
+        norm: "linf", "l2" or "l1".
+        eps: radius in the victim's input units.
+        targeted: the attacker wants a chosen class, not just any wrong one.
+    """
+
+    norm: Norm = "linf"
+    eps: float = 8 / 255
+    targeted: bool = False
+
+    def __post_init__(self) -> None:
+        if self.norm not in get_args(Norm):
+            raise ConfigError(f"norm {self.norm!r} is unknown: {nearest(str(self.norm), get_args(Norm))}")
+        parse_eps(self.eps)
+
+    def __str__(self) -> str:
+        return f"{self.norm} {show_eps(self.eps)}"
+
+    def size(self, delta: Tensor) -> Tensor:
+        """Return each perturbation's norm, `(N,)`."""
+        flat = _flat(delta)
+        if self.norm == "linf":
+            return flat.abs().amax(1)
+        return _norm(flat, 2 if self.norm == "l2" else 1)
+
+    def project(self, delta: Tensor) -> Tensor:
+        """Return the nearest perturbation (in Euclidean distance) inside the ball."""
+        if self.norm == "linf":
+            return delta.clamp(-self.eps, self.eps)
+        if self.norm == "l2":
+            size = self.size(delta).clamp_min(torch.finfo(delta.dtype).tiny)
+            return delta * _per_sample((self.eps / size).clamp_max(1), delta)
+        return _project_l1(_flat(delta), self.eps).view_as(delta)
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        """Return the unit-norm step that raises a linear function most; zero where the gradient is zero."""
+        if self.norm == "linf":
+            return gradient.sign()
+        if self.norm == "l2":
+            # Scaled by the largest entry first: a float32 norm of entries near 1e-25 would be 0.
+            flat = _flat(gradient)
+            flat = flat / flat.abs().amax(1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
+            return (flat / _norm(flat)[:, None].clamp_min(1e-12)).view_as(gradient)
+        flat = _flat(gradient)
+        place = flat.abs().argmax(1, keepdim=True)
+        return torch.zeros_like(flat).scatter_(1, place, flat.gather(1, place).sign()).view_as(gradient)
+
+    def sample(self, x: Tensor, draws: Draws) -> Tensor:
+        """Return a perturbation drawn uniformly from the ball for each of N samples, shaped like `x`.
+
+        Linf: a uniform cube. L2 and L1: a uniform direction times U^(1/d), the exact radial law.
+        """
+        shape = x.shape[1:]
+        if self.norm == "linf":
+            return draws.uniform(*shape, low=-self.eps, high=self.eps).to(x.dtype)
+        if self.norm == "l2":
+            flat = _flat(draws.normal(*shape))
+            unit = flat / _norm(flat)[:, None].clamp_min(1e-12)
+        else:
+            # Laplace entries, normalised in L1, are uniform on the sphere of the cross-polytope.
+            flat = _flat(draws.uniform(*shape, low=-1, high=1))
+            laplace = flat.sign() * -torch.log1p(-flat.abs())
+            unit = laplace / laplace.abs().sum(1, keepdim=True).clamp_min(1e-12)
+        radius = draws.uniform(1).pow(1 / unit.shape[1]) * self.eps
+        return (unit * radius).view(x.shape).to(x.dtype)
+
+
+def _project_l1(flat: Tensor, eps: float) -> Tensor:
+    """Project rows onto the L1 ball by the sorting method of Duchi et al. (2008)."""
+    size = flat.abs().sum(1, keepdim=True)
+    ordered = flat.abs().sort(dim=1, descending=True).values
+    excess = ordered.cumsum(1) - eps
+    count = torch.arange(1, flat.shape[1] + 1, device=flat.device, dtype=flat.dtype)
+    kept = (ordered * count > excess).sum(1, keepdim=True).clamp_min(1)
+    threshold = excess.gather(1, kept - 1) / kept
+    return torch.where(size <= eps, flat, flat.sign() * (flat.abs() - threshold).clamp_min(0))

@@ -1,0 +1,1 @@
+"""Objectives that tell samples apart."""

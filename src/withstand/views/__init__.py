@@ -1,0 +1,1 @@
+"""Floor 1: batched views with per-sample draws."""
