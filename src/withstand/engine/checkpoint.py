@@ -1,0 +1,205 @@
+"""Checkpoints: safetensors and JSON, never pickles; written aside, synced, renamed.
+
+`checkpoint/step-00000120/` holds `model.safetensors`, `optimizer.safetensors` and `state.json`, which
+carries the checksums of the other two. The last two are kept: a damaged one falls back to the one before.
+"""
+
+import hashlib
+import json
+import shutil
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from withstand.core.errors import CheckpointError
+from withstand.core.files import sync
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: finished steps, and the seconds they took."""
+
+    step: int
+    seconds: float
+
+
+def save(
+    folder: Path,
+    model: nn.Module,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    progress: Progress,
+    *,
+    keep: int = 2,
+) -> Path:
+    """Write a checkpoint into `folder` and remove all but the newest `keep`.
+
+    Whatever goes wrong (a full disk, a kill) the checkpoints that were there stay whole.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"step-{progress.step:08d}"
+    aside = folder / f".{final.name}.part"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        tensors, scalars = _optimizer_state(optimizers)
+        parts = {"model.safetensors": model.state_dict(), "optimizer.safetensors": tensors}
+        for name, values in parts.items():
+            save_file({key: value.detach().cpu().contiguous().clone() for key, value in values.items()}, aside / name)
+        state = {
+            "format": FORMAT,
+            "step": progress.step,
+            "seconds": progress.seconds,
+            "optimizers": scalars,
+            "sha256": {name: _digest(aside / name) for name in parts},
+        }
+        (aside / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
+        for path in aside.iterdir():
+            sync(path)
+        shutil.rmtree(final, ignore_errors=True)
+        aside.rename(final)
+        sync(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        kept = [path.name for path in _complete(folder)]
+        safe = f"the last good checkpoint, {kept[-1]}, is untouched" if kept else "there is no earlier checkpoint"
+        raise CheckpointError(f"the checkpoint of step {progress.step} could not be saved ({error}): {safe}") from error
+    for old in _complete(folder)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def load(
+    folder: Path, model: nn.Module, optimizers: Mapping[str, torch.optim.Optimizer] | None = None
+) -> Progress | None:
+    """Restore the newest sound checkpoint into `model` and `optimizers`; None when there is none at all.
+
+    A damaged checkpoint is named in a warning and the one before it is used.
+
+    Raises:
+        CheckpointError: checkpoints exist, but every one is damaged, or none fits the model.
+    """
+    reasons = []
+    for path in reversed(_complete(folder)):
+        try:
+            state = _verified(path)
+        except CheckpointError as error:
+            reasons.append(str(error))
+            continue
+        for reason in reasons:
+            warnings.warn(f"{reason}: falling back to {path.name}", stacklevel=2)
+        _restore(path, state, model, optimizers)
+        return Progress(int(state["step"]), float(state["seconds"]))
+    if reasons:
+        raise CheckpointError("; ".join(reasons) + ": no sound checkpoint is left, use --fresh to start over")
+    return None
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file; refuses anything else, pickles above all.
+
+    Raises:
+        CheckpointError: with what the file seems to be.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"there is no file {path}")
+    with path.open("rb") as file:
+        head = file.read(8)
+    if head[:2] == b"PK" or head[:1] == b"\x80":
+        raise CheckpointError(
+            f"{path} is a pickle, which can run code when it is read: refused. Convert it where you trust it: "
+            "safetensors.torch.save_file(torch.load(path, weights_only=True), 'weights.safetensors')"
+        )
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file ({error})") from error
+
+
+def _complete(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*")) if folder.is_dir() else []
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _verified(path: Path) -> dict[str, Any]:
+    try:
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        sums = dict(state["sha256"])
+        if state["format"] > FORMAT:
+            raise CheckpointError(f"{path} was written by a newer withstand (format {state['format']})")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"checkpoint {path.name} is damaged (state.json: {error})") from error
+    for name, digest in sums.items():
+        if not (path / name).is_file() or _digest(path / name) != digest:
+            raise CheckpointError(f"checkpoint {path.name} is damaged ({name} does not match its checksum)")
+    return dict(state)
+
+
+def _restore(
+    path: Path,
+    state: Mapping[str, Any],
+    model: nn.Module,
+    optimizers: Mapping[str, torch.optim.Optimizer] | None,
+) -> None:
+    weights = read_weights(path / "model.safetensors")
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"checkpoint {path.name} does not fit the model: {str(error).splitlines()[-1].strip()}"
+        ) from error
+    if optimizers is not None:
+        tensors = read_weights(path / "optimizer.safetensors")
+        for name, optimizer in optimizers.items():
+            _restore_optimizer(name, optimizer, tensors, state["optimizers"][name])
+
+
+def _optimizer_state(
+    optimizers: Mapping[str, torch.optim.Optimizer],
+) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
+    """Split optimizer state into tensors by "optimizer/parameter/name" and plain numbers likewise."""
+    tensors: dict[str, Tensor] = {}
+    scalars: dict[str, dict[str, float]] = {}
+    for name, optimizer in optimizers.items():
+        scalars[name] = {}
+        for place, parameter in enumerate(_parameters(optimizer)):
+            for key, value in optimizer.state.get(parameter, {}).items():
+                if isinstance(value, Tensor):
+                    tensors[f"{name}/{place}/{key}"] = value
+                elif value is not None:  # SGD keeps None until momentum exists
+                    scalars[name][f"{place}/{key}"] = value
+    return tensors, scalars
+
+
+def _restore_optimizer(
+    name: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], scalars: Mapping[str, float]
+) -> None:
+    optimizer.state.clear()
+    parameters = _parameters(optimizer)
+    for key, value in tensors.items():
+        owner, place, item = key.split("/")
+        if owner == name:
+            parameter = parameters[int(place)]
+            if value.shape == parameter.shape:
+                # In the parameter's own memory layout: strided and dense kernels may round differently.
+                value = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
+            optimizer.state[parameter][item] = value
+    for key, number in scalars.items():
+        place, item = key.split("/")
+        optimizer.state[parameters[int(place)]][item] = number
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

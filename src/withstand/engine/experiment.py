@@ -1,0 +1,94 @@
+"""Experiment: what is trained on what, how long, and with which settings."""
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.part import Part
+from withstand.core.roles import Method, Source, View
+from withstand.engine.optimizers import SGD, Optimizer
+from withstand.schedules import Schedule, WarmupCosine
+
+Precision = Literal["auto", "float32", "bfloat16", "float64"]
+Layout = Literal["auto", "contiguous", "channels-last"]
+
+
+@dataclass(frozen=True)
+class Plan(Part):
+    """How a method is trained.
+
+    Args:
+        epochs: passes over the data; raising it later continues a finished run on the longer schedule.
+        batch: samples a step, over all processes; the last, smaller batch of an epoch is dropped.
+        optimizer: what steps the parameters.
+        schedule: the learning rate's course.
+        accumulate: batches whose gradients are averaged into one update.
+        clip: largest gradient norm; None clips nothing.
+        precision: "float32", "bfloat16" (autocast), "float64", or "auto": the faster of the first two,
+            timed once on this machine and kept for the life of the run.
+        layout: of four-axis tensors: "contiguous", "channels-last", or "auto", timed likewise.
+        device: "auto", "cpu", "cuda" or "mps".
+        processes: how many train together; each takes its share of every batch.
+        seed: of weights, order and views.
+        log_every: steps between lines of `metrics.jsonl`.
+        save_every: seconds between checkpoints, besides one at each epoch's end.
+    """
+
+    epochs: int = 20
+    batch: int = 256
+    optimizer: Optimizer = field(default_factory=lambda: SGD(0.06))
+    schedule: Schedule = field(default_factory=WarmupCosine)
+    accumulate: int = 1
+    clip: float | None = None
+    precision: Precision = "auto"
+    layout: Layout = "auto"
+    device: str = "auto"
+    processes: int = 1
+    seed: int = 0
+    log_every: int = 10
+    save_every: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "accumulate", "processes", "log_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.batch < 2:
+            raise ConfigError(f"batch must be at least 2, not {self.batch}: samples are compared with one another")
+        if self.batch % self.processes:
+            raise ConfigError(f"batch {self.batch} cannot be shared evenly by {self.processes} processes")
+        for name, allowed in (("precision", get_args(Precision)), ("layout", get_args(Layout))):
+            if getattr(self, name) not in allowed:
+                raise ConfigError(f"{name} {getattr(self, name)!r} is unknown: {nearest(getattr(self, name), allowed)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment(Part):
+    """Everything that decides a run's result.
+
+    Args:
+        name: the recipe's slug, or the user's own word.
+        source: what is learnt from.
+        view: what makes views of a batch.
+        method: the objective, with the encoder inside.
+        plan: how long and how.
+        test: samples kept out of training, for evaluation; None when there are none.
+    """
+
+    name: str
+    source: Source
+    view: View
+    method: Method
+    plan: Plan
+    test: Source | None = None
+
+    def steps_per_epoch(self) -> int:
+        """Return how many whole batches the source gives.
+
+        Raises:
+            DataError: there is not one whole batch.
+        """
+        count, batch = len(self.source), self.plan.batch
+        if count < batch:
+            remedy = f"use --batch {count} or less, or more data" if count > 1 else "give at least two samples"
+            raise DataError(f"batch {batch} is larger than the {count} sample(s) of the data: {remedy}")
+        return count // batch

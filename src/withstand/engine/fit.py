@@ -1,0 +1,194 @@
+"""The training loop, over Lightning Fabric (devices, process groups, torchrun and SLURM).
+
+Nothing here draws from a global generator: order comes from (seed, epoch), views from (seed, epoch, index),
+what the method draws from (seed, step, process). So a step's outcome depends on the parameters before it
+and on its number alone, and a resumed run continues as if it had never stopped.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import save_file
+from torch import Tensor
+
+from withstand.core.batch import Batch
+from withstand.core.distributed import total
+from withstand.core.errors import NonFiniteLoss
+from withstand.core.random import Draws, isolated, permutation
+from withstand.core.roles import Source, Terms
+from withstand.engine import checkpoint
+from withstand.engine.checkpoint import Progress
+from withstand.engine.experiment import Experiment
+from withstand.engine.folder import RunFolder
+from withstand.engine.journal import Journal, gauges, tensorboard_writer
+from withstand.engine.numerics import Numerics
+from withstand.models.norm import synchronize
+
+
+def fit(
+    fabric: Fabric,
+    experiment: Experiment,
+    numerics: Numerics,
+    folder: RunFolder,
+    *,
+    quiet: bool = False,
+    tensorboard: bool = False,
+) -> Progress:
+    """Train `experiment.method` in place, from the folder's last checkpoint on, and return how far it is."""
+    plan, method, per_epoch = experiment.plan, experiment.method, experiment.steps_per_epoch()
+    last = plan.epochs * per_epoch
+    trainer = _Trainer(fabric, experiment, numerics, folder.path)
+    progress = checkpoint.load(folder.checkpoints, method, trainer.optimizers) or Progress(0, 0.0)
+    main = fabric.is_global_zero
+    writer = tensorboard_writer(folder.path / "tensorboard") if tensorboard and main else None
+    journal = Journal(
+        folder.metrics_path if main else None,
+        total=last, done=progress.step, title=experiment.name, quiet=quiet or not main, writer=writer,
+    )  # fmt: skip
+    clock = _Clock(progress.seconds)
+    step, line, method = progress.step, dict[str, float](), method.train()
+    with journal:
+        while step < last:
+            epoch, first = divmod(step, per_epoch)
+            method.before_epoch(epoch, lambda function: pass_over(function, experiment.source, fabric.device))
+            order = permutation(len(experiment.source), plan.seed, "order", epoch)
+            for place in range(first, per_epoch):
+                batch = trainer.batch(order, place, epoch)
+                trainer.set_rates(step, per_epoch)
+                with isolated(plan.seed, "step", step, fabric.global_rank):
+                    terms = method.update(batch, trainer)
+                step += 1
+                method.after_step(step)
+                journal.advance()
+                if step % plan.log_every == 0 or step == last:
+                    line = trainer.line(terms, step, step / per_epoch, clock)
+                    journal.write(line)
+                    journal.watch(line)
+                due = step == last or place == per_epoch - 1 or clock.since_save() > plan.save_every
+                if main and due and (step == last or step % plan.accumulate == 0):  # pending gradients are not saved
+                    checkpoint.save(folder.checkpoints, method, trainer.optimizers, clock.mark(step))
+            journal.epoch(epoch + 1, plan.epochs, line)
+    return clock.mark(step)
+
+
+def pass_over(function: Callable[[Tensor], Tensor], source: Source, device: torch.device, batch: int = 512) -> Tensor:
+    """Return `function` of every sample, without views or gradients, in index order."""
+    with torch.no_grad():
+        parts = [
+            function(source[torch.arange(start, min(start + batch, len(source)))].x.to(device))
+            for start in range(0, len(source), batch)
+        ]
+    return torch.cat(parts)
+
+
+class _Clock:
+    """Seconds of training, over all the times a run was resumed."""
+
+    def __init__(self, before: float) -> None:
+        self._zero = time.perf_counter() - before
+        self._saved = time.perf_counter()
+        self._lap = (time.perf_counter(), 0)
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._zero
+
+    def since_save(self) -> float:
+        return time.perf_counter() - self._saved
+
+    def mark(self, step: int) -> Progress:
+        self._saved = time.perf_counter()
+        return Progress(step, self.seconds())
+
+    def rate(self, step: int) -> float:
+        """Return steps a second since this was last asked."""
+        (then, before), now = self._lap, time.perf_counter()
+        self._lap = (now, step)
+        return (step - before) / max(now - then, 1e-9) if before else 0.0
+
+
+class _Trainer:
+    """What a method's `update` is given: its own step under the run's numerics, and the way down."""
+
+    def __init__(self, fabric: Fabric, experiment: Experiment, numerics: Numerics, folder: Path) -> None:
+        self._fabric, self._plan, self._numerics, self._folder = fabric, experiment.plan, numerics, folder
+        self._source, self._view = experiment.source, experiment.view
+        method = experiment.method
+        if fabric.world_size > 1:
+            synchronize(method)
+        numerics.prepare(method)
+        self._method = method
+        self._module = fabric.setup_module(method)
+        self._parameters = method.groups()
+        self.optimizers = {
+            name: experiment.plan.optimizer.make(parameters) for name, parameters in self._parameters.items()
+        }
+        self._pending = dict.fromkeys(self.optimizers, 0)
+
+    def batch(self, order: Tensor, place: int, epoch: int) -> Batch:
+        """Return this process's share of an epoch's batch, with its views."""
+        share = self._plan.batch // self._fabric.world_size
+        start = place * self._plan.batch + self._fabric.global_rank * share
+        batch = self._source[order[start : start + share]].to(self._fabric.device)
+        batch = self._view(batch, Draws(self._plan.seed, batch.index, epoch=epoch).child("views"))
+        return replace(batch, views=tuple(self._numerics.cast(view) for view in batch.views))
+
+    def set_rates(self, step: int, per_epoch: int) -> None:
+        """Set every group's learning rate for the coming update."""
+        factor = self._plan.schedule.factor(step, per_epoch, self._plan.epochs)
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+
+    def terms(self, batch: Batch) -> Terms:
+        with self._numerics.autocast(self._fabric.device):
+            terms: Terms = self._module(batch)
+        self._refuse_non_finite(terms, batch)
+        return terms
+
+    def descend(self, loss: Tensor, group: str = "main") -> None:
+        optimizer = self.optimizers[group]
+        self._fabric.backward(loss / self._plan.accumulate)
+        self._pending[group] += 1
+        if self._pending[group] < self._plan.accumulate:
+            return
+        self._pending[group] = 0
+        if self._plan.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self._parameters[group], self._plan.clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def line(self, terms: Terms, step: int, epochs: float, clock: _Clock) -> dict[str, float]:
+        """Return a line of metrics; scalars are means over processes."""
+        scalars = {name: value for name, value in terms.items() if value.dim() == 0}
+        stacked = torch.stack([value.detach().double() for value in scalars.values()])
+        reduced = self._fabric.all_reduce(stacked, reduce_op="mean")
+        assert isinstance(reduced, Tensor)
+        line = {"step": float(step), "epoch": epochs, **dict(zip(scalars, reduced.tolist(), strict=True))}
+        optimizer = next(iter(self.optimizers.values()))
+        line |= {
+            "lr": optimizer.param_groups[0]["lr"],
+            "seconds": clock.seconds(),
+            "rate": clock.rate(step) * self._plan.batch,
+        }
+        if "embeddings" in terms:
+            line |= gauges(terms["embeddings"])
+        return line
+
+    def _refuse_non_finite(self, terms: Terms, batch: Batch) -> None:
+        """Stop before a non-finite loss reaches the parameters; keep the batch for whoever looks into it."""
+        broken = (~torch.isfinite(terms["loss"].detach())).float()
+        if total(broken).item() == 0:
+            return
+        tensors = {f"view {place}": view for place, view in enumerate(batch.views)} | terms
+        culprit = next((name for name, value in tensors.items() if not bool(torch.isfinite(value).all())), "loss")
+        path = self._folder / f"non-finite-batch-{self._fabric.global_rank}.safetensors"
+        save_file({"index": batch.index, **{k: v for k, v in tensors.items() if k.startswith("view")}}, path)
+        raise NonFiniteLoss(
+            f"the loss is {terms['loss'].item()}: the first term that is not finite is {culprit!r}. The last "
+            f"checkpoint is sound, and the batch is in {path}. Usual remedies: a lower learning rate, "
+            "--set plan.precision=float32, --set plan.clip=1"
+        )

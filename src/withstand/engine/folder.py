@@ -1,0 +1,192 @@
+"""Run folder: the file system is the registry.
+
+`run.json` (what was run), `metrics.jsonl`, `checkpoint/`, `findings/*.json`, `report.html`. A folder belongs
+to one experiment: the same command again resumes it, another experiment is refused.
+"""
+
+import fcntl
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+import withstand
+from withstand.core.errors import RunError
+from withstand.core.files import replacing
+from withstand.core.finding import Finding
+from withstand.core.part import Tree, describe
+from withstand.core.roles import Source
+from withstand.engine.experiment import Experiment
+
+# What may change between two commands that mean the same run.
+_FREE = {"plan.epochs", "plan.processes", "plan.device", "plan.log_every", "plan.save_every"}
+
+
+class RunFolder:
+    """One run's files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.record_path = path / "run.json"
+        self.metrics_path = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoint"
+        self.findings_path = path / "findings"
+
+    def exists(self) -> bool:
+        """Say whether a run was begun here."""
+        return self.record_path.is_file()
+
+    def record(self) -> dict[str, Tree]:
+        """Return `run.json`.
+
+        Raises:
+            RunError: there is none, or it is damaged.
+        """
+        if not self.path.exists():
+            raise RunError(f"there is no run folder {self.path}")
+        if not self.exists():
+            raise RunError(f"{self.path} is not a run folder: it has no run.json")
+        try:
+            record = json.loads(self.record_path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RunError(f"{self.record_path} is damaged ({error})") from error
+        if not isinstance(record, dict) or "tree" not in record:
+            raise RunError(f"{self.record_path} is not a run's record: it has no 'tree'")
+        return record
+
+    def write(self, record: dict[str, Tree]) -> None:
+        """Write `run.json`, whole or not at all."""
+        with replacing(self.record_path) as path:
+            path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+    def update(self, **changes: Tree) -> None:
+        """Change some entries of `run.json`."""
+        self.write(self.record() | changes)
+
+    def claim(self, experiment: Experiment, *, fresh: bool) -> bool:
+        """Make the folder this experiment's, and say whether it is a resumed run.
+
+        Raises:
+            RunError: the folder belongs to another experiment, or holds other things.
+        """
+        if fresh and self.exists():
+            for path in (self.record_path, self.metrics_path, self.path / "report.html"):
+                path.unlink(missing_ok=True)
+            for folder in (self.checkpoints, self.findings_path):
+                shutil.rmtree(folder, ignore_errors=True)
+        if not self.exists() and self.path.is_dir() and any(p for p in self.path.iterdir() if p.name != ".lock"):
+            raise RunError(f"{self.path} holds other files and no run: name another folder with --out")
+        resumed = self.exists()
+        if resumed:
+            self._refuse_another(experiment)
+            record = self.record()
+            self.write(record | {"tree": describe(experiment), "status": "running"})
+        else:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.write(_new_record(experiment))
+        return resumed
+
+    def _refuse_another(self, experiment: Experiment) -> None:
+        record = self.record()
+        theirs, ours = _leaves(record["tree"]), _leaves(describe(experiment))
+        changed = sorted(
+            key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key) and key not in _FREE
+        )
+        if changed:
+            key = changed[0]
+            more = f" and {len(changed) - 1} more settings" if len(changed) > 1 else ""
+            raise RunError(
+                f"{self.path} belongs to another experiment: {key} was {theirs.get(key)!r} there, now {ours.get(key)!r}"
+                f"{more}. Name another folder with --out, or start over with --fresh"
+            )
+        data = record.get("data")
+        if isinstance(data, dict) and data.get("fingerprint") != experiment.source.fingerprint():
+            raise RunError(f"the data changed since {self.path} was begun: name another folder with --out, or --fresh")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from running in this folder; a killed process lets go by itself."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RunError(f"another process is running in {self.path}") from None
+            yield
+
+    def save(self, finding: Finding) -> Path:
+        """Write a finding."""
+        return finding.save(self.findings_path)
+
+    def findings(self) -> list[Finding]:
+        """Return all findings, by name."""
+        return [Finding.load(path) for path in sorted(self.findings_path.glob("*.json"))]
+
+
+def _leaves(tree: Tree, path: str = "") -> dict[str, Tree]:
+    """Flatten a described tree to its plain values by dotted path; classes stand under their own path."""
+    if isinstance(tree, dict) and "class_path" in tree:
+        own: dict[str, Tree] = {f"{path}.class_path".lstrip("."): tree["class_path"]}
+        return own | _leaves(tree.get("init_args", {}), path)
+    if isinstance(tree, dict | list):
+        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        found: dict[str, Tree] = {}
+        for key, value in items:
+            found |= _leaves(value, f"{path}.{key}" if path else str(key))
+        return found
+    return {path: tree}
+
+
+def _new_record(experiment: Experiment) -> dict[str, Tree]:
+    versions: dict[str, Tree] = {
+        "withstand": withstand.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    return {
+        "name": experiment.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "status": "running",
+        "seconds": 0.0,
+        "seed": experiment.plan.seed,
+        "tree": describe(experiment),
+        "versions": versions,
+        "git": _git_state(),
+        "data": _data_facts(experiment.source),
+        "engine": {},
+    }
+
+
+def _data_facts(source: Source) -> dict[str, Tree]:
+    skipped = getattr(source, "skipped", ())
+    return {
+        "name": str(getattr(source, "name", type(source).__name__)),
+        "origin": str(getattr(source, "origin", "given in memory")),
+        "count": len(source),
+        "shape": list(source.shape),
+        "labelled": source.labels is not None,
+        "classes": list(source.classes),
+        "fingerprint": source.fingerprint(),
+        "skipped": [[str(file), str(reason)] for file, reason in skipped],
+    }
+
+
+def _git_state() -> str | None:
+    """Return the commit of the user's working folder, with "-dirty" when it has changes; None outside git."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

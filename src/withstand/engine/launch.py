@@ -1,0 +1,133 @@
+"""Launch: from an experiment to a finished run, in one process or several."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+from torch.multiprocessing.spawn import ProcessRaisedException
+
+from withstand.core import errors
+from withstand.core.errors import ConfigError, RunError, WithstandError
+from withstand.core.part import Tree, build, describe, externals
+from withstand.core.random import isolated
+from withstand.engine.experiment import Experiment, Plan
+from withstand.engine.fit import fit
+from withstand.engine.folder import RunFolder
+from withstand.engine.numerics import Numerics, choose
+
+
+def train(
+    experiment: Experiment,
+    out: Path,
+    *,
+    fresh: bool = False,
+    quiet: bool = False,
+    tensorboard: bool = False,
+    allow: tuple[str, ...] = (),
+) -> RunFolder:
+    """Run an experiment in folder `out`; the same call again resumes it where it stopped.
+
+    The method is built anew from its description under the plan's seed, so that its first weights depend on
+    nothing else.
+
+    Args:
+        experiment: what to run.
+        out: the run folder.
+        fresh: start over in a folder that holds a run.
+        quiet: show no progress.
+        tensorboard: also write TensorBoard events (extra `tensorboard`).
+        allow: modules outside withstand that the description may name.
+
+    Raises:
+        RunError: the folder belongs to another experiment, or another process runs in it.
+        NonFiniteLoss: training broke down.
+    """
+    folder = RunFolder(out)
+    experiment.steps_per_epoch()  # refuse a hopeless batch size before touching the folder
+    tree, supply = describe(experiment), externals(experiment)
+    with folder.locked():
+        folder.claim(experiment, fresh=fresh)
+        fabric = _fabric(experiment.plan)
+        arguments = (tree, supply, allow, out, quiet, tensorboard)
+        try:
+            if isinstance(fabric.strategy, DDPStrategy) and "LOCAL_RANK" not in os.environ:
+                fabric.launch(_work, *arguments)
+            else:
+                fabric.launch()
+                _work(fabric, *arguments)
+        except ProcessRaisedException as error:
+            folder.update(status="stopped")
+            raise _from_child(error) from error
+        except BaseException:
+            folder.update(status="stopped")
+            raise
+    return folder
+
+
+def _fabric(plan: Plan) -> Fabric:
+    if plan.device not in ("auto", "cpu", "cuda", "mps"):
+        raise ConfigError(
+            f"device {plan.device!r} is unknown: {errors.nearest(plan.device, ['auto', 'cpu', 'cuda', 'mps'])}"
+        )
+    accelerator = plan.device
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device cuda is not available here: use --device cpu or auto")
+    if plan.processes == 1:
+        return Fabric(accelerator=accelerator, devices=1)
+    start = "popen" if "LOCAL_RANK" in os.environ else "spawn"  # torchrun and SLURM have started us already
+    strategy = DDPStrategy(start_method=start, broadcast_buffers=False)  # type: ignore[arg-type]
+    return Fabric(accelerator=accelerator, devices=plan.processes, strategy=strategy)
+
+
+def _work(
+    fabric: Fabric,
+    tree: Tree,
+    supply: Mapping[str, object],
+    allow: tuple[str, ...],
+    out: Path,
+    quiet: bool,
+    tensorboard: bool,
+) -> None:
+    """Train in this process, one of `fabric.world_size`."""
+    folder, began = RunFolder(out), time.perf_counter()
+    seed = int(tree["init_args"]["plan"]["init_args"]["seed"])  # type: ignore[index, call-overload, arg-type]
+    with isolated(seed, "weights"):
+        experiment: Experiment = build(tree, allow=allow, supply=supply)
+    numerics = Numerics.from_record(folder.record()["engine"])
+    if numerics is None:
+        # Every process must compute alike, so one chooses.
+        chosen = choose(experiment, fabric.device) if fabric.is_global_zero else None
+        numerics = fabric.broadcast(chosen)
+        assert numerics is not None
+        if fabric.is_global_zero:
+            folder.update(
+                engine={
+                    "device": torch.cuda.get_device_name() if fabric.device.type == "cuda" else fabric.device.type,
+                    "precision": numerics.precision,
+                    "channels_last": numerics.layout == "channels-last",
+                    "processes": fabric.world_size,
+                    "reason": numerics.reason,
+                    "seconds_choosing": round(time.perf_counter() - began, 2),
+                }
+            )
+    progress = fit(fabric, experiment, numerics, folder, quiet=quiet, tensorboard=tensorboard)
+    if fabric.is_global_zero:
+        folder.update(status="finished", seconds=round(progress.seconds, 2), steps=progress.step)
+
+
+def _from_child(error: ProcessRaisedException) -> Exception:
+    """Return a child's own error when it was one that the user can mend."""
+    name, _, message = str(error).strip().splitlines()[-1].partition(": ")
+    kind = getattr(errors, name.rpartition(".")[2], None)
+    if isinstance(kind, type) and issubclass(kind, WithstandError) and kind is not errors.MissingExtra:
+        return kind(message)
+    return RunError(f"a training process failed: {name}: {message}")
+
+
+__all__ = ["train"]
