@@ -1,1 +1,1 @@
-"""Floor 1: pure functions on embeddings and logits, by kind."""
+"""Pure functions on embeddings and logits, by kind. Each works alone, in anyone's training loop."""

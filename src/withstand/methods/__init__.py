@@ -1,1 +1,1 @@
-"""Floor 3: training objectives, one file per system."""
+"""Training objectives, one file per system, in folders by learning signal."""

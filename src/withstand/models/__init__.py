@@ -1,1 +1,1 @@
-"""Floor 1: encoders, heads and adapters."""
+"""Encoders, heads and adapters: networks from samples to features."""

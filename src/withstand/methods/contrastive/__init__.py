@@ -1,1 +1,1 @@
-"""Objectives that tell samples apart."""
+"""Methods that pull views of one sample together and push others apart."""

@@ -1,1 +1,1 @@
-"""Objectives that decorrelate features."""
+"""Methods that make views agree and dimensions differ."""

@@ -1,0 +1,124 @@
+"""Contrastive losses on two views' projections.
+
+NT-Xent: A Simple Framework for Contrastive Learning of Visual Representations (SimCLR, 2020).
+DCL, DCLW: Decoupled Contrastive Learning (2022).
+
+Sizes: B samples on this process, N over all processes, D projection width. Projections come unnormalised and
+are normalised here, once. Negatives are gathered over processes, and gradients are those of the global batch
+(see `core.distributed`); the value is the mean over this process's anchors.
+"""
+
+import torch
+from torch import Tensor
+
+from withstand.core.distributed import first_row, gather
+from withstand.core.errors import ConfigError, DataError
+from withstand.losses.precision import full_precision, unit_rows
+from withstand.losses.similarity import similarity_logsumexp
+
+
+@full_precision
+def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.2) -> Tensor:
+    """Return the normalised temperature-scaled cross-entropy: each view must find its other view among all.
+
+    The mean over 2N anchors of `-s_pos + logsumexp` over the other 2N - 1 rows, the positive included; never
+    below 0.
+
+    Args:
+        z1: projections of the first views, `(B, D)`, unnormalised.
+        z2: projections of the second views, `(B, D)`.
+        temperature: tau, above 0.
+    """
+    positive, others = _two_terms(z1, z2, temperature, decoupled=False)
+    return (others - positive.repeat(2)).mean()
+
+
+@full_precision
+def dcl(z1: Tensor, z2: Tensor, temperature: float = 0.1) -> Tensor:
+    """Return the decoupled contrastive loss: NT-Xent without the positive in the log-sum-exp.
+
+    The mean over 2N anchors of `-s_pos + logsumexp` over the 2(N - 1) views of other samples (half of the
+    sum over both directions that some code takes); it has no lower bound.
+
+    Raises:
+        DataError: a global batch of one sample has no negatives.
+    """
+    positive, negatives = _two_terms(z1, z2, temperature, decoupled=True)
+    return (negatives - positive.repeat(2)).mean()
+
+
+@full_precision
+def dclw(z1: Tensor, z2: Tensor, temperature: float = 0.1, *, sigma: float = 0.5, detach_weight: bool = True) -> Tensor:
+    """Return DCL with hard positives weighted up by a negated von Mises-Fisher weight.
+
+    Sample i's positive term is multiplied by `w_i = 2 - N softmax_i(cos_i / sigma)`, whose mean over the batch
+    is 1; an easy positive that dominates the batch may get a negative weight.
+
+    Args:
+        z1: projections of the first views, `(B, D)`, unnormalised.
+        z2: projections of the second views, `(B, D)`.
+        temperature: tau, above 0.
+        sigma: width of the weight; at infinity this is DCL.
+        detach_weight: stop the gradient through w. The paper is silent; lightly stops it, others do not.
+    """
+    if not sigma > 0:
+        raise ConfigError(f"sigma must be above 0, not {sigma!r}")
+    positive, negatives = _two_terms(z1, z2, temperature, decoupled=True)
+    cosine = gather(positive.detach() if detach_weight else positive) * temperature
+    weight = 2 - len(cosine) * (cosine / sigma).softmax(0)
+    first = first_row(len(positive))
+    weight = weight[first : first + len(positive)]
+    return (negatives - (weight * positive).repeat(2)).mean()
+
+
+@full_precision
+def dcl_queue(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float = 0.1) -> Tensor:
+    """Return DCL against a queue of stored keys, as in MoCo: `-s_pos + logsumexp(s_queue)`, mean over anchors.
+
+    Args:
+        queries: `(B, D)`, unnormalised.
+        keys: each query's positive, `(B, D)`.
+        queue: negatives, `(K, D)`.
+        temperature: tau, above 0.
+    """
+    _check(queries, keys, temperature)
+    if len(queue) == 0:
+        raise DataError("DCL needs negatives: the queue is empty")
+    query = unit_rows(queries)
+    nothing = torch.empty(len(query), 0, dtype=torch.int64, device=query.device)
+    negatives = similarity_logsumexp(query, unit_rows(queue), temperature, nothing)
+    return (negatives - (query * unit_rows(keys)).sum(1) / temperature).mean()
+
+
+@full_precision
+def npc_factor(z1: Tensor, z2: Tensor, temperature: float = 0.1) -> Tensor:
+    """Return each anchor's negative-positive coupling q_B in (0, 1), `(2B,)`, first views first.
+
+    `q_B = U / (exp(s_pos) + U)` with U the sum over negatives. NT-Xent's gradient is q_B times DCL's, so small
+    values tell of a learning signal lost to small batches or easy positives.
+    """
+    positive, negatives = _two_terms(z1, z2, temperature, decoupled=True)
+    return (negatives - positive.repeat(2)).sigmoid()
+
+
+def _two_terms(z1: Tensor, z2: Tensor, temperature: float, *, decoupled: bool) -> tuple[Tensor, Tensor]:
+    """Return the positives' similarities over temperature `(B,)`, and the log-sum-exp over the rest `(2B,)`."""
+    _check(z1, z2, temperature)
+    one, two = unit_rows(z1), unit_rows(z2)
+    all_one, all_two = gather(one), gather(two)
+    total = len(all_one)
+    if decoupled and total < 2:
+        raise DataError("DCL needs negatives: give batches of at least 2 samples, not 1")
+    row = torch.arange(len(one), device=one.device) + first_row(len(one))
+    self_column = torch.cat([row, row + total])
+    positive_column = torch.cat([row + total, row])
+    exclude = torch.stack([self_column, positive_column] if decoupled else [self_column], dim=1)
+    rest = similarity_logsumexp(torch.cat([one, two]), torch.cat([all_one, all_two]), temperature, exclude)
+    return (one * two).sum(1) / temperature, rest
+
+
+def _check(z1: Tensor, z2: Tensor, temperature: float) -> None:
+    if z1.dim() != 2 or z1.shape != z2.shape or len(z1) == 0:
+        raise DataError(f"two views need projections of one shape (B, D), not {tuple(z1.shape)} and {tuple(z2.shape)}")
+    if not temperature > 0:
+        raise ConfigError(f"temperature must be above 0, not {temperature!r}")

@@ -1,0 +1,40 @@
+"""Islands of full precision: delicate terms are computed in float32 (float64 stays) under any autocast."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def full_precision(function: Callable[P, R]) -> Callable[P, R]:
+    """Run `function` without autocast, its half-precision positional tensors widened to float32.
+
+    Gradients come back in each tensor's own type.
+    """
+
+    @wraps(function)
+    def island(*args: P.args, **kwargs: P.kwargs) -> R:
+        wide = [_widen(value) if isinstance(value, Tensor) else value for value in args]
+        device = next(value.device.type for value in args if isinstance(value, Tensor))
+        with torch.autocast(device, enabled=False):
+            return function(*wide, **kwargs)  # type: ignore[arg-type]
+
+    return island
+
+
+def _widen(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def unit_rows(x: Tensor) -> Tensor:
+    """Return rows of length 1, `(N, D)`; a zero row stays zero and gets no gradient.
+
+    `torch.nn.functional.normalize` gives a zero row a gradient of 1e12, which is infinite in half precision.
+    """
+    length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    return x / torch.where(length > 1e-12, length, torch.inf)

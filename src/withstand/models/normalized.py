@@ -1,0 +1,43 @@
+"""The border between pictures and networks: outside, pictures are bytes or lie in [0, 1]; inside, normalised."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from withstand.core.errors import ConfigError, DataError
+from withstand.core.roles import Model
+
+
+class Normalized(Model):
+    """An encoder that takes pictures as they are.
+
+    Args:
+        encoder: takes normalised pictures `(B, C, H, W)`.
+        mean: each channel's mean in [0, 1].
+        std: each channel's standard deviation.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, encoder: Model, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        if len(mean) != len(std) or not len(mean) or min(std) <= 0:
+            raise ConfigError(f"mean and std must be equally long, std above 0, not {mean!r} and {std!r}")
+        self.encoder = encoder
+        self.width = encoder.width
+        # Part of the configuration, so not of the state.
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return features `(B, width)` of pictures `(B, C, H, W)`, uint8 or floating in [0, 1]."""
+        if x.dim() != 4 or x.shape[1] != len(self.mean):
+            raise DataError(f"pictures must be (B, {len(self.mean)}, H, W), not {tuple(x.shape)}")
+        if x.dtype == torch.uint8:
+            x = x.to(self.mean.dtype) / 255
+        elif not x.is_floating_point():
+            raise DataError(f"pictures must be uint8, or floating in [0, 1], not {x.dtype}")
+        features: Tensor = self.encoder((x.to(self.mean.dtype) - self.mean) / self.std)
+        return features
