@@ -109,8 +109,8 @@ class Journal:
             )
 
     def watch(self, found: dict[str, float]) -> None:
-        """Warn once when the embeddings have collapsed to a point or a line."""
-        collapsed = found["std"] < 0.05 or found["effective_rank"] < 1.5
+        """Warn once when a line's gauges say that the embeddings have collapsed to a point or a line."""
+        collapsed = found.get("std", 1.0) < 0.05 or found.get("effective_rank", 2.0) < 1.5
         if collapsed and not self._warned:
             self._warned = True
             warnings.warn(
@@ -138,11 +138,11 @@ def tensorboard_writer(folder: Path) -> Callable[[dict[str, float]], None]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise MissingExtra("--tensorboard", "tensorboard", "tensorboard") from error
-    events = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+    events = SummaryWriter(str(folder))
 
     def write(line: dict[str, float]) -> None:
         for name, value in line.items():
-            events.add_scalar(name, value, int(line["step"]))  # type: ignore[no-untyped-call]
-        events.flush()  # type: ignore[no-untyped-call]
+            events.add_scalar(name, value, int(line["step"]))
+        events.flush()
 
     return write

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from withstand.core import errors
@@ -18,6 +18,8 @@ from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.fit import fit
 from withstand.engine.folder import RunFolder
 from withstand.engine.numerics import Numerics, choose
+
+_DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def train(
@@ -55,7 +57,7 @@ def train(
         arguments = (tree, supply, allow, out, quiet, tensorboard)
         try:
             if isinstance(fabric.strategy, DDPStrategy) and "LOCAL_RANK" not in os.environ:
-                fabric.launch(_work, *arguments)
+                fabric.launch(_work, *arguments)  # type: ignore[arg-type]
             else:
                 fabric.launch()
                 _work(fabric, *arguments)
@@ -69,10 +71,8 @@ def train(
 
 
 def _fabric(plan: Plan) -> Fabric:
-    if plan.device not in ("auto", "cpu", "cuda", "mps"):
-        raise ConfigError(
-            f"device {plan.device!r} is unknown: {errors.nearest(plan.device, ['auto', 'cpu', 'cuda', 'mps'])}"
-        )
+    if plan.device not in _DEVICES:
+        raise ConfigError(f"device {plan.device!r} is unknown: {errors.nearest(plan.device, _DEVICES)}")
     accelerator = plan.device
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
@@ -128,6 +128,3 @@ def _from_child(error: ProcessRaisedException) -> Exception:
     if isinstance(kind, type) and issubclass(kind, WithstandError) and kind is not errors.MissingExtra:
         return kind(message)
     return RunError(f"a training process failed: {name}: {message}")
-
-
-__all__ = ["train"]

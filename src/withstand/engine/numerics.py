@@ -37,7 +37,7 @@ class Numerics:
         if self.precision == "float64":
             method.double()
         if self.layout == "channels-last":
-            method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            method.to(memory_format=torch.channels_last)
 
     def cast(self, view: Tensor) -> Tensor:
         """Return a view in the type and layout that the method expects."""
