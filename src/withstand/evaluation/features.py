@@ -1,0 +1,185 @@
+"""Features: what an encoder makes of a source, computed once and read by every probe.
+
+Sizes: `N` samples, `D` feature width, `K` classes. Features live on the CPU in float32.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import torch
+from torch import Tensor, nn
+
+from withstand.core.errors import DataError
+from withstand.core.random import Draws, derive
+from withstand.core.roles import Method, Source, View
+from withstand.core.victim import Victim
+
+Subject = Callable[[Tensor], Tensor]
+"""Whatever embeds: samples `(B, ...)` in, features `(B, D)` out; pictures arrive as float in [0, 1]."""
+Progress = Callable[[int, int], None]
+"""Called after each batch with (samples done, samples in all)."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Embedded samples.
+
+    Attributes:
+        x: features, float32 `(N, D)` on the CPU, finite.
+        y: labels from 0, int64 `(N,)`, or None.
+        index: each sample's place in its source, int64 `(N,)`; every draw hangs on it, so that the order of
+            samples changes nothing.
+        classes: the names of labels 0, 1, ...; may be empty.
+
+    Raises:
+        DataError: shapes that do not fit, features that are not finite, negative labels.
+    """
+
+    x: Tensor
+    y: Tensor | None
+    index: Tensor
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.x.dim() != 2 or self.x.dtype != torch.float32 or self.x.is_cuda:
+            raise DataError(f"features must be float32 (N, D) on the CPU, not {self.x.dtype} {tuple(self.x.shape)}")
+        if not len(self.x):
+            raise DataError("there are no samples to evaluate on")
+        for name, values in (("labels", self.y), ("index", self.index)):
+            if values is None:
+                continue
+            if values.dtype != torch.int64 or values.shape != self.x.shape[:1]:
+                raise DataError(
+                    f"{name} must be int64 ({len(self.x)},), one a sample, not {values.dtype} {tuple(values.shape)}"
+                )
+        if self.y is not None and int(self.y.min()) < 0:
+            raise DataError(f"labels must count from 0, not from {int(self.y.min())}")
+        bad = ~torch.isfinite(self.x).all(1)
+        if bool(bad.any()):
+            raise DataError(
+                f"the features of {int(bad.sum())} of {len(self.x)} samples are NaN or infinite, the first at index "
+                f"{int(self.index[bad][0])}: the encoder diverged, or its inputs are out of range"
+            )
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def width(self) -> int:
+        """Feature width D."""
+        return self.x.shape[1]
+
+    @property
+    def labels(self) -> Tensor:
+        """The labels.
+
+        Raises:
+            DataError: there are none.
+        """
+        if self.y is None:
+            raise DataError("this probe needs labels and the source has none: only Gauges and Map work without")
+        return self.y
+
+    def __getitem__(self, rows: Tensor) -> "Features":
+        """Return the chosen rows."""
+        return Features(self.x[rows], None if self.y is None else self.y[rows], self.index[rows], self.classes)
+
+    def digest(self) -> str:
+        """Return a short hash of which samples these are and how they are labelled, whatever their order."""
+        order = self.index.argsort(stable=True)
+        hashed = blake2b(self.index[order].numpy().tobytes(), digest_size=6)
+        if self.y is not None:
+            hashed.update(self.y[order].numpy().tobytes())
+        return hashed.hexdigest()
+
+
+def embed(
+    subject: Subject, source: Source, *, batch: int = 512, limit: int | None = None, progress: Progress | None = None
+) -> Features:
+    """Run an encoder over a source, in eval mode and without gradients; every mode and flag is restored.
+
+    Args:
+        subject: a module, a method (its `embed` is used), a bound method of a module, or any function.
+        source: the samples; pictures of bytes are handed over as float in [0, 1].
+        batch: samples in one forward pass.
+        limit: embed only this many samples, drawn evenly by their index; None for all.
+        progress: called after each batch.
+
+    Raises:
+        DataError: features that are not one finite vector a sample.
+    """
+    rows = _chosen(len(source), limit)
+    batches: list[Tensor] = []
+    with _held(subject), torch.no_grad():
+        device = _device(subject)
+        for start in range(0, len(rows), batch):
+            samples = source[rows[start : start + batch]].x.to(device)
+            batches.append(_forward(subject, samples))
+            if progress is not None:
+                progress(min(start + batch, len(rows)), len(rows))
+    if not batches:
+        raise DataError("the source is empty: there is nothing to embed")
+    labels = source.labels
+    return Features(torch.cat(batches), None if labels is None else labels[rows].cpu(), rows, source.classes)
+
+
+def embed_views(
+    subject: Subject, source: Source, view: View, *, batch: int = 512, limit: int | None = None, seed: int = 0
+) -> tuple[Features, Features]:
+    """Embed two views of each sample, drawn from `(seed, index)`; arguments as in `embed`.
+
+    Raises:
+        DataError: the view gives fewer than two views.
+    """
+    rows = _chosen(len(source), limit)
+    pairs: list[tuple[Tensor, Tensor]] = []
+    with _held(subject), torch.no_grad():
+        device = _device(subject)
+        for start in range(0, len(rows), batch):
+            samples = source[rows[start : start + batch]].to(device)
+            views = view(samples, Draws(derive(seed, "gauges"), samples.index)).views
+            if len(views) < 2:
+                raise DataError(f"alignment needs a view that makes two views, not {len(views)}")
+            pairs.append((_forward(subject, views[0]), _forward(subject, views[1])))
+    first, second = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    return Features(first, None, rows), Features(second, None, rows)
+
+
+def unit_range(x: Tensor) -> Tensor:
+    """Return pictures of bytes as float in [0, 1]; anything else as it is."""
+    return x.float().div_(255) if x.dtype == torch.uint8 else x
+
+
+def _chosen(count: int, limit: int | None) -> Tensor:
+    if limit is None or limit >= count:
+        return torch.arange(count)
+    return torch.arange(limit) * count // limit
+
+
+def _forward(subject: Subject, samples: Tensor) -> Tensor:
+    call = subject.embed if isinstance(subject, Method) else subject
+    out: object = call(unit_range(samples))
+    if not isinstance(out, Tensor):
+        names = f" with {', '.join(map(repr, out))}: pick one of them" if isinstance(out, Mapping) else ""
+        raise DataError(f"the encoder must give one tensor, not a {type(out).__name__}{names}")
+    if out.dim() != 2 or len(out) != len(samples):
+        raise DataError(f"the encoder must give features ({len(samples)}, D), not {tuple(out.shape)}: pool or flatten")
+    return out.detach().to("cpu", torch.float32)
+
+
+def _module(subject: Subject) -> nn.Module | None:
+    owner = getattr(subject, "__self__", subject)  # a bound method's module
+    return owner if isinstance(owner, nn.Module) else None
+
+
+def _held(subject: Subject) -> AbstractContextManager[object]:
+    module = _module(subject)
+    return nullcontext() if module is None else Victim(module).held()
+
+
+def _device(subject: Subject) -> torch.device:
+    module = _module(subject)
+    first = None if module is None else next(module.parameters(), None)
+    return torch.device("cpu") if first is None else first.device

@@ -1,0 +1,131 @@
+"""Exact k-nearest-neighbor search and vote, in bounded memory.
+
+Sizes: `N` bank rows, `Q` queries, `D` width, `K` classes. The bank is read in column blocks and the queries in
+row blocks, so that one block of scores (`chunk` numbers) is all that is held besides the k best so far.
+
+Weighted vote: w = exp(cos / T), from Wu et al., "Unsupervised feature learning via non-parametric instance
+discrimination" (2018). Default k = 20, T = 0.07 (as DINO evaluates); k = 200, T = 0.1 is lightly's setting.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from withstand.core.errors import ConfigError, nearest
+
+Metric = Literal["cosine", "euclidean"]
+
+_COLUMNS = 1 << 16
+
+
+def neighbors(
+    bank: Tensor, queries: Tensor, k: int, *, metric: Metric = "cosine", chunk: int = 1 << 25
+) -> tuple[Tensor, Tensor]:
+    """Return the k nearest bank rows of each query, nearest first; of equally near rows the earlier.
+
+    Args:
+        bank: float32 `(N, D)`.
+        queries: float32 `(Q, D)`.
+        k: how many; at most N.
+        metric: "cosine" or "euclidean".
+        chunk: largest number of scores held at once (4 bytes each, a few times over).
+
+    Returns:
+        nearness `(Q, k)` (cosine similarity, or minus the Euclidean distance) and rows `(Q, k)`, int64.
+
+    Raises:
+        ConfigError: k out of range, or an unknown metric.
+    """
+    if not 1 <= k <= len(bank):
+        raise ConfigError(f"k must be from 1 to the {len(bank)} stored samples, not {k}")
+    if metric not in get_args(Metric):
+        raise ConfigError(f"metric {metric!r} is unknown: {nearest(str(metric), get_args(Metric))}")
+    bank, queries = bank.float(), queries.float()
+    # Distances do not change when both are moved, and near the origin the squares below lose least.
+    center = bank.mean(0) if metric == "euclidean" else None
+    queries = normalize(queries, dim=1) if center is None else queries - center
+    width = max(k, min(_COLUMNS, chunk // 64))
+    values, rows = [], []
+    for start in range(0, len(bank), width):
+        block = bank[start : start + width]
+        block = normalize(block, dim=1) if center is None else block - center
+        offset = None if center is None else block.square().sum(1).mul_(-0.5)
+        best = [
+            _best(_scores(part, block, offset), min(k, len(block)))
+            for part in torch.split(queries, max(1, chunk // len(block)))
+        ]
+        values.append(torch.cat([value for value, _ in best]))
+        rows.append(torch.cat([row for _, row in best]).add_(start))
+        if len(values) == 2:
+            values, rows = _merge(values, rows, k)
+    score, row = values[0], rows[0]
+    if metric == "euclidean":
+        score = (queries.square().sum(1, keepdim=True) - 2 * score).clamp_min_(0).sqrt_().neg_()
+    return score, row
+
+
+def _scores(queries: Tensor, block: Tensor, offset: Tensor | None) -> Tensor:
+    """Return what ranks the block for each query: cosines, or dot products less half the squared norms."""
+    return queries @ block.T if offset is None else torch.addmm(offset, queries, block.T)
+
+
+def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k largest of each row, in order; ties go to the earlier column."""
+    values, columns = scores.topk(k, dim=1)
+    last = values[:, -1:]
+    # topk takes any of the equal scores at its edge. Where there are more of them than places, the earliest
+    # are taken instead; this is rare, except when an encoder has collapsed.
+    crowded = ((scores >= last).sum(1) > k).nonzero()[:, 0]
+    if len(crowded):
+        level = scores[crowded] == last[crowded]
+        above = (scores[crowded] > last[crowded]).sum(1, keepdim=True)
+        taken = (scores[crowded] > last[crowded]) | (level & (level.cumsum(1) <= k - above))
+        columns[crowded] = taken.nonzero()[:, 1].view(-1, k)
+    columns = columns.sort(dim=1).values
+    values, order = scores.gather(1, columns).sort(dim=1, descending=True, stable=True)
+    return values, columns.gather(1, order)
+
+
+def _merge(values: list[Tensor], rows: list[Tensor], k: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the k best of two ordered lists, of which the first holds the earlier rows."""
+    value, order = torch.cat(values, 1).sort(dim=1, descending=True, stable=True)
+    row = torch.cat(rows, 1).gather(1, order)
+    return [value[:, :k]], [row[:, :k]]
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """How k-nearest neighbors vote.
+
+    Args:
+        k: neighbors asked; at most as many as there are stored samples are used.
+        temperature: T of the weights exp(cos / T); None gives every neighbor one vote.
+        metric: "cosine" or "euclidean"; weights need cosines.
+    """
+
+    k: int = 20
+    temperature: float | None = 0.07
+    metric: Metric = "cosine"
+
+    def __post_init__(self) -> None:
+        if self.temperature is not None and (self.metric != "cosine" or self.temperature <= 0):
+            raise ConfigError(
+                f"a temperature must be positive and goes with cosines: not {self.temperature} with {self.metric}"
+            )
+
+    def scores(self, bank: Tensor, labels: Tensor, queries: Tensor, *, chunk: int = 1 << 25) -> Tensor:
+        """Return each class's share of the vote, float32 `(Q, K)`."""
+        nearness, rows = neighbors(bank, queries, min(self.k, len(bank)), metric=self.metric, chunk=chunk)
+        if self.temperature is None:
+            weights = torch.full_like(nearness, 1 / nearness.shape[1])
+        else:
+            weights = nearness.div_(self.temperature).softmax(1)  # exp(cos / T), without overflow at small T
+        votes = weights.new_zeros(len(queries), int(labels.max()) + 1)
+        return votes.scatter_add_(1, labels[rows], weights)
+
+    def predict(self, bank: Tensor, labels: Tensor, queries: Tensor, *, chunk: int = 1 << 25) -> Tensor:
+        """Return the class with the largest vote, int64 `(Q,)`; of equal ones the first."""
+        return self.scores(bank, labels, queries, chunk=chunk).argmax(1)
