@@ -1,0 +1,56 @@
+"""Chains of picture views, and the views that fill `batch.views`."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from withstand.core.batch import Batch
+from withstand.core.errors import ConfigError
+from withstand.core.random import Draws
+from withstand.core.roles import View
+from withstand.views.picture import PictureView, check_pictures
+
+
+@dataclass(frozen=True)
+class Compose(PictureView):
+    """Picture views one after another; view i draws from `draws.child(i)`."""
+
+    views: tuple[PictureView, ...]
+
+    def __post_init__(self) -> None:
+        for view in self.views:
+            if not isinstance(view, PictureView):
+                raise ConfigError(f"Compose chains picture views, not {type(view).__name__}")
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        if not self.views:
+            return super().__call__(batch, draws)
+        # The first view makes a tensor that is ours; the others may work in place.
+        batch = self.views[0](batch, draws.child(0))
+        return batch.with_x(self._rest(batch.x, draws))
+
+    def change(self, x: Tensor, draws: Draws) -> Tensor:
+        return self._rest(self.views[0].change(x, draws.child(0)), draws) if self.views else x
+
+    def _rest(self, x: Tensor, draws: Draws) -> Tensor:
+        for place, view in enumerate(self.views[1:], start=1):
+            x = view.change(x, draws.child(place))
+        return x
+
+
+@dataclass(frozen=True)
+class TwoViews(View):
+    """Two views of every picture: `batch.views` of two tensors. `batch.x` stays.
+
+    Args:
+        first: makes view 0.
+        second: makes view 1; None takes `first` again, with draws of its own.
+    """
+
+    first: View
+    second: View | None = None
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        check_pictures(batch.x)
+        views = (self.first, self.second or self.first)
+        return batch.with_views(*(view(batch, draws.child(place)).x for place, view in enumerate(views)))

@@ -1,0 +1,186 @@
+"""Random resized crop and flip: a picture times two small interpolation matrices, one pair a sample.
+
+A crop that is resized to h x w is `A_y x A_x'` with `A_y (h, H)` and `A_x (w, W)`: row i holds the
+filter's weights around output pixel i's place in the source. Antialiasing widens the filter where the
+crop shrinks, as Pillow and torchvision do; a flip reverses the rows of `A_x`.
+
+Law of the boxes: Szegedy et al., Going Deeper with Convolutions (2014), as in torchvision: up to ten tries,
+then the largest central box of an allowed aspect ratio.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+
+from withstand.core.batch import Batch
+from withstand.core.errors import ConfigError, nearest
+from withstand.core.random import Draws
+from withstand.views.picture import PictureView, check_probability, check_range
+
+Size: TypeAlias = int | tuple[int, int]
+Interpolation = Literal["bilinear", "bicubic"]
+
+_TRIES = 10
+
+
+def crop_boxes(draws: Draws, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]) -> Tensor:
+    """Draw one box a sample inside H x W pictures.
+
+    Args:
+        draws: N streams.
+        height: H, pixels.
+        width: W, pixels.
+        scale: range of the box's share of the area, uniform.
+        ratio: range of width / height, log-uniform.
+
+    Returns:
+        `(N, 4)` float32 whole numbers: top, left, height, width.
+    """
+    area = draws.uniform(_TRIES, low=scale[0], high=scale[1]).mul_(height * width)
+    aspect = draws.uniform(_TRIES, low=math.log(ratio[0]), high=math.log(ratio[1])).exp_()
+    widths = (area * aspect).sqrt_().round_()
+    heights = (area / aspect).sqrt_().round_()
+    fits = (widths > 0) & (widths <= width) & (heights > 0) & (heights <= height)
+    any_fits, first = fits.max(dim=1, keepdim=True)
+    box_height, box_width = heights.gather(1, first), widths.gather(1, first)
+    # Positions are drawn for whole pixels: a floor of uniform numbers in [0, free + 1).
+    place = draws.uniform(2)
+    top = (place[:, :1] * (height - box_height + 1)).floor_()
+    left = (place[:, 1:] * (width - box_width + 1)).floor_()
+    box = torch.cat((top, left, box_height, box_width), dim=1)
+    return torch.where(any_fits, box, box.new_tensor(_central_box(height, width, ratio)))
+
+
+def _central_box(height: int, width: int, ratio: tuple[float, float]) -> tuple[int, int, int, int]:
+    if width / height < ratio[0]:
+        box_height, box_width = round(width / ratio[0]), width
+    elif width / height > ratio[1]:
+        box_height, box_width = height, round(height * ratio[1])
+    else:
+        box_height, box_width = height, width
+    return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
+
+
+def interpolation_matrices(
+    start: Tensor, length: Tensor, source: int, target: int, interpolation: Interpolation, flip: Tensor | None = None
+) -> Tensor:
+    """Return `(N, source, target)`: column i holds the weights of output pixel i, and sums to 1.
+
+    Args:
+        start: first source pixel of each stretch, `(N,)`.
+        length: source pixels in each stretch, `(N,)`.
+        source: pixels of the whole source axis.
+        target: pixels of the output axis.
+        interpolation: the filter.
+        flip: which samples are reversed, bool `(N,)`.
+    """
+    step = (length / target)[:, None]
+    reach = step.clamp_min(1)
+    order = torch.arange(target, device=start.device, dtype=torch.float32)
+    if flip is not None:
+        order = torch.where(flip[:, None], target - 1 - order, order)
+    centers = (order + 0.5) * (step / reach)
+    pixels = torch.arange(source, device=start.device, dtype=torch.float32) + 0.5 - start[:, None]
+    # A pixel outside the crop is infinitely far from every output pixel, so that its weight is 0.
+    pixels = torch.where((pixels > 0) & (pixels < length[:, None]), pixels / reach, math.inf)
+    distance = (pixels[:, :, None] - centers[:, None, :]).abs_()
+    weights = distance.neg_().add_(1).clamp_min_(0) if interpolation == "bilinear" else _cubic(distance)
+    return weights.div_(weights.sum(1, keepdim=True))
+
+
+def _cubic(distance: Tensor) -> Tensor:
+    """Keys' cubic convolution filter with a = -1/2, as Pillow's; 0 from distance 2 on."""
+    near = (1.5 * distance - 2.5) * distance * distance + 1
+    capped = distance.clamp(max=2)
+    far = ((-0.5 * capped + 2.5) * capped - 4) * capped + 2
+    return torch.where(distance < 1, near, far)
+
+
+def resized_crop(
+    x: Tensor, boxes: Tensor, size: Size, *, flip: Tensor | None = None, interpolation: Interpolation = "bilinear"
+) -> Tensor:
+    """Crop each picture by its own box and resize it, with antialiasing.
+
+    Args:
+        x: `(N, C, H, W)`, uint8, or float in [0, 1].
+        boxes: top, left, height, width of each crop in pixels, `(N, 4)`.
+        size: output height and width; one number for both.
+        flip: which crops are mirrored left to right, bool `(N,)`.
+        interpolation: "bilinear" or "bicubic".
+
+    Returns:
+        `(N, C, h, w)`, float32 in [0, 1].
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    count, channels, source_height, source_width = x.shape
+    top, left, box_height, box_width = boxes.to(torch.float32).unbind(1)
+    columns = interpolation_matrices(left, box_width, source_width, width, interpolation, flip)
+    rows = interpolation_matrices(top, box_height, source_height, height, interpolation)
+    if x.dtype == torch.uint8:
+        rows *= 1 / 255
+    wide = torch.bmm(x.to(torch.float32).reshape(count, channels * source_height, source_width), columns)
+    return torch.matmul(rows.mT[:, None], wide.view(count, channels, source_height, width)).clamp_(0, 1)
+
+
+@dataclass(frozen=True)
+class RandomResizedCrop(PictureView):
+    """A random part of the picture, resized, and mirrored with probability `flip`.
+
+    Args:
+        size: output height and width, pixels; one number for both.
+        scale: range of the part's share of the area.
+        ratio: range of the part's width / height.
+        flip: probability of mirroring left to right. It costs nothing here.
+        interpolation: "bilinear" or "bicubic", both antialiased.
+    """
+
+    size: Size
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.0
+    interpolation: Interpolation = "bilinear"
+
+    def __post_init__(self) -> None:
+        sides = (self.size,) if isinstance(self.size, int) else self.size
+        if len(sides) > 2 or any(side < 1 for side in sides):
+            raise ConfigError(f"size must be one or two positive numbers of pixels, not {self.size!r}")
+        check_range("scale", self.scale, 0, 1)
+        check_range("ratio", self.ratio, 1e-3, 1e3)
+        check_probability("flip", self.flip)
+        if self.interpolation not in get_args(Interpolation):
+            hint = nearest(str(self.interpolation), get_args(Interpolation))
+            raise ConfigError(f"interpolation {self.interpolation!r} is unknown: {hint}")
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        return batch.with_x(self.change(batch.x, draws))  # takes bytes as they are, and overwrites nothing
+
+    def change(self, x: Tensor, draws: Draws) -> Tensor:
+        boxes = crop_boxes(draws, x.shape[2], x.shape[3], self.scale, self.ratio)
+        flip = draws.chance(self.flip, 1).squeeze(1) if self.flip else None
+        return resized_crop(x, boxes, self.size, flip=flip, interpolation=self.interpolation)
+
+
+@dataclass(frozen=True)
+class HorizontalFlip(PictureView):
+    """Mirror left to right with a probability; in a chain, `RandomResizedCrop(flip=...)` does it for nothing."""
+
+    probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_probability("probability", self.probability)
+
+    def change(self, x: Tensor, draws: Draws) -> Tensor:
+        return horizontal_flip(x, draws.chance(self.probability, 1).squeeze(1))
+
+
+def horizontal_flip(x: Tensor, flip: Tensor) -> Tensor:
+    """Mirror the chosen pictures left to right.
+
+    Args:
+        x: `(N, C, H, W)`.
+        flip: which ones, bool `(N,)`.
+    """
+    return torch.where(flip.view(-1, 1, 1, 1), x.flip(3), x)

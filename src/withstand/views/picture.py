@@ -1,0 +1,83 @@
+"""What all picture views share: the types they take, which rows they change, and how they own memory.
+
+Sizes: `N` pictures, `C` channels (1 or 3 for color), `H` x `W` pixels. Pictures come in as uint8, or as
+float in [0, 1]; views give float32 in [0, 1].
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from withstand.core.batch import Batch
+from withstand.core.errors import ConfigError, DataError
+from withstand.core.random import Draws
+from withstand.core.roles import View
+
+
+def check_pictures(x: Tensor) -> None:
+    """Refuse what no picture view can take.
+
+    Raises:
+        DataError: `x` is not `(N, C, H, W)`, neither uint8 nor float, or float outside [0, 1].
+    """
+    if x.dim() != 4 or 0 in x.shape[1:]:
+        raise DataError(f"pictures must be (N, C, H, W), not {tuple(x.shape)}: use x[:, None] for one channel")
+    if x.is_floating_point():
+        low, high = map(float, x.aminmax()) if x.numel() else (0.0, 0.0)
+        if not (low >= 0 and high <= 1):  # also catches NaN
+            raise DataError(
+                f"float pictures must lie in [0, 1], not [{low:.4g}, {high:.4g}]: hand over the uint8 pictures, "
+                "or divide by 255; the encoder owns the normalisation"
+            )
+    elif x.dtype != torch.uint8:
+        raise DataError(f"pictures must be uint8, or float in [0, 1], not {x.dtype}: use x.to(torch.uint8)")
+
+
+def as_unit(x: Tensor) -> Tensor:
+    """Return a new float32 copy of the pictures, in [0, 1]."""
+    return x.to(torch.float32).mul_(1 / 255) if x.dtype == torch.uint8 else x.to(torch.float32, copy=True)
+
+
+def per_sample(values: Tensor) -> Tensor:
+    """Return `(N,)` values as `(N, 1, 1, 1)`, to meet pictures."""
+    return values.view(-1, 1, 1, 1)
+
+
+def check_probability(name: str, value: float) -> None:
+    """Refuse what is no probability, naming the argument."""
+    if not 0 <= value <= 1:
+        raise ConfigError(f"{name} must be a probability in [0, 1], not {value!r}")
+
+
+def check_range(name: str, value: tuple[float, float], low: float, high: float) -> None:
+    """Refuse what is no range inside [low, high], naming the argument."""
+    if not (len(value) == 2 and low <= value[0] <= value[1] <= high):
+        raise ConfigError(f"{name} must be (smallest, largest) inside [{low:g}, {high:g}], not {value!r}")
+
+
+def change_some(x: Tensor, probability: float, draws: Draws, change: Callable[[Tensor, Draws], Tensor]) -> Tensor:
+    """Replace the rows that chance picks by `change(rows, draws of the rows)`, in place, and return `x`.
+
+    A picked row's draws do not depend on `probability`.
+    """
+    inner = draws.child("applied")
+    if probability >= 1:
+        return change(x, inner)
+    rows = draws.chance(probability).nonzero().squeeze(1)
+    return x.index_copy_(0, rows, change(x.index_select(0, rows), inner[rows])) if len(rows) else x
+
+
+class PictureView(View):
+    """A view that changes pictures one by one and keeps their number."""
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        return batch.with_x(self.change(as_unit(batch.x), draws))
+
+    @abstractmethod
+    def change(self, x: Tensor, draws: Draws) -> Tensor:
+        """Return the changed pictures, float32 in [0, 1]. `x` is float32 in [0, 1], and may be overwritten.
+
+        This is how a chain of views works in place; everyone else calls the view itself.
+        """
