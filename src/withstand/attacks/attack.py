@@ -1,0 +1,115 @@
+"""InputAttack: what all attacks on inputs have in common, so that each is only its own search.
+
+The call checks the inputs, holds the victim, cuts the work into chunks, confines what the search found
+to ball and range, and judges it anew. A sample's draws hang on its place alone, so its result does not
+depend on its chunk.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from typing import Self, final
+
+import torch
+from torch import Tensor
+
+from withstand.attacks.objectives import CrossEntropy, Loss, Objective, as_objective
+from withstand.attacks.problem import Problem, pose
+from withstand.core.errors import ConfigError, DataError
+from withstand.core.random import Draws, as_draws
+from withstand.core.roles import Attack, Attacked
+from withstand.core.threat import Ball
+from withstand.core.victim import Victim
+
+
+@dataclass(frozen=True)
+class InputAttack(Attack):
+    """Base of attacks that search a ball round each input. A subclass gives `search`.
+
+    Args:
+        ball: how far an input may be moved, and whether to a chosen class.
+        objective: what is raised; a plain function `(outputs, y, x) -> (N,)` is taken to judge logits.
+    """
+
+    ball: Ball = Ball()  # noqa: RUF009 - a frozen value
+    objective: Objective | Loss = CrossEntropy()  # noqa: RUF009
+
+    @abstractmethod
+    def search(self, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
+        """Return the worst inputs found for one chunk.
+
+        Args:
+            problem: the chunk; its `gradient` and `values` are the only way to the victim.
+            start: points to begin with, inside ball and range; None for the attack's own choice.
+            draws: each sample's own stream.
+        """
+
+    def at(self, eps: float) -> Self:
+        """Return the same attack with another radius."""
+        return replace(self, ball=replace(self.ball, eps=eps))
+
+    @final
+    def __call__(
+        self,
+        victim: Victim,
+        x: Tensor,
+        y: Tensor | None = None,
+        *,
+        generator: Draws | torch.Generator | int | None = None,
+        start: Tensor | None = None,
+        mask: Tensor | None = None,
+        batch: int = 128,
+    ) -> Attacked:
+        """Attack inputs `x` `(N, ...)` in the victim's range.
+
+        Args:
+            victim: the model under attack.
+            x: clean inputs, of any shape.
+            y: true labels, or the wanted ones when the ball is targeted; None stands for the victim's own
+                clean output.
+            generator: draws, a torch generator or a seed.
+            start: where to begin, say what a smaller ball's attack found.
+            mask: where change is allowed, bool, broadcast to `x`.
+            batch: samples attacked at once; alters memory and speed, not results.
+
+        Raises:
+            DataError: inputs out of range, a `y` that does not fit, a victim that gives NaN or no gradient.
+        """
+        x = victim.check(x.detach())
+        given = {"y": y, "start": start}
+        for name, value in given.items():
+            if value is not None and len(value) != len(x):
+                raise DataError(f"{name} has {len(value)} rows, x has {len(x)}")
+        if y is None and self.ball.targeted:
+            raise ConfigError("a targeted attack needs the wanted classes or embeddings as y")
+        draws = as_draws(generator, len(x), x.device)
+        if len(draws) != len(x):
+            raise ConfigError(f"generator holds draws for {len(draws)} samples, x has {len(x)}")
+        if mask is not None:
+            mask = mask.to(x.device, torch.bool).expand_as(x)
+        if not len(x):
+            nothing = x.new_empty(0)
+            return Attacked(x, nothing.bool(), nothing, nothing, nothing.long())
+        with victim.held():
+            parts = []
+            for first in range(0, len(x), batch):
+                rows = slice(first, first + batch)
+                chunk = [None if value is None else value[rows] for value in (y, start, mask)]
+                parts.append(self._attack(victim, x[rows], *chunk, draws=draws[rows]))
+        return Attacked(*(torch.cat([getattr(part, name) for part in parts]) for name in Attacked.__slots__))
+
+    def _attack(
+        self, victim: Victim, x: Tensor, y: Tensor | None, start: Tensor | None, mask: Tensor | None, *, draws: Draws
+    ) -> Attacked:
+        problem = pose(victim, as_objective(self.objective), self.ball, x, y, mask)
+        found = x
+        if self.ball.eps > 0:
+            first = None if start is None else problem.confine(start.detach().to(x))
+            found = problem.confine(self.search(problem, first, draws).detach())
+        gain, success = problem.values(found)
+        return Attacked(
+            x=found,
+            success=success,
+            loss=-gain if self.ball.targeted else gain,
+            norm=self.ball.size(found - x),
+            queries=problem.queries,
+        )

@@ -1,0 +1,94 @@
+"""Robust accuracy over a list of radii, each warm-started from the one before.
+
+A sample broken within a ball is broken within every larger one, so it is not attacked again, and the
+curve never rises.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from withstand.attacks.attack import InputAttack
+from withstand.core.errors import ConfigError
+from withstand.core.random import Draws, as_draws
+from withstand.core.victim import Victim
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What a sequence of attacks broke at which radius.
+
+    Attributes:
+        eps: the radii, ascending.
+        radius: the smallest radius at which each sample fell, `(N,)`; 0 where it was wrong before any
+            change, infinite where it never fell.
+        winner: which attack, by place in the sequence, broke it; -1 where none was needed or none did.
+        x: the input that broke it, or the last that was tried.
+    """
+
+    eps: tuple[float, ...]
+    radius: Tensor
+    winner: Tensor
+    x: Tensor
+
+    def holds(self, eps: float) -> Tensor:
+        """Return which samples withstand every ball up to radius `eps`, bool `(N,)`."""
+        return self.radius > eps
+
+    @property
+    def accuracy(self) -> tuple[float, ...]:
+        """The robust accuracy at each radius: the share of all samples that hold."""
+        return tuple(self.holds(eps).float().mean().item() for eps in self.eps)
+
+
+def curve(
+    attacks: InputAttack | Sequence[InputAttack],
+    victim: Victim,
+    x: Tensor,
+    y: Tensor | None = None,
+    *,
+    eps: Sequence[float],
+    generator: Draws | torch.Generator | int | None = None,
+    batch: int = 128,
+) -> Curve:
+    """Return how far each sample withstands the attacks, run in order on the samples that are left.
+
+    Args:
+        attacks: one or more; their own radius is replaced by those of `eps`.
+        victim: the model under attack.
+        x: clean inputs, `(N, ...)`.
+        y: labels; None for the victim's own predictions.
+        eps: radii in input units, ascending.
+        generator: draws, a torch generator or a seed.
+        batch: samples attacked at once.
+    """
+    attacks = [attacks] if isinstance(attacks, InputAttack) else list(attacks)
+    if not attacks or not eps or list(eps) != sorted(set(eps)) or eps[0] <= 0:
+        raise ConfigError(f"a curve needs attacks, and positive radii in ascending order, not {list(eps)}")
+    draws = as_draws(generator, len(x), x.device)
+    clean = attacks[0].at(0)(victim, x, y, generator=draws, batch=batch)
+    worst = clean.x.clone()
+    radius = torch.where(clean.success, 0.0, torch.inf).double()
+    winner = torch.full_like(clean.queries, -1)
+    for place, size in enumerate(eps):
+        before = worst.clone()
+        for number, attack in enumerate(attacks):
+            left = radius.isinf().nonzero().squeeze(1)
+            if not len(left):
+                break
+            start = None
+            if place:  # the smaller ball's point, carried to the larger ball's surface
+                start = clean.x[left] + (before[left] - clean.x[left]) * (size / eps[place - 1])
+            found = attack.at(size)(
+                victim,
+                x[left],
+                None if y is None else y[left],
+                generator=draws.child(place).child(number)[left],
+                start=start,
+                batch=batch,
+            )
+            fell = left[found.success]
+            worst[left], radius[fell], winner[fell] = found.x, size, number
+    return Curve(tuple(eps), radius, winner, worst)

@@ -1,0 +1,129 @@
+"""Problem: one chunk of samples under attack - the surface that every attack's search works on.
+
+Shapes: inputs `(N, ...)` of any shape, values `(N,)`.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from withstand.attacks.objectives import Objective
+from withstand.core.errors import DataError
+from withstand.core.threat import Ball
+from withstand.core.victim import Outputs, Victim
+
+
+class NoGradient(DataError):
+    """The victim's output does not depend on its input by differentiable steps."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is attacked, from where, and how far.
+
+    Attributes:
+        victim: the model, held for the span of the attack.
+        objective: what is raised, or lowered when the ball is targeted.
+        ball: how far an input may be moved.
+        x: clean inputs, inside the victim's range.
+        y: labels, targets or reference embeddings.
+        mask: where change is allowed, bool, shaped like `x`; None for everywhere.
+        queries: forward passes spent on each sample of the whole chunk.
+        rows: the places of these samples in the chunk.
+        flat: whether the gradient vanishes on the clean inputs, so that a search must start elsewhere.
+    """
+
+    victim: Victim
+    objective: Objective
+    ball: Ball
+    x: Tensor
+    y: Tensor
+    mask: Tensor | None
+    queries: Tensor
+    rows: Tensor
+    flat: bool
+
+    def take(self, rows: Tensor) -> Self:
+        """Return the problem of some of the samples, by mask or places; queries are counted together."""
+        mask = None if self.mask is None else self.mask[rows]
+        return replace(self, x=self.x[rows], y=self.y[rows], mask=mask, rows=self.rows[rows])
+
+    def values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gain, which attacks raise, and whether the goal is met."""
+        with torch.no_grad():
+            return self._judge(self._outputs(x), x)
+
+    def gradient(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return gain, success, and the gradient of each sample's own gain, from one forward pass.
+
+        Raises:
+            NoGradient: the victim cuts the way from input to output.
+            DataError: the victim gives NaN, or its gradient is not finite.
+        """
+        with torch.enable_grad():
+            x = x.detach().requires_grad_(True)
+            gain, success = self._judge(self._outputs(x), x)
+            slope = torch.autograd.grad(gain.sum(), x, allow_unused=True)[0] if gain.requires_grad else None
+        if slope is None:
+            raise NoGradient(
+                "the victim gives no gradient for its input: it detaches, rounds to integers or leaves torch; "
+                "give a differentiable surrogate of that step"
+            )
+        if not bool(torch.isfinite(slope).all()):
+            raise DataError("the victim's gradient holds NaN or infinite values")
+        return gain.detach(), success, slope if self.mask is None else slope * self.mask
+
+    def step(self, x: Tensor, gradient: Tensor, length: float) -> Tensor:
+        """Return `x` moved by `length` in the direction that raises the gain most, then confined."""
+        return self.confine(x + length * self.ball.direction(gradient))
+
+    def confine(self, x: Tensor) -> Tensor:
+        """Return `x` projected into the ball round the clean input, then clipped to the victim's range.
+
+        Clipping moves each entry towards the clean input, so it never leaves the ball again.
+        """
+        delta = x - self.x
+        if self.mask is not None:
+            delta = delta * self.mask
+        return (self.x + self.ball.project(delta)).clamp(self.victim.low, self.victim.high)
+
+    def _outputs(self, x: Tensor) -> Outputs:
+        self.queries[self.rows] += 1
+        return self.victim(x.clone())  # a copy: a model may work on its input in place
+
+    def _judge(self, outputs: Outputs, x: Tensor) -> tuple[Tensor, Tensor]:
+        self.objective.check(outputs, self.y)
+        value = self.objective(outputs, self.y, x)
+        if value.shape != self.rows.shape:
+            raise DataError(f"an objective gives one value a sample, ({len(self.rows)},), not {tuple(value.shape)}")
+        if bool(value.isnan().any()):
+            raise DataError(f"the objective is NaN on {int(value.isnan().sum())} of {len(value)} samples")
+        with torch.no_grad():
+            success = self.objective.reached(outputs, self.y, targeted=self.ball.targeted)
+        return -value if self.ball.targeted else value, success
+
+
+def pose(
+    victim: Victim, objective: Objective, ball: Ball, x: Tensor, y: Tensor | None, mask: Tensor | None = None
+) -> Problem:
+    """Return the problem of attacking `x`; without `y`, the victim's clean outputs are asked for it."""
+    count = len(x)
+    queries = torch.zeros(count, dtype=torch.int64, device=x.device)
+    flat = y is None and objective.flat_at_clean
+    if y is None:
+        with torch.no_grad():
+            y = objective.reference(victim(x.clone()))
+        queries += 1
+    return Problem(
+        victim=victim,
+        objective=objective,
+        ball=ball,
+        x=x,
+        y=y.to(x.device),
+        mask=mask,
+        queries=queries,
+        rows=torch.arange(count, device=x.device),
+        flat=flat,
+    )
