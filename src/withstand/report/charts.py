@@ -1,0 +1,163 @@
+"""Charts as plotly figures in plain JSON; colors, fonts and sizes are the page's, see `templates/charts.js`."""
+
+import html
+import math
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from withstand.core.finding import Cell, Table
+from withstand.core.part import Tree
+from withstand.report import wording
+from withstand.report.folder import Row
+from withstand.report.tables import SPREAD, ShownTable, is_numeric, numbers, shares, show
+
+CONTROL = "#808890"
+"""The gray of untrained controls, legible on both backgrounds."""
+
+_MOST_POINTS = 400
+_MOST_CLASSES = 20
+_SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure with its heading, a text for those who cannot see it, a note below, and the numbers behind it.
+
+    `height` is in CSS pixels; None leaves it to the page.
+    """
+
+    title: str
+    figure: dict[str, Tree]
+    alt: str
+    note: str = ""
+    table: ShownTable | None = None
+    wide: bool = False
+    height: int | None = None
+
+
+def safe(label: str) -> str:
+    """Return a label that plotly shows as it is: plotly reads a subset of HTML in texts."""
+    return html.escape(label, quote=False)
+
+
+def _clean(values: list[Cell] | list[float]) -> list[Tree]:
+    """Return values with None for what JSON has no number for; lines break there."""
+    return [None if isinstance(value, float) and not math.isfinite(value) else value for value in values]
+
+
+def curves(name: str, table: Table) -> list[Chart]:
+    """Return the charts of a table with `x`: its shares together, every other numeric column alone."""
+    lines = [
+        column
+        for column in table.columns
+        if column != table.x and not column.endswith(SPREAD) and is_numeric(table, column)
+    ]
+    together = [column for column in lines if shares(name, table, column)]
+    groups = ([together] if together else []) + [[column] for column in lines if column not in together]
+    return [_curve(name, table, group, percent=group is together) for group in groups]
+
+
+def _curve(name: str, table: Table, lines: list[str], *, percent: bool) -> Chart:
+    x_name = table.x or ""
+    x = numbers(table.column(x_name))
+    in_255 = x_name == "eps" and max(x, default=0) <= 0.25
+    positions = [value * 255 for value in x] if in_255 else x
+    spelled: list[Tree] = [wording.eps(value) if x_name == "eps" else wording.plain(value) for value in x]
+    traces: list[Tree] = []
+    for column in lines:
+        trace: dict[str, Tree] = {
+            "type": "scatter",
+            "mode": "lines+markers" if len(x) <= 40 else "lines",
+            "name": safe(wording.title(column)),
+            "x": _clean(positions),
+            "y": _clean(list(table.column(column))),
+            "customdata": spelled,
+            "hovertemplate": f"%{{y{':.1%' if percent else ''}}} at %{{customdata}}",
+        }
+        if column + SPREAD in table.columns:
+            trace["error_y"] = {"array": _clean(list(table.column(column + SPREAD))), "thickness": 1.2, "width": 3}
+        if column.lower().startswith("untrained"):
+            trace |= {"line": {"dash": "dot", "color": CONTROL}, "marker": {"color": CONTROL}}
+        traces.append(trace)
+    label = "eps in 1/255 of the range" if in_255 else safe(wording.title(x_name))
+    axis: dict[str, Tree] = {"title": {"text": label}}
+    if min(x, default=0) > 0 and max(x) / min(x) >= 30:
+        ticks = sorted(set(x)) if len(set(x)) <= 9 else []
+        axis |= {"type": "log"}
+        if ticks:
+            axis |= {"tickvals": _clean(ticks), "ticktext": [wording.plain(tick) for tick in ticks]}
+    layout: dict[str, Tree] = {
+        "xaxis": axis,
+        "yaxis": {"tickformat": ".0%", "rangemode": "tozero"} if percent else {},
+        "showlegend": len(lines) > 1,
+    }
+    heading = wording.title(name) if percent else wording.title(lines[0])
+    named = ", ".join(wording.title(column) for column in lines)
+    alt = f"Curves over {wording.title(x_name)}: {named}. The numbers are in the table below the chart."
+    return Chart(heading, {"data": traces, "layout": layout}, alt, table=show(name, table))
+
+
+def metric(rows: tuple[Row, ...], name: str, title: str, note: str = "") -> Chart | None:
+    """Return a logged scalar over steps, thinned to at most 400 means of neighbouring steps; None if never logged."""
+    points = [(row["step"], row[name]) for row in rows if name in row]
+    if not points:
+        return None
+    size = math.ceil(len(points) / _MOST_POINTS)
+    groups = [points[start : start + size] for start in range(0, len(points), size)]
+    x = [group[-1][0] for group in groups]
+    y = [fmean(value for _, value in group) for group in groups]
+    if size > 1:
+        note = f"{note} Each point is the mean of {size} logged steps.".strip()
+    trace: dict[str, Tree] = {
+        "type": "scatter",
+        "mode": "lines" if len(x) > 1 else "markers",
+        "x": _clean(x),
+        "y": _clean(y),
+        "hovertemplate": "%{y:.4g} at step %{x:,}",
+        "name": safe(title),
+    }
+    layout: dict[str, Tree] = {"xaxis": {"title": {"text": "step"}}, "yaxis": {}, "showlegend": False}
+    first, last = points[0][1], points[-1][1]
+    alt = f"{title} over steps: from {wording.plain(first)} at the start to {wording.plain(last)} at the end."
+    return Chart(title, {"data": [trace], "layout": layout}, alt, note)
+
+
+def embedding_map(table: Table) -> Chart:
+    """Return the map of embeddings from the columns x, y, and label and index where there are such."""
+    points = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    labels: list[str] = []
+    for point in points:
+        label = "" if point.get("label") is None else str(point["label"])
+        if label not in labels:
+            labels.append(label)
+    labels.sort(key=lambda label: (len(label), label) if label.isdigit() else (0, label))
+    traces: list[Tree] = []
+    names: list[Tree] = []
+    for place, label in enumerate(labels):
+        own = [point for point in points if ("" if point.get("label") is None else str(point["label"])) == label]
+        x, y = (numbers(tuple(point[axis] for point in own)) for axis in ("x", "y"))
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": safe(label) or "sample",
+                "x": _clean([round(value, 4) for value in x]),
+                "y": _clean([round(value, 4) for value in y]),
+                "customdata": [point.get("index") for point in own],
+                "marker": {"size": 5, "opacity": 0.75, "symbol": _SYMBOLS[place // 8 % len(_SYMBOLS)]},
+                "hovertemplate": "%{fullData.name} · number %{customdata}<extra></extra>",
+            }
+        )
+        if label and x:
+            names.append({"x": median(x), "y": median(y), "text": safe(label), "showarrow": False})
+    known = 1 < len(labels) <= _MOST_CLASSES
+    bare: dict[str, Tree] = {"visible": False}
+    layout: dict[str, Tree] = {
+        "xaxis": bare,
+        "yaxis": {**bare, "scaleanchor": "x"},
+        "annotations": names if known else [],
+        "showlegend": known,
+        "hovermode": "closest",
+    }
+    alt = f"Scatter of {len(points):,} samples in two dimensions" + (f", in {len(labels)} classes." if known else ".")
+    return Chart("Embedding map", {"data": traces, "layout": layout}, alt, wide=True)
