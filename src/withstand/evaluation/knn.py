@@ -7,7 +7,6 @@ Weighted vote: w = exp(cos / T), from Wu et al., "Unsupervised feature learning 
 discrimination" (2018). Default k = 20, T = 0.07 (as DINO evaluates); k = 200, T = 0.1 is lightly's setting.
 """
 
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -22,7 +21,7 @@ _COLUMNS = 1 << 16
 
 
 def neighbors(
-    bank: Tensor, queries: Tensor, k: int, *, metric: Metric = "cosine", chunk: int = 1 << 25
+    bank: Tensor, queries: Tensor, k: int, *, metric: Metric = "cosine", chunk: int = 1 << 24
 ) -> tuple[Tensor, Tensor]:
     """Return the k nearest bank rows of each query, nearest first; of equally near rows the earlier.
 
@@ -96,36 +95,33 @@ def _merge(values: list[Tensor], rows: list[Tensor], k: int) -> tuple[list[Tenso
     return [value[:, :k]], [row[:, :k]]
 
 
-@dataclass(frozen=True)
-class Neighbors:
-    """How k-nearest neighbors vote.
+def vote(
+    bank: Tensor,
+    labels: Tensor,
+    queries: Tensor,
+    *,
+    k: int = 20,
+    temperature: float | None = 0.07,
+    metric: Metric = "cosine",
+    chunk: int = 1 << 24,
+) -> Tensor:
+    """Return each class's share of the k nearest neighbors' vote, float32 `(Q, K)`.
 
     Args:
-        k: neighbors asked; at most as many as there are stored samples are used.
-        temperature: T of the weights exp(cos / T); None gives every neighbor one vote.
-        metric: "cosine" or "euclidean"; weights need cosines.
+        bank: stored features `(N, D)`.
+        labels: their classes from 0, int64 `(N,)`.
+        queries: features `(Q, D)`.
+        k: voters; at most N.
+        temperature: T of the weights exp(cos / T); None gives each neighbor the same vote.
+        metric: "cosine" or "euclidean".
+        chunk: as in `neighbors`.
+
+    Raises:
+        ConfigError: as in `neighbors`; a temperature that is not positive, or with Euclidean distances.
     """
-
-    k: int = 20
-    temperature: float | None = 0.07
-    metric: Metric = "cosine"
-
-    def __post_init__(self) -> None:
-        if self.temperature is not None and (self.metric != "cosine" or self.temperature <= 0):
-            raise ConfigError(
-                f"a temperature must be positive and goes with cosines: not {self.temperature} with {self.metric}"
-            )
-
-    def scores(self, bank: Tensor, labels: Tensor, queries: Tensor, *, chunk: int = 1 << 25) -> Tensor:
-        """Return each class's share of the vote, float32 `(Q, K)`."""
-        nearness, rows = neighbors(bank, queries, min(self.k, len(bank)), metric=self.metric, chunk=chunk)
-        if self.temperature is None:
-            weights = torch.full_like(nearness, 1 / nearness.shape[1])
-        else:
-            weights = nearness.div_(self.temperature).softmax(1)  # exp(cos / T), without overflow at small T
-        votes = weights.new_zeros(len(queries), int(labels.max()) + 1)
-        return votes.scatter_add_(1, labels[rows], weights)
-
-    def predict(self, bank: Tensor, labels: Tensor, queries: Tensor, *, chunk: int = 1 << 25) -> Tensor:
-        """Return the class with the largest vote, int64 `(Q,)`; of equal ones the first."""
-        return self.scores(bank, labels, queries, chunk=chunk).argmax(1)
+    if temperature is not None and (metric != "cosine" or temperature <= 0):
+        raise ConfigError(f"a temperature must be positive and goes with cosines, not {temperature} with {metric}")
+    nearness, rows = neighbors(bank, queries, k, metric=metric, chunk=chunk)
+    # The softmax is exp(cos / T) over its sum, without overflow at a small T.
+    weights = torch.full_like(nearness, 1 / k) if temperature is None else (nearness / temperature).softmax(1)
+    return weights.new_zeros(len(queries), int(labels.max()) + 1).scatter_add_(1, labels[rows], weights)

@@ -6,11 +6,11 @@ Sizes: `N` samples, `D` width, `K` classes. The objective is scikit-learn's: 0.5
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.multiclass import check_classification_targets
@@ -18,13 +18,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, DataError
+from withstand.evaluation.classifier import Array, ScoredClassifier, linear_layer
 from withstand.evaluation.features import Features
 from withstand.evaluation.splits import hold_out
 
-Array = npt.NDArray[np.float64]
 
-
-class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class LogisticProbe(ScoredClassifier):
     """Multinomial logistic regression by L-BFGS, a scikit-learn estimator that becomes an `nn.Linear`.
 
     Args:
@@ -44,14 +43,14 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.max_iter = max_iter
         self.tol = tol
 
-    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> "LogisticProbe":
+    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Self:
         """Fit weights to features `(N, D)` and labels `(N,)`."""
-        X, y = validate_data(self, X, y, dtype=np.float64)
-        check_classification_targets(y)
+        x, labels = validate_data(self, X, y, dtype=np.float64)
+        check_classification_targets(labels)
         model = LogisticRegression(C=self.C, max_iter=self.max_iter, tol=self.tol)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
-            model.fit(X, y)
+            model.fit(x, labels)
         self.converged_ = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
         self.classes_ = model.classes_
         # For two classes scikit-learn keeps one row, the second class's.
@@ -61,52 +60,14 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.n_iter_ = int(model.n_iter_.max())
         return self
 
-    def decision_function(self, X: npt.ArrayLike) -> Array:
-        """Return scores `(N, K)`; for two classes the second's lead, `(N,)`, as scikit-learn has it."""
-        scores = self._scores(X)
-        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
-
-    def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.generic]:
-        """Return the class with the largest score, `(N,)`."""
-        best = self._scores(X).argmax(1)
-        return self.classes_[best]  # type: ignore[no-any-return]
-
-    def predict_log_proba(self, X: npt.ArrayLike) -> Array:
-        """Return log-probabilities `(N, K)`."""
-        scores = self._scores(X)
-        scores -= scores.max(1, keepdims=True)
-        return scores - np.log(np.exp(scores).sum(1, keepdims=True))  # type: ignore[no-any-return]
-
-    def predict_proba(self, X: npt.ArrayLike) -> Array:
-        """Return probabilities `(N, K)`."""
-        return np.exp(self.predict_log_proba(X))
-
     def as_linear(self, *, dtype: torch.dtype = torch.float32) -> nn.Linear:
         """Return the scores as a layer; its outputs are in the order of `classes_`."""
         check_is_fitted(self)
         return linear_layer(self.coef_, self.intercept_, dtype=dtype)
 
-    def _scores(self, X: npt.ArrayLike) -> Array:
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
-        return X @ self.coef_.T + self.intercept_  # type: ignore[no-any-return]
-
-
-def linear_layer(
-    weight: Array,
-    bias: Array,
-    *,
-    shift: Array | float = 0.0,
-    scale: Array | float = 1.0,
-    dtype: torch.dtype = torch.float32,
-) -> nn.Linear:
-    """Return x -> weight ((x - shift) * scale) + bias as one layer, folded in float64."""
-    folded = weight * scale
-    layer = nn.Linear(weight.shape[1], weight.shape[0], dtype=dtype)
-    with torch.no_grad():
-        layer.weight.copy_(torch.from_numpy(folded))
-        layer.bias.copy_(torch.from_numpy(bias - folded @ np.broadcast_to(shift, folded.shape[1:])))
-    return layer
+    def _scores(self, x: Array) -> Array:
+        scores: Array = x @ self.coef_.T + self.intercept_
+        return scores
 
 
 @dataclass(frozen=True)

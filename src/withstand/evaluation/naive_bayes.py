@@ -11,18 +11,17 @@ from typing import Literal, Self, get_args
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from withstand.core.errors import ConfigError, DataError, nearest
-from withstand.evaluation.linear import Array, linear_layer
+from withstand.evaluation.classifier import Array, ScoredClassifier, linear_layer
 
 Priors = Literal["empirical", "uniform"]
 
 
-class NaiveBayesProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class NaiveBayesProbe(ScoredClassifier):
     """Gaussian naive Bayes in closed form, a scikit-learn estimator that becomes an `nn.Linear`.
 
     Class means mu_k, and biased variances var_kj around them. Shared variances are pooled with the empirical
@@ -74,18 +73,18 @@ class NaiveBayesProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ConfigError(f"priors {self.priors!r} is unknown: {nearest(str(self.priors), get_args(Priors))}")
         if self.eps < 0 or self.var_floor < 0:
             raise ConfigError(f"eps and var_floor must be at least 0, not {self.eps} and {self.var_floor}")
-        X, y = validate_data(self, X, y, dtype=np.float64, reset=fresh)
-        check_classification_targets(y)
-        known = np.unique(y if classes is None else np.concatenate([np.unique(y), np.asarray(classes)]))
+        x, labels = validate_data(self, X, y, dtype=np.float64, reset=fresh)
+        check_classification_targets(labels)
+        known = np.unique(labels if classes is None else np.concatenate([labels, np.asarray(classes)]))
         if fresh:
             self.classes_ = known
             self.class_count_ = np.zeros(len(known))
-            self.theta_ = np.zeros((len(known), X.shape[1]))
-            self._squares = np.zeros((len(known), X.shape[1]))
+            self.theta_ = np.zeros((len(known), x.shape[1]))
+            self._squares = np.zeros((len(known), x.shape[1]))
         else:
             self._make_room(known)
-        for place in np.searchsorted(self.classes_, np.unique(y)):
-            self._add(place, X[y == self.classes_[place]])
+        for place in np.searchsorted(self.classes_, np.unique(labels)):
+            self._add(int(place), x[labels == self.classes_[place]])
         self._finish()
         return self
 
@@ -127,36 +126,13 @@ class NaiveBayesProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         with np.errstate(divide="ignore"):  # a class without samples: log 0
             return np.log(self.class_count_ / self.class_count_.sum())  # type: ignore[no-any-return]
 
-    def joint_log_likelihood(self, X: npt.ArrayLike) -> Array:
-        """Return log p(x, class), `(N, K)`, by the quadratic form."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
-        scores = np.empty((len(X), len(self.classes_)))
+    def _scores(self, x: Array) -> Array:
+        scores = np.empty((len(x), len(self.classes_)))
         for place, (prior, mean) in enumerate(zip(self._log_priors(), self.theta_, strict=True)):
             variance = self.var_ if self.shared_variance else self.var_[place]
             normalizer = np.log(2 * np.pi * variance).sum()
-            scores[:, place] = prior - 0.5 * (((X - mean) ** 2 / variance).sum(1) + normalizer)
+            scores[:, place] = prior - 0.5 * (((x - mean) ** 2 / variance).sum(1) + normalizer)
         return scores
-
-    def decision_function(self, X: npt.ArrayLike) -> Array:
-        """Return the joint log-likelihoods `(N, K)`; for two classes the second's lead, `(N,)`."""
-        scores = self.joint_log_likelihood(X)
-        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
-
-    def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.generic]:
-        """Return the most probable class, `(N,)`."""
-        best = self.joint_log_likelihood(X).argmax(1)
-        return self.classes_[best]  # type: ignore[no-any-return]
-
-    def predict_log_proba(self, X: npt.ArrayLike) -> Array:
-        """Return log-probabilities `(N, K)`."""
-        scores = self.joint_log_likelihood(X)
-        scores -= scores.max(1, keepdims=True)
-        return scores - np.log(np.exp(scores).sum(1, keepdims=True))  # type: ignore[no-any-return]
-
-    def predict_proba(self, X: npt.ArrayLike) -> Array:
-        """Return probabilities `(N, K)`."""
-        return np.exp(self.predict_log_proba(X))
 
     def as_linear(self, *, dtype: torch.dtype = torch.float32) -> nn.Linear:
         """Return the scores, less what all classes share, as a layer: w_k = mu_k / v, in the order of `classes_`.
