@@ -11,6 +11,7 @@ import importlib
 import inspect
 from abc import ABCMeta
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -31,7 +32,12 @@ class PartMeta(ABCMeta):
         def __call__(cls, *args: object, **kwargs: object) -> object:
             part = super().__call__(*args, **kwargs)
             bound = cls.__signature__.bind(*args, **kwargs)
+            made = (
+                {item.name for item in fields(cls) if item.default_factory is not MISSING} if is_dataclass(cls) else ()
+            )
+            missing = {name: getattr(part, name) for name in made if name not in bound.arguments}
             bound.apply_defaults()
+            bound.arguments.update(missing)  # a default factory's value, in place of dataclasses' marker
             # Not setattr: frozen dataclasses forbid it and nn.Module would register modules twice.
             object.__setattr__(part, "_init_args", dict(bound.arguments))
             return part

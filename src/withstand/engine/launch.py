@@ -1,5 +1,6 @@
 """Launch: from an experiment to a finished run, in one process or several."""
 
+import inspect
 import os
 import time
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.nn.parallel import DistributedDataParallel
 
 from withstand.core import errors
 from withstand.core.errors import ConfigError, RunError, WithstandError
@@ -19,6 +21,7 @@ from withstand.engine.fit import fit
 from withstand.engine.folder import RunFolder
 from withstand.engine.numerics import Numerics, choose
 
+_DDP_OPTIONS = inspect.signature(DistributedDataParallel.__init__).parameters
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -81,7 +84,9 @@ def _fabric(plan: Plan) -> Fabric:
     if plan.processes == 1:
         return Fabric(accelerator=accelerator, devices=1)
     start = "popen" if "LOCAL_RANK" in os.environ else "spawn"  # torchrun and SLURM have started us already
-    strategy = DDPStrategy(start_method=start, broadcast_buffers=False)  # type: ignore[arg-type]
+    # Buffers are computed alike in every process; torch renamed the switch.
+    switch = "forward_sync_buffers" if "forward_sync_buffers" in _DDP_OPTIONS else "broadcast_buffers"
+    strategy = DDPStrategy(start_method=start, **{switch: False})  # type: ignore[arg-type]
     return Fabric(accelerator=accelerator, devices=plan.processes, strategy=strategy)
 
 

@@ -1,0 +1,77 @@
+"""The catalogue: what recipes exist, read from their headers without importing them.
+
+A header is the recipe file's docstring: a title line, then `key: value` lines (a value may run on in
+indented lines).
+"""
+
+import ast
+import re
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from withstand.core.errors import ConfigError, nearest
+
+_SHARED = {"__init__", "catalogue", "claim", "pictures"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One recipe's header."""
+
+    slug: str
+    title: str
+    facts: dict[str, str] = field(default_factory=dict)
+
+    def module(self) -> ModuleType:
+        """Import the recipe."""
+        return import_module(f"withstand.recipes.{self.slug.replace('-', '_')}")
+
+
+def entries() -> list[Entry]:
+    """Return every recipe, by slug."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return [_read(path) for path in files if path.stem not in _SHARED]
+
+
+def entry(slug: str) -> Entry:
+    """Return one recipe's entry.
+
+    Raises:
+        ConfigError: there is no such recipe; names the nearest.
+    """
+    found = {item.slug: item for item in entries()}
+    name = slug.replace("_", "-").lower()
+    if name not in found:
+        raise ConfigError(f"there is no method {slug!r}: {nearest(name, found)}")
+    return found[name]
+
+
+def find(words: str, most: int = 5) -> list[Entry]:
+    """Return the recipes whose headers share most words with a request, rare words counting more."""
+    wanted = _words(words)
+    bags = {item.slug: _words(f"{item.slug} {item.title} {' '.join(item.facts.values())}") for item in entries()}
+    weight = {word: 1 / max(1, sum(word in bag for bag in bags.values())) for word in wanted}
+    score = {slug: sum(weight[word] for word in wanted & bag) for slug, bag in bags.items()}
+    ranked = sorted((item for item in entries() if score[item.slug] > 0), key=lambda item: -score[item.slug])
+    return ranked[:most]
+
+
+def _words(text: str) -> set[str]:
+    words = re.findall(r"[a-z0-9]+", text.lower())
+    return {word.removesuffix("s") for word in words if len(word) > 2 and word not in {"the", "and", "for", "with"}}
+
+
+def _read(path: Path) -> Entry:
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    title, _, rest = text.partition("\n")
+    facts: dict[str, str] = {}
+    for line in rest.splitlines():
+        start = re.match(r"([a-z][a-z ]*): (.*)", line)
+        if start:
+            facts[start[1]] = start[2].strip()
+        elif facts and line.startswith(" "):
+            last = next(reversed(facts))
+            facts[last] = f"{facts[last]} {line.strip()}"
+    return Entry(path.stem.replace("_", "-"), title.strip(), facts)

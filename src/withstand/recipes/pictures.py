@@ -1,0 +1,106 @@
+"""What every recipe that learns from pictures shares: the encoder, the sets, the plan."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.roles import Method, Model, Source, View
+from withstand.data import splits
+from withstand.engine.experiment import Experiment, Plan
+from withstand.engine.optimizers import SGD, Optimizer
+from withstand.models.normalized import Normalized
+from withstand.models.resnet import ResNet
+from withstand.models.timm import Timm
+from withstand.models.vit import ViT
+from withstand.schedules import WarmupCosine
+
+DataLike: TypeAlias = "str | npt.NDArray[np.generic] | Tensor | Dataset[object] | Source"
+"""A set's name, a path, arrays, a torch Dataset, a source."""
+
+LARGE = 96
+"""From this size on, pictures get ImageNet's views and stems."""
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def encoder(model: str, width: int, depth: int, shape: tuple[int, ...]) -> Model:
+    """Return an encoder of pictures in [0, 1], normalization inside.
+
+    Args:
+        model: "resnet", "vit", or "timm:NAME" for any timm model (extra `timm`), "timm:NAME:pretrained" with its
+            published weights.
+        width: channels of the ResNet's first stage, or a twelfth of the ViT's width.
+        depth: layers: 10, 18 or 34 of a ResNet, any number of a ViT.
+        shape: the pictures' (C, H, W).
+    """
+    channels, size = shape[0], shape[-1]
+    mean, std = _IMAGENET if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
+    kind, _, name = model.partition(":")
+    network: Model
+    if kind == "resnet":
+        network = ResNet(width, depth, channels, "large" if size >= LARGE else "small")
+    elif kind == "vit":
+        network = ViT(size=size, patch=max(1, size // 8), width=12 * width, depth=depth, channels=channels)
+    elif kind == "timm" and name:
+        network = Timm(name.removesuffix(":pretrained"), pretrained=name.endswith(":pretrained"), channels=channels)
+    else:
+        raise ConfigError(f"model {model!r} is unknown: {nearest(kind, ['resnet', 'vit', 'timm:NAME'])}")
+    return Normalized(network, mean, std)
+
+
+def experiment_on_pictures(
+    name: str,
+    method: Callable[[Model], Method],
+    views: tuple[Callable[[int], View], Callable[[int], View]],
+    *,
+    data: DataLike,
+    size: int | None,
+    model: str,
+    width: int,
+    depth: int,
+    epochs: int,
+    batch: int,
+    learning_rate: float,
+    seed: int,
+    processes: int,
+    optimizer: Optimizer | None = None,
+    warmup: float = 1.0,
+) -> Experiment:
+    """Return the experiment of a two-view method.
+
+    Args:
+        name: the recipe's slug.
+        method: makes the method round an encoder.
+        views: what makes the view for small pictures, and for large ones, from their size.
+        data: what to learn from.
+        size: side in pixels to which a folder's photos are brought; the sets have their own.
+        model: see `encoder`.
+        width: see `encoder`.
+        depth: see `encoder`.
+        epochs: passes over the data.
+        batch: samples a step.
+        learning_rate: of SGD, for a batch of 256; scaled with the batch.
+        seed: of weights, order and views.
+        processes: how many train together.
+        optimizer: in place of SGD with momentum 0.9 and weight decay 5e-4.
+        warmup: epochs in which the rate rises.
+    """
+    train, test = splits(data, size=size, seed=0)
+    if len(train.shape) != 3:
+        raise DataError(f"{name} learns from pictures (C, H, W), not samples of shape {train.shape}")
+    side = train.shape[-1]
+    plan = Plan(
+        epochs=epochs,
+        batch=batch,
+        optimizer=optimizer or SGD(learning_rate * batch / 256, weight_decay=5e-4),
+        schedule=WarmupCosine(warmup=min(warmup, epochs / 10)),
+        seed=seed,
+        processes=processes,
+    )
+    make_view = views[1] if side >= LARGE else views[0]
+    return Experiment(name, train, make_view(side), method(encoder(model, width, depth, train.shape)), plan, test)

@@ -1,0 +1,53 @@
+"""SimCLR: tell each picture's two views from all other pictures.
+
+paper: A Simple Framework for Contrastive Learning of Visual Representations (Chen, Kornblith, Norouzi, Hinton;
+  ICML 2020)
+claims: composing random cropping with color distortion is what makes contrastive learning work; cropping alone
+  leaves color histograms as a short cut
+learns from: unlabelled pictures, photos, images; two views of each
+use it when: a well understood baseline is wanted, with large batches
+command: withstand train simclr --data fashion-mnist-small
+"""
+
+from functools import partial
+
+from withstand.engine.experiment import Experiment
+from withstand.methods.contrastive.simclr import SimCLR
+from withstand.recipes.pictures import DataLike, experiment_on_pictures
+from withstand.views.presets import simclr_large, simclr_small
+
+
+def experiment(
+    *,
+    data: DataLike = "fashion-mnist-small",
+    size: int | None = None,
+    model: str = "resnet",
+    width: int = 16,
+    depth: int = 10,
+    epochs: int = 20,
+    batch: int = 256,
+    learning_rate: float = 0.12,
+    temperature: float = 0.2,
+    seed: int = 0,
+    processes: int = 1,
+) -> Experiment:
+    """Return the experiment.
+
+    Args:
+        data: a set's name, a folder of pictures, an array file.
+        size: side in pixels for a folder's photos.
+        model: resnet, vit, timm:NAME or timm:NAME:pretrained.
+        width: channels of the ResNet's first stage.
+        depth: layers of the encoder.
+        epochs: passes over the data.
+        batch: samples a step.
+        learning_rate: of SGD, for a batch of 256.
+        temperature: the loss's tau.
+        seed: of weights, order and views.
+        processes: how many train together.
+    """
+    return experiment_on_pictures(
+        "simclr", partial(SimCLR, temperature=temperature), (simclr_small, simclr_large), data=data, size=size,
+        model=model, width=width, depth=depth, epochs=epochs, batch=batch, learning_rate=learning_rate, seed=seed,
+        processes=processes,
+    )  # fmt: skip
