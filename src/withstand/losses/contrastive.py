@@ -11,10 +11,10 @@ are normalised here, once. Negatives are gathered over processes, and gradients 
 import torch
 from torch import Tensor
 
-from withstand.core.distributed import first_row, gather
+from withstand.core.distributed import first_row, gather, world_size
 from withstand.core.errors import ConfigError, DataError
 from withstand.losses.precision import full_precision, unit_rows
-from withstand.losses.similarity import similarity_logsumexp
+from withstand.losses.similarity import pairwise_logsumexp, similarity_logsumexp
 
 
 @full_precision
@@ -105,15 +105,20 @@ def _two_terms(z1: Tensor, z2: Tensor, temperature: float, *, decoupled: bool) -
     """Return the positives' similarities over temperature `(B,)`, and the log-sum-exp over the rest `(2B,)`."""
     _check(z1, z2, temperature)
     one, two = unit_rows(z1), unit_rows(z2)
-    all_one, all_two = gather(one), gather(two)
-    total = len(all_one)
-    if decoupled and total < 2:
+    local, samples = len(one), len(one) * world_size()
+    if decoupled and samples < 2:
         raise DataError("DCL needs negatives: give batches of at least 2 samples, not 1")
-    row = torch.arange(len(one), device=one.device) + first_row(len(one))
-    self_column = torch.cat([row, row + total])
-    positive_column = torch.cat([row + total, row])
-    exclude = torch.stack([self_column, positive_column] if decoupled else [self_column], dim=1)
-    rest = similarity_logsumexp(torch.cat([one, two]), torch.cat([all_one, all_two]), temperature, exclude)
+    # Columns are numbered over the global batch: the first views of all samples, then the second views.
+    row = torch.arange(local, device=one.device) + first_row(local)
+    itself = torch.cat([row, row + samples])[:, None]
+    other_view = torch.cat([row + samples, row])[:, None]
+    queries = torch.cat([one, two])
+    if samples == local:
+        rest = pairwise_logsumexp(queries, temperature, other_view if decoupled else other_view[:, :0])
+    else:
+        keys = torch.cat([gather(one), gather(two)])
+        exclude = torch.cat([itself, other_view], 1) if decoupled else itself
+        rest = similarity_logsumexp(queries, keys, temperature, exclude)
     return (one * two).sum(1) / temperature, rest
 
 

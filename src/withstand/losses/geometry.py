@@ -13,7 +13,7 @@ from torch import Tensor
 
 from withstand.core.errors import DataError
 from withstand.losses.precision import full_precision, unit_rows
-from withstand.losses.similarity import similarity_logsumexp
+from withstand.losses.similarity import pairwise_logsumexp
 
 
 @full_precision
@@ -29,10 +29,9 @@ def uniformity(z: Tensor, *, t: float = 2.0) -> Tensor:
     Lower is more uniform; 0 means that all point one way.
     """
     _at_least_two(z)
-    rows = unit_rows(z)
-    itself = torch.arange(len(z), device=z.device)[:, None]
+    nothing = torch.empty(len(z), 0, dtype=torch.int64, device=z.device)
     # |u_i - u_j|^2 = 2 - 2 <u_i, u_j> on the sphere.
-    others = similarity_logsumexp(rows, rows, 1 / (2 * t), itself)
+    others = pairwise_logsumexp(unit_rows(z), 1 / (2 * t), nothing)
     return others.logsumexp(0) - 2 * t - math.log(len(z) * (len(z) - 1))
 
 
