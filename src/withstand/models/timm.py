@@ -1,0 +1,44 @@
+"""Any encoder of timm (PyTorch image models), by its name there."""
+
+from torch import Tensor
+
+from withstand.core.errors import ConfigError, MissingExtra, nearest
+from withstand.core.roles import Model
+
+
+class Timm(Model):
+    """A timm model without its classifier.
+
+    Args:
+        name: timm's name, such as "resnet50" or "vit_small_patch16_224".
+        pretrained: start from timm's published weights, downloaded on first use.
+        channels: channels of the pictures.
+        size: side of the pictures, for models that are built for one size; None for the model's own.
+
+    Raises:
+        MissingExtra: timm is not installed.
+        ConfigError: timm knows no such name, or the model does not take `size`.
+    """
+
+    def __init__(self, name: str, pretrained: bool = False, *, channels: int = 3, size: int | None = None) -> None:
+        super().__init__()
+        try:
+            import timm
+        except ImportError:
+            raise MissingExtra(f"the encoder {name!r}", "timm", "timm") from None
+        if not timm.is_model(name.partition(".")[0]):
+            raise ConfigError(f"timm has no model {name!r}: {nearest(name, timm.list_models())}")
+        sized = {} if size is None else {"img_size": size}
+        try:
+            self.model = timm.create_model(name, pretrained=pretrained, in_chans=channels, num_classes=0, **sized)
+        except TypeError as error:
+            if size is None or "img_size" not in str(error):
+                raise
+            raise ConfigError(f"{name!r} takes pictures of any size: leave out size={size}") from None
+        # Some models end in a wider layer before the classifier; that layer is part of the features.
+        self.width = int(getattr(self.model, "head_hidden_size", None) or self.model.num_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return features `(B, width)` of normalised pictures `(B, channels, H, W)`."""
+        features: Tensor = self.model(x)
+        return features
