@@ -1,0 +1,178 @@
+"""A folder of pictures as a source."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from withstand.core.batch import Batch
+from withstand.core.errors import DataError
+from withstand.core.roles import Indices, Source
+from withstand.data.arrays import read_only
+from withstand.data.cache import File, pictures_of
+from withstand.data.digest import as_indices
+from withstand.data.place import cache_folder
+
+NOT_PICTURES = frozenset(
+    (
+        *(".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".md", ".rst"),
+        *(".html", ".htm", ".log", ".pdf", ".py", ".ipynb", ".sh", ".npy", ".npz", ".pt", ".pth", ".pkl", ".mat"),
+        *(".h5", ".parquet", ".db", ".zip", ".tar", ".gz", ".sha256", ".md5"),
+    )
+)
+"""Suffixes of files that are passed over; anything else is tried as a picture."""
+
+
+class ImageFolder(Source):
+    """The pictures of a folder, decoded once into a cache file that is mapped into memory.
+
+    Folders within the folder are classes, named in sorted order, when there are at least two of them with
+    pictures in them (at any depth) and no picture lies outside; otherwise the pictures are unlabelled. JPEG, PNG,
+    WebP, GIF and BMP of any mode become RGB uint8 `(3, size, size)`: EXIF orientation respected, shorter side
+    resized to `size` (antialiased) and the center cropped, transparency over white, 16 bits to 8, an
+    animation's first frame.
+
+    The cache is verified by checksum when it is opened, and a damaged one is made again. A file that was changed
+    (by size or time of change), added or removed is noticed then, and only such files are decoded.
+
+    Args:
+        path: the folder.
+        size: the side of the pictures, in pixels.
+        cache: folder for the cache file; the user's cache folder (`$XDG_CACHE_HOME/withstand`) when None.
+        strict: refuse a folder with files that cannot be read, instead of skipping these with one warning.
+        classes: the names of labels 0, 1, ... where another folder's numbering is to hold; a folder whose name is
+            not among them is refused.
+
+    Attributes:
+        skipped: (name, reason) of each file that is no readable picture.
+        ignored: how many hidden files, and files that are plainly not pictures by their suffix, were passed over.
+        names: each sample's file name, relative to the folder.
+
+    Raises:
+        DataError: no such folder, no pictures in it, unreadable ones when `strict`, unknown classes, or a cache
+            that cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        size: int,
+        *,
+        cache: str | Path | None = None,
+        strict: bool = False,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        folder = Path(path)
+        if size < 1:
+            raise DataError(f"size={size} must be at least 1 pixel")
+        files, self.ignored = list_files(folder)
+        place = cache_folder() / "pictures" if cache is None else Path(cache)
+        found = pictures_of(folder, files, size, place)
+        pairs = list(zip(found.files, found.reasons, strict=True))
+        self.names = tuple(file.name for file, reason in pairs if reason is None)
+        self.skipped = tuple((file.name, reason) for file, reason in pairs if reason is not None)
+        self._complain(folder, strict)
+        self._x = read_only(found.pixels)
+        self._digest = found.digest
+        self._classes = class_names(self.names) if classes is None else tuple(classes)
+        self._labels = _labels(self.names, self._classes, folder) if self._classes else None
+
+    def _complain(self, folder: Path, strict: bool) -> None:
+        """Refuse what cannot be used, and warn of what is skipped."""
+        shown = "; ".join(f"{name}: {reason}" for name, reason in self.skipped[:3])
+        more = f" and {len(self.skipped) - 3} more" if len(self.skipped) > 3 else ""
+        if not self.names:
+            unreadable = f", {len(self.skipped)} unreadable ({shown}{more})" if self.skipped else ""
+            raise DataError(f"there are no pictures in {str(folder)!r}: {self.ignored} other files{unreadable}")
+        if not self.skipped:
+            return
+        total = len(self.names) + len(self.skipped)
+        said = f"{len(self.skipped)} of {total} files in {str(folder)!r} are not readable pictures ({shown}{more})"
+        if strict:
+            raise DataError(f"{said}: repair or remove them, or leave strict off to skip them")
+        warnings.warn(f"{said}: skipped", stacklevel=3)
+
+    def __len__(self) -> int:
+        return len(self._x)
+
+    def __getitem__(self, indices: Indices) -> Batch:
+        chosen = as_indices(indices, len(self))
+        return Batch(self._x.index_select(0, chosen), chosen, None if self._labels is None else self._labels[chosen])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self._x.shape[1:])
+
+    @property
+    def labels(self) -> Tensor | None:
+        return self._labels
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._classes
+
+    def fingerprint(self) -> str:
+        labels = None if self._labels is None else self._labels.tolist()
+        content = repr((self._digest, self.shape, self._classes, labels))
+        return blake2b(content.encode(), digest_size=16).hexdigest()
+
+    def __reduce__(self) -> tuple[Callable[[], "ImageFolder"], tuple[()]]:
+        # From the arguments: the pixels stay where they are.
+        return partial(ImageFolder, **self._init_args), ()
+
+
+def list_files(folder: Path) -> tuple[list[File], int]:
+    """Return the files below a folder that may be pictures, sorted by name, and how many others there are."""
+    if not folder.exists():
+        raise DataError(f"there is no folder {str(folder)!r}")
+    if not folder.is_dir():
+        raise DataError(f"{str(folder)!r} is a file, not a folder of pictures")
+    files, others = [], 0
+    for name, entry in _walk(folder):
+        if entry.name.startswith(".") or Path(entry.name).suffix.lower() in NOT_PICTURES:
+            others += 1
+        else:
+            about = entry.stat()
+            files.append(File(name, about.st_size, about.st_mtime_ns))
+    return sorted(files, key=lambda file: file.name), others
+
+
+def class_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes of pictures by these relative names: their folders, if all lie in one of two or more."""
+    folders = {name.partition("/")[0] if "/" in name else "" for name in names}
+    return () if "" in folders or len(folders) < 2 else tuple(sorted(folders))
+
+
+def class_folders(folder: Path) -> tuple[str, ...] | None:
+    """Return the classes of a folder without decoding its pictures; None when it has none."""
+    return class_names([file.name for file in list_files(folder)[0]]) or None
+
+
+def _walk(folder: Path, prefix: str = "", above: tuple[str, ...] = ()) -> "Iterator[tuple[str, os.DirEntry[str]]]":
+    """Yield every file below a folder with its relative name; hidden folders are left out, links followed once."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise DataError(f"{str(folder)!r} cannot be read: {error.strerror}") from None
+    for entry in entries:
+        if entry.is_file():
+            yield prefix + entry.name, entry
+        elif entry.is_dir() and not entry.name.startswith("."):
+            yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", (*above, real))
+
+
+def _labels(names: Sequence[str], classes: Sequence[str], folder: Path) -> Tensor:
+    number = {name: place for place, name in enumerate(classes)}
+    found = [name.partition("/")[0] for name in names]
+    unknown = sorted(set(found) - set(number))
+    if unknown:
+        raise DataError(f"{str(folder)!r} has {unknown[0]!r}, which is not among the classes {', '.join(classes)}")
+    return torch.tensor([number[name] for name in found])

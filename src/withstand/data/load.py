@@ -1,0 +1,111 @@
+"""The front door to data: anything that holds samples becomes a source."""
+
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from withstand.core.errors import DataError, nearest
+from withstand.core.roles import Source
+from withstand.data.arrays import ArraySource, npz_splits
+from withstand.data.dataset import DatasetSource
+from withstand.data.folder import ImageFolder, class_folders
+from withstand.data.named import NAMES, NamedSource
+from withstand.data.subset import holdout
+
+Data: TypeAlias = str | Path | np.ndarray[Any, Any] | Tensor | Dataset[Any] | Source
+
+DEFAULT_SIZE = 64
+"""The side of pictures from a folder when none is said."""
+
+
+def load(data: Data, *, split: str = "train", size: int | None = None) -> Source:
+    """Return a source for whatever holds samples.
+
+    Args:
+        data: the name of a set, the path of a folder of pictures or of a `.npy` or `.npz` file, an array, a
+            tensor, a `torch.utils.data.Dataset`, or a source, which is given back.
+        split: `train` or `test`, of sets, `.npz` files and folders that have both; data without a test part are
+            `train` (and `splits` holds a part of them out).
+        size: the side of pictures from a folder, 64 when not said. Other data have their size; another one here
+            is refused.
+
+    Raises:
+        DataError: an unknown name or path, a missing split, another size, or data that cannot be read.
+
+    >>> load("digits").shape
+    (1, 8, 8)
+    """
+    if split not in ("train", "test"):
+        raise DataError(f"unknown split {split!r}: 'train' or 'test'")
+    test = _test_part(data)
+    if split == "test" and test is None:
+        raise DataError(f"{_called(data)} has no test part: splits() holds out a share of it")
+    source = _open(data, split if test is not None else None, size)
+    if size is not None and source.shape[-2:] != (size, size):
+        raise DataError(f"size={size} resizes folders of pictures only; {_called(data)} has samples of {source.shape}")
+    return source
+
+
+def splits(data: Data, *, size: int | None = None, fraction: float = 0.2, seed: int = 0) -> tuple[Source, Source]:
+    """Return (train, test): the data's own test part where there is one, else a share held out.
+
+    A set's own split; the `x_test` of an `.npz` file; the folder's `train` and `test` (or `val`) folders.
+
+    Args:
+        data: as for `load`.
+        size: as for `load`.
+        fraction: the share held out where the data have no test part, stratified when labelled.
+        seed: chooses which samples those are.
+    """
+    train = load(data, size=size)
+    if _test_part(data) is None:
+        return holdout(train, fraction, seed)
+    return train, load(data, split="test", size=size)
+
+
+def _test_part(data: Data) -> Path | str | None:
+    """Return where the data's own test part is, if anywhere: a folder, or the data's name."""
+    if isinstance(data, NamedSource):
+        return data.name if data.split == "train" else None
+    if isinstance(data, str) and data in NAMES:
+        return data
+    if not isinstance(data, str | Path):
+        return None
+    path = Path(data)
+    if path.is_file():
+        return path if npz_splits(path) else None
+    if (path / "train").is_dir():
+        return next((path / name for name in ("test", "val") if (path / name).is_dir()), None)
+    return None
+
+
+def _open(data: Data, split: str | None, size: int | None) -> Source:
+    """Open data; `split` is None where they have only one part."""
+    if isinstance(data, Source):
+        return NamedSource(data.name, "test") if isinstance(data, NamedSource) and split == "test" else data
+    if isinstance(data, np.ndarray | Tensor):
+        return ArraySource(data)
+    if isinstance(data, Dataset):
+        return DatasetSource(data)
+    if not isinstance(data, str | Path):
+        raise DataError(f"{_called(data)} is no data: give a set's name, a path, an array, a Dataset or a Source")
+    if isinstance(data, str) and data in NAMES:
+        return NamedSource(data, split or "train")
+    path = Path(data)
+    if path.is_file():
+        return ArraySource(path, split=split)
+    if not path.is_dir():
+        raise DataError(f"{str(data)!r} is neither a path nor the name of a set: {nearest(str(data), NAMES)}")
+    if split is None:
+        return ImageFolder(path, size or DEFAULT_SIZE)
+    # Both parts number their classes by the training folder's.
+    part = path / "train" if split == "train" else _test_part(data)
+    assert isinstance(part, Path)
+    return ImageFolder(part, size or DEFAULT_SIZE, classes=class_folders(path / "train"))
+
+
+def _called(data: object) -> str:
+    return repr(str(data)) if isinstance(data, str | Path) else f"a {type(data).__name__}"
