@@ -17,7 +17,7 @@ from withstand.attacks.problem import Problem, pose
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws, as_draws
 from withstand.core.roles import Attack, Attacked
-from withstand.core.threat import Ball
+from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
 
 
@@ -43,9 +43,9 @@ class InputAttack(Attack):
             draws: each sample's own stream.
         """
 
-    def at(self, eps: float) -> Self:
-        """Return the same attack with another radius."""
-        return replace(self, ball=replace(self.ball, eps=eps))
+    def at(self, eps: float, norm: Norm | None = None) -> Self:
+        """Return the same attack with another radius, and another norm where one is given."""
+        return replace(self, ball=replace(self.ball, eps=eps, norm=norm or self.ball.norm))
 
     @final
     def __call__(

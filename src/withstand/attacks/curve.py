@@ -40,7 +40,7 @@ class Curve:
     @property
     def accuracy(self) -> tuple[float, ...]:
         """The robust accuracy at each radius: the share of all samples that hold."""
-        return tuple(self.holds(eps).float().mean().item() for eps in self.eps)
+        return tuple(self.holds(eps).double().mean().item() for eps in self.eps)
 
 
 def curve(

@@ -1,0 +1,183 @@
+"""The audit of accuracy: curves over radii, classes, which attack broke what, and whether to believe it.
+
+Sizes: `N` samples, `C` classes. Accuracies are shares of all samples, clean errors included.
+"""
+
+from math import inf
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from withstand.attacks.attack import InputAttack
+from withstand.attacks.checks import believability, verdict
+from withstand.attacks.curve import Curve, curve
+from withstand.attacks.noise import Noise
+from withstand.attacks.objectives import CrossEntropy, Margin, pick
+from withstand.attacks.problem import NoGradient
+from withstand.core.finding import Check, Finding, Table
+from withstand.core.part import describe
+from withstand.core.threat import Norm
+from withstand.evaluation.under_attack import Case, ball_name, half_width, of_255, strips
+
+
+def robust_accuracy(case: Case) -> Finding:
+    """Return the finding "audit" of a classifier.
+
+    A victim without gradients is given no robust accuracy: noise is all it has been put to.
+
+    Raises:
+        DataError: inputs outside the range, labels that do not fit, NaN.
+    """
+    attacks: dict[str, InputAttack] = {
+        "PGD, cross-entropy": case.pgd(CrossEntropy(), drop_finished=True),
+        "PGD, margin": case.pgd(Margin(), drop_finished=True),
+    }
+    noise = {norm: _curve(case, [Noise()], norm) for norm in case.radii}
+    try:
+        attacked = {norm: _curve(case, list(attacks.values()), norm) for norm in case.radii}
+    except NoGradient:
+        attacked = {}
+    checks = _checks(case, attacked)
+    pictures, notes = _pictures(case, attacked)
+    return Finding(
+        name="audit",
+        numbers=_numbers(case, noise, attacked),
+        tables={
+            **{f"accuracy against eps, {norm}": _over_eps(case, norm, noise, attacked) for norm in case.radii},
+            **_details(case, attacked, tuple(attacks)),
+            **notes,
+        },
+        checks=checks,
+        protocol={
+            **case.protocol,
+            "attacks": {name: describe(attack) for name, attack in attacks.items()},
+            "robust accuracy": "share of all samples that are right on the clean input and under every attack at "
+            "this radius and every smaller one",
+            "±": "half the width of the 95 % interval (Wilson)",
+            "verdict": verdict(checks),
+        },
+        pictures=pictures,
+    )
+
+
+def _curve(case: Case, attacks: list[InputAttack], norm: Norm) -> Curve:
+    attacks = [attack.at(case.ball.eps, norm) for attack in attacks]
+    draws = case.draws.child(norm)
+    return curve(attacks, case.victim, case.x, case.y, eps=case.radii[norm], generator=draws, batch=case.batch)
+
+
+def _checks(case: Case, attacked: dict[Norm, Curve]) -> tuple[Check, ...]:
+    """Check at the radius where the attack decides most: the accuracy nearest half of the clean one."""
+    few = case.few()
+    attack = case.pgd(CrossEntropy(), drop_finished=True)
+    if attacked:
+        found = attacked[case.ball.norm]
+        half = found.holds(0).double().mean().item() / 2
+        attack = attack.at(min(found.eps, key=lambda eps: abs(found.holds(eps).double().mean().item() - half)))
+    return believability(attack, few.victim, few.x, few.y, generator=few.draws.child("checks"), batch=few.batch)
+
+
+def _numbers(case: Case, noise: dict[Norm, Curve], attacked: dict[Norm, Curve]) -> dict[str, float]:
+    count = len(case.x)
+    right = next(iter(noise.values())).holds(0)
+    clean = right.double().mean().item()
+    numbers = {"clean accuracy": clean, "clean accuracy ±": half_width(clean, count)}
+    head = ball_name(case.ball.norm, case.ball.eps)
+    if attacked:
+        holds = attacked[case.ball.norm].holds(case.ball.eps)
+        robust = holds.double().mean().item()
+        numbers |= {
+            f"robust accuracy, {head}": robust,
+            f"robust accuracy, {head} ±": half_width(robust, count),
+            f"worst class's robust accuracy, {head}": min(_by_class(case, holds).values()),
+        }
+    numbers |= {
+        f"accuracy under noise, {head}": noise[case.ball.norm].holds(case.ball.eps).double().mean().item(),
+        "worst class's clean accuracy": min(_by_class(case, right).values()),
+    }
+    for norm, found in attacked.items():
+        for eps, accuracy in zip(found.eps, found.accuracy, strict=True):
+            numbers.setdefault(f"robust accuracy, {ball_name(norm, eps)}", accuracy)
+    return numbers
+
+
+def _over_eps(case: Case, norm: Norm, noise: dict[Norm, Curve], attacked: dict[Norm, Curve]) -> Table:
+    """Return the curves of one norm, from the clean accuracy at eps 0 on."""
+    count, rows = len(case.x), []
+    for eps in (0.0, *case.radii[norm]):
+        plain = noise[norm].holds(eps).double().mean().item()
+        row: tuple[str | float, ...] = (eps, of_255(eps)) if norm == "linf" else (eps,)
+        if attacked:
+            robust = attacked[norm].holds(eps).double().mean().item()
+            row = (*row, robust, half_width(robust, count))
+        rows.append((*row, plain))
+    heads = ("eps", "k/255") if norm == "linf" else ("eps",)
+    names = ("robust accuracy", "robust accuracy ±") if attacked else ()
+    return Table((*heads, *names, "accuracy under noise"), tuple(rows), x="eps")
+
+
+def _details(case: Case, attacked: dict[Norm, Curve], names: tuple[str, ...]) -> dict[str, Table]:
+    """Return the table of classes at the headline's ball, and of which attack broke what."""
+    if not attacked:
+        return {}
+    found, eps = attacked[case.ball.norm], case.ball.eps
+    clean, robust = _by_class(case, found.holds(0)), _by_class(case, found.holds(eps))
+    assert case.y is not None
+    counts = case.y.bincount().tolist()
+    classes = [(_class(case, label), counts[label], clean[label], robust[label]) for label in clean]
+    broke = [
+        (norm, ball_name(norm, eps), *(_share(one, eps, number) for number in range(len(names))))
+        for norm, one in attacked.items()
+        for eps in one.eps
+    ]
+    head = ball_name(case.ball.norm, eps)
+    return {
+        "classes": Table(("class", "samples", "clean accuracy", f"robust accuracy, {head}"), tuple(classes)),
+        "which attack broke what": Table(("norm", "ball", *(f"broken by {name}" for name in names)), tuple(broke)),
+    }
+
+
+def _share(found: Curve, eps: float, number: int) -> float:
+    """Return the share of samples that attack `number` broke at this radius, and none broke before."""
+    return ((found.radius == eps) & (found.winner == number)).double().mean().item()
+
+
+def _by_class(case: Case, holds: Tensor) -> dict[int, float]:
+    """Return the share that holds by label, of the labels that occur."""
+    assert case.y is not None
+    return {label: holds[case.y == label].double().mean().item() for label in case.y.unique().tolist()}
+
+
+def _pictures(case: Case, attacked: dict[Norm, Curve]) -> tuple[dict[str, npt.NDArray[np.uint8]], dict[str, Table]]:
+    """Return pictures under attack, each at the smallest radius that broke it, and what stands below them."""
+    if not attacked:
+        return {}, {}
+    found = attacked[case.ball.norm]
+    fell = (found.radius > 0) & found.radius.isfinite()
+    rows = torch.cat([fell.nonzero().squeeze(1), (~fell).nonzero().squeeze(1)])[: case.pictures]
+    pictures = strips(case.victim, case.x[rows], found.x[rows])
+    if not pictures:
+        return {}, {}
+    assert case.y is not None
+    with case.victim.held(), torch.no_grad():
+        before, after = (pick(case.victim(x[rows].clone()), "logits").argmax(1).tolist() for x in (case.x, found.x))
+    notes = [
+        (
+            _class(case, truth),
+            _class(case, clean),
+            _class(case, worse),
+            ball_name(case.ball.norm, radius) if 0 < radius < inf else None,
+        )
+        for truth, clean, worse, radius in zip(
+            case.y[rows].tolist(), before, after, found.radius[rows].tolist(), strict=True
+        )
+    ]
+    return pictures, {
+        "pictures": Table(("label", "predicted", "predicted under attack", "broken at eps"), tuple(notes))
+    }
+
+
+def _class(case: Case, label: int) -> str:
+    return case.classes[label] if label < len(case.classes) else str(label)

@@ -1,0 +1,110 @@
+"""What the audits of accuracy and of embeddings share: the case, intervals, and the pictures shown."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import sqrt
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from withstand.attacks.gradient import PGD
+from withstand.attacks.objectives import Loss, Objective
+from withstand.core.part import Tree
+from withstand.core.random import Draws
+from withstand.core.threat import Ball, Norm
+from withstand.core.victim import Victim
+
+CHECKED = 100
+"""Samples on which the believability checks run, at most."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A victim, the samples it is audited on, and how.
+
+    Attributes:
+        victim: the model.
+        x: samples in the victim's range, `(N, ...)`.
+        y: labels `(N,)`, or None.
+        classes: their names; may be empty.
+        draws: each sample's own stream.
+        ball: the threat model that headlines.
+        radii: ascending radii by norm, the headline's first.
+        steps: PGD steps at each radius.
+        restarts: PGD restarts at each radius.
+        pictures: how many attacked pictures are shown.
+        batch: samples attacked at once.
+        protocol: what is already settled.
+    """
+
+    victim: Victim
+    x: Tensor
+    y: Tensor | None
+    classes: tuple[str, ...]
+    draws: Draws
+    ball: Ball
+    radii: Mapping[Norm, tuple[float, ...]]
+    steps: int
+    restarts: int
+    pictures: int
+    batch: int
+    protocol: Mapping[str, Tree]
+
+    def pgd(self, objective: Objective | Loss, *, drop_finished: bool) -> PGD:
+        """Return the attack on the headline ball."""
+        return PGD(self.ball, objective, steps=self.steps, restarts=self.restarts, drop_finished=drop_finished)
+
+    def few(self) -> "Case":
+        """Return the case of the samples that the believability checks use."""
+        y = None if self.y is None else self.y[:CHECKED]
+        return replace(self, x=self.x[:CHECKED], y=y, draws=self.draws[slice(CHECKED)])
+
+
+def ball_name(norm: Norm, eps: float) -> str:
+    """Return a ball as it is called in findings: "linf 8/255", "l2 0.5"."""
+    return f"{norm} {of_255(eps)}" if norm == "linf" else f"{norm} {eps:.4g}"
+
+
+def of_255(eps: float) -> str:
+    """Return a radius as k/255."""
+    return f"{eps * 255:.3g}/255"
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share seen on `count` samples (Wilson, 1927)."""
+    z = 1.959964
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def half_width(share: float, count: int) -> float:
+    """Return half the width of the 95 % interval."""
+    low, high = wilson(share, count)
+    return (high - low) / 2
+
+
+def strips(victim: Victim, clean: Tensor, attacked: Tensor) -> dict[str, npt.NDArray[np.uint8]]:
+    """Return clean and attacked pictures and their magnified difference, uint8 `(N, H, W, C)`.
+
+    The largest change is magnified to about half the range, on grey. Samples that are not pictures give none.
+    """
+    if clean.dim() != 4 or clean.shape[1] not in (1, 3) or not len(clean):
+        return {}
+    span = victim.high - victim.low
+    change = (attacked - clean) / span
+    factor = max(int(0.5 / max(float(change.abs().max()), 1e-3)), 1)
+    shown = {
+        "clean": (clean - victim.low) / span,
+        "adversarial": (attacked - victim.low) / span,
+        f"difference (magnified x{factor})": 0.5 + factor * change,
+    }
+    return {name: _bytes(pictures) for name, pictures in shown.items()}
+
+
+def _bytes(pictures: Tensor) -> npt.NDArray[np.uint8]:
+    scaled = (pictures.clamp(0, 1) * 255).round().to(torch.uint8)
+    array: npt.NDArray[np.uint8] = scaled.permute(0, 2, 3, 1).cpu().numpy()
+    return array
