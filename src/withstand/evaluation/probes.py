@@ -7,10 +7,13 @@ from withstand.core.errors import DataError
 from withstand.core.finding import Check, Finding
 from withstand.core.roles import Source
 from withstand.evaluation.centroid import centroids, nearest_centroid
+from withstand.evaluation.embedding_map import Map
 from withstand.evaluation.features import Features, Progress, Subject
+from withstand.evaluation.few_shot import FewShot
 from withstand.evaluation.gauges import Gauges
 from withstand.evaluation.knn import Metric, vote
 from withstand.evaluation.linear import fit_linear
+from withstand.evaluation.naive_bayes import NaiveBayesProbe, Priors
 from withstand.evaluation.probe import AccuracyProbe, Embedded, Fitted, Probe, embed_all
 
 
@@ -65,6 +68,35 @@ class Linear(AccuracyProbe):
             probe.predict,
             {"C": model.C, "accuracy of each C on the held-out part of train": [list(pair) for pair in probe.tried]},
             (Check("the fit converged", model.converged_, f"{model.n_iter_} of at most {self.max_iter} iterations"),),
+        )
+
+
+@dataclass(frozen=True)
+class NaiveBayes(AccuracyProbe):
+    """Gaussian naive Bayes; each feature is first scaled to [0, 1] by train's least and largest value.
+
+    Args:
+        eps: added to every variance of the scaled features.
+        var_floor: least variance, as a share of the mean variance.
+        shared_variance: one diagonal covariance for all classes (a linear classifier), or one each.
+        priors: "empirical" or "uniform".
+    """
+
+    eps: float = 1e-9
+    var_floor: float = 0.1
+    shared_variance: bool = True
+    priors: Priors = "empirical"
+
+    name = "naive-bayes"
+
+    def fit(self, train: Features) -> Fitted:
+        scaler = MinMaxScaler().fit(train.x.double().numpy())
+        model = NaiveBayesProbe(
+            self.eps, var_floor=self.var_floor, shared_variance=self.shared_variance, priors=self.priors
+        ).fit(scaler.transform(train.x.double().numpy()), train.labels.numpy())
+        return Fitted(
+            lambda x: torch.from_numpy(model.predict(scaler.transform(x.double().numpy()))),
+            {"scaling": "each feature to [0, 1] by train"},
         )
 
 
@@ -126,5 +158,13 @@ def probe(
     return [part.measure(embedded, beside) for part in probes]
 
 
-DEFAULT: tuple[Probe, ...] = (KNN(), Linear(), Centroid(), Gauges())
+DEFAULT: tuple[Probe, ...] = (
+    KNN(),
+    Linear(),
+    NaiveBayes(),
+    Centroid(),
+    FewShot((KNN(), Linear(C=1.0), NaiveBayes())),
+    Gauges(),
+    Map(),
+)
 """What `probe` runs unless told otherwise."""
