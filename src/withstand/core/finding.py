@@ -4,6 +4,7 @@ A finding is `findings/<name>.json` in a run folder, with its pictures beside it
 """
 
 import json
+import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -81,7 +82,9 @@ class Finding:
     def save(self, folder: Path) -> Path:
         """Write the finding into `folder`, whole or not at all, and return its path."""
         folder.mkdir(parents=True, exist_ok=True)
-        if self.pictures:
+        if not self.pictures:
+            (folder / f"{self.name}.npz").unlink(missing_ok=True)  # an earlier finding's
+        else:
             with replacing(folder / f"{self.name}.npz") as path, path.open("wb") as file:
                 np.savez_compressed(file, **self.pictures)  # type: ignore[arg-type]
         record = asdict(self)
@@ -110,5 +113,5 @@ class Finding:
                 with np.load(pictures, allow_pickle=False) as arrays:
                     record["pictures"] = {name: arrays[name] for name in arrays.files}
             return cls(**record)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"{path} is not a finding ({error})") from error

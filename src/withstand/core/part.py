@@ -31,13 +31,14 @@ class PartMeta(ABCMeta):
 
         def __call__(cls, *args: object, **kwargs: object) -> object:
             part = super().__call__(*args, **kwargs)
-            bound = cls.__signature__.bind(*args, **kwargs)
-            made = (
-                {item.name for item in fields(cls) if item.default_factory is not MISSING} if is_dataclass(cls) else ()
-            )
-            missing = {name: getattr(part, name) for name in made if name not in bound.arguments}
+            signature = cls.__signature__
+            bound = signature.bind(*args, **kwargs)
+            unset = signature.parameters.keys() - bound.arguments.keys()
+            items = fields(cls) if is_dataclass(cls) else ()
+            made = {item.name for item in items if item.default_factory is not MISSING} & unset
             bound.apply_defaults()
-            bound.arguments.update(missing)  # a default factory's value, in place of dataclasses' marker
+            # A default factory's value, in place of dataclasses' marker.
+            bound.arguments.update({name: getattr(part, name) for name in made})
             # Not setattr: frozen dataclasses forbid it and nn.Module would register modules twice.
             object.__setattr__(part, "_init_args", dict(bound.arguments))
             return part
@@ -84,7 +85,7 @@ def describe(part: object) -> Tree:
         return [describe(item) for item in part]
     if isinstance(part, Mapping):
         return {str(key): describe(value) for key, value in part.items()}
-    if isinstance(part, FunctionType) and "<" not in part.__qualname__:
+    if isinstance(part, FunctionType) and part.__qualname__.isidentifier():
         return {"reference": class_path(part)}
     return {"external": class_path(type(part)), **_facts(part)}
 
@@ -151,6 +152,8 @@ def build(tree: Tree, *, allow: Sequence[str] = (), supply: Mapping[str, object]
     arguments = tree.get("init_args") or {}
     if not isinstance(arguments, dict):
         raise ConfigError(f"init_args{where} must be a table of arguments, not {type(arguments).__name__}")
+    if inspect.isabstract(cls):
+        raise ConfigError(f"{cls.__qualname__}{where} is only a role: name a class that plays it")
     known = inspect.signature(cls).parameters
     for name in arguments:
         if name not in known:
@@ -170,12 +173,14 @@ def _locate(name: str, allow: Sequence[str], where: str, *, function: bool) -> C
     """Import the part class, or the module-level function, that `name` says."""
     module_name, _, attribute = name.rpartition(".")
     top = name.partition(".")[0]
+    if not module_name:
+        raise ConfigError(f"{name!r}{where} names no module: give the dotted path, MODULE.NAME")
     if top != "withstand" and top not in {entry.partition(".")[0] for entry in allow}:
         raise ConfigError(f"{name!r}{where} is code outside withstand: refused unless you allow module {top!r}")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise  # the module exists; something that it imports does not
         raise ConfigError(f"there is no module {module_name!r}{where}") from None
     found = getattr(module, attribute, None)

@@ -99,7 +99,7 @@ class Draws:
         return _mix(self._keys[:, None] + counters).view(len(self), *shape)
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """Return float32 numbers in [low, high), `(N, *shape)`."""
+        """Return float32 numbers in [low, high), `(N, *shape)`; beyond [0, 1), rounding may reach `high`."""
         unit = (self.bits(*shape) >> 40).bitwise_and_((1 << 24) - 1).to(torch.float32).mul_(2.0**-24)
         return unit.mul_(high - low).add_(low) if (low, high) != (0.0, 1.0) else unit
 

@@ -32,7 +32,17 @@ Terms: TypeAlias = dict[str, Tensor]
 
 
 class Source(Part):
-    """N samples that can be had in any order, labelled or not."""
+    """N samples that can be had in any order, labelled or not.
+
+    Attributes:
+        name: what people call these data.
+        origin: where they were read from, in words.
+        skipped: (file, reason) of each file that was left out because it could not be read.
+    """
+
+    name: str = "data"
+    origin: str = "given in memory"
+    skipped: tuple[tuple[str, str], ...] = ()
 
     @abstractmethod
     def __len__(self) -> int: ...

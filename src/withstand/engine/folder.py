@@ -164,16 +164,15 @@ def _new_record(experiment: Experiment) -> dict[str, Tree]:
 
 
 def _data_facts(source: Source) -> dict[str, Tree]:
-    skipped = getattr(source, "skipped", ())
     return {
-        "name": str(getattr(source, "name", type(source).__name__)),
-        "origin": str(getattr(source, "origin", "given in memory")),
+        "name": source.name,
+        "origin": source.origin,
         "count": len(source),
         "shape": list(source.shape),
         "labelled": source.labels is not None,
         "classes": list(source.classes),
         "fingerprint": source.fingerprint(),
-        "skipped": [[str(file), str(reason)] for file, reason in skipped],
+        "skipped": [[file, reason] for file, reason in source.skipped],
     }
 
 

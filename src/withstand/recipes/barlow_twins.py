@@ -10,15 +10,16 @@ command: withstand train barlow-twins --data fashion-mnist-small
 
 from functools import partial
 
+from withstand.data.load import Data
 from withstand.engine.experiment import Experiment
 from withstand.methods.redundancy.barlow_twins import BarlowTwins
-from withstand.recipes.pictures import DataLike, experiment_on_pictures
+from withstand.recipes.pictures import experiment_on_pictures
 from withstand.views.presets import barlow_large, barlow_small
 
 
 def experiment(
     *,
-    data: DataLike = "fashion-mnist-small",
+    data: Data = "fashion-mnist-small",
     size: int | None = None,
     model: str = "resnet",
     width: int = 16,

@@ -8,21 +8,18 @@ use it when: batches are small, memory is short, a good encoder is wanted in few
 command: withstand train dcl --data fashion-mnist-small
 """
 
-from collections.abc import Callable
 from functools import partial
 
-from withstand.core.roles import Method, Model
+from withstand.data.load import Data
 from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.dcl import DCL
-from withstand.methods.contrastive.simclr import SimCLR
-from withstand.recipes.claim import Claim
-from withstand.recipes.pictures import DataLike, experiment_on_pictures
+from withstand.recipes.pictures import experiment_on_pictures
 from withstand.views.presets import simclr_large, simclr_small
 
 
 def experiment(
     *,
-    data: DataLike = "fashion-mnist-small",
+    data: Data = "fashion-mnist-small",
     size: int | None = None,
     model: str = "resnet",
     width: int = 16,

@@ -1,16 +1,10 @@
 """What every recipe that learns from pictures shares: the encoder, the sets, the plan."""
 
 from collections.abc import Callable
-from typing import TypeAlias
-
-import numpy as np
-import numpy.typing as npt
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from withstand.core.errors import ConfigError, DataError, nearest
-from withstand.core.roles import Method, Model, Source, View
-from withstand.data import splits
+from withstand.core.roles import Method, Model, View
+from withstand.data.load import Data, splits
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import SGD, Optimizer
 from withstand.models.normalized import Normalized
@@ -18,9 +12,6 @@ from withstand.models.resnet import ResNet
 from withstand.models.timm import Timm
 from withstand.models.vit import ViT
 from withstand.schedules import WarmupCosine
-
-DataLike: TypeAlias = "str | npt.NDArray[np.generic] | Tensor | Dataset[object] | Source"
-"""A set's name, a path, arrays, a torch Dataset, a source."""
 
 LARGE = 96
 """From this size on, pictures get ImageNet's views and stems."""
@@ -45,7 +36,7 @@ def encoder(model: str, width: int, depth: int, shape: tuple[int, ...]) -> Model
     if kind == "resnet":
         network = ResNet(width, depth, channels, "large" if size >= LARGE else "small")
     elif kind == "vit":
-        network = ViT(size=size, patch=max(1, size // 8), width=12 * width, depth=depth, channels=channels)
+        network = ViT(_patch(size), 12 * width, depth, channels=channels)
     elif kind == "timm" and name:
         network = Timm(name.removesuffix(":pretrained"), pretrained=name.endswith(":pretrained"), channels=channels)
     else:
@@ -53,12 +44,17 @@ def encoder(model: str, width: int, depth: int, shape: tuple[int, ...]) -> Model
     return Normalized(network, mean, std)
 
 
+def _patch(size: int) -> int:
+    """Return the largest of the usual patch sides that gives at least 7 x 7 patches."""
+    return next((side for side in (16, 8, 4, 2) if size % side == 0 and size // side >= 7), 1)
+
+
 def experiment_on_pictures(
     name: str,
     method: Callable[[Model], Method],
     views: tuple[Callable[[int], View], Callable[[int], View]],
     *,
-    data: DataLike,
+    data: Data,
     size: int | None,
     model: str,
     width: int,

@@ -11,15 +11,16 @@ command: withstand train simclr --data fashion-mnist-small
 
 from functools import partial
 
+from withstand.data.load import Data
 from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.recipes.pictures import DataLike, experiment_on_pictures
+from withstand.recipes.pictures import experiment_on_pictures
 from withstand.views.presets import simclr_large, simclr_small
 
 
 def experiment(
     *,
-    data: DataLike = "fashion-mnist-small",
+    data: Data = "fashion-mnist-small",
     size: int | None = None,
     model: str = "resnet",
     width: int = 16,

@@ -1,0 +1,61 @@
+"""list, show, find: what there is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from withstand.cli.reply import Reply
+from withstand.core.errors import ConfigError
+from withstand.core.part import Tree
+from withstand.recipes.catalogue import Entry, entries, entry, find
+
+
+def run_list() -> Reply:
+    """List the methods."""
+    return _reply(entries())
+
+
+def run_find(words: tuple[str, ...]) -> Reply:
+    """Find methods by what they are for.
+
+    Args:
+        words: what is wanted, say: few labels on graphs
+    """
+    found = find(" ".join(words))
+    return _reply(found) if found else Reply("nothing fits these words; `withstand list` names all methods")
+
+
+def run_show(name: str, *, allow: tuple[str, ...] = ()) -> Reply:
+    """Describe a method, or what is in a run folder.
+
+    Args:
+        name: a method, or a run folder
+    """
+    if (Path(name) / "run.json").is_file():
+        return _show_run(Path(name), allow)
+    try:
+        item = entry(name)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; and there is no run folder of that name") from None
+    page = [f"{item.slug}: {item.title}", *(f"\n{key}\n  {value}" for key, value in item.facts.items())]
+    return Reply("\n".join(page), {"title": item.title, **item.facts})
+
+
+def _show_run(path: Path, allow: Sequence[str]) -> Reply:
+    from withstand.api import open_run
+
+    run = open_run(path, allow=allow)
+    record = run.folder.record()
+    parts: dict[str, Tree] = {
+        name: sum(parameter.numel() for parameter in module.parameters())
+        for name, module in run.method.named_children()
+    }
+    lines = [f"{path}: {record['name']}, {record['status']}", "", "parts, with their parameters"]
+    lines += [f"  {name:12} {count:>12,}" for name, count in parts.items()]
+    lines += ["", "findings", *(f"  {finding.name}" for finding in run.folder.findings())]
+    return Reply("\n".join(lines), {"record": record, "parts": parts})
+
+
+def _reply(found: Sequence[Entry]) -> Reply:
+    width = max(len(item.slug) for item in found)
+    text = "\n".join(f"{item.slug:{width}}  {item.title}" for item in found)
+    return Reply(text, {item.slug: item.title for item in found})

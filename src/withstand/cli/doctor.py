@@ -1,0 +1,108 @@
+"""doctor: is everything there, and what slows a run down."""
+
+import platform
+import re
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+from withstand.cli.reply import Reply
+from withstand.core.part import Tree
+
+_EXTRAS = {
+    "timm": ("timm", "kornia"),
+    "graph": ("torch-geometric",),
+    "table": ("pandas", "pyarrow"),
+    "export": ("onnx", "onnxscript", "onnxruntime"),
+    "tensorboard": ("tensorboard",),
+}
+
+
+def run_doctor(run: Path | None = None, *, allow: tuple[str, ...] = ()) -> Reply:
+    """Check the installation; with a run folder, time its loader, views and steps apart and name the slowest.
+
+    Args:
+        run: a run folder
+    """
+    import torch
+
+    wanted = [line for line in requires("withstand") or () if "extra ==" not in line]
+    names = sorted(re.split(r"[<>=!~;\[ ]", line)[0] for line in wanted)
+    packages: dict[str, Tree] = {name: _version(name) for name in ["withstand", *names]}
+    extras: dict[str, Tree] = {
+        extra: "ready" if all(_version(name) for name in needed) else f"pip install 'withstand[{extra}]'"
+        for extra, needed in _EXTRAS.items()
+    }
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    facts: dict[str, Tree] = {
+        "python": platform.python_version(),
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "packages": packages,
+        "extras": extras,
+    }
+    lines = [f"python {facts['python']}, {device}, {facts['threads']} threads", "", "packages"]
+    lines += [f"  {name:18} {found or 'MISSING'}" for name, found in packages.items()]
+    lines += ["", "extras", *(f"  {name:18} {state}" for name, state in extras.items())]
+    if run is not None:
+        times = _time_parts(run, allow)
+        facts["milliseconds a batch"] = {name: round(1000 * seconds, 2) for name, seconds in times.items()}
+        slowest = max(times, key=lambda name: times[name])
+        share = times[slowest] / sum(times.values())
+        lines += ["", "milliseconds a batch", *(f"  {name:18} {1000 * s:8.1f}" for name, s in times.items())]
+        lines += [f"  {share:.0%} of the time goes into {slowest}"]
+    missing = [name for name, found in packages.items() if not found]
+    if missing:
+        lines.append(f"missing: pip install {' '.join(missing)}")
+    return Reply("\n".join(lines), facts, code=1 if missing else 0)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _time_parts(path: Path, allow: tuple[str, ...]) -> dict[str, float]:
+    """Return the seconds that loading, views and the training step take for one batch of a run."""
+    import torch
+
+    from withstand.api import from_tree, open_run
+    from withstand.core.random import Draws, isolated, permutation
+    from withstand.engine.numerics import Numerics, choose
+
+    record = open_run(path, allow=allow).folder.record()
+    experiment = from_tree(record["tree"], allow=allow)
+    plan, method = experiment.plan, experiment.method.train()
+    numerics = Numerics.from_record(record["engine"]) or choose(experiment, torch.device("cpu"))
+    numerics.prepare(method)
+    rows = permutation(len(experiment.source), plan.seed, "doctor")[: plan.batch]
+    batch = experiment.source[rows]
+    viewed = experiment.view(batch, Draws(plan.seed, batch.index))
+    ready = replace(viewed, views=tuple(map(numerics.cast, viewed.views)))
+
+    def step() -> None:
+        with numerics.autocast(torch.device("cpu")):
+            loss = method(ready)["loss"]
+        loss.backward()
+
+    with isolated(plan.seed, "doctor"):
+        return {
+            "loading": _seconds(lambda: experiment.source[rows]),
+            "views": _seconds(lambda: experiment.view(batch, Draws(plan.seed, batch.index))),
+            "step": _seconds(step),
+        }
+
+
+def _seconds(work: Callable[[], object], repeats: int = 3) -> float:
+    """Return the least seconds of a few runs, after one to warm up."""
+    work()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)

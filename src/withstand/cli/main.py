@@ -1,0 +1,94 @@
+"""`withstand`: the command line. Verbs are imported when chosen, so that help needs no torch."""
+
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TextIO
+
+import withstand
+from withstand.cli.options import answer
+from withstand.core.errors import ConfigError, WithstandError, nearest
+
+VERBS = {
+    "demo": ("training", "learn from embedded real pictures, probe, attack, report: the main job in minutes"),
+    "train": ("training", "learn an encoder from data without labels"),
+    "list": ("catalogue", "list the methods"),
+    "show": ("catalogue", "describe a method, or a run folder"),
+    "find": ("catalogue", "find methods by what they are for"),
+    "embed": ("runs", "write a run's features of some data"),
+    "probe": ("runs", "measure what a run's encoder is worth"),
+    "attack": ("runs", "attack a run's encoder and keep the pictures"),
+    "audit": ("runs", "measure what a run's encoder withstands"),
+    "report": ("runs", "write a run's report, one HTML file"),
+    "export": ("runs", "write the encoder as safetensors or ONNX"),
+    "reproduce": ("claims", "test a paper's claim on real data"),
+    "doctor": ("doctor", "check the installation, and find a run's bottleneck"),
+}
+
+_HELP = """usage: withstand VERB ... (withstand VERB --help says more)
+
+Learn representations without labels, and know - and raise - how much they withstand.
+
+{verbs}
+
+Common options, the same on every verb that has them: --data --out --seed --epochs --processes --config
+--set NAME=VALUE --fresh --json. Start with: withstand demo
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code: 0, 2 for an error that the user can mend, 130 when interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        width = max(map(len, VERBS))
+        sys.stdout.write(
+            _HELP.format(verbs="\n".join(f"  {name:{width}}  {text}" for name, (_, text) in VERBS.items()))
+        )
+        return 0
+    if words[0] in ("-V", "--version"):
+        sys.stdout.write(f"withstand {withstand.__version__}\n")
+        return 0
+    warnings.showwarning = _show_warning
+    try:
+        return _run(words[0], words[1:])
+    except WithstandError as error:
+        return _refuse(str(error))
+    except OSError as error:  # a full disk, a folder that may not be written
+        return _refuse(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+    except KeyboardInterrupt:
+        sys.stderr.write("withstand: interrupted; the same command resumes\n")
+        return 130
+
+
+def _run(verb: str, words: list[str]) -> int:
+    if verb not in VERBS:
+        raise ConfigError(f"there is no verb {verb!r}: {nearest(verb, VERBS)}")
+    function = getattr(import_module(f"withstand.cli.{VERBS[verb][0]}"), f"run_{verb}")
+    reply, as_json = function(words) if verb == "train" else answer(function, words, verb)
+    if as_json:
+        sys.stdout.write(json.dumps(reply.facts, indent=1) + "\n")
+    elif reply.text:
+        sys.stdout.write(reply.text.rstrip() + "\n")
+    return int(reply.code)
+
+
+def _refuse(message: str) -> int:
+    sys.stderr.write(f"withstand: error: {message}\n")
+    return 2
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show this package's warnings as one line, and others as Python would."""
+    if issubclass(category, UserWarning) and "withstand" in filename:
+        sys.stderr.write(f"withstand: warning: {message}\n")
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))

@@ -1,0 +1,126 @@
+"""Command lines from signatures: a function's typed arguments and docstring are its options and help.
+
+Arguments without a default are positional. What the same option means is said once, in `SHARED`.
+"""
+
+import argparse
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, NoReturn, Union, get_args, get_origin
+
+from withstand.cli.reply import Reply
+from withstand.core.errors import ConfigError, nearest
+
+SHARED = {
+    "allow": "a module outside withstand that a configuration may name",
+    "config": "take the experiment from this run.json",
+    "data": "a set's name, a folder of pictures, a .npy or .npz file",
+    "epochs": "passes over the data",
+    "fresh": "start over in a folder that holds a run",
+    "out": "where to write",
+    "processes": "how many train together",
+    "run": "a run folder",
+    "seed": "of everything that is drawn",
+    "set": "change any setting, say method.temperature=0.2",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are this package's."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (see {self.prog} --help)")
+
+
+def answer(verb: Callable[..., Reply], arguments: Sequence[str], name: str) -> tuple[Reply, bool]:
+    """Return a verb's reply to a command line, and whether it shall be printed as JSON."""
+    about = (inspect.getdoc(verb) or "").partition("\n\nArgs:")[0]
+    values = parse([verb], arguments, name=name, about=" ".join(about.split()))
+    as_json = bool(values.pop("json"))
+    return verb(**values), as_json
+
+
+def parse(
+    functions: Sequence[Callable[..., object]],
+    arguments: Sequence[str],
+    *,
+    name: str,
+    about: str,
+    skip: frozenset[str] = frozenset(),
+) -> dict[str, object]:
+    """Return the values that a command line gives to the functions' arguments, and to `--json`.
+
+    An option that several functions have is given once. Values are checked against the annotations.
+
+    Args:
+        functions: whose arguments are the options.
+        arguments: the words of the command line.
+        name: the command, as typed.
+        about: what it does.
+        skip: arguments that are not options.
+
+    Raises:
+        ConfigError: an unknown option (with the nearest), or a value of the wrong type.
+    """
+    parser = Parser(prog=f"withstand {name}", description=about, allow_abbrev=False)
+    known: set[str] = set()
+    for function in functions:
+        hints, texts = typing.get_type_hints(function), _argument_texts(function)
+        for parameter in inspect.signature(function).parameters.values():
+            if parameter.name not in known | skip:
+                known.add(parameter.name)
+                _add(parser, parameter, hints[parameter.name], texts.get(parameter.name))
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    options = [text for action in parser._actions for text in action.option_strings]
+    values, left = parser.parse_known_args(arguments)
+    if left:
+        word = left[0].partition("=")[0]
+        if word.startswith("-"):
+            raise ConfigError(f"withstand {name} has no option {word}: {nearest(word, options)}")
+        raise ConfigError(f"withstand {name} does not know what to do with {left[0]!r}")
+    return vars(values)
+
+
+def _add(parser: Parser, parameter: inspect.Parameter, hint: object, text: str | None) -> None:
+    help_text = (text or SHARED.get(parameter.name, "")).replace("%", "%%")
+    if parameter.default is not parameter.empty and parameter.default not in (None, False, ()):
+        help_text = f"{help_text} (default: {parameter.default})".strip()
+    kind, many = _kind(hint)
+    choices = get_args(kind) if get_origin(kind) is Literal else None
+    convert = type(choices[0]) if choices else kind
+    if parameter.default is parameter.empty:
+        nargs = "+" if many else None
+        parser.add_argument(parameter.name, type=convert, nargs=nargs, help=help_text)  # type: ignore[arg-type]
+        return
+    flag = "--" + parameter.name.replace("_", "-")
+    if convert is bool:
+        negatable = argparse.BooleanOptionalAction if parameter.default else "store_true"
+        parser.add_argument(flag, action=negatable, default=parameter.default, help=help_text)
+    elif many:
+        parser.add_argument(flag, type=convert, nargs="+", action="extend", default=None, help=help_text)  # type: ignore[arg-type]
+        parser.set_defaults(**{parameter.name: parameter.default})
+    else:
+        parser.add_argument(flag, type=convert, choices=choices, default=parameter.default, help=help_text)  # type: ignore[arg-type]
+
+
+def _kind(hint: object) -> tuple[object, bool]:
+    """Return the type of one value of an annotation, and whether it takes several."""
+    if get_origin(hint) in (Union, types.UnionType):
+        inner = [item for item in get_args(hint) if item is not type(None)]
+        hint = inner[0] if len(inner) == 1 else next((item for item in (str, Path) if item in inner), inner[0])
+    if get_origin(hint) in (tuple, list):
+        return get_args(hint)[0], True
+    return hint, False
+
+
+def _argument_texts(function: Callable[..., object]) -> dict[str, str]:
+    """Return what a docstring's Args section says of each argument."""
+    section = re.search(r"\nArgs:\n(.*?)(?:\n\S|\Z)", inspect.getdoc(function) or "", re.DOTALL)
+    if section is None:
+        return {}
+    items = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", section[1], re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in items}

@@ -1,0 +1,123 @@
+"""train and demo: from data to an encoder."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from withstand.cli.options import parse
+from withstand.cli.reply import Reply, show_finding
+from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.part import Tree
+from withstand.recipes.catalogue import entries, entry
+
+
+def _own_options(
+    *,
+    data: str | None = None,
+    out: Path | None = None,
+    set: tuple[str, ...] = (),
+    config: Path | None = None,
+    allow: tuple[str, ...] = (),
+    fresh: bool = False,
+    strict: bool = False,
+    quiet: bool = False,
+    tensorboard: bool = False,
+) -> None:
+    """Options of `train` besides the recipe's own.
+
+    Args:
+        out: the run folder, runs/METHOD-DATA if not said; a folder that holds this run is resumed
+        strict: refuse a folder with unreadable files, in place of leaving them out
+        quiet: show no progress
+        tensorboard: also write TensorBoard events (extra tensorboard)
+    """
+
+
+def run_train(words: Sequence[str]) -> tuple[Reply, bool]:
+    """Learn an encoder from data without labels; the same command again resumes it.
+
+    The recipe's own arguments are options too, so the command line depends on the method.
+    """
+    methods = [item.slug for item in entries() if hasattr(item.module(), "experiment")]
+    method = words[0] if words and not words[0].startswith("-") else None
+    if method is None and not {"-h", "--help"} & set(words) and not any(w.startswith("--config") for w in words):
+        raise ConfigError(f"withstand train needs a method: {', '.join(methods)}")
+    functions, about = [_own_options], f"Learn an encoder. METHOD is one of: {', '.join(methods)}."
+    if method is not None:
+        item = entry(method)
+        if item.slug not in methods:
+            raise ConfigError(f"{method!r} trains nothing: withstand reproduce {method}. {nearest(method, methods)}")
+        functions, about = [_own_options, item.module().experiment], item.title
+    values = parse(functions, words[method is not None :], name=f"train {method or 'METHOD'}", about=about)
+
+    from withstand import api
+
+    own = {name: values.pop(name) for name in ("out", "set", "config", "allow", "fresh", "strict", "quiet")}
+    as_json, tensorboard = bool(values.pop("json")), bool(values.pop("tensorboard"))
+    settings, allow = dict(map(read_setting, _words(own["set"]))), _words(own["allow"])
+    if method is None:
+        made = api.from_tree(read_tree(Path(str(own["config"]))), settings=settings, allow=allow)
+    elif own["config"] is not None:
+        raise ConfigError("--config holds a whole experiment: leave the method out, and change it with --set")
+    else:
+        given = {name: value for name, value in values.items() if value is not None}
+        made = api.experiment(method, given, settings=settings, allow=allow)
+    if own["strict"] and made.source.skipped:
+        shown = "; ".join(f"{file}: {reason}" for file, reason in made.source.skipped[:3])
+        raise DataError(f"{len(made.source.skipped)} file(s) cannot be read ({shown}): repair or remove them")
+    out = None if own["out"] is None else Path(str(own["out"]))
+    run = api.train(
+        made, out=out, allow=allow, fresh=bool(own["fresh"]), quiet=bool(own["quiet"]), tensorboard=tensorboard
+    )
+    record = run.folder.record()
+    text = f"{run.path}: {record['status']}, {record['seconds']} s of training\nnext: withstand audit {run.path}"
+    return Reply(text, {"run": str(run.path), "status": record["status"], "seconds": record["seconds"]}), as_json
+
+
+def run_demo(*, out: Path = Path("withstand-demo"), epochs: int = 6, seed: int = 0, fresh: bool = False) -> Reply:
+    """Learn from 10,000 real pictures that the package carries, probe, attack, report: the main job in minutes.
+
+    Args:
+        out: the run folder
+    """
+    from withstand import api
+
+    run = api.train("dcl", "fashion-mnist-small", out=out, epochs=epochs, seed=seed, fresh=fresh)
+    findings = {finding.name: finding for finding in (*run.probe(), run.audit())}
+    report = run.report()
+    shown = [show_finding(findings[name]) for name in ("knn", "linear", "audit")]
+    numbers: dict[str, Tree] = {name: dict(finding.numbers) for name, finding in findings.items()}
+    return Reply("\n".join([*shown, f"report: {report}"]), {"report": str(report), "findings": numbers})
+
+
+def read_setting(text: str) -> tuple[str, Tree]:
+    """Return the path and value of a `--set` word; values are JSON where they can be, else text.
+
+    Raises:
+        ConfigError: there is no "=".
+    """
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"--set takes NAME=VALUE, say method.temperature=0.2, not {text!r}")
+    try:
+        return path, json.loads(value)
+    except ValueError:
+        return path, value
+
+
+def read_tree(path: Path) -> Tree:
+    """Return the experiment's tree in a `run.json`, or in a file that is the tree itself.
+
+    Raises:
+        ConfigError: no such file, or no JSON.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--config {path}: {error}") from error
+    tree: Tree = record.get("tree", record) if isinstance(record, dict) else record
+    return tree
+
+
+def _words(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list | tuple) else ()
