@@ -9,6 +9,7 @@ from withstand.core.finding import Cell, Table
 from withstand.core.part import Tree
 from withstand.report import wording
 from withstand.report.folder import Row
+from withstand.report.scores import Measured, Score
 from withstand.report.tables import SPREAD, ShownTable, is_numeric, numbers, shares, show
 
 CONTROL = "#808890"
@@ -45,19 +46,20 @@ def _clean(values: list[Cell] | list[float]) -> list[Tree]:
     return [None if isinstance(value, float) and not math.isfinite(value) else value for value in values]
 
 
-def curves(name: str, table: Table) -> list[Chart]:
+def curves(name: str, table: Table, context: str = "") -> list[Chart]:
     """Return the charts of a table with `x`: its shares together, every other numeric column alone."""
+    context = f"{context} {name}"
     lines = [
         column
         for column in table.columns
         if column != table.x and not column.endswith(SPREAD) and is_numeric(table, column)
     ]
-    together = [column for column in lines if shares(name, table, column)]
+    together = [column for column in lines if shares(context, table, column)]
     groups = ([together] if together else []) + [[column] for column in lines if column not in together]
-    return [_curve(name, table, group, percent=group is together) for group in groups]
+    return [_curve(name, context, table, group, percent=group is together) for group in groups]
 
 
-def _curve(name: str, table: Table, lines: list[str], *, percent: bool) -> Chart:
+def _curve(name: str, context: str, table: Table, lines: list[str], *, percent: bool) -> Chart:
     x_name = table.x or ""
     x = numbers(table.column(x_name))
     in_255 = x_name == "eps" and max(x, default=0) <= 0.25
@@ -76,16 +78,13 @@ def _curve(name: str, table: Table, lines: list[str], *, percent: bool) -> Chart
         }
         if column + SPREAD in table.columns:
             trace["error_y"] = {"array": _clean(list(table.column(column + SPREAD))), "thickness": 1.2, "width": 3}
-        if column.lower().startswith("untrained"):
+        if "untrained" in column or "noise" in column:
             trace |= {"line": {"dash": "dot", "color": CONTROL}, "marker": {"color": CONTROL}}
         traces.append(trace)
-    label = "eps in 1/255 of the range" if in_255 else safe(wording.title(x_name))
+    label = "eps, in steps of 1/255" if in_255 else safe(wording.title(x_name))
     axis: dict[str, Tree] = {"title": {"text": label}}
-    if min(x, default=0) > 0 and max(x) / min(x) >= 30:
-        ticks = sorted(set(x)) if len(set(x)) <= 9 else []
-        axis |= {"type": "log"}
-        if ticks:
-            axis |= {"tickvals": _clean(ticks), "ticktext": [wording.plain(tick) for tick in ticks]}
+    if 2 < len(x) <= 12 and min(x) > 0 and max(x) / min(x) >= 30:
+        axis |= {"type": "log", "tickvals": _clean(positions), "ticktext": [wording.plain(value) for value in x]}
     layout: dict[str, Tree] = {
         "xaxis": axis,
         "yaxis": {"tickformat": ".0%", "rangemode": "tozero"} if percent else {},
@@ -93,11 +92,11 @@ def _curve(name: str, table: Table, lines: list[str], *, percent: bool) -> Chart
     }
     heading = wording.title(name) if percent else wording.title(lines[0])
     named = ", ".join(wording.title(column) for column in lines)
-    alt = f"Curves over {wording.title(x_name)}: {named}. The numbers are in the table below the chart."
-    return Chart(heading, {"data": traces, "layout": layout}, alt, table=show(name, table))
+    alt = f"Curves over {wording.title(x_name)}: {named}. The numbers are in the table."
+    return Chart(heading, {"data": traces, "layout": layout}, alt, table=show(context, table))
 
 
-def metric(rows: tuple[Row, ...], name: str, title: str, note: str = "") -> Chart | None:
+def metric(rows: tuple[Row, ...], name: str, title: str, note: str = "", *, from_zero: bool = False) -> Chart | None:
     """Return a logged scalar over steps, thinned to at most 400 means of neighbouring steps; None if never logged."""
     points = [(row["step"], row[name]) for row in rows if name in row]
     if not points:
@@ -116,7 +115,11 @@ def metric(rows: tuple[Row, ...], name: str, title: str, note: str = "") -> Char
         "hovertemplate": "%{y:.4g} at step %{x:,}",
         "name": safe(title),
     }
-    layout: dict[str, Tree] = {"xaxis": {"title": {"text": "step"}}, "yaxis": {}, "showlegend": False}
+    layout: dict[str, Tree] = {
+        "xaxis": {"title": {"text": "step"}},
+        "yaxis": {"rangemode": "tozero"} if from_zero else {},
+        "showlegend": False,
+    }
     first, last = points[0][1], points[-1][1]
     alt = f"{title} over steps: from {wording.plain(first)} at the start to {wording.plain(last)} at the end."
     return Chart(title, {"data": [trace], "layout": layout}, alt, note)
@@ -161,3 +164,48 @@ def embedding_map(table: Table) -> Chart:
     }
     alt = f"Scatter of {len(points):,} samples in two dimensions" + (f", in {len(labels)} classes." if known else ".")
     return Chart("Embedding map", {"data": traces, "layout": layout}, alt, wide=True)
+
+
+def comparison(found: list[Score]) -> Chart:
+    """Return one dot for each probe and each control, with intervals, probes from top to bottom."""
+    kinds: tuple[tuple[str, list[Measured | None], dict[str, Tree]], ...] = (
+        ("this encoder", [one.accuracy for one in found], {"size": 12}),
+        (
+            "untrained encoder",
+            [one.untrained for one in found],
+            {"color": CONTROL, "symbol": "circle-open", "size": 11},
+        ),
+    )
+    traces: list[Tree] = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": name,
+            "x": [one.value if one else None for one in measured],
+            "y": [safe(wording.title(one.name)) for one in found],
+            "marker": marker,
+            "error_x": _whiskers(measured),
+            "hovertemplate": "%{x:.1%}",
+        }
+        for name, measured, marker in kinds
+    ]
+    layout: dict[str, Tree] = {
+        "xaxis": {"tickformat": ".0%", "title": {"text": "accuracy"}},
+        "yaxis": {"autorange": "reversed", "type": "category", "showgrid": True},
+        "showlegend": True,
+        "hovermode": "closest",
+    }
+    alt = "Accuracy of each probe on this encoder and on the untrained one; the numbers are in the table."
+    return Chart("Accuracy by probe", {"data": traces, "layout": layout}, alt, height=110 + 40 * len(found))
+
+
+def _whiskers(measured: list[Measured | None]) -> dict[str, Tree]:
+    """Return error bars from the values to the ends of their intervals."""
+    ends = [(one.value, *one.interval) if one and one.interval else None for one in measured]
+    return {
+        "symmetric": False,
+        "array": [end[2] - end[0] if end else None for end in ends],
+        "arrayminus": [end[0] - end[1] if end else None for end in ends],
+        "thickness": 1.5,
+        "width": 5,
+    }

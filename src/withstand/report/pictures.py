@@ -45,10 +45,10 @@ class PictureBlock:
 
 
 def picture(pixels: npt.NDArray[np.uint8], alt: str) -> Picture:
-    """Return a uint8 picture `(H, W, C)`, C 1 or 3, as PNG, enlarged by a whole factor to about 64 px."""
+    """Return a uint8 picture `(H, W, C)`, C 1 or 3, as PNG, enlarged by a whole factor to about 84 px."""
     height, width = pixels.shape[:2]
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    factor = max(1, round(64 / max(height, width)))
+    factor = max(1, round(84 / max(height, width)))
     if max(height, width) > _LARGEST:
         image.thumbnail((_LARGEST, _LARGEST), Image.Resampling.BOX)
         width, height = image.size

@@ -3,67 +3,114 @@
 from dataclasses import dataclass
 
 from withstand.core.finding import Finding
-from withstand.core.part import Tree
 from withstand.report import wording
 from withstand.report.folder import number, text
-from withstand.report.tables import SPREAD, numbers, shares
+from withstand.report.tables import SPREAD
 
 PROBES = ("knn", "linear", "naive-bayes", "centroid")
 """Probes in the order in which they speak for an encoder."""
 
+_HEADLINES = (
+    ("clean accuracy", "robust accuracy", False),
+    ("share nearer to another sample under noise", "share nearer to another sample under attack", True),
+)
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A number with its interval, where one is stored."""
+
+    value: float
+    interval: Interval | None = None
+
+    @property
+    def spread(self) -> float | None:
+        """Half the interval's width."""
+        return None if self.interval is None else (self.interval[1] - self.interval[0]) / 2
+
 
 @dataclass(frozen=True)
 class Score:
-    """A probe's accuracy, the untrained control's, and half the width of their intervals; None where not stored."""
+    """A probe's accuracy, the untrained control's, what training brought, and what guessing would reach.
+
+    `tabled` says that the finding's table "accuracy" holds no more than this.
+    """
 
     name: str
-    accuracy: float
-    spread: float | None
-    untrained: float | None
-    untrained_spread: float | None
-
-    @property
-    def gain(self) -> float | None:
-        """How much training brought."""
-        return None if self.untrained is None else self.accuracy - self.untrained
+    accuracy: Measured
+    untrained: Measured | None
+    gain: Measured | None
+    guess: float | None
+    tabled: bool
 
     @property
     def clear(self) -> bool:
-        """Whether the gain is larger than both intervals together, where there are intervals."""
-        return self.gain is not None and self.gain > (self.spread or 0.0) + (self.untrained_spread or 0.0)
+        """Whether the gain's interval lies above 0; without one, whether the two intervals are apart."""
+        if self.gain is None or self.untrained is None:
+            return False
+        if self.gain.interval is not None:
+            return self.gain.interval[0] > 0
+        return self.gain.value > (self.accuracy.spread or 0.0) + (self.untrained.spread or 0.0)
 
 
 @dataclass(frozen=True)
 class Strength:
-    """Accuracy without an attack and under the strongest audited one, and that attack's ball."""
+    """What an attack does at the headline's ball: to accuracy, or, without labels, to the codes.
 
+    Attributes:
+        ball: norm and radius in words.
+        clean: accuracy without an attack, or the share of codes confused by noise of the same size.
+        attacked: accuracy under attack, or the share of codes that become another sample's.
+        of_codes: which of the two it is.
+    """
+
+    ball: str
     clean: float
-    robust: float
-    eps: float
-    norm: str
-
-    @property
-    def ball(self) -> str:
-        """The ball in words: Linf 8/255."""
-        return f"{self.norm} {wording.eps_over_255(self.eps) if self.eps <= 0.25 else f'{self.eps:.3g}'}".strip()
+    attacked: float
+    of_codes: bool = False
 
 
 def score(finding: Finding) -> Score | None:
-    """Return a probe's headline, or None when the finding holds no accuracy."""
-    stored = finding.numbers
-    controls = [key for key in stored if "untrained" in key and not key.endswith(SPREAD)]
-    own = [key for key in stored if "accuracy" in key and key not in controls and not key.endswith(SPREAD)]
+    """Return a probe's headline, or None when the finding holds no accuracy.
+
+    Intervals come from "NAME ±" numbers, or from a table with the columns subject, accuracy, low and high.
+    """
+    named = [key for key in finding.numbers if "accuracy" in key and not key.endswith(SPREAD)]
+    controls = [key for key in named if "untrained" in key]
+    own = [key for key in named if key not in controls]
     if not own:
         return None
+    rows = _subjects(finding)
     key = "accuracy" if "accuracy" in own else own[0]
-    control = controls[0] if controls else None
-    return Score(
-        finding.name,
-        stored[key],
-        stored.get(key + SPREAD),
-        stored[control] if control else None,
-        stored.get(control + SPREAD) if control else None,
-    )
+    accuracy = _measured(finding, key, rows.get("encoder"))
+    beside = next((row for name, row in rows.items() if "untrained" in name), None)
+    untrained = _measured(finding, controls[0], beside) if controls else None
+    gain = None
+    if untrained is not None:
+        difference = rows.get("encoder less control")
+        gain = Measured(accuracy.value - untrained.value, difference.interval if difference else None)
+    guess = next((row.value for name, row in rows.items() if "most frequent class" in name), None)
+    return Score(finding.name, accuracy, untrained, gain, guess, bool(rows))
+
+
+def _subjects(finding: Finding) -> dict[str, Measured]:
+    table = finding.tables.get("accuracy")
+    if table is None or table.columns != ("subject", "accuracy", "low", "high"):
+        return {}
+    return {
+        str(name): Measured(float(value), (float(low), float(high)))
+        for name, value, low, high in table.rows
+        if isinstance(value, int | float) and isinstance(low, int | float) and isinstance(high, int | float)
+    }
+
+
+def _measured(finding: Finding, key: str, row: Measured | None) -> Measured:
+    value, spread = finding.numbers[key], finding.numbers.get(key + SPREAD)
+    if row is not None:
+        return Measured(value, row.interval)
+    return Measured(value, None if spread is None else (value - spread, value + spread))
 
 
 def scores(findings: dict[str, Finding]) -> list[Score]:
@@ -79,17 +126,17 @@ def scores(findings: dict[str, Finding]) -> list[Score]:
 
 
 def strength(audit: Finding) -> Strength | None:
-    """Return an audit's headline, from its numbers, or from the ends of its curve over eps."""
-    protocol: Tree = audit.protocol
-    norm = text(protocol, "norm") or text(protocol, "ball", "norm")
-    clean = next((value for key, value in audit.numbers.items() if "clean" in key), None)
-    robust = next((value for key, value in audit.numbers.items() if "robust" in key), None)
-    eps = number(protocol, "eps") or number(protocol, "ball", "eps") or audit.numbers.get("eps")
-    if clean is not None and robust is not None and eps is not None:
-        return Strength(clean, robust, eps, norm)
-    for name, table in audit.tables.items():
-        lines = [column for column in table.columns if not column.endswith(SPREAD) and shares(name, table, column)]
-        if table.x == "eps" and table.rows and lines:
-            points = sorted(zip(numbers(table.column("eps")), numbers(table.column(lines[0])), strict=True))
-            return Strength(points[0][1], points[-1][1], points[-1][0], norm)
+    """Return an audit's headline, or None when it holds none: an attack that found no gradients has no number."""
+    eps = number(audit.protocol, "ball", "eps")
+    if eps is None:
+        return None
+    ball = wording.ball(text(audit.protocol, "ball", "norm"), eps)
+    for clean_words, attacked_words, of_codes in _HEADLINES:
+        clean, attacked = (_first(audit, words) for words in (clean_words, attacked_words))
+        if clean is not None and attacked is not None:
+            return Strength(ball, clean, attacked, of_codes)
     return None
+
+
+def _first(finding: Finding, words: str) -> float | None:
+    return next((value for key, value in finding.numbers.items() if key.startswith(words) and "±" not in key), None)

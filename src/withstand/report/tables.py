@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from withstand.core.finding import Cell, Table
+from withstand.core.finding import Cell, Finding, Table
 from withstand.report import wording
 
 SPREAD = " ±"
@@ -38,11 +38,16 @@ def is_numeric(table: Table, column: str) -> bool:
     return bool(given) and all(cell is None for cell in cells if cell not in given or isinstance(cell, bool))
 
 
+def context_of(finding: Finding) -> str:
+    """Return the words that say what a finding's numbers are about."""
+    return " ".join(finding.numbers)
+
+
 def shares(context: str, table: Table, column: str) -> bool:
-    """Whether the column holds shares, by its own name or the table's."""
-    integers = all(isinstance(cell, int) for cell in table.column(column))
-    own = column.removesuffix(SPREAD)
-    return column != table.x and not integers and wording.is_share(f"{context} {own}", numbers(table.column(column)))
+    """Whether the column holds shares, by its own name or its context."""
+    values = numbers(table.column(column))
+    integers = all(isinstance(value, int) for value in values)
+    return column != table.x and not integers and wording.is_share(column, values, context)
 
 
 def cell(column: str, value: Cell, *, share: bool = False, spread: Cell = None) -> Shown:
@@ -56,25 +61,23 @@ def cell(column: str, value: Cell, *, share: bool = False, spread: Cell = None) 
     around = float(spread) if isinstance(spread, int | float) else None
     if share:
         return Shown(wording.percent(value, around), float(value))
-    words = wording.eps(value) if column == "eps" else wording.plain(value)
+    words = wording.eps(value) if column.startswith("eps") else wording.plain(value)
     if around is not None and math.isfinite(around):
         words += f" ± {wording.plain(around)}"
     return Shown(words, float(value))
 
 
-def show(name: str, table: Table) -> ShownTable:
-    """Return a table for the page; columns "NAME ±" move into the cells of NAME."""
-    spreads = {column for column in table.columns if column.endswith(SPREAD)}
-    kept = [
-        column for column in table.columns if column.removesuffix(SPREAD) not in table.columns or column not in spreads
-    ]
+def show(context: str, table: Table) -> ShownTable:
+    """Return a table for the page; columns "NAME ±" move into the cells of NAME, k/255 into those of eps."""
+    share = {column: shares(context, table, column) for column in table.columns}
+    merged = {name + SPREAD for name in table.columns} | ({"eps of 255"} if "eps" in table.columns else set())
+    kept = [name for name in table.columns if name not in merged]
     rows = []
     for row in table.rows:
         values = dict(zip(table.columns, row, strict=True))
         rows.append(
             tuple(
-                cell(column, values[column], share=shares(name, table, column), spread=values.get(column + SPREAD))
-                for column in kept
+                cell(column, values[column], share=share[column], spread=values.get(column + SPREAD)) for column in kept
             )
         )
     return ShownTable(

@@ -6,7 +6,7 @@ from withstand.core.finding import Check, Finding
 from withstand.core.part import Tree
 from withstand.report import wording
 from withstand.report.folder import StoredRun, dig, number, text
-from withstand.report.scores import Score, Strength, scores, strength
+from withstand.report.scores import Score, scores, strength
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,10 @@ def samples(run: StoredRun) -> str:
     return "picture" if isinstance(shape, list) and len(shape) == 3 and shape[0] in (1, 3) else "sample"
 
 
-def all_checks(findings: dict[str, Finding]) -> list[Check]:
-    """Return the checks of all findings."""
-    return [check for finding in findings.values() for check in finding.checks]
-
-
 def verdict(run: StoredRun) -> str:
     """Return what a reader should take away, in plain sentences."""
-    found = scores(run.findings)
-    audit = strength(run.findings["audit"]) if "audit" in run.findings else None
-    return " ".join([_learning(run) + _worth(found), _strength(audit, all_checks(run.findings))])
+    sentences = [_learning(run) + _worth(scores(run.findings)), _strength(run), _other_doubts(run.findings)]
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _learning(run: StoredRun) -> str:
@@ -62,50 +56,76 @@ def _worth(found: list[Score]) -> str:
     if not found:
         return ". What it is worth has not been measured yet."
     best = found[0]
-    name, accuracy = wording.title(best.name), wording.percent(best.accuracy)
+    name, accuracy = wording.title(best.name), wording.percent(best.accuracy.value)
     if best.untrained is None:
-        return f": {name} {accuracy}, with no untrained encoder to compare with."
-    against = wording.percent(best.untrained)
+        return f": {name}{wording.NBSP}{accuracy}, with no untrained encoder to compare with."
+    against = wording.percent(best.untrained.value)
     if best.clear:
-        return f": {name} {accuracy} against {against} untrained."
-    relation = "no more than" if (best.gain or 0.0) <= 0 else "not clearly more than"
-    return f": {name} {accuracy}, {relation} the {against} of the untrained encoder."
+        return f": {name}{wording.NBSP}{accuracy} against {against} untrained."
+    relation = "no more than" if best.gain is None or best.gain.value <= 0 else "not clearly more than"
+    return f": {name}{wording.NBSP}{accuracy}, {relation} the {against} of the untrained encoder."
 
 
-def _strength(audit: Strength | None, checks: list[Check]) -> str:
-    if audit is None:
+def _strength(run: StoredRun) -> str:
+    if "audit" not in run.findings:
         return "What it withstands has not been measured yet."
-    fall = (
-        f"Under {audit.ball} attacks its accuracy falls from {wording.percent(audit.clean)} "
-        f"to {wording.percent(audit.robust)}"
-    )
+    finding = run.findings["audit"]
+    audit = strength(finding)
+    if audit is None:
+        return f"The audit gave no number for what it withstands{_belief(finding.checks, 'it')}"
+    clean, attacked = wording.percent(audit.clean), wording.percent(audit.attacked)
+    if audit.of_codes:
+        fall = f"Attacks within {audit.ball} give {attacked} of the {samples(run)}s a code that is nearer to another's"
+        fall += f" ({clean} under noise)"
+    else:
+        fall = f"Under {audit.ball} attacks its accuracy falls from {clean} to {attacked}"
+    return fall + _belief(finding.checks, "this number")
+
+
+def _belief(checks: tuple[Check, ...], what: str) -> str:
     failed = [check.name for check in checks if check.passed is False]
-    unknown = [check.name for check in checks if check.passed is None]
+    unknown = sum(check.passed is None for check in checks)
     if failed:
-        return (
-            f"{fall}, but {wording.counted(len(failed), 'check')} failed ({', '.join(failed)}): do not rely on it yet."
-        )
+        return f", but {_failures(failed)}: do not rely on {what} yet."
     if not checks:
-        return f"{fall}; no check says whether this number can be believed."
+        return f"; no check says whether {what} can be believed."
     if unknown:
-        return f"{fall}; no check speaks against this, but {len(unknown)} of {len(checks)} could not be judged."
-    return f"{fall}; the checks find nothing that speaks against this number."
+        return f"; no check speaks against {what}, but {unknown} of {len(checks)} could not be judged."
+    return f"; the checks find nothing that speaks against {what}."
+
+
+def _other_doubts(findings: dict[str, Finding]) -> str:
+    failed = [
+        check.name
+        for name, finding in findings.items()
+        for check in finding.checks
+        if name != "audit" and check.passed is False
+    ]
+    return f"Beware: {_failures(failed)}." if failed else ""
+
+
+def _failures(names: list[str]) -> str:
+    return f"{wording.counted(len(names), 'check')} failed ({', '.join(names)})"
 
 
 def tiles(run: StoredRun) -> list[Tile]:
     """Return the headline figures that the run has."""
     made = []
     for one in scores(run.findings)[:2]:
-        note = "" if one.untrained is None else f"untrained {wording.percent(one.untrained)}"
-        made.append(Tile(f"{wording.title(one.name)} accuracy", wording.percent(one.accuracy), one.accuracy, note))
+        note = "" if one.untrained is None else f"untrained {wording.percent(one.untrained.value)}"
+        made.append(
+            Tile(f"{wording.title(one.name)} accuracy", wording.percent(one.accuracy.value), one.accuracy.value, note)
+        )
     audit = strength(run.findings["audit"]) if "audit" in run.findings else None
     if audit is not None:
-        note = f"without attack {wording.percent(audit.clean)}"
-        made.append(Tile(f"Accuracy under {audit.ball}", wording.percent(audit.robust), audit.robust, note))
-    checks = all_checks(run.findings)
+        name = "Codes confused by attack" if audit.of_codes else "Under attack"
+        note = f"{audit.ball}; {'by noise' if audit.of_codes else 'without'} {wording.percent(audit.clean)}"
+        made.append(Tile(name, wording.percent(audit.attacked), audit.attacked, note))
+    checks = [check for finding in run.findings.values() for check in finding.checks]
     if checks:
         passed, failed = (sum(check.passed is state for check in checks) for state in (True, False))
-        note = f"{failed} failed, {len(checks) - passed - failed} could not be judged"
+        unknown = len(checks) - passed - failed
+        note = ", ".join([f"{failed} failed"] * bool(failed) + [f"{unknown} not judged"] * bool(unknown))
         made.append(Tile("Checks passed", f"{passed} of {len(checks)}", float(passed), note))
     count = number(run.record, "data", "count")
     if count is not None:
@@ -113,6 +133,6 @@ def tiles(run: StoredRun) -> list[Tile]:
     seconds = number(run.record, "seconds")
     if seconds:
         rates = [row["rate"] for row in run.metrics if "rate" in row]
-        note = f"{rates[-1]:,.0f} {samples(run)}s a second" if rates else ""
+        note = f"{rates[-1]:,.0f} {samples(run)}s/s" if rates else ""
         made.append(Tile("Time to learn", wording.duration(seconds), seconds, note))
     return made

@@ -1,10 +1,25 @@
 """Numbers and names as a reader wants them: 80.0 %, 8/255, 51 s, 10,000."""
 
 import math
+import re
 
 NBSP = "\u00a0"
 
-_SHARES = ("accuracy", "untrained", "trained", "share", "recall", "precision", "f1", "auc", "success", "robust")
+_SHARES = ("accuracy", "share ", "recall", "precision", "f1", "success")
+_OTHERS = (
+    "loss",
+    "norm",
+    "eps",
+    "radius",
+    "distance",
+    "similarity",
+    "temperature",
+    "rank",
+    "seconds",
+    "step",
+    "width",
+    "cosine",
+)
 _TITLES = {
     "knn": "kNN",
     "linear": "Linear",
@@ -19,15 +34,26 @@ def title(name: str) -> str:
     """Return a name as a heading: known names as the field writes them, others with the first letter raised."""
     if name in _TITLES:
         return _TITLES[name]
-    words = name.replace("_", " ").replace("-", " ").strip()
-    return words[:1].upper() + words[1:]
+    name = re.sub(r"\bl(inf|1|2)\b", r"L\1", name)
+    words = name.replace("_", " ").strip()
+    words = words.replace("-", " ") if " " not in words else words
+    first = words.partition(" ")[0]
+    return words[:1].upper() + words[1:] if first.islower() else words
 
 
-def is_share(name: str, values: list[float]) -> bool:
-    """Whether numbers of this name are shares in [0, 1], to be shown in percent."""
-    lowered = name.lower()
-    named = any(word in lowered for word in _SHARES)
-    return named and all(0 <= value <= 1 for value in values if math.isfinite(value))
+def is_share(name: str, values: list[float], context: str = "") -> bool:
+    """Whether numbers are shares, or differences of shares, to be shown in percent.
+
+    Their own name says so, or the context does (the names beside it) and their own name says nothing else.
+
+    >>> is_share("accuracy", [0.8]), is_share("linear", [0.8]), is_share("linear", [0.8], context="accuracy")
+    (True, False, True)
+    """
+    own, around = name.lower(), context.lower()
+    named = any(word in own for word in _SHARES) or (
+        any(word in around for word in _SHARES) and not any(word in own for word in _OTHERS)
+    )
+    return named and all(-1 <= value <= 1 for value in values if math.isfinite(value))
 
 
 def percent(value: float, spread: float | None = None) -> str:
@@ -81,19 +107,31 @@ def eps(value: float) -> str:
 def duration(seconds: float) -> str:
     """Return a span of time in one or two units.
 
-    >>> duration(51.2), duration(125), duration(7330)
-    ('51 s', '2 min 5 s', '2 h 2 min')
+    >>> [duration(seconds).replace(NBSP, " ") for seconds in (3.14, 51.2, 125, 7330, 90000)]
+    ['3.1 s', '51 s', '2 min 5 s', '2 h 2 min', '1 d 1 h']
     """
     whole = round(seconds)
     if seconds < 10:
-        return f"{seconds:.1f} s"
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+        words = f"{seconds:.1f} s"
+    elif whole < 60:
+        words = f"{whole} s"
+    elif whole < 3600:
+        words = f"{whole // 60} min {whole % 60} s"
+    elif whole < 86400:
+        words = f"{whole // 3600} h {whole % 3600 // 60} min"
+    else:
+        words = f"{whole // 86400} d {whole % 86400 // 3600} h"
+    return words.replace(" ", NBSP)
+
+
+def ball(norm: str, size: float) -> str:
+    """Return a ball's norm and radius.
+
+    >>> ball("linf", 8 / 255).replace(NBSP, " "), ball("l2", 0.5).replace(NBSP, " ")
+    ('Linf 8/255', 'L2 0.5')
+    """
+    radius = eps_over_255(size) if norm.lower() != "l2" and size <= 0.25 else f"{size:.3g}"
+    return f"{norm[:1].upper()}{norm[1:]}{NBSP}{radius}" if norm else radius
 
 
 def article(noun: str) -> str:

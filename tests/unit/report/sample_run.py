@@ -84,23 +84,65 @@ def pictures(*shape: int, size: int = 28) -> np.ndarray:
     return (ramp + numbers.integers(0, 55, (*shape, size, size, 1))).astype(np.uint8)
 
 
+def probe(name: str, accuracy: float, control: float) -> Finding:
+    """Return a probe's finding as the evaluation writes it."""
+    return Finding(
+        name,
+        numbers={"accuracy": accuracy, "accuracy ±": 0.018, "accuracy, untrained control": control},
+        tables={
+            "accuracy": Table(
+                ("subject", "accuracy", "low", "high"),
+                (
+                    ("encoder", accuracy, accuracy - 0.019, accuracy + 0.017),
+                    ("untrained control", control, control - 0.021, control + 0.019),
+                    ("always the most frequent class", 0.1, 0.088, 0.114),
+                    (
+                        "encoder less control",
+                        accuracy - control,
+                        accuracy - control - 0.012,
+                        accuracy - control + 0.012,
+                    ),
+                ),
+            ),
+            "classes": Table(
+                ("class", "samples", "encoder", "untrained control"),
+                tuple((name, 200, accuracy, control) for name in CLASSES),
+            ),
+        },
+        checks=(Check("the fit converged", True, "112 of at most 1000 iterations"),),
+        protocol={
+            "probe": {"class_path": f"withstand.evaluation.probes.{name}", "init_args": {"k": 20}},
+            "split": "test set given",
+            "train": {"samples": 10000, "digest": "b2:aa"},
+            "interval": "95 %, Wilson",
+        },
+    )
+
+
 def findings() -> list[Finding]:
     numbers = np.random.default_rng(0)
     probes = [("knn", 0.80, 0.711), ("linear", 0.842, 0.79), ("naive-bayes", 0.71, 0.60), ("centroid", 0.69, 0.62)]
-    found = [
+    found = [probe(*one) for one in probes]
+    directions = np.arange(1, 65)
+    found.append(
         Finding(
-            name,
+            "gauges",
             numbers={
-                "accuracy": accuracy,
-                "accuracy ±": 0.018,
-                "untrained accuracy": control,
-                "untrained accuracy ±": 0.02,
+                "effective rank": 48.2,
+                "spread": 0.81,
+                "effective rank, untrained control": 6.1,
+                "spread, untrained control": 0.31,
             },
-            checks=(Check("beats the untrained encoder", True, f"{accuracy - control:+.3f} of accuracy"),),
-            protocol={"train": 10000, "test": 2000, "standardize": True, "grid": [0.01, 0.1, 1.0]},
+            tables={
+                "spectrum": Table(
+                    ("direction", "share of variance", "share of variance, untrained control"),
+                    tuple((int(k), float(0.1 * 0.95**k), float(0.5 * 0.6**k)) for k in directions),
+                    x="direction",
+                )
+            },
+            checks=(Check("the features have not collapsed", True, "spread 0.81 (1 is even), effective rank 48.2"),),
         )
-        for name, accuracy, control in probes
-    ]
+    )
     sizes = (10, 20, 50, 100, 500, 1000, 10000)
     found.append(
         Finding(
@@ -108,9 +150,7 @@ def findings() -> list[Finding]:
             tables={
                 "accuracy by number of labels": Table(
                     ("labels", "naive-bayes", "naive-bayes ±", "linear", "linear ±"),
-                    tuple(
-                        (n, 0.8 - 0.4 * n**-0.3, 0.1 * n**-0.4, 0.88 - 0.9 * n**-0.3, 0.12 * n**-0.4) for n in sizes
-                    ),
+                    tuple((n, 0.8 - 0.4 * n**-0.3, 0.1 * n**-0.4, 0.88 - 0.9 * n**-0.3, 0.12 * n**-0.4) for n in sizes),
                     x="labels",
                 )
             },
@@ -122,30 +162,48 @@ def findings() -> list[Finding]:
     columns = ("x", "y", "label", "index")
     found.append(Finding("map", tables={"map": Table(columns, tuple((float(x), float(y), *r) for x, y, *r in points))}))
     found.append(Finding("neighbours", pictures={"neighbours": pictures(6, 9)}))
-    grid = tuple(k / 255 for k in (0, 1, 2, 4, 8))
+    linf, l2 = tuple(k / 255 for k in (0, 1, 2, 4, 8, 16)), (0.0, 0.125, 0.25, 0.5, 1.0, 2.0)
     found.append(
         Finding(
             "audit",
-            numbers={"clean accuracy": 0.794, "robust accuracy": 0.12, "eps": 8 / 255},
+            numbers={
+                "clean accuracy": 0.794,
+                "robust accuracy, linf 8/255": 0.12,
+                "robust accuracy, linf 8/255 ±": 0.028,
+                "worst class's robust accuracy, linf 8/255": 0.02,
+                "accuracy under noise, linf 8/255": 0.78,
+                "clean accuracy, 95 % low": 0.757,
+                "clean accuracy, 95 % high": 0.827,
+                "worst class's clean accuracy": 0.55,
+                "robust accuracy, linf 4/255": 0.41,
+            },
             tables={
-                "accuracy": Table(
-                    ("eps", "PGD", "PGD ±", "FGSM"),
-                    tuple((e, 0.794 - 21 * e, 0.018, 0.794 - 16 * e) for e in grid),
-                    x="eps",
+                "accuracy against eps, linf": over_eps(linf, 30),
+                "accuracy against eps, l2": over_eps(l2, 1.5),
+                "classes": Table(
+                    ("class", "samples", "clean accuracy", "robust accuracy, linf 8/255"),
+                    tuple((name, 50, 0.8, 0.1) for name in CLASSES),
                 ),
-                "accuracy by class": Table(
-                    ("class", "clean", "robust", "samples"), tuple((name, 0.8, 0.1, 200) for name in CLASSES)
+                "which attack broke what": Table(
+                    ("norm", "ball", "broken by PGD, cross-entropy", "broken by PGD, margin"),
+                    (("linf", "linf 4/255", 0.3, 0.04), ("linf", "linf 8/255", 0.25, 0.03)),
                 ),
-                "pictures": Table(("label", "seen as"), tuple((CLASSES[k % 4], CLASSES[1]) for k in range(8))),
+                "pictures": Table(
+                    ("label", "predicted", "predicted under attack", "broken at eps"),
+                    tuple((CLASSES[k % 4], CLASSES[k % 4], CLASSES[1], "4/255") for k in range(8)),
+                ),
             },
             checks=(
-                Check("gradients are not zero", True, "0 of 2,000 samples have a zero gradient"),
-                Check("more steps do not help the defender", True, "100 steps: 11.9 %, 50 steps: 12.0 %"),
-                Check("unlimited eps reaches 0 %", True, "0.0 % at eps 1"),
-                Check("a black-box attack is weaker", None, "not run: it needs --thorough"),
+                Check("gradients are there", True, "the gradient is zero on 0% of 100 samples"),
+                Check("more steps do not help the defender", True, "5 steps break 50 %, 20 steps break 60 %"),
+                Check("unlimited eps reaches 0 %", True, "accuracy 0.0 % with the whole range allowed"),
             ),
-            protocol={"ball": {"norm": "Linf", "eps": 8 / 255}, "attack": "PGD", "steps": 50, "restarts": 2},
-            pictures={"clean": pictures(8), "adversarial": pictures(8), "difference x 8": pictures(8)},
+            protocol={"ball": {"norm": "linf", "eps": 8 / 255}, "goal": "labels", "samples": 500},
+            pictures={
+                "clean": pictures(8),
+                "adversarial": pictures(8),
+                "difference (magnified x16)": pictures(8),
+            },
         )
     )
     found.append(
@@ -159,9 +217,15 @@ def findings() -> list[Finding]:
     return found
 
 
+def over_eps(radii: tuple[float, ...], slope: float) -> Table:
+    rows = tuple((e, f"{e * 255:.3g}/255", max(0.794 - slope * e, 0), 0.03, 0.794 - slope * e / 20) for e in radii)
+    columns = ("eps", "eps of 255", "robust accuracy", "robust accuracy ±", "accuracy under noise")
+    return Table(columns, rows, x="eps")
+
+
 def write_run(folder: Path, *, only: set[str] | None = None, **changes: object) -> Path:
     """Write a run folder with the named findings (all by default) and some entries of run.json changed."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.json").write_text(json.dumps(record() | changes))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metrics()))
     for finding in findings():

@@ -39,6 +39,7 @@
   const plots = [...document.querySelectorAll(".plot")].map((place) => ({
     place, figure: JSON.parse(place.nextElementSibling.textContent),
   }));
+  plots.forEach(({ place }) => place.replaceChildren());
   const draw = (size = {}) => {
     const common = theme();
     const halo = getComputedStyle(document.documentElement).getPropertyValue("--halo").trim();

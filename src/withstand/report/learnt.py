@@ -1,0 +1,76 @@
+"""What the section on learning shows: curves, gauges, other scalars, the map."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from withstand.core.errors import DataError
+from withstand.report import wording
+from withstand.report.charts import Chart, embedding_map, metric
+from withstand.report.folder import StoredRun
+
+_CURVES = {"loss": "Loss", "lr": "Learning rate"}
+_GAUGES = {
+    "std": (
+        "Spread",
+        "Do different samples get different codes? 1 is an even spread over all dimensions, near 0 is collapse: "
+        "every sample looks the same.",
+    ),
+    "effective_rank": (
+        "Effective rank",
+        "How many independent directions the codes use. Near 1 is collapse onto a line; it should not keep falling.",
+    ),
+    "alignment": (
+        "Alignment",
+        "How far apart two views of the same sample lie. Lower is closer; near 0 together with a low spread is "
+        "collapse.",
+    ),
+    "uniformity": (
+        "Uniformity",
+        "How evenly the codes cover the sphere. More negative is more even; 0 means that all lie in one place.",
+    ),
+}
+_BOOKKEEPING = ("step", "epoch", "seconds", "rate")
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """Charts of what was logged, and what stayed constant, in words."""
+
+    curves: list[Chart]
+    gauges: list[Chart]
+    scalars: list[Chart]
+    constants: list[str]
+    map: Chart | None
+
+
+def learnt(run: StoredRun) -> Learnt:
+    """Return what a run logged, and the map of its codes.
+
+    Raises:
+        DataError: the finding "map" holds no map.
+    """
+    rows = run.metrics
+    known = (*_CURVES, *_GAUGES, *_BOOKKEEPING)
+    others = list({key: None for row in rows for key in row if key not in known})
+    values = {name: [row[name] for row in rows if name in row] for name in others}
+    constant = {name: logged[0] for name, logged in values.items() if len(set(logged)) == 1}
+    return Learnt(
+        curves=_drawn(metric(rows, name, title) for name, title in _CURVES.items()),
+        gauges=_drawn(metric(rows, name, title, note, from_zero=True) for name, (title, note) in _GAUGES.items()),
+        scalars=_drawn(metric(rows, name, wording.title(name)) for name in others if name not in constant),
+        constants=[f"{name} {wording.plain(value)}" for name, value in constant.items()],
+        map=_map(run),
+    )
+
+
+def _drawn(charts: Iterable[Chart | None]) -> list[Chart]:
+    return [chart for chart in charts if chart is not None]
+
+
+def _map(run: StoredRun) -> Chart | None:
+    if "map" not in run.findings:
+        return None
+    for table in run.findings["map"].tables.values():
+        if {"x", "y"} <= set(table.columns):
+            return embedding_map(table)
+    raise DataError(f"{run.path / 'findings' / 'map.json'} holds no table with the columns x and y")
