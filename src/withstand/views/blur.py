@@ -7,7 +7,7 @@ from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
-from withstand.views.picture import PictureView, change_some, check_probability, check_range
+from withstand.views.picture import PictureView, change_some, check_probability, check_range, rows_where
 
 
 def gaussian_blur(x: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
@@ -62,10 +62,7 @@ class GaussianBlur(PictureView):
 
     def change(self, x: Tensor, draws: Draws) -> Tensor:
         kernel_size = self.kernel_size or min(x.shape[2:]) // 10 | 1
-        low, high = self.sigma
-        return change_some(
-            x,
-            self.probability,
-            draws,
-            lambda rows, own: gaussian_blur(rows, own.uniform(1, low=low, high=high).squeeze(1), kernel_size),
-        )
+        chance, width = draws.uniform(2).unbind(1)
+        sigma = width * (self.sigma[1] - self.sigma[0]) + self.sigma[0]
+        rows = rows_where(chance < self.probability)
+        return change_some(x, rows, lambda part: gaussian_blur(part, sigma[rows], kernel_size))

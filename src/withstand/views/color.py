@@ -27,40 +27,41 @@ def _luma(x: Tensor) -> Tensor:
     return x.new_tensor(LUMA if x.shape[1] == 3 else (1.0,))
 
 
-def blend(x: Tensor, factor: Tensor, operation: Tensor) -> Tensor:
-    """Apply brightness, contrast or saturation, whichever each sample asks for.
+def _blends(factors: Tensor, operations: Tensor, luma: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each blend's matrix `(..., C, C)`, and its share of the picture's mean grey `(...)`."""
+    rest = 1 - factors
+    grey = torch.where(operations == SATURATION, rest, 0)[..., None, None] * luma
+    same = factors[..., None, None] * torch.eye(len(luma), device=luma.device)
+    return same + grey, torch.where(operations == CONTRAST, rest, 0)
 
-    Args:
-        x: `(N, C, H, W)`, float in [0, 1].
-        factor: 1 changes nothing, 0 gives black, uniform grey or greyscale, `(N,)`.
-        operation: BRIGHTNESS, CONTRAST or SATURATION, `(N,)`.
 
-    Returns:
-        A new tensor, clamped to [0, 1].
-    """
-    luma = _luma(x)
-    rest = 1 - factor
-    contrast = torch.where(operation == CONTRAST, rest, 0)
-    saturation = torch.where(operation == SATURATION, rest, 0)
-    matrix = factor[:, None, None] * torch.eye(len(luma), device=x.device) + saturation[:, None, None] * luma
-    shift = contrast * (x.mean((2, 3)) @ luma)
+def _blend(x: Tensor, matrix: Tensor, mean: Tensor, luma: Tensor, out: Tensor) -> Tensor:
+    """Write `clamp(matrix x + mean * mean grey)` to `out`, which may be `x`."""
+    shift = mean * (x.mean((2, 3)) @ luma)
     flat = torch.baddbmm(shift[:, None, None], matrix, x.flatten(2))
-    return flat.clamp_(0, 1).view_as(x)
+    torch.clamp(flat.view_as(x), 0, 1, out=out)
+    return out
+
+
+def _one_blend(x: Tensor, factor: Tensor, operation: int) -> Tensor:
+    luma = _luma(x)
+    matrix, mean = _blends(factor, torch.full_like(factor, operation), luma)
+    return _blend(x, matrix, mean, luma, torch.empty_like(x))
 
 
 def adjust_brightness(x: Tensor, factor: Tensor) -> Tensor:
     """Scale each picture towards black (0) or away from it: `clamp(f x)`; factor `(N,)`."""
-    return blend(x, factor, torch.full_like(factor, BRIGHTNESS))
+    return _one_blend(x, factor, BRIGHTNESS)
 
 
 def adjust_contrast(x: Tensor, factor: Tensor) -> Tensor:
     """Blend each picture with its mean grey: `clamp(f x + (1 - f) mean)`; factor `(N,)`."""
-    return blend(x, factor, torch.full_like(factor, CONTRAST))
+    return _one_blend(x, factor, CONTRAST)
 
 
 def adjust_saturation(x: Tensor, factor: Tensor) -> Tensor:
     """Blend each picture with its greyscale: `clamp(f x + (1 - f) grey)`; factor `(N,)`."""
-    return blend(x, factor, torch.full_like(factor, SATURATION))
+    return _one_blend(x, factor, SATURATION)
 
 
 def adjust_hue(x: Tensor, shift: Tensor) -> Tensor:
@@ -70,25 +71,28 @@ def adjust_hue(x: Tensor, shift: Tensor) -> Tensor:
         x: `(N, C, H, W)`, float in [0, 1].
         shift: parts of a full turn, `(N,)`; 1/2 gives the opposite hues.
     """
-    if len(_luma(x)) == 1:
-        return x.clone()
+    return _turn_hue(x.clone(), shift) if len(_luma(x)) == 3 else x.clone()
+
+
+def _turn_hue(x: Tensor, shift: Tensor) -> Tensor:
+    """Do `adjust_hue` in place. Works on planes `(N, H, W)`, in as few buffers as will do."""
     red, green, blue = x.unbind(1)
     value = torch.maximum(red, green)
-    value = torch.maximum(value, blue, out=value)
+    torch.maximum(value, blue, out=value)
     least = torch.minimum(red, green)
-    least = torch.minimum(least, blue, out=least)
+    torch.minimum(least, blue, out=least)
     chroma = value - least
     # Hue in sixths, in [-3, 3], without cases: its size is 1 + (g + b - r - least) / chroma, its sign that of g - b.
-    hue = (green + blue).sub_(red).sub_(least).div_(chroma.clamp_min(1e-12)).add_(1)
-    hue.copysign_(green - blue).add_(shift.view(-1, 1, 1), alpha=6)
-    hue.sub_((hue * (1 / 6)).floor_(), alpha=6)  # into [0, 6]
-    # Each channel is a trapezium over the hue: full within 1 of its own place, none beyond 2.
-    out = torch.empty_like(x)
-    below, above = least - chroma, value.add_(chroma)
-    torch.addcmul(below, chroma, (hue - 3).abs_().clamp_(1, 2), out=out[:, 0])
-    torch.addcmul(above, chroma, (hue - 2).abs_().clamp_(1, 2), value=-1, out=out[:, 1])
-    torch.addcmul(above, chroma, (hue - 4).abs_().clamp_(1, 2), value=-1, out=out[:, 2])
-    return out.clamp_(0, 1)
+    hue = (green + blue).sub_(red).sub_(least)
+    buffer = torch.clamp(chroma, min=1e-12)
+    hue.div_(buffer).add_(1).copysign_(torch.sub(green, blue, out=buffer)).add_(shift.view(-1, 1, 1), alpha=6)
+    hue.sub_(torch.mul(hue, 1 / 6, out=buffer).floor_(), alpha=6)  # into [0, 6]
+    # Each channel is a trapezium over the hue: full within 1 of its own place, nothing beyond 2.
+    below, above = least.sub_(chroma), value.add_(chroma)
+    torch.addcmul(below, chroma, torch.sub(hue, 3, out=buffer).abs_().clamp_(1, 2), out=red)
+    torch.addcmul(above, chroma, torch.sub(hue, 2, out=buffer).abs_().clamp_(1, 2), value=-1, out=green)
+    torch.addcmul(above, chroma, torch.sub(hue, 4, out=buffer).abs_().clamp_(1, 2), value=-1, out=blue)
+    return x.clamp_(0, 1)
 
 
 def color_jitter(x: Tensor, factors: Tensor, order: Tensor) -> Tensor:
@@ -110,21 +114,27 @@ def jitter_sorted(x: Tensor, factors: Tensor, order: Tensor, turn: Tensor) -> Te
     Samples with the hue at place p take blends 0..p-1 before it and the others after it. Sorted, those
     that take blend k on either side are one slice, so the hue is done once, for all.
     """
-    blends = order[order != HUE].view(-1, 3)
-    chosen = factors.gather(1, blends)
-    after = [int((turn <= k).sum()) for k in range(3)]
-    for k, first in enumerate(after):
-        x[first:] = blend(x[first:], chosen[first:, k], blends[first:, k])
-    x = adjust_hue(x, factors[:, HUE])
-    for k, last in enumerate(after):
-        x[:last] = blend(x[:last], chosen[:last, k], blends[:last, k])
+    luma = _luma(x)
+    operations = order[order != HUE].view(-1, 3)
+    matrices, means = _blends(factors.gather(1, operations), operations, luma)
+    after = [int((turn <= place).sum()) for place in range(3)]
+
+    def blend(place: int, rows: slice) -> None:
+        _blend(x[rows], matrices[rows, place], means[rows, place], luma, x[rows])
+
+    for place, first in enumerate(after):
+        blend(place, slice(first, None))
+    if len(luma) == 3:
+        _turn_hue(x, factors[:, HUE])
+    for place, last in enumerate(after):
+        blend(place, slice(last))
     return x
 
 
 def greyscale(x: Tensor) -> Tensor:
     """Return the pictures' grey, in every channel."""
     luma = _luma(x)
-    return x.clone() if len(luma) == 1 else torch.einsum("nchw,c->nhw", x, luma)[:, None].expand_as(x)
+    return x.clone() if len(luma) == 1 else torch.matmul(luma, x.flatten(2)).view_as(x[:, :1]).expand_as(x)
 
 
 def solarize(x: Tensor, threshold: Tensor) -> Tensor:

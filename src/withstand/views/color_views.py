@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
 from withstand.views.color import HUE, greyscale, jitter_sorted, solarize
-from withstand.views.picture import PictureView, change_some, check_probability
+from withstand.views.picture import PictureView, change_some, check_probability, rows_where
 
 
 @dataclass(frozen=True)
@@ -40,21 +39,19 @@ class ColorJitter(PictureView):
             if not 0 <= value <= most:
                 raise ConfigError(f"{name} must lie in [0, {most:g}], not {value!r}")
 
-    def parameters(self, draws: Draws) -> tuple[Tensor, Tensor]:
-        """Draw factors and order, both `(N, 4)`, as `color_jitter` takes them."""
-        most = torch.tensor((self.brightness, self.contrast, self.saturation, self.hue), device=draws.device)
-        center = torch.tensor((1.0, 1.0, 1.0, 0.0), device=draws.device)
-        least = torch.cat(((1 - most[:3]).clamp_min(0), -most[3:]))
-        return draws.uniform(4) * (center + most - least) + least, draws.permutations(4)
+    def parameters(self, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw whether `(N,)`, by which factors `(N, 4)` and in which order `(N, 4)` pictures are changed."""
+        numbers = draws.uniform(9)
+        ranges = [(max(0.0, 1 - most), 1 + most) for most in (self.brightness, self.contrast, self.saturation)]
+        low, high = numbers.new_tensor([*ranges, (-self.hue, self.hue)]).T
+        return numbers[:, 0] < self.probability, numbers[:, 1:5] * (high - low) + low, numbers[:, 5:].argsort(1)
 
     def change(self, x: Tensor, draws: Draws) -> Tensor:
-        rows = draws.chance(self.probability).nonzero().squeeze(1)
-        factors, order = self.parameters(draws)
+        chosen, factors, order = self.parameters(draws)
         turn = (order == HUE).int().argmax(1)
+        rows = rows_where(chosen)
         rows = rows[turn[rows].argsort()]
-        if not len(rows):
-            return x
-        return x.index_copy_(0, rows, jitter_sorted(x.index_select(0, rows), factors[rows], order[rows], turn[rows]))
+        return change_some(x, rows, lambda part: jitter_sorted(part, factors[rows], order[rows], turn[rows]))
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ class Greyscale(PictureView):
         check_probability("probability", self.probability)
 
     def change(self, x: Tensor, draws: Draws) -> Tensor:
-        return change_some(x, self.probability, draws, lambda rows, _: greyscale(rows))
+        return change_some(x, rows_where(draws.chance(self.probability, 1)[:, 0]), greyscale)
 
 
 @dataclass(frozen=True)
@@ -87,9 +84,5 @@ class Solarize(PictureView):
         check_probability("threshold", self.threshold)
 
     def change(self, x: Tensor, draws: Draws) -> Tensor:
-        return change_some(
-            x,
-            self.probability,
-            draws,
-            lambda rows, _: solarize(rows, rows.new_full((len(rows),), self.threshold)),
-        )
+        rows = rows_where(draws.chance(self.probability, 1)[:, 0])
+        return change_some(x, rows, lambda part: solarize(part, part.new_full((len(part),), self.threshold)))

@@ -54,3 +54,25 @@ class TwoViews(View):
         check_pictures(batch.x)
         views = (self.first, self.second or self.first)
         return batch.with_views(*(view(batch, draws.child(place)).x for place, view in enumerate(views)))
+
+
+@dataclass(frozen=True)
+class MultiCrop(View):
+    """Several views of each kind (Caron et al., SwAV, 2020): `batch.views`, kind after kind. `batch.x` stays.
+
+    Args:
+        kinds: the views, large ones first by custom.
+        counts: how many of each kind; every one has draws of its own.
+    """
+
+    kinds: tuple[View, ...]
+    counts: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.kinds) != len(self.counts) or not self.kinds or min(self.counts) < 1:
+            raise ConfigError(f"counts must give a positive number for each of {len(self.kinds)} kinds: {self.counts}")
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        check_pictures(batch.x)
+        views = [view for view, count in zip(self.kinds, self.counts, strict=True) for _ in range(count)]
+        return batch.with_views(*(view(batch, draws.child(place)).x for place, view in enumerate(views)))

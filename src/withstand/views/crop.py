@@ -39,19 +39,20 @@ def crop_boxes(draws: Draws, height: int, width: int, scale: tuple[float, float]
     Returns:
         `(N, 4)` float32 whole numbers: top, left, height, width.
     """
-    area = draws.uniform(_TRIES, low=scale[0], high=scale[1]).mul_(height * width)
-    aspect = draws.uniform(_TRIES, low=math.log(ratio[0]), high=math.log(ratio[1])).exp_()
-    widths = (area * aspect).sqrt_().round_()
-    heights = (area / aspect).sqrt_().round_()
-    fits = (widths > 0) & (widths <= width) & (heights > 0) & (heights <= height)
-    any_fits, first = fits.max(dim=1, keepdim=True)
-    box_height, box_width = heights.gather(1, first), widths.gather(1, first)
-    # Positions are drawn for whole pixels: a floor of uniform numbers in [0, free + 1).
-    place = draws.uniform(2)
-    top = (place[:, :1] * (height - box_height + 1)).floor_()
-    left = (place[:, 1:] * (width - box_width + 1)).floor_()
-    box = torch.cat((top, left, box_height, box_width), dim=1)
-    return torch.where(any_fits, box, box.new_tensor(_central_box(height, width, ratio)))
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    numbers = draws.uniform(2 * _TRIES + 2)
+    share, shape, place = numbers[:, :_TRIES], numbers[:, _TRIES:-2], numbers[:, -2:]
+    area = (share * (scale[1] - scale[0]) + scale[0]) * (height * width)
+    root = (shape * ((high - low) / 2) + low / 2).exp()  # of the aspect ratio
+    area = area.sqrt_()
+    sides = torch.stack(((area / root).round_(), (area * root).round_()))
+    bounds = sides.new_tensor((height, width)).view(2, 1, 1)
+    any_fits, first = ((sides > 0) & (sides <= bounds)).all(0).max(dim=1, keepdim=True)
+    lengths = sides.gather(2, first.expand(2, -1, 1)).squeeze(2)  # (2, N)
+    # Whole positions with equal chances: a floor of uniform numbers in [0, free + 1).
+    starts = ((bounds[:, 0] - lengths + 1) * place.T).floor_()
+    central = sides.new_tensor(_central_box(height, width, ratio))
+    return torch.where(any_fits, torch.cat((starts, lengths)).T, central)
 
 
 def _central_box(height: int, width: int, ratio: tuple[float, float]) -> tuple[int, int, int, int]:
@@ -65,9 +66,16 @@ def _central_box(height: int, width: int, ratio: tuple[float, float]) -> tuple[i
 
 
 def interpolation_matrices(
-    start: Tensor, length: Tensor, source: int, target: int, interpolation: Interpolation, flip: Tensor | None = None
+    start: Tensor,
+    length: Tensor,
+    source: int,
+    target: int,
+    *,
+    interpolation: Interpolation,
+    total: float = 1.0,
+    flip: Tensor | None = None,
 ) -> Tensor:
-    """Return `(N, source, target)`: column i holds the weights of output pixel i, and sums to 1.
+    """Return `(N, source, target)`: column i holds the weights of output pixel i, which sum to `total`.
 
     Args:
         start: first source pixel of each stretch, `(N,)`.
@@ -75,20 +83,22 @@ def interpolation_matrices(
         source: pixels of the whole source axis.
         target: pixels of the output axis.
         interpolation: the filter.
+        total: what each column sums to.
         flip: which samples are reversed, bool `(N,)`.
     """
     step = (length / target)[:, None]
     reach = step.clamp_min(1)
-    order = torch.arange(target, device=start.device, dtype=torch.float32)
+    order = torch.arange(0.5, target, device=start.device)
     if flip is not None:
-        order = torch.where(flip[:, None], target - 1 - order, order)
-    centers = (order + 0.5) * (step / reach)
-    pixels = torch.arange(source, device=start.device, dtype=torch.float32) + 0.5 - start[:, None]
+        order = torch.where(flip[:, None], target - order, order)
+    centers = order * (step / reach)
+    pixels = torch.arange(0.5, source, device=start.device) - start[:, None]
     # A pixel outside the crop is infinitely far from every output pixel, so that its weight is 0.
     pixels = torch.where((pixels > 0) & (pixels < length[:, None]), pixels / reach, math.inf)
     distance = (pixels[:, :, None] - centers[:, None, :]).abs_()
-    weights = distance.neg_().add_(1).clamp_min_(0) if interpolation == "bilinear" else _cubic(distance)
-    return weights.div_(weights.sum(1, keepdim=True))
+    # The triangle is built upside down, one operation less; dividing by its sum turns it.
+    weights = distance.sub_(1).clamp_max_(0) if interpolation == "bilinear" else _cubic(distance)
+    return weights.div_(weights.sum(1, keepdim=True).div_(total))
 
 
 def _cubic(distance: Tensor) -> Tensor:
@@ -117,10 +127,11 @@ def resized_crop(
     height, width = (size, size) if isinstance(size, int) else size
     count, channels, source_height, source_width = x.shape
     top, left, box_height, box_width = boxes.to(torch.float32).unbind(1)
-    columns = interpolation_matrices(left, box_width, source_width, width, interpolation, flip)
-    rows = interpolation_matrices(top, box_height, source_height, height, interpolation)
-    if x.dtype == torch.uint8:
-        rows *= 1 / 255
+    total = 1 / 255 if x.dtype == torch.uint8 else 1.0
+    columns = interpolation_matrices(
+        left, box_width, source_width, width, interpolation=interpolation, total=total, flip=flip
+    )
+    rows = interpolation_matrices(top, box_height, source_height, height, interpolation=interpolation)
     wide = torch.bmm(x.to(torch.float32).reshape(count, channels * source_height, source_width), columns)
     return torch.matmul(rows.mT[:, None], wide.view(count, channels, source_height, width)).clamp_(0, 1)
 

@@ -57,16 +57,16 @@ def check_range(name: str, value: tuple[float, float], low: float, high: float) 
         raise ConfigError(f"{name} must be (smallest, largest) inside [{low:g}, {high:g}], not {value!r}")
 
 
-def change_some(x: Tensor, probability: float, draws: Draws, change: Callable[[Tensor, Draws], Tensor]) -> Tensor:
-    """Replace the rows that chance picks by `change(rows, draws of the rows)`, in place, and return `x`.
+def change_some(x: Tensor, rows: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Replace the chosen rows by `change` of them, in place, and return `x`; rows are int64 `(n,)`."""
+    if len(rows) == len(x):
+        return change(x)
+    return x.index_copy_(0, rows, change(x.index_select(0, rows))) if len(rows) else x
 
-    A picked row's draws do not depend on `probability`.
-    """
-    inner = draws.child("applied")
-    if probability >= 1:
-        return change(x, inner)
-    rows = draws.chance(probability).nonzero().squeeze(1)
-    return x.index_copy_(0, rows, change(x.index_select(0, rows), inner[rows])) if len(rows) else x
+
+def rows_where(chosen: Tensor) -> Tensor:
+    """Return the places of the true values of `(N,)` booleans, ascending."""
+    return chosen.nonzero().squeeze(1)
 
 
 class PictureView(View):
