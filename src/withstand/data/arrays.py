@@ -26,8 +26,9 @@ class ArraySource(Source):
     """Samples in an array, labelled or not.
 
     Pictures come out as contiguous uint8 `(B, C, H, W)`; everything else (tables, windows, volumes) passes
-    through, floats in single precision. Arrays in memory are arranged once; mapped files batch by batch, and
-    are never read whole into memory. The data must not be changed while the source is in use.
+    through, floats in single precision. Arrays in memory are arranged once; mapped files (`.npy`, and `.npz`
+    written by `numpy.savez`, not `savez_compressed`) batch by batch, and never lie in memory as a whole; floats are
+    read through once at the start to find NaN. The data must not be changed while the source is in use.
 
     Args:
         x: `(N, ...)` numbers: an array, a tensor, or the path of a `.npy` or `.npz` file. Pictures are uint8,
@@ -72,7 +73,8 @@ class ArraySource(Source):
         self._layout = find_layout(tuple(data.shape), data.dtype, layout)
         step = max(1, _BLOCK // data[0].nbytes)
         for start in range(0, len(data), step):
-            check_values(data[start : start + step], self._layout, first=start)
+            block = data[start : start + step]
+            check_values(block, self._layout, torch.arange(start, start + len(block)))
         self._shape = sample_shape(tuple(data.shape), self._layout)
         self._x = data if self._mapped else arrange(data, self._layout)
         self._labels: Tensor | None = None

@@ -5,7 +5,9 @@ eight bytes.
 """
 
 import json
+import os
 import sys
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -68,13 +70,18 @@ def pictures_of(folder: Path, files: Sequence[File], size: int, cache: Path) -> 
     Raises:
         DataError: the cache folder cannot be written, or the disk is full.
     """
-    key = blake2b(str(folder.resolve()).encode(), digest_size=12).hexdigest()
+    key = blake2b(os.fsencode(folder.resolve()), digest_size=12).hexdigest()
     path = cache / f"{key}-{size}.pictures"
     try:
         cache.mkdir(parents=True, exist_ok=True)
+        known = _read(path, size)
+        if known is not None and known.files == tuple(files):
+            return known
         with _alone(path):
-            known = _read(path, size)
+            known = _read(path, size)  # another process may have been faster
             if known is None or known.files != tuple(files):
+                if known is None and path.exists():
+                    warnings.warn(f"the cache {str(path)!r} is damaged or of another version: made again", stacklevel=2)
                 _write(path, folder, files, size, known)
                 known = _read(path, size)
     except OSError as error:
@@ -151,13 +158,13 @@ def _decoded(folder: Path, files: Sequence[File], size: int, known: Pictures | N
     columns = (TextColumn("decoding pictures"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with (
-        ThreadPoolExecutor() as pool,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
         Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
     ):
+        task = progress.add_task("", total=len(files))
         for start in range(0, len(files), _BLOCK):
             block = files[start : start + _BLOCK]
             fresh = pool.map(partial(decode_or_reason, size=size), (folder / f.name for f in block if f not in before))
-            task = progress.task_ids[0] if progress.task_ids else progress.add_task("", total=len(files))
             for f in block:
                 yield before[f] if f in before else next(fresh)
                 progress.advance(task)

@@ -61,10 +61,8 @@ class DatasetSource(Source):
         for place, (x, _) in zip(chosen.tolist(), items, strict=True):
             if tuple(x.shape) != self._stored:
                 raise DataError(f"sample {place} has shape {tuple(x.shape)}, sample 0 has {self._stored}")
-        if not items:
-            return Batch(torch.empty(0, *self.shape), chosen)
         x = torch.stack([x for x, _ in items])
-        check_values(x, self._layout)
+        check_values(x, self._layout, chosen)
         y = torch.tensor([label for _, label in items]) if self._labelled else None
         return Batch(arrange(x, self._layout), chosen, y)
 
@@ -104,5 +102,7 @@ class DatasetSource(Source):
             return x, None
         label = np.asarray(y)
         if label.size != 1 or label.dtype.kind not in "biu":
-            raise DataError(f"the label of sample {place} is {y!r}: labels are whole numbers")
+            raise DataError(
+                f"the label of sample {place} is a {type(y).__name__} of {label.dtype}: labels are whole numbers"
+            )
         return x, int(label.item())

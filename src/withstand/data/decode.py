@@ -30,11 +30,11 @@ def decode(path: Path, size: int) -> NDArray[np.uint8]:
     """Return a picture file as `(3, size, size)`: its shorter side resized to `size`, and the center cropped.
 
     Resampling is Pillow's antialiased bicubic. The first frame is taken of an animation, and the orientation
-    in EXIF is respected. A JPEG that is more than twice as large is decoded at a half, a quarter or an eighth,
-    still at least twice as large as `size`.
+    in EXIF is respected. A JPEG more than six times too large is decoded at a half, a quarter or an eighth, but
+    never below three times `size`: several times faster, and not seen after the resizing.
     """
     with Image.open(path, formats=FORMATS) as picture:
-        picture.draft(None, (2 * size, 2 * size))
+        picture.draft(None, (3 * size, 3 * size))
         upright = to_rgb(ImageOps.exif_transpose(picture))
     wide, high = upright.size
     side = min(wide, high)

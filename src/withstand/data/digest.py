@@ -16,9 +16,10 @@ _SAMPLED = 1024
 
 def as_indices(indices: Indices, length: int) -> Tensor:
     """Return indices as int64 `(B,)`; an index outside `range(length)` raises IndexError."""
-    chosen = torch.as_tensor(indices, dtype=torch.int64)
-    if chosen.ndim != 1:
-        raise IndexError(f"a source takes one axis of indices, not shape {tuple(chosen.shape)}")
+    chosen = torch.as_tensor(indices)
+    if chosen.ndim != 1 or (len(chosen) and (chosen.dtype == torch.bool or chosen.is_floating_point())):
+        raise IndexError(f"a source takes one axis of whole numbers, not {chosen.dtype} of shape {tuple(chosen.shape)}")
+    chosen = chosen.to("cpu", torch.int64)
     if len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < length:
         raise IndexError(
             f"indices run from {int(chosen.min())} to {int(chosen.max())}; the source has {length} samples"

@@ -46,7 +46,7 @@ class ImageFolder(Source):
         cache: folder for the cache file; the user's cache folder (`$XDG_CACHE_HOME/withstand`) when None.
         strict: refuse a folder with files that cannot be read, instead of skipping these with one warning.
         classes: the names of labels 0, 1, ... where another folder's numbering is to hold; a folder whose name is
-            not among them is refused.
+            not among them is refused. `()` leaves the pictures unlabelled.
 
     Attributes:
         skipped: (name, reason) of each file that is no readable picture.
@@ -95,7 +95,7 @@ class ImageFolder(Source):
         said = f"{len(self.skipped)} of {total} files in {str(folder)!r} are not readable pictures ({shown}{more})"
         if strict:
             raise DataError(f"{said}: repair or remove them, or leave strict off to skip them")
-        warnings.warn(f"{said}: skipped", stacklevel=3)
+        warnings.warn(f"{said}: skipped", stacklevel=4)
 
     def __len__(self) -> int:
         return len(self._x)
@@ -134,10 +134,11 @@ def list_files(folder: Path) -> tuple[list[File], int]:
         raise DataError(f"{str(folder)!r} is a file, not a folder of pictures")
     files, others = [], 0
     for name, entry in _walk(folder):
-        if entry.name.startswith(".") or Path(entry.name).suffix.lower() in NOT_PICTURES:
+        plain = entry.is_file() or entry.is_symlink()  # no pipe or device; a broken link is to be reported
+        if not plain or entry.name.startswith(".") or Path(entry.name).suffix.lower() in NOT_PICTURES:
             others += 1
         else:
-            about = entry.stat()
+            about = entry.stat(follow_symlinks=entry.is_file())
             files.append(File(name, about.st_size, about.st_mtime_ns))
     return sorted(files, key=lambda file: file.name), others
 
@@ -146,11 +147,6 @@ def class_names(names: Sequence[str]) -> tuple[str, ...]:
     """Return the classes of pictures by these relative names: their folders, if all lie in one of two or more."""
     folders = {name.partition("/")[0] if "/" in name else "" for name in names}
     return () if "" in folders or len(folders) < 2 else tuple(sorted(folders))
-
-
-def class_folders(folder: Path) -> tuple[str, ...] | None:
-    """Return the classes of a folder without decoding its pictures; None when it has none."""
-    return class_names([file.name for file in list_files(folder)[0]]) or None
 
 
 def _walk(folder: Path, prefix: str = "", above: tuple[str, ...] = ()) -> "Iterator[tuple[str, os.DirEntry[str]]]":
@@ -163,9 +159,9 @@ def _walk(folder: Path, prefix: str = "", above: tuple[str, ...] = ()) -> "Itera
     except OSError as error:
         raise DataError(f"{str(folder)!r} cannot be read: {error.strerror}") from None
     for entry in entries:
-        if entry.is_file():
+        if not entry.is_dir():
             yield prefix + entry.name, entry
-        elif entry.is_dir() and not entry.name.startswith("."):
+        elif not entry.name.startswith("."):
             yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", (*above, real))
 
 

@@ -21,22 +21,23 @@ from withstand.core.errors import DataError, nearest
 
 Layout: TypeAlias = Literal["NCHW", "NHWC", "NHW", "rows"]
 LAYOUTS: tuple[Layout, ...] = ("NCHW", "NHWC", "NHW", "rows")
+_TOP = torch.finfo(torch.float32).max
 _AXES = {"NCHW": 4, "NHWC": 4, "NHW": 3}
 
 
-def find_layout(shape: tuple[int, ...], dtype: torch.dtype, layout: str = "auto", *, name: str = "x") -> Layout:
+def find_layout(shape: tuple[int, ...], dtype: torch.dtype, layout: str = "auto") -> Layout:
     """Return how an array of `shape` (N first) is to be read, by the rule in the module's docstring.
 
     Raises:
         DataError: no samples, an axis of length 0, an unknown layout, one that does not fit, or doubt.
     """
     if len(shape) < 2 or 0 in shape:
-        raise DataError(f"{name} has shape {shape}: it needs samples along the first axis and values along others")
+        raise DataError(f"x has shape {shape}: it needs samples along the first axis and values along others")
     if layout in _AXES:
         if len(shape) != _AXES[layout]:
-            raise DataError(f"{name} has shape {shape}, but layout {layout!r} has {_AXES[layout]} axes")
+            raise DataError(f"x has shape {shape}, but layout {layout!r} has {_AXES[layout]} axes")
         if dtype != torch.uint8 and not dtype.is_floating_point:
-            raise DataError(f"{name} holds {_plain(dtype)}: pictures are uint8, or float in [0, 1]")
+            raise DataError(f"x holds {_plain(dtype)}: pictures are uint8, or float in [0, 1]")
         return cast(Layout, layout)
     if layout not in ("auto", "rows"):
         raise DataError(f"unknown layout {layout!r}: {nearest(layout, ['auto', *LAYOUTS])}")
@@ -47,22 +48,28 @@ def find_layout(shape: tuple[int, ...], dtype: torch.dtype, layout: str = "auto"
     first, last = shape[1] in (1, 3), shape[3] in (1, 3)
     if first == last:
         said = "either the second or the last axis" if first else "neither the second nor the last axis"
-        raise DataError(f"{name} has shape {shape}, where {said} can be channels: say layout='NCHW', 'NHWC' or 'rows'")
-    return find_layout(shape, dtype, "NCHW" if first else "NHWC", name=name)
+        raise DataError(f"x has shape {shape}, where {said} can be channels: say layout='NCHW', 'NHWC' or 'rows'")
+    return find_layout(shape, dtype, "NCHW" if first else "NHWC")
 
 
-def check_values(x: Tensor, layout: Layout, *, first: int = 0, name: str = "x") -> None:
-    """Refuse NaN and infinity, and float pictures outside [0, 1]; `first` is the number of the first sample."""
+def check_values(x: Tensor, layout: Layout, index: Tensor) -> None:
+    """Refuse NaN, infinity and what single precision cannot hold, and float pictures outside [0, 1].
+
+    Args:
+        x: samples `(B, ...)`.
+        layout: how they are read.
+        index: their numbers `(B,)`, for the message.
+    """
     if not x.is_floating_point():
         return
-    # One reduction finds all three: NaN and infinity show in the extremes.
+    # One reduction finds all of it: NaN and infinity show in the extremes.
     low, high = (float(end) for end in x.aminmax())
-    if low != low or abs(low) == float("inf") or abs(high) == float("inf"):
-        row = first + int((~x.isfinite()).flatten(1).any(1).nonzero()[0, 0])
-        raise DataError(f"{name} holds NaN or infinity, first in sample {row}: drop or fill such values")
+    if not -_TOP <= low <= high <= _TOP:
+        bad = ~(x.abs() <= _TOP).flatten(1).all(1)
+        raise DataError(f"x holds NaN or infinity, first in sample {int(index[bad][0])}: drop or fill such values")
     if layout != "rows" and (low < 0 or high > 1):
         raise DataError(
-            f"{name} holds float pictures from {low:.3g} to {high:.3g}: they must lie in [0, 1] "
+            f"x holds float pictures from {low:.3g} to {high:.3g}: they must lie in [0, 1] "
             "(undo the normalization, or divide by 255), or be passed through with layout='rows'"
         )
 

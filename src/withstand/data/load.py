@@ -11,7 +11,7 @@ from withstand.core.errors import DataError, nearest
 from withstand.core.roles import Source
 from withstand.data.arrays import ArraySource, npz_splits
 from withstand.data.dataset import DatasetSource
-from withstand.data.folder import ImageFolder, class_folders
+from withstand.data.folder import ImageFolder
 from withstand.data.named import NAMES, NamedSource
 from withstand.data.subset import holdout
 
@@ -40,10 +40,10 @@ def load(data: Data, *, split: str = "train", size: int | None = None) -> Source
     """
     if split not in ("train", "test"):
         raise DataError(f"unknown split {split!r}: 'train' or 'test'")
-    test = _test_part(data)
-    if split == "test" and test is None:
+    both = _has_test(data)
+    if split == "test" and not both:
         raise DataError(f"{_called(data)} has no test part: splits() holds out a share of it")
-    source = _open(data, split if test is not None else None, size)
+    source = _open(data, split if both else None, size)
     if size is not None and source.shape[-2:] != (size, size):
         raise DataError(f"size={size} resizes folders of pictures only; {_called(data)} has samples of {source.shape}")
     return source
@@ -61,25 +61,28 @@ def splits(data: Data, *, size: int | None = None, fraction: float = 0.2, seed: 
         seed: chooses which samples those are.
     """
     train = load(data, size=size)
-    if _test_part(data) is None:
+    if not _has_test(data):
         return holdout(train, fraction, seed)
     return train, load(data, split="test", size=size)
 
 
-def _test_part(data: Data) -> Path | str | None:
-    """Return where the data's own test part is, if anywhere: a folder, or the data's name."""
+def _has_test(data: Data) -> bool:
+    """Return whether the data have a test part of their own."""
     if isinstance(data, NamedSource):
-        return data.name if data.split == "train" else None
+        return data.split == "train"
     if isinstance(data, str) and data in NAMES:
-        return data
+        return True
     if not isinstance(data, str | Path):
+        return False
+    path = Path(data).expanduser()
+    return npz_splits(path) if path.is_file() else _test_folder(path) is not None
+
+
+def _test_folder(path: Path) -> Path | None:
+    """Return the folder `test`, else `val`, beside a folder `train`."""
+    if not (path / "train").is_dir():
         return None
-    path = Path(data)
-    if path.is_file():
-        return path if npz_splits(path) else None
-    if (path / "train").is_dir():
-        return next((path / name for name in ("test", "val") if (path / name).is_dir()), None)
-    return None
+    return next((path / name for name in ("test", "val") if (path / name).is_dir()), None)
 
 
 def _open(data: Data, split: str | None, size: int | None) -> Source:
@@ -94,17 +97,18 @@ def _open(data: Data, split: str | None, size: int | None) -> Source:
         raise DataError(f"{_called(data)} is no data: give a set's name, a path, an array, a Dataset or a Source")
     if isinstance(data, str) and data in NAMES:
         return NamedSource(data, split or "train")
-    path = Path(data)
+    path = Path(data).expanduser()
     if path.is_file():
         return ArraySource(path, split=split)
     if not path.is_dir():
         raise DataError(f"{str(data)!r} is neither a path nor the name of a set: {nearest(str(data), NAMES)}")
-    if split is None:
-        return ImageFolder(path, size or DEFAULT_SIZE)
-    # Both parts number their classes by the training folder's.
-    part = path / "train" if split == "train" else _test_part(data)
-    assert isinstance(part, Path)
-    return ImageFolder(part, size or DEFAULT_SIZE, classes=class_folders(path / "train"))
+    side = DEFAULT_SIZE if size is None else size
+    test = _test_folder(path)
+    if split is None or test is None:
+        return ImageFolder(path, side)
+    train = ImageFolder(path / "train", side)
+    # Both parts number their classes as the training folder does.
+    return train if split == "train" else ImageFolder(test, side, classes=train.classes)
 
 
 def _called(data: object) -> str:
