@@ -19,7 +19,8 @@ M = TypeVar("M", bound=nn.Module)
 def synchronize(module: M) -> M:
     """Make every BatchNorm1d and BatchNorm2d of `module` normalise over all processes, in place.
 
-    Parameters, buffers and names in the state dict stay as they are. With one process nothing is changed.
+    Parameters, buffers and names in the state dict stay as they are. Layers without running statistics use the
+    batch's in eval mode too, as torch's do. With one process nothing is changed.
     """
     if world_size() > 1:
         for child in module.modules():
@@ -33,10 +34,11 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return normalised features shaped like `x`, `(B, C, ...)`."""
-        if not self.training:
+        if not self.training and self.running_mean is not None:
             return super().forward(x)
         count, mean, variance = _global_statistics(x.detach())
-        self._follow(mean, variance * (count / (count - 1)))
+        if self.training:
+            self._follow(mean, variance * (count / (count - 1)))
         weight = torch.ones_like(mean) if self.weight is None else self.weight
         bias = torch.zeros_like(mean) if self.bias is None else self.bias
         return _Normalize.apply(x, weight, bias, mean, variance, count, self.eps)  # type: ignore[no-any-return]

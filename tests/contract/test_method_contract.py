@@ -1,0 +1,216 @@
+"""What every method keeps, present and future: a new one is held to it by existing under `withstand.methods`.
+
+Methods are found by walking the package and built by introspection: an encoder, small sizes where they have the
+usual names, defaults elsewhere, and one more case for each switch turned over.
+"""
+
+import copy
+import inspect
+import pickle
+import pkgutil
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+import withstand.methods
+from withstand.core.batch import Batch
+from withstand.core.part import build, describe
+from withstand.core.random import isolated
+from withstand.core.roles import Method, Model
+from withstand.models.norm import synchronize
+from withstand.models.normalized import Normalized
+from withstand.models.resnet import ResNet
+
+SMALL = {"hidden": 12, "dim": 10}
+"""Arguments that set sizes, and values that keep tests quick."""
+
+
+def classes() -> Iterator[type[Method]]:
+    for found in pkgutil.walk_packages(withstand.methods.__path__, "withstand.methods."):
+        for value in vars(import_module(found.name)).values():
+            if isinstance(value, type) and issubclass(value, Method) and value.__module__ == found.name:
+                yield value
+
+
+def cases() -> dict[str, tuple[type[Method], dict[str, object]]]:
+    found: dict[str, tuple[type[Method], dict[str, object]]] = {}
+    for cls in classes():
+        found[cls.__name__] = (cls, {})
+        for name, parameter in inspect.signature(cls).parameters.items():
+            if isinstance(parameter.default, bool):
+                found[f"{cls.__name__}, {name}={not parameter.default}"] = (cls, {name: not parameter.default})
+    return found
+
+
+CASES = cases()
+
+
+def make(name: str) -> Method:
+    cls, settings = CASES[name]
+    parameters = inspect.signature(cls).parameters
+    with isolated("contract"):
+        arguments: dict[str, object] = {key: value for key, value in SMALL.items() if key in parameters} | settings
+        for key, parameter in parameters.items():
+            if parameter.annotation is Model:
+                arguments[key] = Normalized(ResNet(2, 10), (0.5,) * 3, (0.25,) * 3)
+            elif parameter.default is parameter.empty and key not in arguments:
+                pytest.fail(f"{cls.__name__} needs {key}: teach this factory a small value for it")
+        return cls(**arguments)
+
+
+def pictures(rows: slice = slice(0, 8)) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    x, one, two = (torch.randint(0, 256, (8, 3, 8, 8), dtype=torch.uint8, generator=generator) for _ in range(3))
+    mixed = (one // 4 + two // 4 * 3).to(torch.uint8)  # two views have something in common
+    return Batch(x[rows], torch.arange(8)[rows], views=(one[rows], mixed[rows]))
+
+
+@pytest.fixture(params=CASES)
+def method(request: pytest.FixtureRequest) -> Method:
+    return make(request.param)
+
+
+def test_some_methods_are_found() -> None:
+    assert {"SimCLR", "DCL", "BarlowTwins"} <= {cls.__name__ for cls in classes()}
+
+
+def test_terms(method: Method) -> None:
+    terms = method(pictures())
+    assert terms["loss"].dim() == 0
+    assert all(value.isfinite().all() for value in terms.values())
+    assert [name for name, value in terms.items() if value.requires_grad] == ["loss"], "the rest is only for logs"
+    assert all(value.dim() == 0 for name, value in terms.items() if name != "embeddings")
+    if "embeddings" in terms:
+        assert terms["embeddings"].shape[:2] == (2, 8)
+
+
+def test_trainable_parameters_get_gradients_and_frozen_ones_none(method: Method) -> None:
+    frozen = next(method.encoder.parameters())
+    frozen.requires_grad_(False)
+    grouped = [parameter for group in method.groups().values() for parameter in group]
+    assert {id(p) for p in grouped} == {id(p) for p in method.parameters() if p.requires_grad}
+    assert len(grouped) == len({id(p) for p in grouped}), "no parameter is in two groups"
+    method.step(pictures())["loss"].backward()
+    for name, parameter in method.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+            assert parameter.grad.abs().max() > 0, name
+        else:
+            assert parameter.grad is None, name
+    assert frozen.grad is None
+
+
+def test_copies_give_the_same_loss(method: Method, tmp_path: Path) -> None:
+    rebuilt = build(describe(method))
+    assert describe(rebuilt) == describe(method)
+    torch.save(method.state_dict(), tmp_path / "state.pt")
+    rebuilt.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    copies = [rebuilt, copy.deepcopy(method), pickle.loads(pickle.dumps(method))]
+    loss = method.step(pictures())["loss"]
+    for other in copies:
+        assert type(other) is type(method)
+        assert describe(other) == describe(method)
+        assert torch.equal(other.step(pictures())["loss"], loss)
+
+
+def test_state_follows_the_same_path(method: Method) -> None:
+    """All state lives in the state dict: carried over after some steps, both go on alike."""
+
+    def steps(subject: Method, first: int) -> Tensor:
+        optimizer = torch.optim.SGD([p for group in subject.groups().values() for p in group], lr=0.01)
+        for number in range(first, first + 2):
+            terms = subject.step(pictures())
+            optimizer.zero_grad()
+            terms["loss"].backward()
+            optimizer.step()
+            subject.after_step(number)
+        return terms["loss"].detach()
+
+    steps(method, 1)
+    resumed = build(describe(method))
+    resumed.load_state_dict(method.state_dict())
+    assert torch.equal(steps(resumed, 3), steps(method, 3))
+
+
+def test_bfloat16_autocast_stays_finite(method: Method) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = method(pictures())
+    terms["loss"].backward()
+    assert all(value.isfinite().all() for value in terms.values())
+    assert terms["loss"].dtype == torch.float32
+    assert all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)
+
+
+def test_global_generators_and_the_batch_are_untouched(method: Method) -> None:
+    batch = pictures()
+    kept = replace(batch, x=batch.x.clone(), views=tuple(view.clone() for view in batch.views))
+    states = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+    method.step(batch)["loss"].backward()
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert np.random.get_state()[1].tolist() == states[1]
+    assert random.getstate() == states[2]
+    for before, after in zip((kept.x, *kept.views), (batch.x, *batch.views), strict=True):
+        assert torch.equal(before, after)
+
+
+def test_embedding(method: Method) -> None:
+    x = pictures().x
+    features = method.eval().embed(x)
+    assert features.shape == (8, method.encoder.width)
+    torch.testing.assert_close(method.embed(x[:3]), features[:3])
+
+
+def loss_and_gradients(method: Method, rows: slice) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    loss = method.step(pictures(rows))["loss"]
+    loss.backward()
+    gradients = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
+    return loss.detach(), gradients, dict(method.named_buffers())
+
+
+def work(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    try:
+        rows = slice(4 * rank, 4 * rank + 4)
+        results = {name: loss_and_gradients(synchronize(make(name).double()), rows) for name in CASES}
+        torch.save(results, f"{folder}/{rank}.pt")
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def halves(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> list[dict[str, tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]]]:
+    folder = tmp_path_factory.mktemp("method")
+    torch.multiprocessing.spawn(work, (str(folder),), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_processes_equal_one(halves, name: str) -> None:  # type: ignore[no-untyped-def]
+    loss, gradients, buffers = loss_and_gradients(make(name).double(), slice(0, 8))
+    (first_loss, first, first_buffers), (second_loss, second, second_buffers) = (half[name] for half in halves)
+    exact = {"rtol": 1e-9, "atol": 1e-10}
+    torch.testing.assert_close((first_loss + second_loss) / 2, loss, **exact)
+    assert first.keys() == second.keys() == gradients.keys()
+    for key, expected in gradients.items():
+        torch.testing.assert_close((first[key] + second[key]) / 2, expected, **exact, msg=key)
+    for key, expected in buffers.items():
+        torch.testing.assert_close(first_buffers[key], expected, **exact, msg=key)
+        assert torch.equal(first_buffers[key], second_buffers[key]), key
+
+
+def test_the_factory_makes_equal_methods() -> None:
+    one, two = (make("SimCLR") for _ in range(2))
+    assert isinstance(one.encoder, nn.Module)
+    for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
