@@ -5,7 +5,7 @@ Sizes: `N` samples, `D` width, `K` classes. The objective is scikit-learn's: 0.5
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -15,12 +15,16 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.evaluation.classifier import Array, ScoredClassifier, linear_layer
 from withstand.evaluation.features import Features
 from withstand.evaluation.splits import hold_out
+
+_THREADED = 1 << 24
+"""Numbers in the features from which on the fit uses all cores."""
 
 
 class LogisticProbe(ScoredClassifier):
@@ -45,10 +49,16 @@ class LogisticProbe(ScoredClassifier):
 
     def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Self:
         """Fit weights to features `(N, D)` and labels `(N,)`."""
+        return self._fit(X, y, LogisticRegression())
+
+    def _fit(self, X: npt.ArrayLike, y: npt.ArrayLike, model: LogisticRegression) -> Self:
+        """Fit by `model`, which may hold the weights to start from."""
         x, labels = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(labels)
-        model = LogisticRegression(C=self.C, max_iter=self.max_iter, tol=self.tol)
-        with warnings.catch_warnings(record=True) as caught:
+        model.set_params(C=self.C, max_iter=self.max_iter, tol=self.tol)
+        # Products with so few columns gain nothing from threads and lose much to waiting when cores are shared.
+        threads = 1 if x.size < _THREADED else None
+        with threadpool_limits(threads), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
             model.fit(x, labels)
         self.converged_ = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
@@ -134,22 +144,24 @@ def fit_linear(
     best = grid[0]
     if len(grid) > 1:
         kept, held = hold_out(train, held_out, seed, "linear")
-        tried = tuple(
-            (value, float((_fit(kept, value, max_iter, tol).predict(held.x) == held.labels).double().mean()))
-            for value in grid
-        )
+        fits = _path(kept, grid, max_iter, tol)
+        tried = tuple((fit.model.C, float((fit.predict(held.x) == held.labels).double().mean())) for fit in fits)
         best = max(tried, key=lambda pair: pair[1])[0]
-    final = _fit(train, best, max_iter, tol)
-    return LinearProbe(final.model, final.mean, final.std, tried)
+    return replace(_path(train, (best,), max_iter, tol)[0], tried=tried)
 
 
-def _fit(train: Features, C: float, max_iter: int, tol: float) -> LinearProbe:
+def _path(train: Features, grid: Sequence[float], max_iter: int, tol: float) -> list[LinearProbe]:
+    """Fit every C of the ascending grid, each from the one before: the weights grow along it."""
     x = train.x.numpy().astype(np.float64)
     mean, std = x.mean(0), x.std(0)
-    std[std <= 1e-12 * np.abs(mean)] = 1.0  # constant features, up to round-off
-    std[std == 0] = 1.0
-    model = LogisticProbe(C, max_iter=max_iter, tol=tol).fit((x - mean) / std, train.labels.numpy())
-    return LinearProbe(model, mean, std, ())
+    std[std <= 1e-7 * np.abs(mean)] = 1.0  # constant, up to float32's round-off
+    x -= mean
+    x /= std
+    solver = LogisticRegression(warm_start=True)
+    return [
+        LinearProbe(LogisticProbe(C, max_iter=max_iter, tol=tol)._fit(x, train.labels.numpy(), solver), mean, std, ())
+        for C in grid
+    ]
 
 
 def _standardized(x: Tensor, mean: Array, std: Array) -> Array:

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+from sklearn.preprocessing import MinMaxScaler
+
 from withstand.core.errors import DataError
 from withstand.core.finding import Check, Finding
 from withstand.core.roles import Source
