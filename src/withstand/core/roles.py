@@ -122,16 +122,19 @@ class Method(Part, nn.Module):
         return {"main": [parameter for parameter in self.parameters() if parameter.requires_grad]}
 
     def update(self, batch: Batch, trainer: Trainer) -> Terms:
-        """Do one update; adversarial and bilevel methods override this."""
+        """Do one step; adversarial and bilevel methods override this. Every group must descend in every step."""
         terms = trainer.terms(batch)
         trainer.descend(terms["loss"])
         return terms
 
     def before_epoch(self, epoch: int, pass_over: Callable[[Callable[[Tensor], Tensor]], Tensor]) -> None:
-        """Prepare an epoch. `pass_over(f)` gives f of every sample, without views, in index order."""
+        """Prepare an epoch; not called again when a run resumes inside it, so keep the outcome in buffers.
+
+        `pass_over(f)` gives f of every sample, without views, in index order.
+        """
 
     def after_step(self, step: int) -> None:
-        """Follow an update: teachers, queues. `step` counts updates from 1."""
+        """Follow a step: teachers, queues. `step` counts batches from 1; `Plan.accumulate` of them are one update."""
 
 
 @dataclass(frozen=True, slots=True)

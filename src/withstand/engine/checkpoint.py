@@ -44,23 +44,24 @@ def save(
 
     Whatever goes wrong (a full disk, a kill) the checkpoints that were there stay whole.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step-{progress.step:08d}"
     aside = folder / f".{final.name}.part"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
+    for left in folder.glob(".step-*.part"):  # by a kill
+        shutil.rmtree(left, ignore_errors=True)
     try:
+        aside.mkdir(parents=True)
         tensors, scalars = _optimizer_state(optimizers)
         parts = {"model.safetensors": model.state_dict(), "optimizer.safetensors": tensors}
         for name, values in parts.items():
             save_file({key: value.detach().cpu().contiguous().clone() for key, value in values.items()}, aside / name)
-        state = {
+        state: dict[str, Any] = {
             "format": FORMAT,
             "step": progress.step,
             "seconds": progress.seconds,
             "optimizers": scalars,
             "sha256": {name: _digest(aside / name) for name in parts},
         }
+        state["sha256"]["state"] = _digest_of(state)
         (aside / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
         for path in aside.iterdir():
             sync(path)
@@ -69,11 +70,13 @@ def save(
         sync(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
-        kept = [path.name for path in _complete(folder)]
-        safe = f"the last good checkpoint, {kept[-1]}, is untouched" if kept else "there is no earlier checkpoint"
+        names = [path.name for path in _complete(folder)]
+        safe = f"the last good checkpoint, {names[-1]}, is untouched" if names else "there is no earlier checkpoint"
         raise CheckpointError(f"the checkpoint of step {progress.step} could not be saved ({error}): {safe}") from error
-    for old in _complete(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+    # A later step than this one is what a run fell back from.
+    kept = [path for path in _complete(folder) if path <= final][-keep:]
+    for other in set(_complete(folder)) - set(kept):
+        shutil.rmtree(other, ignore_errors=True)
     return final
 
 
@@ -112,8 +115,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f"there is no file {path}")
     with path.open("rb") as file:
-        head = file.read(8)
-    if head[:2] == b"PK" or head[:1] == b"\x80":
+        head = file.read(9)
+    # A safetensors file is the length of its table in eight bytes, any bytes, and then the table.
+    if head[8:] != b"{" and (head[:2] == b"PK" or head[:1] == b"\x80"):
         raise CheckpointError(
             f"{path} is a pickle, which can run code when it is read: refused. Convert it where you trust it: "
             "safetensors.torch.save_file(torch.load(path, weights_only=True), 'weights.safetensors')"
@@ -133,12 +137,20 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _digest_of(state: Mapping[str, Any]) -> str:
+    """Return the digest of what a state says, without its own."""
+    sums = {name: digest for name, digest in state["sha256"].items() if name != "state"}
+    return hashlib.sha256(json.dumps({**state, "sha256": sums}, sort_keys=True).encode()).hexdigest()
+
+
 def _verified(path: Path) -> dict[str, Any]:
     try:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        sums = dict(state["sha256"])
         if state["format"] > FORMAT:
             raise CheckpointError(f"{path} was written by a newer withstand (format {state['format']})")
+        sums = dict(state["sha256"])
+        if sums.pop("state") != _digest_of(state):
+            raise ValueError("it does not match its checksum")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"checkpoint {path.name} is damaged (state.json: {error})") from error
     for name, digest in sums.items():
@@ -189,7 +201,7 @@ def _restore_optimizer(
     optimizer.state.clear()
     parameters = _parameters(optimizer)
     for key, value in tensors.items():
-        owner, place, item = key.split("/")
+        owner, place, item = key.rsplit("/", 2)
         if owner == name:
             parameter = parameters[int(place)]
             if value.shape == parameter.shape:

@@ -54,6 +54,8 @@ class Plan(Part):
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.batch < 2:
             raise ConfigError(f"batch must be at least 2, not {self.batch}: samples are compared with one another")
+        if self.clip is not None and not self.clip > 0:
+            raise ConfigError(f"clip must be above 0, or None to clip nothing, not {self.clip!r}")
         if self.batch % self.processes:
             raise ConfigError(f"batch {self.batch} cannot be shared evenly by {self.processes} processes")
         for name, allowed in (("precision", get_args(Precision)), ("layout", get_args(Layout))):

@@ -6,7 +6,8 @@ and on its number alone, and a resumed run continues as if it had never stopped.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +17,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from withstand.core.batch import Batch
-from withstand.core.distributed import total
+from withstand.core.distributed import gather, total
 from withstand.core.errors import NonFiniteLoss
 from withstand.core.random import Draws, isolated, permutation
-from withstand.core.roles import Source, Terms
+from withstand.core.roles import Terms
 from withstand.engine import checkpoint
 from withstand.engine.checkpoint import Progress
 from withstand.engine.experiment import Experiment
@@ -54,35 +55,27 @@ def fit(
     with journal:
         while step < last:
             epoch, first = divmod(step, per_epoch)
-            method.before_epoch(epoch, lambda function: pass_over(function, experiment.source, fabric.device))
+            if first == 0:  # in mid-epoch its outcome is in the checkpoint, and the weights it saw are gone
+                with isolated(plan.seed, "epoch", epoch):
+                    method.before_epoch(epoch, trainer.pass_over)
             order = permutation(len(experiment.source), plan.seed, "order", epoch)
             for place in range(first, per_epoch):
                 batch = trainer.batch(order, place, epoch)
                 trainer.set_rates(step, per_epoch)
                 with isolated(plan.seed, "step", step, fabric.global_rank):
                     terms = method.update(batch, trainer)
-                step += 1
-                method.after_step(step)
+                    step += 1
+                    method.after_step(step)
                 journal.advance()
                 if step % plan.log_every == 0 or step == last:
                     line = trainer.line(terms, step, step / per_epoch, clock)
                     journal.write(line)
                     journal.watch(line)
                 due = step == last or place == per_epoch - 1 or clock.since_save() > plan.save_every
-                if main and due and (step == last or step % plan.accumulate == 0):  # pending gradients are not saved
+                if main and due and (step == last or trainer.settled):  # pending gradients are not saved
                     checkpoint.save(folder.checkpoints, method, trainer.optimizers, clock.mark(step))
             journal.epoch(epoch + 1, plan.epochs, line)
     return clock.mark(step)
-
-
-def pass_over(function: Callable[[Tensor], Tensor], source: Source, device: torch.device, batch: int = 512) -> Tensor:
-    """Return `function` of every sample, without views or gradients, in index order."""
-    with torch.no_grad():
-        parts = [
-            function(source[torch.arange(start, min(start + batch, len(source)))].x.to(device))
-            for start in range(0, len(source), batch)
-        ]
-    return torch.cat(parts)
 
 
 class _Clock:
@@ -136,6 +129,21 @@ class _Trainer:
         batch = self._view(batch, Draws(self._plan.seed, batch.index, epoch=epoch).child("views"))
         return replace(batch, views=tuple(self._numerics.cast(view) for view in batch.views))
 
+    def pass_over(self, function: Callable[[Tensor], Tensor], batch: int = 512) -> Tensor:
+        """Return `function` of every sample, without views or gradients, in index order."""
+        device, count = self._fabric.device, len(self._source)
+        with torch.no_grad(), self._numerics.autocast(device):
+            parts = [
+                function(self._numerics.cast(self._source[range(start, min(start + batch, count))].x.to(device)))
+                for start in range(0, count, batch)
+            ]
+        return torch.cat(parts)
+
+    @property
+    def settled(self) -> bool:
+        """True when no gradients wait for more batches."""
+        return not any(self._pending.values())
+
     def set_rates(self, step: int, per_epoch: int) -> None:
         """Set every group's learning rate for the coming update."""
         factor = self._plan.schedule.factor(step, per_epoch, self._plan.epochs)
@@ -151,7 +159,8 @@ class _Trainer:
 
     def descend(self, loss: Tensor, group: str = "main") -> None:
         optimizer = self.optimizers[group]
-        self._fabric.backward(loss / self._plan.accumulate)
+        with self._spared(group):
+            self._fabric.backward(loss / self._plan.accumulate)
         self._pending[group] += 1
         if self._pending[group] < self._plan.accumulate:
             return
@@ -161,10 +170,22 @@ class _Trainer:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
+    @contextmanager
+    def _spared(self, group: str) -> Iterator[None]:
+        """Keep a backward pass from leaving gradients on the other groups' parameters."""
+        own = set(self._parameters[group])
+        others = {parameter for listed in self._parameters.values() for parameter in listed} - own
+        kept = [(parameter, parameter.grad) for parameter in others]
+        for parameter in others:
+            parameter.grad = None
+        yield
+        for parameter, gradient in kept:
+            parameter.grad = gradient
+
     def line(self, terms: Terms, step: int, epochs: float, clock: _Clock) -> dict[str, float]:
         """Return a line of metrics; scalars are means over processes."""
         scalars = {name: value for name, value in terms.items() if value.dim() == 0}
-        stacked = torch.stack([value.detach().double() for value in scalars.values()])
+        stacked = torch.stack([value.detach() for value in scalars.values()])
         reduced = self._fabric.all_reduce(stacked, reduce_op="mean")
         assert isinstance(reduced, Tensor)
         line = {"step": float(step), "epoch": epochs, **dict(zip(scalars, reduced.tolist(), strict=True))}
@@ -184,11 +205,19 @@ class _Trainer:
         if total(broken).item() == 0:
             return
         tensors = {f"view {place}": view for place, view in enumerate(batch.views)} | terms
-        culprit = next((name for name, value in tensors.items() if not bool(torch.isfinite(value).all())), "loss")
-        path = self._folder / f"non-finite-batch-{self._fabric.global_rank}.safetensors"
-        save_file({"index": batch.index, **{k: v for k, v in tensors.items() if k.startswith("view")}}, path)
+        # In the order in which they are computed; most methods' terms begin with the loss.
+        names = sorted(tensors, key=lambda name: (name == "loss", not name.startswith("view "), name != "embeddings"))
+        place = next((n for n, name in enumerate(names) if not tensors[name].isfinite().all()), len(names))
+        places = gather(torch.tensor([place], device=broken.device))
+        owner = int(places.argmin())
+        path = self._folder / "non-finite-batch-{}.safetensors"
+        kept = {"index": batch.index} | {f"view {place}": view for place, view in enumerate(batch.views)}
+        save_file(
+            {name: value.detach().cpu().contiguous().clone() for name, value in kept.items()},
+            str(path).format(self._fabric.global_rank),
+        )
         raise NonFiniteLoss(
-            f"the loss is {terms['loss'].item()}: the first term that is not finite is {culprit!r}. The last "
-            f"checkpoint is sound, and the batch is in {path}. Usual remedies: a lower learning rate, "
-            "--set plan.precision=float32, --set plan.clip=1"
+            f"the loss is not finite, and the first term that is not is {names[int(places[owner])]!r}. The last "
+            f"checkpoint is sound, and the batch is in {str(path).format(owner)}. Usual remedies: a lower learning "
+            "rate, --set plan.precision=float32, --set plan.clip=1"
         )

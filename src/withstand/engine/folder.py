@@ -75,22 +75,26 @@ class RunFolder:
         Raises:
             RunError: the folder belongs to another experiment, or holds other things.
         """
-        if fresh and self.exists():
-            for path in (self.record_path, self.metrics_path, self.path / "report.html"):
-                path.unlink(missing_ok=True)
-            for folder in (self.checkpoints, self.findings_path):
-                shutil.rmtree(folder, ignore_errors=True)
-        if not self.exists() and self.path.is_dir() and any(p for p in self.path.iterdir() if p.name != ".lock"):
+        if not self.exists() and any(not _ours(path.name) for path in self.path.iterdir()):
             raise RunError(f"{self.path} holds other files and no run: name another folder with --out")
+        if fresh:
+            self._clear()
         resumed = self.exists()
         if resumed:
             self._refuse_another(experiment)
             record = self.record()
             self.write(record | {"tree": describe(experiment), "status": "running"})
         else:
-            self.path.mkdir(parents=True, exist_ok=True)
             self.write(_new_record(experiment))
         return resumed
+
+    def _clear(self) -> None:
+        """Remove a run; its record last, so that a kill leaves something to start over from."""
+        for folder in (self.checkpoints, self.findings_path, self.path / "tensorboard"):
+            shutil.rmtree(folder, ignore_errors=True)
+        for path in (*self.path.glob("non-finite-batch-*.safetensors"), self.metrics_path, self.path / "report.html"):
+            path.unlink(missing_ok=True)
+        self.record_path.unlink(missing_ok=True)
 
     def _refuse_another(self, experiment: Experiment) -> None:
         record = self.record()
@@ -111,9 +115,17 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from running in this folder; a killed process lets go by itself."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as file:
+        """Make the folder, and keep other processes from running in it; a killed process lets go by itself.
+
+        Raises:
+            RunError: it cannot be made or written, or another process runs in it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be a run folder ({error}): name another with --out") from error
+        with lock as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -127,6 +139,11 @@ class RunFolder:
     def findings(self) -> list[Finding]:
         """Return all findings, by name."""
         return [Finding.load(path) for path in sorted(self.findings_path.glob("*.json"))]
+
+
+def _ours(name: str) -> bool:
+    """Say whether a file may lie in a folder whose run was killed before its record was written."""
+    return name == ".lock" or (name.startswith(".run.json.") and name.endswith(".part"))
 
 
 def _leaves(tree: Tree, path: str = "") -> dict[str, Tree]:

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from withstand.core.errors import MissingExtra
+from withstand.core.files import replacing
 from withstand.losses.geometry import alignment, effective_rank, per_dimension_std, uniformity
 
 
@@ -57,7 +58,8 @@ class Journal:
         if path is not None:
             lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
             kept = [line for line in lines if _step_of(line) <= done]
-            path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+            with replacing(path) as aside:
+                aside.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8") if path is not None else None
         console = Console(stderr=True)
         self._progress = Progress(

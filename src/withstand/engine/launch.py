@@ -4,6 +4,7 @@ import inspect
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -52,23 +53,26 @@ def train(
         NonFiniteLoss: training broke down.
     """
     folder = RunFolder(out)
-    experiment.steps_per_epoch()  # refuse a hopeless batch size before touching the folder
-    tree, supply = describe(experiment), externals(experiment)
+    experiment.steps_per_epoch()  # refuse what is hopeless before touching the folder
+    fabric = _fabric(experiment.plan)
+    arguments = (describe(experiment), externals(experiment), allow, out, quiet, tensorboard)
+    if not fabric.is_global_zero:  # torchrun started us, and the first of us minds the folder
+        fabric.launch()
+        _work(fabric, *arguments)
+        return folder
     with folder.locked():
         folder.claim(experiment, fresh=fresh)
-        fabric = _fabric(experiment.plan)
-        arguments = (tree, supply, allow, out, quiet, tensorboard)
         try:
             if isinstance(fabric.strategy, DDPStrategy) and "LOCAL_RANK" not in os.environ:
                 fabric.launch(_work, *arguments)  # type: ignore[arg-type]
             else:
                 fabric.launch()
                 _work(fabric, *arguments)
-        except ProcessRaisedException as error:
-            folder.update(status="stopped")
-            raise _from_child(error) from error
-        except BaseException:
-            folder.update(status="stopped")
+        except BaseException as error:
+            with suppress(OSError):  # on a full disk the first error is the one to tell
+                folder.update(status="stopped")
+            if isinstance(error, ProcessRaisedException):
+                raise _from_child(error) from error
             raise
     return folder
 
@@ -79,8 +83,9 @@ def _fabric(plan: Plan) -> Fabric:
     accelerator = plan.device
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    if accelerator == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device cuda is not available here: use --device cpu or auto")
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not present[accelerator]:
+        raise ConfigError(f"device {accelerator} is not available here: use --device cpu or auto")
     if plan.processes == 1:
         return Fabric(accelerator=accelerator, devices=1)
     start = "popen" if "LOCAL_RANK" in os.environ else "spawn"  # torchrun and SLURM have started us already
@@ -106,10 +111,8 @@ def _work(
         experiment: Experiment = build(tree, allow=allow, supply=supply)
     numerics = Numerics.from_record(folder.record()["engine"])
     if numerics is None:
-        # Every process must compute alike, so one chooses.
-        chosen = choose(experiment, fabric.device) if fabric.is_global_zero else None
-        numerics = fabric.broadcast(chosen)
-        assert numerics is not None
+        # Every process must compute alike: the first one's choice holds.
+        numerics = fabric.broadcast(choose(experiment, fabric.device))
         if fabric.is_global_zero:
             folder.update(
                 engine={

@@ -53,7 +53,10 @@ class Numerics:
 
 
 def choose(experiment: Experiment, device: torch.device, *, most: int = 128) -> Numerics:
-    """Return the plan's numerics, timing what it leaves open on at most `most` samples of the first batch."""
+    """Return the plan's numerics, timing what it leaves open on at most `most` samples of the first batch.
+
+    Processes that train together must all call it, for losses gather; timings, and so choices, may differ.
+    """
     plan = experiment.plan
     precisions = ["float32", "bfloat16"] if plan.precision == "auto" else [plan.precision]
     layouts = ["contiguous", "channels-last"] if plan.layout == "auto" else [plan.layout]

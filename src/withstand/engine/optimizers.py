@@ -126,10 +126,10 @@ class LARSOptimizer(torch.optim.Optimizer):
         direction = gradient.add(parameter, alpha=group["weight_decay"])
         if group["adapt"]:
             size, length = parameter.norm(), direction.norm()
-            trust = torch.where((size > 0) & (length > 0), group["trust"] * size / length, 1.0)
+            trust = group["trust"] * size / length
             if group["clip"]:
-                trust = (trust / group["lr"]).clamp_max(1.0) if group["lr"] > 0 else trust
-            direction = direction.mul_(trust)
+                trust = (trust / group["lr"]).clamp_max(1.0)
+            direction = direction.mul_(torch.where((size > 0) & (length > 0), trust, 1.0))
         state = self.state[parameter]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)
