@@ -41,7 +41,7 @@ def _learning(run: StoredRun) -> str:
     encoder = dig(method, "init_args", "encoder")
     name, model = part_name(method) or run.name, part_name(encoder)
     width = number(encoder, "init_args", "width")
-    inside = ", ".join([model] * bool(model) + [f"width {width:g}"] * (width is not None))
+    inside = ", ".join(word for word in (model, f"width {width:g}" if width is not None else "") if word)
     subject = f"{wording.article(name)} {name} encoder" + (f" ({inside})" if inside else "")
     count, seconds = number(run.record, "data", "count"), number(run.record, "seconds")
     source = f"{wording.counted(int(count), f'unlabelled {samples(run)}')}" if count is not None else "unlabelled data"
@@ -125,7 +125,8 @@ def tiles(run: StoredRun) -> list[Tile]:
     if checks:
         passed, failed = (sum(check.passed is state for check in checks) for state in (True, False))
         unknown = len(checks) - passed - failed
-        note = ", ".join([f"{failed} failed"] * bool(failed) + [f"{unknown} not judged"] * bool(unknown))
+        counts = ((failed, "failed"), (unknown, "not judged"))
+        note = ", ".join(f"{count} {state}" for count, state in counts if count)
         made.append(Tile("Checks passed", f"{passed} of {len(checks)}", float(passed), note))
     count = number(run.record, "data", "count")
     if count is not None:

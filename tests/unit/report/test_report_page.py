@@ -1,0 +1,257 @@
+"""The page: every section, present or absent; escaping; determinism; no requests; numbers as stored."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from sample_run import CLASSES, findings, metrics, write_run
+
+from withstand.core.errors import DataError, RunError
+from withstand.core.finding import Check, Finding, Table
+from withstand.report import render
+
+
+class Reader(HTMLParser):
+    """Collects tags with their attributes, the exact numbers, figures and visible text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.values: list[float] = []
+        self.scripts: list[tuple[dict[str, str | None], str]] = []
+        self.text = ""
+        self._inside = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self._inside = tag
+        if tag == "data":
+            self.values.append(float(dict(attributes)["value"]))
+        if tag == "script":
+            self.scripts.append((dict(attributes), ""))
+
+    def handle_endtag(self, tag):
+        self._inside = ""
+
+    def handle_data(self, data):
+        if self._inside == "script":
+            self.scripts[-1] = (self.scripts[-1][0], data)
+        elif self._inside != "style":
+            self.text += data
+
+    @property
+    def figures(self) -> list[dict]:
+        return [json.loads(body) for kind, body in self.scripts if kind.get("type") == "application/json"]
+
+
+def read(folder) -> Reader:
+    return Reader(render(folder).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    folder = write_run(tmp_path_factory.mktemp("report") / "run")
+    return folder, read(folder)
+
+
+def test_the_sections_stand_in_order(full):
+    folder, page = full
+    headings = ["What was learnt", "What it is worth", "What it withstands", "Why the numbers", "What was run"]
+    places = [page.text.rindex(heading) for heading in headings]
+    assert places == sorted(places)
+    assert "adds it" not in page.text
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_same_folder_gives_the_same_bytes(full):
+    folder, _ = full
+    before = (folder / "report.html").read_bytes()
+    assert render(folder).read_bytes() == before
+
+
+def test_it_is_one_file_of_moderate_size_that_asks_the_network_for_nothing(full):
+    folder, page = full
+    html = (folder / "report.html").read_text(encoding="utf-8")
+    assert len(html) < 3_000_000
+    for tag, attributes in page.tags:
+        assert tag not in ("link", "iframe", "object", "embed", "base")
+        for name in ("src", "href", "srcset", "action", "data"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:image/png;base64,")), (tag, attributes)
+    styles = re.search(r"<style>(.*?)</style>", html, re.DOTALL)
+    assert styles
+    assert "url(" not in styles[1]
+    assert "@import" not in styles[1]
+    (policy,) = [a["content"] for tag, a in page.tags if tag == "meta" and "http-equiv" in a]
+    assert policy.startswith("default-src 'none'; img-src data: blob:;")
+    assert "http" not in policy
+    assert "eval" not in policy
+
+
+def test_only_the_page_s_own_scripts_exist_whatever_names_hold(full):
+    _, page = full
+    assert CLASSES[3] == "<script>alert(1)</script>"
+    kinds = [kind.get("type") for kind, _ in page.scripts]
+    assert kinds[-2:] == ["text/plain", None]
+    assert set(kinds[:-2]) == {"application/json"}
+    assert "alert(1)" in page.text  # shown as text
+    assert "broken <b>.png" in page.text
+    texts = json.dumps(page.figures)
+    assert "&lt;script&gt;alert(1)" in texts  # plotly reads HTML in its labels
+    assert "<script>" not in texts
+
+
+def test_the_numbers_shown_are_the_numbers_stored(full):
+    folder, page = full
+    for finding in findings():
+        for name, value in finding.numbers.items():
+            if not name.endswith(" ±"):
+                assert value in page.values, (finding.name, name)
+    assert "80.0\u00a0±\u00a01.8\u00a0%" in page.text
+    assert "+8.9" in page.text
+    assert "8/255 = 0.0314" in page.text
+    run = json.loads((folder / "run.json").read_text())
+    for fact in (run["git"], run["data"]["fingerprint"], run["data"]["origin"], run["engine"]["reason"], "2.14.0"):
+        assert fact in page.text
+
+
+def test_charts_hold_the_stored_values(full):
+    _, page = full
+    by_trace = {trace["name"]: trace for figure in page.figures for trace in figure["data"]}
+    assert by_trace["this encoder"]["x"] == [0.80, 0.842, 0.71, 0.69]
+    assert by_trace["untrained encoder"]["x"] == [0.711, 0.79, 0.60, 0.62]
+    np.testing.assert_allclose(by_trace["this encoder"]["error_x"]["arrayminus"], 0.019)
+    np.testing.assert_allclose(by_trace["Loss"]["y"], [row["loss"] for row in metrics()])
+    audit = next(figure for figure in page.figures if "1/255" in json.dumps(figure["layout"]))
+    assert audit["data"][0]["x"] == [0, 1, 2, 4, 8, 16]
+    assert audit["data"][0]["error_y"]["array"] == [0.03] * 6
+
+
+def test_pictures_have_alternatives_and_are_enlarged(full):
+    _, page = full
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(images) == 6 * 9 + 3 * 8
+    assert all(image["alt"] and image["width"] == "84" for image in images)
+    assert {"Query 1", "Neighbour 8 of query 6", "Clean, picture 1"} <= {image["alt"] for image in images}
+
+
+def test_plots_say_in_words_what_they_show(full):
+    _, page = full
+    plots = [attributes for _, attributes in page.tags if attributes.get("class") == "plot"]
+    assert len(plots) == len(page.figures)
+    assert all(plot["role"] == "img" and plot["aria-label"] in page.text for plot in plots)
+
+
+def test_without_findings_it_says_which_command_adds_them(tmp_path):
+    page = read(write_run(tmp_path / "mine", only=set()))
+    assert page.text.count("withstand probe mine") == 3
+    assert page.text.count("withstand audit mine") == 2
+    assert "What it is worth has not been measured yet." in page.text
+
+
+def test_without_labels_it_says_what_probes_need(tmp_path):
+    folder = write_run(tmp_path / "run", only=set(), data={"count": 12, "labelled": False, "shape": [3, 8, 8]})
+    assert "probes need labels, a few are enough" in read(folder).text
+
+
+def test_a_minimal_record_is_enough(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    page = read(tmp_path)
+    assert tmp_path.name in page.text
+    assert "No step has been logged yet." in page.text
+
+
+def test_an_unknown_finding_is_shown_whole(tmp_path):
+    folder = write_run(tmp_path / "run", only=set())
+    Finding(
+        "slot-purity",
+        numbers={"purity": 0.5, "purity ±": 0.25, "entries": 12345.0, "broken": float("nan")},
+        tables={
+            "purity over slots": Table(("slots", "purity", "purity ±"), ((2, 0.25, 0.125), (4, 0.5, None)), x="slots"),
+            "remarks": Table(("what", "seen", "ok"), (("a", None, True), ("b", 2, False))),
+        },
+        checks=(Check("not by chance", False, "p = 0.4"),),
+        protocol={"seeds": [1, 2, 3], "model": {"class_path": "mine.Model", "init_args": {}}},
+        pictures={"masks": np.zeros((2, 3, 9, 9, 3), np.uint8)},
+    ).save(folder / "findings")
+    page = read(folder)
+    assert {0.5, 12345.0, 0.25, 2.0} <= set(page.values)
+    for words in ("Slot purity", "0.5 ± 0.25", "12,345", "not a number", "Remarks", "1, 2, 3", "✕ failed", "p = 0.4"):
+        assert words in page.text, words
+    trace = next(trace for figure in page.figures for trace in figure["data"] if trace["name"] == "Purity")
+    assert (trace["x"], trace["y"], trace["error_y"]["array"]) == ([2, 4], [0.25, 0.5], [0.125, None])
+    assert sum(tag == "img" for tag, _ in page.tags) == 6
+
+
+def test_failed_checks_come_first(tmp_path):
+    folder = write_run(tmp_path / "run", only={"knn"})
+    doubts = (Check("doubt", None, "not run"), Check("trouble", False, "seen"))
+    Finding("zzz", checks=doubts).save(folder / "findings")
+    text = read(folder).text
+    assert text.index("trouble") < text.rindex("doubt") < text.rindex("the fit converged")
+
+
+def test_a_long_log_is_thinned_to_means_and_says_so(tmp_path):
+    folder = write_run(tmp_path / "run", only=set())
+    rows = [{"step": step, "loss": float(step)} for step in range(1, 1001)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = read(folder)
+    (trace,) = page.figures[0]["data"]
+    assert trace["y"][:2] == [2.0, 5.0]
+    assert len(trace["y"]) <= 400
+    assert "mean of 3 logged steps" in page.text
+
+
+def test_a_cut_last_line_and_a_repeated_step_are_forgiven(tmp_path):
+    folder = write_run(tmp_path / "run", only=set())
+    (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 9.0}\n{"step": 1, "loss": NaN}\n{"step": 2, "lo')
+    (trace,) = read(folder).figures[0]["data"]
+    assert (trace["x"], trace["y"]) == ([1], [None])
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("run.json", "{"),
+        ("run.json", "[]"),
+        ("metrics.jsonl", '{"step": 1}\nnonsense\n{"step": 2}\n'),
+        ("metrics.jsonl", '{"loss": 1}\n'),
+        ("findings/knn.json", '{"name": "knn"'),
+        ("findings/map.json", json.dumps({"name": "map", "tables": {}, "checks": []})),
+    ],
+)
+def test_damage_names_the_file_and_leaves_the_old_report(tmp_path, file, content):
+    folder = write_run(tmp_path / "run", only={"knn"})
+    render(folder)
+    before = (folder / "report.html").read_bytes()
+    (folder / file).write_text(content)
+    with pytest.raises(DataError, match=re.escape(str(folder / file))):
+        render(folder)
+    assert (folder / "report.html").read_bytes() == before
+
+
+def test_pictures_of_another_shape_are_refused_by_name(tmp_path):
+    folder = write_run(tmp_path / "run", only=set())
+    Finding("odd", pictures={"flat": np.zeros((3, 4), np.uint8)}).save(folder / "findings")
+    with pytest.raises(DataError, match="finding 'odd': pictures 'flat' are uint8"):
+        render(folder)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(RunError, match=r"no run\.json"):
+        render(tmp_path)
+
+
+def test_many_classes_and_no_labels_still_give_a_map(tmp_path):
+    folder = write_run(tmp_path / "run", only=set())
+    (finding,) = [finding for finding in findings() if finding.name == "map"]
+    table = finding.tables["map"]
+    for labels in ([None] * 400, list(range(400))):
+        rows = tuple((x, y, label, index) for (x, y, _, index), label in zip(table.rows, labels, strict=True))
+        replace(finding, tables={"map": Table(table.columns, rows)}).save(folder / "findings")
+        figure = read(folder).figures[-1]
+        assert sum(len(trace["x"]) for trace in figure["data"]) == 400
+        assert figure["layout"]["showlegend"] is False

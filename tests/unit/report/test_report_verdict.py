@@ -1,0 +1,109 @@
+"""The sentence at the top says what the numbers say, and no more."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sample_run import findings, record
+
+from withstand.core.finding import Check, Finding
+from withstand.report.folder import StoredRun
+from withstand.report.verdict import tiles, verdict
+
+FINDINGS = {finding.name: finding for finding in findings()}
+
+
+def run(*found: Finding, **changes: object) -> StoredRun:
+    return StoredRun(Path("run"), record() | changes, (), {finding.name: finding for finding in found})
+
+
+def said(*found: Finding, **changes: object) -> str:
+    return verdict(run(*found, **changes)).replace("\u00a0", " ")
+
+
+def with_checks(*checks: Check) -> Finding:
+    return replace(FINDINGS["audit"], checks=checks)
+
+
+def test_the_whole_sentence():
+    assert said(*FINDINGS.values()) == (
+        "A DCL encoder (ResNet, width 16) learnt from 10,000 unlabelled pictures in 51 s: "
+        "kNN 80.0 % against 71.1 % untrained. Under Linf 8/255 attacks its accuracy falls from 79.4 % to 12.0 %; "
+        "the checks find nothing that speaks against this number."
+    )
+
+
+def test_nothing_measured_yet():
+    assert said().endswith(
+        "pictures in 51 s. What it is worth has not been measured yet. What it withstands has not been measured yet."
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [("running", "is still learning from 10,000"), ("stopped", "in 51 s before it was stopped")]
+)
+def test_unfinished_runs_say_so(status, words):
+    assert words in said(status=status)
+
+
+def test_other_data_are_samples_and_the_first_probe_that_was_run_speaks():
+    words = said(FINDINGS["linear"], data={"count": 1, "shape": [12]})
+    assert "1 unlabelled sample in 51 s: Linear 84.2 % against 79.0 % untrained." in words
+
+
+def test_no_gain_is_called_no_gain():
+    knn = FINDINGS["knn"]
+    worse = replace(knn, numbers={"accuracy": 0.5, "accuracy, untrained control": 0.5}, tables={})
+    assert "kNN 50.0 %, no more than the 50.0 % of the untrained encoder." in said(worse)
+    numbers = {"accuracy": 0.52, "accuracy ±": 0.02, "accuracy, untrained control": 0.51}
+    assert "kNN 52.0 %, not clearly more than the 51.0 %" in said(replace(knn, numbers=numbers, tables={}))
+    assert "with no untrained encoder to compare with" in said(replace(knn, numbers={"accuracy": 0.9}, tables={}))
+
+
+def test_a_failed_check_withdraws_the_number():
+    words = said(with_checks(Check("gradients are there", False, ""), Check("other", None, "")))
+    assert words.endswith("to 12.0 %, but 1 check failed (gradients are there): do not rely on this number yet.")
+
+
+def test_checks_that_could_not_be_judged_are_counted_and_none_at_all_is_said():
+    words = said(with_checks(Check("a", True, ""), Check("b", None, "")))
+    assert words.endswith("no check speaks against this number, but 1 of 2 could not be judged.")
+    assert said(with_checks()).endswith("no check says whether this number can be believed.")
+
+
+def test_checks_of_other_findings_are_not_passed_over():
+    collapsed = replace(FINDINGS["gauges"], checks=(Check("the features have not collapsed", False, ""),))
+    assert said(collapsed, FINDINGS["audit"]).endswith("Beware: 1 check failed (the features have not collapsed).")
+
+
+def test_an_audit_without_gradients_gives_no_robust_number():
+    noise_only = replace(
+        FINDINGS["audit"],
+        numbers={"clean accuracy": 0.8, "accuracy under noise, linf 8/255": 0.7},
+        checks=(Check("gradients are there", False, ""),),
+    )
+    words = said(noise_only)
+    assert "The audit gave no number for what it withstands, but 1 check failed" in words
+    assert "70.0 %" not in words
+
+
+def test_an_audit_without_labels_speaks_of_codes():
+    moved = replace(
+        FINDINGS["audit"],
+        numbers={
+            "share nearer to another sample under attack, linf 8/255": 0.9,
+            "share nearer to another sample under noise, linf 8/255": 0.01,
+        },
+    )
+    assert (
+        "Attacks within Linf 8/255 give 90.0 % of the pictures a code that is nearer to another's (1.0 % under noise); "
+        "the checks find nothing"
+    ) in said(moved)
+
+
+def test_tiles_hold_exact_values():
+    shown = {tile.name: tile for tile in tiles(run(*FINDINGS.values()))}
+    assert shown["kNN accuracy"].value == 0.80
+    assert shown["Under attack"].value == 0.12
+    assert shown["Checks passed"].figure == "8 of 8"
+    assert shown["Unlabelled pictures"].figure == "10,000"
