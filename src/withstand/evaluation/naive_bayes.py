@@ -58,13 +58,15 @@ class NaiveBayesProbe(ScoredClassifier):
 
     def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Self:
         """Fit to features `(N, D)` and labels `(N,)`."""
-        return self._learn(X, y, None, fresh=True)
+        self._learn(X, y, None, fresh=True)
+        self._check_variances()
+        return self
 
     def partial_fit(self, X: npt.ArrayLike, y: npt.ArrayLike, classes: npt.ArrayLike | None = None) -> Self:
         """Add more samples; the result equals one fit to all of them (the parallel variance formula).
 
         A batch may lack classes, and may bring new ones. `classes` may name all of them ahead: those not seen
-        yet are never predicted with empirical priors.
+        yet are never predicted.
         """
         return self._learn(X, y, classes, fresh=not hasattr(self, "classes_"))
 
@@ -114,19 +116,25 @@ class NaiveBayesProbe(ScoredClassifier):
             variance = self._squares.sum(0) / self.class_count_.sum()
         else:
             variance = self._squares / np.maximum(self.class_count_, 1)[:, None]
+            variance[self.class_count_ == 0] = 1.0  # read, but multiplied by a prior of 0
         floor = self.var_floor * variance.mean(-1, keepdims=True)
         self.var_ = np.maximum(variance + self.eps, floor)
-        if not (self.var_ > 0).all():
-            flat = int((self.var_ == 0).any(0).sum() if self.var_.ndim == 2 else (self.var_ == 0).sum())
+
+    def _check_variances(self) -> None:
+        """Refuse variances of 0; `partial_fit` may still mend them, so it does not ask."""
+        variance = np.atleast_2d(self.var_ if self.shared_variance else self.var_[self.class_count_ > 0])
+        flat = int((variance == 0).any(0).sum())
+        if flat:
             raise DataError(f"{flat} features do not vary within a class: give eps or var_floor above 0")
 
     def _log_priors(self) -> Array:
-        if self.priors == "uniform":
-            return np.full(len(self.classes_), -np.log(len(self.classes_)))
+        weight = self.class_count_ if self.priors == "empirical" else (self.class_count_ > 0).astype(np.float64)
         with np.errstate(divide="ignore"):  # a class without samples: log 0
-            return np.log(self.class_count_ / self.class_count_.sum())  # type: ignore[no-any-return]
+            log_priors: Array = np.log(weight / weight.sum())
+        return log_priors
 
     def _scores(self, x: Array) -> Array:
+        self._check_variances()
         scores = np.empty((len(x), len(self.classes_)))
         for place, (prior, mean) in enumerate(zip(self._log_priors(), self.theta_, strict=True)):
             variance = self.var_ if self.shared_variance else self.var_[place]
@@ -146,5 +154,6 @@ class NaiveBayesProbe(ScoredClassifier):
             raise ConfigError("only shared variances make naive Bayes linear: use shared_variance=True")
         if not self.class_count_.all():
             raise DataError("a class has no samples yet, so its scores are not numbers")
+        self._check_variances()
         weight = self.theta_ / self.var_
         return linear_layer(weight, self._log_priors() - 0.5 * (weight * self.theta_).sum(1), dtype=dtype)

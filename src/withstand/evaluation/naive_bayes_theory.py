@@ -35,10 +35,12 @@ def logistic_transform(b: npt.ArrayLike) -> Array:
     b = np.asarray(b, dtype=np.float64)
     if not ((b >= 0) & (b <= 1)).all():
         raise ConfigError(f"an excess error lies in [0, 1], not in [{b.min():g}, {b.max():g}]")
-    below = 1 - b
-    lower = below * np.log(np.where(below > 0, below, 1.0))  # 0 log 0 = 0
-    transform: Array = ((1 + b) * np.log1p(b) + lower) / 2
-    return transform
+    # Near 0 the two terms cancel to b^2 / 2: there, the same written as log(1 - b^2) / 2 + b atanh(b).
+    small, large = np.minimum(b, 0.5), np.maximum(b, 0.5)
+    near = np.log1p(-(small**2)) / 2 + small * np.arctanh(small)
+    below = 1 - large
+    far = ((1 + large) * np.log1p(large) + below * np.log(np.where(below > 0, below, 1.0))) / 2  # 0 log 0 = 0
+    return np.where(b <= 0.5, near, far)
 
 
 def zero_one_excess_bound(logistic_excess: npt.ArrayLike) -> Array:
