@@ -14,7 +14,7 @@ def gaussian_blur(x: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
     """Blur each picture, with reflected borders.
 
     Args:
-        x: `(N, C, H, W)`, float.
+        x: `(N, C, H, W)`, float in [0, 1].
         sigma: standard deviation in pixels, `(N,)`.
         kernel_size: taps of the filter along each axis; odd.
 
@@ -30,7 +30,7 @@ def gaussian_blur(x: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
     rows = kernel @ _reflected_shifts(height, half, x.device)
     columns = rows if height == width else kernel @ _reflected_shifts(width, half, x.device)
     wide = torch.bmm(x.reshape(count, channels * height, width), columns.view(count, width, width).mT)
-    return torch.matmul(rows.view(count, 1, height, height), wide.view_as(x))
+    return torch.matmul(rows.view(count, 1, height, height), wide.view_as(x)).clamp_(0, 1)
 
 
 def _reflected_shifts(length: int, half: int, device: torch.device) -> Tensor:

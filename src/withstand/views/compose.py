@@ -8,7 +8,7 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
 from withstand.core.roles import View
-from withstand.views.picture import PictureView, check_pictures
+from withstand.views.picture import PictureView
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,6 @@ class TwoViews(View):
     second: View | None = None
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
-        check_pictures(batch.x)
         views = (self.first, self.second or self.first)
         return batch.with_views(*(view(batch, draws.child(place)).x for place, view in enumerate(views)))
 
@@ -73,6 +72,5 @@ class MultiCrop(View):
             raise ConfigError(f"counts must give a positive number for each of {len(self.kinds)} kinds: {self.counts}")
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
-        check_pictures(batch.x)
         views = [view for view, count in zip(self.kinds, self.counts, strict=True) for _ in range(count)]
         return batch.with_views(*(view(batch, draws.child(place)).x for place, view in enumerate(views)))

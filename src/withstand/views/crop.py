@@ -18,7 +18,7 @@ from torch import Tensor
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.random import Draws
-from withstand.views.picture import PictureView, check_probability, check_range
+from withstand.views.picture import PictureView, check_pictures, check_probability, check_range
 
 Size: TypeAlias = int | tuple[int, int]
 Interpolation = Literal["bilinear", "bicubic"]
@@ -166,6 +166,7 @@ class RandomResizedCrop(PictureView):
             raise ConfigError(f"interpolation {self.interpolation!r} is unknown: {hint}")
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        check_pictures(batch.x)
         return batch.with_x(self.change(batch.x, draws))  # takes bytes as they are, and overwrites nothing
 
     def change(self, x: Tensor, draws: Draws) -> Tensor:

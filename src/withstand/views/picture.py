@@ -58,9 +58,7 @@ def check_range(name: str, value: tuple[float, float], low: float, high: float) 
 
 
 def change_some(x: Tensor, rows: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """Replace the chosen rows by `change` of them, in place, and return `x`; rows are int64 `(n,)`."""
-    if len(rows) == len(x):
-        return change(x)
+    """Replace the chosen rows by `change` of them, in place, and return `x`; rows are int64 `(n,)`, in any order."""
     return x.index_copy_(0, rows, change(x.index_select(0, rows))) if len(rows) else x
 
 
@@ -73,6 +71,7 @@ class PictureView(View):
     """A view that changes pictures one by one and keeps their number."""
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        check_pictures(batch.x)
         return batch.with_x(self.change(as_unit(batch.x), draws))
 
     @abstractmethod
