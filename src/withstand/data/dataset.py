@@ -44,11 +44,12 @@ class DatasetSource(Source):
         first, label = self._item(0)
         self._labelled = label is not None
         self._stored = tuple(first.shape)
+        self._layout = find_layout((self._size, *self._stored), first.dtype, layout)
+        check_values(first[None], self._layout, torch.zeros(1))
         if not torch.equal(first, self._item(0)[0]):
             raise DataError(
                 f"{type(dataset).__name__} gives another sample 0 each time: leave random transforms to views"
             )
-        self._layout = find_layout((self._size, *self._stored), first.dtype, layout)
         self._classes = tuple(classes)
         self._labels: Tensor | None = None
 

@@ -22,7 +22,7 @@ NOT_PICTURES = frozenset(
     (
         *(".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".md", ".rst"),
         *(".html", ".htm", ".log", ".pdf", ".py", ".ipynb", ".sh", ".npy", ".npz", ".pt", ".pth", ".pkl", ".mat"),
-        *(".h5", ".parquet", ".db", ".zip", ".tar", ".gz", ".sha256", ".md5"),
+        *(".h5", ".parquet", ".db", ".zip", ".tar", ".gz", ".sha256", ".md5", ".safetensors", ".pictures", ".lock"),
     )
 )
 """Suffixes of files that are passed over; anything else is tried as a picture."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -155,11 +156,15 @@ def _official(name: str, split: str) -> Source:
     open_set = partial(getattr(datasets, official.name), root, train=split == "train")
     try:
         found = open_set(download=False)
-    except RuntimeError:  # torchvision's word for "not found"
-        found = _download(name, official, root, open_set)
     except Exception as error:
+        if "download=True" in str(error):  # how torchvision says that the files are not there
+            return _arrays(_download(name, official, root, open_set))
         # Half-written files fail in as many ways as there are formats; the remedy is the same.
         raise DataError(f"the copy of {name} under {str(root)!r} is damaged ({error}): delete it") from error
+    return _arrays(found)
+
+
+def _arrays(found: Any) -> Source:
     return ArraySource(found.data, found.targets, classes=found.classes)
 
 

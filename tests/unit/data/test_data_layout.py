@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from withstand.core.errors import DataError
+from withstand.data.layout import arrange, find_layout, sample_shape
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "layout"),
+    [
+        ((5, 3, 32, 32), torch.uint8, "NCHW"),
+        ((5, 1, 28, 28), torch.float32, "NCHW"),
+        ((5, 32, 32, 3), torch.uint8, "NHWC"),
+        ((5, 28, 28, 1), torch.float64, "NHWC"),
+        ((5, 28, 28), torch.uint8, "NHW"),
+        ((5, 128, 6), torch.float32, "rows"),
+        ((5, 14), torch.float32, "rows"),
+        ((5, 14), torch.uint8, "rows"),
+        ((5, 3, 8, 16, 16), torch.uint8, "rows"),
+    ],
+)
+def test_auto_follows_the_table(shape, dtype, layout):
+    assert find_layout(shape, dtype) == layout
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 32, 3), (5, 1, 28, 1), (5, 43, 59, 47), (5, 4, 32, 4)])
+def test_doubt_is_asked_about_and_settled_by_the_argument(shape):
+    with pytest.raises(DataError, match="say layout="):
+        find_layout(shape, torch.uint8)
+    for layout in ("NCHW", "NHWC", "rows"):
+        assert find_layout(shape, torch.uint8, layout) == layout
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "layout", "says"),
+    [
+        ((5,), torch.float32, "auto", "samples along the first axis"),
+        ((0, 3, 8, 8), torch.uint8, "auto", "samples along the first axis"),
+        ((5, 0), torch.float32, "rows", "samples along the first axis"),
+        ((5, 8, 8), torch.uint8, "NCHW", "has 4 axes"),
+        ((5, 3, 8, 8), torch.int64, "auto", "int64: pictures are uint8"),
+        ((5, 3, 8, 8), torch.bool, "NCHW", "bool: pictures are uint8"),
+        ((5, 3, 8, 8), torch.uint8, "NHCW", "did you mean"),
+    ],
+)
+def test_what_does_not_fit_is_refused(shape, dtype, layout, says):
+    with pytest.raises(DataError, match=says):
+        find_layout(shape, dtype, layout)
+
+
+@given(
+    layout=st.sampled_from(["NCHW", "NHWC", "NHW"]),
+    sides=st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 5), st.integers(1, 5)),
+    as_float=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_every_layout_arranges_to_the_same_pictures(layout, sides, as_float, seed):
+    count, channels, high, wide = sides
+    channels = 1 if layout == "NHW" else channels
+    wanted = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (count, channels, high, wide), np.uint8))
+    given_ = {"NCHW": wanted, "NHWC": wanted.permute(0, 2, 3, 1), "NHW": wanted[:, 0]}[layout]
+    if as_float:
+        given_ = given_.float() / 255
+    arranged = arrange(given_, layout)
+    assert arranged.dtype == torch.uint8
+    assert arranged.is_contiguous()
+    assert torch.equal(arranged, wanted)
+    assert sample_shape(tuple(given_.shape), layout) == tuple(wanted.shape[1:])
