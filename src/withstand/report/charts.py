@@ -2,7 +2,8 @@
 
 import html
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from statistics import fmean, median
 
 from withstand.core.finding import Cell, Table
@@ -11,9 +12,6 @@ from withstand.report import wording
 from withstand.report.folder import Row
 from withstand.report.scores import Measured, Score
 from withstand.report.tables import SPREAD, ShownTable, is_numeric, numbers, shares, show
-
-CONTROL = "#808890"
-"""The gray of untrained controls, legible on both backgrounds."""
 
 _MOST_POINTS = 400
 _MOST_CLASSES = 20
@@ -47,26 +45,39 @@ def _clean(values: list[Cell] | list[float]) -> list[Tree]:
 
 
 def curves(name: str, table: Table, context: str = "") -> list[Chart]:
-    """Return the charts of a table with `x`: its shares together, every other numeric column alone."""
+    """Return the charts of a table with `x`: its shares together, other columns with their own controls."""
     context = f"{context} {name}"
     lines = [
         column
         for column in table.columns
         if column != table.x and not column.endswith(SPREAD) and is_numeric(table, column)
     ]
-    together = [column for column in lines if shares(context, table, column)]
-    groups = ([together] if together else []) + [[column] for column in lines if column not in together]
-    return [_curve(name, context, table, group, percent=group is together) for group in groups]
+    groups: dict[str, list[str]] = {}
+    for column in lines:
+        groups.setdefault("" if shares(context, table, column) else _stem(column), []).append(column)
+    heading = wording.title(name)
+    charts = []
+    for stem, group in groups.items():
+        title = f"{wording.title(stem)} · {heading}" if stem and len(groups) > 1 else heading
+        charts.append(_curve(title, table, group, percent=not stem))
+    return [replace(chart, table=show(context, table)) if chart is charts[0] else chart for chart in charts]
 
 
-def _curve(name: str, context: str, table: Table, lines: list[str], *, percent: bool) -> Chart:
+def _stem(column: str) -> str:
+    """Return what a column is about, without the condition: "shift under noise" is the control of "shift"."""
+    return re.split(r" under |, untrained", column)[0]
+
+
+def _curve(heading: str, table: Table, lines: list[str], *, percent: bool) -> Chart:
     x_name = table.x or ""
     x = numbers(table.column(x_name))
     in_255 = x_name == "eps" and max(x, default=0) <= 0.25
     positions = [value * 255 for value in x] if in_255 else x
     spelled: list[Tree] = [wording.eps(value) if x_name == "eps" else wording.plain(value) for value in x]
+    stems = list(dict.fromkeys(_stem(column) for column in lines))
     traces: list[Tree] = []
     for column in lines:
+        control = "untrained" in column or "noise" in column
         trace: dict[str, Tree] = {
             "type": "scatter",
             "mode": "lines+markers" if len(x) <= 40 else "lines",
@@ -75,11 +86,12 @@ def _curve(name: str, context: str, table: Table, lines: list[str], *, percent: 
             "y": _clean(list(table.column(column))),
             "customdata": spelled,
             "hovertemplate": f"%{{y{':.1%' if percent else ''}}} at %{{customdata}}",
+            "line": {"dash": "dot" if control else "solid"},
+            # The page gives each subject its color; a control has its subject's, or gray beside a single one.
+            "meta": None if control and len(stems) <= 2 else stems.index(_stem(column)),
         }
         if column + SPREAD in table.columns:
             trace["error_y"] = {"array": _clean(list(table.column(column + SPREAD))), "thickness": 1.2, "width": 3}
-        if "untrained" in column or "noise" in column:
-            trace |= {"line": {"dash": "dot", "color": CONTROL}, "marker": {"color": CONTROL}}
         traces.append(trace)
     label = "eps, in steps of 1/255" if in_255 else safe(wording.title(x_name))
     axis: dict[str, Tree] = {"title": {"text": label}}
@@ -90,10 +102,9 @@ def _curve(name: str, context: str, table: Table, lines: list[str], *, percent: 
         "yaxis": {"tickformat": ".0%", "rangemode": "tozero"} if percent else {},
         "showlegend": len(lines) > 1,
     }
-    heading = wording.title(name) if percent else wording.title(lines[0])
     named = ", ".join(wording.title(column) for column in lines)
     alt = f"Curves over {wording.title(x_name)}: {named}. The numbers are in the table."
-    return Chart(heading, {"data": traces, "layout": layout}, alt, table=show(context, table))
+    return Chart(heading, {"data": traces, "layout": layout}, alt)
 
 
 def metric(rows: tuple[Row, ...], name: str, title: str, note: str = "", *, from_zero: bool = False) -> Chart | None:
@@ -173,7 +184,7 @@ def comparison(found: list[Score]) -> Chart:
         (
             "untrained encoder",
             [one.untrained for one in found],
-            {"color": CONTROL, "symbol": "circle-open", "size": 11},
+            {"symbol": "circle-open", "size": 11},
         ),
     )
     traces: list[Tree] = [
@@ -185,9 +196,10 @@ def comparison(found: list[Score]) -> Chart:
             "y": [safe(wording.title(one.name)) for one in found],
             "marker": marker,
             "error_x": _whiskers(measured),
+            "meta": color,
             "hovertemplate": "%{x:.1%}",
         }
-        for name, measured, marker in kinds
+        for color, (name, measured, marker) in zip((0, None), kinds, strict=True)
     ]
     layout: dict[str, Tree] = {
         "xaxis": {"tickformat": ".0%", "title": {"text": "accuracy"}},

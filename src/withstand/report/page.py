@@ -25,7 +25,6 @@ class Page:
     tiles: list[Tile]
     learnt: Learnt
     map: FindingView | None
-    neighbours: FindingView | None
     gauges: FindingView | None
     comparison: Chart | None
     scores: list[Score]
@@ -45,9 +44,7 @@ def page(run: StoredRun) -> Page:
     found = scores(run.findings)
     probes = {one.name: view(run.findings[one.name], without=("accuracy",) if one.tabled else ()) for one in found}
     rest = {name: finding for name, finding in run.findings.items() if name not in probes}
-    learning = {
-        name: view(rest.pop(name), without=("map",)) for name in ("map", "neighbours", "gauges") if name in rest
-    }
+    learning = {name: view(rest.pop(name), without=("map",)) for name in ("map", "gauges") if name in rest}
     claims = [rest.pop(name) for name in list(rest) if name.startswith("claim-")]
     audits = sorted(filter(_withstands, rest.values()), key=lambda finding: (finding.name != "audit", finding.name))
     facts_of_data = (text(run.record, "data", "name"), text(run.record, "created")[:10])
@@ -60,7 +57,6 @@ def page(run: StoredRun) -> Page:
         tiles=tiles(run),
         learnt=learnt(run),
         map=learning.get("map"),
-        neighbours=learning.get("neighbours"),
         gauges=learning.get("gauges"),
         comparison=comparison(found) if found else None,
         scores=found,

@@ -2,15 +2,18 @@
 
 import base64
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from withstand.core.errors import DataError
-from withstand.core.finding import Finding
+from withstand.core.finding import Cell, Finding, Table
 from withstand.report import wording
+
+Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 _LARGEST = 128
 """Pixels a side that are kept; the page shows pictures smaller than this."""
@@ -18,12 +21,13 @@ _LARGEST = 128
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture: a data URI, what it shows, and its size on the page in CSS pixels."""
+    """One picture: a data URI, what it shows, its size on the page in CSS pixels, and whether it stands out."""
 
     uri: str
     alt: str
     width: int
     height: int
+    odd: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class PictureBlock:
     heads: tuple[str, ...] = ()
 
 
-def picture(pixels: npt.NDArray[np.uint8], alt: str) -> Picture:
+def picture(pixels: Pixels, alt: str) -> Picture:
     """Return a uint8 picture `(H, W, C)`, C 1 or 3, as PNG, enlarged by a whole factor to about 84 px."""
     height, width = pixels.shape[:2]
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
@@ -80,7 +84,7 @@ def blocks(finding: Finding) -> tuple[PictureBlock, ...]:
             shown = tuple(picture(pixels, f"{heading}, picture {k + 1}") for k, pixels in enumerate(array))
             strips.setdefault(len(array), []).append(PictureRow(heading, shown))
         else:
-            grids.append(_grid(finding.name, heading, array))
+            grids.append(_neighbors(finding, array) if name == "neighbors" else _grid(heading, array))
     for count, rows in strips.items():
         table = finding.tables.get("pictures")
         if table is not None and len(table.rows) == count:
@@ -97,13 +101,32 @@ def _note(column: str, cell: object) -> str:
     return "–" if cell is None else str(cell)
 
 
-def _grid(finding: str, heading: str, array: npt.NDArray[np.uint8]) -> PictureBlock:
-    """Return a grid. In the finding "neighbours" each row is a query followed by its nearest."""
-    near = finding == "neighbours"
-    heads = ("Query", *(f"{place}." for place in range(1, array.shape[1]))) if near else ()
+def _grid(heading: str, array: Pixels) -> PictureBlock:
+    rows = [
+        tuple(picture(one, f"{heading}, row {row}, column {column}") for column, one in enumerate(pixels, start=1))
+        for row, pixels in enumerate(array, start=1)
+    ]
+    return PictureBlock(heading, tuple(PictureRow("", row) for row in rows))
+
+
+def _neighbors(finding: Finding, array: Pixels) -> PictureBlock:
+    """Return rows of a query and its nearest. The table "neighbors", where it is, says which classes they are of."""
+    labels = _neighbor_labels(finding.tables.get("neighbors"), array.shape[1] - 1)
     rows = []
     for row, pixels in enumerate(array):
-        words = [f"Query {row + 1}", *(f"Neighbour {k} of query {row + 1}" for k in range(1, len(pixels)))]
-        alts = words if near else [f"{heading}, row {row + 1}, column {k + 1}" for k in range(len(pixels))]
-        rows.append(PictureRow("", tuple(picture(one, alt) for one, alt in zip(pixels, alts, strict=True))))
-    return PictureBlock("" if near else heading, tuple(rows), heads)
+        own, others = labels[row] if row < len(labels) else (None, [None] * (len(pixels) - 1))
+        shown = [picture(pixels[0], f"Query {row + 1}" + (f": {own}" if own is not None else ""))]
+        for rank, (one, label) in enumerate(zip(pixels[1:], others, strict=True), start=1):
+            alt = f"Neighbor {rank} of query {row + 1}" + (f": {label}" if label is not None else "")
+            shown.append(replace(picture(one, alt), odd=label != own))
+        rows.append(PictureRow("" if own is None else str(own), tuple(shown)))
+    heads = ("Query", *(f"{place}." for place in range(1, array.shape[1])))
+    return PictureBlock("", tuple(rows), heads)
+
+
+def _neighbor_labels(table: Table | None, count: int) -> list[tuple[Cell, list[Cell]]]:
+    """Return each query's label and its neighbors', nearest first; nothing where the table does not say."""
+    if table is None or not {"query label", "neighbor label"} <= set(table.columns) or len(table.rows) % count:
+        return []
+    own, others = table.column("query label"), list(table.column("neighbor label"))
+    return [(own[start], others[start : start + count]) for start in range(0, len(others), count)]

@@ -40,7 +40,8 @@ def is_numeric(table: Table, column: str) -> bool:
 
 def context_of(finding: Finding) -> str:
     """Return the words that say what a finding's numbers are about."""
-    return " ".join(finding.numbers)
+    known = ["accuracy"] if finding.name in ("few-shot", "learning-curve") else []
+    return " ".join([*known, *finding.numbers])
 
 
 def shares(context: str, table: Table, column: str) -> bool:
@@ -70,7 +71,7 @@ def cell(column: str, value: Cell, *, share: bool = False, spread: Cell = None) 
 def show(context: str, table: Table) -> ShownTable:
     """Return a table for the page; columns "NAME ±" move into the cells of NAME, k/255 into those of eps."""
     share = {column: shares(context, table, column) for column in table.columns}
-    merged = {name + SPREAD for name in table.columns} | ({"eps of 255"} if "eps" in table.columns else set())
+    merged = {name + SPREAD for name in table.columns} | ({"k/255"} if "eps" in table.columns else set())
     kept = [name for name in table.columns if name not in merged]
     rows = []
     for row in table.rows:

@@ -143,15 +143,15 @@ def findings() -> list[Finding]:
             checks=(Check("the features have not collapsed", True, "spread 0.81 (1 is even), effective rank 48.2"),),
         )
     )
-    sizes = (10, 20, 50, 100, 500, 1000, 10000)
     found.append(
         Finding(
             "few-shot",
+            numbers={"knn, 10 labels a class": 0.6, "knn, 10 labels a class, untrained control": 0.5},
             tables={
-                "accuracy by number of labels": Table(
-                    ("labels", "naive-bayes", "naive-bayes ±", "linear", "linear ±"),
-                    tuple((n, 0.8 - 0.4 * n**-0.3, 0.1 * n**-0.4, 0.88 - 0.9 * n**-0.3, 0.12 * n**-0.4) for n in sizes),
-                    x="labels",
+                "curve": Table(
+                    ("labels a class", "knn", "knn ±", "linear", "linear ±", "knn, untrained control"),
+                    tuple(few_labels(count) for count in (1, 2, 5, 10, 20, 50)),
+                    x="labels a class",
                 )
             },
             protocol={"draws": 5},
@@ -159,9 +159,21 @@ def findings() -> list[Finding]:
     )
     centers = numbers.normal(0, 6, (len(CLASSES), 2))
     points = [(*(centers[k % 4] + numbers.normal(0, 1.2, 2)), CLASSES[k % 4], k) for k in range(400)]
-    columns = ("x", "y", "label", "index")
-    found.append(Finding("map", tables={"map": Table(columns, tuple((float(x), float(y), *r) for x, y, *r in points))}))
-    found.append(Finding("neighbours", pictures={"neighbours": pictures(6, 9)}))
+    rows = tuple((float(x), float(y), label, index) for x, y, label, index in points)
+    near = tuple(
+        (q, CLASSES[q % 4], k, 10 * q + k, CLASSES[(q + (k > 6)) % 4], 0.9) for q in range(6) for k in range(1, 9)
+    )
+    found.append(
+        Finding(
+            "map",
+            tables={
+                "map": Table(("x", "y", "label", "index"), rows),
+                "neighbors": Table(("query", "query label", "rank", "neighbor", "neighbor label", "cosine"), near),
+            },
+            protocol={"layout": "tsne", "points": 400},
+            pictures={"neighbors": pictures(6, 9)},
+        )
+    )
     linf, l2 = tuple(k / 255 for k in (0, 1, 2, 4, 8, 16)), (0.0, 0.125, 0.25, 0.5, 1.0, 2.0)
     found.append(
         Finding(
@@ -217,9 +229,14 @@ def findings() -> list[Finding]:
     return found
 
 
+def few_labels(count: int) -> tuple[float, ...]:
+    missing = count**-0.3
+    return (count, 0.8 - 0.4 * missing, 0.1 * missing, 0.88 - 0.6 * missing, 0.12 * missing, 0.7 - 0.4 * missing)
+
+
 def over_eps(radii: tuple[float, ...], slope: float) -> Table:
     rows = tuple((e, f"{e * 255:.3g}/255", max(0.794 - slope * e, 0), 0.03, 0.794 - slope * e / 20) for e in radii)
-    columns = ("eps", "eps of 255", "robust accuracy", "robust accuracy ±", "accuracy under noise")
+    columns = ("eps", "k/255", "robust accuracy", "robust accuracy ±", "accuracy under noise")
     return Table(columns, rows, x="eps")
 
 

@@ -25,6 +25,7 @@
       fixedrange: false,
     };
     return {
+      control: color("chart-control"),
       colorway: [1, 2, 3, 4, 5, 6, 7, 8].map((k) => color(`chart-${k}`)),
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: style.fontFamily, size: 12, color: color("ink") },
@@ -40,13 +41,19 @@
     place, figure: JSON.parse(place.nextElementSibling.textContent),
   }));
   plots.forEach(({ place }) => place.replaceChildren());
+  const colored = (trace, common) => {
+    if (trace.meta === undefined) return trace;
+    const color = trace.meta === null ? common.control : common.colorway[trace.meta % common.colorway.length];
+    return { ...trace, line: { ...trace.line, color }, marker: { ...trace.marker, color } };
+  };
   const draw = (size = {}) => {
     const common = theme();
     const halo = getComputedStyle(document.documentElement).getPropertyValue("--halo").trim();
     for (const { place, figure } of plots) {
-      const layout = merge({ ...common, height: place.clientHeight, autosize: true }, { ...figure.layout, ...size });
+      const layout = merge({ ...common, control: undefined, height: place.clientHeight, autosize: true }, { ...figure.layout, ...size });
       layout.annotations = (layout.annotations || []).map((note) => ({ bgcolor: halo, borderpad: 2, ...note }));
-      Plotly.react(place, structuredClone(figure.data), layout, { displayModeBar: false, responsive: true });
+      const data = structuredClone(figure.data).map((trace) => colored(trace, common));
+      Plotly.react(place, data, layout, { displayModeBar: false, responsive: true });
     }
   };
   draw();
