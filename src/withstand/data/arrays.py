@@ -122,7 +122,9 @@ def read_arrays(path: Path, split: str | None = None) -> tuple[object, object, t
     if not path.is_file():
         raise DataError(f"there is no file {str(path)!r}")
     if path.suffix not in (".npy", ".npz"):
-        raise DataError(f"{str(path)!r} is not a .npy or .npz file: save the array with numpy.save or numpy.savez")
+        raise DataError(
+            f"{str(path)!r} is neither a .npy or .npz file (numpy.save, numpy.savez) nor a folder of pictures"
+        )
     try:
         if path.suffix == ".npy":
             if split is not None:
@@ -226,7 +228,10 @@ def _labels(y: object, classes: tuple[str, ...]) -> tuple[Tensor, tuple[str, ...
     if isinstance(y, str | Path):
         y = read_arrays(Path(y))[0]
     if isinstance(y, list | tuple):
-        y = np.asarray(y)
+        try:
+            y = np.asarray(y)
+        except ValueError:
+            raise DataError("y is a list of unlike things: labels are whole numbers or names, one a sample") from None
     if isinstance(y, np.ndarray) and y.dtype.kind == "U":
         names = classes or tuple(map(str, np.unique(y)))
         unknown = sorted(set(map(str, np.unique(y))) - set(names))

@@ -180,4 +180,6 @@ def _alone(path: Path) -> Iterator[None]:
 
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in path.parent.glob(f".{path.name}.*.part"):
+            left.unlink()  # by a process that was killed: nobody else writes now
         yield

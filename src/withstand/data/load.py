@@ -25,8 +25,9 @@ def load(data: Data, *, split: str = "train", size: int | None = None) -> Source
     """Return a source for whatever holds samples.
 
     Args:
-        data: the name of a set, the path of a folder of pictures or of a `.npy` or `.npz` file, an array, a
-            tensor, a `torch.utils.data.Dataset`, or a source, which is given back.
+        data: the name of a set (which wins over a folder so named: write `./name` for that), the path of a folder
+            of pictures or of a `.npy` or `.npz` file, an array, a tensor, a `torch.utils.data.Dataset`, or a source,
+            which is given back.
         split: `train` or `test`, of sets, `.npz` files and folders that have both; data without a test part are
             `train` (and `splits` holds a part of them out).
         size: the side of pictures from a folder, 64 when not said. Other data have their size; another one here

@@ -160,7 +160,8 @@ def _official(name: str, split: str) -> Source:
         if "download=True" in str(error):  # how torchvision says that the files are not there
             return _arrays(_download(name, official, root, open_set))
         # Half-written files fail in as many ways as there are formats; the remedy is the same.
-        raise DataError(f"the copy of {name} under {str(root)!r} is damaged ({error}): delete it") from error
+        reason = " ".join(str(error).split())
+        raise DataError(f"the copy of {name} under {str(root)!r} is damaged ({reason}): delete it") from error
     return _arrays(found)
 
 

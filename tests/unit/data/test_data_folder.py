@@ -217,6 +217,16 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_cache(flat, cache_home):
     assert len(ImageFolder(flat, 16)) == 6
 
 
+def test_what_a_killed_process_left_is_removed(flat, cache_home):
+    ImageFolder(flat, 16)
+    path = cache_file(cache_home)
+    left = path.with_name(f".{path.name}.123.part")
+    left.write_bytes(b"half")
+    (flat / "0.png").unlink()
+    assert len(ImageFolder(flat, 16)) == 5
+    assert not left.exists()
+
+
 def test_two_at_once_decode_once(flat, decoded):
     found = []
     threads = [threading.Thread(target=lambda: found.append(ImageFolder(flat, 16))) for _ in range(4)]
