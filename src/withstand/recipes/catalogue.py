@@ -13,7 +13,7 @@ from types import ModuleType
 
 from withstand.core.errors import ConfigError, nearest
 
-_SHARED = {"__init__", "catalogue", "claim", "pictures"}
+_SHARED = {"__init__", "catalogue", "claim", "pictures", "trial"}
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,18 @@ use it when: a well understood baseline is wanted, with large batches
 command: withstand train simclr --data fashion-mnist-small
 """
 
+from dataclasses import replace
 from functools import partial
 
+from withstand.core.random import isolated
 from withstand.data.load import Data
 from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.simclr import SimCLR
+from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import experiment_on_pictures
+from withstand.recipes.trial import accuracies, budget, refuse_other_scale, trained
+from withstand.views.compose import TwoViews
+from withstand.views.crop import RandomResizedCrop
 from withstand.views.presets import simclr_large, simclr_small
 
 
@@ -52,3 +58,24 @@ def experiment(
         model=model, width=width, depth=depth, epochs=epochs, batch=batch, learning_rate=learning_rate, seed=seed,
         processes=processes,
     )  # fmt: skip
+
+
+def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
+    """Compare crops with color distortion against crops alone, on CIFAR-10."""
+    refuse_other_scale(scale)
+    system, baseline = [], []
+    for seed in range(seeds):
+        with isolated(seed, "claim"):
+            ours, like = (experiment(data="cifar10", width=8, epochs=10, seed=seed) for _ in range(2))
+        theirs = replace(like, view=TwoViews(RandomResizedCrop(32, flip=0.5)))
+        system.append(accuracies(trained(ours), ours)["kNN accuracy"])
+        baseline.append(accuracies(trained(theirs), theirs)["kNN accuracy"])
+    return Claim(
+        slug="simclr",
+        statement="random crops with color distortion teach more than random crops alone",
+        quantity="kNN accuracy",
+        system=tuple(system),
+        baseline=tuple(baseline),
+        names=("crops and color", "crops alone"),
+        protocol={**budget(ours), "probe": "kNN, k 20, T 0.07, cosine"},
+    )
