@@ -29,7 +29,7 @@ def believability(
     y: Tensor | None = None,
     *,
     generator: Draws | torch.Generator | int | None = None,
-    batch: int = 128,
+    batch: int = 64,
 ) -> tuple[Check, ...]:
     """Return every check of `attack` on the victim; a victim without gradients is told after three of them.
 

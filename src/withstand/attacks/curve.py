@@ -51,7 +51,7 @@ def curve(
     *,
     eps: Sequence[float],
     generator: Draws | torch.Generator | int | None = None,
-    batch: int = 128,
+    batch: int = 64,
 ) -> Curve:
     """Return how far each sample withstands the attacks, run in order on the samples that are left.
 

@@ -33,6 +33,7 @@ class Problem:
         queries: forward passes spent on each sample of the whole chunk.
         rows: the places of these samples in the chunk.
         flat: whether the gradient vanishes on the clean inputs, so that a search must start elsewhere.
+        layout: the memory format in which the victim meets its inputs.
     """
 
     victim: Victim
@@ -44,6 +45,7 @@ class Problem:
     queries: Tensor
     rows: Tensor
     flat: bool
+    layout: torch.memory_format = torch.preserve_format
 
     def take(self, rows: Tensor) -> Self:
         """Return the problem of some of the samples, by mask or places; queries are counted together."""
@@ -91,7 +93,7 @@ class Problem:
 
     def _outputs(self, x: Tensor) -> Outputs:
         self.queries[self.rows] += 1
-        return self.victim(x.clone())  # a copy: a model may work on its input in place
+        return self.victim(x.clone(memory_format=self.layout))  # a copy: a model may work on its input in place
 
     def _judge(self, outputs: Outputs, x: Tensor) -> tuple[Tensor, Tensor]:
         self.objective.check(outputs, self.y)
@@ -127,3 +129,20 @@ def pose(
         rows=torch.arange(count, device=x.device),
         flat=flat,
     )
+
+
+def fast_layout(victim: Victim, x: Tensor) -> torch.memory_format:
+    """Return channels-last for pictures on a CPU, where convolutions are a fifth faster in it.
+
+    A victim that calls `view` on its pictures refuses that layout, and meets its inputs as they are.
+    """
+    if x.dim() != 4 or x.shape[1] == 1 or x.device.type != "cpu":
+        return torch.preserve_format
+    try:
+        with torch.no_grad():
+            victim(x[:1].clone(memory_format=torch.channels_last))
+    except RuntimeError as error:
+        if "view size is not compatible" not in str(error):
+            raise
+        return torch.contiguous_format
+    return torch.channels_last

@@ -53,7 +53,7 @@ class Audit(Evaluator):
     goal: Literal["labels", "embedding"] | None = None
     pictures: int = 8
     seed: int = 0
-    batch: int = 128
+    batch: int = 64
 
     def __post_init__(self) -> None:
         if self.ball.targeted or self.ball.eps == 0:

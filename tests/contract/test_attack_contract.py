@@ -1,0 +1,214 @@
+"""What every attack in the package must keep, whatever it searches."""
+
+import importlib
+import inspect
+import json
+import pkgutil
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import withstand.attacks
+from victims import random_pictures, small_net
+from withstand.core.errors import ConfigError, DataError
+from withstand.core.part import build, describe
+from withstand.core.random import Draws
+from withstand.core.roles import Attack, Attacked
+from withstand.core.threat import Ball
+from withstand.core.victim import Victim
+
+
+def attacks() -> list[type[Attack]]:
+    found = set()
+    for module in pkgutil.walk_packages(withstand.attacks.__path__, "withstand.attacks."):
+        for value in vars(importlib.import_module(module.name)).values():
+            if isinstance(value, type) and issubclass(value, Attack) and not inspect.isabstract(value):
+                found.add(value)
+    return sorted(found, key=lambda kind: kind.__qualname__)
+
+
+def balls() -> list[tuple[type[Attack], Ball]]:
+    """Return every attack with every ball that it takes."""
+    chosen = []
+    for kind, (norm, eps, targeted) in product(attacks(), product(("linf", "l2", "l1"), (0.03, 0.4), (False, True))):
+        try:
+            kind(ball=Ball(norm, eps, targeted))
+        except ConfigError:
+            continue
+        chosen.append((kind, Ball(norm, eps, targeted)))
+    return chosen
+
+
+every_attack = pytest.mark.parametrize("kind", attacks(), ids=lambda kind: kind.__name__)
+every_ball = pytest.mark.parametrize(("kind", "ball"), balls(), ids=str)
+
+
+def test_attacks_are_found() -> None:
+    assert {"FGSM", "PGD", "Noise"} <= {kind.__name__ for kind in attacks()}
+
+
+@every_ball
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_result_lies_in_ball_and_range(kind: type[Attack], ball: Ball, dtype: torch.dtype) -> None:
+    x, y = random_pictures(dtype=dtype)
+    found = kind(ball=ball)(Victim(small_net(dtype=dtype)), x, y, generator=0)
+    assert found.x.dtype == dtype
+    assert found.x.shape == x.shape
+    assert found.x.min() >= 0
+    assert found.x.max() <= 1
+    assert (ball.size(found.x - x) <= ball.eps + 1e-6).all()
+    assert not found.x.requires_grad
+
+
+@every_ball
+def test_report_is_recomputed_from_the_result(kind: type[Attack], ball: Ball) -> None:
+    x, y = random_pictures()
+    net = small_net().eval()
+    found = kind(ball=ball)(Victim(net), x, y, generator=0)
+    with torch.no_grad():
+        outputs = net(found.x.clone())
+    hit = outputs.argmax(1) == y
+    assert torch.equal(found.success, hit if ball.targeted else ~hit)
+    torch.testing.assert_close(found.loss, nn.functional.cross_entropy(outputs, y, reduction="none"))
+    torch.testing.assert_close(found.norm, ball.size(found.x - x))
+    assert (found.queries >= 1).all()
+
+
+@every_attack
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_eps_zero_is_the_identity(kind: type[Attack], norm: str) -> None:
+    x, y = random_pictures()
+    net = small_net().eval()
+    found = kind(ball=Ball(norm, 0.0))(Victim(net), x, y)
+    assert torch.equal(found.x, x)
+    with torch.no_grad():
+        assert torch.equal(found.success, net(x.clone()).argmax(1) != y)
+    assert not found.norm.any()
+
+
+@every_attack
+def test_same_generator_same_bits(kind: type[Attack]) -> None:
+    x, y = random_pictures()
+    victim, attack = Victim(small_net()), kind(ball=Ball("linf", 0.1))
+    first, again = attack(victim, x, y, generator=7), attack(victim, x, y, generator=7)
+    assert torch.equal(first.x, again.x)
+    torches = [attack(victim, x, y, generator=torch.Generator().manual_seed(5)).x for _ in range(2)]
+    assert torch.equal(*torches)
+
+
+@every_attack
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_sample_does_not_depend_on_its_batch(kind: type[Attack], norm: str) -> None:
+    x, y = random_pictures(7, dtype=torch.float64)
+    victim, attack = Victim(small_net(dtype=torch.float64)), kind(ball=Ball(norm, 0.2))
+    draws = Draws(0, torch.arange(7))
+    whole = attack(victim, x, y, generator=draws)
+    small = attack(victim, x, y, generator=draws, batch=2)
+    rows = torch.tensor([5, 1, 2])
+    some = attack(victim, x[rows], y[rows], generator=draws[rows])
+    for other, chosen in ((small, slice(None)), (some, rows)):
+        torch.testing.assert_close(other.x, whole.x[chosen], rtol=0, atol=1e-9)
+        assert torch.equal(other.success, whole.success[chosen])
+        assert torch.equal(other.queries, whole.queries[chosen])
+
+
+class Flaky(nn.Module):
+    """Fails on its k-th forward pass; flags are mixed: a frozen batch norm in a net left in train mode."""
+
+    def __init__(self, fail_at: int) -> None:
+        super().__init__()
+        self.net = small_net()
+        self.net[1].eval()
+        self.net[0].weight.requires_grad_(False)
+        self.net[0].bias.grad = torch.ones_like(self.net[0].bias)
+        self.left = fail_at
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.left -= 1
+        if self.left == 0:
+            raise ArithmeticError
+        torch.rand(3)  # a layer that draws from the global generator
+        return self.net(x)
+
+
+def state(model: nn.Module) -> tuple[list[bool], list[object], list[Tensor], Tensor]:
+    return (
+        [module.training for module in model.modules()],
+        [(p.requires_grad, p.grad, None if p.grad is None else p.grad.clone()) for p in model.parameters()],
+        [value.clone() for value in model.state_dict().values()],
+        torch.get_rng_state(),
+    )
+
+
+@every_attack
+@pytest.mark.parametrize("fail_at", [-1, 1, 2])
+def test_the_victim_and_the_global_generator_are_left_as_found(kind: type[Attack], fail_at: int) -> None:
+    x, y = random_pictures()
+    model = Flaky(fail_at)
+    modes, flags, values, generator = state(model)
+    if fail_at > 0:
+        with pytest.raises(ArithmeticError):
+            kind(ball=Ball("linf", 0.1))(Victim(model), x, y, batch=3)
+    else:
+        kind(ball=Ball("linf", 0.1))(Victim(model), x, y)
+    after_modes, after_flags, after_values, after_generator = state(model)
+    assert modes == after_modes
+    for (flag, grad, copy), (after, same, now) in zip(flags, after_flags, strict=True):
+        assert flag == after
+        assert grad is same
+        assert copy is now is None or torch.equal(copy, now)
+    assert all(torch.equal(a, b) for a, b in zip(values, after_values, strict=True))
+    assert torch.equal(generator, after_generator)
+
+
+@every_ball
+def test_description_builds_an_equal_attack(kind: type[Attack], ball: Ball) -> None:
+    attack = kind(ball=ball)
+    assert build(json.loads(json.dumps(describe(attack)))) == attack
+
+
+@every_attack
+def test_any_shape_and_no_samples(kind: type[Attack]) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    for shape in ((5, 12), (5, 3, 4), (5, 2, 1, 6), (0, 12)):
+        found = kind(ball=Ball("linf", 0.1))(Victim(net), torch.rand(shape), torch.zeros(shape[0], dtype=torch.int64))
+        assert isinstance(found, Attacked)
+        assert found.x.shape == shape
+        assert found.success.shape == found.queries.shape == shape[:1]
+
+
+@every_attack
+def test_mask_keeps_the_rest_as_it_is(kind: type[Attack]) -> None:
+    x, y = random_pictures()
+    mask = torch.zeros(1, 1, 6, 6, dtype=torch.bool)
+    mask[..., 2:4, 1:5] = True
+    found = kind(ball=Ball("linf", 0.1))(Victim(small_net()), x, y, mask=mask)
+    changed = found.x != x
+    assert not changed[~mask.expand_as(x)].any()
+    assert changed.any()
+
+
+@every_attack
+def test_bad_inputs_are_refused(kind: type[Attack]) -> None:
+    x, y = random_pictures()
+    victim, attack = Victim(small_net()), kind(ball=Ball("linf", 0.1))
+    for bad, message in ((x * 255, "outside"), (x - 0.5, "outside"), (x * torch.nan, "NaN")):
+        with pytest.raises(DataError, match=message):
+            attack(victim, bad, y)
+    for labels, message in ((y + 5, "classes 0 to 4"), (y[:-1], "5 rows"), (y.float(), "integers"), (-1 - y, "lie in")):
+        with pytest.raises(DataError, match=message):
+            attack(victim, x, labels)
+    with pytest.raises(ConfigError, match="wanted"):
+        kind(ball=Ball("linf", 0.1, targeted=True))(victim, x)
+
+
+@every_attack
+def test_no_labels_means_the_victims_own_predictions(kind: type[Attack]) -> None:
+    x, _ = random_pictures()
+    net = small_net().eval()
+    attack = kind(ball=Ball("linf", 0.1))
+    with torch.no_grad():
+        own = net(x.clone()).argmax(1)
+    assert torch.equal(attack(Victim(net), x).x, attack(Victim(net), x, own).x)

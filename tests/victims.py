@@ -1,0 +1,73 @@
+"""Small models to attack; importable as `victims` (see pythonpath in pyproject.toml)."""
+
+from functools import cache
+
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+
+from withstand.core.victim import Victim
+
+
+class Linear2(nn.Module):
+    """Two classes with logits (0, w.x + b): every attack on it has a closed form."""
+
+    def __init__(self, width: int = 12, dtype: torch.dtype = torch.float64) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        self.w = nn.Parameter(torch.randn(width, generator=generator, dtype=dtype))
+        self.b = nn.Parameter(torch.tensor(0.1, dtype=dtype))
+
+    def score(self, x: Tensor) -> Tensor:
+        return x.flatten(1) @ self.w + self.b
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = self.score(x)
+        return torch.stack([torch.zeros_like(score), score], 1)
+
+
+def small_net(classes: int = 5, channels: int = 1, dtype: torch.dtype = torch.float32) -> nn.Sequential:
+    """Return an untrained convolutional net with batch norm and dropout, the same at every call."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        net = nn.Sequential(
+            nn.Conv2d(channels, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+            nn.Flatten(),
+            nn.LazyLinear(classes),
+        )
+        net(torch.rand(4, channels, 6, 6))
+    return net.to(dtype)
+
+
+def random_pictures(count: int = 6, channels: int = 1, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    x = torch.rand(count, channels, 6, 6, generator=generator, dtype=dtype)
+    return x, torch.randint(5, (count,), generator=generator)
+
+
+@cache
+def digits() -> tuple[Victim, Tensor, Tensor]:
+    """Return a net trained on scikit-learn's digits, and 120 test pictures with labels."""
+    bunch = load_digits()
+    x = torch.tensor(bunch.images / 16, dtype=torch.float32)[:, None]
+    y = torch.tensor(bunch.target)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(512, 10),
+        )
+        optimizer = torch.optim.Adam(net.parameters(), 3e-3)
+        for _ in range(150):
+            rows = torch.randint(0, 1200, (128,))
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
+            optimizer.step()
+    return Victim(net.eval()), x[1200:1320], y[1200:1320]
