@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import DataError
-from withstand.views.picture import per_sample
+from withstand.views.picture import blocks, per_sample
 
 LUMA = (0.2989, 0.587, 0.114)
 """Weights of red, green, blue in grey (ITU-R 601-2), to torchvision's digits: they sum to 0.9999."""
@@ -37,9 +37,11 @@ def _blends(factors: Tensor, operations: Tensor, luma: Tensor) -> tuple[Tensor, 
 
 def _blend(x: Tensor, matrix: Tensor, mean: Tensor, luma: Tensor, out: Tensor) -> Tensor:
     """Write `clamp(matrix x + mean * mean grey)` to `out`, which may be `x`."""
-    shift = mean * (x.mean((2, 3)) @ luma)
-    flat = torch.baddbmm(shift[:, None, None], matrix, x.flatten(2))
-    torch.clamp(flat.view_as(x), 0, 1, out=out)
+    for block in blocks(x):
+        part = x[block]
+        shift = mean[block] * (part.mean((2, 3)) @ luma)
+        flat = torch.baddbmm(shift[:, None, None], matrix[block], part.flatten(2))
+        torch.clamp(flat.view_as(part), 0, 1, out=out[block])
     return out
 
 
@@ -71,11 +73,20 @@ def adjust_hue(x: Tensor, shift: Tensor) -> Tensor:
         x: `(N, C, H, W)`, float in [0, 1].
         shift: parts of a full turn, `(N,)`; 1/2 gives the opposite hues.
     """
-    return _turn_hue(x.clone(), shift) if len(_luma(x)) == 3 else x.clone()
+    x = x.clone()
+    if len(_luma(x)) == 3:
+        _turn_hue(x, shift)
+    return x
 
 
-def _turn_hue(x: Tensor, shift: Tensor) -> Tensor:
-    """Do `adjust_hue` in place. Works on planes `(N, H, W)`, in as few buffers as will do."""
+def _turn_hue(x: Tensor, shift: Tensor) -> None:
+    """Do `adjust_hue` in place."""
+    for block in blocks(x):
+        _turn_block(x[block], shift[block])
+
+
+def _turn_block(x: Tensor, shift: Tensor) -> None:
+    """Do the work on planes `(N, H, W)`, in as few buffers as will do."""
     red, green, blue = x.unbind(1)
     value = torch.maximum(red, green)
     torch.maximum(value, blue, out=value)
@@ -92,7 +103,7 @@ def _turn_hue(x: Tensor, shift: Tensor) -> Tensor:
     torch.addcmul(below, chroma, torch.sub(hue, 3, out=buffer).abs_().clamp_(1, 2), out=red)
     torch.addcmul(above, chroma, torch.sub(hue, 2, out=buffer).abs_().clamp_(1, 2), value=-1, out=green)
     torch.addcmul(above, chroma, torch.sub(hue, 4, out=buffer).abs_().clamp_(1, 2), value=-1, out=blue)
-    return x.clamp_(0, 1)
+    x.clamp_(0, 1)
 
 
 def color_jitter(x: Tensor, factors: Tensor, order: Tensor) -> Tensor:

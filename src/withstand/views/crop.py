@@ -18,7 +18,7 @@ from torch import Tensor
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.random import Draws
-from withstand.views.picture import PictureView, check_pictures, check_probability, check_range
+from withstand.views.picture import PictureView, blocks, check_pictures, check_probability, check_range
 
 Size: TypeAlias = int | tuple[int, int]
 Interpolation = Literal["bilinear", "bicubic"]
@@ -125,15 +125,27 @@ def resized_crop(
         `(N, C, h, w)`, float32 in [0, 1].
     """
     height, width = (size, size) if isinstance(size, int) else size
+    out = torch.empty(*x.shape[:2], height, width, device=x.device)
+    boxes = boxes.to(torch.float32)
+    for block in blocks(x):
+        _resize(x[block], boxes[block], out[block], interpolation, None if flip is None else flip[block])
+    return out
+
+
+def _resize(x: Tensor, boxes: Tensor, out: Tensor, interpolation: Interpolation, flip: Tensor | None) -> None:
+    """Write the resized boxes of `x` to `out`."""
     count, channels, source_height, source_width = x.shape
-    top, left, box_height, box_width = boxes.to(torch.float32).unbind(1)
+    height, width = out.shape[2:]
+    top, left, box_height, box_width = boxes.unbind(1)
     total = 1 / 255 if x.dtype == torch.uint8 else 1.0
     columns = interpolation_matrices(
         left, box_width, source_width, width, interpolation=interpolation, total=total, flip=flip
     )
     rows = interpolation_matrices(top, box_height, source_height, height, interpolation=interpolation)
     wide = torch.bmm(x.to(torch.float32).reshape(count, channels * source_height, source_width), columns)
-    return torch.matmul(rows.mT[:, None], wide.view(count, channels, source_height, width)).clamp_(0, 1)
+    rows = rows.mT[:, None].expand(-1, channels, -1, -1).reshape(-1, height, source_height)
+    torch.bmm(rows, wide.view(-1, source_height, width), out=out.view(-1, height, width))
+    out.clamp_(0, 1)
 
 
 @dataclass(frozen=True)

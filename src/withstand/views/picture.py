@@ -5,7 +5,7 @@ float in [0, 1]; views give float32 in [0, 1].
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
 from withstand.core.roles import View
+
+_BLOCK = 3 << 17
+"""Numbers in a block: with what is worked out from them, they stay in one core's cache."""
 
 
 def check_pictures(x: Tensor) -> None:
@@ -38,6 +41,12 @@ def check_pictures(x: Tensor) -> None:
 def as_unit(x: Tensor) -> Tensor:
     """Return a new float32 copy of the pictures, in [0, 1]."""
     return x.to(torch.float32).mul_(1 / 255) if x.dtype == torch.uint8 else x.to(torch.float32, copy=True)
+
+
+def blocks(x: Tensor) -> Iterator[slice]:
+    """Cut a batch into runs of samples that stay in a CPU's cache; a GPU gets the batch whole."""
+    rows = max(1, _BLOCK // x[0].numel()) if len(x) and x.device.type == "cpu" else max(1, len(x))
+    return (slice(start, start + rows) for start in range(0, len(x), rows))
 
 
 def per_sample(values: Tensor) -> Tensor:
