@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from rich.console import Console
@@ -33,8 +33,7 @@ _BLOCK = 512
 """Files that are decoded together; bounds what waits in memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(NamedTuple):
     """A picture file as the folder has it: name relative to the folder, size in bytes, time of change."""
 
     name: str
@@ -107,7 +106,7 @@ def _read(path: Path, size: int) -> Pictures | None:
         count = sum(reason is None for *_, reason in index["files"])
         if count * 3 * size * size != end - length:
             return None
-        files = tuple(File(name, bytes_, changed) for name, bytes_, changed, _ in index["files"])
+        files = tuple(File(*facts) for *facts, _ in index["files"])
         reasons = tuple(reason for *_, reason in index["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -139,7 +138,7 @@ def _write(path: Path, folder: Path, files: Sequence[File], size: int, known: Pi
             "version": VERSION,
             "crc32": checksum,
             "digest": state.hexdigest(),
-            "files": [[f.name, f.size, f.mtime_ns, reason] for f, reason in zip(files, reasons, strict=True)],
+            "files": [[*f, reason] for f, reason in zip(files, reasons, strict=True)],
         }
         encoded = json.dumps(index).encode()
         out.write(encoded + len(encoded).to_bytes(8, "little"))

@@ -134,11 +134,12 @@ def list_files(folder: Path) -> tuple[list[File], int]:
         raise DataError(f"{str(folder)!r} is a file, not a folder of pictures")
     files, others = [], 0
     for name, entry in _walk(folder):
-        plain = entry.is_file() or entry.is_symlink()  # no pipe or device; a broken link is to be reported
-        if not plain or entry.name.startswith(".") or Path(entry.name).suffix.lower() in NOT_PICTURES:
+        whole = entry.is_file()
+        plain = whole or entry.is_symlink()  # no pipe or device; a broken link is to be reported
+        if not plain or entry.name.startswith(".") or os.path.splitext(entry.name)[1].lower() in NOT_PICTURES:
             others += 1
         else:
-            about = entry.stat(follow_symlinks=entry.is_file())
+            about = entry.stat(follow_symlinks=whole)
             files.append(File(name, about.st_size, about.st_mtime_ns))
     return sorted(files, key=lambda file: file.name), others
 
