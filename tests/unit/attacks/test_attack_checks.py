@@ -1,0 +1,98 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from victims import digits, random_pictures, small_net
+from withstand.attacks.checks import believability, verdict
+from withstand.attacks.gradient import PGD
+from withstand.attacks.objectives import EmbeddingDistance
+from withstand.core.finding import Check
+from withstand.core.threat import Ball
+from withstand.core.victim import Victim
+
+ATTACK = PGD(Ball("linf", 0.1), steps=12, drop_finished=True)
+
+
+def judged(wrap: object, attack: PGD = ATTACK) -> dict[str, Check]:
+    """Return the checks of the digits' net with something put round it."""
+    victim, x, y = digits()
+    return {check.name: check for check in believability(attack, Victim(wrap(victim.model)), x[:60], y[:60])}
+
+
+def test_plain_net_is_believable() -> None:
+    checks = judged(lambda net: net)
+    assert len(checks) == 9
+    assert all(check.passed for check in checks.values())
+    assert verdict(list(checks.values())) == "Believable: all 9 checks passed."
+
+
+def test_scaled_logits_hide_the_gradient() -> None:
+    checks = judged(lambda net: lambda x: net(x) * 1e4)
+    assert checks["gradients are there"].passed is False
+    assert checks["another objective breaks little more"].passed is False
+    assert verdict(list(checks.values())).startswith("Not believable because the gradient is zero on ")
+
+
+def test_quantized_input_has_no_slope() -> None:
+    checks = judged(lambda net: lambda x: net((x * 8).round() / 8))
+    assert checks["gradients are there"].passed is False
+    assert "zero on 100%" in checks["gradients are there"].detail
+
+
+def test_detached_input_ends_the_checks() -> None:
+    checks = judged(lambda net: lambda x: net(x.detach()))
+    assert checks["gradients are there"].passed is False
+    assert "surrogate" in checks["gradients are there"].detail
+    assert "an unlimited eps breaks everything" not in checks
+
+
+def test_random_layer_is_seen() -> None:
+    checks = judged(lambda net: lambda x: net(x + 0.1 * torch.randn_like(x)))
+    assert checks["same output twice"].passed is False
+
+
+def test_probabilities_are_seen() -> None:
+    assert judged(lambda net: lambda x: net(x).softmax(1))["logits, not probabilities"].passed is False
+
+
+class Shattered(nn.Module):
+    """Adds a fine ripple to the logits, whose slope drowns the model's own."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x + 0.002 * torch.sin(3e4 * x))
+
+
+def test_shattered_gradients_are_not_believed() -> None:
+    checks = judged(Shattered)
+    assert verdict(list(checks.values())).startswith("Not believable")
+
+
+def test_bare_encoder() -> None:
+    x, _ = random_pictures(30)
+    encoder = Victim(small_net()[:5])
+    attack = PGD(Ball("linf", 0.05), EmbeddingDistance(), steps=12)
+    checks = believability(attack, encoder, x)
+    assert [check.name for check in checks if not check.passed] == []
+    assert len(checks) == 6
+
+
+def test_verdict_names_every_reason() -> None:
+    checks = [Check("a", True, "fine"), Check("b", False, "it is odd"), Check("c", False, "it is off")]
+    assert verdict(checks) == "Not believable because it is odd; it is off."
+    assert verdict([Check("a", None, "no gradient")]) == "Not checked."
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_checks_leave_the_model_as_it_was(norm: str) -> None:
+    x, y = random_pictures(12)
+    net = small_net().train()
+    generator = torch.get_rng_state()
+    before = [value.clone() for value in net.state_dict().values()]
+    believability(ATTACK.at(0.1, norm), Victim(net), x, y)
+    assert all(module.training for module in net.modules())
+    assert all(torch.equal(a, b) for a, b in zip(before, net.state_dict().values(), strict=True))
+    assert torch.equal(generator, torch.get_rng_state())
