@@ -3,8 +3,8 @@
 Every function gives torchvision's pixels at the same parameters, for all samples at once. With one
 channel, brightness and contrast act; saturation, hue and greyscale have nothing to change.
 
-Brightness, contrast and saturation are blends, and all three are `clamp(M x + d)` with one 3 x 3 matrix
-`M` and one number `d` a sample. So pictures in different orders of operations share one product.
+Brightness, contrast and saturation are blends, and all three are `clamp(f x + s grey + c mean(grey))`
+with three numbers a sample. So pictures in different orders of operations share one pass.
 """
 
 import torch
@@ -20,35 +20,44 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 """The operations by torchvision's numbers."""
 
 
-def _luma(x: Tensor) -> Tensor:
-    """Return the grey weights of the channels, `(C,)`."""
+def _has_color(x: Tensor) -> bool:
+    """Return whether the pictures have three channels, not one."""
     if x.shape[1] not in (1, 3):
         raise DataError(f"color operations take pictures of 1 or 3 channels, not {x.shape[1]}")
-    return x.new_tensor(LUMA if x.shape[1] == 3 else (1.0,))
+    return x.shape[1] == 3
 
 
-def _blends(factors: Tensor, operations: Tensor, luma: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each blend's matrix `(..., C, C)`, and its share of the picture's mean grey `(...)`."""
-    rest = 1 - factors
-    grey = torch.where(operations == SATURATION, rest, 0)[..., None, None] * luma
-    same = factors[..., None, None] * torch.eye(len(luma), device=luma.device)
-    return same + grey, torch.where(operations == CONTRAST, rest, 0)
+def _grey(x: Tensor) -> Tensor:
+    """Return a new `(N, H, W)`."""
+    if not _has_color(x):
+        return x[:, 0].clone()
+    red, green, blue = x.unbind(1)
+    return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
 
 
-def _blend(x: Tensor, matrix: Tensor, mean: Tensor, luma: Tensor, out: Tensor) -> Tensor:
-    """Write `clamp(matrix x + mean * mean grey)` to `out`, which may be `x`."""
+def _blend(x: Tensor, factor: Tensor, operation: Tensor, out: Tensor) -> None:
+    """Apply BRIGHTNESS, CONTRAST or SATURATION, whichever each sample asks for.
+
+    Args:
+        x: `(N, C, H, W)`, float in [0, 1].
+        factor: 1 changes nothing; 0 gives black, the mean grey or greyscale, `(N,)`.
+        operation: `(N,)`.
+        out: gets the result; may be `x`.
+    """
+    rest = 1 - factor
+    contrast = torch.where(operation == CONTRAST, rest, 0)
+    saturation = torch.where(operation == SATURATION, rest, 0)
     for block in blocks(x):
-        part = x[block]
-        shift = mean[block] * (part.mean((2, 3)) @ luma)
-        flat = torch.baddbmm(shift[:, None, None], matrix[block], part.flatten(2))
-        torch.clamp(flat.view_as(part), 0, 1, out=out[block])
-    return out
+        grey = _grey(x[block])
+        shift = contrast[block] * grey.mean((1, 2))
+        grey.mul_(saturation[block, None, None]).add_(shift[:, None, None])
+        torch.mul(x[block], per_sample(factor[block]), out=out[block]).add_(grey[:, None]).clamp_(0, 1)
 
 
 def _one_blend(x: Tensor, factor: Tensor, operation: int) -> Tensor:
-    luma = _luma(x)
-    matrix, mean = _blends(factor, torch.full_like(factor, operation), luma)
-    return _blend(x, matrix, mean, luma, torch.empty_like(x))
+    out = torch.empty_like(x)
+    _blend(x, factor, torch.full_like(factor, operation), out)
+    return out
 
 
 def adjust_brightness(x: Tensor, factor: Tensor) -> Tensor:
@@ -74,7 +83,7 @@ def adjust_hue(x: Tensor, shift: Tensor) -> Tensor:
         shift: parts of a full turn, `(N,)`; 1/2 gives the opposite hues.
     """
     x = x.clone()
-    if len(_luma(x)) == 3:
+    if _has_color(x):
         _turn_hue(x, shift)
     return x
 
@@ -125,17 +134,16 @@ def jitter_sorted(x: Tensor, factors: Tensor, order: Tensor, turn: Tensor) -> Te
     Samples with the hue at place p take blends 0..p-1 before it and the others after it. Sorted, those
     that take blend k on either side are one slice, so the hue is done once, for all.
     """
-    luma = _luma(x)
     operations = order[order != HUE].view(-1, 3)
-    matrices, means = _blends(factors.gather(1, operations), operations, luma)
+    chosen = factors.gather(1, operations)
     after = [int((turn <= place).sum()) for place in range(3)]
 
     def blend(place: int, rows: slice) -> None:
-        _blend(x[rows], matrices[rows, place], means[rows, place], luma, x[rows])
+        _blend(x[rows], chosen[rows, place], operations[rows, place], x[rows])
 
     for place, first in enumerate(after):
         blend(place, slice(first, None))
-    if len(luma) == 3:
+    if _has_color(x):
         _turn_hue(x, factors[:, HUE])
     for place, last in enumerate(after):
         blend(place, slice(last))
@@ -144,8 +152,7 @@ def jitter_sorted(x: Tensor, factors: Tensor, order: Tensor, turn: Tensor) -> Te
 
 def greyscale(x: Tensor) -> Tensor:
     """Return the pictures' grey, in every channel."""
-    luma = _luma(x)
-    return x.clone() if len(luma) == 1 else torch.matmul(luma, x.flatten(2)).view_as(x[:, :1]).expand_as(x)
+    return _grey(x)[:, None].expand_as(x).contiguous()
 
 
 def solarize(x: Tensor, threshold: Tensor) -> Tensor:

@@ -143,8 +143,8 @@ def _resize(x: Tensor, boxes: Tensor, out: Tensor, interpolation: Interpolation,
     )
     rows = interpolation_matrices(top, box_height, source_height, height, interpolation=interpolation)
     wide = torch.bmm(x.to(torch.float32).reshape(count, channels * source_height, source_width), columns)
-    rows = rows.mT[:, None].expand(-1, channels, -1, -1).reshape(-1, height, source_height)
-    torch.bmm(rows, wide.view(-1, source_height, width), out=out.view(-1, height, width))
+    rows = rows[:, None].expand(-1, channels, -1, -1).reshape(-1, source_height, height)
+    torch.bmm(rows.mT, wide.view(-1, source_height, width), out=out.view(-1, height, width))
     out.clamp_(0, 1)
 
 

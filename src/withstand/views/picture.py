@@ -15,7 +15,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
 from withstand.core.roles import View
 
-_BLOCK = 3 << 17
+_BLOCK = 3 << 16
 """Numbers in a block: with what is worked out from them, they stay in one core's cache."""
 
 
