@@ -12,23 +12,25 @@ R = TypeVar("R")
 
 
 def full_precision(function: Callable[P, R]) -> Callable[P, R]:
-    """Run `function` without autocast, its half-precision positional tensors widened to float32.
+    """Run `function` without autocast, its half-precision tensors widened to float32.
 
     Gradients come back in each tensor's own type.
     """
 
     @wraps(function)
     def island(*args: P.args, **kwargs: P.kwargs) -> R:
-        wide = [_widen(value) if isinstance(value, Tensor) else value for value in args]
-        device = next(value.device.type for value in args if isinstance(value, Tensor))
+        device = next(value.device.type for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        named = {name: _widen(value) for name, value in kwargs.items()}
         with torch.autocast(device, enabled=False):
-            return function(*wide, **kwargs)  # type: ignore[arg-type]
+            return function(*map(_widen, args), **named)  # type: ignore[arg-type]
 
     return island
 
 
-def _widen(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+def _widen(value: object) -> object:
+    if isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16):
+        return value.float()
+    return value
 
 
 def unit_rows(x: Tensor) -> Tensor:

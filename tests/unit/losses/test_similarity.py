@@ -97,5 +97,5 @@ def test_no_tensor_comes_near_the_whole_matrix(loss) -> None:  # type: ignore[no
     z1, z2 = (draw(2048, 16, seed=s, dtype=torch.float32).requires_grad_() for s in (0, 1))
     with Largest() as largest:
         loss(z1, z2).backward()
-    assert largest.products >= 3 * 16, "the stripes of both passes must be seen"
-    assert largest.elements <= 1 << 20  # the whole matrix has 16 times as many
+    assert largest.products >= 3 * 32, "the stripes of both passes must be seen"
+    assert largest.elements <= 128 * 4096  # the whole matrix has 32 times as many
