@@ -1,0 +1,192 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from victims import digits
+from withstand.core.batch import Batch
+from withstand.core.errors import ConfigError, DataError
+from withstand.core.finding import Finding
+from withstand.core.part import build, describe
+from withstand.core.roles import Indices, Source
+from withstand.core.threat import Ball
+from withstand.core.victim import Victim
+from withstand.evaluation.robustness import Audit
+from withstand.evaluation.under_attack import half_width, strips, wilson
+
+AUDIT = Audit(Ball("linf", 0.1), linf=(0.05, 0.2), l2=(0.5,), samples=60, steps=8)
+
+
+class Digits(Source):
+    """The digits on which `victims.digits` is tested, as bytes."""
+
+    def __init__(self, labelled: bool = True) -> None:
+        self.labelled = labelled
+
+    def __len__(self) -> int:
+        return len(digits()[1])
+
+    def __getitem__(self, indices: Indices) -> Batch:
+        rows = torch.as_tensor(indices)
+        x = (digits()[1][rows] * 255).round().to(torch.uint8)
+        return Batch(x, rows, digits()[2][rows] if self.labelled else None)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (1, 8, 8)
+
+    @property
+    def labels(self) -> Tensor | None:
+        return digits()[2] if self.labelled else None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+    def fingerprint(self) -> str:
+        return "digits"
+
+
+@pytest.fixture(scope="module")
+def audited() -> Finding:
+    return AUDIT.evaluate(digits()[0], Digits())
+
+
+def test_numbers_and_curves_agree(audited: Finding) -> None:
+    assert audited.name == "audit"
+    numbers = audited.numbers
+    assert 0.9 < numbers["clean accuracy"] <= 1
+    assert numbers["clean accuracy ±"] == half_width(numbers["clean accuracy"], 60)
+    head = next(name for name in numbers if name.startswith("robust accuracy"))
+    assert head == "robust accuracy, linf 25.5/255"
+    table = audited.tables["accuracy against eps, linf"]
+    assert table.x == "eps"
+    assert table.column("eps") == (0.0, 0.05, 0.1, 0.2)
+    assert table.column("k/255") == ("0/255", "12.8/255", "25.5/255", "51/255")
+    robust = table.column("robust accuracy")
+    assert robust[0] == numbers["clean accuracy"]
+    assert robust[2] == numbers[head]
+    assert list(robust) == sorted(robust, reverse=True)
+    assert robust[3] < 0.5
+    assert all(attacked <= noise for attacked, noise in zip(robust, table.column("accuracy under noise"), strict=True))
+    assert audited.tables["accuracy against eps, l2"].columns[:2] == ("eps", "robust accuracy")
+
+
+def test_classes_and_attacks_add_up(audited: Finding) -> None:
+    classes = audited.tables["classes"]
+    counts, robust = classes.column("samples"), classes.column("robust accuracy, linf 25.5/255")
+    assert sum(counts) == 60
+    total = sum(count * share for count, share in zip(counts, robust, strict=True)) / 60
+    assert total == pytest.approx(audited.numbers["robust accuracy, linf 25.5/255"])
+    assert min(robust) == audited.numbers["worst class's robust accuracy, linf 25.5/255"]
+    assert set(classes.column("class")) <= set(Digits().classes)
+    broke = audited.tables["which attack broke what"]
+    linf = [row for row in broke.rows if row[0] == "linf"]
+    lost = sum(sum(row[2:]) for row in linf)
+    curve = audited.tables["accuracy against eps, linf"].column("robust accuracy")
+    assert lost == pytest.approx(curve[0] - curve[-1])
+
+
+def test_pictures_come_with_their_story(audited: Finding) -> None:
+    clean, worse, difference = audited.pictures.values()
+    assert [name.split(" (")[0] for name in audited.pictures] == ["clean", "adversarial", "difference"]
+    assert clean.shape == worse.shape == difference.shape == (8, 8, 8, 1)
+    assert clean.dtype == np.uint8
+    assert (clean != worse).any(axis=(1, 2, 3)).all()
+    notes = audited.tables["pictures"]
+    assert notes.column("label") == notes.column("predicted")
+    assert all(a != b for a, b in zip(notes.column("label"), notes.column("predicted under attack"), strict=True))
+
+
+def test_protocol_stands_alone_and_survives_the_disk(audited: Finding, tmp_path: Path) -> None:
+    assert audited.believable
+    assert audited.protocol["verdict"] == "Believable: all 9 checks passed."
+    assert audited.protocol["ball"] == {"norm": "linf", "eps": 0.1}
+    assert build(audited.protocol["audit"]) == AUDIT
+    assert audited.protocol["samples"] == 60
+    again = Finding.load(audited.save(tmp_path))
+    assert again.numbers == audited.numbers
+    assert again.tables == audited.tables
+    assert again.pictures.keys() == audited.pictures.keys()
+
+
+def test_same_seed_same_finding(audited: Finding) -> None:
+    again = AUDIT.evaluate(digits()[0], Digits())
+    assert again.numbers == audited.numbers
+    assert again.protocol == audited.protocol
+    other = Audit(AUDIT.ball, linf=(), l2=(), samples=60, steps=2, seed=1).evaluate(digits()[0], Digits())
+    assert other.protocol["split"] != audited.protocol["split"]
+    assert list(other.tables) == ["accuracy against eps, linf", "classes", "which attack broke what", "pictures"]
+
+
+def test_victim_without_gradients_gets_no_robust_accuracy() -> None:
+    net = digits()[0].model
+    found = AUDIT.evaluate(Victim(lambda x: net(x.detach())), Digits())
+    assert not found.believable
+    assert str(found.protocol["verdict"]).startswith("Not believable because the victim gives no gradient")
+    assert not any(name.startswith("robust") for name in found.numbers)
+    assert found.numbers["accuracy under noise, linf 25.5/255"] > 0.8
+    assert found.pictures == {}
+
+
+def test_masked_victim_is_not_believed() -> None:
+    net = digits()[0].model
+    found = AUDIT.evaluate(Victim(lambda x: net(x) * 1e4), Digits())
+    assert not found.believable
+    assert "the gradient is zero on" in str(found.protocol["verdict"])
+
+
+def test_bare_encoder_without_labels() -> None:
+    encoder = digits()[0].model[:5]
+    found = AUDIT.evaluate(encoder, Digits(labelled=False))
+    assert found.believable
+    assert found.protocol["goal"] == "embedding"
+    attack, noise = (found.numbers[f"mean cosine shift under {what}, linf 25.5/255"] for what in ("attack", "noise"))
+    assert attack > 1.5 * noise > 0
+    table = found.tables["shift against eps, linf"]
+    shifts = table.column("mean cosine shift under attack")
+    assert shifts[0] == 0
+    assert list(shifts) == sorted(shifts)
+    nearer = table.column("share nearer to another under attack")
+    assert nearer[0] == 0 < nearer[-1] <= 1
+    assert found.pictures["clean"].shape == (8, 8, 8, 1)
+    assert AUDIT.evaluate(encoder, Digits(labelled=False)).numbers == found.numbers
+
+
+def test_range_of_the_victim_is_kept_for_bytes() -> None:
+    net = digits()[0].model
+    shifted = Victim(lambda x: net((x + 1) / 2), low=-1.0, high=1.0)
+    plain = AUDIT.evaluate(Victim(net), Digits()).numbers["clean accuracy"]
+    assert AUDIT.evaluate(shifted, Digits()).numbers["clean accuracy"] == plain
+
+
+def test_what_cannot_be_audited_is_refused() -> None:
+    with pytest.raises(DataError, match="goal='embedding'"):
+        Audit(goal="labels").evaluate(digits()[0], Digits(labelled=False))
+    with pytest.raises(ConfigError, match="eps above 0"):
+        Audit(Ball("linf", 0.0))
+    with pytest.raises(ConfigError, match="samples"):
+        Audit(samples=0)
+    with pytest.raises(DataError, match="classes 0 to 4"):
+        AUDIT.evaluate(Victim(lambda x: x.flatten(1)[:, :5]), Digits())
+    assert build(describe(AUDIT)) == AUDIT
+
+
+def test_wilson_interval_by_hand() -> None:
+    low, high = wilson(0.5, 100)
+    assert low == pytest.approx(0.4038, abs=1e-4)
+    assert high == pytest.approx(0.5962, abs=1e-4)
+    assert wilson(0.0, 10)[0] == 0
+    assert wilson(0.0, 10)[1] == pytest.approx(0.2775, abs=1e-4)
+    assert wilson(1.0, 10)[1] == pytest.approx(1)
+
+
+def test_strips_magnify_and_skip_what_is_no_picture() -> None:
+    x = torch.full((2, 3, 4, 4), 0.5)
+    shown = strips(Victim(lambda x: x), x, x + 0.02)
+    assert list(shown) == ["clean", "adversarial", "difference (magnified x25)"]
+    assert shown["difference (magnified x25)"].shape == (2, 4, 4, 3)
+    assert (shown["difference (magnified x25)"] >= 254).all()
+    assert strips(Victim(lambda x: x), torch.rand(2, 7), torch.rand(2, 7)) == {}
