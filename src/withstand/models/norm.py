@@ -10,26 +10,36 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import batch_norm
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from withstand.core.distributed import total, world_size
+from withstand.core.errors import ConfigError
 
 M = TypeVar("M", bound=nn.Module)
 
 
 def synchronize(module: M) -> M:
-    """Make every BatchNorm1d and BatchNorm2d of `module` normalise over all processes, in place.
+    """Make every batch normalisation of `module` work over all processes, in place.
 
     Parameters, buffers and names in the state dict stay as they are. Layers without running statistics use the
     batch's in eval mode too, as torch's do. With one process nothing is changed.
+
+    Raises:
+        ConfigError: a layer with a batch normalisation of its own making, which would see one process only.
     """
     if world_size() > 1:
-        for child in module.modules():
-            if type(child) in (nn.BatchNorm1d, nn.BatchNorm2d):
+        for name, child in module.named_modules():
+            if type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
                 child.__class__ = GlobalBatchNorm
+            elif isinstance(child, _BatchNorm) and not isinstance(child, GlobalBatchNorm | nn.SyncBatchNorm):
+                raise ConfigError(
+                    f"{name} is a {type(child).__name__}, which cannot normalise over processes: "
+                    "train with one process, or take an encoder with torch's own BatchNorm or with LayerNorm"
+                )
     return module
 
 
-class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
+class GlobalBatchNorm(_BatchNorm):
     """Batch normalisation whose training statistics are those of all processes; `synchronize` makes it."""
 
     def forward(self, x: Tensor) -> Tensor:

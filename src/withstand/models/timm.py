@@ -17,7 +17,7 @@ class Timm(Model):
 
     Raises:
         MissingExtra: timm is not installed.
-        ConfigError: timm knows no such name, or the model does not take `size`.
+        ConfigError: timm knows no such name, the model does not take `size`, or its weights cannot be had.
     """
 
     def __init__(self, name: str, pretrained: bool = False, *, channels: int = 3, size: int | None = None) -> None:
@@ -26,8 +26,9 @@ class Timm(Model):
             import timm
         except ImportError:
             raise MissingExtra(f"the encoder {name!r}", "timm", "timm") from None
-        if not timm.is_model(name.partition(".")[0]):
-            raise ConfigError(f"timm has no model {name!r}: {nearest(name, timm.list_models())}")
+        known = [*timm.list_models(), *timm.list_models(pretrained=True)]  # the latter are name.tag
+        if name not in known:
+            raise ConfigError(f"timm has no model {name!r}: {nearest(name, known)}")
         sized = {} if size is None else {"img_size": size}
         try:
             self.model = timm.create_model(name, pretrained=pretrained, in_chans=channels, num_classes=0, **sized)
@@ -35,6 +36,11 @@ class Timm(Model):
             if size is None or "img_size" not in str(error):
                 raise
             raise ConfigError(f"{name!r} takes pictures of any size: leave out size={size}") from None
+        except (OSError, RuntimeError) as error:
+            if not pretrained:
+                raise
+            why = str(error).partition("\n")[0]
+            raise ConfigError(f"no published weights for {name!r} ({why}): leave out pretrained") from error
         # Some models end in a wider layer before the classifier; that layer is part of the features.
         self.width = int(getattr(self.model, "head_hidden_size", None) or self.model.num_features)
 

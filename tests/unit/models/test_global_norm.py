@@ -8,6 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from withstand.core.errors import ConfigError
+from withstand.models import norm as norm_module
 from withstand.models.norm import GlobalBatchNorm, synchronize
 
 CASES = {
@@ -85,6 +87,24 @@ def test_one_process_keeps_torchs_own_layers() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     assert synchronize(model) is model
     assert type(model[1]) is nn.BatchNorm2d
+
+
+def test_what_is_converted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(norm_module, "world_size", lambda: 2)
+    model = nn.Sequential(nn.BatchNorm1d(2), nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm3d(4)), nn.LayerNorm(2))
+    names, weight = list(model.state_dict()), model[0].weight
+    for _ in range(2):  # the second time nothing is left to do
+        synchronize(model)
+        assert [type(model[0]), *map(type, model[1]), type(model[2])] == [GlobalBatchNorm] * 3 + [nn.LayerNorm]
+    assert list(model.state_dict()) == names
+    assert model[0].weight is weight
+    assert type(synchronize(nn.BatchNorm1d(2))) is GlobalBatchNorm
+
+    class Own(nn.BatchNorm2d):
+        pass
+
+    with pytest.raises(ConfigError, match="stem is a Own, which cannot normalise over processes"):
+        synchronize(nn.ModuleDict({"stem": Own(2)}))
 
 
 @pytest.mark.parametrize("name", CASES)

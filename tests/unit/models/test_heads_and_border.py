@@ -113,9 +113,18 @@ def test_timm_encoders(name: str) -> None:
 
 
 @pytest.mark.oracle
-def test_timm_mistakes() -> None:
-    pytest.importorskip("timm")
+def test_timm_mistakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    timm = pytest.importorskip("timm")
     with pytest.raises(ConfigError, match="did you mean 'resnet50'"):
         Timm("resnt50")
+    with pytest.raises(ConfigError, match=r"no model 'resnet18.a1_in2k': did you mean 'resnet18.a1_in1k'"):
+        Timm("resnet18.a1_in2k")
     with pytest.raises(ConfigError, match="leave out size=64"):
         Timm("resnet18", size=64)
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise ConnectionError("no route to host\nand more")
+
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    with pytest.raises(ConfigError, match=r"no published weights for 'resnet18' \(no route to host\)"):
+        Timm("resnet18", pretrained=True)
