@@ -50,7 +50,7 @@ def fit(
         folder.metrics_path if main else None,
         total=last, done=progress.step, title=experiment.name, quiet=quiet or not main, writer=writer,
     )  # fmt: skip
-    clock = _Clock(progress.seconds)
+    clock = _Clock(progress)
     step, line, method = progress.step, dict[str, float](), method.train()
     with journal:
         while step < last:
@@ -81,10 +81,10 @@ def fit(
 class _Clock:
     """Seconds of training, over all the times a run was resumed."""
 
-    def __init__(self, before: float) -> None:
-        self._zero = time.perf_counter() - before
+    def __init__(self, progress: Progress) -> None:
+        self._zero = time.perf_counter() - progress.seconds
         self._saved = time.perf_counter()
-        self._lap = (time.perf_counter(), 0)
+        self._lap = (time.perf_counter(), progress.step)
 
     def seconds(self) -> float:
         return time.perf_counter() - self._zero
@@ -100,7 +100,7 @@ class _Clock:
         """Return steps a second since this was last asked."""
         (then, before), now = self._lap, time.perf_counter()
         self._lap = (now, step)
-        return (step - before) / max(now - then, 1e-9) if before else 0.0
+        return (step - before) / max(now - then, 1e-9)
 
 
 class _Trainer:
