@@ -2,7 +2,9 @@
 
 A crop that is resized to h x w is `A_y x A_x'` with `A_y (h, H)` and `A_x (w, W)`: row i holds the
 filter's weights around output pixel i's place in the source. Antialiasing widens the filter where the
-crop shrinks, as Pillow and torchvision do; a flip reverses the rows of `A_x`.
+crop shrinks, as Pillow and torchvision do; a flip reverses the rows of `A_x`. The products are what a GPU
+likes, and small pictures anywhere. For large pictures on a CPU torch's own kernel, one sample after another, is
+several times faster than dense products; it rounds bytes to bytes, as torchvision does.
 
 Law of the boxes: Szegedy et al., Going Deeper with Convolutions (2014), as in torchvision: up to ten tries,
 then the largest central box of an allowed aspect ratio.
@@ -24,6 +26,8 @@ Size: TypeAlias = int | tuple[int, int]
 Interpolation = Literal["bilinear", "bicubic"]
 
 _TRIES = 10
+_SMALL = 96 * 96
+"""Pixels up to which a CPU is faster at the dense products."""
 
 
 def crop_boxes(draws: Draws, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]) -> Tensor:
@@ -125,11 +129,28 @@ def resized_crop(
         `(N, C, h, w)`, float32 in [0, 1].
     """
     height, width = (size, size) if isinstance(size, int) else size
+    if x.device.type == "cpu" and max(x.shape[2] * x.shape[3], height * width) > _SMALL:
+        return _resize_each(x, boxes, (height, width), interpolation, flip)
     out = torch.empty(*x.shape[:2], height, width, device=x.device)
     boxes = boxes.to(torch.float32)
     for block in blocks(x):
         _resize(x[block], boxes[block], out[block], interpolation, None if flip is None else flip[block])
     return out
+
+
+def _resize_each(
+    x: Tensor, boxes: Tensor, size: tuple[int, int], interpolation: Interpolation, flip: Tensor | None
+) -> Tensor:
+    """Resize one box after another with torch's kernel."""
+    out = torch.empty(*x.shape[:2], *size)
+    scale = 1 / 255 if x.dtype == torch.uint8 else 1.0
+    mirrored = [False] * len(x) if flip is None else flip.tolist()
+    for picture, box, mirror, target in zip(x, boxes.to(torch.int64).tolist(), mirrored, out, strict=True):
+        top, left, height, width = box
+        part = picture[None, :, top : top + height, left : left + width]
+        view = torch.nn.functional.interpolate(part, size, mode=interpolation, antialias=True)[0]
+        torch.mul(view.flip(2) if mirror else view, scale, out=target)
+    return out.clamp_(0, 1)
 
 
 def _resize(x: Tensor, boxes: Tensor, out: Tensor, interpolation: Interpolation, flip: Tensor | None) -> None:

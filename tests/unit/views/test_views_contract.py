@@ -104,6 +104,16 @@ def test_a_samples_view_does_not_depend_on_its_batch(view):
             assert torch.allclose(all_rows[some], few, atol=1e-5)
 
 
+def test_at_full_size_a_samples_view_does_not_depend_on_its_batch():
+    batch = batch_of(4, 3, 200, 180)
+    views = presets.barlow_large(160)
+    whole = views(batch, draws_of(batch)).views
+    for row in range(4):
+        one = Batch(batch.x[row : row + 1], batch.index[row : row + 1])
+        for all_rows, alone in zip(whole, views(one, draws_of(one)).views, strict=True):
+            assert torch.allclose(all_rows[row : row + 1], alone, atol=1e-5)
+
+
 @pytest.mark.parametrize("view", [*VIEWS, *SETS, Normalize((0.5,), (0.2,))], ids=name)
 def test_views_round_trip_through_json(view):
     again = build(json.loads(json.dumps(describe(view))))

@@ -95,6 +95,26 @@ def test_bytes_give_the_pixels_of_floats():
     assert torch.allclose(of_bytes, of_floats, atol=1e-6)
 
 
+def test_large_bytes_are_within_one_step_of_torchvisions_and_of_floats():
+    x = torch.randint(0, 256, (4, 3, 120, 150), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    boxes = crop.crop_boxes(streams(4), 120, 150, (0.1, 1.0), (0.7, 1.4))
+    for picture, box, view in zip(x, boxes.int().tolist(), crop.resized_crop(x, boxes, 64), strict=True):
+        theirs = F.resized_crop(picture, *box, (64, 64), antialias=True)
+        assert (view - theirs / 255).abs().max() <= 1 / 255 + 1e-6
+    in_floats = crop.resized_crop(x / 255, boxes, 64)
+    assert (crop.resized_crop(x, boxes, 64) - in_floats).abs().max() <= 1 / 255 + 1e-6
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_both_ways_to_resize_agree(interpolation):
+    x = torch.rand(3, 3, 110, 130, generator=torch.Generator().manual_seed(0))
+    boxes = crop.crop_boxes(streams(3), 110, 130, (0.1, 1.0), (0.7, 1.4))
+    flip = torch.tensor((True, False, True))
+    products = torch.empty(3, 3, 48, 60)
+    crop._resize(x, boxes, products, interpolation, flip)
+    assert (crop.resized_crop(x, boxes, (48, 60), flip=flip, interpolation=interpolation) - products).abs().max() < 1e-4
+
+
 @pytest.mark.parametrize("side", [32, 160])
 def test_the_flip_mirrors_the_crop(side):
     x = torch.rand(8, 3, side, side, generator=torch.Generator().manual_seed(0))
