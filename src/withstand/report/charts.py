@@ -55,7 +55,7 @@ def curves(name: str, table: Table, context: str = "") -> list[Chart]:
     groups: dict[str, list[str]] = {}
     for column in lines:
         groups.setdefault("" if shares(context, table, column) else _stem(column), []).append(column)
-    heading = wording.title(name)
+    heading = wording.title(name if name != "curve" else f"by {table.x}")
     charts = []
     for stem, group in groups.items():
         title = f"{wording.title(stem)} · {heading}" if stem and len(groups) > 1 else heading
@@ -68,16 +68,21 @@ def _stem(column: str) -> str:
     return re.split(r" under |, untrained", column)[0]
 
 
+def _is_control(column: str) -> bool:
+    return "untrained" in column or "noise" in column
+
+
 def _curve(heading: str, table: Table, lines: list[str], *, percent: bool) -> Chart:
     x_name = table.x or ""
     x = numbers(table.column(x_name))
     in_255 = x_name == "eps" and max(x, default=0) <= 0.25
     positions = [value * 255 for value in x] if in_255 else x
     spelled: list[Tree] = [wording.eps(value) if x_name == "eps" else wording.plain(value) for value in x]
-    stems = list(dict.fromkeys(_stem(column) for column in lines))
+    subjects = [_stem(column) for column in lines if not _is_control(column)]
     traces: list[Tree] = []
     for column in lines:
-        control = "untrained" in column or "noise" in column
+        control, stem = _is_control(column), _stem(column)
+        gray = control and (len(subjects) == 1 or stem not in subjects)
         trace: dict[str, Tree] = {
             "type": "scatter",
             "mode": "lines+markers" if len(x) <= 40 else "lines",
@@ -88,7 +93,7 @@ def _curve(heading: str, table: Table, lines: list[str], *, percent: bool) -> Ch
             "hovertemplate": f"%{{y{':.1%' if percent else ''}}} at %{{customdata}}",
             "line": {"dash": "dot" if control else "solid"},
             # The page gives each subject its color; a control has its subject's, or gray beside a single one.
-            "meta": None if control and len(stems) <= 2 else stems.index(_stem(column)),
+            "meta": None if gray else subjects.index(stem),
         }
         if column + SPREAD in table.columns:
             trace["error_y"] = {"array": _clean(list(table.column(column + SPREAD))), "thickness": 1.2, "width": 3}
@@ -158,7 +163,7 @@ def embedding_map(table: Table) -> Chart:
                 "x": _clean([round(value, 4) for value in x]),
                 "y": _clean([round(value, 4) for value in y]),
                 "customdata": [point.get("index") for point in own],
-                "marker": {"size": 5, "opacity": 0.75, "symbol": _SYMBOLS[place // 8 % len(_SYMBOLS)]},
+                "marker": {"size": 5, "opacity": 0.75, "symbol": _SYMBOLS[place // 10 % len(_SYMBOLS)]},
                 "hovertemplate": "%{fullData.name} · number %{customdata}<extra></extra>",
             }
         )

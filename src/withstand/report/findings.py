@@ -1,5 +1,6 @@
 """Any finding, ready for the page; nothing here knows what it is called."""
 
+import re
 from dataclasses import dataclass
 
 from withstand.core.finding import Check, Finding
@@ -74,10 +75,10 @@ def _figures(finding: Finding) -> list[Figure]:
             key, stored[key], share=wording.is_share(key, [stored[key]], context), spread=stored.get(key + SPREAD)
         )
 
-    controls = {key: next((k for k in stored if k.startswith(f"{key}, untrained")), None) for key in stored}
-    beside = {control for control in controls.values() if control}
+    # "NAME, untrained control, WHERE" is the control of "NAME, WHERE"
+    controls = {base: key for key in stored if (base := re.sub(r", untrained[^,]*", "", key)) != key and base in stored}
     return [
-        Figure(wording.title(key), shown(key), shown(control) if (control := controls[key]) else None)
+        Figure(wording.title(key), shown(key), shown(control) if (control := controls.get(key)) else None)
         for key in stored
-        if key not in beside and not (key.endswith(SPREAD) and key.removesuffix(SPREAD) in stored)
+        if key not in controls.values() and not (key.endswith(SPREAD) and key.removesuffix(SPREAD) in stored)
     ]

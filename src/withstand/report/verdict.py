@@ -38,7 +38,7 @@ def verdict(run: StoredRun) -> str:
 
 def _learning(run: StoredRun) -> str:
     method = dig(run.record, "tree", "init_args", "method")
-    encoder = dig(method, "init_args", "encoder")
+    encoder = _innermost(dig(method, "init_args", "encoder"))
     name, model = part_name(method) or run.name, part_name(encoder)
     width = number(encoder, "init_args", "width")
     inside = ", ".join(word for word in (model, f"width {width:g}" if width is not None else "") if word)
@@ -50,6 +50,12 @@ def _learning(run: StoredRun) -> str:
     if status == "running":
         return f"{subject} is still learning from {source}"
     return f"{subject} learnt from {source}{spent}" + (" before it was stopped" if status == "stopped" else "")
+
+
+def _innermost(encoder: Tree) -> Tree:
+    """Return the network inside its wrappers: what normalizes its inputs, say."""
+    inner = dig(encoder, "init_args", "encoder")
+    return _innermost(inner) if isinstance(inner, dict) else encoder
 
 
 def _worth(found: list[Score]) -> str:

@@ -32,8 +32,9 @@ _TITLES = {
 
 def title(name: str) -> str:
     """Return a name as a heading: known names as the field writes them, others with the first letter raised."""
-    if name in _TITLES:
-        return _TITLES[name]
+    head, comma, rest = name.partition(", ")
+    if head in _TITLES:
+        return _TITLES[head] + comma + rest
     name = re.sub(r"\bl(inf|1|2)\b", r"L\1", name)
     words = name.replace("_", " ").strip()
     words = words.replace("-", " ") if " " not in words else words

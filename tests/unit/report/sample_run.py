@@ -11,7 +11,8 @@ CLASSES = ["T-shirt", "trouser", "pullover", "<script>alert(1)</script>"]
 
 
 def record() -> dict:
-    encoder = {"class_path": "withstand.models.resnet.ResNet", "init_args": {"width": 16, "depth": 18}}
+    network = {"class_path": "withstand.models.resnet.ResNet", "init_args": {"width": 16, "depth": 18}}
+    encoder = {"class_path": "withstand.models.normalized.Normalized", "init_args": {"encoder": network, "mean": [0.5]}}
     method = {
         "class_path": "withstand.methods.contrastive.dcl.DCL",
         "init_args": {"encoder": encoder, "temperature": 0.1, "weights": None},

@@ -125,9 +125,23 @@ def test_charts_hold_the_stored_values(full):
     assert by_trace["untrained encoder"]["x"] == [0.711, 0.79, 0.60, 0.62]
     np.testing.assert_allclose(by_trace["this encoder"]["error_x"]["arrayminus"], 0.019)
     np.testing.assert_allclose(by_trace["Loss"]["y"], [row["loss"] for row in metrics()])
+    assert by_trace["kNN, untrained control"]["line"] == {"dash": "dot"}
+    assert by_trace["kNN, untrained control"]["meta"] == by_trace["kNN"]["meta"] != by_trace["Linear"]["meta"]
     audit = next(figure for figure in page.figures if "1/255" in json.dumps(figure["layout"]))
     assert audit["data"][0]["x"] == [0, 1, 2, 4, 8, 16]
     assert audit["data"][0]["error_y"]["array"] == [0.03] * 6
+
+
+def test_conditions_of_one_quantity_share_a_chart_and_its_table_is_shown_once(tmp_path):
+    folder = write_run(tmp_path / "run", only=set())
+    columns = ("eps", "k/255", "shift under attack", "shift under noise", "share of lost under attack")
+    rows = ((0.0, "0/255", 0.0, 0.0, 0.0), (8 / 255, "8/255", 0.5, 0.1, 0.9))
+    Finding("audit", tables={"shift against eps, linf": Table(columns, rows, x="eps")}).save(folder / "findings")
+    page = read(folder)
+    groups = [[trace["name"] for trace in figure["data"]] for figure in page.figures[-2:]]
+    assert groups == [["Shift under attack", "Shift under noise"], ["Share of lost under attack"]]
+    assert len(re.findall("The numbers(?! are)", page.text)) == 1
+    assert "k/255" not in page.text
 
 
 def test_pictures_have_alternatives_and_are_enlarged(full):

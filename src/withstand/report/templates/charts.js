@@ -26,7 +26,7 @@
     };
     return {
       control: color("chart-control"),
-      colorway: [1, 2, 3, 4, 5, 6, 7, 8].map((k) => color(`chart-${k}`)),
+      colorway: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10].map((k) => color(`chart-${k}`)),
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: style.fontFamily, size: 12, color: color("ink") },
       margin: { l: 48, r: 12, t: 8, b: 40 },
