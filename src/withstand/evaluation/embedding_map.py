@@ -6,8 +6,8 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError, nearest
@@ -104,19 +104,25 @@ def _draw(features: Features, count: int, seed: int) -> Features:
 
 def _flatten(x: Tensor, layout: Layout, seed: int) -> npt.NDArray[np.float64]:
     """Return places in the plane `(N, 2)`."""
-    values = x.numpy().astype(np.float64)
-    values = PCA(min(50, *values.shape), random_state=derive(seed) % 2**32).fit_transform(values)
+    parts = principal(x, 50)
+    plane = np.pad(parts[:, :2], ((0, 0), (0, max(0, 2 - parts.shape[1]))))
     if layout == "pca":
-        plane: npt.NDArray[np.float64] = np.pad(values[:, :2], ((0, 0), (0, max(0, 2 - values.shape[1]))))
         return plane
-    perplexity = min(30.0, (len(values) - 1) / 3)
     # The start by PCA keeps large structure and needs no draws.
-    start = np.pad(values[:, :2], ((0, 0), (0, max(0, 2 - values.shape[1]))))
-    start = start / max(float(start[:, 0].std()), 1e-12) * 1e-4
-    placed: npt.NDArray[np.float64] = TSNE(
-        2, perplexity=perplexity, init=start, random_state=derive(seed) % 2**32, n_jobs=-1
-    ).fit_transform(values)
-    return placed.astype(np.float64)
+    start = plane / max(float(plane[:, 0].std()), 1e-12) * 1e-4
+    tsne = TSNE(2, perplexity=min(30.0, (len(x) - 1) / 3), init=start, random_state=derive(seed) % 2**32)
+    with threadpool_limits(1):  # at this size threads wait for one another more than they work
+        places: npt.NDArray[np.float64] = tsne.fit_transform(parts).astype(np.float64)
+    return places
+
+
+def principal(x: Tensor, count: int) -> npt.NDArray[np.float64]:
+    """Return coordinates on the first principal directions `(N, at most count)`, signs made definite."""
+    values = x.double() - x.double().mean(0)
+    left, size, right = torch.linalg.svd(values, full_matrices=False)
+    sign = right.gather(1, right.abs().argmax(1, keepdim=True))[:, 0].sign()
+    coordinates: npt.NDArray[np.float64] = (left * (size * sign))[:, :count].numpy()
+    return coordinates
 
 
 def _label(features: Features, row: int) -> Cell:

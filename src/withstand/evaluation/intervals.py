@@ -19,7 +19,7 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
     spread = _Z**2 / count
     center = (share + spread / 2) / (1 + spread)
     half = _Z / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / (4 * count))
-    return max(0.0, center - half), min(1.0, center + half)
+    return (0.0 if hits == 0 else center - half), (1.0 if hits == count else center + half)
 
 
 def paired_difference(first: Tensor, second: Tensor) -> tuple[float, float, float]:

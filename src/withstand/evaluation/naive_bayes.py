@@ -47,7 +47,7 @@ class NaiveBayesProbe(ScoredClassifier):
         self,
         eps: float = 1e-9,
         *,
-        var_floor: float = 0.1,
+        var_floor: float = 0.01,
         shared_variance: bool = True,
         priors: Priors = "empirical",
     ) -> None:

@@ -40,7 +40,8 @@ def logistic_transform(b: npt.ArrayLike) -> Array:
     near = np.log1p(-(small**2)) / 2 + small * np.arctanh(small)
     below = 1 - large
     far = ((1 + large) * np.log1p(large) + below * np.log(np.where(below > 0, below, 1.0))) / 2  # 0 log 0 = 0
-    return np.where(b <= 0.5, near, far)
+    transform: Array = np.where(b <= 0.5, near, far)
+    return transform
 
 
 def zero_one_excess_bound(logistic_excess: npt.ArrayLike) -> Array:
@@ -86,7 +87,7 @@ class NaiveBayesDiagnostics:
     bounded: bool
 
 
-def naive_bayes_diagnostics(X: npt.ArrayLike, y: npt.ArrayLike, *, var_floor: float = 0.1) -> NaiveBayesDiagnostics:
+def naive_bayes_diagnostics(X: npt.ArrayLike, y: npt.ArrayLike, *, var_floor: float = 0.01) -> NaiveBayesDiagnostics:
     """Return the diagnostics of features `(N, D)` with labels `(N,)`; `var_floor` as in `NaiveBayesProbe`.
 
     Raises:

@@ -6,9 +6,15 @@ claims: naive Bayes comes near its own best error with O(log n) labelled samples
 learns from: frozen features of anything, with a few labels
 use it when: an encoder is to be judged, or used, with few labels per class
 command: withstand reproduce naive-bayes-probe
+time: 84 s of processor time, 3 seeds
+reached: with 50 labels naive Bayes has 0.867 of its best accuracy and logistic regression 0.792 of its own (ahead by
+  0.074 ± 0.015, digits and fashion-mnist-small pixels); simulation, 20 and 40 samples: accuracy 0.990 against 0.446;
+  samples to reach 0.95 in 50, 100, 200, 400 dimensions: 20, 14, 14, 14 against 320, 453, 905, 2560; with 20 and 30
+  labels on digits both have 0.66, and with 1,000 logistic regression leads by 0.077
 """
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Literal, get_args
 
@@ -18,14 +24,20 @@ from withstand.core.errors import ConfigError, nearest
 from withstand.core.finding import Cell, Finding, Table
 from withstand.core.roles import Source
 from withstand.data.load import splits
+from withstand.evaluation.classifier import ScoredClassifier
 from withstand.evaluation.features import embed
-from withstand.evaluation.learning_curve import crossing, probe_curve, samples_to_reach
+from withstand.evaluation.learning_curve import crossing, probe_curve
+from withstand.evaluation.linear import LogisticProbe
+from withstand.evaluation.naive_bayes import NaiveBayesProbe
 from withstand.evaluation.naive_bayes_theory import gaussian_classes
 from withstand.recipes.claim import Claim
 
 Scale = Literal["small", "full"]
 _NAMES = ("naive Bayes", "logistic regression")
-_SIMULATED = (10, 14, 20, 28, 40, 57, 80, 113, 160, 226, 320, 453, 640, 905, 1280)
+_SIMULATED = (10, 14, 20, 28, 40, 57, 80, 113, 160, 226, 320, 453, 640, 905, 1280, 1810, 2560, 3620)
+"""Steps of sqrt(2): a number of samples needed is known up to one step."""
+# Without a variance floor: in the simulation the small variances are real, not those of dead features.
+_SIMULATION_PROBES = {_NAMES[0]: NaiveBayesProbe(var_floor=0.0), _NAMES[1]: LogisticProbe()}
 _REAL = {"small": (20, 30, 50, 100, 200, 500, 1000), "full": (20, 30, 50, 100, 200, 500, 1000, 2000, 5000, 10000)}
 _WIDTHS = {"small": (50, 100, 200, 400), "full": (50, 100, 200, 400, 1000)}
 _TARGET = 0.95
@@ -74,7 +86,7 @@ def claim(*, scale: Scale = "small", seeds: int = 3) -> Claim:
     curves = {
         name: [_curve(*sources[name], nn.Flatten(), _REAL[scale], 3, seed) for seed in range(seeds)] for name in sets
     }
-    simulated = [_simulated_curve((20, 40), 100, seed) for seed in range(seeds)]
+    simulated = [_simulated_curve((20, 40), 100, seed, _SIMULATION_PROBES, repeats=3) for seed in range(seeds)]
     shares = [_averaged([_share_of_best(curves[name][seed], 50) for name in sets]) for seed in range(seeds)]
     parts = {
         "accuracy, simulation, mean of 20 and 40 samples": [_few(finding, (20, 40)) for finding in simulated],
@@ -93,7 +105,7 @@ def claim(*, scale: Scale = "small", seeds: int = 3) -> Claim:
         names=_NAMES,
         protocol={
             "features": "pixels of digits and of fashion-mnist-small, each scaled to [0, 1] by the labelled rows",
-            "naive Bayes": "shared variances, eps 1e-9, variance floor 0.1 of the mean variance",
+            "naive Bayes": "shared variances, eps 1e-9, variance floor 0.01 of their mean (none in the simulation)",
             "logistic regression": "L2 with C = 1, L-BFGS to convergence",
             "draws": "3 a seed and size, drawn again until every class occurs, shared by both probes",
             "simulation": "5 Gaussian classes, independent coordinates, n = 100, 4,000 test samples",
@@ -123,10 +135,12 @@ def _curve(train: Source, test: Source, encoder: nn.Module, sizes: Sequence[int]
     )  # fmt: skip
 
 
-def _simulated_curve(sizes: Sequence[int], width: int, seed: int) -> Finding:
+def _simulated_curve(
+    sizes: Sequence[int], width: int, seed: int, probes: Mapping[str, ScoredClassifier], *, repeats: int
+) -> Finding:
     pool = gaussian_classes(4000, width=width, seed=2 * seed)
     judged = gaussian_classes(4000, width=width, seed=2 * seed + 1)
-    return probe_curve(*pool, *judged, sizes=sizes, repeats=3, scaled=False, seed=seed)
+    return probe_curve(*pool, *judged, sizes=sizes, probes=probes, repeats=repeats, scaled=False, seed=seed)
 
 
 def _at(finding: Finding, name: str, sizes: Sequence[int]) -> float:
@@ -176,12 +190,16 @@ def _crossing(table: Table) -> float | None:
 
 def _growth(widths: Sequence[int], seeds: int) -> Table:
     """Return how many samples each probe takes to the target accuracy, by dimension: about log n against n."""
-    rows: list[tuple[Cell, ...]] = []
-    for width in widths:
-        curve = _pooled([_simulated_curve(_SIMULATED, width, seed) for seed in range(seeds)])
-        needed = [
-            samples_to_reach(_SIMULATED, [float(value) for value in curve.column(name)], _TARGET)  # type: ignore[arg-type]
-            for name in _NAMES
-        ]
-        rows.append((width, *needed))
-    return Table(("n", *_NAMES), tuple(rows), x="n")
+    rows = tuple((width, *(_samples_needed(name, width, seeds) for name in _NAMES)) for width in widths)
+    return Table(("n", *_NAMES), rows, x="n")
+
+
+def _samples_needed(name: str, width: int, seeds: int) -> int | None:
+    def reached(size: int) -> bool:
+        probe = {name: _SIMULATION_PROBES[name]}
+        curves = [_simulated_curve((size,), width, seed, probe, repeats=2) for seed in range(seeds)]
+        return mean(_at(curve, name, (size,)) for curve in curves) >= _TARGET
+
+    # Accuracy grows with the samples, so that the grid can be halved.
+    place = bisect_left(_SIMULATED, True, key=reached)
+    return _SIMULATED[place] if place < len(_SIMULATED) else None
