@@ -50,9 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] in ("-V", "--version"):
         sys.stdout.write(f"withstand {withstand.__version__}\n")
         return 0
-    warnings.showwarning = _show_warning
+    with warnings.catch_warnings():
+        warnings.showwarning = _Warnings()
+        return _guarded(words[0], words[1:])
+
+
+def _guarded(verb: str, words: list[str]) -> int:
+    """Run a verb; what a user can mend becomes one line."""
     try:
-        return _run(words[0], words[1:])
+        return _run(verb, words)
     except WithstandError as error:
         return _refuse(str(error))
     except OSError as error:  # a full disk, a folder that may not be written
@@ -79,16 +85,24 @@ def _refuse(message: str) -> int:
     return 2
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """Show this package's warnings as one line, and others as Python would."""
-    if issubclass(category, UserWarning) and "withstand" in filename:
-        sys.stderr.write(f"withstand: warning: {message}\n")
-    else:
-        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
+class _Warnings:
+    """Shows this package's warnings as one line, once each, and others as Python would."""
+
+    def __init__(self) -> None:
+        self._shown: set[str] = set()
+
+    def __call__(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        text = str(message)
+        if not issubclass(category, UserWarning) or "withstand" not in filename:
+            sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
+        elif text not in self._shown:
+            self._shown.add(text)
+            sys.stderr.write(f"withstand: warning: {text}\n")

@@ -50,7 +50,6 @@ def parse(
     *,
     name: str,
     about: str,
-    skip: frozenset[str] = frozenset(),
 ) -> dict[str, object]:
     """Return the values that a command line gives to the functions' arguments, and to `--json`.
 
@@ -61,18 +60,17 @@ def parse(
         arguments: the words of the command line.
         name: the command, as typed.
         about: what it does.
-        skip: arguments that are not options.
 
     Raises:
         ConfigError: an unknown option (with the nearest), or a value of the wrong type.
     """
     parser = Parser(prog=f"withstand {name}", description=about, allow_abbrev=False)
-    known: set[str] = set()
+    known: dict[str, object] = {}
     for function in functions:
         hints, texts = typing.get_type_hints(function), _argument_texts(function)
         for parameter in inspect.signature(function).parameters.values():
-            if parameter.name not in known | skip:
-                known.add(parameter.name)
+            if parameter.name not in known:
+                known[parameter.name] = parameter.default
                 _add(parser, parameter, hints[parameter.name], texts.get(parameter.name))
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     options = [text for action in parser._actions for text in action.option_strings]
@@ -82,7 +80,7 @@ def parse(
         if word.startswith("-"):
             raise ConfigError(f"withstand {name} has no option {word}: {nearest(word, options)}")
         raise ConfigError(f"withstand {name} does not know what to do with {left[0]!r}")
-    return vars(values)
+    return {name: known[name] if value is None and name in known else value for name, value in vars(values).items()}
 
 
 def _add(parser: Parser, parameter: inspect.Parameter, hint: object, text: str | None) -> None:
@@ -101,8 +99,8 @@ def _add(parser: Parser, parameter: inspect.Parameter, hint: object, text: str |
         negatable = argparse.BooleanOptionalAction if parameter.default else "store_true"
         parser.add_argument(flag, action=negatable, default=parameter.default, help=help_text)
     elif many:
+        # argparse would extend the default; `parse` puts it in where nothing was said.
         parser.add_argument(flag, type=convert, nargs="+", action="extend", default=None, help=help_text)  # type: ignore[arg-type]
-        parser.set_defaults(**{parameter.name: parameter.default})
     else:
         parser.add_argument(flag, type=convert, choices=choices, default=parameter.default, help=help_text)  # type: ignore[arg-type]
 

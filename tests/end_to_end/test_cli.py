@@ -1,0 +1,231 @@
+"""The command line as a user meets it: one small run through every verb."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import withstand as ws
+from withstand.cli.main import VERBS, main
+from withstand.core.part import build
+from withstand.engine.checkpoint import read_weights
+
+SMALL = ["--width", "4", "--batch", "128", "--set", "plan.precision=float32", "plan.layout=contiguous"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cli") / "run"
+    assert main(["train", "dcl", "--data", "digits", "--epochs", "2", *SMALL, "--out", str(out), "--quiet"]) == 0
+    return out
+
+
+def test_help_names_every_verb_and_imports_no_torch() -> None:
+    code = (
+        "import sys\nfrom withstand.cli.main import main\nassert main(['--help']) == 0\n"
+        "assert main(['list']) == 0\nassert main(['find', 'small', 'batches']) == 0\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(verb in done.stdout for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "train"])
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([verb, "--help"])
+    assert stopped.value.code == 0
+    out = capsys.readouterr().out
+    assert f"withstand {verb}" in out
+    assert "--json" in out
+
+
+def test_train_help_shows_the_recipes_own_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "dcl", "--help"])
+    out = capsys.readouterr().out
+    assert "--temperature" in out
+    assert "--weighted" in out
+
+
+def test_settings_reach_the_run(run: Path) -> None:
+    tree = json.loads((run / "run.json").read_text())["tree"]["init_args"]
+    assert tree["plan"]["init_args"]["precision"] == "float32"
+    assert tree["method"]["class_path"] == "withstand.methods.contrastive.dcl.DCL"
+
+
+def test_the_same_command_again_changes_nothing(run: Path) -> None:
+    before = read_weights(sorted((run / "checkpoint").glob("step-*"))[-1] / "model.safetensors")
+    assert main(["train", "dcl", "--data", "digits", "--epochs", "2", *SMALL, "--out", str(run), "--quiet"]) == 0
+    after = read_weights(sorted((run / "checkpoint").glob("step-*"))[-1] / "model.safetensors")
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_config_repeats_a_run_from_its_record(run: Path, tmp_path: Path) -> None:
+    assert main(["train", "--config", str(run / "run.json"), "--out", str(tmp_path / "again"), "--quiet"]) == 0
+    first, second = (sorted((path / "checkpoint").glob("step-*"))[-1] for path in (run, tmp_path / "again"))
+    one, two = (read_weights(path / "model.safetensors") for path in (first, second))
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+
+
+def test_show_lists_parts_and_sizes(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(run), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    method = ws.open_run(run).method
+    assert facts["parts"]["encoder"] == sum(p.numel() for p in method.encoder.parameters())
+    assert main(["show", "barlow-twins"]) == 0
+    assert "withstand train barlow-twins" in capsys.readouterr().out
+
+
+def test_embed_writes_features(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "features.npz"
+    assert main(["embed", str(run), "--split", "test", "--out", str(out)]) == 0
+    with np.load(out) as arrays:
+        assert arrays["x"].shape == (len(arrays["y"]), 32)
+        assert np.isfinite(arrays["x"]).all()
+
+
+def test_attack_writes_inputs_inside_the_ball(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "attacked.npz"
+    words = ["attack", str(run), "--eps", "32/255", "--steps", "5", "--samples", "16", "--out", str(out), "--json"]
+    assert main(words) == 0
+    facts = json.loads(capsys.readouterr().out)
+    with np.load(out) as arrays:
+        change = np.abs(arrays["adversarial"] - arrays["x"].astype(np.float32) / 255)
+        assert change.max() <= 32 / 255 + 1e-6
+        assert facts["success"] == pytest.approx(arrays["success"].mean())
+
+
+def test_audit_probes_attacks_and_reports(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", str(run), "--samples", "48", "--steps", "5", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert {"knn", "linear", "audit", "report"} <= facts.keys()
+    assert 0 <= facts["knn"]["numbers"]["accuracy"] <= 1
+    page = Path(facts["report"]).read_text()
+    assert "<html" in page
+    assert main(["report", str(run)]) == 0
+
+
+def test_export_gives_back_the_encoder(run: Path) -> None:
+    import torch
+
+    assert main(["export", str(run)]) == 0
+    record = json.loads((run / "encoder.json").read_text())
+    encoder = build(record["tree"]).eval()
+    encoder.load_state_dict(read_weights(run / "encoder.safetensors"))
+    x = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(encoder(x), ws.open_run(run).encoder(x))
+
+
+def test_export_to_onnx_agrees_with_torch(run: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    import torch
+
+    assert main(["export", str(run), "--form", "onnx"]) == 0
+    session = onnxruntime.InferenceSession(str(run / "encoder.onnx"), providers=["CPUExecutionProvider"])
+    for count in (1, 5):  # any batch size
+        x = torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(count))
+        with torch.no_grad():
+            expected = ws.open_run(run).encoder(x).numpy()
+        assert np.allclose(session.run(None, {"x": x.numpy()})[0], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_doctor_names_the_bottleneck(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--run", str(run), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert set(facts["milliseconds a batch"]) == {"loading", "views", "step"}
+    assert facts["packages"]["torch"]
+
+
+@pytest.mark.filterwarnings("default")
+def test_photos_without_labels_go_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    folder, rng = tmp_path / "photos", np.random.default_rng(0)
+    folder.mkdir()
+    for place in range(24):
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(folder / f"{place}.png")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
+    words = ["train", "simclr", "--data", str(folder), "--size", "32", "--epochs", "1", "--batch", "8", "--width", "4"]
+    assert main([*words, "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    assert capsys.readouterr().err.count("broken.jpg: cannot identify") == 1
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["data"]["skipped"][0][0] == "broken.jpg"
+    assert main(["audit", str(tmp_path / "run"), "--samples", "5", "--steps", "3"]) == 0
+    assert "report:" in capsys.readouterr().out
+    assert main([*words, "--out", str(tmp_path / "strict"), "--strict"]) == 2
+    assert "broken.jpg" in capsys.readouterr().err
+
+
+def test_python_front_door(tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), dtype=np.uint8)
+    options = {"width": 4, "batch": 16}
+    trained = ws.train("simclr", pictures, out=tmp_path / "run", epochs=1, options=options, quiet=True)
+    assert trained.embed(split="test").x.shape[1] == 32
+    assert {finding.name for finding in trained.probe()} >= {"gauges"}
+    assert trained.report().is_file()
+
+
+BAD = {
+    "unknown verb": (["trian"], "train"),
+    "unknown method": (["train", "dlc"], "dcl"),
+    "unknown option": (["train", "dcl", "--epocs", "3"], "--epochs"),
+    "wrong type": (["train", "dcl", "--epochs", "many"], "many"),
+    "unknown model": (["train", "dcl", "--data", "digits", "--model", "resnt"], "resnet"),
+    "unknown setting": (["train", "dcl", "--data", "digits", "--set", "method.temprature=1"], "temperature"),
+    "missing path": (["train", "dcl", "--data", "no/such/folder"], "no/such/folder"),
+    "unknown set": (["train", "dcl", "--data", "cifar11"], "cifar10"),
+    "batch larger than the set": (["train", "dcl", "--data", "digits", "--batch", "5000"], "--batch 1438"),
+    "an evaluation is no training": (["train", "naive-bayes-probe"], "reproduce"),
+    "no run folder": (["probe", "no/such/run"], "no/such/run"),
+    "wrong eps": (["audit", "{run}", "--eps", "eight"], "8/255"),
+    "evaluation data without labels fitting": (["probe", "{run}", "--data", "no/such"], "no/such"),
+    "stray word": (["report", "{run}", "again"], "again"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_one_line_and_exit_code_2(
+    case: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words, said = BAD[case]
+    assert main([word.replace("{run}", str(run)) for word in words]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("withstand: error: ")
+    assert err.count("\n") == 1
+    assert said in err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_another_experiment_is_refused_and_nothing_is_lost(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(path.name for path in run.rglob("*"))
+    words = ["train", "simclr", "--data", "digits", "--epochs", "2", *SMALL, "--out", str(run)]
+    assert main(words) == 2
+    assert re.search("belongs to another experiment.*--fresh", capsys.readouterr().err)
+    assert sorted(path.name for path in run.rglob("*")) == before
+
+
+def test_a_config_cannot_run_foreign_code(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = json.loads((run / "run.json").read_text())
+    record["tree"]["init_args"]["view"] = {"class_path": "os.system", "init_args": {"command": "touch pwned"}}
+    path = tmp_path / "evil.json"
+    path.write_text(json.dumps(record))
+    assert main(["train", "--config", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert "outside withstand" in capsys.readouterr().err
+    assert not Path("pwned").exists()
+
+
+def test_errors_in_a_real_process_have_no_traceback(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "withstand", "train", "dcl", "--data", str(tmp_path)]
+    done = subprocess.run(
+        words, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
