@@ -101,11 +101,11 @@ def _turn_block(x: Tensor, shift: Tensor) -> None:
     torch.maximum(value, blue, out=value)
     least = torch.minimum(red, green)
     torch.minimum(least, blue, out=least)
-    chroma = value - least
+    chroma = torch.sub(value, least).clamp_(min=1e-12)  # greys have no hue, and must not divide by 0
     # Hue in sixths, in [-3, 3], without cases: its size is 1 + (g + b - r - least) / chroma, its sign that of g - b.
     hue = (green + blue).sub_(red).sub_(least)
-    buffer = torch.clamp(chroma, min=1e-12)
-    hue.div_(buffer).add_(1).copysign_(torch.sub(green, blue, out=buffer)).add_(shift.view(-1, 1, 1), alpha=6)
+    buffer = green - blue
+    hue.div_(chroma).add_(1).copysign_(buffer).add_(shift.view(-1, 1, 1), alpha=6)
     hue.sub_(torch.mul(hue, 1 / 6, out=buffer).floor_(), alpha=6)  # into [0, 6]
     # Each channel is a trapezium over the hue: full within 1 of its own place, nothing beyond 2.
     below, above = least.sub_(chroma), value.add_(chroma)

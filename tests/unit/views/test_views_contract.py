@@ -104,6 +104,16 @@ def test_a_samples_view_does_not_depend_on_its_batch(view):
             assert torch.allclose(all_rows[some], few, atol=1e-5)
 
 
+@pytest.mark.parametrize("views", [presets.simclr_small(32, blur=0.5), presets.barlow_small(32)], ids=name)
+def test_batches_of_several_cache_blocks_are_as_small_ones(views):
+    batch = batch_of(150, 3, 32, 32)
+    whole = views(batch, draws_of(batch)).views
+    some = torch.arange(3, 150, 7)
+    part = Batch(batch.x[some], batch.index[some])
+    for all_rows, few in zip(whole, views(part, draws_of(part)).views, strict=True):
+        assert torch.allclose(all_rows[some], few, atol=1e-5)
+
+
 def test_at_full_size_a_samples_view_does_not_depend_on_its_batch():
     batch = batch_of(4, 3, 200, 180)
     views = presets.barlow_large(160)
