@@ -147,7 +147,7 @@ def train(
 
 def default_out(experiment: Experiment) -> Path:
     """Return the run folder of an experiment that names none."""
-    return Path("runs") / f"{experiment.name}-{Path(experiment.source.name).name}"
+    return Path("runs") / f"{experiment.name}-{experiment.source.name}"
 
 
 def open_run(path: str | Path, *, supply: Mapping[str, object] | None = None, allow: Sequence[str] = ()) -> "Run":

@@ -62,6 +62,7 @@ class ArraySource(Source):
         array: object = x
         given: object = y
         if isinstance(x, str | Path):
+            self.name, self.origin = Path(x).stem, f"the file {x}"
             array, stored, stored_classes = read_arrays(Path(x), split)
             given, named = stored if y is None else y, named or stored_classes
         elif split is not None:

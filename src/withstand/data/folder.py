@@ -68,6 +68,8 @@ class ImageFolder(Source):
         classes: Sequence[str] | None = None,
     ) -> None:
         folder = Path(path)
+        whole = folder.resolve().parent if folder.name in ("train", "test", "val") else folder.resolve()
+        self.name, self.origin = whole.name, f"pictures below {folder}"
         if size < 1:
             raise DataError(f"size={size} must be at least 1 pixel")
         files, self.ignored = list_files(folder)

@@ -20,6 +20,11 @@ class _Chosen(Source):
     source: Source
     _rows: Tensor
 
+    def _choose(self, source: Source, rows: Tensor) -> None:
+        """Take the rows, and the whole's name and origin with them."""
+        self.source, self._rows = source, rows
+        self.name, self.origin, self.skipped = source.name, source.origin, source.skipped
+
     def __len__(self) -> int:
         return len(self._rows)
 
@@ -62,9 +67,8 @@ class Subset(_Chosen):
     """
 
     def __init__(self, source: Source, indices: Indices) -> None:
-        self.source = source
         try:
-            self._rows = as_indices(indices, len(source))
+            self._choose(source, as_indices(indices, len(source)))
         except IndexError as error:
             raise DataError(f"a subset cannot be taken: {error}") from None
         if not len(self._rows):
@@ -92,9 +96,8 @@ class Held(_Chosen):
             raise ConfigError(f"fraction={fraction} must lie between 0 and 1: it is the share that is held out")
         if len(source) < 2:
             raise DataError("a source of one sample cannot be divided in two")
-        self.source = source
         test = _held_out(len(source), source.labels, fraction, seed)
-        self._rows = (test if part == "test" else ~test).nonzero()[:, 0]
+        self._choose(source, (test if part == "test" else ~test).nonzero()[:, 0])
 
 
 def holdout(source: Source, fraction: float = 0.2, seed: int = 0) -> tuple[Held, Held]:
