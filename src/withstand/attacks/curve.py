@@ -1,4 +1,4 @@
-"""Robust accuracy over a list of radii, each warm-started from the one before.
+"""Robust accuracy over a list of radii, each attack warm-started from where the one before it ended.
 
 A sample broken within a ball is broken within every larger one, so it is not attacked again, and the
 curve never rises.
@@ -73,20 +73,19 @@ def curve(
     radius = torch.where(clean.success, 0.0, torch.inf).double()
     winner = torch.full_like(clean.queries, -1)
     for place, size in enumerate(eps):
-        before = worst.clone()
+        left = radius.isinf().nonzero().squeeze(1)
+        if place:  # the smaller ball's points, carried to the larger ball's surface
+            worst[left] = clean.x[left] + (worst[left] - clean.x[left]) * (size / eps[place - 1])
         for number, attack in enumerate(attacks):
             left = radius.isinf().nonzero().squeeze(1)
             if not len(left):
                 break
-            start = None
-            if place:  # the smaller ball's point, carried to the larger ball's surface
-                start = clean.x[left] + (before[left] - clean.x[left]) * (size / eps[place - 1])
             found = attack.at(size)(
                 victim,
                 x[left],
                 None if y is None else y[left],
                 generator=draws.child(place).child(number)[left],
-                start=start,
+                start=worst[left] if place or number else None,
                 batch=batch,
             )
             fell = left[found.success]

@@ -17,7 +17,7 @@ from withstand.attacks.problem import NoGradient
 from withstand.core.finding import Finding, Table
 from withstand.core.part import describe
 from withstand.core.threat import Norm
-from withstand.evaluation.under_attack import Case, ball_name, of_255, strips
+from withstand.evaluation.under_attack import Case, ball_name, eps_cells, eps_columns, strips
 
 
 @dataclass(frozen=True)
@@ -109,15 +109,10 @@ def _embed(case: Case, x: Tensor) -> Tensor:
 def _over_eps(case: Case, norm: Norm, noise: dict[Norm, list[_Moved]], attacked: dict[Norm, list[_Moved]]) -> Table:
     sides = {"under attack": attacked, "under noise": noise}
     sides = {name: found for name, found in sides.items() if found}
-    rows: list[tuple[float | str, ...]] = [(*_eps(norm, 0.0), *[0.0] * (2 * len(sides)))]
+    rows: list[tuple[float | str, ...]] = [(*eps_cells(norm, 0.0), *[0.0] * (2 * len(sides)))]
     for place, eps in enumerate(case.radii[norm]):
         ones = [found[norm][place] for found in sides.values()]
         shifts = [one.shift.mean().item() for one in ones]
-        rows.append((*_eps(norm, eps), *shifts, *(one.confused.double().mean().item() for one in ones)))
+        rows.append((*eps_cells(norm, eps), *shifts, *(one.confused.double().mean().item() for one in ones)))
     names = [f"mean cosine shift {name}" for name in sides] + [f"share nearer to another {name}" for name in sides]
-    heads = ("eps", "k/255") if norm == "linf" else ("eps",)
-    return Table((*heads, *names), tuple(rows), x="eps")
-
-
-def _eps(norm: Norm, eps: float) -> tuple[float | str, ...]:
-    return (eps, of_255(eps)) if norm == "linf" else (eps,)
+    return Table((*eps_columns(norm), *names), tuple(rows), x="eps")

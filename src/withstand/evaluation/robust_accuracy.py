@@ -19,7 +19,7 @@ from withstand.attacks.problem import NoGradient
 from withstand.core.finding import Check, Finding, Table
 from withstand.core.part import describe
 from withstand.core.threat import Norm
-from withstand.evaluation.under_attack import Case, ball_name, half_width, of_255, strips
+from withstand.evaluation.under_attack import Case, ball_name, eps_cells, eps_columns, share, strips
 
 
 def robust_accuracy(case: Case) -> Finding:
@@ -80,21 +80,20 @@ def _checks(case: Case, attacked: dict[Norm, Curve]) -> tuple[Check, ...]:
 
 
 def _numbers(case: Case, noise: dict[Norm, Curve], attacked: dict[Norm, Curve]) -> dict[str, float]:
-    count = len(case.x)
-    right = next(iter(noise.values())).holds(0)
-    clean = right.double().mean().item()
-    numbers = {"clean accuracy": clean, "clean accuracy ±": half_width(clean, count)}
-    head = ball_name(case.ball.norm, case.ball.eps)
+    norm, eps, head = case.ball.norm, case.ball.eps, ball_name(case.ball.norm, case.ball.eps)
+    right = noise[norm].holds(0)
+    clean, spread = share(right)
+    numbers = {"clean accuracy": clean, "clean accuracy ±": spread}
     if attacked:
-        holds = attacked[case.ball.norm].holds(case.ball.eps)
-        robust = holds.double().mean().item()
+        holds = attacked[norm].holds(eps)
+        robust, spread = share(holds)
         numbers |= {
             f"robust accuracy, {head}": robust,
-            f"robust accuracy, {head} ±": half_width(robust, count),
+            f"robust accuracy, {head} ±": spread,
             f"worst class's robust accuracy, {head}": min(_by_class(case, holds).values()),
         }
     numbers |= {
-        f"accuracy under noise, {head}": noise[case.ball.norm].holds(case.ball.eps).double().mean().item(),
+        f"accuracy under noise, {head}": share(noise[norm].holds(eps))[0],
         "worst class's clean accuracy": min(_by_class(case, right).values()),
     }
     for norm, found in attacked.items():
@@ -105,17 +104,12 @@ def _numbers(case: Case, noise: dict[Norm, Curve], attacked: dict[Norm, Curve]) 
 
 def _over_eps(case: Case, norm: Norm, noise: dict[Norm, Curve], attacked: dict[Norm, Curve]) -> Table:
     """Return the curves of one norm, from the clean accuracy at eps 0 on."""
-    count, rows = len(case.x), []
+    rows = []
     for eps in (0.0, *case.radii[norm]):
-        plain = noise[norm].holds(eps).double().mean().item()
-        row: tuple[str | float, ...] = (eps, of_255(eps)) if norm == "linf" else (eps,)
-        if attacked:
-            robust = attacked[norm].holds(eps).double().mean().item()
-            row = (*row, robust, half_width(robust, count))
-        rows.append((*row, plain))
-    heads = ("eps", "k/255") if norm == "linf" else ("eps",)
+        robust = share(attacked[norm].holds(eps)) if attacked else ()
+        rows.append((*eps_cells(norm, eps), *robust, share(noise[norm].holds(eps))[0]))
     names = ("robust accuracy", "robust accuracy ±") if attacked else ()
-    return Table((*heads, *names, "accuracy under noise"), tuple(rows), x="eps")
+    return Table((*eps_columns(norm), *names, "accuracy under noise"), tuple(rows), x="eps")
 
 
 def _details(case: Case, attacked: dict[Norm, Curve], names: tuple[str, ...]) -> dict[str, Table]:
@@ -128,7 +122,7 @@ def _details(case: Case, attacked: dict[Norm, Curve], names: tuple[str, ...]) ->
     counts = case.y.bincount().tolist()
     classes = [(_class(case, label), counts[label], clean[label], robust[label]) for label in clean]
     broke = [
-        (norm, ball_name(norm, eps), *(_share(one, eps, number) for number in range(len(names))))
+        (norm, ball_name(norm, eps), *(_broken(one, eps, number) for number in range(len(names))))
         for norm, one in attacked.items()
         for eps in one.eps
     ]
@@ -139,7 +133,7 @@ def _details(case: Case, attacked: dict[Norm, Curve], names: tuple[str, ...]) ->
     }
 
 
-def _share(found: Curve, eps: float, number: int) -> float:
+def _broken(found: Curve, eps: float, number: int) -> float:
     """Return the share of samples that attack `number` broke at this radius, and none broke before."""
     return ((found.radius == eps) & (found.winner == number)).double().mean().item()
 

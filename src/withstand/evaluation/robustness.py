@@ -36,7 +36,7 @@ class Audit(Evaluator):
         l2: radii in input units.
         samples: how many samples are audited, drawn by the seed; robust accuracy is within about 4 points
             at 500.
-        steps: PGD steps at each radius, each radius beginning where the one before ended.
+        steps: PGD steps of each attack at each radius, which begins where the smaller radius ended.
         restarts: PGD restarts at each radius.
         goal: "labels" or "embedding"; None for labels where the source has them.
         pictures: how many attacked pictures are kept.
@@ -48,7 +48,7 @@ class Audit(Evaluator):
     linf: tuple[float, ...] = (1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255)
     l2: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0, 2.0)
     samples: int = 500
-    steps: int = 20
+    steps: int = 10
     restarts: int = 1
     goal: Literal["labels", "embedding"] | None = None
     pictures: int = 8

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ from withstand.core.part import Tree
 from withstand.core.random import Draws
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
+from withstand.evaluation.intervals import wilson
 
 CHECKED = 100
 """Samples on which the believability checks run, at most."""
@@ -72,18 +72,21 @@ def of_255(eps: float) -> str:
     return f"{eps * 255:.3g}/255"
 
 
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share seen on `count` samples (Wilson, 1927)."""
-    z = 1.959964
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, middle - half), min(1.0, middle + half)
+def eps_columns(norm: Norm) -> tuple[str, ...]:
+    """Return the headings of a table over radii; Linf radii are told as k/255 too."""
+    return ("eps", "k/255") if norm == "linf" else ("eps",)
 
 
-def half_width(share: float, count: int) -> float:
-    """Return half the width of the 95 % interval."""
-    low, high = wilson(share, count)
-    return (high - low) / 2
+def eps_cells(norm: Norm, eps: float) -> tuple[str | float, ...]:
+    """Return the cells under `eps_columns`."""
+    return (eps, of_255(eps)) if norm == "linf" else (eps,)
+
+
+def share(holds: Tensor) -> tuple[float, float]:
+    """Return the share that holds, and half the width of its 95 % interval."""
+    hits, count = int(holds.sum()), len(holds)
+    low, high = wilson(hits, count)
+    return hits / count, (high - low) / 2
 
 
 def strips(victim: Victim, clean: Tensor, attacked: Tensor) -> dict[str, npt.NDArray[np.uint8]]:
