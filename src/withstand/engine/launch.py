@@ -105,6 +105,7 @@ def _work(
     tensorboard: bool,
 ) -> None:
     """Train in this process, one of `fabric.world_size`."""
+    fabric.barrier()  # the first process has claimed the folder
     folder, began = RunFolder(out), time.perf_counter()
     seed = int(tree["init_args"]["plan"]["init_args"]["seed"])  # type: ignore[index, call-overload, arg-type]
     with isolated(seed, "weights"):
@@ -127,6 +128,7 @@ def _work(
     progress = fit(fabric, experiment, numerics, folder, quiet=quiet, tensorboard=tensorboard)
     if fabric.is_global_zero:
         folder.update(status="finished", seconds=round(progress.seconds, 2), steps=progress.step)
+    fabric.barrier()  # no process goes on to use what the first one has not finished
 
 
 def _from_child(error: ProcessRaisedException) -> Exception:
