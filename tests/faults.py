@@ -3,12 +3,14 @@
 Their description does not say when, so that the run that fails and the run that resumes are the same experiment.
 """
 
+import os
 from dataclasses import dataclass
 
 import torch
 
 from toys import ToyPictures
 from withstand.core.batch import Batch
+from withstand.core.distributed import rank
 from withstand.core.random import Draws
 from withstand.core.roles import Indices, View
 
@@ -44,10 +46,11 @@ class FaultyView(View):
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         plan.views += 1
+        process, _, call = os.environ.get("WITHSTAND_TEST_SPOIL", "0:0").partition(":")  # for processes to come
         if plan.views == plan.stop_view:
             raise Stop
         batch = self.inner(batch, draws)
-        if plan.views == plan.spoil_view:
+        if plan.views == plan.spoil_view or (rank(), plan.views) == (int(process), int(call)):
             first, second = batch.views
             second = second.clone()
             second[0, 0, 0, 0] = torch.nan

@@ -1,0 +1,121 @@
+"""Two processes with the same global batch learn what one learns."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.multiprocessing.spawn import spawn
+
+import faults
+from faults import FaultyView
+from toys import toy_experiment, toy_method, weights
+from withstand.core.errors import NonFiniteLoss
+from withstand.engine.experiment import Experiment
+from withstand.engine.launch import train
+from withstand.engine.optimizers import LARS, SGD
+from withstand.methods.contrastive.dcl import DCL
+from withstand.methods.contrastive.simclr import SimCLR
+from withstand.methods.redundancy.barlow_twins import BarlowTwins
+
+ALLOW = ("toys", "faults")
+METHODS = {"simclr": SimCLR, "dcl": DCL, "barlow": BarlowTwins}
+NAMES = [f"{method} {precision}" for precision in ("float64", "float32") for method in METHODS]
+
+
+def experiment(name: str, processes: int) -> Experiment:
+    """Twenty steps of a batch of 16; float64 shows that only rounding differs."""
+    method, precision = name.split()
+    optimizer = LARS(0.1, trust=0.02) if method == "barlow" else SGD(0.05)
+    return toy_experiment(
+        epochs=4, count=80, method=toy_method(METHODS[method]), optimizer=optimizer, precision=precision,
+        processes=processes,
+    )  # fmt: skip
+
+
+def work(place: int, folder: str) -> None:
+    """What torchrun does, once for all runs: starting processes takes longer than they do."""
+    torch.set_num_threads(1)
+    os.environ |= {
+        "LOCAL_RANK": str(place), "RANK": str(place), "GROUP_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": Path(folder, "port").read_text(), "TORCHELASTIC_RUN_ID": "test",
+    }  # fmt: skip
+    for name in NAMES:
+        train(experiment(name, 2), Path(folder, name), quiet=True, allow=ALLOW)
+    # The engine times what is left open, also when losses gather.
+    left_open = toy_experiment(epochs=1, processes=2, precision="auto", layout="contiguous")
+    train(left_open, Path(folder, "auto"), quiet=True, allow=ALLOW)
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("two-processes")
+    (folder / "port").write_text(str(free_port()))
+    spawn(work, (str(folder),), nprocs=2)
+    return folder
+
+
+def losses(folder: Path) -> Tensor:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 21))
+    return torch.tensor([line["loss"] for line in lines], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_process_and_two_learn_the_same(name: str, two: Path, tmp_path: Path) -> None:
+    train(experiment(name, 1), tmp_path / "run", quiet=True, allow=ALLOW)
+    expected = losses(tmp_path / "run")
+    difference = (expected - losses(two / name)).abs()
+    apart = float(difference.max())
+    one, other = weights(tmp_path / "run"), weights(two / name)
+    assert one.keys() == other.keys()
+    moved = max(float((value.double() - other[key].double()).abs().max()) for key, value in one.items())
+    print(f"{name}: losses of 20 steps differ by at most {apart:.1e}, weights by {moved:.1e}")
+    if name.endswith("float64"):
+        assert apart <= 1e-6
+        assert moved <= 1e-9
+    else:
+        # Before the first update; later the steps amplify rounding, as a change of 1e-7 in one process's weights shows.
+        assert difference[0] <= 1e-6 * expected[0]
+
+
+def test_numerics_are_chosen_once_for_all(two: Path) -> None:
+    record = json.loads((two / "auto" / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["engine"]["processes"] == 2
+    assert "fastest of one timing" in record["engine"]["reason"]
+
+
+def test_only_the_first_process_keeps_the_folder(two: Path) -> None:
+    for name in NAMES:
+        assert {path.name for path in (two / name).iterdir()} == {".lock", "run.json", "metrics.jsonl", "checkpoint"}
+
+
+def test_started_processes_hand_their_error_on(tmp_path: Path) -> None:
+    """From `train` on: the run is spawned, and a NaN in either process is told by its name in one line."""
+    some = toy_experiment(epochs=1, processes=2)
+    some = replace(some, view=FaultyView(some.view))
+    os.environ["WITHSTAND_TEST_SPOIL"] = "1:2"
+    try:
+        with pytest.raises(NonFiniteLoss, match="'view 1'") as caught:
+            train(some, tmp_path / "run", quiet=True, allow=ALLOW)
+    finally:
+        del os.environ["WITHSTAND_TEST_SPOIL"]
+    path = tmp_path / "run" / "non-finite-batch-1.safetensors"
+    assert str(path) in str(caught.value)
+    assert load_file(path)["view 1"].isnan().any()
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "stopped"
+    faults.arrange()
+    train(replace(some, plan=replace(some.plan, processes=1)), tmp_path / "run", quiet=True, allow=ALLOW)
