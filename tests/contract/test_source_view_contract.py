@@ -1,0 +1,211 @@
+"""Every view and every source of the package, held to its role by existing.
+
+A new one that needs arguments is added to the table here; the test that looks for gaps says so.
+"""
+
+import inspect
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from walk import default_made, of_role
+from withstand.core.batch import Batch
+from withstand.core.part import class_path
+from withstand.core.random import Draws
+from withstand.core.roles import Source, View
+from withstand.data.arrays import ArraySource
+from withstand.data.dataset import DatasetSource
+from withstand.data.folder import ImageFolder
+from withstand.data.named import NamedSource
+from withstand.data.subset import Held, Subset
+from withstand.views import presets
+from withstand.views.color_views import ColorJitter
+from withstand.views.compose import Compose, MultiCrop, TwoViews
+from withstand.views.crop import RandomResizedCrop
+from withstand.views.geometry import Cutout
+from withstand.views.values import Normalize
+
+SIDE = 20
+TOLERANCE = 2e-6
+"""How much a picture may change with its company: matrix products of other sizes sum in another order."""
+
+ARGUMENTS: dict[type[View], Callable[[], View]] = {
+    Compose: lambda: Compose((ColorJitter(probability=1.0), RandomResizedCrop(12))),
+    Cutout: lambda: Cutout(7),
+    MultiCrop: lambda: MultiCrop((RandomResizedCrop(16), RandomResizedCrop(8)), (2, 3)),
+    Normalize: lambda: Normalize((0.5,), (0.25,)),
+    RandomResizedCrop: lambda: RandomResizedCrop(12, flip=0.5),
+    TwoViews: lambda: TwoViews(RandomResizedCrop(12), ColorJitter()),
+}
+PRESETS = {
+    name: function
+    for name, function in inspect.getmembers(presets, inspect.isfunction)
+    if function.__module__ == presets.__name__ and not name.startswith("_") and name.endswith(("_small", "_large"))
+}
+VIEWS: dict[str, Callable[[], View]] = {
+    **{
+        class_path(view): ARGUMENTS.get(view, view) for view in of_role(View) if view in ARGUMENTS or default_made(view)
+    },
+    **PRESETS,
+}
+
+
+def pictures(channels: int = 3, *, floats: bool = False) -> Batch:
+    """Seven pictures that are not square."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 256, (7, channels, SIDE, SIDE + 4), dtype=torch.uint8, generator=generator)
+    return Batch(x / 255 if floats else x, torch.arange(40, 47), torch.arange(7))
+
+
+def seen(view: View, batch: Batch, *, seed: int = 0, epoch: int = 0) -> tuple[Tensor, ...]:
+    result = view(batch, Draws(seed, batch.index, epoch=epoch))
+    return result.views or (result.x,)
+
+
+def test_no_view_is_forgotten() -> None:
+    assert PRESETS
+    forgotten = [view for view in of_role(View) if not default_made(view) and view not in ARGUMENTS]
+    assert not forgotten, "add them to ARGUMENTS"
+
+
+@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("channels", [3, 1])
+@pytest.mark.parametrize("floats", [False, True], ids=["bytes", "floats"])
+def test_views(name: str, channels: int, floats: bool) -> None:
+    view, batch = VIEWS[name](), pictures(channels, floats=floats)
+    before = batch.x.clone()
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    result = view(batch, Draws(0, batch.index))
+    # What was given stays, the global generators too, and what belongs to the samples is handed on.
+    assert torch.equal(batch.x, before)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(result.index, batch.index)
+    assert result.y is not None
+    assert torch.equal(result.y, torch.arange(7))
+    outputs = result.views or (result.x,)
+    if result.views:
+        assert torch.equal(result.x, before)
+    for output in outputs:
+        assert output.dtype == torch.float32
+        assert output.shape[:2] == (7, channels)
+        assert bool(output.isfinite().all())
+        assert type(view) is Normalize or (output.min() >= 0 and output.max() <= 1)
+    # The same again for the same seed and epoch, whole or one by one.
+    for again, output in zip(seen(view, batch), outputs, strict=True):
+        assert torch.equal(again, output)
+    rows = torch.tensor([5, 0, 2])
+    part = Batch(batch.x[rows], batch.index[rows])
+    for some, output in zip(seen(view, part), outputs, strict=True):
+        torch.testing.assert_close(some, output[rows], atol=TOLERANCE, rtol=0)
+    # Bytes and the same numbers as floats are the same picture; at 224 pixels torch's kernel rounds bytes twice.
+    if name.endswith("_large"):
+        return
+    for other, output in zip(seen(view, pictures(channels, floats=not floats)), outputs, strict=True):
+        torch.testing.assert_close(other, output, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_change_with_seed_and_epoch_and_from_view_to_view(name: str) -> None:
+    view, batch = PRESETS[name](), pictures()
+    first, second = seen(view, batch)
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, seen(view, batch, seed=1)[0])
+    assert not torch.equal(first, seen(view, batch, epoch=1)[0])
+    assert not torch.equal(first[0], first[1])
+
+
+def array(path: Path) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (12, 3, 8, 8), dtype=np.uint8)
+
+
+def mapped(path: Path) -> Source:
+    np.save(path / "x.npy", array(path))
+    return ArraySource(path / "x.npy", np.arange(12) % 3)
+
+
+def dataset(path: Path) -> Source:
+    return DatasetSource(TensorDataset(torch.from_numpy(array(path)), torch.arange(12)))
+
+
+def folder(path: Path) -> Source:
+    for place, picture in enumerate(array(path)):
+        target = path / "pictures" / ("even", "odd")[place % 2] / f"{place}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture.transpose(1, 2, 0)).save(target)
+    return ImageFolder(path / "pictures", 8, cache=path / "cache")
+
+
+SOURCES: dict[str, tuple[type[Source], Callable[[Path], Source]]] = {
+    "array": (ArraySource, lambda path: ArraySource(array(path), np.arange(12) % 3)),
+    "unlabelled rows": (ArraySource, lambda path: ArraySource(array(path).reshape(12, -1)[:, :7].astype(np.float32))),
+    "mapped": (ArraySource, mapped),
+    "dataset": (DatasetSource, dataset),
+    "folder": (ImageFolder, folder),
+    "named": (NamedSource, lambda path: NamedSource("digits")),
+    "subset": (Subset, lambda path: Subset(mapped(path), [7, 3, 9, 3, 0])),
+    "held train": (Held, lambda path: Held(mapped(path), "train", fraction=0.3)),
+    "held test": (Held, lambda path: Held(mapped(path), "test", fraction=0.3)),
+}
+
+
+def test_no_source_is_forgotten() -> None:
+    forgotten = set(of_role(Source)) - {kind for kind, _ in SOURCES.values()}
+    assert not forgotten, "add them to SOURCES"
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_sources(name: str, tmp_path: Path) -> None:
+    kind, make = SOURCES[name]
+    source = make(tmp_path)
+    assert type(source) is kind
+    count = len(source)
+    whole = source[torch.arange(count)]
+    assert whole.x.shape == (count, *source.shape)
+    assert whole.index.dtype == torch.int64
+    # Any order, repeats too, as a tensor, a list or a range; and the index says which they are.
+    for chosen in (torch.tensor([2, 0, 2]), [2, 0, 2], range(1, 3), [count - 1]):
+        batch, rows = source[chosen], torch.as_tensor(chosen, dtype=torch.int64)
+        assert batch.index.tolist() == rows.tolist()
+        assert torch.equal(batch.x, whole.x[rows])
+        assert (batch.y is None) == (source.labels is None)
+        if batch.y is not None and source.labels is not None:
+            assert torch.equal(batch.y, source.labels[rows])
+    # What is read belongs to the reader.
+    before = whole.x.clone()
+    source[[0]].x.zero_()
+    assert torch.equal(source[torch.arange(count)].x, before)
+    # Labels and their names.
+    if source.labels is not None:
+        assert source.labels.shape == (count,)
+        assert source.labels.dtype == torch.int64
+        assert not source.classes or int(source.labels.max()) < len(source.classes)
+    for wrong in ([count], [-1]):
+        with pytest.raises(IndexError):
+            source[wrong]
+    # The fingerprint is the data's: the same when read again, from elsewhere, and after a pickle.
+    mark = source.fingerprint()
+    assert isinstance(mark, str)
+    assert 0 < len(mark) <= 64
+    assert make(tmp_path).fingerprint() == mark
+    copied = pickle.loads(pickle.dumps(source))
+    assert type(copied) is kind
+    assert copied.fingerprint() == mark
+    assert torch.equal(copied[[1, 0]].x, source[[1, 0]].x)
+
+
+def test_other_data_have_another_fingerprint() -> None:
+    x = array(Path())
+    marks = {ArraySource(x, np.arange(12) % 3).fingerprint(), ArraySource(x).fingerprint()}
+    marks |= {Subset(ArraySource(x), rows).fingerprint() for rows in ([0, 1], [1, 0], [0])}
+    x = x.copy()
+    x[11, 2, 7, 7] ^= 1
+    marks |= {ArraySource(x).fingerprint()}
+    assert len(marks) == 6
