@@ -16,7 +16,7 @@ class FGSM(InputAttack):
     """One step of length eps from the clean input, along the gradient's sign (Linf) or direction (L2)."""
 
     def search(self, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
-        x = _from_clean(problem) if start is None else start
+        x = from_clean(problem) if start is None else start
         return problem.step(x, problem.gradient(x)[2], self.ball.eps)
 
 
@@ -63,7 +63,7 @@ class PGD(InputAttack):
             raise ConfigError("keep_best=False returns the last point of one run: no restarts, no drop_finished")
 
     def search(self, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
-        best = _Best(problem)
+        best = Best(problem)
         for restart in range(self.restarts):
             rows = best.open() if self.drop_finished else problem.rows
             if not len(rows):
@@ -74,11 +74,11 @@ class PGD(InputAttack):
             elif self.random_start:
                 x = part.confine(part.x + self.ball.sample(part.x, draws.child(restart)[rows]))
             else:
-                x = _from_clean(part)
+                x = from_clean(part)
             self._climb(part, x, best)
         return best.x
 
-    def _climb(self, problem: Problem, x: Tensor, best: "_Best") -> None:
+    def _climb(self, problem: Problem, x: Tensor, best: "Best") -> None:
         """Run one restart, and leave what it found in `best`."""
         length = self.ball.eps * (2.5 / self.steps if self.step_size is None else self.step_size)
         for _ in range(self.steps):
@@ -97,7 +97,7 @@ class PGD(InputAttack):
             best.x[problem.rows] = x
 
 
-class _Best:
+class Best:
     """The best point seen of each sample of a chunk: one that meets the goal, then the highest gain."""
 
     def __init__(self, problem: Problem) -> None:
@@ -118,7 +118,7 @@ class _Best:
         self.x[rows], self.gain[rows], self.success[rows] = x[better], gain[better].double(), success[better]
 
 
-def _from_clean(problem: Problem) -> Tensor:
+def from_clean(problem: Problem) -> Tensor:
     """Return the clean inputs as a start, where they are not a stationary point."""
     if problem.flat:
         raise ConfigError(

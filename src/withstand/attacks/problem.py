@@ -9,6 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from withstand.attacks.l1 import project_l1_box
 from withstand.attacks.objectives import Objective
 from withstand.core.errors import DataError
 from withstand.core.threat import Ball
@@ -55,7 +56,7 @@ class Problem:
     def values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the gain, which attacks raise, and whether the goal is met."""
         with torch.no_grad():
-            return self._judge(self._outputs(x), x)
+            return self._judge(self.outputs(x), x)
 
     def gradient(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return gain, success, and the gradient of each sample's own gain, from one forward pass.
@@ -66,8 +67,24 @@ class Problem:
         """
         with torch.enable_grad():
             x = x.detach().requires_grad_(True)
-            gain, success = self._judge(self._outputs(x), x)
-            slope = torch.autograd.grad(gain.sum(), x, allow_unused=True)[0] if gain.requires_grad else None
+            gain, success = self._judge(self.outputs(x), x)
+            return gain.detach(), success, self.slope(gain, x)
+
+    def slope(self, values: Tensor, x: Tensor, *, keep_graph: bool = False) -> Tensor:
+        """Return the gradient of each sample's own value, shaped like `x`, and zero outside the mask.
+
+        Args:
+            values: `(N,)`, computed from `x`.
+            x: the inputs, which require gradients.
+            keep_graph: whether another slope will be asked of the same forward pass.
+
+        Raises:
+            NoGradient: the victim cuts the way from input to output.
+            DataError: the gradient is not finite.
+        """
+        slope = None
+        if values.requires_grad:
+            slope = torch.autograd.grad(values.sum(), x, allow_unused=True, retain_graph=keep_graph)[0]
         if slope is None:
             raise NoGradient(
                 "the victim gives no gradient for its input: it detaches, rounds to integers or leaves torch; "
@@ -75,23 +92,30 @@ class Problem:
             )
         if not bool(torch.isfinite(slope).all()):
             raise DataError("the victim's gradient holds NaN or infinite values")
-        return gain.detach(), success, slope if self.mask is None else slope * self.mask
+        return slope if self.mask is None else slope * self.mask
 
     def step(self, x: Tensor, gradient: Tensor, length: float) -> Tensor:
         """Return `x` moved by `length` in the direction that raises the gain most, then confined."""
         return self.confine(x + length * self.ball.direction(gradient))
 
     def confine(self, x: Tensor) -> Tensor:
-        """Return `x` projected into the ball round the clean input, then clipped to the victim's range.
+        """Return `x` projected into the ball round the clean input and the victim's range.
 
-        Clipping moves each entry towards the clean input, so it never leaves the ball again.
+        L1: exactly, by the nearest point of both. Otherwise the range comes second: clipping moves each entry
+        towards the clean input, so it never leaves the ball again.
         """
         delta = x - self.x
         if self.mask is not None:
             delta = delta * self.mask
-        return (self.x + self.ball.project(delta)).clamp(self.victim.low, self.victim.high)
+        low, high = self.victim.low, self.victim.high
+        if self.ball.norm == "l1":
+            delta = project_l1_box(delta, low - self.x, high - self.x, self.ball.eps)
+        else:
+            delta = self.ball.project(delta)
+        return (self.x + delta).clamp(low, high)
 
-    def _outputs(self, x: Tensor) -> Outputs:
+    def outputs(self, x: Tensor) -> Outputs:
+        """Return what the victim says of `x`, a query of each sample."""
         self.queries[self.rows] += 1
         return self.victim(x.clone(memory_format=self.layout))  # a copy: a model may work on its input in place
 

@@ -1,0 +1,150 @@
+"""FAB, the fast adaptive boundary attack (Croce and Hein, 2020): the smallest change that crosses a boundary."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from withstand.attacks.attack import InputAttack
+from withstand.attacks.boundary import class_gaps, cross, distance, needs_classes, strongest_rivals
+from withstand.attacks.objectives import Loss, Margin, Objective
+from withstand.attacks.problem import Problem
+from withstand.core.errors import ConfigError
+from withstand.core.random import Draws
+
+
+@dataclass(frozen=True)
+class FAB(InputAttack):
+    """Project onto the nearest linearised boundary inside the range, lean towards the clean input, step back.
+
+    It seeks the smallest perturbation, whatever eps is: with a wide ball, `norm` of the result is the
+    distance to the boundary. A sample counts as broken only where that distance is within eps.
+
+    Args:
+        ball: any norm.
+        objective: judges the result, and names the victim's output; the search uses logits alone.
+        steps: projections in each run.
+        restarts: runs for each target; all but the first begin at a random point.
+        targets: None looks at all classes in each step, at the cost of a backward pass for each; a number
+            takes that many of the likeliest other classes one at a time (FAB-T; 9 in AutoAttack).
+        lean: largest weight of the step from the clean input (alpha_max of the paper).
+        overshoot: how far beyond the boundary a step goes, as a multiple of the way to it (eta).
+        backward: what is kept of the perturbation after a success (beta).
+        bisections: halvings, at the end, of the piece between the result and `backward` of it.
+        drop_finished: leave a sample alone once it is broken within eps. The same successes in less time; the
+            distance may stay larger there.
+    """
+
+    objective: Objective | Loss = Margin()  # noqa: RUF009 - a frozen value
+    steps: int = 100
+    restarts: int = 1
+    targets: int | None = None
+    lean: float = 0.1
+    overshoot: float = 1.05
+    backward: float = 0.9
+    bisections: int = 10
+    drop_finished: bool = False
+
+    def __post_init__(self) -> None:
+        needs_classes(self.objective)
+        for name, least in (("steps", 1), ("restarts", 1), ("targets", 1), ("bisections", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"{name} must be at least {least}, not {value}")
+        if not 0 <= self.lean <= 1 or not 0 < self.backward < 1 or self.overshoot < 1:
+            raise ConfigError(
+                f"FAB needs lean in [0, 1], backward between 0 and 1 and overshoot of 1 or more, "
+                f"not {self.lean}, {self.backward} and {self.overshoot}"
+            )
+        if self.targets is not None and self.ball.targeted:
+            raise ConfigError("targets are FAB's own choice of classes; a targeted ball has its class given in y")
+
+    def search(self, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
+        closest = _Closest(problem)
+        rivals = None if self.targets is None else strongest_rivals(problem, self.targets)
+        for turn in range(1 if rivals is None else rivals.shape[1]):
+            chosen = None if rivals is None else rivals[:, turn : turn + 1]
+            for restart in range(self.restarts):
+                rows = self._open(closest)
+                if not len(rows):
+                    return closest.x
+                part = problem.take(rows)
+                x = part.x if start is None else start[rows]
+                if restart:
+                    size = closest.size[rows].clamp_max(self.ball.eps) / 2
+                    noise = self.ball.sample(part.x, draws.child(turn).child(restart)[rows])
+                    unit = noise / _wide(self.ball.size(noise).clamp_min(1e-12), noise)
+                    x = part.confine(part.x + unit * _wide(size.to(x), noise))
+                self._walk(part, x, None if chosen is None else chosen[rows], closest)
+        self._bisect(problem, closest)
+        return closest.x
+
+    def _open(self, closest: "_Closest") -> Tensor:
+        """Return the places of samples that are still worth a step."""
+        limit = self.ball.eps if self.drop_finished else 0.0
+        return (closest.size > limit).nonzero().squeeze(1)
+
+    def _walk(self, problem: Problem, x: Tensor, rivals: Tensor | None, closest: "_Closest") -> None:
+        low, high, norm = problem.victim.low, problem.victim.high, self.ball.norm
+        for _ in range(self.steps):
+            gaps, slopes = class_gaps(problem, x, rivals)
+            nearest = distance(gaps, slopes, norm).argmin(1)
+            row = torch.arange(len(x), device=x.device)
+            gap, slope = gaps[row, nearest].to(x), slopes[row, nearest]
+            # The same plane seen from the clean input; a gap is linear there by definition.
+            clean = gap + (slope * (problem.x - x)).flatten(1).sum(1)
+            here = cross(x, gap, slope, norm, low, high)
+            there = cross(problem.x, clean, slope, norm, low, high)
+            ways = [self.ball.size(way).clamp_min(1e-8) for way in (here, there)]
+            lean = _wide((ways[0] / (ways[0] + ways[1])).clamp_max(self.lean), x)
+            x = torch.lerp(x + self.overshoot * here, problem.x + self.overshoot * there, lean).clamp(low, high)
+            success = problem.values(x)[1]
+            closest.update(problem, x, success)
+            x = torch.where(_wide(success, x), problem.x + (x - problem.x) * self.backward, x)
+            if self.drop_finished:
+                left = closest.size[problem.rows] > self.ball.eps
+                if not bool(left.all()):
+                    problem, x, rivals = problem.take(left), x[left], None if rivals is None else rivals[left]
+                    if not len(x):
+                        return
+
+    def _bisect(self, problem: Problem, closest: "_Closest") -> None:
+        """Move results along the line to the clean input, as far as they stay on the wrong side."""
+        rows = self._open(closest)
+        rows = rows[closest.size[rows].isfinite()]
+        if not len(rows):
+            return
+        part = problem.take(rows)
+        delta = closest.x[part.rows] - part.x
+        outer = delta.new_ones(len(delta))
+        inner = outer * self.backward
+        for _ in range(self.bisections):
+            middle = (inner + outer) / 2
+            x = part.x + _wide(middle, delta) * delta
+            success = part.values(x)[1]
+            closest.update(part, x, success)
+            inner, outer = torch.where(success, inner, middle), torch.where(success, middle, outer)
+
+
+class _Closest:
+    """The closest point found on the wrong side of a boundary, and its distance; without one, the last point."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.x = problem.x.clone()
+        success = problem.values(self.x)[1]
+        self.size = torch.where(success, 0.0, torch.inf).double()
+
+    def update(self, problem: Problem, x: Tensor, success: Tensor) -> None:
+        """Keep the rows of `x` that succeed at a smaller distance."""
+        rows = problem.rows
+        size = self.problem.ball.size(x - problem.x).double()
+        size = torch.where(success, size, torch.inf)
+        better = size < self.size[rows]
+        kept = better | self.size[rows].isinf()
+        self.x[rows[kept]] = x[kept]
+        self.size[rows[better]] = size[better]
+
+
+def _wide(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (like.dim() - 1))
