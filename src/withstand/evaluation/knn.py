@@ -21,7 +21,7 @@ _COLUMNS = 1 << 16
 
 
 def neighbors(
-    bank: Tensor, queries: Tensor, k: int, *, metric: Metric = "cosine", chunk: int = 1 << 24
+    bank: Tensor, queries: Tensor, k: int, *, metric: Metric = "cosine", chunk: int = 1 << 23
 ) -> tuple[Tensor, Tensor]:
     """Return the k nearest bank rows of each query, nearest first; of equally near rows the earlier.
 
@@ -73,11 +73,12 @@ def _scores(queries: Tensor, block: Tensor, offset: Tensor | None) -> Tensor:
 
 def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return the k largest of each row, in order; ties go to the earlier column."""
-    values, columns = scores.topk(k, dim=1)
-    last = values[:, -1:]
-    # topk takes any of the equal scores at its edge. Where there are more of them than places, the earliest
-    # are taken instead; this is rare, except when an encoder has collapsed.
-    crowded = ((scores >= last).sum(1) > k).nonzero()[:, 0]
+    values, columns = scores.topk(min(k + 1, scores.shape[1]), dim=1)
+    last = values[:, k - 1 : k]
+    # topk takes any of the equal scores at its edge. Where one of them is left over, the earliest are taken
+    # instead; this is rare, except when an encoder has collapsed.
+    crowded = (values[:, k:] == last).any(1).nonzero()[:, 0]
+    columns = columns[:, :k].contiguous()
     if len(crowded):
         level = scores[crowded] == last[crowded]
         above = (scores[crowded] > last[crowded]).sum(1, keepdim=True)
@@ -103,7 +104,7 @@ def vote(
     k: int = 20,
     temperature: float | None = 0.07,
     metric: Metric = "cosine",
-    chunk: int = 1 << 24,
+    chunk: int = 1 << 23,
 ) -> Tensor:
     """Return each class's share of the k nearest neighbors' vote, float32 `(Q, K)`.
 
