@@ -4,6 +4,7 @@ Shapes: logits `(N, C)`, labels `(N,)`, embeddings `(N, D)`, values `(N,)`. Larg
 a targeted attack lowers the same value for the wanted class or embedding.
 """
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -100,6 +101,59 @@ class Margin(_OnLogits):
         logits = _full(pick(outputs, self.output))
         own = logits.gather(1, y[:, None]).squeeze(1)
         return logits.scatter(1, y[:, None], -torch.inf).amax(1) - own
+
+
+@dataclass(frozen=True)
+class DLR(_OnLogits):
+    """Difference of logits ratio: the margin over the gap between the first and the third logit.
+
+    Adding to all logits, or scaling them, changes nothing, so that a saturated softmax hides no gradient
+    (Croce and Hein, 2020). With fewer than four classes it is the margin itself, with a warning.
+    """
+
+    def __call__(self, outputs: Outputs, y: Tensor, x: Tensor) -> Tensor:
+        logits = _full(pick(outputs, self.output))
+        margin = Margin(self.output)(outputs, y, x)
+        if _too_few(logits, "DLR"):
+            return margin
+        top = logits.topk(3, dim=1).values
+        return margin / (top[:, 0] - top[:, 2] + 1e-12)
+
+
+@dataclass(frozen=True)
+class TargetedDLR(_OnLogits):
+    """The wanted class's logit over that of the label, in units that scaling the logits does not change.
+
+    `y` holds the label and the wanted class, `(N, 2)`; success is any prediction but the label, as wherever
+    AutoAttack aims at classes. With fewer than four classes it is the bare difference, with a warning.
+    """
+
+    def __call__(self, outputs: Outputs, y: Tensor, x: Tensor) -> Tensor:
+        logits = _full(pick(outputs, self.output))
+        own, wanted = logits.gather(1, y).unbind(1)
+        if _too_few(logits, "the targeted DLR"):
+            return wanted - own
+        top = logits.topk(4, dim=1).values
+        return (wanted - own) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + 1e-12)
+
+    def reference(self, outputs: Outputs) -> Tensor:
+        return pick(outputs, self.output).topk(2, dim=1).indices
+
+    def reached(self, outputs: Outputs, y: Tensor, *, targeted: bool) -> Tensor:
+        return super().reached(outputs, y[:, 1 if targeted else 0], targeted=targeted)
+
+    def check(self, outputs: Outputs, y: Tensor) -> None:
+        if y.dim() != 2 or y.shape[1] != 2:
+            raise DataError(f"y must be (N, 2), each label beside the wanted class, not {tuple(y.shape)}")
+        for column in y.unbind(1):
+            super().check(outputs, column)
+
+
+def _too_few(logits: Tensor, name: str) -> bool:
+    if logits.shape[1] >= 4:
+        return False
+    warnings.warn(f"{name} loss needs four classes, not {logits.shape[1]}: the margin is used", stacklevel=3)
+    return True
 
 
 @dataclass(frozen=True)
