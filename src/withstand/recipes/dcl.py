@@ -35,7 +35,7 @@ def experiment(
     width: int = 16,
     depth: int = 10,
     epochs: int = 20,
-    batch: int = 256,
+    batch: int = 64,
     learning_rate: float = 0.12,
     temperature: float = 0.1,
     weighted: bool = False,

@@ -43,7 +43,7 @@ _WIDTHS = {"small": (50, 100, 200, 400), "full": (50, 100, 200, 400, 1000)}
 _TARGET = 0.95
 
 
-def experiment(
+def learning_curve(
     *,
     data: str = "digits",
     encoder: nn.Module | None = None,

@@ -6,11 +6,11 @@ from withstand.core.errors import ConfigError
 from withstand.recipes import naive_bayes_probe as recipe
 
 
-def test_experiment_gives_the_curve_of_any_features() -> None:
-    finding = recipe.experiment(data="digits", sizes=(50, 500), repeats=2)
+def test_learning_curve_gives_the_curve_of_any_features() -> None:
+    finding = recipe.learning_curve(data="digits", sizes=(50, 500), repeats=2)
     assert finding.tables["curve"].column("labelled samples") == (50, 500)
     assert all(0.5 < share < 1 for share in finding.tables["curve"].column("naive Bayes"))
-    narrow = recipe.experiment(data="digits", encoder=nn.Sequential(nn.Flatten(), nn.Unflatten(1, (2, 32)), Mean()),
+    narrow = recipe.learning_curve(data="digits", encoder=nn.Sequential(nn.Flatten(), nn.Unflatten(1, (2, 32)), Mean()),
                                sizes=(50,), repeats=2)  # fmt: skip
     assert narrow.tables["curve"].column("naive Bayes")[0] < finding.tables["curve"].column("naive Bayes")[0]
 

@@ -1,0 +1,57 @@
+"""Write docs/claims.md from the findings that `withstand reproduce METHOD --out docs/claims` stored.
+
+python tools/claims_page.py
+"""
+
+from pathlib import Path
+
+from withstand.core.finding import Finding, Table
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def main() -> None:
+    findings = [Finding.load(path) for path in sorted((DOCS / "claims").glob("claim-*.json"))]
+    lines = [
+        "# Claims",
+        "",
+        "What papers claim, put to the test at a small scale against the paper's own baseline, under equal budgets. Made",
+        "by `python tools/claims_page.py` from the findings in [claims/](claims); each row is re-run by its command. A claim",
+        "that does not hold at this scale is listed as such; undecided means that the spread over seeds is larger than the",
+        "effect.",
+        "",
+        "| claim | measured | system | baseline | effect | verdict |",
+        "|---|---|---|---|---|---|",
+    ]
+    for finding in findings:
+        seeds = finding.tables["seeds"]
+        _, system, baseline = seeds.columns
+        quantity = next(name for name in finding.numbers).rsplit(",", 1)[0]
+        cells = [
+            str(finding.protocol["statement"]),
+            quantity,
+            f"{system}: {_of(finding, f'{quantity}, {system}')}",
+            f"{baseline}: {_of(finding, f'{quantity}, {baseline}')}",
+            _of(finding, "effect"),
+            f"**{finding.protocol['verdict']}**, {len(seeds.rows)} seeds",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    for finding in findings:
+        slug = finding.name.removeprefix("claim-")
+        lines += ["", f"## {slug}", "", f"`withstand reproduce {slug} --out docs/claims`", ""]
+        for name, table in finding.tables.items():
+            lines += [f"**{name}**", "", *_markdown(table), ""]
+    (DOCS / "claims.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+
+
+def _of(finding: Finding, name: str) -> str:
+    return f"{finding.numbers[name]:.3f} ± {finding.numbers[name + ' ±']:.3f}"
+
+
+def _markdown(table: Table) -> list[str]:
+    rows = [[f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row] for row in table.rows]
+    return [f"| {' | '.join(row)} |" for row in [list(table.columns), ["---"] * len(table.columns), *rows]]
+
+
+if __name__ == "__main__":
+    main()
