@@ -25,18 +25,20 @@ from withstand.core.batch import Batch
 from withstand.core.part import build, describe
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Model
+from withstand.methods.contrastive.simclr import SimCLR
 from withstand.models.norm import synchronize
 from withstand.models.normalized import Normalized
 from withstand.models.resnet import ResNet
 
-SMALL = {"hidden": 12, "dim": 10}
+SMALL = {"hidden": 12, "dim": 10, "classes": 4, "counts": (3, 3, 1, 1)}
 """Arguments that set sizes, and values that keep tests quick."""
 
 
 def classes() -> Iterator[type[Method]]:
     for found in pkgutil.walk_packages(withstand.methods.__path__, "withstand.methods."):
         for value in vars(import_module(found.name)).values():
-            if isinstance(value, type) and issubclass(value, Method) and value.__module__ == found.name:
+            mine = isinstance(value, type) and issubclass(value, Method) and value.__module__ == found.name
+            if mine and not inspect.isabstract(value):
                 yield value
 
 
@@ -53,6 +55,10 @@ def cases() -> dict[str, tuple[type[Method], dict[str, object]]]:
 CASES = cases()
 
 
+def encoder() -> Model:
+    return Normalized(ResNet(2, 10), (0.5,) * 3, (0.25,) * 3)
+
+
 def make(name: str) -> Method:
     cls, settings = CASES[name]
     parameters = inspect.signature(cls).parameters
@@ -60,7 +66,9 @@ def make(name: str) -> Method:
         arguments: dict[str, object] = {key: value for key, value in SMALL.items() if key in parameters} | settings
         for key, parameter in parameters.items():
             if parameter.annotation is Model:
-                arguments[key] = Normalized(ResNet(2, 10), (0.5,) * 3, (0.25,) * 3)
+                arguments[key] = encoder()
+            elif parameter.annotation is Method:  # one that wraps another
+                arguments[key] = SimCLR(encoder(), hidden=12, dim=10)
             elif parameter.default is parameter.empty and key not in arguments:
                 pytest.fail(f"{cls.__name__} needs {key}: teach this factory a small value for it")
         return cls(**arguments)
@@ -70,7 +78,8 @@ def pictures(rows: slice = slice(0, 8)) -> Batch:
     generator = torch.Generator().manual_seed(0)
     x, one, two = (torch.randint(0, 256, (8, 3, 8, 8), dtype=torch.uint8, generator=generator) for _ in range(3))
     mixed = (one // 4 + two // 4 * 3).to(torch.uint8)  # two views have something in common
-    return Batch(x[rows], torch.arange(8)[rows], views=(one[rows], mixed[rows]))
+    labels = torch.arange(8) % 4
+    return Batch(x[rows], torch.arange(8)[rows], labels[rows], views=(one[rows], mixed[rows]))
 
 
 @pytest.fixture(params=CASES)

@@ -1,0 +1,72 @@
+"""The inner attack of adversarial training: on the model as it is trained, the whole batch at once.
+
+`InputAttack.__call__` judges a finished model: it cuts the work into chunks, forces eval mode and judges what it
+found. Here the attack's bare search runs on the whole batch, so that losses and batch normalisations that compare
+samples see all of them, in eval mode or in the mode of training, and nothing is judged.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from withstand.attacks.attack import InputAttack
+from withstand.attacks.objectives import Objective, as_objective
+from withstand.attacks.problem import pose
+from withstand.core.random import Draws
+from withstand.core.victim import Victim
+
+Goal = Tensor | Callable[[Tensor], Tensor]
+"""What an objective is handed as `y`: a tensor, or what makes it from the clean outputs."""
+
+
+def attack_in_training(
+    module: nn.Module,
+    forward: Callable[[Tensor], Tensor],
+    attack: InputAttack,
+    x: Tensor,
+    goal: Goal,
+    draws: Draws,
+    *,
+    objective: Objective | None = None,
+    train_mode: bool = False,
+    start_noise: float | None = None,
+) -> Tensor:
+    """Return worse inputs for a model in training, shaped like `x`, without gradients.
+
+    Parameters, their gradients, buffers (running statistics too), modes and the global generators are as they were
+    afterwards.
+
+    Args:
+        module: what owns the parameters.
+        forward: from inputs to outputs, through `module`.
+        attack: the search; with a radius of 0 the inputs come back as they are.
+        x: clean inputs in [0, 1], `(B, ...)`.
+        goal: labels, or whatever the objective compares with.
+        draws: each sample's own stream.
+        objective: in place of the attack's own.
+        train_mode: leave modes as they are: batch statistics in batch normalisations, live dropout. Else eval mode.
+        start_noise: begin at normal noise of this size round the clean inputs, not where the attack would.
+
+    Raises:
+        DataError: inputs outside [0, 1], labels that do not fit, NaN.
+    """
+    if attack.ball.eps == 0:
+        return x.detach()
+    victim = Victim(forward)
+    x = victim.check(x.detach())
+    chosen = as_objective(attack.objective) if objective is None else objective
+    attack = replace(attack, objective=chosen)
+    modes = {child: child.training for child in module.modules()}
+    with Victim(module).held():
+        if train_mode:
+            for child, mode in modes.items():
+                child.training = mode
+        with torch.no_grad():
+            y = goal if isinstance(goal, Tensor) else goal(forward(x)).detach()
+        problem = pose(victim, chosen, attack.ball, x, y)
+        start = None
+        if start_noise is not None:
+            start = problem.confine(x + start_noise * draws.child("start").normal(*x.shape[1:]).to(x.dtype))
+        return problem.confine(attack.search(problem, start, draws).detach())

@@ -1,0 +1,81 @@
+"""What methods that learn from labels share: an encoder with a linear classifier, and draws for inner attacks."""
+
+import torch
+from torch import Tensor, nn
+
+from withstand.core.batch import Batch
+from withstand.core.errors import ConfigError, DataError
+from withstand.core.random import Draws, derive
+from withstand.core.roles import Method, Model
+
+ATTACKED = "attacked"
+"""The name in `Batch.extras` of inputs that were attacked already."""
+
+
+class LabelledMethod(Method):
+    """Base of methods that train a classifier: a subclass gives `step`.
+
+    Reads view 0 of a batch (its samples where there are no views), in [0, 1], and its labels.
+
+    Args:
+        encoder: the network to train.
+        classes: how many labels there are.
+        seed: of the inner attack's draws, with each sample's index and the step.
+    """
+
+    steps: Tensor
+    epoch: Tensor
+
+    def __init__(self, encoder: Model, classes: int, seed: int) -> None:
+        super().__init__()
+        if classes < 2:
+            raise ConfigError(f"a classifier needs at least 2 classes, not {classes!r}")
+        self.encoder, self.classes, self.seed = encoder, classes, seed
+        self.classifier = nn.Linear(encoder.width, classes)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return class scores `(B, classes)`."""
+        scores: Tensor = self.classifier(self.encoder(x))
+        return scores
+
+    def network(self) -> nn.Module:
+        """Return the trained classifier as one network, inputs in [0, 1] to logits: what an audit attacks."""
+        return nn.Sequential(self.encoder, self.classifier)
+
+    def samples(self, batch: Batch) -> Tensor:
+        """Return the inputs to learn from, floating, `(B, ...)`."""
+        x = batch.views[0] if batch.views else batch.x
+        return x.to(self.classifier.weight.dtype) / 255 if x.dtype == torch.uint8 else x
+
+    def labels(self, batch: Batch) -> Tensor:
+        """Return the labels `(B,)`.
+
+        Raises:
+            DataError: there are none, or they do not fit.
+        """
+        if batch.y is None:
+            raise DataError(
+                f"{type(self).__name__} learns from labels, and the data have none: "
+                "ACL (withstand train acl) needs no labels"
+            )
+        if len(batch.y) and not 0 <= int(batch.y.min()) <= int(batch.y.max()) < self.classes:
+            low, high = int(batch.y.min()), int(batch.y.max())
+            raise DataError(f"labels lie in [{low}, {high}], but the classifier knows 0 to {self.classes - 1}")
+        return batch.y
+
+    def draws(self, batch: Batch) -> Draws:
+        """Return this step's draws for each sample: they hang on seed, step and index alone."""
+        return Draws(derive(self.seed, "inner attack"), batch.index, epoch=int(self.steps))
+
+    def before_epoch(self, epoch: int, pass_over: object) -> None:
+        self.epoch.fill_(epoch)
+
+    def after_step(self, step: int) -> None:
+        self.steps.fill_(step)
+
+
+def accuracy(logits: Tensor, y: Tensor) -> Tensor:
+    """Return the share of right predictions, 0-d."""
+    return (logits.detach().argmax(1) == y).float().mean()

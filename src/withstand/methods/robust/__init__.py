@@ -1,0 +1,1 @@
+"""Methods that train for inputs that an adversary has changed."""

@@ -1,0 +1,187 @@
+"""Adversarial training: the classifier learns from the worst inputs that an attack finds round each sample.
+
+paper: Towards Deep Learning Models Resistant to Adversarial Attacks (2018); and, by strategy, TRADES (2019),
+    MART (2020), ADV-COMP-SUM (2023); Fast is better than free (2020); Adversarial Weight Perturbation (2020)
+needs: labels, one view     modalities: any with an encoder and inputs in [0, 1]
+sizes: B samples, C classes
+differences: AWP's proxy network is not copied: its one ascent step is along the gradient at the weights themselves,
+    and only the step's direction counts. Fast-AT's official code stops when the accuracy of its guard falls; here
+    training goes on with the guard's attack until that accuracy is back.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from withstand.attacks.attack import InputAttack
+from withstand.attacks.gradient import PGD
+from withstand.core.batch import Batch
+from withstand.core.distributed import rank, total, world_size
+from withstand.core.errors import ConfigError
+from withstand.core.roles import Model, Terms, Trainer
+from withstand.methods.attack_in_training import attack_in_training
+from withstand.methods.labelled import ATTACKED, LabelledMethod, accuracy
+from withstand.methods.strategies import Plain, Strategy
+
+ATTACK = PGD(steps=10, step_size=0.25, keep_best=False)
+"""Madry's: ten steps of eps/4 from a uniform start, the last point."""
+
+_PLAIN = Plain()
+_FALL = 0.2
+"""A fall of the guard's accuracy that counts as catastrophic overfitting, as in the official code."""
+
+
+class AdversarialTraining(LabelledMethod):
+    """A classifier trained against an attack.
+
+    Args:
+        encoder: the network to train.
+        classes: how many labels there are.
+        strategy: what is descended on, and what the attack raises.
+        attack: the inner attack. A strategy with an objective of its own (TRADES) puts it in place of the attack's.
+        train_mode: attack the model with batch statistics and dropout as in training (fast-AT, and most PGD-AT code);
+            else in eval mode (TRADES, MART).
+        start_noise: begin the attack at normal noise of this size (TRADES and MART: 0.001) and not at its own start.
+        warmup: epochs over which the radius grows linearly to its full size.
+        weight_perturbation: AWP's gamma: each weight matrix is moved by this share of its norm against the loss while
+            gradients are taken (0.005 to 0.01); 0 for none.
+        guard: a stronger attack that watches for catastrophic overfitting, needed by one-step attacks. When the
+            accuracy under it falls by 0.2 from its best, training goes on with it until that accuracy is back.
+        guard_every: steps between its looks, at one batch each.
+        seed: of the attack's draws.
+    """
+
+    guard_best: Tensor
+    guard_accuracy: Tensor
+
+    def __init__(
+        self,
+        encoder: Model,
+        *,
+        classes: int,
+        strategy: Strategy = _PLAIN,
+        attack: InputAttack = ATTACK,
+        train_mode: bool = False,
+        start_noise: float | None = None,
+        warmup: int = 0,
+        weight_perturbation: float = 0.0,
+        guard: InputAttack | None = None,
+        guard_every: int = 100,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(encoder, classes, seed)
+        if weight_perturbation < 0 or warmup < 0 or guard_every < 1:
+            raise ConfigError(
+                f"weight_perturbation and warmup must be at least 0 and guard_every at least 1, not "
+                f"{weight_perturbation!r}, {warmup!r} and {guard_every!r}"
+            )
+        if attack.ball.targeted or (guard is not None and guard.ball.targeted):
+            raise ConfigError("the inner attack must not be targeted: it makes the true label unlikely")
+        self.strategy, self.attack, self.train_mode = strategy, attack, train_mode
+        self.start_noise, self.warmup, self.weight_perturbation = start_noise, warmup, weight_perturbation
+        self.guard, self.guard_every = guard, guard_every
+        if guard is not None:
+            self.register_buffer("guard_best", torch.zeros(()))
+            self.register_buffer("guard_accuracy", torch.ones(()))
+
+    def step(self, batch: Batch) -> Terms:
+        """Return the loss and the accuracy under attack (`robust_accuracy`), and what the strategy reads besides."""
+        x, y = self.samples(batch), self.labels(batch)
+        given = batch.extras.get(ATTACKED)
+        worse = self.attacked(batch) if given is None else given
+        # Clean and attacked samples in passes of their own, each with its own batch statistics, as official code does.
+        clean = self.logits(x) if self.strategy.needs_clean else None
+        under = self.logits(worse)
+        losses = self.strategy.losses(under if clean is None else clean, under, y)
+        terms = {"loss": losses.mean(), "robust_accuracy": accuracy(under, y)}
+        if clean is not None:
+            terms["accuracy"] = accuracy(clean, y)
+        if self.guard is not None:
+            terms["guard_accuracy"] = self.guard_accuracy.clone()
+        return terms
+
+    def update(self, batch: Batch, trainer: Trainer) -> Terms:
+        """Watch, attack, move the weights against the loss, and descend from there."""
+        if self.guard is not None and int(self.steps) and int(self.steps) % self.guard_every == 0:
+            self._watch(batch)
+        if not self.weight_perturbation:
+            return super().update(batch, trainer)
+        batch = replace(batch, extras={**batch.extras, ATTACKED: self.attacked(batch)})
+        with self.perturbed(batch):
+            return super().update(batch, trainer)
+
+    def attacked(self, batch: Batch) -> Tensor:
+        """Return the batch's samples under the inner attack, `(B, ...)`."""
+        y, strategy = self.labels(batch), self.strategy
+        attack = self.guard if self.guard is not None and self.overfitted else self.attack
+        objective = strategy.objective()
+        return attack_in_training(
+            self,
+            self.logits,
+            attack.at(attack.ball.eps * self.share()),
+            self.samples(batch),
+            y if objective is None else lambda clean: strategy.goal(clean, y),
+            self.draws(batch),
+            objective=objective,
+            train_mode=self.train_mode,
+            start_noise=self.start_noise,
+        )
+
+    def share(self) -> float:
+        """Return the share of the full radius that this epoch attacks with."""
+        return min(1.0, (int(self.epoch) + 1) / self.warmup) if self.warmup else 1.0
+
+    @property
+    def overfitted(self) -> bool:
+        """Whether the guard's accuracy has fallen, and is not back yet."""
+        return self.guard is not None and bool(self.guard_accuracy <= self.guard_best - _FALL)
+
+    @contextmanager
+    def perturbed(self, batch: Batch) -> Iterator[None]:
+        """Move each weight matrix by its share against the batch's loss, and back afterwards."""
+        matrices: list[Tensor] = [p for p in self.parameters() if p.requires_grad and p.dim() > 1]
+        kept = [buffer.clone() for buffer in self.buffers()]
+        gradients = torch.autograd.grad(self.step(batch)["loss"], matrices, materialize_grads=True)
+        with torch.no_grad():
+            for buffer, value in zip(self.buffers(), kept, strict=True):
+                buffer.copy_(value)
+            moves = [_along(p, total(g) / world_size()) for p, g in zip(matrices, gradients, strict=True)]
+            torch._foreach_add_(matrices, moves, alpha=self.weight_perturbation)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                torch._foreach_sub_(matrices, moves, alpha=self.weight_perturbation)
+
+    def _watch(self, batch: Batch) -> None:
+        """Look at the guard's accuracy on a batch, over all processes, and tell when it has fallen."""
+        assert self.guard is not None
+        before, modes = self.overfitted, {child: child.training for child in self.modules()}
+        y, guard = self.labels(batch), self.guard.at(self.guard.ball.eps * self.share())
+        draws = self.draws(batch).child("guard")
+        worse = attack_in_training(self, self.logits, guard, self.samples(batch), y, draws)
+        try:
+            with torch.no_grad():
+                found = total(accuracy(self.eval().logits(worse), y)) / world_size()
+        finally:
+            for child, mode in modes.items():
+                child.training = mode
+        self.guard_accuracy.copy_(found)
+        self.guard_best.copy_(torch.maximum(self.guard_best, found))
+        if self.overfitted and not before and rank() == 0:
+            warnings.warn(
+                f"catastrophic overfitting: accuracy under the guard's attack fell from {self.guard_best:.0%} to "
+                f"{self.guard_accuracy:.0%}; training goes on with that attack until it is back. A smaller step, a "
+                "lower learning rate or a smaller radius avoids it",
+                stacklevel=2,
+            )
+
+
+def _along(weight: Tensor, gradient: Tensor) -> Tensor:
+    """Return the gradient scaled to the weight's norm."""
+    move: Tensor = gradient * (weight.norm() / (gradient.norm() + 1e-20))
+    return move
