@@ -93,10 +93,10 @@ class FAB(InputAttack):
             gap, slope = gaps[row, nearest].to(x), slopes[row, nearest]
             # The same plane seen from the clean input; a gap is linear there by definition.
             clean = gap + (slope * (problem.x - x)).flatten(1).sum(1)
-            here = cross(x, gap, slope, norm, low, high)
-            there = cross(problem.x, clean, slope, norm, low, high)
-            ways = [self.ball.size(way).clamp_min(1e-8) for way in (here, there)]
-            lean = _wide((ways[0] / (ways[0] + ways[1])).clamp_max(self.lean), x)
+            twice = torch.cat([slope, slope])
+            ways = cross(torch.cat([x, problem.x]), torch.cat([gap, clean]), twice, norm, low, high)
+            (here, there), (near, far) = ways.chunk(2), self.ball.size(ways).clamp_min(1e-8).chunk(2)
+            lean = _wide((near / (near + far)).clamp_max(self.lean), x)
             x = torch.lerp(x + self.overshoot * here, problem.x + self.overshoot * there, lean).clamp(low, high)
             success = problem.values(x)[1]
             closest.update(problem, x, success)
