@@ -1,0 +1,129 @@
+"""ACL: any method on two views, learning from attacked views as well, without labels.
+
+paper: Robust Pre-Training by Adversarial Contrastive Learning (2020), its dual-stream form
+needs: two views            modalities: any with an encoder and views in [0, 1]
+sizes: B samples
+differences: the paper wraps SimCLR alone; here the wrapped method's own loss is raised by the attack and lowered by
+    the training, whatever it is. The adversarial bank is the encoder's own, so that what users take away is a
+    plain network, normalised as on attacked inputs; the clean bank is thrown away.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from withstand.attacks.attack import InputAttack
+from withstand.attacks.gradient import PGD
+from withstand.attacks.objectives import Objective
+from withstand.core.batch import Batch
+from withstand.core.errors import ConfigError
+from withstand.core.random import Draws, derive
+from withstand.core.roles import Method, Model, Terms
+from withstand.core.victim import Outputs
+from withstand.methods.attack_in_training import attack_in_training
+from withstand.methods.pairs import view_pair
+from withstand.models.second_bank import SecondBank
+
+ATTACK = PGD(steps=5, step_size=0.25, keep_best=False)
+"""The paper's: five steps of eps/4 from a uniform start, the last point."""
+
+
+class ACL(Method):
+    """Robust pretraining: the mean of a method's loss on clean views and on views attacked to raise it.
+
+    Args:
+        method: a method on two views, say SimCLR; its `step` alone is used, not an `update` of its own.
+        attack: the inner attack, on both views at once; its objective is the method's loss. An L2 radius is the pair's.
+        clean_weight: weight of the clean views' loss; the attacked views' has 1 minus it.
+        two_banks: give clean views batch normalisations of their own; else both kinds share one bank.
+        seed: of the attack's draws.
+    """
+
+    steps: Tensor
+
+    def __init__(
+        self,
+        method: Method,
+        *,
+        attack: InputAttack = ATTACK,
+        clean_weight: float = 0.5,
+        two_banks: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if type(method).update is not Method.update:
+            raise ConfigError(f"{type(method).__name__} runs an update of its own, which cannot be wrapped")
+        if not 0 <= clean_weight < 1:
+            raise ConfigError(f"clean_weight must lie in [0, 1), not {clean_weight!r}")
+        if attack.ball.targeted or getattr(attack, "drop_finished", False) or getattr(attack, "keep_best", False):
+            raise ConfigError("the views are attacked together: no target, drop_finished=False and keep_best=False")
+        self.method, self.attack, self.clean_weight, self.seed = method, attack, clean_weight, seed
+        self.clean_bank = SecondBank(method) if two_banks and clean_weight else None
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def encoder(self) -> Model:  # type: ignore[override]
+        """The wrapped method's encoder."""
+        return self.method.encoder
+
+    def step(self, batch: Batch) -> Terms:
+        """Return the loss, its halves, `clean_loss` and `attacked_loss`, and the wrapped method's terms, clean."""
+        worse = self.attacked(batch)
+        if not self.clean_weight:
+            return self.method(worse)  # type: ignore[no-any-return]
+        clean = self._clean(batch)
+        attacked = self.method(worse)
+        return {
+            **clean,
+            "loss": self.clean_weight * clean["loss"] + (1 - self.clean_weight) * attacked["loss"],
+            "clean_loss": clean["loss"].detach(),
+            "attacked_loss": attacked["loss"].detach(),
+        }
+
+    def attacked(self, batch: Batch) -> Batch:
+        """Return the batch with both views attacked to raise the wrapped method's loss, in eval mode."""
+        views = torch.stack(view_pair(batch), 1)  # (B, 2, ...): a sample is both of its views
+        if views.dtype == torch.uint8:
+            views = views.float() / 255
+        draws = Draws(derive(self.seed, "inner attack"), batch.index, epoch=int(self.steps))
+
+        def forward(pairs: Tensor) -> Tensor:
+            loss: Tensor = self.method(batch.with_views(*pairs.unbind(1)))["loss"]
+            return loss.expand(len(pairs), 1)
+
+        goal = views.new_zeros(len(views), 1)
+        worse = attack_in_training(self.method, forward, self.attack, views, goal, draws, objective=_Raise())
+        return batch.with_views(*worse.unbind(1))
+
+    def before_epoch(self, epoch: int, pass_over: Callable[[Callable[[Tensor], Tensor]], Tensor]) -> None:
+        self.method.before_epoch(epoch, pass_over)
+
+    def after_step(self, step: int) -> None:
+        self.steps.fill_(step)
+        self.method.after_step(step)
+
+    def _clean(self, batch: Batch) -> Terms:
+        """Return the wrapped method's terms on the clean views, through their bank."""
+        if self.clean_bank is None:
+            return self.method(batch)  # type: ignore[no-any-return]
+        return self.clean_bank.run(self.method, batch)  # type: ignore[return-value]
+
+
+class _Raise(Objective):
+    """The outputs themselves, `(N, 1)`: the batch's one loss, on every row."""
+
+    def __call__(self, outputs: Outputs, y: Tensor, x: Tensor) -> Tensor:
+        assert isinstance(outputs, Tensor)
+        return outputs[:, 0]
+
+    def reference(self, outputs: Outputs) -> Tensor:
+        assert isinstance(outputs, Tensor)
+        return outputs.detach()
+
+    def reached(self, outputs: Outputs, y: Tensor, *, targeted: bool) -> Tensor:
+        assert isinstance(outputs, Tensor)
+        return torch.zeros_like(outputs[:, 0], dtype=torch.bool)
+
+    def check(self, outputs: Outputs, y: Tensor) -> None:
+        """Any loss is fine."""
