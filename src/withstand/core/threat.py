@@ -133,4 +133,7 @@ def _project_l1(flat: Tensor, eps: float) -> Tensor:
     count = torch.arange(1, flat.shape[1] + 1, device=flat.device, dtype=flat.dtype)
     kept = (ordered * count > excess).sum(1, keepdim=True).clamp_min(1)
     threshold = excess.gather(1, kept - 1) / kept
-    return torch.where(size <= eps, flat, flat.sign() * (flat.abs() - threshold).clamp_min(0))
+    point = flat.sign() * (flat.abs() - threshold).clamp_min(0)
+    # The threshold carries the rounding of a long sum: without this a picture lands up to 1e-5 eps outside.
+    point *= (eps / point.abs().sum(1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)).clamp_max(1)
+    return torch.where(size <= eps, flat, point)

@@ -42,6 +42,14 @@ def test_projection_is_the_nearest_point(delta: Tensor, norm: str, eps: float) -
 
 
 @pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize(("width", "eps"), [(3072, 12.0), (784, 0.5), (10, 0.001)])
+def test_projection_of_single_precision_pictures_stays_inside(norm: str, width: int, eps: float) -> None:
+    delta = torch.rand(16, width, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    point = Ball(norm, eps).project(delta).double()
+    assert (Ball(norm).size(point) <= eps * (1 + 1e-6)).all()
+
+
+@pytest.mark.parametrize("norm", NORMS)
 def test_no_point_of_a_fine_grid_is_nearer_than_the_projection(norm: str) -> None:
     ball = Ball(norm, 1.0)
     axis = torch.linspace(-1, 1, 201, dtype=torch.float64)
