@@ -11,14 +11,15 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 
 def main() -> None:
+    """Write the page."""
     findings = [Finding.load(path) for path in sorted((DOCS / "claims").glob("claim-*.json"))]
     lines = [
         "# Claims",
         "",
-        "What papers claim, put to the test at a small scale against the paper's own baseline, under equal budgets. Made",
-        "by `python tools/claims_page.py` from the findings in [claims/](claims); each row is re-run by its command. A claim",
-        "that does not hold at this scale is listed as such; undecided means that the spread over seeds is larger than the",
-        "effect.",
+        "What papers claim, put to the test at a small scale against the paper's own baseline, under equal budgets.",
+        "Made by `python tools/claims_page.py` from the findings in [claims/](claims); each row is re-run by its",
+        "command. A claim that does not hold at this scale is listed as such; undecided means that the spread over",
+        "seeds is at least the effect.",
         "",
         "| claim | measured | system | baseline | effect | verdict |",
         "|---|---|---|---|---|---|",

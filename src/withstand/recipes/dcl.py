@@ -39,6 +39,7 @@ def experiment(
     learning_rate: float = 0.12,
     temperature: float = 0.1,
     weighted: bool = False,
+    smallest_crop: float = 0.08,
     seed: int = 0,
     processes: int = 1,
 ) -> Experiment:
@@ -55,12 +56,14 @@ def experiment(
         learning_rate: of SGD, for a batch of 256.
         temperature: the loss's tau.
         weighted: DCLW: weight hard positives up.
+        smallest_crop: least share of the area that a crop of a small picture keeps.
         seed: of weights, order and views.
         processes: how many train together.
     """
     method = partial(DCL, temperature=temperature, weighted=weighted)
+    views = (partial(simclr_small, smallest_crop=smallest_crop), simclr_large)
     return experiment_on_pictures(
-        "dcl", method, (simclr_small, simclr_large), data=data, size=size, model=model, width=width, depth=depth,
+        "dcl", method, views, data=data, size=size, model=model, width=width, depth=depth,
         epochs=epochs, batch=batch, learning_rate=learning_rate, seed=seed, processes=processes,
     )  # fmt: skip
 

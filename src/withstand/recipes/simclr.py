@@ -35,6 +35,7 @@ def experiment(
     batch: int = 256,
     learning_rate: float = 0.12,
     temperature: float = 0.2,
+    smallest_crop: float = 0.08,
     seed: int = 0,
     processes: int = 1,
 ) -> Experiment:
@@ -50,13 +51,14 @@ def experiment(
         batch: samples a step.
         learning_rate: of SGD, for a batch of 256.
         temperature: the loss's tau.
+        smallest_crop: least share of the area that a crop of a small picture keeps.
         seed: of weights, order and views.
         processes: how many train together.
     """
+    views = (partial(simclr_small, smallest_crop=smallest_crop), simclr_large)
     return experiment_on_pictures(
-        "simclr", partial(SimCLR, temperature=temperature), (simclr_small, simclr_large), data=data, size=size,
-        model=model, width=width, depth=depth, epochs=epochs, batch=batch, learning_rate=learning_rate, seed=seed,
-        processes=processes,
+        "simclr", partial(SimCLR, temperature=temperature), views, data=data, size=size, model=model, width=width, depth=depth,
+        epochs=epochs, batch=batch, learning_rate=learning_rate, seed=seed, processes=processes,
     )  # fmt: skip
 
 

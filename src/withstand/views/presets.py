@@ -11,15 +11,16 @@ from withstand.views.crop import RandomResizedCrop
 from withstand.views.picture import PictureView
 
 
-def simclr_small(size: int = 32, *, strength: float = 1.0, blur: float = 0.0) -> TwoViews:
+def simclr_small(size: int = 32, *, strength: float = 1.0, blur: float = 0.0, smallest_crop: float = 0.08) -> TwoViews:
     """Two like views for pictures of 28 to 64 pixels (Chen et al., SimCLR, 2020, appendix B.9).
 
     Args:
         size: output side, pixels.
         strength: multiplies the jitter's (0.8, 0.8, 0.8, 0.2). 1 is solo-learn's, 0.5 the paper's for CIFAR.
         blur: probability of Gaussian blur; the paper blurs no small pictures, solo-learn half of them.
+        smallest_crop: least share of the area that a crop keeps.
     """
-    chain = [RandomResizedCrop(size, flip=0.5), *_color(0.8, 0.8, 0.8, 0.2, strength)]
+    chain = [RandomResizedCrop(size, (smallest_crop, 1.0), flip=0.5), *_color(0.8, 0.8, 0.8, 0.2, strength)]
     return TwoViews(Compose((*chain, GaussianBlur(probability=blur)) if blur else tuple(chain)))
 
 
