@@ -1,0 +1,104 @@
+"""ACL: an encoder that learns without labels from attacked views, and withstands more.
+
+paper: Robust Pre-Training by Adversarial Contrastive Learning (Jiang, Chen, Chen, Wang; NeurIPS 2020)
+claims: contrast on clean and on attacked views, with batch normalisations of their own, gives features whose linear
+  classifier withstands attacks that break the one on plainly learnt features
+learns from: unlabelled pictures, photos, images; two views of each
+use it when: there are no labels, and what is built on the encoder must withstand small changes of its inputs; robust
+  pretraining
+command: withstand train acl --data fashion-mnist-small
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from withstand.attacks.gradient import PGD
+from withstand.core.random import isolated
+from withstand.core.roles import Method, Model
+from withstand.core.threat import Ball, parse_eps
+from withstand.data.load import Data
+from withstand.engine.experiment import Experiment
+from withstand.evaluation.features import embed
+from withstand.evaluation.linear import fit_linear
+from withstand.methods.contrastive.simclr import SimCLR
+from withstand.methods.robust.acl import ACL
+from withstand.recipes import simclr
+from withstand.recipes.claim import Claim
+from withstand.recipes.pictures import experiment_on_pictures
+from withstand.recipes.robust_pictures import both, share, withstood
+from withstand.recipes.trial import budget, refuse_other_scale, trained
+from withstand.views.presets import simclr_large, simclr_small
+
+
+def experiment(
+    *,
+    data: Data = "fashion-mnist-small",
+    size: int | None = None,
+    model: str = "resnet",
+    width: int = 16,
+    depth: int = 10,
+    epochs: int = 20,
+    batch: int = 256,
+    learning_rate: float = 0.12,
+    temperature: float = 0.5,
+    eps: str = "8/255",
+    steps: int = 5,
+    seed: int = 0,
+    processes: int = 1,
+) -> Experiment:
+    """Return the experiment.
+
+    Args:
+        data: a set's name, a folder of pictures, an array file.
+        size: side in pixels for a folder's photos.
+        model: resnet, vit, timm:NAME or timm:NAME:pretrained.
+        width: channels of the ResNet's first stage.
+        depth: layers of the encoder.
+        epochs: passes over the data.
+        batch: samples a step.
+        learning_rate: of SGD, for a batch of 256.
+        temperature: the contrastive loss's tau.
+        eps: radius of the inner attack (Linf), in input units or like 8/255.
+        steps: of the inner attack.
+        seed: of weights, order, views and attacks.
+        processes: how many train together.
+    """
+    method = partial(hardened, partial(SimCLR, temperature=temperature), eps=parse_eps(eps), steps=steps, seed=seed)
+    return experiment_on_pictures(
+        "acl", method, (simclr_small, simclr_large), data=data, size=size, model=model, width=width, depth=depth,
+        epochs=epochs, batch=batch, learning_rate=learning_rate, seed=seed, processes=processes,
+    )  # fmt: skip
+
+
+def hardened(make: Callable[[Model], Method], encoder: Model, *, eps: float, steps: int = 5, seed: int = 0) -> ACL:
+    """Return any two-view method, made round an encoder and hardened within a radius (Linf)."""
+    return ACL(make(encoder), attack=PGD(Ball("linf", eps), steps=steps, keep_best=False), seed=seed)
+
+
+def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
+    """Compare with SimCLR by the accuracy under attack of a linear classifier fitted on clean features."""
+    refuse_other_scale(scale)
+    found: dict[str, list[tuple[float, float]]] = {"ACL": [], "SimCLR": []}
+    for seed in range(seeds):
+        with isolated(seed, "claim"):
+            trials = {
+                "ACL": experiment(width=8, epochs=8, seed=seed),
+                "SimCLR": simclr.experiment(width=8, epochs=8, temperature=0.5, seed=seed),
+            }
+        for name, trial in trials.items():
+            encoder = trained(trial)
+            probe = fit_linear(embed(encoder, trial.source)).as_linear()
+            clean, holds, _ = withstood(nn.Sequential(encoder, probe).eval(), trial, parse_eps("4/255"))
+            found[name].append((share(clean), share(holds)))
+    return Claim(
+        slug="acl",
+        statement="features learnt from attacked views, without labels, withstand attacks that break plain ones",
+        quantity="accuracy of a linear classifier under PGD-20 at 4/255",
+        system=tuple(robust for _, robust in found["ACL"]),
+        baseline=tuple(robust for _, robust in found["SimCLR"]),
+        names=("ACL", "SimCLR"),
+        protocol={**budget(trials["ACL"]), "probe": "linear, on clean features", "attack": "PGD-20, 500 test samples"},
+        tables={"clean and robust accuracy": both(found)},
+    )

@@ -1,0 +1,129 @@
+"""What recipes of adversarial training on labelled pictures share: the experiment, and accuracy under attack."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from withstand.attacks.gradient import PGD
+from withstand.attacks.objectives import Margin
+from withstand.core.errors import DataError
+from withstand.core.finding import Table
+from withstand.core.random import permutation
+from withstand.core.roles import Method, Model, Source
+from withstand.core.threat import Ball
+from withstand.core.victim import Victim
+from withstand.data.load import Data, splits
+from withstand.engine.experiment import Experiment, Plan
+from withstand.engine.optimizers import SGD
+from withstand.evaluation.features import unit_range
+from withstand.recipes.pictures import encoder
+from withstand.recipes.trial import trained
+from withstand.schedules import WarmupCosine
+from withstand.views.compose import MultiCrop
+from withstand.views.padded_crop import PaddedCrop
+
+SAMPLES = 500
+"""Test samples on which a claim's accuracy under attack is measured."""
+
+
+def experiment_with_labels(
+    name: str,
+    method: Callable[[Model, Source], Method],
+    *,
+    data: Data,
+    size: int | None,
+    model: str,
+    width: int,
+    depth: int,
+    epochs: int,
+    batch: int,
+    learning_rate: float,
+    seed: int,
+    processes: int,
+) -> Experiment:
+    """Return the experiment of a method that learns from labels.
+
+    Args:
+        name: the recipe's slug.
+        method: makes the method round an encoder, for a source with labels.
+        data: what to learn from.
+        size: side in pixels to which a folder's photos are brought.
+        model: see `pictures.encoder`.
+        width: see `pictures.encoder`.
+        depth: see `pictures.encoder`.
+        epochs: passes over the data.
+        batch: samples a step.
+        learning_rate: of SGD, for a batch of 128; scaled with the batch.
+        seed: of weights, order, views and attacks.
+        processes: how many train together.
+
+    Raises:
+        DataError: no labels, or no pictures.
+    """
+    train, test = splits(data, size=size, seed=0)
+    if len(train.shape) != 3:
+        raise DataError(f"{name} learns from pictures (C, H, W), not samples of shape {train.shape}")
+    if train.labels is None:
+        raise DataError(f"{name} learns from labels, and the data have none: acl hardens an encoder without labels")
+    plan = Plan(
+        epochs=epochs,
+        batch=batch,
+        optimizer=SGD(learning_rate * batch / 128, weight_decay=5e-4),
+        schedule=WarmupCosine(warmup=min(1.0, epochs / 10)),
+        seed=seed,
+        processes=processes,
+    )
+    view = MultiCrop((PaddedCrop(max(1, train.shape[-1] // 8)),), (1,))
+    return Experiment(name, train, view, method(encoder(model, width, depth, train.shape), train), plan, test)
+
+
+def class_count(source: Source) -> int:
+    """Return how many labels a labelled source has."""
+    assert source.labels is not None
+    return max(len(source.classes), int(source.labels.max()) + 1, 2)
+
+
+def madry(eps: float, steps: int) -> PGD:
+    """Return the usual inner attack: steps of 2.5 eps / steps from a uniform start, the last point."""
+    return PGD(Ball("linf", eps), steps=steps, keep_best=False)
+
+
+def trained_network(trial: Experiment) -> nn.Module:
+    """Train a trial and return its classifier in eval mode."""
+    trained(trial)
+    network: nn.Module = trial.method.network()  # type: ignore[operator]
+    return network.eval()
+
+
+def withstood(network: nn.Module, trial: Experiment, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return which test samples are right, which are right under attack too, and their labels, each `(N,)`.
+
+    The attacks are PGD with 20 steps on the cross-entropy and on the margin.
+    """
+    assert trial.test is not None
+    rows = permutation(len(trial.test), 0, "claim")[:SAMPLES].sort().values
+    batch = trial.test[rows]
+    assert batch.y is not None
+    x, victim = unit_range(batch.x), Victim(network)
+    attack = PGD(Ball("linf", eps), steps=20, drop_finished=True)
+    with torch.no_grad():
+        clean = network(x).argmax(1) == batch.y
+    holds = clean.clone()
+    for one in (attack, replace(attack, objective=Margin())):
+        holds &= ~one(victim, x, batch.y, generator=0).success
+    return clean, holds, batch.y
+
+
+def both(found: Mapping[str, Sequence[tuple[float, float]]]) -> Table:
+    """Return the table of (clean, robust) accuracies by seed, from each system's."""
+    columns = [f"{name}, {kind}" for name in found for kind in ("clean", "under attack")]
+    seeds = zip(*found.values(), strict=True)
+    rows = [(seed, *(value for pair in pairs for value in pair)) for seed, pairs in enumerate(seeds)]
+    return Table(("seed", *columns), tuple(rows))
+
+
+def share(right: Tensor) -> float:
+    """Return the share of true values."""
+    return right.float().mean().item()

@@ -1,0 +1,76 @@
+"""Recipes of robust training: each runs on a few digits, and so does its claim."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from withstand.core.errors import ConfigError, DataError
+from withstand.data.arrays import ArraySource
+from withstand.engine.experiment import Experiment
+from withstand.engine.launch import train
+from withstand.methods.labelled import LabelledMethod
+from withstand.recipes import acl, pgd_at, robust_pictures, simclr, trades
+from withstand.recipes.claim import Claim
+
+CASES: dict[str, Callable[..., Experiment]] = {
+    "pgd-at": pgd_at.experiment,
+    "pgd-at, perturbed": partial(pgd_at.experiment, weight_perturbation=0.005, warmup=2),
+    "fast-at": partial(pgd_at.experiment, kind="fast"),
+    "free-at": partial(pgd_at.experiment, kind="free"),
+    "trades": trades.experiment,
+    "mart": partial(trades.experiment, mart=True),
+    "comp-sum": import_module("withstand.recipes.comp_sum").experiment,
+    "acl": acl.experiment,
+}
+CLAIMS = ["pgd_at", "trades", "comp_sum", "acl"]
+TINY = {"data": "digits", "width": 2, "epochs": 1, "batch": 256}
+
+
+def quick(experiment: Experiment) -> Experiment:
+    return replace(experiment, plan=replace(experiment.plan, precision="float32", layout="contiguous"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_recipes_run(name: str, tmp_path: Path) -> None:
+    experiment = quick(CASES[name](**TINY, steps=2))
+    run = train(experiment, tmp_path / "run", quiet=True)
+    assert run.record()["status"] == "finished"
+    if isinstance(experiment.method, LabelledMethod):
+        assert experiment.method.network()(torch.rand(2, 1, 8, 8)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_claims_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def shrink(module: ModuleType) -> None:
+        whole = module.experiment
+        monkeypatch.setattr(module, "experiment", lambda **given: quick(whole(**{**given, **TINY})))
+
+    module = import_module(f"withstand.recipes.{name}")
+    for one in {module, trades, simclr} if name in ("comp_sum", "acl") else {module}:
+        shrink(one)
+    monkeypatch.setattr(robust_pictures, "SAMPLES", 12)
+    claim = module.claim(seeds=2)
+    assert isinstance(claim, Claim)
+    table = claim.finding().tables["clean and robust accuracy"]
+    assert len(table.rows) == 2
+    with pytest.raises(ConfigError, match="scale"):
+        module.claim(scale="large")
+
+
+def test_what_is_refused() -> None:
+    pictures = np.zeros((40, 8, 8), dtype=np.uint8)
+    with pytest.raises(DataError, match="learns from labels"):
+        pgd_at.experiment(data=ArraySource(pictures))
+    with pytest.raises(DataError, match="learns from pictures"):
+        trades.experiment(data=ArraySource(np.zeros((40, 3), dtype=np.float32), np.arange(40) % 2))
+    with pytest.raises(ConfigError, match="did you mean 'fast'"):
+        pgd_at.experiment(data="digits", kind="fats")
+    with pytest.raises(ConfigError, match="kind free"):
+        pgd_at.experiment(data="digits", kind="free", warmup=1)
