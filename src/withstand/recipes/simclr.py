@@ -56,8 +56,9 @@ def experiment(
         processes: how many train together.
     """
     views = (partial(simclr_small, smallest_crop=smallest_crop), simclr_large)
+    method = partial(SimCLR, temperature=temperature)
     return experiment_on_pictures(
-        "simclr", partial(SimCLR, temperature=temperature), views, data=data, size=size, model=model, width=width, depth=depth,
+        "simclr", method, views, data=data, size=size, model=model, width=width, depth=depth,
         epochs=epochs, batch=batch, learning_rate=learning_rate, seed=seed, processes=processes,
     )  # fmt: skip
 
