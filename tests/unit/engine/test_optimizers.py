@@ -109,7 +109,7 @@ def test_lars_takes_a_closure_and_skips_what_has_no_gradient() -> None:
     def closure() -> float:
         loss = matrix.square().sum()
         loss.backward()
-        return float(loss)
+        return float(loss.detach())
 
     assert optimizer.step(closure) == pytest.approx(float(pair()[0].square().sum()))
     assert torch.equal(vector.detach(), before)
