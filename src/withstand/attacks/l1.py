@@ -49,7 +49,8 @@ def sparse_direction(gradient: Tensor, share: Tensor) -> Tensor:
     """
     flat = gradient.flatten(1) if gradient.dim() > 1 else gradient[:, None]
     size, count = flat.abs(), flat.shape[1]
-    place = ((1 - share) * count).long().clamp(0, count - 1)
+    # Rounded down, where the official code rounds up and never gets from two entries to one.
+    place = count - (share * count).long().clamp(1, count)
     bound = size.sort(dim=1).values.gather(1, place[:, None])
     signs = flat.sign() * (size >= bound)
     return (signs / signs.abs().sum(1, keepdim=True).clamp_min(1)).view_as(gradient)
