@@ -33,7 +33,7 @@ def experiment(name: str, processes: int) -> Experiment:
     method, precision = name.split()
     optimizer = LARS(0.1, trust=0.02) if method == "barlow" else SGD(0.05)
     return toy_experiment(
-        epochs=4, count=80, method=toy_method(METHODS[method]), optimizer=optimizer, precision=precision,
+        epochs=EPOCHS[precision], count=80, method=toy_method(METHODS[method]), optimizer=optimizer, precision=precision,
         processes=processes,
     )  # fmt: skip
 
