@@ -111,7 +111,7 @@ def test_lars_takes_a_closure_and_skips_what_has_no_gradient() -> None:
         loss.backward()
         return float(loss.detach())
 
-    assert optimizer.step(closure) == pytest.approx(float(pair()[0].square().sum()))
+    assert optimizer.step(closure) == pytest.approx(pair()[0].detach().square().sum().item())
     assert torch.equal(vector.detach(), before)
 
 

@@ -33,9 +33,13 @@ def experiment(name: str, processes: int) -> Experiment:
     method, precision = name.split()
     optimizer = LARS(0.1, trust=0.02) if method == "barlow" else SGD(0.05)
     return toy_experiment(
-        epochs=EPOCHS[precision], count=80, method=toy_method(METHODS[method]), optimizer=optimizer, precision=precision,
+        epochs=EPOCHS[precision],
+        count=80,
+        method=toy_method(METHODS[method]),
+        optimizer=optimizer,
+        precision=precision,
         processes=processes,
-    )  # fmt: skip
+    )
 
 
 def work(place: int, folder: str) -> None:
