@@ -52,12 +52,9 @@ def neighbors(
         block = bank[start : start + width]
         block = normalize(block, dim=1) if center is None else block - center
         offset = None if center is None else block.square().sum(1).mul_(-0.5)
-        best = [
-            _best(_scores(part, block, offset), min(k, len(block)))
-            for part in torch.split(queries, max(1, chunk // len(block)))
-        ]
-        values.append(torch.cat([value for value, _ in best]))
-        rows.append(torch.cat([row for _, row in best]).add_(start))
+        value, row = _search(queries, block, offset, min(k, len(block)), max(1, chunk // len(block)))
+        values.append(value)
+        rows.append(row.add_(start))
         if len(values) == 2:
             values, rows = _merge(values, rows, k)
     score, row = values[0], rows[0]
@@ -66,9 +63,20 @@ def neighbors(
     return score, row
 
 
-def _scores(queries: Tensor, block: Tensor, offset: Tensor | None) -> Tensor:
-    """Return what ranks the block for each query: cosines, or dot products less half the squared norms."""
-    return queries @ block.T if offset is None else torch.addmm(offset, queries, block.T)
+def _search(queries: Tensor, block: Tensor, offset: Tensor | None, k: int, height: int) -> tuple[Tensor, Tensor]:
+    """Return the k best of a block for each query, by cosines, or dot products less half the squared norms."""
+    values = queries.new_empty(len(queries), k)
+    columns = torch.empty_like(values, dtype=torch.int64)
+    # One buffer for all scores: freed and taken again, such sizes leave holes in the heap that add up.
+    buffer = queries.new_empty(min(height, len(queries)), len(block))
+    for start in range(0, len(queries), height):
+        rows = slice(start, start + height)
+        part = queries[rows]
+        scores = torch.mm(part, block.T, out=buffer[: len(part)])
+        if offset is not None:
+            scores += offset
+        values[rows], columns[rows] = _best(scores, k)
+    return values, columns
 
 
 def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
