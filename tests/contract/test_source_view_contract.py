@@ -23,6 +23,7 @@ from withstand.core.roles import Source, View
 from withstand.data.arrays import ArraySource
 from withstand.data.dataset import DatasetSource
 from withstand.data.folder import ImageFolder
+from withstand.data.imbalanced import Imbalanced
 from withstand.data.named import NamedSource
 from withstand.data.subset import Held, Subset
 from withstand.views import presets
@@ -152,6 +153,7 @@ SOURCES: dict[str, tuple[type[Source], Callable[[Path], Source]]] = {
     "named": (NamedSource, lambda path: NamedSource("digits")),
     "subset": (Subset, lambda path: Subset(mapped(path), [7, 3, 9, 3, 0])),
     "held train": (Held, lambda path: Held(mapped(path), "train", fraction=0.3)),
+    "imbalanced": (Imbalanced, lambda path: Imbalanced(mapped(path), "step", ratio=0.5)),
     "held test": (Held, lambda path: Held(mapped(path), "test", fraction=0.3)),
 }
 

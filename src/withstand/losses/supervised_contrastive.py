@@ -1,0 +1,58 @@
+"""Contrast by groups: rows of one group attract, all others repel.
+
+Supervised Contrastive Learning (2020), the form with the mean outside the logarithm. With each sample's views as its
+own group this is NT-Xent over any number of views.
+
+Sizes: B rows on this process, N over all processes, K stored rows, D width.
+"""
+
+import torch
+from torch import Tensor
+
+from withstand.core.distributed import first_row, gather, total, world_size
+from withstand.core.errors import ConfigError, DataError
+from withstand.losses.precision import full_precision, unit_rows
+
+
+@full_precision
+def supervised_contrastive(
+    z: Tensor,
+    groups: Tensor,
+    temperature: float = 0.1,
+    *,
+    stored: Tensor | None = None,
+    stored_groups: Tensor | None = None,
+) -> Tensor:
+    """Return the mean over anchors of `-1/|P| sum_p log(exp(s_p) / sum_a exp(s_a))`, a over all other rows, 0-d.
+
+    P are the anchor's group but itself. Anchors without any are left out; with none at all the loss is 0. Gradients
+    flow through both sides, and are those of the global batch.
+
+    Args:
+        z: embeddings `(B, D)`, unnormalised.
+        groups: int64 `(B,)`.
+        temperature: tau, above 0.
+        stored: further rows to compare with `(K, D)`, no anchors; the same on every process.
+        stored_groups: their groups `(K,)`.
+    """
+    if not temperature > 0:
+        raise ConfigError(f"temperature must be above 0, not {temperature!r}")
+    if z.dim() != 2 or groups.shape != z.shape[:1]:
+        raise DataError(f"each of {tuple(z.shape)} embeddings needs a group, not {tuple(groups.shape)} of them")
+    unit = unit_rows(z)
+    keys, key_groups = gather(unit), gather(groups)
+    itself = torch.arange(len(z), device=z.device)
+    itself = itself + first_row(len(z))
+    if stored is not None and stored_groups is not None:
+        keys, key_groups = torch.cat([keys, unit_rows(stored)]), torch.cat([key_groups, stored_groups])
+    if len(keys) < 2:
+        return unit.sum() * 0  # nothing to compare with
+    same = (groups[:, None] == key_groups[None]).scatter(1, itself[:, None], False)
+    similarity = unit @ keys.T / temperature
+    others = similarity.scatter(1, itself[:, None], -torch.inf).logsumexp(1)
+    positives = same.sum(1)
+    mean = (similarity * same).sum(1) / positives.clamp_min(1)
+    anchors = positives > 0
+    values = torch.where(anchors, others - mean, 0)
+    count = total(anchors.sum().to(values)).clamp_min(1)
+    return values.sum() * (world_size() / count)
