@@ -14,6 +14,7 @@ from withstand.core.random import permutation
 from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
+from withstand.data.imbalanced import Imbalance, Imbalanced
 from withstand.data.load import Data, splits
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import SGD
@@ -42,6 +43,8 @@ def experiment_with_labels(
     learning_rate: float,
     seed: int,
     processes: int,
+    ratio: float = 1.0,
+    imbalance: Imbalance = "step",
 ) -> Experiment:
     """Return the experiment of a method that learns from labels.
 
@@ -58,6 +61,8 @@ def experiment_with_labels(
         learning_rate: of SGD, for a batch of 128; scaled with the batch.
         seed: of weights, order, views and attacks.
         processes: how many train together.
+        ratio: the training set's smallest class is cut to this share of the largest; the test part stays as it is.
+        imbalance: which classes are cut.
 
     Raises:
         DataError: no labels, or no pictures.
@@ -67,6 +72,8 @@ def experiment_with_labels(
         raise DataError(f"{name} learns from pictures (C, H, W), not samples of shape {train.shape}")
     if train.labels is None:
         raise DataError(f"{name} learns from labels, and the data have none: acl hardens an encoder without labels")
+    if ratio != 1:
+        train = Imbalanced(train, imbalance, ratio=ratio)
     plan = Plan(
         epochs=epochs,
         batch=batch,
@@ -122,6 +129,11 @@ def both(found: Mapping[str, Sequence[tuple[float, float]]]) -> Table:
     seeds = zip(*found.values(), strict=True)
     rows = [(seed, *(value for pair in pairs for value in pair)) for seed, pairs in enumerate(seeds)]
     return Table(("seed", *columns), tuple(rows))
+
+
+def by_class(right: Tensor, y: Tensor) -> list[float]:
+    """Return the share of true values of each label that occurs, in the labels' order."""
+    return [share(right[y == label]) for label in sorted(set(y.tolist()))]
 
 
 def share(right: Tensor) -> float:

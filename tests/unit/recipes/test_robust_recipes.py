@@ -16,7 +16,7 @@ from withstand.data.arrays import ArraySource
 from withstand.engine.experiment import Experiment
 from withstand.engine.launch import train
 from withstand.methods.labelled import LabelledMethod
-from withstand.recipes import acl, pgd_at, robust_pictures, simclr, trades
+from withstand.recipes import acl, done, pgd_at, robust_pictures, simclr, srat, trades
 from withstand.recipes.claim import Claim
 
 CASES: dict[str, Callable[..., Experiment]] = {
@@ -28,8 +28,18 @@ CASES: dict[str, Callable[..., Experiment]] = {
     "mart": partial(trades.experiment, mart=True),
     "comp-sum": import_module("withstand.recipes.comp_sum").experiment,
     "acl": acl.experiment,
+    "done": partial(done.experiment, ratio=0.5),
+    "srat": partial(srat.experiment, ratio=0.5, imbalance="exp"),
 }
-CLAIMS = ["pgd_at", "trades", "comp_sum", "acl"]
+CLAIMS = {
+    "pgd_at": (),
+    "trades": (),
+    "comp_sum": (trades,),
+    "acl": (simclr,),
+    "done": (pgd_at,),
+    "srat": (pgd_at,),
+}
+"""Recipes, and those that their claims compare with."""
 TINY = {"data": "digits", "width": 2, "epochs": 1, "batch": 256}
 
 
@@ -53,7 +63,7 @@ def test_claims_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "experiment", lambda **given: quick(whole(**{**given, **TINY})))
 
     module = import_module(f"withstand.recipes.{name}")
-    for one in {module, trades, simclr} if name in ("comp_sum", "acl") else {module}:
+    for one in (module, *CLAIMS[name]):
         shrink(one)
     monkeypatch.setattr(robust_pictures, "SAMPLES", 12)
     claim = module.claim(seeds=2)
