@@ -162,7 +162,10 @@ def build(tree: Tree, *, allow: Sequence[str] = (), supply: Mapping[str, object]
     missing = [p.name for p in known.values() if p.default is p.empty and p.name not in values]
     if missing:
         raise ConfigError(f"{cls.__qualname__}{where} needs {', '.join(map(repr, missing))}")
-    return cls(**values)
+    try:
+        return cls(**values)
+    except TypeError as error:  # a value of the wrong type; the constructor's own words say which
+        raise ConfigError(f"{cls.__qualname__}{where} cannot be made of {values!r}: {error}") from error
 
 
 def _join(path: str, name: str) -> str:

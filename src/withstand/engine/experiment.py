@@ -31,7 +31,7 @@ class Plan(Part):
         processes: how many train together; each takes its share of every batch.
         seed: of weights, order and views.
         log_every: steps between lines of `metrics.jsonl`.
-        save_every: seconds between checkpoints, besides one at each epoch's end.
+        save_every: seconds between checkpoints, besides the one at the end: what a kill can cost.
     """
 
     epochs: int = 20
@@ -46,7 +46,7 @@ class Plan(Part):
     processes: int = 1
     seed: int = 0
     log_every: int = 10
-    save_every: float = 60.0
+    save_every: float = 30.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "accumulate", "processes", "log_every"):

@@ -71,7 +71,7 @@ def fit(
                     line = trainer.line(terms, step, step / per_epoch, clock)
                     journal.write(line)
                     journal.watch(line)
-                due = step == last or place == per_epoch - 1 or clock.since_save() > plan.save_every
+                due = step == last or clock.since_save() > plan.save_every
                 if main and due and (step == last or trainer.settled):  # pending gradients are not saved
                     checkpoint.save(folder.checkpoints, method, trainer.optimizers, clock.mark(step))
             journal.epoch(epoch + 1, plan.epochs, line)
