@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
-from withstand.attacks.boundary import class_gaps, cross, distance, needs_classes, strongest_rivals
+from withstand.attacks.boundary import class_gaps, distance, needs_classes, strongest_rivals
 from withstand.attacks.objectives import Loss, Margin, Objective
 from withstand.attacks.problem import Problem
 from withstand.core.errors import ConfigError
@@ -17,9 +17,8 @@ from withstand.core.random import Draws
 class DeepFool(InputAttack):
     """Step onto the nearest linearised boundary until the prediction changes, then a little further.
 
-    A quick estimate of the distance to the boundary; FAB finds shorter ways. Unlike the paper's, steps know
-    the range: clipped after the fact, they would get stuck there. A sample counts as broken only where its
-    way is within eps.
+    A quick estimate of the distance to the boundary; FAB finds shorter ways. Each step is clipped to the range,
+    and what was clipped is left to the next. A sample counts as broken only where its way is within eps.
 
     Args:
         ball: any norm.
@@ -56,8 +55,10 @@ class DeepFool(InputAttack):
             problem, x = problem.take(left), x[left]
             rivals = None if rivals is None else rivals[left]
             gaps, slopes = class_gaps(problem, x, rivals)
-            nearest = distance(gaps, slopes, self.ball.norm).argmin(1)
-            row = torch.arange(len(x), device=x.device)
-            x = x + cross(x, gaps[row, nearest].to(x), slopes[row, nearest], self.ball.norm, low, high)
+            lengths = distance(gaps, slopes, self.ball.norm)
+            row, nearest = torch.arange(len(x), device=x.device), lengths.argmin(1)
+            length = lengths[row, nearest].to(x).view(-1, *[1] * (x.dim() - 1))
+            heading = self.ball.direction(slopes[row, nearest])
+            x = (x + length * heading).clamp(low, high)
         found[problem.rows] = (x + self.overshoot * (x - problem.x)).clamp(low, high)
         return found

