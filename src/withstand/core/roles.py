@@ -199,19 +199,9 @@ class Evaluator(Part):
     """A judge of something that embeds or predicts."""
 
     @abstractmethod
-    def evaluate(
-        self,
-        subject: Callable[[Tensor], Tensor],
-        source: Source,
-        *,
-        test: Source | None = None,
-        control: Callable[[Tensor], Tensor] | None = None,
-    ) -> Finding:
-        """Return what was found about `subject`, with the protocol.
+    def evaluate(self, subject: Callable[[Tensor], Tensor], source: Source) -> Finding:
+        """Return what was found about `subject` on `source`, with the protocol.
 
-        Args:
-            subject: embeds or predicts.
-            source: what is evaluated on; what a probe is fitted to.
-            test: what a probe is scored on, where that is another source.
-            control: an untrained subject of the same kind, to compare with.
+        Probes also take `test`, the source that they are scored on, and `control`, an untrained subject to
+        compare with.
         """

@@ -103,7 +103,8 @@ def _embed(case: Case, x: Tensor) -> Tensor:
     """Return the victim's embeddings, `(N, D)`."""
     x = case.victim.check(x)
     with case.victim.held(), torch.no_grad():
-        return torch.cat([pick(case.victim(part.clone()), "embedding") for part in x.split(case.batch)])
+        parts = (x[start : start + case.batch] for start in range(0, len(x), case.batch))
+        return torch.cat([pick(case.victim(part.clone()), "embedding") for part in parts])
 
 
 def _over_eps(case: Case, norm: Norm, noise: dict[Norm, list[_Moved]], attacked: dict[Norm, list[_Moved]]) -> Table:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.manifold import TSNE
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError, nearest

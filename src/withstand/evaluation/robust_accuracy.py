@@ -16,7 +16,7 @@ from withstand.attacks.curve import Curve, curve
 from withstand.attacks.noise import Noise
 from withstand.attacks.objectives import CrossEntropy, Margin, pick
 from withstand.attacks.problem import NoGradient
-from withstand.core.finding import Check, Finding, Table
+from withstand.core.finding import Cell, Check, Finding, Table
 from withstand.core.part import describe
 from withstand.core.threat import Norm
 from withstand.evaluation.under_attack import Case, ball_name, eps_cells, eps_columns, share, strips
@@ -121,7 +121,7 @@ def _details(case: Case, attacked: dict[Norm, Curve], names: tuple[str, ...]) ->
     assert case.y is not None
     counts = case.y.bincount().tolist()
     classes = [(_class(case, label), counts[label], clean[label], robust[label]) for label in clean]
-    broke = [
+    broke: list[tuple[Cell, ...]] = [
         (norm, ball_name(norm, eps), *(_broken(one, eps, number) for number in range(len(names))))
         for norm, one in attacked.items()
         for eps in one.eps
@@ -141,7 +141,7 @@ def _broken(found: Curve, eps: float, number: int) -> float:
 def _by_class(case: Case, holds: Tensor) -> dict[int, float]:
     """Return the share that holds by label, of the labels that occur."""
     assert case.y is not None
-    return {label: holds[case.y == label].double().mean().item() for label in case.y.unique().tolist()}
+    return {label: holds[case.y == label].double().mean().item() for label in sorted(set(case.y.tolist()))}
 
 
 def _pictures(case: Case, attacked: dict[Norm, Curve]) -> tuple[dict[str, npt.NDArray[np.uint8]], dict[str, Table]]:
