@@ -30,6 +30,7 @@ from withstand.evaluation.features import Features, embed, unit_range
 from withstand.evaluation.linear import fit_linear
 from withstand.evaluation.probes import probe
 from withstand.evaluation.robustness import Audit
+from withstand.methods.labelled import LabelledMethod
 from withstand.recipes.catalogue import entry
 from withstand.report import render
 
@@ -245,18 +246,22 @@ class Run:
         return findings
 
     def classifier(self, data: Data | None = None) -> nn.Module:
-        """Return the encoder with a linear probe on top: pictures in [0, 1] in, logits out.
+        """Return what predicts: the network a labelled method trained, else the encoder with a linear probe on top.
+
+        Pictures in [0, 1] in, logits out.
 
         Raises:
-            DataError: the data have no labels.
+            DataError: a probe is needed, and the data have no labels.
         """
+        if isinstance(self.method, LabelledMethod):
+            return self.method.network().eval()
         train, _ = self.sources(data)
         if train.labels is None:
             raise DataError("a classifier needs labels, and the data have none: attack the encoder itself")
         return nn.Sequential(self.encoder, fit_linear(embed(self.encoder, train)).as_linear()).eval()
 
     def victim(self, data: Data | None = None) -> tuple[Victim, Source]:
-        """Return what is attacked, and the test samples: with labels the classifier, without them the encoder."""
+        """Return what is attacked, and the test samples: with labels a classifier, without them the encoder."""
         train, test = self.sources(data)
         return Victim(self.encoder if train.labels is None else self.classifier(data)), test
 

@@ -9,24 +9,20 @@ use it when: there are no labels, and what is built on the encoder must withstan
 command: withstand train acl --data fashion-mnist-small
 """
 
-from collections.abc import Callable
 from functools import partial
 
 from torch import nn
 
-from withstand.attacks.gradient import PGD
 from withstand.core.random import isolated
-from withstand.core.roles import Method, Model
-from withstand.core.threat import Ball, parse_eps
+from withstand.core.threat import parse_eps
 from withstand.data.load import Data
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.features import embed
 from withstand.evaluation.linear import fit_linear
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.methods.robust.acl import ACL
 from withstand.recipes import simclr
 from withstand.recipes.claim import Claim
-from withstand.recipes.pictures import experiment_on_pictures
+from withstand.recipes.pictures import experiment_on_pictures, hardened
 from withstand.recipes.robust_pictures import both, share, withstood
 from withstand.recipes.trial import budget, refuse_other_scale, trained
 from withstand.views.presets import simclr_large, simclr_small
@@ -70,11 +66,6 @@ def experiment(
         "acl", method, (simclr_small, simclr_large), data=data, size=size, model=model, width=width, depth=depth,
         epochs=epochs, batch=batch, learning_rate=learning_rate, seed=seed, processes=processes,
     )  # fmt: skip
-
-
-def hardened(make: Callable[[Model], Method], encoder: Model, *, eps: float, steps: int = 5, seed: int = 0) -> ACL:
-    """Return any two-view method, made round an encoder and hardened within a radius (Linf)."""
-    return ACL(make(encoder), attack=PGD(Ball("linf", eps), steps=steps, keep_best=False), seed=seed)
 
 
 def claim(*, scale: str = "small", seeds: int = 3) -> Claim:

@@ -38,6 +38,7 @@ def experiment(
     dim: int = 256,
     redundancy_weight: float = 5e-3,
     scale: float = 0.1,
+    robust: str | None = None,
     seed: int = 0,
     processes: int = 1,
 ) -> Experiment:
@@ -55,6 +56,7 @@ def experiment(
         dim: width of the projection.
         redundancy_weight: lambda, the weight of redundancy reduction.
         scale: factor on the loss; the rate's meaning hangs on it.
+        robust: harden it within this Linf radius, say 8/255, by adversarial contrastive learning (see acl).
         seed: of weights, order and views.
         processes: how many train together.
     """
@@ -62,6 +64,7 @@ def experiment(
     return experiment_on_pictures(
         "barlow-twins", method, (barlow_small, barlow_large), data=data, size=size, model=model, width=width,
         depth=depth, epochs=epochs, batch=batch, learning_rate=learning_rate, seed=seed, processes=processes,
+        robust=robust,
     )  # fmt: skip
 
 

@@ -40,6 +40,7 @@ def experiment(
     temperature: float = 0.1,
     weighted: bool = False,
     smallest_crop: float = 0.08,
+    robust: str | None = None,
     seed: int = 0,
     processes: int = 1,
 ) -> Experiment:
@@ -57,6 +58,7 @@ def experiment(
         temperature: the loss's tau.
         weighted: DCLW: weight hard positives up.
         smallest_crop: least share of the area that a crop of a small picture keeps.
+        robust: harden it within this Linf radius, say 8/255, by adversarial contrastive learning (see acl).
         seed: of weights, order and views.
         processes: how many train together.
     """
@@ -64,7 +66,7 @@ def experiment(
     views = (partial(simclr_small, smallest_crop=smallest_crop), simclr_large)
     return experiment_on_pictures(
         "dcl", method, views, data=data, size=size, model=model, width=width, depth=depth,
-        epochs=epochs, batch=batch, learning_rate=learning_rate, seed=seed, processes=processes,
+        epochs=epochs, batch=batch, learning_rate=learning_rate, seed=seed, processes=processes, robust=robust,
     )  # fmt: skip
 
 

@@ -1,12 +1,16 @@
 """What every recipe that learns from pictures shares: the encoder, the sets, the plan."""
 
 from collections.abc import Callable
+from functools import partial
 
+from withstand.attacks.gradient import PGD
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.roles import Method, Model, View
+from withstand.core.threat import Ball, parse_eps
 from withstand.data.load import Data, splits
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import SGD, Optimizer
+from withstand.methods.robust.acl import ACL
 from withstand.models.normalized import Normalized
 from withstand.models.resnet import ResNet
 from withstand.models.timm import Timm
@@ -44,6 +48,11 @@ def encoder(model: str, width: int, depth: int, shape: tuple[int, ...]) -> Model
     return Normalized(network, mean, std)
 
 
+def hardened(make: Callable[[Model], Method], encoder: Model, *, eps: float, steps: int = 5, seed: int = 0) -> ACL:
+    """Return any two-view method, made round an encoder and hardened within a radius (Linf) by ACL."""
+    return ACL(make(encoder), attack=PGD(Ball("linf", eps), steps=steps, keep_best=False), seed=seed)
+
+
 def _patch(size: int) -> int:
     """Return the largest of the usual patch sides that gives at least 7 x 7 patches."""
     return next((side for side in (16, 8, 4, 2) if size % side == 0 and size // side >= 7), 1)
@@ -66,6 +75,7 @@ def experiment_on_pictures(
     processes: int,
     optimizer: Optimizer | None = None,
     warmup: float = 1.0,
+    robust: str | None = None,
 ) -> Experiment:
     """Return the experiment of a two-view method.
 
@@ -85,7 +95,10 @@ def experiment_on_pictures(
         processes: how many train together.
         optimizer: in place of SGD with momentum 0.9 and weight decay 5e-4.
         warmup: epochs in which the rate rises.
+        robust: harden the method within this Linf radius, say "8/255", by adversarial contrastive learning.
     """
+    if robust is not None:
+        method = partial(hardened, method, eps=parse_eps(robust), seed=seed)
     train, test = splits(data, size=size, seed=0)
     if len(train.shape) != 3:
         raise DataError(f"{name} learns from pictures (C, H, W), not samples of shape {train.shape}")

@@ -36,6 +36,7 @@ def experiment(
     learning_rate: float = 0.12,
     temperature: float = 0.2,
     smallest_crop: float = 0.08,
+    robust: str | None = None,
     seed: int = 0,
     processes: int = 1,
 ) -> Experiment:
@@ -52,6 +53,7 @@ def experiment(
         learning_rate: of SGD, for a batch of 256.
         temperature: the loss's tau.
         smallest_crop: least share of the area that a crop of a small picture keeps.
+        robust: harden it within this Linf radius, say 8/255, by adversarial contrastive learning (see acl).
         seed: of weights, order and views.
         processes: how many train together.
     """
@@ -59,7 +61,7 @@ def experiment(
     method = partial(SimCLR, temperature=temperature)
     return experiment_on_pictures(
         "simclr", method, views, data=data, size=size, model=model, width=width, depth=depth,
-        epochs=epochs, batch=batch, learning_rate=learning_rate, seed=seed, processes=processes,
+        epochs=epochs, batch=batch, learning_rate=learning_rate, seed=seed, processes=processes, robust=robust,
     )  # fmt: skip
 
 

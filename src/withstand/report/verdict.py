@@ -38,13 +38,14 @@ def verdict(run: StoredRun) -> str:
 
 def _learning(run: StoredRun) -> str:
     method = dig(run.record, "tree", "init_args", "method")
-    encoder = _innermost(dig(method, "init_args", "encoder"))
+    encoder = _innermost(method)
     name, model = part_name(method) or run.name, part_name(encoder)
     width = number(encoder, "init_args", "width")
     inside = ", ".join(word for word in (model, f"width {width:g}" if width is not None else "") if word)
     subject = f"{wording.article(name)} {name} encoder" + (f" ({inside})" if inside else "")
+    kind = f"{_kind(run).lower()} "
     count, seconds = number(run.record, "data", "count"), number(run.record, "seconds")
-    source = f"{wording.counted(int(count), f'unlabelled {samples(run)}')}" if count is not None else "unlabelled data"
+    source = f"{wording.counted(int(count), f'{kind}{samples(run)}')}" if count is not None else f"{kind}data"
     spent = f" in {wording.duration(seconds)}" if seconds else ""
     status = text(run.record, "status")
     if status == "running":
@@ -52,10 +53,17 @@ def _learning(run: StoredRun) -> str:
     return f"{subject} learnt from {source}{spent}" + (" before it was stopped" if status == "stopped" else "")
 
 
-def _innermost(encoder: Tree) -> Tree:
-    """Return the network inside its wrappers: what normalizes its inputs, say."""
-    inner = dig(encoder, "init_args", "encoder")
-    return _innermost(inner) if isinstance(inner, dict) else encoder
+def _kind(run: StoredRun) -> str:
+    """Return "Labelled" for methods that learn from labels, which know how many classes there are."""
+    arguments = dig(run.record, "tree", "init_args", "method", "init_args")
+    labelled = isinstance(arguments, dict) and not {"classes", "counts"}.isdisjoint(arguments)
+    return "Labelled" if labelled else "Unlabelled"
+
+
+def _innermost(part: Tree) -> Tree:
+    """Return the network inside a method and its wrappers: what normalizes inputs, say."""
+    inner = dig(part, "init_args", "encoder") or dig(part, "init_args", "method")
+    return _innermost(inner) if isinstance(inner, dict) else part
 
 
 def _worth(found: list[Score]) -> str:
@@ -136,7 +144,7 @@ def tiles(run: StoredRun) -> list[Tile]:
         made.append(Tile("Checks passed", f"{passed} of {len(checks)}", float(passed), note))
     count = number(run.record, "data", "count")
     if count is not None:
-        made.append(Tile(f"Unlabelled {samples(run)}s", f"{int(count):,}", count, text(run.record, "data", "name")))
+        made.append(Tile(f"{_kind(run)} {samples(run)}s", f"{int(count):,}", count, text(run.record, "data", "name")))
     seconds = number(run.record, "seconds")
     if seconds:
         rates = [row["rate"] for row in run.metrics if "rate" in row]
