@@ -52,6 +52,10 @@ class Numerics:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
 
+_ENOUGH = 1.0
+"""Seconds of timing after which an option is judged: large networks differ by more than noise."""
+
+
 def choose(experiment: Experiment, device: torch.device, *, most: int = 128) -> Numerics:
     """Return the plan's numerics, timing what it leaves open on at most `most` samples of the first batch.
 
@@ -89,4 +93,6 @@ def _time_step(method: Method, batch: Batch, option: Numerics, device: torch.dev
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             times.append(time.perf_counter() - start)
+            if len(times) > 1 and sum(times) > _ENOUGH:
+                break
     return min(times[1:])
