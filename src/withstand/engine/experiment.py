@@ -30,7 +30,7 @@ class Plan(Part):
         device: "auto", "cpu", "cuda" or "mps".
         processes: how many train together; each takes its share of every batch.
         seed: of weights, order and views.
-        log_every: steps between lines of `metrics.jsonl`.
+        log_every: most steps between lines of `metrics.jsonl`; short runs get about 50 lines.
         save_every: seconds between checkpoints, besides the one at the end: what a kill can cost.
     """
 

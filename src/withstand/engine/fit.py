@@ -42,6 +42,7 @@ def fit(
     """Train `experiment.method` in place, from the folder's last checkpoint on, and return how far it is."""
     plan, method, per_epoch = experiment.plan, experiment.method, experiment.steps_per_epoch()
     last = plan.epochs * per_epoch
+    every = max(1, min(plan.log_every, last // 50))
     trainer = _Trainer(fabric, experiment, numerics, folder.path)
     progress = checkpoint.load(folder.checkpoints, method, trainer.optimizers) or Progress(0, 0.0)
     main = fabric.is_global_zero
@@ -67,7 +68,7 @@ def fit(
                     step += 1
                     method.after_step(step)
                 journal.advance()
-                if step % plan.log_every == 0 or step == last:
+                if step % every == 0 or step == last:
                     line = trainer.line(terms, step, step / per_epoch, clock)
                     journal.write(line)
                     journal.watch(line)
