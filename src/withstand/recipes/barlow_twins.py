@@ -6,6 +6,9 @@ claims: pushing the cross-correlation of two views towards the identity learns w
 learns from: unlabelled pictures, photos, images; two views of each
 use it when: negatives are doubtful (few kinds of pictures, near duplicates), batches are small
 command: withstand train barlow-twins --data fashion-mnist-small
+time: 275 s on two cores for the claim, 3 seeds
+reached: reproduced: linear accuracy 0.353 ± 0.016 against 0.299 ± 0.021 untrained (5,000 CIFAR-10 pictures, ResNet of
+  width 8, 10 epochs); effective rank of the projections 7.5, and 1.2 without the redundancy term
 """
 
 from functools import partial
