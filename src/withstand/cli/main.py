@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TextIO
 
-import withstand
 from withstand.cli.options import answer
 from withstand.core.errors import ConfigError, WithstandError, nearest
+from withstand.core.version import __version__
 
 VERBS = {
     "demo": ("training", "learn from embedded real pictures, probe, attack, report: the main job in minutes"),
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 0
     if words[0] in ("-V", "--version"):
-        sys.stdout.write(f"withstand {withstand.__version__}\n")
+        sys.stdout.write(f"withstand {__version__}\n")
         return 0
     with warnings.catch_warnings():
         warnings.showwarning = _Warnings()

@@ -6,19 +6,19 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-import withstand
 from withstand.core.errors import MissingExtra, RunError
 from withstand.core.files import replacing
 from withstand.core.part import describe
 from withstand.core.random import derive
 from withstand.core.roles import Model
+from withstand.core.version import __version__
 
 
 def to_safetensors(encoder: Model, path: Path) -> Path:
     """Write weights to `path`, and beside it, as `.json`, the tree from which `build` makes the encoder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in encoder.state_dict().items()}
-    record = {"withstand": withstand.__version__, "width": encoder.width, "tree": describe(encoder)}
+    record = {"withstand": __version__, "width": encoder.width, "tree": describe(encoder)}
     with replacing(path) as aside:
         save_file(weights, aside)
     with replacing(path.with_suffix(".json")) as aside:

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import torch
 
-import withstand
 from withstand.core.errors import RunError
 from withstand.core.files import replacing
 from withstand.core.finding import Finding
 from withstand.core.part import Tree, describe
 from withstand.core.roles import Source
+from withstand.core.version import __version__
 from withstand.engine.experiment import Experiment
 
 # What may change between two commands that mean the same run.
@@ -162,7 +162,7 @@ def _leaves(tree: Tree, path: str = "") -> dict[str, Tree]:
 
 def _new_record(experiment: Experiment) -> dict[str, Tree]:
     versions: dict[str, Tree] = {
-        "withstand": withstand.__version__,
+        "withstand": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
