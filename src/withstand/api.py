@@ -288,7 +288,7 @@ class Run:
             steps: PGD steps at each radius.
             seed: of the choice of samples and of random starts.
         """
-        radii = tuple(map(parse_eps, [eps] if isinstance(eps, str | float | int) else eps))
+        radii = tuple(_radius(one, norm) for one in ([eps] if isinstance(eps, str | float | int) else eps))
         audit = Audit(ball=Ball(norm, max(radii)), samples=samples, steps=steps, seed=seed)
         if len(radii) > 1:
             audit = replace(audit, linf=radii) if norm == "linf" else replace(audit, l2=radii)
@@ -322,7 +322,7 @@ class Run:
         victim, test = self.victim(data)
         batch = test[torch.arange(min(samples, len(test)))]
         objective = EmbeddingDistance() if victim.model is self.encoder else CrossEntropy()
-        pgd = PGD(Ball(norm, parse_eps(eps)), objective, steps=steps, restarts=restarts)
+        pgd = PGD(Ball(norm, _radius(eps, norm)), objective, steps=steps, restarts=restarts)
         labels = None if victim.model is self.encoder else batch.y
         return pgd(victim, unit_range(batch.x), labels, generator=seed), batch
 
@@ -342,3 +342,11 @@ class Run:
     def report(self) -> Path:
         """Write `report.html` from what the run folder holds, and return its path."""
         return render(self.path)
+
+
+def _radius(eps: str | float, norm: Norm) -> float:
+    """Return a radius, refusing one that spans the whole input range: 8 where 8/255 was meant."""
+    value = parse_eps(eps)
+    if norm == "linf" and value > 1:
+        raise ConfigError(f"eps {eps} is more than the whole input range, 0 to 1: did you mean {eps}/255?")
+    return value

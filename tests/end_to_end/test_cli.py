@@ -185,6 +185,11 @@ BAD = {
     "no run folder": (["probe", "no/such/run"], "no/such/run"),
     "wrong eps": (["audit", "{run}", "--eps", "eight"], "8/255"),
     "evaluation data without labels fitting": (["probe", "{run}", "--data", "no/such"], "no/such"),
+    "eps in bytes": (["audit", "{run}", "--eps", "8"], "8/255"),
+    "setting of a wrong type": (
+        ["train", "dcl", "--data", "digits", "--set", "method.temperature=abc"],
+        "must be float",
+    ),
     "stray word": (["report", "{run}", "again"], "again"),
 }
 

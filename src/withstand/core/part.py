@@ -13,8 +13,8 @@ from abc import ABCMeta
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from types import FunctionType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from types import FunctionType, NoneType, UnionType
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from withstand.core.errors import ConfigError, nearest
 
@@ -162,10 +162,24 @@ def build(tree: Tree, *, allow: Sequence[str] = (), supply: Mapping[str, object]
     missing = [p.name for p in known.values() if p.default is p.empty and p.name not in values]
     if missing:
         raise ConfigError(f"{cls.__qualname__}{where} needs {', '.join(map(repr, missing))}")
+    _check_types(cls, values, where)
     try:
         return cls(**values)
     except TypeError as error:  # a value of the wrong type; the constructor's own words say which
-        raise ConfigError(f"{cls.__qualname__}{where} cannot be made of {values!r}: {error}") from error
+        raise ConfigError(f"{cls.__qualname__}{where} cannot be made of these values: {error}") from error
+
+
+def _check_types(cls: Callable[..., Any], values: Mapping[str, Any], where: str) -> None:
+    """Refuse plain values whose type is none of those that a constructor's annotation names."""
+    hints = get_type_hints(vars(cls).get("__init__", cls.__init__))
+    for name, value in values.items():
+        hint = hints.get(name)
+        allowed = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        if not isinstance(value, str | int | float) or not set(allowed) <= {bool, int, float, str, NoneType}:
+            continue
+        if type(value) not in allowed and not (type(value) is int and float in allowed):
+            named = " or ".join("None" if kind is NoneType else kind.__name__ for kind in allowed)
+            raise ConfigError(f"{name} of {cls.__qualname__}{where} must be {named}, not {value!r}")
 
 
 def _join(path: str, name: str) -> str:
