@@ -2,7 +2,7 @@
 
 paper: Decoupled Contrastive Learning (Yeh, Hong, Hsu, Liu, Chen, LeCun; ECCV 2022)
 claims: taking the positive pair out of InfoNCE's denominator keeps the gradient from fading with small batches
-  and easy positives, so that a batch of 256 learns better representations than SimCLR's loss does
+  and easy positives, so that small batches learn better representations than with SimCLR's loss
 learns from: unlabelled pictures, photos, images; two views of each
 use it when: batches are small, memory is short, a good encoder is wanted in few epochs
 command: withstand train dcl --data fashion-mnist-small
