@@ -1,7 +1,6 @@
 """The front door: `train` an encoder, `open_run` an old one, and ask the run what it is worth and withstands."""
 
 import copy
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -14,8 +13,9 @@ from torch import nn
 from withstand.attacks.gradient import PGD
 from withstand.attacks.objectives import CrossEntropy, EmbeddingDistance
 from withstand.core.batch import Batch
-from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Finding
+from withstand.core.options import call
 from withstand.core.part import Tree, build, describe, externals, override
 from withstand.core.random import isolated
 from withstand.core.roles import Attacked, Method, Model, Source
@@ -56,12 +56,8 @@ def experiment(
     make = getattr(entry(method).module(), "experiment", None)
     if make is None:
         raise ConfigError(f"{method!r} is an evaluation, not a training method: try withstand reproduce {method}")
-    known = inspect.signature(make).parameters
-    for name in options or {}:
-        if name not in known:
-            raise ConfigError(f"{method!r} has no option {name!r}: {nearest(name, known)}")
     with isolated():  # networks draw their first weights when they are made
-        made: Experiment = make(**(options or {}))
+        made: Experiment = call(make, options or {}, name=method)
         if settings:
             made = from_tree(describe(made), settings=settings, allow=allow, supply=externals(made))
     return made

@@ -1,19 +1,19 @@
 """Command lines from signatures: a function's typed arguments and docstring are its options and help.
 
-Arguments without a default are positional. What the same option means is said once, in `SHARED`.
+Arguments without a default are positional. What the same option means is said once, in `SHARED`; arguments that
+recipes share come by `core.options`.
 """
 
 import argparse
 import inspect
-import re
 import types
-import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NoReturn, Union, get_args, get_origin
 
 from withstand.cli.reply import Reply
 from withstand.core.errors import ConfigError, nearest
+from withstand.core.options import Option, options_of
 
 SHARED = {
     "allow": "a module outside withstand that a configuration may name",
@@ -67,11 +67,10 @@ def parse(
     parser = Parser(prog=f"withstand {name}", description=about, allow_abbrev=False)
     known: dict[str, object] = {}
     for function in functions:
-        hints, texts = typing.get_type_hints(function), _argument_texts(function)
-        for parameter in inspect.signature(function).parameters.values():
-            if parameter.name not in known:
-                known[parameter.name] = parameter.default
-                _add(parser, parameter, hints[parameter.name], texts.get(parameter.name))
+        for option in options_of(function):
+            if option.name not in known:
+                known[option.name] = option.default
+                _add(parser, option)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     options = [text for action in parser._actions for text in action.option_strings]
     values, left = parser.parse_known_args(arguments)
@@ -83,26 +82,27 @@ def parse(
     return {name: known[name] if value is None and name in known else value for name, value in vars(values).items()}
 
 
-def _add(parser: Parser, parameter: inspect.Parameter, hint: object, text: str | None) -> None:
-    help_text = (text or SHARED.get(parameter.name, "")).replace("%", "%%")
-    if parameter.default is not parameter.empty and parameter.default not in (None, False, ()):
-        help_text = f"{help_text} (default: {parameter.default})".strip()
-    kind, many = _kind(hint)
+def _add(parser: Parser, option: Option) -> None:
+    help_text = (option.text or SHARED.get(option.name, "")).replace("%", "%%")
+    needed = option.default is inspect.Parameter.empty
+    if not needed and option.default not in (None, False, ()):
+        help_text = f"{help_text} (default: {option.default})".strip()
+    kind, many = _kind(option.hint)
     choices = get_args(kind) if get_origin(kind) is Literal else None
     convert = type(choices[0]) if choices else kind
-    if parameter.default is parameter.empty:
+    if needed:
         nargs = "+" if many else None
-        parser.add_argument(parameter.name, type=convert, nargs=nargs, help=help_text)  # type: ignore[arg-type]
+        parser.add_argument(option.name, type=convert, nargs=nargs, help=help_text)  # type: ignore[arg-type]
         return
-    flag = "--" + parameter.name.replace("_", "-")
+    flag = "--" + option.name.replace("_", "-")
     if convert is bool:
-        negatable = argparse.BooleanOptionalAction if parameter.default else "store_true"
-        parser.add_argument(flag, action=negatable, default=parameter.default, help=help_text)
+        negatable = argparse.BooleanOptionalAction if option.default else "store_true"
+        parser.add_argument(flag, action=negatable, default=option.default, help=help_text)
     elif many:
         # argparse would extend the default; `parse` puts it in where nothing was said.
         parser.add_argument(flag, type=convert, nargs="+", action="extend", default=None, help=help_text)  # type: ignore[arg-type]
     else:
-        parser.add_argument(flag, type=convert, choices=choices, default=parameter.default, help=help_text)  # type: ignore[arg-type]
+        parser.add_argument(flag, type=convert, choices=choices, default=option.default, help=help_text)  # type: ignore[arg-type]
 
 
 def _kind(hint: object) -> tuple[object, bool]:
@@ -113,12 +113,3 @@ def _kind(hint: object) -> tuple[object, bool]:
     if get_origin(hint) in (tuple, list):
         return get_args(hint)[0], True
     return hint, False
-
-
-def _argument_texts(function: Callable[..., object]) -> dict[str, str]:
-    """Return what a docstring's Args section says of each argument."""
-    section = re.search(r"\nArgs:\n(.*?)(?:\n\S|\Z)", inspect.getdoc(function) or "", re.DOTALL)
-    if section is None:
-        return {}
-    items = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", section[1], re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in items}

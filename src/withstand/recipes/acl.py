@@ -9,13 +9,13 @@ use it when: there are no labels, and what is built on the encoder must withstan
 command: withstand train acl --data fashion-mnist-small
 """
 
+from dataclasses import replace
 from functools import partial
 
 from torch import nn
 
 from withstand.core.random import isolated
 from withstand.core.threat import parse_eps
-from withstand.data.load import Data
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.features import embed
 from withstand.evaluation.linear import fit_linear
@@ -23,49 +23,28 @@ from withstand.methods.contrastive.simclr import SimCLR
 from withstand.recipes import simclr
 from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import experiment_on_pictures, hardened
-from withstand.recipes.robust_pictures import both, share, withstood
+from withstand.recipes.robust_pictures import RobustSetup, both, share, withstood
 from withstand.recipes.trial import budget, refuse_other_scale, trained
 from withstand.views.presets import simclr_large, simclr_small
 
+SETUP = RobustSetup(batch=256, learning_rate=0.12, steps=5)
+
 
 def experiment(
+    setup: RobustSetup = SETUP,
     *,
-    data: Data = "fashion-mnist-small",
-    size: int | None = None,
-    model: str = "resnet",
-    width: int = 16,
-    depth: int = 10,
-    epochs: int = 20,
-    batch: int = 256,
-    learning_rate: float = 0.12,
     temperature: float = 0.5,
-    eps: str = "8/255",
-    steps: int = 5,
-    seed: int = 0,
-    processes: int = 1,
 ) -> Experiment:
     """Return the experiment.
 
     Args:
-        data: a set's name, a folder of pictures, an array file.
-        size: side in pixels for a folder's photos.
-        model: resnet, vit, timm:NAME or timm:NAME:pretrained.
-        width: channels of the ResNet's first stage.
-        depth: layers of the encoder.
-        epochs: passes over the data.
-        batch: samples a step.
-        learning_rate: of SGD, for a batch of 256.
+        setup: data, network, budget, inner attack.
         temperature: the contrastive loss's tau.
-        eps: radius of the inner attack (Linf), in input units or like 8/255.
-        steps: of the inner attack.
-        seed: of weights, order, views and attacks.
-        processes: how many train together.
     """
-    method = partial(hardened, partial(SimCLR, temperature=temperature), eps=parse_eps(eps), steps=steps, seed=seed)
-    return experiment_on_pictures(
-        "acl", method, (simclr_small, simclr_large), data=data, size=size, model=model, width=width, depth=depth,
-        epochs=epochs, batch=batch, learning_rate=learning_rate, seed=seed, processes=processes,
-    )  # fmt: skip
+    method = partial(
+        hardened, partial(SimCLR, temperature=temperature), eps=parse_eps(setup.eps), steps=setup.steps, seed=setup.seed
+    )
+    return experiment_on_pictures("acl", method, (simclr_small, simclr_large), setup)
 
 
 def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
@@ -75,8 +54,8 @@ def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
     for seed in range(seeds):
         with isolated(seed, "claim"):
             trials = {
-                "ACL": experiment(width=8, epochs=8, seed=seed),
-                "SimCLR": simclr.experiment(width=8, epochs=8, temperature=0.5, seed=seed),
+                "ACL": experiment(replace(SETUP, width=8, epochs=8, seed=seed)),
+                "SimCLR": simclr.experiment(replace(simclr.SETUP, width=8, epochs=8, seed=seed), temperature=0.5),
             }
         for name, trial in trials.items():
             encoder = trained(trial)

@@ -11,64 +11,42 @@ reached: reproduced: linear accuracy 0.353 ± 0.016 against 0.299 ± 0.021 untra
   width 8, 10 epochs); effective rank of the projections 7.5, and 1.2 without the redundancy term
 """
 
+from dataclasses import replace
 from functools import partial
 
 import torch
 
 from withstand.core.finding import Table
 from withstand.core.random import isolated
-from withstand.data.load import Data
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.features import embed
 from withstand.losses.geometry import effective_rank
 from withstand.methods.redundancy.barlow_twins import BarlowTwins
 from withstand.recipes.claim import Claim
-from withstand.recipes.pictures import experiment_on_pictures
+from withstand.recipes.pictures import TwoViewSetup, experiment_on_pictures
 from withstand.recipes.trial import accuracies, budget, refuse_other_scale, trained
 from withstand.views.presets import barlow_large, barlow_small
 
+SETUP = TwoViewSetup(learning_rate=0.06)
+
 
 def experiment(
+    setup: TwoViewSetup = SETUP,
     *,
-    data: Data = "fashion-mnist-small",
-    size: int | None = None,
-    model: str = "resnet",
-    width: int = 16,
-    depth: int = 10,
-    epochs: int = 20,
-    batch: int = 256,
-    learning_rate: float = 0.06,
     dim: int = 256,
     redundancy_weight: float = 5e-3,
     scale: float = 0.1,
-    robust: str | None = None,
-    seed: int = 0,
-    processes: int = 1,
 ) -> Experiment:
     """Return the experiment.
 
     Args:
-        data: a set's name, a folder of pictures, an array file.
-        size: side in pixels for a folder's photos.
-        model: resnet, vit, timm:NAME or timm:NAME:pretrained.
-        width: channels of the ResNet's first stage.
-        depth: layers of the encoder.
-        epochs: passes over the data.
-        batch: samples a step.
-        learning_rate: of SGD, for a batch of 256.
+        setup: data, network, budget.
         dim: width of the projection.
         redundancy_weight: lambda, the weight of redundancy reduction.
         scale: factor on the loss; the rate's meaning hangs on it.
-        robust: harden it within this Linf radius, say 8/255, by adversarial contrastive learning (see acl).
-        seed: of weights, order and views.
-        processes: how many train together.
     """
     method = partial(BarlowTwins, dim=dim, redundancy_weight=redundancy_weight, scale=scale)
-    return experiment_on_pictures(
-        "barlow-twins", method, (barlow_small, barlow_large), data=data, size=size, model=model, width=width,
-        depth=depth, epochs=epochs, batch=batch, learning_rate=learning_rate, seed=seed, processes=processes,
-        robust=robust,
-    )  # fmt: skip
+    return experiment_on_pictures("barlow-twins", method, (barlow_small, barlow_large), setup)
 
 
 def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
@@ -101,9 +79,11 @@ def _small(redundancy_weight: float, seed: int) -> Experiment:
     """Return the claim's trial; a projection as narrow as this needs a larger lambda than the paper's."""
     with isolated(seed, "claim"):
         return experiment(
-            data="cifar10", width=8, epochs=10, batch=64, dim=64, learning_rate=0.12, scale=1.0,
-            redundancy_weight=redundancy_weight, seed=seed,
-        )  # fmt: skip
+            replace(SETUP, data="cifar10", width=8, epochs=10, batch=64, learning_rate=0.12, seed=seed),
+            dim=64,
+            scale=1.0,
+            redundancy_weight=redundancy_weight,
+        )
 
 
 def _rank(trial: Experiment) -> float:

@@ -9,16 +9,18 @@ use it when: a classifier must withstand small changes of its inputs and keep it
 command: withstand train comp-sum --data fashion-mnist-small
 """
 
+from dataclasses import replace
+
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import parse_eps
-from withstand.data.load import Data
 from withstand.engine.experiment import Experiment
 from withstand.methods.robust.adversarial_training import AdversarialTraining
 from withstand.methods.strategies import SmoothCompSum
 from withstand.recipes import trades
 from withstand.recipes.claim import Claim
 from withstand.recipes.robust_pictures import (
+    RobustSetup,
     both,
     class_count,
     experiment_with_labels,
@@ -29,62 +31,39 @@ from withstand.recipes.robust_pictures import (
 )
 from withstand.recipes.trial import budget, refuse_other_scale
 
+SETUP = RobustSetup()
+
 
 def experiment(
+    setup: RobustSetup = SETUP,
     *,
-    data: Data = "fashion-mnist-small",
-    size: int | None = None,
-    model: str = "resnet",
-    width: int = 16,
-    depth: int = 10,
-    epochs: int = 20,
-    batch: int = 128,
-    learning_rate: float = 0.05,
-    eps: str = "8/255",
-    steps: int = 10,
     tau: float = 1.0,
     rho: float = 0.5,
     nu: float = 0.3,
     warmup: int = 4,
-    seed: int = 0,
-    processes: int = 1,
 ) -> Experiment:
     """Return the experiment.
 
     Args:
-        data: a labelled set's name, a folder with one folder a class, an array file.
-        size: side in pixels for a folder's photos.
-        model: resnet, vit, timm:NAME or timm:NAME:pretrained.
-        width: channels of the ResNet's first stage.
-        depth: layers of the encoder.
-        epochs: passes over the data.
-        batch: samples a step.
-        learning_rate: of SGD, for a batch of 128.
-        eps: radius of the inner attack (Linf), in input units or like 8/255.
-        steps: of the inner attack.
+        setup: data, network, budget, inner attack.
         tau: of the comp-sum loss: 1 is cross-entropy, up to 2 for mislabelled samples.
         rho: margin; below 1 it buys clean accuracy.
         nu: weight of how far an attack moves margins.
         warmup: epochs over which the radius grows; without it a large nu collapses to one class.
-        seed: of weights, order, views and attacks.
-        processes: how many train together.
     """
-    radius = parse_eps(eps)
+    radius = parse_eps(setup.eps)
 
     def method(encoder: Model, source: Source) -> Method:
         return AdversarialTraining(
             encoder,
             classes=class_count(source),
             strategy=SmoothCompSum(tau, rho, nu),
-            attack=madry(radius, steps),
+            attack=madry(radius, setup.steps),
             warmup=warmup,
-            seed=seed,
+            seed=setup.seed,
         )
 
-    return experiment_with_labels(
-        "comp-sum", method, data=data, size=size, model=model, width=width, depth=depth, epochs=epochs, batch=batch,
-        learning_rate=learning_rate, seed=seed, processes=processes,
-    )  # fmt: skip
+    return experiment_with_labels("comp-sum", method, setup)
 
 
 def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
@@ -97,8 +76,8 @@ def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
     for seed in range(seeds):
         with isolated(seed, "claim"):
             trials = {
-                "comp-sum": experiment(width=8, epochs=8, steps=5, warmup=2, seed=seed),
-                "TRADES": trades.experiment(width=8, epochs=8, steps=5, seed=seed),
+                "comp-sum": experiment(replace(SETUP, width=8, epochs=8, steps=5, seed=seed), warmup=2),
+                "TRADES": trades.experiment(replace(trades.SETUP, width=8, epochs=8, steps=5, seed=seed)),
             }
         for name, trial in trials.items():
             clean, holds, _ = withstood(trained_network(trial), trial, parse_eps("8/255"))

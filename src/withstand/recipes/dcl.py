@@ -12,6 +12,7 @@ reached: undecided: kNN accuracy 0.333 ± 0.007 against SimCLR's 0.327 ± 0.014 
   claimed
 """
 
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -19,59 +20,37 @@ import torch
 from withstand.core.finding import Table
 from withstand.core.random import Draws, isolated
 from withstand.core.roles import Method
-from withstand.data.load import Data
 from withstand.engine.experiment import Experiment
 from withstand.losses.contrastive import npc_factor
 from withstand.methods.contrastive.dcl import DCL
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.recipes import simclr
 from withstand.recipes.claim import Claim
-from withstand.recipes.pictures import experiment_on_pictures
+from withstand.recipes.pictures import TwoViewSetup, experiment_on_pictures
 from withstand.recipes.trial import accuracies, budget, refuse_other_scale, trained
 from withstand.views.presets import simclr_large, simclr_small
 
+SETUP = TwoViewSetup(batch=64)
+
 
 def experiment(
+    setup: TwoViewSetup = SETUP,
     *,
-    data: Data = "fashion-mnist-small",
-    size: int | None = None,
-    model: str = "resnet",
-    width: int = 16,
-    depth: int = 10,
-    epochs: int = 20,
-    batch: int = 64,
-    learning_rate: float = 0.12,
     temperature: float = 0.1,
     weighted: bool = False,
     smallest_crop: float = 0.08,
-    robust: str | None = None,
-    seed: int = 0,
-    processes: int = 1,
 ) -> Experiment:
     """Return the experiment.
 
     Args:
-        data: a set's name, a folder of pictures, an array file.
-        size: side in pixels for a folder's photos.
-        model: resnet, vit, timm:NAME or timm:NAME:pretrained.
-        width: channels of the ResNet's first stage.
-        depth: layers of the encoder.
-        epochs: passes over the data.
-        batch: samples a step.
-        learning_rate: of SGD, for a batch of 256.
+        setup: data, network, budget.
         temperature: the loss's tau.
         weighted: DCLW: weight hard positives up.
         smallest_crop: least share of the area that a crop of a small picture keeps.
-        robust: harden it within this Linf radius, say 8/255, by adversarial contrastive learning (see acl).
-        seed: of weights, order and views.
-        processes: how many train together.
     """
     method = partial(DCL, temperature=temperature, weighted=weighted)
     views = (partial(simclr_small, smallest_crop=smallest_crop), simclr_large)
-    return experiment_on_pictures(
-        "dcl", method, views, data=data, size=size, model=model, width=width, depth=depth,
-        epochs=epochs, batch=batch, learning_rate=learning_rate, seed=seed, processes=processes, robust=robust,
-    )  # fmt: skip
+    return experiment_on_pictures("dcl", method, views, setup)
 
 
 def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
@@ -84,8 +63,10 @@ def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
     system, baseline, factors = [], [], []
     for seed in range(seeds):
         with isolated(seed, "claim"):
-            ours = experiment(data="cifar10", width=8, epochs=5, batch=32, temperature=0.1, seed=seed)
-            theirs = simclr.experiment(data="cifar10", width=8, epochs=5, batch=32, temperature=0.1, seed=seed)
+            ours = experiment(replace(SETUP, data="cifar10", width=8, epochs=5, batch=32, seed=seed), temperature=0.1)
+            theirs = simclr.experiment(
+                replace(simclr.SETUP, data="cifar10", width=8, epochs=5, batch=32, seed=seed), temperature=0.1
+            )
         system.append(accuracies(trained(ours), ours)["kNN accuracy"])
         baseline.append(accuracies(trained(theirs), theirs)["kNN accuracy"])
         factors.append({size: _coupling(theirs.method, theirs, size) for size in (16, 32, 64, 128, 256)})

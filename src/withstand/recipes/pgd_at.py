@@ -9,18 +9,19 @@ use it when: a classifier must withstand small changes of its inputs; robust, ad
 command: withstand train pgd-at --data fashion-mnist-small
 """
 
-from withstand.attacks.attack import InputAttack
+from dataclasses import replace
+
 from withstand.attacks.gradient import PGD
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import Ball, parse_eps
-from withstand.data.load import Data
 from withstand.engine.experiment import Experiment
 from withstand.methods.robust.adversarial_training import AdversarialTraining
 from withstand.methods.robust.free import FreeAdversarialTraining
 from withstand.recipes.claim import Claim
 from withstand.recipes.robust_pictures import (
+    RobustSetup,
     both,
     class_count,
     experiment_with_labels,
@@ -34,70 +35,48 @@ from withstand.recipes.trial import budget, refuse_other_scale
 KINDS = ("pgd", "fast", "free")
 
 
+SETUP = RobustSetup()
+
+
 def experiment(
+    setup: RobustSetup = SETUP,
     *,
-    data: Data = "fashion-mnist-small",
-    size: int | None = None,
-    model: str = "resnet",
-    width: int = 16,
-    depth: int = 10,
-    epochs: int = 20,
-    batch: int = 128,
-    learning_rate: float = 0.05,
-    eps: str = "8/255",
-    steps: int = 10,
     kind: str = "pgd",
     weight_perturbation: float = 0.0,
     warmup: int = 0,
-    seed: int = 0,
-    processes: int = 1,
 ) -> Experiment:
     """Return the experiment.
 
     Args:
-        data: a labelled set's name, a folder with one folder a class, an array file.
-        size: side in pixels for a folder's photos.
-        model: resnet, vit, timm:NAME or timm:NAME:pretrained.
-        width: channels of the ResNet's first stage.
-        depth: layers of the encoder.
-        epochs: passes over the data.
-        batch: samples a step.
-        learning_rate: of SGD, for a batch of 128.
-        eps: radius of the inner attack (Linf), in input units or like 8/255.
-        steps: of the inner attack.
+        setup: data, network, budget, inner attack.
         kind: pgd; fast, one step with a guard against catastrophic overfitting; free, 8 replays of each batch.
         weight_perturbation: AWP's gamma, 0.005 to 0.01; 0 for none.
         warmup: epochs over which the radius grows.
-        seed: of weights, order, views and attacks.
-        processes: how many train together.
     """
     if kind not in KINDS:
         raise ConfigError(f"kind {kind!r} is unknown: {nearest(kind, KINDS)}")
-    ball = Ball("linf", parse_eps(eps))
+    ball = Ball("linf", parse_eps(setup.eps))
     if kind == "free" and (weight_perturbation or warmup):
         raise ConfigError("kind free has neither weight_perturbation nor warmup")
 
     def method(encoder: Model, source: Source) -> Method:
         classes = class_count(source)
         if kind == "free":
-            return FreeAdversarialTraining(encoder, classes=classes, ball=ball, seed=seed)
+            return FreeAdversarialTraining(encoder, classes=classes, ball=ball, seed=setup.seed)
         fast = kind == "fast"
-        attack: InputAttack = PGD(ball, steps=1, step_size=1.25, keep_best=False) if fast else madry(ball.eps, steps)
+        one_step = PGD(ball, steps=1, step_size=1.25, keep_best=False)
         return AdversarialTraining(
             encoder,
             classes=classes,
-            attack=attack,
+            attack=one_step if fast else madry(ball.eps, setup.steps),
             train_mode=fast,
             warmup=warmup,
             weight_perturbation=weight_perturbation,
             guard=PGD(ball, steps=5) if fast else None,
-            seed=seed,
+            seed=setup.seed,
         )
 
-    return experiment_with_labels(
-        "pgd-at", method, data=data, size=size, model=model, width=width, depth=depth, epochs=epochs, batch=batch,
-        learning_rate=learning_rate, seed=seed, processes=processes,
-    )  # fmt: skip
+    return experiment_with_labels("pgd-at", method, setup)
 
 
 def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
@@ -107,7 +86,7 @@ def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
     for seed in range(seeds):
         for eps, rows in found.items():
             with isolated(seed, "claim"):
-                trial = experiment(width=8, epochs=8, eps=eps, steps=5, seed=seed)
+                trial = experiment(replace(SETUP, width=8, epochs=8, eps=eps, steps=5, seed=seed))
             clean, holds, _ = withstood(trained_network(trial), trial, parse_eps("8/255"))
             rows.append((share(clean), share(holds)))
     return Claim(

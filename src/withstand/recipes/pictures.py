@@ -1,10 +1,12 @@
 """What every recipe that learns from pictures shares: the encoder, the sets, the plan."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from withstand.attacks.gradient import PGD
 from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.options import Options
 from withstand.core.roles import Method, Model, View
 from withstand.core.threat import Ball, parse_eps
 from withstand.data.load import Data, splits
@@ -21,6 +23,46 @@ LARGE = 96
 """From this size on, pictures get ImageNet's views and stems."""
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureSetup(Options):
+    """What every recipe on pictures can be told: data, network, budget.
+
+    Args:
+        data: a set's name, a folder of pictures (with one folder a class where labels are learnt from), an array file.
+        size: side in pixels to which a folder's photos are brought; the sets have their own.
+        model: resnet, vit, timm:NAME or timm:NAME:pretrained.
+        width: channels of the ResNet's first stage, or a twelfth of the ViT's width.
+        depth: layers of the encoder.
+        epochs: passes over the data.
+        batch: samples a step.
+        learning_rate: of SGD, for a batch of 256, or of 128 where labels are learnt from; scaled with the batch.
+        seed: of weights, order, views and attacks.
+        processes: how many train together.
+    """
+
+    data: Data = "fashion-mnist-small"
+    size: int | None = None
+    model: str = "resnet"
+    width: int = 16
+    depth: int = 10
+    epochs: int = 20
+    batch: int = 256
+    learning_rate: float = 0.12
+    seed: int = 0
+    processes: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoViewSetup(PictureSetup):
+    """What a recipe without labels can be told besides.
+
+    Args:
+        robust: harden it within this Linf radius, say 8/255, by adversarial contrastive learning (see acl).
+    """
+
+    robust: str | None = None
 
 
 def encoder(model: str, width: int, depth: int, shape: tuple[int, ...]) -> Model:
@@ -62,54 +104,35 @@ def experiment_on_pictures(
     name: str,
     method: Callable[[Model], Method],
     views: tuple[Callable[[int], View], Callable[[int], View]],
+    setup: PictureSetup,
     *,
-    data: Data,
-    size: int | None,
-    model: str,
-    width: int,
-    depth: int,
-    epochs: int,
-    batch: int,
-    learning_rate: float,
-    seed: int,
-    processes: int,
     optimizer: Optimizer | None = None,
     warmup: float = 1.0,
-    robust: str | None = None,
 ) -> Experiment:
-    """Return the experiment of a two-view method.
+    """Return the experiment of a method that learns from views of pictures.
 
     Args:
         name: the recipe's slug.
         method: makes the method round an encoder.
         views: what makes the view for small pictures, and for large ones, from their size.
-        data: what to learn from.
-        size: side in pixels to which a folder's photos are brought; the sets have their own.
-        model: see `encoder`.
-        width: see `encoder`.
-        depth: see `encoder`.
-        epochs: passes over the data.
-        batch: samples a step.
-        learning_rate: of SGD, for a batch of 256; scaled with the batch.
-        seed: of weights, order and views.
-        processes: how many train together.
+        setup: data, network, budget.
         optimizer: in place of SGD with momentum 0.9 and weight decay 5e-4.
         warmup: epochs in which the rate rises.
-        robust: harden the method within this Linf radius, say "8/255", by adversarial contrastive learning.
     """
-    if robust is not None:
-        method = partial(hardened, method, eps=parse_eps(robust), seed=seed)
-    train, test = splits(data, size=size, seed=0)
+    if isinstance(setup, TwoViewSetup) and setup.robust is not None:
+        method = partial(hardened, method, eps=parse_eps(setup.robust), seed=setup.seed)
+    train, test = splits(setup.data, size=setup.size, seed=0)
     if len(train.shape) != 3:
         raise DataError(f"{name} learns from pictures (C, H, W), not samples of shape {train.shape}")
     side = train.shape[-1]
     plan = Plan(
-        epochs=epochs,
-        batch=batch,
-        optimizer=optimizer or SGD(learning_rate * batch / 256, weight_decay=5e-4),
-        schedule=WarmupCosine(warmup=min(warmup, epochs / 10)),
-        seed=seed,
-        processes=processes,
+        epochs=setup.epochs,
+        batch=setup.batch,
+        optimizer=optimizer or SGD(setup.learning_rate * setup.batch / 256, weight_decay=5e-4),
+        schedule=WarmupCosine(warmup=min(warmup, setup.epochs / 10)),
+        seed=setup.seed,
+        processes=setup.processes,
     )
     make_view = views[1] if side >= LARGE else views[0]
-    return Experiment(name, train, make_view(side), method(encoder(model, width, depth, train.shape)), plan, test)
+    network = encoder(setup.model, setup.width, setup.depth, train.shape)
+    return Experiment(name, train, make_view(side), method(network), plan, test)

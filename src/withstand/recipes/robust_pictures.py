@@ -1,7 +1,7 @@
 """What recipes of adversarial training on labelled pictures share: the experiment, and accuracy under attack."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,11 @@ from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 from withstand.data.imbalanced import Imbalance, Imbalanced
-from withstand.data.load import Data, splits
+from withstand.data.load import splits
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import SGD
 from withstand.evaluation.features import unit_range
-from withstand.recipes.pictures import encoder
+from withstand.recipes.pictures import PictureSetup, encoder
 from withstand.recipes.trial import trained
 from withstand.schedules import WarmupCosine
 from withstand.views.compose import MultiCrop
@@ -29,61 +29,64 @@ SAMPLES = 500
 """Test samples on which a claim's accuracy under attack is measured."""
 
 
-def experiment_with_labels(
-    name: str,
-    method: Callable[[Model, Source], Method],
-    *,
-    data: Data,
-    size: int | None,
-    model: str,
-    width: int,
-    depth: int,
-    epochs: int,
-    batch: int,
-    learning_rate: float,
-    seed: int,
-    processes: int,
-    ratio: float = 1.0,
-    imbalance: Imbalance = "step",
-) -> Experiment:
+@dataclass(frozen=True, kw_only=True)
+class RobustSetup(PictureSetup):
+    """What a recipe of adversarial training can be told besides.
+
+    Args:
+        eps: radius of the inner attack (Linf), in input units or like 8/255.
+        steps: of the inner attack.
+    """
+
+    batch: int = 128
+    learning_rate: float = 0.05
+    eps: str = "8/255"
+    steps: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImbalancedSetup(RobustSetup):
+    """What a recipe for classes of unequal size can be told besides.
+
+    Args:
+        ratio: the training set's smallest class is cut to this share of the largest; 1 leaves it as it is. The test
+            part stays whole.
+        imbalance: which classes are cut: step, the second half; exp, more and more.
+    """
+
+    ratio: float = 1.0
+    imbalance: Imbalance = "step"
+
+
+def experiment_with_labels(name: str, method: Callable[[Model, Source], Method], setup: PictureSetup) -> Experiment:
     """Return the experiment of a method that learns from labels.
 
     Args:
         name: the recipe's slug.
         method: makes the method round an encoder, for a source with labels.
-        data: what to learn from.
-        size: side in pixels to which a folder's photos are brought.
-        model: see `pictures.encoder`.
-        width: see `pictures.encoder`.
-        depth: see `pictures.encoder`.
-        epochs: passes over the data.
-        batch: samples a step.
-        learning_rate: of SGD, for a batch of 128; scaled with the batch.
-        seed: of weights, order, views and attacks.
-        processes: how many train together.
-        ratio: the training set's smallest class is cut to this share of the largest; the test part stays as it is.
-        imbalance: which classes are cut.
+        setup: data, network, budget.
 
     Raises:
         DataError: no labels, or no pictures.
     """
-    train, test = splits(data, size=size, seed=0)
+    train, test = splits(setup.data, size=setup.size, seed=0)
     if len(train.shape) != 3:
         raise DataError(f"{name} learns from pictures (C, H, W), not samples of shape {train.shape}")
     if train.labels is None:
         raise DataError(f"{name} learns from labels, and the data have none: acl hardens an encoder without labels")
-    if ratio != 1:
-        train = Imbalanced(train, imbalance, ratio=ratio)
+    if isinstance(setup, ImbalancedSetup) and setup.ratio != 1:
+        train = Imbalanced(train, setup.imbalance, ratio=setup.ratio)
     plan = Plan(
-        epochs=epochs,
-        batch=batch,
-        optimizer=SGD(learning_rate * batch / 128, weight_decay=5e-4),
-        schedule=WarmupCosine(warmup=min(1.0, epochs / 10)),
-        seed=seed,
-        processes=processes,
+        epochs=setup.epochs,
+        batch=setup.batch,
+        optimizer=SGD(setup.learning_rate * setup.batch / 128, weight_decay=5e-4),
+        schedule=WarmupCosine(warmup=min(1.0, setup.epochs / 10)),
+        seed=setup.seed,
+        processes=setup.processes,
     )
     view = MultiCrop((PaddedCrop(max(1, train.shape[-1] // 8)),), (1,))
-    return Experiment(name, train, view, method(encoder(model, width, depth, train.shape), train), plan, test)
+    network = encoder(setup.model, setup.width, setup.depth, train.shape)
+    return Experiment(name, train, view, method(network, train), plan, test)
 
 
 def class_count(source: Source) -> int:

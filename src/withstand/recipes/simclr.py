@@ -16,56 +16,34 @@ from dataclasses import replace
 from functools import partial
 
 from withstand.core.random import isolated
-from withstand.data.load import Data
 from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.recipes.claim import Claim
-from withstand.recipes.pictures import experiment_on_pictures
+from withstand.recipes.pictures import TwoViewSetup, experiment_on_pictures
 from withstand.recipes.trial import accuracies, budget, refuse_other_scale, trained
 from withstand.views.compose import TwoViews
 from withstand.views.crop import RandomResizedCrop
 from withstand.views.presets import simclr_large, simclr_small
 
+SETUP = TwoViewSetup()
+
 
 def experiment(
+    setup: TwoViewSetup = SETUP,
     *,
-    data: Data = "fashion-mnist-small",
-    size: int | None = None,
-    model: str = "resnet",
-    width: int = 16,
-    depth: int = 10,
-    epochs: int = 20,
-    batch: int = 256,
-    learning_rate: float = 0.12,
     temperature: float = 0.2,
     smallest_crop: float = 0.08,
-    robust: str | None = None,
-    seed: int = 0,
-    processes: int = 1,
 ) -> Experiment:
     """Return the experiment.
 
     Args:
-        data: a set's name, a folder of pictures, an array file.
-        size: side in pixels for a folder's photos.
-        model: resnet, vit, timm:NAME or timm:NAME:pretrained.
-        width: channels of the ResNet's first stage.
-        depth: layers of the encoder.
-        epochs: passes over the data.
-        batch: samples a step.
-        learning_rate: of SGD, for a batch of 256.
+        setup: data, network, budget.
         temperature: the loss's tau.
         smallest_crop: least share of the area that a crop of a small picture keeps.
-        robust: harden it within this Linf radius, say 8/255, by adversarial contrastive learning (see acl).
-        seed: of weights, order and views.
-        processes: how many train together.
     """
     views = (partial(simclr_small, smallest_crop=smallest_crop), simclr_large)
     method = partial(SimCLR, temperature=temperature)
-    return experiment_on_pictures(
-        "simclr", method, views, data=data, size=size, model=model, width=width, depth=depth,
-        epochs=epochs, batch=batch, learning_rate=learning_rate, seed=seed, processes=processes, robust=robust,
-    )  # fmt: skip
+    return experiment_on_pictures("simclr", method, views, setup)
 
 
 def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
@@ -74,7 +52,7 @@ def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
     system, baseline = [], []
     for seed in range(seeds):
         with isolated(seed, "claim"):
-            ours, like = (experiment(data="cifar10", width=8, epochs=10, seed=seed) for _ in range(2))
+            ours, like = (experiment(replace(SETUP, data="cifar10", width=8, epochs=10, seed=seed)) for _ in range(2))
         theirs = replace(like, view=TwoViews(RandomResizedCrop(32, flip=0.5)))
         system.append(accuracies(trained(ours), ours)["kNN accuracy"])
         baseline.append(accuracies(trained(theirs), theirs)["kNN accuracy"])

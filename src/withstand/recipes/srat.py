@@ -13,13 +13,12 @@ from dataclasses import replace
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import parse_eps
-from withstand.data.imbalanced import Imbalance
-from withstand.data.load import Data
 from withstand.engine.experiment import Experiment
 from withstand.methods.robust.srat import Loss, SeparableReweightedTraining
 from withstand.recipes import pgd_at
 from withstand.recipes.claim import Claim
 from withstand.recipes.robust_pictures import (
+    ImbalancedSetup,
     both,
     by_class,
     class_count,
@@ -31,51 +30,27 @@ from withstand.recipes.robust_pictures import (
 )
 from withstand.recipes.trial import budget, refuse_other_scale
 
+SETUP = ImbalancedSetup()
+
 
 def experiment(
+    setup: ImbalancedSetup = SETUP,
     *,
-    data: Data = "fashion-mnist-small",
-    size: int | None = None,
-    model: str = "resnet",
-    width: int = 16,
-    depth: int = 10,
-    epochs: int = 20,
-    batch: int = 128,
-    learning_rate: float = 0.05,
-    eps: str = "8/255",
-    steps: int = 10,
     loss: Loss = "cross-entropy",
     beta: float = 0.999,
     defer: int | None = None,
     separation: float = 0.1,
-    ratio: float = 1.0,
-    imbalance: Imbalance = "step",
-    seed: int = 0,
-    processes: int = 1,
 ) -> Experiment:
     """Return the experiment.
 
     Args:
-        data: a labelled set's name, a folder with one folder a class, an array file.
-        size: side in pixels for a folder's photos.
-        model: resnet, vit, timm:NAME or timm:NAME:pretrained.
-        width: channels of the ResNet's first stage.
-        depth: layers of the encoder.
-        epochs: passes over the data.
-        batch: samples a step.
-        learning_rate: of SGD, for a batch of 128.
-        eps: radius of the inner attack (Linf), in input units or like 8/255.
-        steps: of the inner attack.
+        setup: data, network, budget, inner attack.
         loss: cross-entropy, focal, ldam or balanced-softmax.
         beta: of the class weights' effective numbers; nearer 1 weighs rare classes up more.
         defer: epochs before class weights count; half of them if not said.
         separation: weight of the loss that keeps classes' attacked features apart.
-        ratio: the training set's smallest class is cut to this share of the largest; 1 leaves it as it is.
-        imbalance: which classes are cut: step, the second half; exp, more and more.
-        seed: of weights, order, views and attacks.
-        processes: how many train together.
     """
-    radius, start = parse_eps(eps), epochs // 2 if defer is None else defer
+    radius, start = parse_eps(setup.eps), setup.epochs // 2 if defer is None else defer
 
     def method(encoder: Model, source: Source) -> Method:
         assert source.labels is not None
@@ -84,17 +59,14 @@ def experiment(
             encoder,
             counts=counts,
             loss=loss,
-            attack=madry(radius, steps),
+            attack=madry(radius, setup.steps),
             beta=beta,
             defer=start,
             separation=separation,
-            seed=seed,
+            seed=setup.seed,
         )
 
-    return experiment_with_labels(
-        "srat", method, data=data, size=size, model=model, width=width, depth=depth, epochs=epochs, batch=batch,
-        learning_rate=learning_rate, seed=seed, processes=processes, ratio=ratio, imbalance=imbalance,
-    )  # fmt: skip
+    return experiment_with_labels("srat", method, setup)
 
 
 def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
@@ -104,8 +76,8 @@ def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
     found: dict[str, list[tuple[float, float]]] = {"SRAT": [], "PGD-AT": []}
     for seed in range(seeds):
         with isolated(seed, "claim"):
-            ours = experiment(width=8, epochs=12, steps=5, ratio=0.02, seed=seed)
-            like = pgd_at.experiment(width=8, epochs=12, steps=5, seed=seed)
+            ours = experiment(replace(SETUP, width=8, epochs=12, steps=5, ratio=0.02, seed=seed))
+            like = pgd_at.experiment(replace(pgd_at.SETUP, width=8, epochs=12, steps=5, seed=seed))
         for name, trial in (("SRAT", ours), ("PGD-AT", replace(like, source=ours.source))):
             clean, holds, y = withstood(trained_network(trial), trial, parse_eps("8/255"))
             classes = by_class(holds, y)

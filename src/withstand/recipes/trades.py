@@ -9,15 +9,17 @@ use it when: a classifier must withstand small changes of its inputs, and accura
 command: withstand train trades --data fashion-mnist-small
 """
 
+from dataclasses import replace
+
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import parse_eps
-from withstand.data.load import Data
 from withstand.engine.experiment import Experiment
 from withstand.methods.robust.adversarial_training import AdversarialTraining
 from withstand.methods.strategies import Mart, Strategy, Trades
 from withstand.recipes.claim import Claim
 from withstand.recipes.robust_pictures import (
+    RobustSetup,
     both,
     class_count,
     experiment_with_labels,
@@ -28,45 +30,25 @@ from withstand.recipes.robust_pictures import (
 )
 from withstand.recipes.trial import budget, refuse_other_scale
 
+SETUP = RobustSetup()
+
 
 def experiment(
+    setup: RobustSetup = SETUP,
     *,
-    data: Data = "fashion-mnist-small",
-    size: int | None = None,
-    model: str = "resnet",
-    width: int = 16,
-    depth: int = 10,
-    epochs: int = 20,
-    batch: int = 128,
-    learning_rate: float = 0.05,
-    eps: str = "8/255",
-    steps: int = 10,
     beta: float = 6.0,
     mart: bool = False,
     weight_perturbation: float = 0.0,
-    seed: int = 0,
-    processes: int = 1,
 ) -> Experiment:
     """Return the experiment.
 
     Args:
-        data: a labelled set's name, a folder with one folder a class, an array file.
-        size: side in pixels for a folder's photos.
-        model: resnet, vit, timm:NAME or timm:NAME:pretrained.
-        width: channels of the ResNet's first stage.
-        depth: layers of the encoder.
-        epochs: passes over the data.
-        batch: samples a step.
-        learning_rate: of SGD, for a batch of 128.
-        eps: radius of the inner attack (Linf), in input units or like 8/255.
-        steps: of the inner attack.
+        setup: data, network, budget, inner attack.
         beta: what robustness weighs against accuracy.
         mart: MART in place of TRADES: the boosted loss that looks hardest at misclassified samples.
         weight_perturbation: AWP's gamma, 0.005 to 0.01; 0 for none.
-        seed: of weights, order, views and attacks.
-        processes: how many train together.
     """
-    radius = parse_eps(eps)
+    radius = parse_eps(setup.eps)
     strategy: Strategy = Mart(beta) if mart else Trades(beta)
 
     def method(encoder: Model, source: Source) -> Method:
@@ -74,16 +56,13 @@ def experiment(
             encoder,
             classes=class_count(source),
             strategy=strategy,
-            attack=madry(radius, steps),
+            attack=madry(radius, setup.steps),
             start_noise=1e-3,
             weight_perturbation=weight_perturbation,
-            seed=seed,
+            seed=setup.seed,
         )
 
-    return experiment_with_labels(
-        "trades", method, data=data, size=size, model=model, width=width, depth=depth, epochs=epochs, batch=batch,
-        learning_rate=learning_rate, seed=seed, processes=processes,
-    )  # fmt: skip
+    return experiment_with_labels("trades", method, setup)
 
 
 def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
@@ -93,7 +72,7 @@ def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
     for seed in range(seeds):
         for beta, rows in found.items():
             with isolated(seed, "claim"):
-                trial = experiment(width=8, epochs=8, steps=5, beta=beta, seed=seed)
+                trial = experiment(replace(SETUP, width=8, epochs=8, steps=5, seed=seed), beta=beta)
             clean, holds, _ = withstood(trained_network(trial), trial, parse_eps("8/255"))
             rows.append((share(clean), share(holds)))
     return Claim(

@@ -1,8 +1,6 @@
 """Recipes of robust training: each runs on a few digits, and so does its claim."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -12,24 +10,25 @@ import pytest
 import torch
 
 from withstand.core.errors import ConfigError, DataError
+from withstand.core.options import call
 from withstand.data.arrays import ArraySource
 from withstand.engine.experiment import Experiment
 from withstand.engine.launch import train
 from withstand.methods.labelled import LabelledMethod
-from withstand.recipes import acl, done, pgd_at, robust_pictures, simclr, srat, trades
+from withstand.recipes import acl, comp_sum, done, pgd_at, robust_pictures, simclr, srat, trades
 from withstand.recipes.claim import Claim
 
-CASES: dict[str, Callable[..., Experiment]] = {
-    "pgd-at": pgd_at.experiment,
-    "pgd-at, perturbed": partial(pgd_at.experiment, weight_perturbation=0.005, warmup=2),
-    "fast-at": partial(pgd_at.experiment, kind="fast"),
-    "free-at": partial(pgd_at.experiment, kind="free"),
-    "trades": trades.experiment,
-    "mart": partial(trades.experiment, mart=True),
-    "comp-sum": import_module("withstand.recipes.comp_sum").experiment,
-    "acl": acl.experiment,
-    "done": partial(done.experiment, ratio=0.5),
-    "srat": partial(srat.experiment, ratio=0.5, imbalance="exp"),
+CASES: dict[str, tuple[ModuleType, dict[str, object]]] = {
+    "pgd-at": (pgd_at, {}),
+    "pgd-at, perturbed": (pgd_at, {"weight_perturbation": 0.005, "warmup": 2}),
+    "fast-at": (pgd_at, {"kind": "fast"}),
+    "free-at": (pgd_at, {"kind": "free"}),
+    "trades": (trades, {}),
+    "mart": (trades, {"mart": True}),
+    "comp-sum": (comp_sum, {}),
+    "acl": (acl, {}),
+    "done": (done, {"ratio": 0.5}),
+    "srat": (srat, {"ratio": 0.5, "imbalance": "exp"}),
 }
 CLAIMS = {
     "pgd_at": (),
@@ -49,7 +48,8 @@ def quick(experiment: Experiment) -> Experiment:
 
 @pytest.mark.parametrize("name", CASES)
 def test_recipes_run(name: str, tmp_path: Path) -> None:
-    experiment = quick(CASES[name](**TINY, steps=2))
+    recipe, options = CASES[name]
+    experiment = quick(call(recipe.experiment, {**TINY, "steps": 2, **options}, name=name))
     run = train(experiment, tmp_path / "run", quiet=True)
     assert run.record()["status"] == "finished"
     if isinstance(experiment.method, LabelledMethod):
@@ -60,7 +60,7 @@ def test_recipes_run(name: str, tmp_path: Path) -> None:
 def test_claims_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def shrink(module: ModuleType) -> None:
         whole = module.experiment
-        monkeypatch.setattr(module, "experiment", lambda **given: quick(whole(**{**given, **TINY})))
+        monkeypatch.setattr(module, "experiment", lambda setup, **given: quick(whole(replace(setup, **TINY), **given)))
 
     module = import_module(f"withstand.recipes.{name}")
     for one in (module, *CLAIMS[name]):
@@ -77,10 +77,12 @@ def test_claims_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_refused() -> None:
     pictures = np.zeros((40, 8, 8), dtype=np.uint8)
     with pytest.raises(DataError, match="learns from labels"):
-        pgd_at.experiment(data=ArraySource(pictures))
+        pgd_at.experiment(replace(pgd_at.SETUP, data=ArraySource(pictures)))
     with pytest.raises(DataError, match="learns from pictures"):
-        trades.experiment(data=ArraySource(np.zeros((40, 3), dtype=np.float32), np.arange(40) % 2))
+        trades.experiment(
+            replace(trades.SETUP, data=ArraySource(np.zeros((40, 3), dtype=np.float32), np.arange(40) % 2))
+        )
     with pytest.raises(ConfigError, match="did you mean 'fast'"):
-        pgd_at.experiment(data="digits", kind="fats")
+        pgd_at.experiment(replace(pgd_at.SETUP, data="digits"), kind="fats")
     with pytest.raises(ConfigError, match="kind free"):
-        pgd_at.experiment(data="digits", kind="free", warmup=1)
+        pgd_at.experiment(replace(pgd_at.SETUP, data="digits"), kind="free", warmup=1)

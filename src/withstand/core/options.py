@@ -1,0 +1,96 @@
+"""Options: a function's arguments by name, with those that several functions share in one dataclass."""
+
+import dataclasses
+import inspect
+import re
+import typing
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from withstand.core.errors import ConfigError, nearest
+
+Made = TypeVar("Made")
+
+
+class Options:
+    """Base of frozen dataclasses that hold options which several functions share.
+
+    A function takes one as an argument whose default is an instance; to a command line, and to
+    `call`, its fields are options of the function like its other arguments.
+    """
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Option:
+    """One option.
+
+    Attributes:
+        name: the argument's.
+        default: its value when nothing is said; `inspect.Parameter.empty` when something must be.
+        hint: its annotation.
+        text: what the docstring says of it.
+    """
+
+    name: str
+    default: object
+    hint: object
+    text: str | None
+
+
+def options_of(function: Callable[..., object]) -> list[Option]:
+    """Return a function's options, the fields of its `Options` arguments in their place."""
+    hints, texts = typing.get_type_hints(function), _texts(function)
+    found: list[Option] = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if isinstance(parameter.default, Options):
+            found.extend(_fields(parameter.default))
+        else:
+            found.append(Option(name, parameter.default, hints.get(name, str), texts.get(name)))
+    return found
+
+
+def call(function: Callable[..., Made], options: Mapping[str, object], *, name: str) -> Made:
+    """Call a function with options by name; those not named keep their defaults.
+
+    Args:
+        function: what to call.
+        options: values by name, a shared dataclass's fields among them.
+        name: what the function is called in messages.
+
+    Raises:
+        ConfigError: an option that the function does not have, with the nearest.
+    """
+    known = [option.name for option in options_of(function)]
+    for given in options:
+        if given not in known:
+            raise ConfigError(f"{name!r} has no option {given!r}: {nearest(given, known)}")
+    arguments: dict[str, object] = {}
+    for place, parameter in inspect.signature(function).parameters.items():
+        shared = parameter.default
+        if isinstance(shared, Options):
+            own = {field.name for field in dataclasses.fields(shared)}  # type: ignore[arg-type]
+            changes = {key: value for key, value in options.items() if key in own}
+            arguments[place] = dataclasses.replace(shared, **changes)  # type: ignore[type-var]
+        elif place in options:
+            arguments[place] = options[place]
+    return function(**arguments)
+
+
+def _fields(shared: Options) -> list[Option]:
+    kind = type(shared)
+    hints, texts = typing.get_type_hints(kind), {}
+    for base in reversed(kind.__mro__):
+        texts.update(_texts(base))
+    return [
+        Option(field.name, getattr(shared, field.name), hints[field.name], texts.get(field.name))
+        for field in dataclasses.fields(shared)  # type: ignore[arg-type]
+    ]
+
+
+def _texts(documented: object) -> dict[str, str]:
+    """Return what a docstring's Args section says of each argument."""
+    section = re.search(r"\nArgs:\n(.*?)(?:\n\S|\Z)", inspect.getdoc(documented) or "", re.DOTALL)
+    if section is None:
+        return {}
+    items = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", section[1], re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in items}
