@@ -1,11 +1,50 @@
 """Batch: what a source gives, views change and a method reads."""
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor
+
+
+class Structured(ABC):
+    """B samples that no single tensor holds, such as graphs: it stands in a batch where their tensor would.
+
+    Shared code hands samples on without looking inside, so it is declared to take tensors; `as_samples` says so to
+    type checkers. Networks that read such samples refuse tensors in their place.
+    """
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what it holds, by name."""
+
+    @abstractmethod
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """Return it with changed floating tensors."""
+
+    @abstractmethod
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
+        """Return it on a device; itself when it is there."""
+
+    def as_samples(self) -> Tensor:
+        """Return itself, as what shared code takes."""
+        return cast(Tensor, self)
+
+
+def tensors_of(samples: Tensor, name: str) -> dict[str, Tensor]:
+    """Return the tensors that hold samples: themselves under `name`, or the parts of a `Structured`."""
+    whole = as_structured(samples)
+    return {name: samples} if whole is None else {f"{name} {part}": value for part, value in whole.tensors().items()}
+
+
+def as_structured(samples: object) -> Structured | None:
+    """Return samples that are `Structured`, and None for a tensor of them."""
+    return samples if isinstance(samples, Structured) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +52,7 @@ class Batch:
     """B samples of any modality.
 
     Attributes:
-        x: the samples, first axis B (pictures are uint8 or float, `(B, C, H, W)`).
+        x: the samples, first axis B (pictures are uint8 or float, `(B, C, H, W)`), or a `Structured` of B of them.
         index: each sample's place in its source, int64 `(B,)`; draws and per-sample state hang on it.
         y: labels `(B,)`, or None. Never needed to pretrain.
         views: what a view made of `x`, one tensor a view, each with first axis B.

@@ -38,11 +38,13 @@ class Source(Part):
         name: what people call these data.
         origin: where they were read from, in words.
         skipped: (file, reason) of each file that was left out because it could not be read.
+        at_once: how many samples are best embedded at once, as the nodes of one graph; None where any number is.
     """
 
     name: str = "data"
     origin: str = "given in memory"
     skipped: tuple[tuple[str, str], ...] = ()
+    at_once: int | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from safetensors.torch import save_file
 from torch import Tensor
 
-from withstand.core.batch import Batch
+from withstand.core.batch import Batch, tensors_of
 from withstand.core.distributed import gather, total
 from withstand.core.errors import NonFiniteLoss
 from withstand.core.random import Draws, isolated, permutation
@@ -132,7 +132,7 @@ class _Trainer:
 
     def pass_over(self, function: Callable[[Tensor], Tensor], batch: int = 512) -> Tensor:
         """Return `function` of every sample, without views or gradients, in index order."""
-        device, count = self._fabric.device, len(self._source)
+        device, count, batch = self._fabric.device, len(self._source), self._source.at_once or batch
         with torch.no_grad(), self._numerics.autocast(device):
             parts = [
                 function(self._numerics.cast(self._source[range(start, min(start + batch, count))].x.to(device)))
@@ -205,14 +205,17 @@ class _Trainer:
         broken = (~torch.isfinite(terms["loss"].detach())).float()
         if total(broken).item() == 0:
             return
-        tensors = {f"view {place}": view for place, view in enumerate(batch.views)} | terms
+        views: dict[str, Tensor] = {}
+        for place, view in enumerate(batch.views):
+            views |= tensors_of(view, f"view {place}")
+        tensors = views | terms
         # In the order in which they are computed; most methods' terms begin with the loss.
         names = sorted(tensors, key=lambda name: (name == "loss", not name.startswith("view "), name != "embeddings"))
         place = next((n for n, name in enumerate(names) if not tensors[name].isfinite().all()), len(names))
         places = gather(torch.tensor([place], device=broken.device))
         owner = int(places.argmin())
         path = self._folder / "non-finite-batch-{}.safetensors"
-        kept = {"index": batch.index} | {f"view {place}": view for place, view in enumerate(batch.views)}
+        kept = {"index": batch.index} | views
         save_file(
             {name: value.detach().cpu().contiguous().clone() for name, value in kept.items()},
             str(path).format(self._fabric.global_rank),

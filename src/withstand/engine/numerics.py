@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from withstand.core.batch import Batch
+from withstand.core.batch import Batch, as_structured
 from withstand.core.errors import ConfigError
 from withstand.core.part import Tree
 from withstand.core.random import Draws, isolated
@@ -41,6 +41,8 @@ class Numerics:
 
     def cast(self, view: Tensor) -> Tensor:
         """Return a view in the type and layout that the method expects."""
+        if (whole := as_structured(view)) is not None:
+            return whole.map(self.cast).as_samples()
         if self.precision == "float64" and view.is_floating_point():
             view = view.double()
         if self.layout == "channels-last" and view.dim() == 4:

@@ -11,6 +11,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor, nn
 
+from withstand.core.batch import as_structured
 from withstand.core.errors import DataError
 from withstand.core.random import Draws, derive
 from withstand.core.roles import Method, Source, View
@@ -110,7 +111,7 @@ def embed(
     Raises:
         DataError: features that are not one finite vector a sample.
     """
-    rows = _chosen(len(source), limit)
+    rows, batch = _chosen(len(source), limit), source.at_once or batch
     batches: list[Tensor] = []
     with _held(subject), torch.no_grad():
         device = _device(subject)
@@ -149,6 +150,8 @@ def embed_views(
 
 def unit_range(x: Tensor) -> Tensor:
     """Return pictures of bytes as float in [0, 1]; anything else as it is."""
+    if as_structured(x) is not None:
+        return x
     return x.float().div_(255) if x.dtype == torch.uint8 else x
 
 
