@@ -129,7 +129,7 @@ class AutoAttack(Part):
             return worst
         few = slice(0, 64)
         reasons = self.checks(victim, x[few], None if y is None else y[few], generator=draws[few], batch=batch)
-        return replace(worst, checks=(*reasons, *_of_outcome(worst)))
+        return replace(worst, checks=(*reasons, *outcome(worst)))
 
     def checks(
         self,
@@ -165,7 +165,11 @@ class AutoAttack(Part):
             found[0] = replace(found[0], passed=None)
         elif found[0].passed is False:
             found[0] = replace(found[0], detail=f'{found[0].detail}: version="rand" is made for that')
-        return (*found, _plain_forward(victim, x), self._enough_classes(victim, x))
+        return (*found, *self.form(victim, x))
+
+    def form(self, victim: Victim, x: Tensor) -> tuple[Check, ...]:
+        """Return what the victim's form says: whether it optimises inside, and whether its classes are enough."""
+        return _plain_forward(victim, x), self._enough_classes(victim, x)
 
     def _enough_classes(self, victim: Victim, x: Tensor) -> Check:
         with victim.held(), torch.no_grad():
@@ -210,8 +214,14 @@ def _plain_forward(victim: Victim, x: Tensor) -> Check:
     )
 
 
-def _of_outcome(worst: Worst) -> tuple[Check, ...]:
-    """Return what the outcome says of itself: attacks that could not run, and a black box that beats gradients."""
+def outcome(worst: Worst, total: int | None = None) -> tuple[Check, ...]:
+    """Return what the outcome says of itself: attacks that could not run, and a black box that beats gradients.
+
+    Args:
+        worst: what AutoAttack left.
+        total: the samples that shares are of, where AutoAttack was given only some of them.
+    """
+    total = total or len(worst.x)
     names = [tally.name for tally in worst.tallies]
     failed = [tally for tally in worst.tallies if tally.error]
     found = [
@@ -222,7 +232,7 @@ def _of_outcome(worst: Worst) -> tuple[Check, ...]:
         )
     ]
     if "Square" in names and names.index("Square"):
-        count, total = worst.tallies[names.index("Square")].broken, len(worst.x)
+        count = worst.tallies[names.index("Square")].broken
         found.append(
             Check(
                 "random search adds little",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from withstand.attacks.attack import InputAttack
 from withstand.attacks.gradient import PGD
 from withstand.attacks.noise import Noise
 from withstand.attacks.objectives import EmbeddingDistance, Margin, as_objective, pick
@@ -105,6 +106,39 @@ def gradients(attack: PGD, victim: Victim, x: Tensor, y: Tensor | None, draws: D
         return Check(name, False, str(error))
     dead = (slope.flatten(1).abs().amax(1) < _DEAD).float().mean().item()
     return Check(name, dead <= 0.05, f"the gradient is zero on {dead:.0%} of {len(x)} samples")
+
+
+def carried_over(
+    attack: InputAttack,
+    victim: Victim,
+    surrogate: Victim,
+    x: Tensor,
+    y: Tensor | None = None,
+    *,
+    generator: Draws | torch.Generator | int | None = None,
+    batch: int = 64,
+) -> Check:
+    """Check that attacks on another model, carried over, break less than attacks on the victim itself.
+
+    Args:
+        attack: run on both; its objective is judged on the victim.
+        victim: the model under attack.
+        surrogate: another model of the same inputs and labels.
+        x: clean inputs, `(N, ...)`.
+        y: labels; None for the victim's own predictions.
+        generator: draws, a torch generator or a seed.
+        batch: samples attacked at once.
+    """
+    draws = as_draws(generator, len(x), x.device)
+    own = attack(victim, x, y, generator=draws, batch=batch).success
+    away = attack(surrogate, x, y, generator=draws, batch=batch).x
+    carried = attack.at(0)(victim, away, y, batch=batch).success
+    there, here = carried.float().mean().item(), own.float().mean().item()
+    return Check(
+        "attacks on another model are weaker",
+        there <= here + max(0.02, 1.01 / len(x)),
+        f"{there:.0%} broken by attacks on another model, {here:.0%} by attacks on this one",
+    )
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,19 @@ class Curve:
         """Return which samples withstand every ball up to radius `eps`, bool `(N,)`."""
         return self.radius > eps
 
+    def broken(self, rows: Tensor, eps: float, x: Tensor, winner: Tensor) -> "Curve":
+        """Return the curve with samples that another attack broke at one of its radii.
+
+        Args:
+            rows: places of samples that hold at `eps`.
+            eps: the radius.
+            x: the inputs that broke them.
+            winner: which attack did, as places in a longer sequence that begins with this curve's.
+        """
+        new = Curve(self.eps, self.radius.clone(), self.winner.clone(), self.x.clone())
+        new.radius[rows], new.winner[rows], new.x[rows] = eps, winner, x
+        return new
+
     @property
     def accuracy(self) -> tuple[float, ...]:
         """The robust accuracy at each radius: the share of all samples that hold."""

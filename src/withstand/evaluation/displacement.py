@@ -41,7 +41,10 @@ def displacement(case: Case) -> Finding:
     clean = _embed(case, case.x)
     noise = {norm: _moved(case, Noise(case.ball, EmbeddingDistance()), clean, norm) for norm in case.radii}
     try:
-        attacked = {norm: _moved(case, attack, clean, norm) for norm in case.radii}
+        attacked = {
+            norm: _moved(case, case.climb(EmbeddingDistance(), norm, drop_finished=False), clean, norm)
+            for norm in case.radii
+        }
     except NoGradient:
         attacked = {}
     few = case.few()

@@ -11,13 +11,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from withstand.core.errors import ConfigError, DataError
+from withstand.attacks.autoattack import AutoAttack
+from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.finding import Finding
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Evaluator, Source
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Outputs, Victim
+from withstand.evaluation.decisive import Aids
 from withstand.evaluation.displacement import displacement
 from withstand.evaluation.robust_accuracy import robust_accuracy
 from withstand.evaluation.under_attack import Case
@@ -25,19 +27,23 @@ from withstand.evaluation.under_attack import Case
 
 @dataclass(frozen=True)
 class Audit(Evaluator):
-    """Attack a victim over growing radii, beside random noise of the same size, and check the attack.
+    """Attack a victim over growing radii, beside random noise of the same size, and check the attacks.
 
     With labels, the victim gives logits and accuracy is audited: over all samples, whether clean right or
-    not. Without, it is an encoder, and how far its embeddings move is audited.
+    not; at the headline's ball AutoAttack has the last word. Without, it is an encoder, and how far its
+    embeddings move is audited.
 
     Args:
         ball: the threat model that headlines; its radius joins the list of its norm.
         linf: radii in input units.
         l2: radii in input units.
+        l1: radii in input units.
         samples: how many samples are audited, drawn by the seed; robust accuracy is within about 4 points
             at 500.
-        steps: PGD steps of each attack at each radius, which begins where the smaller radius ended.
-        restarts: PGD restarts at each radius.
+        steps: gradient steps of each attack at each radius, which begins where the smaller radius ended.
+        restarts: of each attack at each radius.
+        ensemble: AutoAttack's version at the headline's ball: "standard", "plus", or "rand" for a victim that draws at
+            random; "none" to let the curve's attacks decide, which is faster and tells less.
         goal: "labels" or "embedding"; None for labels where the source has them.
         pictures: how many attacked pictures are kept.
         seed: of the choice of samples and of every draw.
@@ -47,9 +53,11 @@ class Audit(Evaluator):
     ball: Ball = Ball()  # noqa: RUF009 - a frozen value
     linf: tuple[float, ...] = (1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255)
     l2: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0, 2.0)
+    l1: tuple[float, ...] = ()
     samples: int = 500
     steps: int = 10
     restarts: int = 1
+    ensemble: Literal["standard", "plus", "rand", "none"] = "standard"
     goal: Literal["labels", "embedding"] | None = None
     pictures: int = 8
     seed: int = 0
@@ -60,13 +68,18 @@ class Audit(Evaluator):
             raise ConfigError(f"an audit needs an untargeted ball with eps above 0, not {self.ball!r}")
         if self.samples < 1:
             raise ConfigError(f"samples must be at least 1, not {self.samples}")
+        if self.ensemble not in (known := ("standard", "plus", "rand", "none")):
+            raise ConfigError(f"ensemble {self.ensemble!r} is unknown: {nearest(str(self.ensemble), known)}")
 
-    def evaluate(self, subject: Victim | Callable[[Tensor], Outputs], source: Source) -> Finding:
+    def evaluate(
+        self, subject: Victim | Callable[[Tensor], Outputs], source: Source, *, aids: Aids | None = None
+    ) -> Finding:
         """Return the finding "audit".
 
         Args:
             subject: a victim, or a model that takes inputs in [0, 1].
             source: samples, with labels unless embeddings are audited; bytes are read as 0 to 1.
+            aids: a surrogate, a prover, a file to resume AutoAttack from, who is told how far it is.
 
         Raises:
             DataError: no samples, inputs outside the victim's range, labels that do not fit.
@@ -102,11 +115,14 @@ class Audit(Evaluator):
                 "input range": [victim.low, victim.high],
             },
         )
-        return robust_accuracy(case) if goal == "labels" else displacement(case)
+        if goal == "embedding":
+            return displacement(case)
+        ensemble = None if self.ensemble == "none" else AutoAttack(self.ball, self.ensemble)
+        return robust_accuracy(case, ensemble, aids or Aids())
 
     def radii(self) -> dict[Norm, tuple[float, ...]]:
         """Return the radii by norm, ascending, the headline's among them."""
-        chosen: dict[Norm, tuple[float, ...]] = {"linf": self.linf, "l2": self.l2}
+        chosen: dict[Norm, tuple[float, ...]] = {"linf": self.linf, "l2": self.l2, "l1": self.l1}
         chosen[self.ball.norm] = (*chosen.get(self.ball.norm, ()), self.ball.eps)
         first = sorted(chosen, key=lambda norm: norm != self.ball.norm)  # the headline's norm comes first
         return {norm: tuple(sorted(set(chosen[norm]))) for norm in first if chosen[norm]}

@@ -8,6 +8,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from withstand.attacks.apgd import APGD
+from withstand.attacks.attack import InputAttack
 from withstand.attacks.gradient import PGD
 from withstand.attacks.objectives import Loss, Objective
 from withstand.core.part import Tree
@@ -32,8 +34,8 @@ class Case:
         draws: each sample's own stream.
         ball: the threat model that headlines.
         radii: ascending radii by norm, the headline's first.
-        steps: PGD steps at each radius.
-        restarts: PGD restarts at each radius.
+        steps: gradient steps of each attack at each radius.
+        restarts: of each attack at each radius.
         pictures: how many attacked pictures are shown.
         batch: samples attacked at once.
         protocol: what is already settled.
@@ -53,8 +55,15 @@ class Case:
     protocol: Mapping[str, Tree]
 
     def pgd(self, objective: Objective | Loss, *, drop_finished: bool) -> PGD:
-        """Return the attack on the headline ball."""
-        return PGD(self.ball, objective, steps=self.steps, restarts=self.restarts, drop_finished=drop_finished)
+        """Return PGD on the headline's ball; on a cube of its radius in L1, where PGD has no good step."""
+        ball = replace(self.ball, norm="linf") if self.ball.norm == "l1" else self.ball
+        return PGD(ball, objective, steps=self.steps, restarts=self.restarts, drop_finished=drop_finished)
+
+    def climb(self, objective: Objective | Loss, norm: Norm, *, drop_finished: bool) -> InputAttack:
+        """Return the attack that draws the curve of one norm: PGD, or APGD in L1."""
+        ball = replace(self.ball, norm=norm)
+        kind = APGD if norm == "l1" else PGD
+        return kind(ball, objective, steps=self.steps, restarts=self.restarts, drop_finished=drop_finished)
 
     def few(self) -> "Case":
         """Return the case of the samples that the believability checks use."""

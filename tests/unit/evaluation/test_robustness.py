@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,16 @@ from withstand.core.part import build, describe
 from withstand.core.roles import Indices, Source
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
+from withstand.evaluation.decisive import Aids
 from withstand.evaluation.robustness import Audit
 from withstand.evaluation.under_attack import share, strips
 
-AUDIT = Audit(Ball("linf", 0.1), linf=(0.05, 0.2), l2=(0.5,), samples=60, steps=8)
+AUDIT = Audit(Ball("linf", 0.1), linf=(0.05, 0.2), l2=(0.5,), samples=60, steps=8, ensemble="none")
+FULL = replace(AUDIT, linf=(0.02, 0.2), l2=(), samples=24, ensemble="standard")
+
+
+HEAD = "robust accuracy, linf 25.5/255"
+PROVEN = "proven accuracy, linf 25.5/255"
 
 
 class Digits(Source):
@@ -116,9 +123,14 @@ def test_same_seed_same_finding(audited: Finding) -> None:
     again = AUDIT.evaluate(digits()[0], Digits())
     assert again.numbers == audited.numbers
     assert again.protocol == audited.protocol
-    other = Audit(AUDIT.ball, linf=(), l2=(), samples=60, steps=2, seed=1).evaluate(digits()[0], Digits())
+    other = replace(AUDIT, linf=(), l2=(), steps=2, seed=1).evaluate(digits()[0], Digits())
     assert other.protocol["split"] != audited.protocol["split"]
-    assert list(other.tables) == ["accuracy against eps, linf", "classes", "which attack broke what", "pictures"]
+    assert list(other.tables) == [
+        "accuracy against eps, linf",
+        "classes",
+        "which attack broke what",
+        "pictures",
+    ]
 
 
 def test_victim_without_gradients_gets_no_robust_accuracy() -> None:
@@ -129,6 +141,78 @@ def test_victim_without_gradients_gets_no_robust_accuracy() -> None:
     assert not any(name.startswith("robust") for name in found.numbers)
     assert found.numbers["accuracy under noise, linf 25.5/255"] > 0.8
     assert found.pictures == {}
+
+
+@pytest.fixture(scope="module")
+def decided() -> Finding:
+    return FULL.evaluate(digits()[0], Digits())
+
+
+@pytest.fixture(scope="module")
+def undecided() -> Finding:
+    return replace(FULL, ensemble="none").evaluate(digits()[0], Digits())
+
+
+def test_autoattack_decides_at_the_headline(decided: Finding, undecided: Finding) -> None:
+    assert decided.numbers[HEAD] <= undecided.numbers[HEAD]
+    smaller = "robust accuracy, linf 5.1/255"
+    assert decided.numbers[smaller] == undecided.numbers[smaller]
+    assert undecided.protocol["AutoAttack"] is None
+    assert decided.protocol["verdict"] == "Believable: all 13 checks passed."
+    table = decided.tables["AutoAttack, linf 25.5/255"]
+    assert table.column("attack") == ("APGD-CE", "APGD-T", "FAB-T", "Square")
+    tried, broke = table.column("tried on"), table.column("broke")
+    assert tried[0] == round(24 * undecided.numbers[HEAD])
+    assert [a - b for a, b in zip(tried[:-1], broke[:-1], strict=True)] == list(tried[1:])
+    assert (tried[-1] - broke[-1]) / 24 == pytest.approx(decided.numbers[HEAD])
+
+
+def test_what_autoattack_breaks_is_counted_at_its_radius() -> None:
+    net = digits()[0].model
+    scaled = Victim(lambda x: net(x) * 1e4)  # where the cross-entropy's gradient fades
+    found = replace(FULL, steps=1).evaluate(scaled, Digits())
+    broke = found.tables["which attack broke what"]
+    assert broke.column("ball") == ("linf 5.1/255", "linf 25.5/255", "linf 51/255")
+    places = [broke.columns.index(f"broken by {name}") for name in ("APGD-CE", "APGD-T", "FAB-T", "Square")]
+    assert sum(broke.rows[1][place] for place in places) > 0 == sum(broke.rows[2][place] for place in places)
+    assert not found.believable
+    assert found.numbers["robust accuracy, linf 51/255"] <= found.numbers[HEAD]
+
+
+def test_black_box_attacks_are_put_to_a_victim_without_gradients() -> None:
+    net = digits()[0].model
+    found = FULL.evaluate(Victim(lambda x: net(x.detach())), Digits())
+    assert found.numbers["accuracy under black-box attacks alone, linf 25.5/255"] < 0.9
+    table = found.tables["AutoAttack, linf 25.5/255"]
+    assert [bool(cell) for cell in table.column("could not run")] == [True, True, True, False]
+
+
+def test_attacks_of_a_surrogate_tell_on_a_masked_victim() -> None:
+    net = digits()[0].model
+    masked, quick = Victim(lambda x: net((x * 2).round() / 2 + 0 * x)), replace(AUDIT, l2=())
+    for victim, passed in ((masked, False), (digits()[0], True)):
+        found = quick.evaluate(victim, Digits(), aids=Aids(surrogate=Victim(net)))
+        check = next(check for check in found.checks if check.name == "attacks on another model are weaker")
+        assert check.passed is passed, check
+
+
+def test_what_is_proven_is_counted_and_left_alone(undecided: Finding) -> None:
+    def prover(victim: Victim, x: Tensor, y: Tensor, ball: Ball) -> Tensor:
+        return y < 7  # a prover is taken at its word
+
+    found = FULL.evaluate(digits()[0], Digits(), aids=Aids(prover=prover))
+    tried = found.tables["AutoAttack, linf 25.5/255"].column("tried on")[0]
+    left, proven = (round(24 * value) for value in (undecided.numbers[HEAD], found.numbers[PROVEN]))
+    assert tried == left - proven < left
+
+
+def test_an_audit_in_l1() -> None:
+    found = Audit(Ball("l1", 4.0), linf=(), l2=(), samples=24, steps=6, ensemble="none").evaluate(digits()[0], Digits())
+    assert found.believable, found.protocol["verdict"]
+    table = found.tables["accuracy against eps, l1"]
+    assert table.column("eps") == (0.0, 4.0)
+    assert table.column("robust accuracy")[1] < table.column("accuracy under noise")[1]
+    assert "broken by APGD, margin" in found.tables["which attack broke what"].columns
 
 
 def test_masked_victim_is_not_believed() -> None:
