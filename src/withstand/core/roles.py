@@ -129,6 +129,9 @@ class Method(Part, nn.Module):
         trainer.descend(terms["loss"])
         return terms
 
+    def before_run(self, steps: int) -> None:
+        """Learn how many steps the whole run has, for schedules of the method's own; called at a resume too."""
+
     def before_epoch(self, epoch: int, pass_over: Callable[[Callable[[Tensor], Tensor]], Tensor]) -> None:
         """Prepare an epoch; not called again when a run resumes inside it, so keep the outcome in buffers.
 

@@ -53,6 +53,7 @@ def fit(
     )  # fmt: skip
     clock = _Clock(progress)
     step, line, method = progress.step, dict[str, float](), method.train()
+    method.before_run(last)
     with journal:
         while step < last:
             epoch, first = divmod(step, per_epoch)

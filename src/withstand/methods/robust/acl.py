@@ -96,6 +96,9 @@ class ACL(Method):
         worse = attack_in_training(self.method, forward, self.attack, views, goal, draws, objective=_Raise())
         return batch.with_views(*worse.unbind(1))
 
+    def before_run(self, steps: int) -> None:
+        self.method.before_run(steps)
+
     def before_epoch(self, epoch: int, pass_over: Callable[[Callable[[Tensor], Tensor]], Tensor]) -> None:
         self.method.before_epoch(epoch, pass_over)
 
