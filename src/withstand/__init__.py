@@ -11,25 +11,27 @@ from typing import TYPE_CHECKING
 from withstand.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from withstand.api import Run as Run
+    from withstand.api import audit as audit
     from withstand.api import open_run as open_run
     from withstand.api import train as train
     from withstand.core.part import build as build
     from withstand.core.part import describe as describe
     from withstand.core.threat import Ball as Ball
     from withstand.core.victim import Victim as Victim
+    from withstand.runs import Run as Run
 
 _WHERE = {
     "Ball": "withstand.core.threat",
-    "Run": "withstand.api",
+    "Run": "withstand.runs",
     "Victim": "withstand.core.victim",
+    "audit": "withstand.api",
     "build": "withstand.core.part",
     "describe": "withstand.core.part",
     "open_run": "withstand.api",
     "train": "withstand.api",
 }
 
-__all__ = ["Ball", "Run", "Victim", "__version__", "build", "describe", "open_run", "train"]
+__all__ = ["Ball", "Run", "Victim", "__version__", "audit", "build", "describe", "open_run", "train"]
 
 
 def __getattr__(name: str) -> object:

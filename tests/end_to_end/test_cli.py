@@ -102,13 +102,70 @@ def test_attack_writes_inputs_inside_the_ball(run: Path, tmp_path: Path, capsys:
 
 
 def test_audit_probes_attacks_and_reports(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["audit", str(run), "--samples", "48", "--steps", "5", "--json"]) == 0
+    assert (
+        main(["audit", str(run), "--samples", "24", "--steps", "5", "--eps", "32/255", "--corruptions", "--json"]) == 0
+    )
     facts = json.loads(capsys.readouterr().out)
-    assert {"knn", "linear", "audit", "report"} <= facts.keys()
+    assert {"knn", "linear", "audit", "corruptions", "report"} <= facts.keys()
+    assert not (run / "audit.state").exists()
     assert 0 <= facts["knn"]["numbers"]["accuracy"] <= 1
     page = Path(facts["report"]).read_text()
     assert "<html" in page
     assert main(["report", str(run)]) == 0
+
+
+NETWORK = """
+from torch import nn
+from withstand.core.victim import Victim
+
+def net():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+class Rounding(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = net()
+
+    def forward(self, x):
+        return self.net((x * 16).round() / 16)
+
+rounding = Victim(Rounding())
+number = 3
+"""
+
+
+def test_audit_of_a_network_of_ones_own(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(NETWORK)
+    monkeypatch.chdir(tmp_path)
+    common = ["--data", "digits", "--samples", "20", "--steps", "4", "--ensemble", "none"]
+    assert main(["audit", "mine.py:net", *common, "--surrogate", "mine.py:rounding", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["report"] == "audit-mine-py-net/report.html"
+    assert "attacks on another model are weaker" in {check["name"] for check in facts["audit"]["checks"]}
+    page = (tmp_path / facts["report"]).read_text()
+    assert "was not trained here" in page
+    assert "What was learnt" not in page
+    assert main(["audit", "mine.py:rounding", *common, "--out", "masked"]) == 0
+    assert "Not believable because the gradient is zero" in capsys.readouterr().out
+    main(["export", str(run)])
+    assert main(["audit", str(run / "encoder.safetensors"), *common, "--out", "encoder", "--corruptions"]) == 0
+    assert "mean accuracy under corruptions" in capsys.readouterr().out
+    for words, expected in {
+        "mine.py:number": "type int",
+        "mine.py:nett": "'net'",
+        "mine.py": "name a network in it as mine.py:NAME",
+        "none.py:net": "no file none.py",
+        "no_such_module:net": "no module 'no_such_module'",
+        "other.safetensors": "no other.safetensors",
+    }.items():
+        assert main(["audit", words, *common]) == 2
+        assert expected in capsys.readouterr().err
+    assert main(["audit", "mine.py:net"]) == 2
+    assert "--data" in capsys.readouterr().err
+    assert main(["audit", "mine.py:net", *common, "--out", str(run)]) == 2
+    assert "holds a run" in capsys.readouterr().err
 
 
 def test_export_gives_back_the_encoder(run: Path) -> None:

@@ -1,10 +1,11 @@
 """embed, probe, attack, audit, report, export: what is done with a run."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
 from withstand.cli.reply import Reply, finding_facts, show_finding
-from withstand.core.errors import DataError
+from withstand.core.errors import ConfigError, DataError
 
 
 def run_embed(
@@ -99,30 +100,65 @@ def run_audit(
     run: Path,
     *,
     data: str | None = None,
-    norm: Literal["linf", "l2"] = "linf",
+    norm: Literal["linf", "l2", "l1"] = "linf",
     eps: tuple[str, ...] = ("8/255",),
     samples: int = 500,
     steps: int = 20,
+    ensemble: Literal["standard", "plus", "rand", "none"] = "standard",
+    corruptions: bool = False,
+    surrogate: str | None = None,
     seed: int = 0,
+    out: Path | None = None,
     allow: tuple[str, ...] = (),
 ) -> Reply:
-    """Measure what a run's encoder is worth and withstands, and whether the numbers can be believed.
+    """Measure what a run's encoder, or any network, is worth and withstands, and whether the numbers can be believed.
 
     Args:
-        norm: of the headline's threat model; curves are drawn for linf and l2
+        run: a run folder; or a network: FILE.safetensors with its FILE.json, FILE.py:NAME or MODULE:NAME
+        norm: of the headline's threat model; curves are drawn for linf and l2 in any case
         eps: radii in input units or like 8/255; the largest is the headline
         samples: how many test samples are attacked
         steps: gradient steps at each radius
+        ensemble: AutoAttack's version at the headline's radius; none for a quick look by PGD alone
+        corruptions: also count what is left under the fifteen common corruptions
+        surrogate: another network, whose attacks are carried over to this one as a check
+        out: for a network that is no run: the folder of its finding and report, audit-NAME if not said
     """
-    from withstand.api import open_run
+    from withstand.cli.bar import ensemble_bar
 
-    opened = open_run(run, allow=allow)
-    finding = opened.audit(data, norm=norm, eps=eps, samples=samples, steps=steps, seed=seed)
-    findings = [*opened.probe(data), finding]  # a robust accuracy without the clean worth beside it says little
-    report = opened.report()
-    lines = [show_finding(found) for found in findings if found.name in ("knn", "linear", "audit")]
-    text = "\n".join([*lines, str(finding.protocol.get("verdict", "")), f"report: {report}"])
-    return Reply(text, {**{found.name: finding_facts(found) for found in findings}, "report": str(report)})
+    with ensemble_bar() as progress:
+        if run.suffix != ".safetensors" and (run.is_dir() or ":" not in str(run)):
+            from withstand.api import open_run
+
+            if run.suffix == ".py":
+                raise ConfigError(f"{run} is no run folder: name a network in it as {run}:NAME")
+            if out is not None:
+                raise ConfigError("--out is for networks that are no runs: a run's findings stay in its folder")
+            opened = open_run(run, allow=allow)
+            finding = opened.audit(
+                data, norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, surrogate=surrogate,
+                seed=seed, progress=progress,
+            )  # fmt: skip
+            others = [opened.corruptions(data, samples=samples, seed=seed)] if corruptions else []
+            # A robust accuracy without the clean worth beside it says little.
+            findings = [*opened.probe(data), finding, *others]
+            report = opened.report()
+        else:
+            from withstand.api import audit
+            from withstand.engine.folder import RunFolder
+
+            if data is None:
+                raise ConfigError("a network that is no run needs --data: on what shall it be attacked?")
+            folder = out or Path(f"audit-{re.sub(r'[^0-9A-Za-z]+', '-', str(run)).strip('-')}")
+            audit(
+                str(run), data, out=folder, norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble,
+                surrogate=surrogate, corruptions=corruptions, seed=seed, allow=allow, progress=progress,
+            )  # fmt: skip
+            findings, report = RunFolder(folder).findings(), folder / "report.html"
+    told = {found.name: found for found in findings}
+    lines = [show_finding(told[name]) for name in ("knn", "linear", "audit", "corruptions") if name in told]
+    text = "\n".join([*lines, str(told["audit"].protocol.get("verdict", "")), f"report: {report}"])
+    return Reply(text, {**{name: finding_facts(found) for name, found in told.items()}, "report": str(report)})
 
 
 def run_report(run: Path) -> Reply:

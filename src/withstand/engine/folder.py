@@ -88,6 +88,24 @@ class RunFolder:
             self.write(_new_record(experiment))
         return resumed
 
+    def adopt(self, name: str, tree: Tree, source: Source, seed: int) -> None:
+        """Make the folder hold findings on a network that was not trained here.
+
+        Args:
+            name: what the network is called.
+            tree: how it is evaluated.
+            source: on which samples.
+            seed: of the evaluation.
+
+        Raises:
+            RunError: the folder holds a run, or other things.
+        """
+        if self.exists() and self.record().get("status") != "audited":
+            raise RunError(f"{self.path} holds a run: name another folder with --out, or audit the run itself")
+        if not self.exists() and any(not _ours(path.name) for path in self.path.iterdir()):
+            raise RunError(f"{self.path} holds other files: name another folder with --out")
+        self.write({**_origin(name, seed), "status": "audited", "tree": tree, "data": _data_facts(source)})
+
     def _clear(self) -> None:
         """Remove a run; its record last, so that a kill leaves something to start over from."""
         for folder in (self.checkpoints, self.findings_path, self.path / "tensorboard"):
@@ -161,22 +179,28 @@ def _leaves(tree: Tree, path: str = "") -> dict[str, Tree]:
 
 
 def _new_record(experiment: Experiment) -> dict[str, Tree]:
-    versions: dict[str, Tree] = {
-        "withstand": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
     return {
-        "name": experiment.name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **_origin(experiment.name, experiment.plan.seed),
         "status": "running",
         "seconds": 0.0,
-        "seed": experiment.plan.seed,
         "tree": describe(experiment),
-        "versions": versions,
-        "git": _git_state(),
         "data": _data_facts(experiment.source),
         "engine": {},
+    }
+
+
+def _origin(name: str, seed: int) -> dict[str, Tree]:
+    """Return what every record says of when and by what it was made."""
+    return {
+        "name": name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": seed,
+        "versions": {
+            "withstand": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "git": _git_state(),
     }
 
 

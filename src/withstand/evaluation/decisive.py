@@ -4,7 +4,7 @@ Sizes: `N` audited samples, `M` of them left.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -102,7 +102,7 @@ def decide(
         batch=case.batch,
         state=aids.state,
         prover=aids.prover,
-        progress=aids.progress,
+        progress=None if aids.progress is None else _of_all(aids.progress, len(rows) / len(case.x)),
         checks=False,
     )
     decided = Decided(worst, len(case.x))
@@ -111,3 +111,8 @@ def decide(
     fell = worst.winner >= 0
     curve = found.curve.broken(rows[fell], eps, worst.x[fell], worst.winner[fell] + len(found.names))
     return Attacked(curve, (*found.names, *ensemble.attacks())), decided
+
+
+def _of_all(progress: Callable[[Progress], None], given: float) -> Callable[[Progress], None]:
+    """Return what tells `progress` the share of all samples, where only a part was given to AutoAttack."""
+    return lambda now: progress(replace(now, accuracy=now.accuracy * given))

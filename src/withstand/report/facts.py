@@ -33,7 +33,7 @@ def facts(run: StoredRun) -> list[tuple[str, Facts]]:
                 ("Origin", text(record, "data", "origin")),
                 ("Samples", f"{int(count):,}" if count is not None else ""),
                 ("Shape", " × ".join(str(side) for side in shape) if isinstance(shape, list) else ""),
-                ("Labels", _either(dig(record, "data", "labelled"), "there are; only probes saw them", "none")),
+                ("Labels", _either(dig(record, "data", "labelled"), _labels(run), "none")),
                 ("Classes", ", ".join(str(name) for name in classes) if isinstance(classes, list) else ""),
                 ("Fingerprint", text(record, "data", "fingerprint")),
             ],
@@ -52,6 +52,10 @@ def facts(run: StoredRun) -> list[tuple[str, Facts]]:
     ]
     kept = [(heading, [pair for pair in pairs if pair[1]]) for heading, pairs in groups]
     return [(heading, pairs) for heading, pairs in kept if pairs]
+
+
+def _labels(run: StoredRun) -> str:
+    return "there are; only probes saw them" if run.trained and not run.supervised else "there are"
 
 
 def _either(value: Tree, yes: str, no: str) -> str:

@@ -33,6 +33,17 @@ class StoredRun:
         """What the run is called."""
         return text(self.record, "name") or self.path.resolve().name
 
+    @property
+    def trained(self) -> bool:
+        """Whether the network was trained here; other folders hold findings on a network of the user's."""
+        return text(self.record, "status") != "audited"
+
+    @property
+    def supervised(self) -> bool:
+        """Whether training saw labels: methods that learn from them know how many classes there are."""
+        arguments = dig(self.record, "tree", "init_args", "method", "init_args")
+        return isinstance(arguments, dict) and not {"classes", "counts"}.isdisjoint(arguments)
+
     @classmethod
     def read(cls, path: Path) -> "StoredRun":
         """Read the folder.

@@ -34,6 +34,8 @@ class Page:
     claims: list[FindingView]
     checks: list[tuple[str, Check]]
     labelled: bool
+    trained: bool
+    supervised: bool
     facts: list[tuple[str, Facts]]
     skipped: list[tuple[str, str]]
     tree: Tree
@@ -66,6 +68,8 @@ def page(run: StoredRun) -> Page:
         claims=[view(finding) for finding in claims],
         checks=_checks(run.findings),
         labelled=dig(run.record, "data", "labelled") is not False,
+        trained=run.trained,
+        supervised=run.supervised,
         facts=facts(run),
         skipped=skipped(run),
         tree=dig(run.record, "tree"),
@@ -73,8 +77,9 @@ def page(run: StoredRun) -> Page:
 
 
 def _withstands(finding: Finding) -> bool:
-    """Whether a finding tells about resistance: the audit, and whatever else has a curve over eps."""
-    return finding.name.startswith("audit") or any(table.x == "eps" for table in finding.tables.values())
+    """Whether a finding tells about resistance: the audit, and whatever else has a curve over eps or severity."""
+    curves = {table.x for table in finding.tables.values()}
+    return finding.name.startswith("audit") or not curves.isdisjoint({"eps", "severity"})
 
 
 def _checks(findings: dict[str, Finding]) -> list[tuple[str, Check]]:

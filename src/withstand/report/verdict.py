@@ -32,7 +32,8 @@ def samples(run: StoredRun) -> str:
 
 def verdict(run: StoredRun) -> str:
     """Return what a reader should take away, in plain sentences."""
-    sentences = [_learning(run) + _worth(scores(run.findings)), _strength(run), _other_doubts(run.findings)]
+    beginning = _learning(run) + _worth(scores(run.findings)) if run.trained else _audited(run)
+    sentences = [beginning, _strength(run), _other_doubts(run.findings)]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -53,11 +54,14 @@ def _learning(run: StoredRun) -> str:
     return f"{subject} learnt from {source}{spent}" + (" before it was stopped" if status == "stopped" else "")
 
 
+def _audited(run: StoredRun) -> str:
+    return f"{run.name}, a network that was not trained here, was put to the test."
+
+
 def _kind(run: StoredRun) -> str:
-    """Return "Labelled" for methods that learn from labels, which know how many classes there are."""
-    arguments = dig(run.record, "tree", "init_args", "method", "init_args")
-    labelled = isinstance(arguments, dict) and not {"classes", "counts"}.isdisjoint(arguments)
-    return "Labelled" if labelled else "Unlabelled"
+    if not run.trained:
+        return "Test"
+    return "Labelled" if run.supervised else "Unlabelled"
 
 
 def _innermost(part: Tree) -> Tree:

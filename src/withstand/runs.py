@@ -1,0 +1,237 @@
+"""Run: a trained encoder with all that is known of it; ask it what it is worth and withstands."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from withstand.attacks.ensemble import Progress, Prover
+from withstand.attacks.gradient import PGD
+from withstand.attacks.objectives import CrossEntropy, EmbeddingDistance
+from withstand.core.batch import Batch
+from withstand.core.errors import ConfigError, DataError
+from withstand.core.finding import Finding
+from withstand.core.part import build
+from withstand.core.random import isolated
+from withstand.core.roles import Attacked, Method, Model, Source
+from withstand.core.threat import Ball, Norm
+from withstand.core.victim import Victim
+from withstand.data.load import Data, splits
+from withstand.engine import checkpoint
+from withstand.engine.export import to_onnx, to_safetensors
+from withstand.engine.folder import RunFolder
+from withstand.evaluation.corruptions import CorruptionBench
+from withstand.evaluation.decisive import Aids
+from withstand.evaluation.features import Features, embed, unit_range
+from withstand.evaluation.probes import probe
+from withstand.methods.labelled import LabelledMethod
+from withstand.report import render
+from withstand.subjects import Ensemble, audit_of, probed, radius_of, victim_of
+
+
+class Run:
+    """A trained encoder with all that is known of it; its folder is its whole state."""
+
+    def __init__(
+        self, path: str | Path, *, supply: Mapping[str, object] | None = None, allow: Sequence[str] = ()
+    ) -> None:
+        self.folder = RunFolder(Path(path))
+        self._supply, self._allow = dict(supply or {}), tuple(allow)
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.folder.path
+
+    def _build(self, place: str) -> object:
+        tree = self.folder.record()["tree"]
+        assert isinstance(tree, dict)
+        arguments = tree["init_args"]
+        assert isinstance(arguments, dict)
+        with isolated(self._seed(), "weights"):
+            return build(arguments[place], allow=self._allow, supply=self._supply, path=place)
+
+    def _seed(self) -> int:
+        seed = self.folder.record()["seed"]
+        assert isinstance(seed, int)
+        return seed
+
+    @cached_property
+    def method(self) -> Method:
+        """The trained method, in eval mode.
+
+        Raises:
+            CheckpointError: the run has no sound checkpoint.
+        """
+        method = self._build("method")
+        assert isinstance(method, Method)
+        if checkpoint.load(self.folder.checkpoints, method) is None:
+            raise ConfigError(f"{self.path} has no checkpoint yet: train it first")
+        return method.eval()
+
+    @property
+    def encoder(self) -> Model:
+        """The trained encoder, in eval mode: pictures in [0, 1] in, features `(B, width)` out."""
+        return self.method.encoder
+
+    @cached_property
+    def untrained(self) -> Model:
+        """An encoder of the same kind that learnt nothing: the control beside every number."""
+        method = self._build("method")
+        assert isinstance(method, Method)
+        return method.encoder.eval()
+
+    def sources(self, data: Data | None = None) -> tuple[Source, Source]:
+        """Return (train, test): the run's own, or other data's."""
+        if data is not None:
+            train = self._build("source")
+            assert isinstance(train, Source)
+            size = train.shape[-1] if len(train.shape) == 3 and Path(str(data)).is_dir() else None
+            return splits(data, size=size)
+        train, test = self._build("source"), self._build("test")
+        assert isinstance(train, Source)
+        if not isinstance(test, Source):
+            raise DataError("the run kept no test samples: name data to evaluate on")
+        return train, test
+
+    def embed(self, data: Data | None = None, *, split: str = "train") -> Features:
+        """Return the features of the run's own data, or of other data."""
+        train, test = self.sources(data)
+        return embed(self.encoder, train if split == "train" else test)
+
+    def probe(self, data: Data | None = None) -> list[Finding]:
+        """Measure what the encoder is worth, beside an untrained one, and keep the findings."""
+        train, test = self.sources(data)
+        findings = probe(self.encoder, train, test, control=self.untrained)
+        for finding in findings:
+            self.folder.save(finding)
+        return findings
+
+    def classifier(self, data: Data | None = None) -> nn.Module:
+        """Return what predicts: the network a labelled method trained, else the encoder with a linear probe on top.
+
+        Pictures in [0, 1] in, logits out.
+
+        Raises:
+            DataError: a probe is needed, and the data have no labels.
+        """
+        if isinstance(self.method, LabelledMethod):
+            return self.method.network().eval()
+        return probed(self.encoder, self.sources(data)[0])
+
+    def victim(self, data: Data | None = None) -> tuple[Victim, Source]:
+        """Return what is attacked, and the test samples: with labels a classifier, without them the encoder."""
+        train, test = self.sources(data)
+        return Victim(self.encoder if train.labels is None else self.classifier(data)), test
+
+    def audit(
+        self,
+        data: Data | None = None,
+        *,
+        norm: Norm = "linf",
+        eps: Sequence[str | float] | str | float = "8/255",
+        samples: int = 500,
+        steps: int = 20,
+        ensemble: Ensemble = "standard",
+        surrogate: str | Path | nn.Module | Victim | None = None,
+        prover: Prover | None = None,
+        seed: int = 0,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Finding:
+        """Measure what the encoder withstands, with the checks that make it believable, and keep the finding.
+
+        With labels the encoder is attacked through a linear probe; without, its embeddings are moved. An audit
+        that was killed goes on where AutoAttack was.
+
+        Args:
+            data: the run's own if None.
+            norm: of the headline's threat model; curves of Linf and L2 are drawn.
+            eps: radii in input units, or like "8/255"; the largest one is the headline, and one alone joins the
+                usual curve.
+            samples: how many test samples are attacked.
+            steps: gradient steps at each radius.
+            ensemble: AutoAttack's version at the headline's ball, or "none".
+            surrogate: another model, as for `withstand.audit`, whose attacks are carried over to this one.
+            prover: samples that it proves are not attacked.
+            seed: of the choice of samples and of random starts.
+            progress: is told how far AutoAttack is.
+        """
+        audit = audit_of(norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, seed=seed)
+        victim, test = self.victim(data)
+        aids = Aids(
+            surrogate=None if surrogate is None else victim_of(surrogate, self.sources(data)[0], self._allow),
+            prover=prover,
+            state=self.folder.path / "audit.state",
+            progress=progress,
+        )
+        finding = audit.evaluate(victim, test, aids=aids)
+        self.folder.save(finding)
+        (self.folder.path / "audit.state").unlink(missing_ok=True)
+        return finding
+
+    def corruptions(self, data: Data | None = None, *, samples: int = 500, seed: int = 0) -> Finding:
+        """Measure what is left of the accuracy under the fifteen common corruptions, and keep the finding.
+
+        Args:
+            data: the run's own if None.
+            samples: how many test pictures are corrupted.
+            seed: of the choice of pictures and of every draw.
+
+        Raises:
+            DataError: the data have no labels, or are no pictures.
+        """
+        _, test = self.sources(data)
+        if test.labels is None:
+            raise DataError("corruptions take accuracy away, which needs labels, and the data have none")
+        finding = CorruptionBench(samples=samples, seed=seed).evaluate(Victim(self.classifier(data)), test)
+        self.folder.save(finding)
+        return finding
+
+    def attack(
+        self,
+        data: Data | None = None,
+        *,
+        norm: Norm = "linf",
+        eps: str | float = "8/255",
+        samples: int = 64,
+        steps: int = 40,
+        restarts: int = 1,
+        seed: int = 0,
+    ) -> tuple[Attacked, Batch]:
+        """Attack test samples by PGD, and return what was found with the clean batch.
+
+        Args:
+            data: the run's own if None.
+            norm: "linf" or "l2".
+            eps: radius in input units, or like "8/255".
+            samples: how many, from the first on.
+            steps: PGD steps.
+            restarts: independent tries for each sample.
+            seed: of random starts.
+        """
+        victim, test = self.victim(data)
+        batch = test[torch.arange(min(samples, len(test)))]
+        objective = EmbeddingDistance() if victim.model is self.encoder else CrossEntropy()
+        pgd = PGD(Ball(norm, radius_of(eps, norm)), objective, steps=steps, restarts=restarts)
+        labels = None if victim.model is self.encoder else batch.y
+        return pgd(victim, unit_range(batch.x), labels, generator=seed), batch
+
+    def export(self, out: str | Path | None = None, *, form: Literal["safetensors", "onnx"] = "safetensors") -> Path:
+        """Write the encoder alone, and return the file's path.
+
+        Args:
+            out: the file; `encoder.safetensors` (with `encoder.json`, its description) or `encoder.onnx` in the
+                run folder if None.
+            form: "safetensors", or "onnx" (extra `export`), whose outputs are compared with torch's.
+        """
+        path = Path(out) if out is not None else self.path / f"encoder.{form}"
+        if form == "onnx":
+            return to_onnx(self.encoder, self.sources()[0].shape, path)
+        return to_safetensors(self.encoder, path)
+
+    def report(self) -> Path:
+        """Write `report.html` from what the run folder holds, and return its path."""
+        return render(self.path)

@@ -1,0 +1,131 @@
+"""What can be audited: a run's folder, a file of weights, a network of the user's own; and the audit's settings."""
+
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Literal, TypeAlias
+
+from safetensors.torch import load_file
+from torch import nn
+
+from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.part import build
+from withstand.core.random import isolated
+from withstand.core.roles import Model, Source
+from withstand.core.threat import Ball, Norm, parse_eps
+from withstand.core.victim import Victim
+from withstand.evaluation.features import embed
+from withstand.evaluation.linear import fit_linear
+from withstand.evaluation.robustness import Audit
+
+Ensemble: TypeAlias = Literal["standard", "plus", "rand", "none"]
+
+
+def victim_of(subject: str | Path | nn.Module | Victim, train: Source, allow: Sequence[str] = ()) -> Victim:
+    """Return what is attacked.
+
+    Args:
+        subject: a network or a victim of your own; or where one is found: `FILE.safetensors` with its description
+            `FILE.json` beside it, `FILE.py:NAME`, `MODULE:NAME`. NAME is a network, a victim, or a function that
+            returns one. An encoder gets a linear probe where the data have labels.
+        train: on which the probe is fitted.
+        allow: modules outside withstand that a description may name.
+    """
+    found = _find(str(subject), allow) if isinstance(subject, str | Path) else subject
+    if isinstance(found, Victim):
+        return found
+    if isinstance(found, Model) and train.labels is not None:
+        return Victim(probed(found, train))
+    return Victim(found)
+
+
+def probed(encoder: Model, train: Source) -> nn.Module:
+    """Return an encoder with a linear probe on top, in eval mode: inputs in [0, 1] in, logits out.
+
+    Raises:
+        DataError: the data have no labels.
+    """
+    if train.labels is None:
+        raise DataError("a classifier needs labels, and the data have none: attack the encoder itself")
+    return nn.Sequential(encoder, fit_linear(embed(encoder, train)).as_linear()).eval()
+
+
+def audit_of(
+    *, norm: Norm, eps: Sequence[str | float] | str | float, samples: int, steps: int, ensemble: Ensemble, seed: int
+) -> Audit:
+    """Return the audit that the front door's arguments ask for; see `withstand.audit`."""
+    radii = tuple(radius_of(one, norm) for one in ([eps] if isinstance(eps, str | float | int) else eps))
+    audit = Audit(ball=Ball(norm, max(radii)), samples=samples, steps=steps, ensemble=ensemble, seed=seed)
+    if len(radii) == 1:
+        return audit
+    curves = {"linf": replace(audit, linf=radii), "l2": replace(audit, l2=radii), "l1": replace(audit, l1=radii)}
+    return curves[norm]
+
+
+def radius_of(eps: str | float, norm: Norm) -> float:
+    """Return a radius, refusing one that spans the whole input range: 8 where 8/255 was meant."""
+    value = parse_eps(eps)
+    if norm == "linf" and value > 1:
+        raise ConfigError(f"eps {eps} is more than the whole input range, 0 to 1: did you mean {eps}/255?")
+    return value
+
+
+def _find(place: str, allow: Sequence[str]) -> nn.Module | Victim:
+    if place.endswith(".safetensors"):
+        return _from_weights(Path(place), allow)
+    where, colon, name = place.rpartition(":")
+    if not colon or not name:
+        raise ConfigError(
+            f"{place!r} is no run folder, and no network: name FILE.safetensors, FILE.py:NAME or MODULE:NAME"
+        )
+    module = _import(where)
+    if not hasattr(module, name):
+        raise ConfigError(f"{where!r} has no {name!r}: {nearest(name, vars(module))}")
+    found = getattr(module, name)
+    if not isinstance(found, nn.Module | Victim) and isinstance(found, Callable):  # type: ignore[arg-type]
+        with isolated():
+            found = found()
+    if not isinstance(found, nn.Module | Victim):
+        raise ConfigError(f"{place} is of type {type(found).__name__}, neither a torch network nor a Victim")
+    return found
+
+
+def _import(where: str) -> ModuleType:
+    """Import a module by its name or its file; the user named it, so that its code may run."""
+    if not where.endswith(".py"):
+        try:
+            return importlib.import_module(where)
+        except ModuleNotFoundError as error:
+            raise ConfigError(f"there is no module {error.name!r}: name a file as FILE.py:NAME") from error
+    path = Path(where)
+    if not path.is_file():
+        raise ConfigError(f"there is no file {where}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)  # classes find their module by its name
+    spec.loader.exec_module(module)
+    return module
+
+
+def _from_weights(path: Path, allow: Sequence[str]) -> nn.Module:
+    tree = path.with_suffix(".json")
+    for file in (path, tree):
+        if not file.is_file():
+            raise DataError(f"there is no {file}: weights and their description lie side by side (withstand export)")
+    try:
+        record = json.loads(tree.read_text(encoding="utf-8"))
+        with isolated():
+            network = build(record["tree"], allow=allow)
+        network.load_state_dict(load_file(path))
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise DataError(f"{path} does not fit its description {tree.name}: {' '.join(str(error).split())}") from error
+    if not isinstance(network, nn.Module):
+        raise DataError(f"{tree} describes a {type(network).__name__}, not a network")
+    return network.eval()
