@@ -60,7 +60,10 @@ class Source(Part):
 
     @property
     def labels(self) -> Tensor | None:
-        """All labels, int64 `(N,)`, without reading the samples; None when there are none."""
+        """All labels, int64 `(N,)`, without reading the samples; None when there are none.
+
+        -1 stands for a sample without one, as some nodes of a graph are: probes take labelled parts.
+        """
         return None
 
     @property

@@ -24,6 +24,7 @@ class _Chosen(Source):
         """Take the rows, and the whole's name and origin with them."""
         self.source, self._rows = source, rows
         self.name, self.origin, self.skipped = source.name, source.origin, source.skipped
+        self.at_once = source.at_once
 
     def __len__(self) -> int:
         return len(self._rows)

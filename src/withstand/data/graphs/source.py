@@ -1,0 +1,178 @@
+"""One graph as a source: its samples are its nodes.
+
+A batch holds the whole graph and names the nodes that it asks for, so that messages can pass; nothing is copied.
+"""
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from withstand.core.batch import Batch
+from withstand.core.errors import DataError, nearest
+from withstand.core.roles import Indices, Source
+from withstand.data.digest import as_indices
+from withstand.data.graphs.clean import (
+    Counts,
+    as_features,
+    check_features,
+    clean_edges,
+    degree_features,
+    unit_sum_rows,
+)
+from withstand.data.graphs.container import Graphs
+from withstand.data.subset import Subset
+
+PARTS = ("train", "validation", "test")
+
+
+class GraphSource(Source):
+    """The nodes of one graph, labelled or not.
+
+    Edges are made undirected unless told otherwise, duplicates are dropped, and every node gets one edge to itself;
+    `counts` says what was found. Isolated nodes stay.
+
+    Args:
+        edges: (sources, targets), whole numbers `(2, E)`; an array or a tensor.
+        features: `(N, F)`: an array, a tensor or a SciPy sparse matrix; without them each node has its degree, as one
+            feature a degree.
+        labels: whole numbers from 0, `(N,)`; -1 for a node without one.
+        nodes: N, where there are no features.
+        parts: which nodes belong to "train", "validation" and "test": places or masks.
+        directed: keep the edges' directions.
+        normalize: divide each node's features by their sum.
+        classes: the names of labels 0, 1, ...
+
+    Raises:
+        DataError: edges that point outside, shapes or types that do not fit, NaN, parts that overlap or lack labels.
+
+    >>> source = GraphSource(torch.tensor([[0, 1], [1, 2]]), torch.eye(3))
+    >>> len(source), source.counts.edges
+    (3, 4)
+    """
+
+    counts: Counts
+
+    def __init__(
+        self,
+        edges: Any,
+        features: Any = None,
+        labels: Any = None,
+        *,
+        nodes: int | None = None,
+        parts: Mapping[str, Any] | None = None,
+        directed: bool = False,
+        normalize: bool = False,
+        classes: Sequence[str] = (),
+    ) -> None:
+        x = None if features is None else as_features(features)
+        size = len(x) if x is not None else nodes
+        if size is None:
+            raise DataError("a graph without features needs nodes=, the number of its nodes")
+        if nodes is not None and nodes != size:
+            raise DataError(f"nodes={nodes}, but there are features of {size} nodes")
+        pattern, self.counts = clean_edges(torch.as_tensor(np.asarray(edges)), size, directed=directed)
+        if x is None:
+            x = degree_features(pattern)
+            self.origin = f"{self.origin}; no features: degrees stand for them"
+        check_features(x)
+        self._graph = Graphs(unit_sum_rows(x) if normalize else x, pattern)
+        self._labels = None if labels is None else _labels(labels, size, classes)
+        self._classes = tuple(classes)
+        self._parts = {name: _rows(name, rows, size) for name, rows in (parts or {}).items()}
+        self._check_parts()
+        self.name, self.at_once = "graph", size
+        self.origin = f"{self.origin}; {self.counts}"
+
+    def _check_parts(self) -> None:
+        taken = torch.zeros(len(self), dtype=torch.int64)
+        for name, rows in self._parts.items():
+            if name not in PARTS:
+                raise DataError(f"there is no part {name!r}: {nearest(name, PARTS)}")
+            taken[rows] += 1
+            if self._labels is not None and bool((self._labels[rows] < 0).any()):
+                lacking = int((self._labels[rows] < 0).sum())
+                raise DataError(f"{lacking} node(s) of the part {name!r} have no label: leave them out of it")
+        if bool((taken > 1).any()):
+            raise DataError(f"{int((taken > 1).sum())} node(s) belong to more than one of {', '.join(self._parts)}")
+
+    def __len__(self) -> int:
+        return self._graph.size
+
+    def __getitem__(self, indices: Indices) -> Batch:
+        chosen = as_indices(indices, len(self))
+        return Batch(
+            self.graph(chosen).as_samples(), chosen, None if self._labels is None else self._labels[chosen]
+        )  # fmt: skip
+
+    def graph(self, targets: Tensor | None = None) -> Graphs:
+        """Return the whole graph, with these nodes as samples; all in order when none are named."""
+        chosen = torch.arange(len(self)) if targets is None else targets
+        whole = self._graph
+        return Graphs(whole.x, whole.edges, targets=chosen)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self._graph.features,)
+
+    @property
+    def labels(self) -> Tensor | None:
+        return self._labels
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._classes
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the parts that the graph comes with."""
+        return tuple(self._parts)
+
+    def part(self, name: str) -> Subset:
+        """Return the nodes of a part.
+
+        Raises:
+            DataError: the graph has no such part.
+        """
+        if name not in self._parts:
+            raise DataError(f"the graph has no part {name!r}: {nearest(name, self._parts) if self._parts else 'none'}")
+        return Subset(self, self._parts[name])
+
+    def fingerprint(self) -> str:
+        state = blake2b(repr((len(self), self.shape, self._classes)).encode(), digest_size=16)
+        tensors = self._graph.tensors() | {f"part {name}": rows for name, rows in self._parts.items()}
+        if self._labels is not None:
+            tensors["labels"] = self._labels
+        for name, value in sorted(tensors.items()):
+            state.update(name.encode() + value.contiguous().numpy().tobytes())
+        return state.hexdigest()
+
+
+def _labels(labels: Any, size: int, classes: Sequence[str]) -> Tensor:
+    found = torch.as_tensor(np.asarray(labels))
+    if found.is_floating_point() or found.dim() != 1 or len(found) != size:
+        raise DataError(
+            f"labels have shape {tuple(found.shape)} and type {found.dtype}: one whole number for each of {size} "
+            "nodes is needed, -1 where there is none"
+        )
+    found = found.long()
+    if len(found) and int(found.min()) < -1:
+        raise DataError(f"labels hold {int(found.min())}: they count from 0, and -1 is a node without one")
+    if classes and int(found.max()) >= len(classes):
+        raise DataError(f"labels hold {int(found.max())}, but there are {len(classes)} class names")
+    return found
+
+
+def _rows(name: str, rows: Any, size: int) -> Tensor:
+    found = torch.as_tensor(np.asarray(rows))
+    if found.dtype == torch.bool:
+        if found.shape != (size,):
+            raise DataError(f"the mask of {name!r} has shape {tuple(found.shape)} for {size} nodes")
+        return found.nonzero()[:, 0]
+    try:
+        return as_indices(found, size)
+    except IndexError as error:
+        raise DataError(f"the part {name!r} cannot be taken: {error}") from None

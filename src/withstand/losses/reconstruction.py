@@ -1,0 +1,28 @@
+"""Losses of masked reconstruction. Sizes: `M` hidden things, `F` features of each."""
+
+import torch
+from torch import Tensor
+
+from withstand.losses.precision import full_precision, unit_rows
+
+
+@full_precision
+def scaled_cosine_error(prediction: Tensor, target: Tensor, alpha: float = 3.0) -> Tensor:
+    """Return (1 - cos(x_i, z_i))^alpha of each row, `(M,)` (GraphMAE, Hou et al., 2022, eq. 4).
+
+    The angle alone counts, so that the scale of features and their number do not; alpha above 1 takes weight from
+    rows that are nearly right. A row of zeros has cosine 0, so error 1.
+
+    Args:
+        prediction: z, `(M, F)`.
+        target: x, `(M, F)`.
+        alpha: at least 1.
+    """
+    cosine = (unit_rows(prediction) * unit_rows(target)).sum(1)
+    return (1 - cosine).clamp_min(0) ** alpha if alpha != 1 else 1 - cosine
+
+
+@full_precision
+def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return the mean squared error of each row, `(M,)`."""
+    return torch.nn.functional.mse_loss(prediction, target, reduction="none").mean(1)

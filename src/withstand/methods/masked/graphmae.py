@@ -1,0 +1,132 @@
+"""GraphMAE: a masked autoencoder of node features.
+
+paper: GraphMAE: Self-Supervised Masked Graph Autoencoders (Hou et al., KDD 2022)
+needs: one view with hidden nodes (MaskNodes)            modalities: graphs
+sizes: N nodes, M hidden ones, F features, D encoder width
+differences: the code can leave a hidden node neither blank nor replaced, through rounding; here the counts add up, as
+    the paper has it. A decoder of one head aggregates before its wide map, for the hidden nodes only: the same sums.
+"""
+
+from dataclasses import replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from withstand.core.batch import Batch
+from withstand.core.distributed import total, world_size
+from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.random import isolated
+from withstand.core.roles import Method, Terms
+from withstand.data.graphs.container import Graphs
+from withstand.data.graphs.sparse import Sparse
+from withstand.losses.reconstruction import scaled_cosine_error, squared_error
+from withstand.models.graphs.encoder import GraphEncoder
+from withstand.models.graphs.layers import GraphLayer, NodeLayer
+
+Decoder = Literal["same", "linear", "mlp"]
+Error = Literal["sce", "mse"]
+
+
+class GraphMAE(Method):
+    """Masked graph autoencoder: hidden node features are told from what the neighborhood's codes say.
+
+    The codes of hidden nodes are set to zero before the decoder (re-masking), so that it must look at their
+    neighbors.
+
+    Args:
+        encoder: the network to train.
+        decoder: one layer of the encoder's own kind ("same"), or per node, without re-masking: "linear", "mlp".
+        loss: "sce", the scaled cosine error, or "mse".
+        alpha: exponent of the scaled cosine error, at least 1.
+        remask: set hidden nodes' codes to zero before a decoder that sees neighbors.
+        concat: decode the outputs of all layers side by side, in place of the last one's.
+    """
+
+    encoder: GraphEncoder
+    decoder: GraphLayer
+
+    def __init__(
+        self,
+        encoder: GraphEncoder,
+        *,
+        decoder: Decoder = "same",
+        loss: Error = "sce",
+        alpha: float = 3.0,
+        remask: bool = True,
+        concat: bool = False,
+    ) -> None:
+        super().__init__()
+        for name, value, allowed in (("decoder", decoder, get_args(Decoder)), ("loss", loss, get_args(Error))):
+            if value not in allowed:
+                raise ConfigError(f"{name} {value!r} is unknown: {nearest(str(value), allowed)}")
+        if not alpha >= 1:
+            raise ConfigError(f"alpha must be at least 1, not {alpha!r}")
+        self.encoder, self.loss, self.alpha = encoder, loss, alpha
+        self.remask, self.concat = remask and decoder == "same", concat
+        width, features = encoder.width, encoder.features
+        self.token = nn.Parameter(torch.zeros(features))
+        self.bridge = nn.Linear(width * (len(encoder.layers) if concat else 1), width, bias=False)
+        if decoder == "same":
+            self.decoder = encoder.layer(width, features)
+        else:
+            self.decoder = NodeLayer(width, features, hidden=width if decoder == "mlp" else None)
+
+    def step(self, batch: Batch) -> Terms:
+        """Return the loss over hidden nodes, and their mean cosine, `cosine`."""
+        if not batch.views:
+            raise DataError("GraphMAE learns from a view with hidden nodes: use GraphViews((MaskNodes(),))")
+        graphs = Graphs.of(batch.views[0])
+        with isolated():  # dropout draws from the global generator, which the engine sets for each step
+            depths = self.encoder.depths(replace(graphs, fill=self.token))
+            prediction = self.decode(graphs, torch.cat(depths, 1) if self.concat else depths[-1])
+        target = clean_features(graphs)
+        if self.loss == "sce":
+            errors = scaled_cosine_error(prediction, target, self.alpha)
+        else:
+            errors = squared_error(prediction, target)
+        return {
+            "loss": mean_over_processes(errors),
+            "cosine": torch.cosine_similarity(prediction.detach().float(), target.float()).mean(),
+            "embeddings": self.encoder.samples(graphs, depths[-1].detach())[None],
+        }
+
+    def decode(self, graphs: Graphs, codes: Tensor) -> Tensor:
+        """Return the hidden nodes' features `(M, F)` from all codes `(N, D)`."""
+        masked = hidden(graphs)
+        if self.remask:
+            seen = torch.ones(len(codes), dtype=torch.bool, device=codes.device)
+            seen[masked] = False
+            kept = seen.nonzero()[:, 0]
+            bridged = self.bridge(codes[kept])  # the rest is thrown away, and need not be computed
+            codes = bridged.new_zeros(len(codes), bridged.shape[1]).index_copy(0, kept, bridged)
+        else:
+            codes = self.bridge(codes)
+        edges = graphs.whole or graphs.edges
+        prediction: Tensor = self.decoder(replace(graphs, x=codes, fill=None, blank=None), edges, masked)
+        return prediction
+
+
+def hidden(graphs: Graphs) -> Tensor:
+    """Return the hidden nodes, int64 `(M,)`.
+
+    Raises:
+        DataError: none are.
+    """
+    if graphs.masked is None or not len(graphs.masked):
+        raise DataError(f"no node of {graphs.size} is hidden: raise the rate of MaskNodes, or the batch")
+    return graphs.masked
+
+
+def clean_features(graphs: Graphs) -> Tensor:
+    """Return what the hidden nodes' features were, `(M, F)`."""
+    clean = graphs.clean
+    if clean is None:
+        raise DataError("the hidden nodes' features were not kept: use MaskNodes")
+    return clean.dense() if isinstance(clean, Sparse) else clean
+
+
+def mean_over_processes(values: Tensor) -> Tensor:
+    """Return the mean of values `(M,)`, such that its mean over processes, each with its own M, is the mean of all."""
+    count = total(torch.tensor(float(len(values)), device=values.device))
+    return values.sum() * (world_size() / count.to(values.dtype))

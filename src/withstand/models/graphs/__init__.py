@@ -1,0 +1,1 @@
+"""Networks on graphs: GAT, GIN and GCN, on plain torch."""
