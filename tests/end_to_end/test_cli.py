@@ -239,6 +239,7 @@ BAD = {
     "unknown set": (["train", "dcl", "--data", "cifar11"], "cifar10"),
     "batch larger than the set": (["train", "dcl", "--data", "digits", "--batch", "5000"], "--batch 1438"),
     "an evaluation is no training": (["train", "naive-bayes-probe"], "reproduce"),
+    "one run to compare": (["compare", "{run}"], "two runs"),
     "no run folder": (["probe", "no/such/run"], "no/such/run"),
     "wrong eps": (["audit", "{run}", "--eps", "eight"], "8/255"),
     "evaluation data without labels fitting": (["probe", "{run}", "--data", "no/such"], "no/such"),

@@ -22,6 +22,7 @@ VERBS = {
     "attack": ("runs", "attack a run's encoder and keep the pictures"),
     "audit": ("runs", "measure what a run's encoder withstands"),
     "report": ("runs", "write a run's report, one HTML file"),
+    "compare": ("runs", "put runs side by side, one HTML file"),
     "export": ("runs", "write the encoder as safetensors or ONNX"),
     "reproduce": ("claims", "test a paper's claim on real data"),
     "doctor": ("doctor", "check the installation, and find a run's bottleneck"),

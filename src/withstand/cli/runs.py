@@ -169,6 +169,20 @@ def run_report(run: Path) -> Reply:
     return Reply(f"report: {path}", {"report": str(path)})
 
 
+def run_compare(runs: tuple[Path, ...], *, out: Path = Path("comparison.html")) -> Reply:
+    """Put runs side by side: one HTML file with the figures and curves that they have in common.
+
+    Args:
+        runs: run folders, two or more
+        out: the page
+    """
+    from withstand.report.compare import compare
+
+    found = compare(runs, out)
+    text = "\n".join([*(f"beware: {caution}" for caution in found.cautions), found.text, f"comparison: {out}"])
+    return Reply(text, {"comparison": str(out), "cautions": list(found.cautions)})
+
+
 def run_export(
     run: Path,
     *,

@@ -63,6 +63,18 @@ def curves(name: str, table: Table, context: str = "") -> list[Chart]:
     return [replace(chart, table=show(context, table)) if chart is charts[0] else chart for chart in charts]
 
 
+def overlay(title: str, table: Table, *, percent: bool) -> Chart:
+    """Return one chart of a table with `x`, a line for each other column, called as the column is."""
+    lines = [column for column in table.columns if column != table.x]
+    chart = _curve(title, table, lines, percent=percent)
+    data = chart.figure["data"]
+    assert isinstance(data, list)
+    for place, (trace, name) in enumerate(zip(data, lines, strict=True)):
+        assert isinstance(trace, dict)
+        trace |= {"name": safe(name), "meta": place, "line": {"dash": "solid"}, "connectgaps": True}
+    return replace(chart, table=show(title if percent else "", table))
+
+
 def _stem(column: str) -> str:
     """Return what a column is about, without the condition: "shift under noise" is the control of "shift"."""
     return re.split(r" under |, untrained", column)[0]

@@ -36,6 +36,11 @@ def render(folder: Path) -> Path:
 
 def to_html(run: StoredRun) -> str:
     """Return the page."""
+    return template("page.html", page=page(run))
+
+
+def template(name: str, *, page: object) -> str:
+    """Return a template filled with what it reads, style, scripts and plotly inside."""
     packed, plotly_hash = _plotly()
     script = _asset("charts.js")
     environment = Environment(
@@ -47,8 +52,8 @@ def to_html(run: StoredRun) -> str:
     )
     environment.filters["json"] = _json
     environment.globals["wording"] = wording
-    return environment.get_template("page.html").render(
-        page=page(run),
+    return environment.get_template(name).render(
+        page=page,
         style=Markup(_asset("style.css")),
         script=Markup(script),
         plotly=packed,

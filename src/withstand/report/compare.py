@@ -1,0 +1,181 @@
+"""Runs side by side: one page with what their findings have in common, number by number and curve by curve."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from withstand.core.errors import ConfigError
+from withstand.core.files import replacing
+from withstand.core.finding import Cell, Table
+from withstand.core.part import Tree
+from withstand.report import wording
+from withstand.report.charts import Chart, overlay
+from withstand.report.folder import StoredRun, number, text
+from withstand.report.render import template
+from withstand.report.tables import SPREAD, Shown, ShownTable, cell, context_of, is_numeric, numbers, shares, show
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the template reads.
+
+    Attributes:
+        title: names the runs.
+        runs: what each run is.
+        numbers: by finding, its figures for each run.
+        charts: curves that at least two runs have.
+        cautions: why runs may not be comparable.
+        text: the headline table for a terminal.
+    """
+
+    title: str
+    runs: ShownTable
+    numbers: tuple[tuple[str, ShownTable], ...]
+    charts: tuple[Chart, ...]
+    cautions: tuple[str, ...]
+    text: str
+
+
+def compare(folders: Sequence[Path], out: Path) -> Comparison:
+    """Write the page of several run folders to `out`, whole or not at all.
+
+    Raises:
+        ConfigError: fewer than two runs, or the same one twice.
+        RunError: one is not a run folder.
+    """
+    if len(folders) < 2 or len({folder.resolve() for folder in folders}) < len(folders):
+        raise ConfigError(f"compare takes two runs or more, each once, not {', '.join(map(str, folders)) or 'none'}")
+    found = comparison(dict(zip(_names(folders), map(StoredRun.read, folders), strict=True)))
+    html = template("comparison.html", page=found)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as aside:
+        aside.write_text(html, encoding="utf-8")
+    return found
+
+
+def comparison(runs: dict[str, StoredRun]) -> Comparison:
+    """Return what runs, by name, have in common."""
+    facts: list[tuple[Cell, ...]] = []
+    for name, run in runs.items():
+        seconds = number(run.record, "seconds")
+        epochs = number(run.record, "tree", "init_args", "plan", "init_args", "epochs")
+        facts.append((name, run.name, text(run.record, "data", "name"), epochs, wording.duration(seconds or 0.0)))
+    shared = [key for key in _keys(run.findings for run in runs.values()) if not key.startswith("claim-")]
+    figures, charts, lines = [], [], []
+    for finding in shared:
+        stored = {name: run.findings[finding] for name, run in runs.items() if finding in run.findings}
+        table = _numbers({name: one.numbers for name, one in stored.items()})
+        if table is not None:
+            context = " ".join(map(str, table.column("figure")))
+            figures.append((wording.title(finding), _shown(table, context)))
+            lines += _lines(finding, table)
+        for name in _keys(one.tables for one in stored.values()):
+            same = {run: one.tables[name] for run, one in stored.items() if name in one.tables}
+            charts += _overlaid(finding, name, same, context_of(next(iter(stored.values()))))
+    return Comparison(
+        title=" · ".join(runs),
+        runs=show("", Table(("run", "method", "data", "epochs", "time to learn"), tuple(facts))),
+        numbers=tuple(figures),
+        charts=tuple(charts),
+        cautions=tuple(_cautions(runs, shared)),
+        text="\n".join(lines),
+    )
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """Return the folders' own names, or their paths where names are not enough."""
+    own = [folder.resolve().name for folder in folders]
+    return own if len(set(own)) == len(own) else [str(folder) for folder in folders]
+
+
+def _keys(tables: Iterable[Mapping[str, object]]) -> list[str]:
+    """Return the keys that at least two of the mappings have, in order of appearance."""
+    counts: dict[str, int] = {}
+    for table in tables:
+        for key in table:
+            counts[key] = counts.get(key, 0) + 1
+    return [key for key, count in counts.items() if count > 1]
+
+
+def _numbers(stored: dict[str, dict[str, float]]) -> Table | None:
+    """Return figures in rows and runs in columns, the spreads beside their figures."""
+    keys = [key for key in _keys(stored.values()) if not key.endswith(SPREAD)]
+    if not keys:
+        return None
+    columns: list[str] = ["figure"]
+    for run, own in stored.items():
+        columns += [run, *([run + SPREAD] if any(key + SPREAD in own for key in keys) else [])]
+    rows = []
+    for key in keys:
+        row: list[Cell] = [key]
+        for column in columns[1:]:
+            spread = column.endswith(SPREAD)
+            row.append(stored[column.removesuffix(SPREAD)].get(key + SPREAD if spread else key))
+        rows.append(tuple(row))
+    return Table(tuple(columns), tuple(rows))
+
+
+def _shown(table: Table, context: str) -> ShownTable:
+    """Return the figures in words; each row has its own kind of figure."""
+    kept = [column for column in table.columns if not column.endswith(SPREAD)]
+    rows = []
+    for row in table.rows:
+        values, key = dict(zip(table.columns, row, strict=True)), str(row[0])
+        share = wording.is_share(key, numbers(row[1:]), context)
+        cells = (cell(key, values[run], share=share, spread=values.get(run + SPREAD)) for run in kept[1:])
+        rows.append((Shown(wording.title(key)), *cells))
+    return ShownTable(tuple(kept), tuple(rows), (False, *[True] * (len(kept) - 1)))
+
+
+def _overlaid(finding: str, name: str, tables: dict[str, Table], context: str) -> list[Chart]:
+    """Return one chart for each column of curves, with a line for each run; what was not learnt is left out."""
+    drawn = {run: table for run, table in tables.items() if table.x is not None}
+    if len(drawn) < 2:
+        return []
+    first = next(iter(drawn.values()))
+    charts = []
+    for column in first.columns:
+        having = {
+            run: table
+            for run, table in drawn.items()
+            if table.x == first.x and column in table.columns and is_numeric(table, column)
+        }
+        control = column.endswith(SPREAD) or "untrained" in column
+        if column == first.x or control or len(having) < 2 or first.x is None:
+            continue
+        x = first.x
+        points: dict[Cell, dict[str, Cell]] = {}
+        for run, table in having.items():
+            for at, value in zip(table.column(x), table.column(column), strict=True):
+                points.setdefault(at, {})[run] = value
+        places = sorted((at for at in points if isinstance(at, int | float)), key=float)
+        rows = tuple((at, *(points[at].get(run) for run in having)) for at in places)
+        about = wording.title(name if name != "curve" else finding)
+        percent = shares(f"{context} {name}", first, column)
+        charts.append(overlay(f"{about}: {wording.title(column)}", Table((x, *having), rows, x=x), percent=percent))
+    return charts
+
+
+def _cautions(runs: dict[str, StoredRun], shared: Sequence[str]) -> list[str]:
+    """Return why figures of the same name may mean different things."""
+    told = []
+    for finding in shared:
+        protocols = [run.findings[finding].protocol for run in runs.values() if finding in run.findings]
+        for key, words in (("source", "other data"), ("split", "other samples"), ("ball", "another radius or norm")):
+            values: list[Tree] = [protocol[key] for protocol in protocols if key in protocol]
+            if any(value != values[0] for value in values):
+                told.append(f"{wording.title(finding)} was measured on {words} in some of these runs.")
+    return told
+
+
+def _lines(finding: str, table: Table) -> list[str]:
+    """Return a table as lines of text."""
+    kept = [column for column in table.columns if not column.endswith(SPREAD)]
+    widths = [max(len(column), 12) for column in kept[1:]]
+    name = max(len(str(row[0])) for row in table.rows)
+    lines = [f"{finding:{name + 2}}  " + "  ".join(f"{c:>{w}}" for c, w in zip(kept[1:], widths, strict=True))]
+    for row in table.rows:
+        values = dict(zip(table.columns, row, strict=True))
+        shown = (f"{v:.4g}" if isinstance(v := values[column], int | float) else "-" for column in kept[1:])
+        lines.append(f"  {row[0]!s:{name}}  " + "  ".join(f"{c:>{w}}" for c, w in zip(shown, widths, strict=True)))
+    return lines
