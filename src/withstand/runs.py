@@ -52,7 +52,7 @@ class Run:
         arguments = tree["init_args"]
         assert isinstance(arguments, dict)
         with isolated(self._seed(), "weights"):
-            return build(arguments[place], allow=self._allow, supply=self._supply, path=place)
+            return build(arguments.get(place), allow=self._allow, supply=self._supply, path=place)
 
     def _seed(self) -> int:
         seed = self.folder.record()["seed"]
@@ -91,7 +91,8 @@ class Run:
             assert isinstance(train, Source)
             size = train.shape[-1] if len(train.shape) == 3 and Path(str(data)).is_dir() else None
             return splits(data, size=size)
-        train, test = self._build("source"), self._build("test")
+        source, labelled, test = (self._build(place) for place in ("source", "labelled", "test"))
+        train = source if labelled is None else labelled
         assert isinstance(train, Source)
         if not isinstance(test, Source):
             raise DataError("the run kept no test samples: name data to evaluate on")
@@ -106,9 +107,17 @@ class Run:
         """Measure what the encoder is worth, beside an untrained one, and keep the findings."""
         train, test = self.sources(data)
         findings = probe(self.encoder, train, test, control=self.untrained)
+        if data is None:
+            findings += self._judged()
         for finding in findings:
             self.folder.save(finding)
         return findings
+
+    def _judged(self) -> list[Finding]:
+        """Return what the experiment's own judges find."""
+        judges, source = self._build("judges") or (), self._build("source")
+        assert isinstance(judges, tuple)
+        return [judge.evaluate(self.encoder, source, control=self.untrained) for judge in judges]
 
     def classifier(self, data: Data | None = None) -> nn.Module:
         """Return what predicts: the network a labelled method trained, else the encoder with a linear probe on top.

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.part import Part
-from withstand.core.roles import Method, Source, View
+from withstand.core.roles import Evaluator, Method, Source, View
 from withstand.engine.optimizers import SGD, Optimizer
 from withstand.schedules import Schedule, WarmupCosine
 
@@ -74,6 +74,9 @@ class Experiment(Part):
         method: the objective, with the encoder inside.
         plan: how long and how.
         test: samples kept out of training, for evaluation; None when there are none.
+        labelled: what probes are fitted to, where that is not `source`: the labelled nodes of a graph, say.
+        judges: evaluations by the data's own protocol, on `source`, besides the usual probes.
+        audit: what audits the encoder, where its inputs are no tensors that a ball fits round; see `Run.audit`.
     """
 
     name: str
@@ -82,6 +85,9 @@ class Experiment(Part):
     method: Method
     plan: Plan
     test: Source | None = None
+    labelled: Source | None = None
+    judges: tuple[Evaluator, ...] = ()
+    audit: Evaluator | None = None
 
     def steps_per_epoch(self) -> int:
         """Return how many whole batches the source gives.

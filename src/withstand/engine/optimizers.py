@@ -56,6 +56,21 @@ class SGD(Optimizer):
 
 
 @dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam whose weight decay is part of the gradient, on every parameter, biases too: torch's own."""
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+
+    def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        groups = self._groups(parameters)
+        for group in groups:
+            group["weight_decay"] = self.weight_decay
+        return torch.optim.Adam(groups, lr=self.learning_rate, betas=self.betas, fused=True)
+
+
+@dataclass(frozen=True)
 class AdamW(Optimizer):
     """Adam with decoupled weight decay."""
 
