@@ -23,7 +23,7 @@ AUDIT = Audit(Ball("linf", 0.1), linf=(0.05, 0.2), l2=(), samples=40, steps=10, 
 
 def audited(model: Callable[[Tensor], Tensor], **settings: object) -> tuple[bool, str, dict[str, float]]:
     _, x, y = digits()
-    audit = Audit(AUDIT.ball, **{**{"linf": (0.05, 0.2), "l2": (), "samples": 40, "ensemble": "none"}, **settings})
+    audit = Audit(AUDIT.ball, **{"linf": (0.05, 0.2), "l2": (), "samples": 40, "ensemble": "none", **settings})
     found = audit.evaluate(Victim(model), ArraySource(x, y))
     return found.believable, str(found.protocol["verdict"]), found.numbers
 
