@@ -1,0 +1,105 @@
+"""GraphMAE: graphs learnt by telling hidden node features from what surrounds them.
+
+paper: GraphMAE: Self-Supervised Masked Graph Autoencoders (Hou, Liu, Cen, Dong, Yang, Wang, Tang; KDD 2022)
+claims: reconstructing hidden node features by a scaled cosine error, with the codes hidden once more before the
+  decoder, learns better node and graph representations than contrastive learning on graphs
+learns from: one graph whose nodes have features, networks of papers, people or things; or a set of small graphs,
+  such as molecules
+use it when: nodes or graphs are to be classified and labels are few; no augmentations are known that keep meaning
+command: withstand train graphmae --data cora
+"""
+
+from dataclasses import replace
+from typing import Literal
+
+from withstand.core.roles import Source
+from withstand.data.graphs.load import open_graphs
+from withstand.engine.experiment import Experiment, Plan
+from withstand.engine.optimizers import Adam
+from withstand.methods.masked.graphmae import GraphMAE
+from withstand.recipes.graphs import PUBLISHED, Published, judges, labelled_parts
+from withstand.schedules import Constant, WarmupCosine
+from withstand.views.graph import GraphView, GraphViews, MaskNodes, SampleNeighbors
+
+
+def experiment(
+    *,
+    data: str | Source = "cora",
+    epochs: int | None = None,
+    batch: int | None = None,
+    hidden: int | None = None,
+    depth: int | None = None,
+    mask: float | None = None,
+    replaced: float | None = None,
+    alpha: float | None = None,
+    learning_rate: float | None = None,
+    neighbors: int | None = None,
+    loss: Literal["sce", "mse"] = "sce",
+    decoder: Literal["same", "linear", "mlp"] = "same",
+    remask: bool = True,
+    seed: int = 0,
+    processes: int = 1,
+) -> Experiment:
+    """Return the experiment; what is not said is as published for the set, or as for Cora where it is not known.
+
+    Args:
+        data: a set's name (cora, citeseer, pubmed, mutag, proteins, nci1, imdb-binary, imdb-multi), an edge list
+            (.csv, with a table of features beside it), a compact .npz, a graph of torch-geometric, NetworkX or SciPy.
+        epochs: passes over the nodes or graphs.
+        batch: nodes or graphs a step; a graph's nodes all at once if not said.
+        hidden: width of the encoder.
+        depth: layers of the encoder.
+        mask: share of nodes whose features are hidden.
+        replaced: share of those that get another node's features in place of the learnt vector.
+        alpha: exponent of the scaled cosine error.
+        learning_rate: of Adam.
+        neighbors: how many neighbors of a node are sampled at each layer, for large graphs; needs a batch.
+        loss: sce, the scaled cosine error, or mse.
+        decoder: a layer of the encoder's kind (same), or linear or mlp, which see no neighbors.
+        remask: hide the hidden nodes' codes too before a decoder that sees neighbors.
+        seed: of weights, order, hidden nodes and dropout.
+        processes: how many train together.
+    """
+    source = open_graphs(data)
+    settings = _settings(source, epochs, hidden, depth, mask, replaced, alpha, learning_rate)
+    labelled, test = labelled_parts(source)
+    views: tuple[GraphView, ...] = (MaskNodes(settings.mask, settings.replace),)
+    if neighbors is not None:
+        views = (SampleNeighbors((neighbors,) * settings.depth), *views)
+    size = batch or (settings.batch if source.at_once is None else None) or len(source)
+    method = GraphMAE(
+        settings.encoder(source.shape[-1]), decoder=decoder, loss=loss, alpha=settings.alpha, remask=remask
+    )  # fmt: skip
+    plan = Plan(
+        epochs=settings.epochs,
+        batch=min(size, len(source)),
+        optimizer=Adam(settings.learning_rate, settings.weight_decay),
+        schedule=WarmupCosine() if settings.falling else Constant(),
+        precision="float32",
+        layout="contiguous",
+        seed=seed,
+        processes=processes,
+    )
+    return Experiment(
+        "graphmae", source, GraphViews(views), method, plan, test, labelled, judges(source, settings)
+    )  # fmt: skip
+
+
+def _settings(
+    source: Source,
+    epochs: int | None,
+    hidden: int | None,
+    depth: int | None,
+    mask: float | None,
+    replaced: float | None,
+    alpha: float | None,
+    learning_rate: float | None,
+) -> Published:
+    """Return the set's published settings with what was asked for in their place."""
+    whole = source.at_once is not None
+    base = PUBLISHED.get(source.name, PUBLISHED["cora" if whole else "proteins"])
+    changes = {
+        "epochs": epochs, "hidden": hidden, "depth": depth, "mask": mask, "replace": replaced, "alpha": alpha,
+        "learning_rate": learning_rate,
+    }  # fmt: skip
+    return replace(base, **{name: value for name, value in changes.items() if value is not None})  # type: ignore[arg-type]

@@ -1,0 +1,102 @@
+"""What recipes on graphs share: the settings published for each set, and which nodes are learnt from and judged."""
+
+from dataclasses import dataclass
+
+from withstand.core.roles import Evaluator, Source
+from withstand.data.graphs.sets import GraphSet
+from withstand.data.graphs.source import GraphSource
+from withstand.data.subset import Subset, holdout
+from withstand.evaluation.graph_nodes import NodeProbe
+from withstand.evaluation.graph_sets import FoldedSVM
+from withstand.models.graphs.encoder import GAT, GIN, GraphEncoder, Pooling
+from withstand.models.graphs.layers import Norm
+
+
+@dataclass(frozen=True)
+class Published:
+    """GraphMAE's settings of one data set (`configs.yml` of the official code).
+
+    Attributes:
+        kind: of the layers.
+        hidden: width, over all heads.
+        heads: of attention.
+        depth: layers.
+        mask: share of hidden nodes.
+        replace: share of those that get another node's features.
+        alpha: of the scaled cosine error.
+        learning_rate: of Adam.
+        weight_decay: inside Adam.
+        epochs: passes.
+        batch: graphs a step; None for the whole graph.
+        falling: whether the rate falls by half a cosine.
+        norm: after layers.
+        pooling: of nodes to a graph.
+        probe: learning rate, weight decay and epochs of the node probe.
+    """
+
+    kind: str = "gat"
+    hidden: int = 512
+    heads: int = 4
+    depth: int = 2
+    mask: float = 0.5
+    replace: float = 0.0
+    alpha: float = 3.0
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    epochs: int = 1000
+    batch: int | None = None
+    falling: bool = True
+    norm: Norm = None
+    pooling: Pooling = "mean"
+    probe: tuple[float, float, int] = (0.01, 1e-4, 300)
+
+    def encoder(self, features: int) -> GraphEncoder:
+        """Return the encoder for nodes of so many features."""
+        if self.kind == "gin":
+            return GIN(features, self.hidden, self.depth, norm=self.norm, pooling=self.pooling)
+        return GAT(features, self.hidden, self.heads, self.depth, norm=self.norm, pooling=self.pooling)
+
+
+PUBLISHED = {
+    "cora": Published(replace=0.05, weight_decay=2e-4, epochs=1500),
+    "citeseer": Published(heads=2, replace=0.1, alpha=1, weight_decay=2e-5, epochs=300, probe=(0.01, 0.01, 300)),
+    "pubmed": Published(hidden=1024, mask=0.75, weight_decay=1e-5, epochs=1000),
+    "imdb-binary": Published(
+        "gin", depth=2, alpha=1, learning_rate=1.5e-4, epochs=60, batch=32, falling=False, norm="batch"
+    ),
+    "imdb-multi": Published(
+        "gin", depth=3, alpha=1, learning_rate=1.5e-4, epochs=50, batch=32, falling=False, norm="batch"
+    ),
+    "proteins": Published(
+        "gin", depth=3, alpha=1, learning_rate=1.5e-4, epochs=100, batch=32, falling=False, norm="batch", pooling="max"
+    ),
+    "mutag": Published(
+        "gin", hidden=32, depth=5, mask=0.75, replace=0.1, alpha=2, learning_rate=5e-4, epochs=20, batch=64,
+        falling=False, norm="batch", pooling="sum",
+    ),
+    "nci1": Published(
+        "gin", depth=2, mask=0.25, replace=0.1, alpha=2, epochs=300, batch=16, norm="batch", pooling="sum"
+    ),
+}  # fmt: skip
+
+
+def labelled_parts(source: Source) -> tuple[Source, Source]:
+    """Return (what probes are fitted to, what they are scored on): the graph's own parts, or a share held out.
+
+    Nodes without a label are left out of both.
+    """
+    if isinstance(source, GraphSource) and {"train", "test"} <= set(source.parts):
+        return source.part("train"), source.part("test")
+    labels = source.labels
+    if labels is None or bool((labels >= 0).all()):
+        return holdout(source)
+    return holdout(Subset(source, (labels >= 0).nonzero()[:, 0]))
+
+
+def judges(source: Source, published: Published) -> tuple[Evaluator, ...]:
+    """Return the evaluations that papers report on such data; none where the data lack what they need."""
+    if isinstance(source, GraphSource):
+        rate, decay, epochs = published.probe
+        return (NodeProbe(rate, decay, epochs),) if len(source.parts) == 3 and source.labels is not None else ()
+    few = source.labels is None or int(source.labels.bincount().min()) < FoldedSVM().folds
+    return () if few or not isinstance(source, GraphSet) else (FoldedSVM(),)
