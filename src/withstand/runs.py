@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from withstand.attacks.ensemble import Progress, Prover
-from withstand.attacks.gradient import PGD
-from withstand.attacks.objectives import CrossEntropy, EmbeddingDistance
+from withstand.attacks.named import named
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Finding
@@ -206,27 +205,29 @@ class Run:
         norm: Norm = "linf",
         eps: str | float = "8/255",
         samples: int = 64,
-        steps: int = 40,
-        restarts: int = 1,
+        attack: str = "pgd",
+        steps: int | None = None,
+        restarts: int | None = None,
         seed: int = 0,
     ) -> tuple[Attacked, Batch]:
-        """Attack test samples by PGD, and return what was found with the clean batch.
+        """Attack test samples, and return what was found with the clean batch.
 
         Args:
             data: the run's own if None.
-            norm: "linf" or "l2".
+            norm: "linf", "l2" or "l1".
             eps: radius in input units, or like "8/255".
             samples: how many, from the first on.
-            steps: PGD steps.
-            restarts: independent tries for each sample.
+            attack: by name, see `withstand.attacks.named`.
+            steps: of the attack, or queries; its own number if None.
+            restarts: independent tries for each sample; its own number if None.
             seed: of random starts.
         """
         victim, test = self.victim(data)
         batch = test[torch.arange(min(samples, len(test)))]
-        objective = EmbeddingDistance() if victim.model is self.encoder else CrossEntropy()
-        pgd = PGD(Ball(norm, radius_of(eps, norm)), objective, steps=steps, restarts=restarts)
-        labels = None if victim.model is self.encoder else batch.y
-        return pgd(victim, unit_range(batch.x), labels, generator=seed), batch
+        bare = victim.model is self.encoder
+        ball = Ball(norm, radius_of(eps, norm))
+        made = named(attack, ball, steps=steps, restarts=restarts, embedding=bare)
+        return made(victim, unit_range(batch.x), None if bare else batch.y, generator=seed), batch
 
     def export(self, out: str | Path | None = None, *, form: Literal["safetensors", "onnx"] = "safetensors") -> Path:
         """Write the encoder alone, and return the file's path.

@@ -55,22 +55,25 @@ def run_attack(
     run: Path,
     *,
     data: str | None = None,
-    norm: Literal["linf", "l2"] = "linf",
+    attack: str = "pgd",
+    norm: Literal["linf", "l2", "l1"] = "linf",
     eps: str = "8/255",
-    steps: int = 40,
-    restarts: int = 1,
+    steps: int | None = None,
+    restarts: int | None = None,
     samples: int = 64,
     seed: int = 0,
     out: Path | None = None,
     allow: tuple[str, ...] = (),
 ) -> Reply:
-    """Attack a run's encoder by PGD and keep the attacked inputs.
+    """Attack a run's encoder and keep the attacked inputs.
 
     Args:
+        attack: fgsm, bim, pgd, mi-fgsm, di-mi-fgsm, ti-mi-fgsm, apgd, apgd-dlr, apgd-t, fab, fab-t, square, deepfool or
+            noise
         norm: how the size of a change is measured
         eps: the largest change, in input units or like 8/255
-        steps: gradient steps
-        restarts: independent tries for each sample
+        steps: gradient steps, or queries; the attack's own number if not said
+        restarts: independent tries for each sample; the attack's own number if not said
         samples: how many test samples
         out: the .npz file, adversarial.npz in the run folder if not said
     """
@@ -81,7 +84,7 @@ def run_attack(
     from withstand.core.threat import Ball, parse_eps
 
     attacked, batch = open_run(run, allow=allow).attack(
-        data, norm=norm, eps=eps, samples=samples, steps=steps, restarts=restarts, seed=seed
+        data, attack=attack, norm=norm, eps=eps, samples=samples, steps=steps, restarts=restarts, seed=seed
     )
     path = out or run / "adversarial.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +95,7 @@ def run_attack(
         )
     share = attacked.success.float().mean().item()
     goal = "embeddings moved away from the clean ones" if batch.y is None else "predictions wrong"
-    text = f"{Ball(norm, parse_eps(eps))}: {share:.1%} of {len(batch)} {goal}\nattacked inputs: {path}"
+    text = f"{attack}, {Ball(norm, parse_eps(eps))}: {share:.1%} of {len(batch)} {goal}\nattacked inputs: {path}"
     return Reply(text, {"path": str(path), "success": share, "samples": len(batch)})
 
 

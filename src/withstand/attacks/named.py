@@ -1,0 +1,74 @@
+"""Attacks by the names that the field gives them, with the settings of their papers."""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Literal, TypeAlias, get_args
+
+from withstand.attacks.apgd import APGD
+from withstand.attacks.attack import InputAttack
+from withstand.attacks.deepfool import DeepFool
+from withstand.attacks.fab import FAB
+from withstand.attacks.gradient import FGSM, PGD
+from withstand.attacks.momentum import MIFGSM
+from withstand.attacks.noise import Noise
+from withstand.attacks.objectives import DLR, EmbeddingDistance
+from withstand.attacks.square import Square
+from withstand.core.errors import ConfigError, nearest
+from withstand.core.threat import Ball
+
+Name: TypeAlias = Literal[
+    "fgsm", "bim", "pgd", "mi-fgsm", "di-mi-fgsm", "ti-mi-fgsm", "apgd", "apgd-dlr", "apgd-t", "fab", "fab-t", "square",
+    "deepfool", "noise",
+]  # fmt: skip
+
+_MAKE: dict[str, Callable[[Ball], InputAttack]] = {
+    "fgsm": FGSM,
+    "bim": lambda ball: PGD(ball, steps=10, random_start=False),
+    "pgd": PGD,
+    "mi-fgsm": MIFGSM,
+    "di-mi-fgsm": lambda ball: MIFGSM(ball, diversity=0.9),
+    "ti-mi-fgsm": lambda ball: MIFGSM(ball, smoothing=3.0),
+    "apgd": APGD,
+    "apgd-dlr": lambda ball: APGD(ball, DLR()),
+    "apgd-t": lambda ball: APGD(ball, DLR(), targets=9),
+    "fab": FAB,
+    "fab-t": lambda ball: FAB(ball, targets=9),
+    "square": Square,
+    "deepfool": DeepFool,
+    "noise": Noise,
+}
+_ON_LOGITS = ("apgd-dlr", "apgd-t", "fab", "fab-t", "deepfool")
+"""Those that compare classes, and have nothing to compare in an embedding."""
+
+
+def named(
+    name: str, ball: Ball, *, steps: int | None = None, restarts: int | None = None, embedding: bool = False
+) -> InputAttack:
+    """Return an attack.
+
+    Args:
+        name: one of `Name`.
+        ball: how far an input may be moved.
+        steps: in place of the attack's own number of steps, or of queries.
+        restarts: in place of its own number of restarts.
+        embedding: move embeddings away from the clean ones, in place of predictions from the labels.
+
+    Raises:
+        ConfigError: an unknown name, or something that the attack does not have.
+
+    >>> named("pgd", Ball(), steps=7).steps
+    7
+    """
+    if name not in _MAKE:
+        raise ConfigError(f"attack {name!r} is unknown: {nearest(name, get_args(Name))}")
+    if embedding and name in _ON_LOGITS:
+        raise ConfigError(f"{name} compares classes, and an embedding has none: pgd, apgd or square move embeddings")
+    attack = _MAKE[name](ball)
+    known = {field.name for field in fields(attack)}
+    changes: dict[str, object] = {"objective": EmbeddingDistance()} if embedding else {}
+    for what, value in (("steps", steps), ("restarts", restarts)):
+        place = "queries" if what == "steps" and "queries" in known else what
+        if value is not None and place not in known:
+            raise ConfigError(f"{name} has no {what}")
+        changes |= {} if value is None else {place: value}
+    return replace(attack, **changes)  # type: ignore[arg-type]
