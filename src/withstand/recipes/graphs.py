@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from withstand.core.roles import Evaluator, Source
 from withstand.data.graphs.sets import GraphSet
-from withstand.data.graphs.source import GraphSource
-from withstand.data.subset import Subset, holdout
+from withstand.data.graphs.source import GraphSource, Labelled
+from withstand.data.subset import holdout
 from withstand.evaluation.graph_nodes import NodeProbe
 from withstand.evaluation.graph_sets import FoldedSVM
 from withstand.models.graphs.encoder import GAT, GIN, GraphEncoder, Pooling
@@ -90,7 +90,7 @@ def labelled_parts(source: Source) -> tuple[Source, Source]:
     labels = source.labels
     if labels is None or bool((labels >= 0).all()):
         return holdout(source)
-    return holdout(Subset(source, (labels >= 0).nonzero()[:, 0]))
+    return holdout(Labelled(source))
 
 
 def judges(source: Source, published: Published) -> tuple[Evaluator, ...]:

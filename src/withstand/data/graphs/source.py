@@ -131,15 +131,24 @@ class GraphSource(Source):
         """The names of the parts that the graph comes with."""
         return tuple(self._parts)
 
-    def part(self, name: str) -> Subset:
+    def part(self, name: str) -> "GraphPart":
         """Return the nodes of a part.
 
         Raises:
             DataError: the graph has no such part.
         """
+        return GraphPart(self, name)
+
+    def rows(self, name: str) -> Tensor:
+        """Return the places of a part's nodes, int64.
+
+        Raises:
+            DataError: the graph has no such part.
+        """
         if name not in self._parts:
-            raise DataError(f"the graph has no part {name!r}: {nearest(name, self._parts) if self._parts else 'none'}")
-        return Subset(self, self._parts[name])
+            known = nearest(name, self._parts) if self._parts else "it has none"
+            raise DataError(f"the graph has no part {name!r}: {known}")
+        return self._parts[name]
 
     def fingerprint(self) -> str:
         state = blake2b(repr((len(self), self.shape, self._classes)).encode(), digest_size=16)
@@ -149,6 +158,38 @@ class GraphSource(Source):
         for name, value in sorted(tensors.items()):
             state.update(name.encode() + value.contiguous().numpy().tobytes())
         return state.hexdigest()
+
+
+class GraphPart(Subset):
+    """The nodes of one of a graph's own parts.
+
+    Args:
+        source: the graph.
+        name: "train", "validation" or "test".
+
+    Raises:
+        DataError: the graph has no such part.
+    """
+
+    def __init__(self, source: GraphSource, name: str) -> None:
+        super().__init__(source, source.rows(name))
+
+
+class Labelled(Subset):
+    """The samples that have a label.
+
+    Args:
+        source: a graph, or anything else with labels, -1 where there is none.
+
+    Raises:
+        DataError: no sample has one.
+    """
+
+    def __init__(self, source: Source) -> None:
+        labels = source.labels
+        if labels is None or not bool((labels >= 0).any()):
+            raise DataError("no sample has a label")
+        super().__init__(source, (labels >= 0).nonzero()[:, 0])
 
 
 def _labels(labels: Any, size: int, classes: Sequence[str]) -> Tensor:
