@@ -12,7 +12,7 @@
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -70,6 +70,21 @@ class Source(Part):
     def classes(self) -> tuple[str, ...]:
         """The names of labels 0, 1, ...; empty when there are none."""
         return ()
+
+    @property
+    def targets(self) -> Tensor | None:
+        """All numbers to predict, float64 `(N,)`, where what is known of a sample is no class; None without."""
+        return None
+
+    @property
+    def fields(self) -> Mapping[str, tuple[int, ...]]:
+        """Named groups of a sample's entries along its first axis, as a table's columns; empty without names."""
+        return {}
+
+    @property
+    def changeable(self) -> Tensor | None:
+        """Where an attacker may change a sample, bool of a sample's shape; None for everywhere."""
+        return None
 
     @abstractmethod
     def fingerprint(self) -> str:

@@ -1,6 +1,6 @@
 """Parts of a source: chosen samples, and a fixed share held out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 
@@ -45,6 +45,19 @@ class _Chosen(Source):
     @property
     def classes(self) -> tuple[str, ...]:
         return self.source.classes
+
+    @property
+    def targets(self) -> Tensor | None:
+        targets = self.source.targets
+        return None if targets is None else targets[self._rows]
+
+    @property
+    def fields(self) -> Mapping[str, tuple[int, ...]]:
+        return self.source.fields
+
+    @property
+    def changeable(self) -> Tensor | None:
+        return self.source.changeable
 
     @property
     def rows(self) -> Tensor:
@@ -97,7 +110,7 @@ class Held(_Chosen):
             raise ConfigError(f"fraction={fraction} must lie between 0 and 1: it is the share that is held out")
         if len(source) < 2:
             raise DataError("a source of one sample cannot be divided in two")
-        test = _held_out(len(source), source.labels, fraction, seed)
+        test = held_out(len(source), source.labels, fraction, seed)
         self._choose(source, (test if part == "test" else ~test).nonzero()[:, 0])
 
 
@@ -112,7 +125,7 @@ def holdout(source: Source, fraction: float = 0.2, seed: int = 0) -> tuple[Held,
     return Held(source, "train", fraction=fraction, seed=seed), Held(source, "test", fraction=fraction, seed=seed)
 
 
-def _held_out(size: int, labels: Tensor | None, fraction: float, seed: int) -> Tensor:
+def held_out(size: int, labels: Tensor | None, fraction: float, seed: int) -> Tensor:
     """Return which samples are held out, bool `(size,)`; at least one, and not all.
 
     Classes share the held-out places by largest remainder, so that the whole is exact and no class is off by

@@ -1,0 +1,1 @@
+"""Tables: reading them, what their columns are, and rows as numbers."""

@@ -1,0 +1,195 @@
+"""What a table's columns are: kinds inferred or said, columns left out and why, the target."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.data.tables.frame import Frame, Values, Words, distinct, missing
+from withstand.data.tables.schema import Column, Kind, Schema, as_words
+
+Task: TypeAlias = Literal["auto", "classes", "number"]
+MOST_CATEGORIES = 256
+"""Beyond this many, the rarest categories share the slot of those that training did not have."""
+FEW = 20
+"""Up to this many different values, words are categories, and whole numbers may be classes."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is predicted.
+
+    Attributes:
+        labels: class numbers, int64 `(N,)`; None for a number.
+        values: the number, float64 `(N,)`; None for classes.
+        classes: the classes' names.
+    """
+
+    labels: Tensor | None = None
+    values: Tensor | None = None
+    classes: tuple[str, ...] = ()
+
+
+def find_target(frame: Frame, name: str, task: Task = "auto", classes: tuple[str, ...] = ()) -> Target:
+    """Return the target's values; none of them may be missing.
+
+    Args:
+        frame: the rows.
+        name: the target's column.
+        task: "classes", "number", or "auto": words, and up to 20 different whole numbers, are classes.
+        classes: their names, where they are known already.
+
+    Raises:
+        DataError: one class only, a class that is not known, words where a number is wanted.
+    """
+    values = frame.columns[name]
+    if task == "auto":
+        few = not isinstance(values, Words) and distinct(values) <= FEW and bool((values % 1 == 0).all())
+        task = "classes" if classes or isinstance(values, Words) or few else "number"
+    if task == "number":
+        if isinstance(values, Words):
+            raise DataError(f"target {name!r} holds words, such as {values.names[0]!r}: task='classes' predicts them")
+        if distinct(values) < 2:
+            raise DataError(f"target {name!r} has the same value in every row: there is nothing to predict")
+        return Target(values=torch.from_numpy(values.copy()))
+    words = as_words(values)
+    named = classes or _by_value(values, words)
+    unknown = sorted(set(words.names) - set(named))
+    if unknown:
+        raise DataError(f"target {name!r} holds the class {unknown[0]!r}, which training did not have")
+    if len(named) < 2:
+        raise DataError(f"target {name!r} has one class, {named[0]!r}: there is nothing to predict")
+    if not isinstance(values, Words) and len(named) > MOST_CATEGORIES:
+        raise DataError(f"target {name!r} has {len(named)} different numbers: task='number' predicts a number")
+    place = np.array([named.index(word) for word in words.names], dtype=np.int64)
+    return Target(labels=torch.from_numpy(place[words.codes]), classes=named)
+
+
+def _by_value(values: Values, words: Words) -> tuple[str, ...]:
+    """Return the classes' names: numbers in their own order."""
+    return words.names if isinstance(values, Words) else tuple(sorted(words.names, key=float))
+
+
+def fit_schema(
+    frame: Frame,
+    *,
+    kinds: Mapping[str, str] | None = None,
+    ignore: Sequence[str] = (),
+    target: str | None = None,
+    classes: tuple[str, ...] = (),
+) -> Schema:
+    """Return the schema of training rows.
+
+    Args:
+        frame: training rows.
+        kinds: what a column is, where the inferred kind is wrong: "numeric" or "categorical".
+        ignore: columns to leave out.
+        target: the column that is predicted: never a feature.
+        classes: its classes.
+
+    Raises:
+        ConfigError: an unknown column or kind.
+        DataError: a feature that says the same as the target, words in a column said to be numeric, no column left.
+    """
+    said = dict(kinds or {})
+    for name in (*said, *ignore):
+        if name not in frame.columns:
+            raise ConfigError(f"the table has no column {name!r}: {nearest(name, frame.columns)}")
+    for name, kind in said.items():
+        if kind not in ("numeric", "categorical"):
+            raise ConfigError(f"column {name!r} is said to be {kind!r}: {nearest(kind, ['numeric', 'categorical'])}")
+    if target in said or target in ignore:
+        raise ConfigError(f"{target!r} is the target: it has no kind and cannot be ignored (task says what it is)")
+    found: list[Column] = []
+    left: list[tuple[str, str]] = [(name, "as asked for") for name in ignore]
+    for name, values in frame.columns.items():
+        if name == target or name in ignore:
+            continue
+        column = _column(name, values, said.get(name))
+        if isinstance(column, str):
+            left.append((name, column))
+            continue
+        if target is not None and _same(values, frame.columns[target]):
+            raise DataError(
+                f"column {name!r} says the same as the target {target!r} in every row: ignore it, or the features "
+                "hold the answer"
+            )
+        found.append(column)
+    if not found:
+        shown = "; ".join(f"{name}: {reason}" for name, reason in left[:3])
+        raise DataError(f"no column is left to learn from ({shown})")
+    ordered = sorted(found, key=lambda column: column.kind != "numeric")
+    return Schema(tuple(ordered), tuple(left), target, classes)
+
+
+def _column(name: str, values: Values, said: str | None) -> Column | str:
+    """Return a column as training rows show it, or why it is left out."""
+    gone = missing(values)
+    count = distinct(values)
+    if gone.all():
+        return "every value is missing"
+    if count == 1 and not gone.any():
+        return "constant in training rows"
+    share = float(gone.mean())
+    if said != "categorical" and not isinstance(values, Words):
+        if count == 1:
+            return "constant in training rows, where it is not missing"
+        kept = values[~gone]
+        whole = bool((kept % 1 == 0).all())
+        return Column(name, "numeric", float(kept.min()), float(kept.max()), whole, missing=share)
+    if said == "numeric":
+        raise DataError(f"column {name!r} is said to be numeric and holds words, such as {as_words(values).names[0]!r}")
+    words = as_words(values)
+    if said is None and (reason := _free_text(words, count, int((~gone).sum()))):
+        return reason
+    return Column(name, "categorical", categories=_most_frequent(words), missing=share)
+
+
+def _free_text(words: Words, count: int, rows: int) -> str:
+    """Return why a column of words is no categories, or "": most values stand in one row only."""
+    if count <= FEW or count <= rows / 2:
+        return ""
+    length = sum(len(words.names[code].split()) for code in np.unique(words.codes[words.codes >= 0])) / count
+    kind = "free text" if length > 2 else "names or identifiers"
+    return f"{kind}: {count} different values in {rows} rows (kinds: {'categorical'!r} keeps it)"
+
+
+def _most_frequent(words: Words) -> tuple[str, ...]:
+    """Return the categories that occur, at most `MOST_CATEGORIES`, sorted."""
+    counts = np.bincount(words.codes[words.codes >= 0], minlength=len(words.names))
+    order = np.argsort(-counts, kind="stable")[:MOST_CATEGORIES]
+    return tuple(sorted(words.names[place] for place in order if counts[place]))
+
+
+def _same(values: Values, target: Values) -> bool:
+    """Say whether a column and the target each determine the other, with repeats, or are equal throughout."""
+    if not isinstance(values, Words) and not isinstance(target, Words) and distinct(target) > FEW:
+        return bool(np.array_equal(values, target))
+    first, second = as_words(values), as_words(target)
+    both = _pairs(first.codes, second.codes)
+    count = distinct(first)
+    return count == distinct(second) == both and count < len(first) and not bool((first.codes < 0).any())
+
+
+def _pairs(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> int:
+    return len(np.unique(np.stack([first, second], 1), axis=0))
+
+
+def kinds_of(words: Sequence[str]) -> dict[str, Kind]:
+    """Return kinds from words like "zip=categorical".
+
+    Raises:
+        ConfigError: a word without "=".
+    """
+    found: dict[str, Kind] = {}
+    for word in words:
+        name, equals, kind = word.rpartition("=")
+        if not equals:
+            raise ConfigError(f"kinds are given as COLUMN=KIND, say zip=categorical, not {word!r}")
+        found[name] = kind  # type: ignore[assignment]  # `fit_schema` checks it
+    return found

@@ -1,0 +1,216 @@
+"""Schema: what a table's columns are, learnt from training rows alone, and rows as numbers in [0, 1].
+
+A row becomes W slots: first a value for each of the Dn numeric columns (0 at training's least, 1 at its largest, cut
+off beyond), then a flag for each of them that says that the value is missing, then for each categorical column one slot
+a category, one for a missing value and one for a category that training did not have.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from withstand.core.errors import DataError
+from withstand.core.part import Part
+from withstand.data.tables.frame import Frame, Numbers, Values, Words, missing
+
+Kind: TypeAlias = Literal["numeric", "categorical"]
+RESERVED = 2
+"""Slots of a categorical column besides its categories: a missing value, a category never seen in training."""
+
+
+@dataclass(frozen=True)
+class Column(Part):
+    """One column, as training rows showed it.
+
+    Args:
+        name: its name.
+        kind: "numeric" or "categorical".
+        low: least training value of a numeric column.
+        high: largest one.
+        whole: a numeric column's training values are whole numbers.
+        categories: a categorical column's categories, sorted.
+        missing: the share of training rows without a value.
+    """
+
+    name: str
+    kind: Kind
+    low: float = 0.0
+    high: float = 1.0
+    whole: bool = False
+    categories: tuple[str, ...] = ()
+    missing: float = 0.0
+
+    @property
+    def slots(self) -> int:
+        """How many slots of a row are this column's."""
+        return 2 if self.kind == "numeric" else len(self.categories) + RESERVED
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Rows of a table, compact.
+
+    Attributes:
+        values: numeric columns in [0, 1], float32 `(N, Dn)`; 0 where missing.
+        missing: where a numeric value is missing, bool `(N, Dn)`.
+        codes: categorical columns' places among their slots, int64 `(N, Dc)`.
+        notes: what had to be bent to fit, by column.
+    """
+
+    values: Tensor
+    missing: Tensor
+    codes: Tensor
+    notes: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+# Not slots=True: the cached properties live in the instance.
+@dataclass(frozen=True)
+class Schema(Part):
+    """The columns that are learnt from, numeric ones first, and what became of the others.
+
+    Args:
+        columns: in the order of slots and tokens.
+        left_out: (column, reason) of each column that is not learnt from.
+        target: the column that is predicted, or None.
+        classes: the target's classes, sorted; empty for a number.
+    """
+
+    columns: tuple[Column, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
+    target: str | None = None
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        kinds = [column.kind for column in self.columns]
+        if not kinds or kinds != sorted(kinds, reverse=True) or set(kinds) - {"numeric", "categorical"}:
+            raise DataError(f"a schema needs columns, the numeric ones first, then the categorical ones, not {kinds}")
+
+    @cached_property
+    def numeric(self) -> tuple[Column, ...]:
+        """The numeric columns."""
+        return tuple(column for column in self.columns if column.kind == "numeric")
+
+    @cached_property
+    def categorical(self) -> tuple[Column, ...]:
+        """The categorical columns."""
+        return tuple(column for column in self.columns if column.kind == "categorical")
+
+    @cached_property
+    def width(self) -> int:
+        """W, the slots of a row."""
+        return sum(column.slots for column in self.columns)
+
+    @cached_property
+    def offsets(self) -> Tensor:
+        """The first slot of each categorical column, int64 `(Dc,)`."""
+        sizes = torch.tensor([0, *(column.slots for column in self.categorical)], dtype=torch.int64)
+        return 2 * len(self.numeric) + sizes.cumsum(0)[:-1]
+
+    @cached_property
+    def fields(self) -> dict[str, tuple[int, ...]]:
+        """The slots of each column, by name."""
+        count = len(self.numeric)
+        found: dict[str, tuple[int, ...]] = {
+            column.name: (place, count + place) for place, column in enumerate(self.numeric)
+        }
+        for column, first in zip(self.categorical, self.offsets.tolist(), strict=True):
+            found[column.name] = tuple(range(first, first + column.slots))
+        return found
+
+    def code(self, frame: Frame) -> Coded:
+        """Return rows as this schema has them.
+
+        Raises:
+            DataError: a column is missing, or holds words where training had numbers.
+        """
+        notes: list[tuple[str, str]] = []
+        for column in self.columns:
+            if column.name not in frame.columns:
+                raise DataError(f"the table lacks column {column.name!r}, which was learnt from")
+        values = [self._scaled(column, frame.columns[column.name], notes) for column in self.numeric]
+        codes = [self._coded(column, frame.columns[column.name], notes) for column in self.categorical]
+        stacked = np.stack(values, 1) if values else np.zeros((len(frame), 0))
+        gone = np.isnan(stacked)
+        return Coded(
+            torch.from_numpy(np.where(gone, 0.0, stacked).astype(np.float32)),
+            torch.from_numpy(gone),
+            torch.from_numpy(np.stack(codes, 1) if codes else np.zeros((len(frame), 0), dtype=np.int64)),
+            tuple(notes),
+        )
+
+    def expand(self, coded: Coded, rows: Tensor) -> Tensor:
+        """Return the chosen rows as slots, float32 `(B, W)`."""
+        count = len(self.numeric)
+        out = torch.zeros(len(rows), self.width)
+        out[:, :count] = coded.values[rows]
+        out[:, count : 2 * count] = coded.missing[rows]
+        return out.scatter_(1, coded.codes[rows] + self.offsets, 1.0)
+
+    def units(self, x: Tensor) -> dict[str, Numbers | list[str | None]]:
+        """Return rows of slots `(B, W)` in the table's own units: numbers with NaN, or words with None."""
+        count = len(self.numeric)
+        found: dict[str, Numbers | list[str | None]] = {}
+        for place, column in enumerate(self.numeric):
+            value = x[:, place].double() * (column.high - column.low) + column.low
+            found[column.name] = torch.where(x[:, count + place] > 0.5, torch.nan, value).numpy()
+        for column, first in zip(self.categorical, self.offsets.tolist(), strict=True):
+            names: list[str | None] = [*column.categories, None, "(another)"]
+            found[column.name] = [names[code] for code in x[:, first : first + column.slots].argmax(1).tolist()]
+        return found
+
+    def _scaled(self, column: Column, values: Values, notes: list[tuple[str, str]]) -> Numbers:
+        if isinstance(values, Words):
+            shown = ", ".join(map(repr, values.names[:3]))
+            raise DataError(f"column {column.name!r} was numbers in training and holds words now: {shown}")
+        scaled: Numbers = (values - column.low) / (column.high - column.low)
+        beyond = int(((scaled < 0) | (scaled > 1)).sum())
+        if beyond:
+            notes.append((column.name, f"{beyond} value(s) beyond training's range, cut off at {_span(column)}"))
+        if not column.missing and bool(np.isnan(values).any()):
+            notes.append((column.name, f"{int(np.isnan(values).sum())} missing value(s), where training had none"))
+        return np.clip(scaled, 0.0, 1.0)
+
+    def _coded(self, column: Column, values: Values, notes: list[tuple[str, str]]) -> npt.NDArray[np.int64]:
+        words = as_words(values)
+        number = {name: place for place, name in enumerate(column.categories)}
+        gone, another = len(number), len(number) + 1
+        moved = np.array([*(number.get(name, another) for name in words.names), gone], dtype=np.int64)
+        codes: npt.NDArray[np.int64] = moved[words.codes]
+        strange = int((codes == another).sum())
+        if strange:
+            shown = next(name for name, code in zip(words.names, moved, strict=False) if code == another)
+            notes.append((column.name, f"{strange} value(s) that training did not have, such as {shown!r}"))
+        if not column.missing and bool((codes == gone).any()):
+            notes.append((column.name, f"{int((codes == gone).sum())} missing value(s), where training had none"))
+        return codes
+
+
+def as_words(values: Values) -> Words:
+    """Return a column as words; whole numbers without a point."""
+    if isinstance(values, Words):
+        return values
+    found, codes = np.unique(values[~np.isnan(values)], return_inverse=True)
+    every = np.full(len(values), -1, dtype=np.int64)
+    every[~missing(values)] = codes
+    return Words.of(every, [f"{value:.12g}" for value in found])
+
+
+def _span(column: Column) -> str:
+    return f"[{column.low:g}, {column.high:g}]"
+
+
+def slots_that_move(schema: Schema, immutable: Mapping[str, object] | tuple[str, ...] = ()) -> Tensor:
+    """Return which slots an attacker may change, bool `(W,)`: the values of numeric columns that are not immutable."""
+    free = torch.zeros(schema.width, dtype=torch.bool)
+    for place, column in enumerate(schema.numeric):
+        free[place] = column.name not in immutable
+    return free

@@ -1,0 +1,206 @@
+"""A table as a source: rows as numbers in [0, 1], their preprocessing learnt from training rows alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from withstand.core.batch import Batch
+from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.roles import Indices, Source
+from withstand.data.digest import as_indices, digest
+from withstand.data.subset import held_out
+from withstand.data.tables.files import is_table_file, read_file
+from withstand.data.tables.frame import Frame, frame_of, missing
+from withstand.data.tables.infer import Target, Task, find_target, fit_schema
+from withstand.data.tables.named import TABLES, named_table
+from withstand.data.tables.schema import Schema, slots_that_move
+
+Part: TypeAlias = Literal["train", "test", "all"]
+Table: TypeAlias = Any
+"""The name of a table, a file, a data frame of any library, a mapping of columns, an array with rows and columns."""
+
+
+class TableSource(Source):
+    """Rows of a table, or of its training or test part.
+
+    Kinds, ranges and categories come from training rows alone, whichever part this is. Columns that are constant,
+    empty or free text are left out, and `skipped` says so; rows whose target is missing too. Missing values and
+    categories that training did not have get slots of their own; values beyond training's range are cut off, and
+    `notes` counts them.
+
+    Args:
+        table: the name of a set, a CSV, Parquet or Feather file, a data frame (pandas, polars, any with the
+            interchange protocol), a mapping of columns, an array with rows and columns.
+        part: "train", "test", or "all" to learn from every row and give every row.
+        target: the column to predict, never a feature; a named set has its own.
+        task: "classes", "number", or "auto": words and up to 20 different whole numbers are classes.
+        kinds: what columns are where the inferred kind is wrong: "numeric" or "categorical", by name.
+        ignore: columns to leave out.
+        immutable: columns that no attacker may change; categorical ones none can in any case.
+        split: the column that says "train" or "test" of each row; without one, `fraction` is held out.
+        fraction: the share of the test part, of every class where there are classes.
+        seed: chooses which rows those are.
+        delimiter: what separates a CSV's fields; found by itself when None.
+        schema: columns as an earlier run learnt them, in place of learning them here; all rows are given then.
+
+    Raises:
+        DataError: a table that cannot be read, and all that `fit_schema` and `find_target` refuse.
+        ConfigError: an unknown column, kind or part.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        *,
+        part: Part = "all",
+        target: str | None = None,
+        task: Task = "auto",
+        kinds: Mapping[str, str] | None = None,
+        ignore: Sequence[str] = (),
+        immutable: Sequence[str] = (),
+        split: str | None = None,
+        fraction: float = 0.2,
+        seed: int = 0,
+        delimiter: str | None = None,
+        schema: Schema | None = None,
+    ) -> None:
+        if part not in ("train", "test", "all"):
+            raise ConfigError(f"unknown part {part!r}: 'train', 'test' or 'all'")
+        if not 0 < fraction < 1:
+            raise ConfigError(f"fraction={fraction} must lie between 0 and 1: it is the share that is held out")
+        frame, target, split = self._open(table, target, split, delimiter)
+        if target is None and schema is not None and schema.target in frame.columns:
+            target = schema.target
+        frame = self._with_target(frame, target)
+        classes = schema.classes if schema is not None and schema.target == target else ()
+        found = Target() if target is None else find_target(frame, target, task, classes)
+        tested = self._tested(frame, split, found, fraction, seed)
+        if schema is None:
+            training = frame if part == "all" else frame.rows(~tested)
+            if split is not None:
+                training = training.without(split)
+            schema = fit_schema(training, kinds=kinds, ignore=ignore, target=target, classes=found.classes)
+        elif kinds or ignore:
+            raise ConfigError("a schema already says which columns are learnt from, and their kinds")
+        chosen = {"train": ~tested, "test": tested, "all": np.ones(len(frame), dtype=bool)}[part]
+        if not chosen.any():
+            raise DataError(f"the table has no {part} rows")
+        rows = frame.rows(chosen)
+        self.schema, self._coded = schema, schema.code(rows)
+        self._target = _rows(found, torch.from_numpy(chosen))
+        self._missing = {name: float(missing(rows.columns[name]).mean()) for name in schema.fields}
+        self._immutable = self._known(immutable)
+        self.skipped = (*self.skipped, *schema.left_out)
+
+    def _open(
+        self, table: Table, target: str | None, split: str | None, delimiter: str | None
+    ) -> tuple[Frame, str | None, str | None]:
+        """Return the columns, the target and the split column; name and origin are noted."""
+        if isinstance(table, str) and table in TABLES:
+            known = named_table(table)
+            self.name, self.origin = table, known.origin
+            frame, target, split = known.frame, target or known.target, split or known.split
+        elif isinstance(table, str | Path):
+            if not Path(table).is_file() and not is_table_file(table):
+                hint = nearest(str(table), TABLES)
+                raise DataError(f"{str(table)!r} is neither a file nor the name of a table: {hint}")
+            frame, note = read_file(Path(table).expanduser(), delimiter)
+            self.name = Path(table).stem
+            self.origin = f"the file {table}" + (f" ({note})" if note else "")
+        else:
+            frame = frame_of(table)
+            self.name = "table"
+        for what, column in (("target", target), ("split", split)):
+            if column is not None and column not in frame.columns:
+                raise ConfigError(f"{what} {column!r} is no column of the table: {nearest(column, frame.columns)}")
+        return frame, target, split
+
+    def _with_target(self, frame: Frame, target: str | None) -> Frame:
+        """Return the rows whose target is known."""
+        if target is None or not (gone := missing(frame.columns[target])).any():
+            return frame
+        if gone.all():
+            raise DataError(f"target {target!r} is missing in every row")
+        self.skipped = ((f"{int(gone.sum()):,} row(s)", f"the target {target!r} is missing"),)
+        return frame.rows(~gone)
+
+    def _tested(self, frame: Frame, split: str | None, target: Target, fraction: float, seed: int) -> Any:
+        """Return which rows are the test part, bool `(N,)`."""
+        if split is None:
+            if len(frame) < 2:
+                return np.zeros(len(frame), dtype=bool)
+            return held_out(len(frame), target.labels, fraction, seed).numpy()
+        values = frame.columns[split]
+        names = getattr(values, "names", ())
+        if set(names) != {"train", "test"} or missing(values).any():
+            raise DataError(f"split column {split!r} must say 'train' or 'test' of each row, not {list(names)[:4]}")
+        return np.asarray(names)[values.codes] == "test"  # type: ignore[union-attr]
+
+    def _known(self, immutable: Sequence[str]) -> tuple[str, ...]:
+        for name in immutable:
+            if name not in self.schema.fields:
+                raise ConfigError(f"immutable column {name!r} is not learnt from: {nearest(name, self.schema.fields)}")
+        return tuple(immutable)
+
+    def __len__(self) -> int:
+        return len(self._coded)
+
+    def __getitem__(self, indices: Indices) -> Batch:
+        chosen = as_indices(indices, len(self))
+        labels = self._target.labels
+        return Batch(self.schema.expand(self._coded, chosen), chosen, None if labels is None else labels[chosen])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.schema.width,)
+
+    @property
+    def labels(self) -> Tensor | None:
+        return self._target.labels
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._target.classes
+
+    @property
+    def targets(self) -> Tensor | None:
+        return self._target.values
+
+    @property
+    def fields(self) -> dict[str, tuple[int, ...]]:
+        return self.schema.fields
+
+    @property
+    def changeable(self) -> Tensor | None:
+        return slots_that_move(self.schema, self._immutable)
+
+    @property
+    def notes(self) -> tuple[tuple[str, str], ...]:
+        """(column, what had to be bent) where these rows do not fit what training rows showed."""
+        return self._coded.notes
+
+    @property
+    def missing(self) -> dict[str, float]:
+        """The share of these rows without a value, by column."""
+        return self._missing
+
+    def other(self, part: Part) -> "TableSource":
+        """Return another part of the same table."""
+        return TableSource(**{**self._init_args, "part": part})
+
+    def fingerprint(self) -> str:
+        values = self._target.values
+        return digest(self, *([] if values is None else [values.numpy().tobytes().hex()]))
+
+
+def _rows(target: Target, chosen: Tensor) -> Target:
+    return replace(
+        target,
+        labels=None if target.labels is None else target.labels[chosen],
+        values=None if target.values is None else target.values[chosen],
+    )
