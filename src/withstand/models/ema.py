@@ -7,6 +7,7 @@ teacher of DINO (2021).
 import copy
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +18,12 @@ from withstand.core.part import Part
 
 @dataclass(frozen=True)
 class Momentum(Part):
-    """How much of itself a teacher keeps at each step: from `base` to `final` by half a cosine over the run.
+    """How much of itself a teacher keeps at each step: from `base` to `final` over the run.
 
     Args:
         base: m at the first step.
         final: m at the last one. 1 freezes the teacher there; None stays at `base`.
+        course: by half a "cosine" (BYOL, DINO) or "linear" (I-JEPA, T-JEPA).
 
     >>> Momentum(0.9, 1.0).at(0, 100), Momentum(0.9, 1.0).at(100, 100), Momentum(0.9, 1.0).at(5, None)
     (0.9, 1.0, 0.9)
@@ -29,8 +31,11 @@ class Momentum(Part):
 
     base: float = 0.996
     final: float | None = 1.0
+    course: Literal["cosine", "linear"] = "cosine"
 
     def __post_init__(self) -> None:
+        if self.course not in ("cosine", "linear"):
+            raise ConfigError(f"course {self.course!r} is unknown: 'cosine' or 'linear'")
         for name, value in (("base", self.base), ("final", self.final)):
             if value is not None and not 0 <= value <= 1:
                 raise ConfigError(f"a teacher's {name} momentum must lie in [0, 1], not {value!r}")
@@ -40,6 +45,8 @@ class Momentum(Part):
         if self.final is None or not steps:
             return self.base
         done = min(1.0, step / steps)
+        if self.course == "linear":
+            return self.base + (self.final - self.base) * done
         return self.final - (self.final - self.base) * (math.cos(math.pi * done) + 1) / 2
 
 

@@ -1,0 +1,1 @@
+"""Methods that predict hidden representations from seen ones."""

@@ -1,0 +1,65 @@
+"""A stack of post-norm Transformer layers, for few tokens a sample.
+
+Sizes: `B` samples, `T` tokens, `H` width, `A` attention heads.
+"""
+
+from torch import Tensor, nn
+from torch.nn.functional import dropout, relu, scaled_dot_product_attention
+
+from withstand.core.errors import ConfigError
+
+
+class TransformerLayer(nn.Module):
+    """Attention, residual, LayerNorm, perceptron with ReLU, residual, LayerNorm (Vaswani et al., 2017).
+
+    Args:
+        hidden: H.
+        heads: A, a divisor of H.
+        feedforward: the perceptron's width.
+        dropout: after attention and perceptron, inside the perceptron, and on attention's weights.
+    """
+
+    def __init__(self, hidden: int, heads: int, feedforward: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        if heads < 1 or hidden % heads:
+            raise ConfigError(f"heads must divide the width {hidden}, not {heads}")
+        if not 0 <= dropout < 1:
+            raise ConfigError(f"dropout must lie in [0, 1), not {dropout!r}")
+        self.heads, self.dropout = heads, dropout
+        self.into, self.out = nn.Linear(hidden, 3 * hidden), nn.Linear(hidden, hidden)
+        self.up, self.down = nn.Linear(hidden, feedforward), nn.Linear(feedforward, hidden)
+        self.norm1, self.norm2 = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return tokens `(B, T, H)` of tokens `(B, T, H)`."""
+        x = self.norm1(x + self._drop(self._attend(x)))
+        change: Tensor = self.norm2(x + self._drop(self.down(self._drop(relu(self.up(x))))))
+        return change
+
+    def _attend(self, x: Tensor) -> Tensor:
+        count, tokens, width = x.shape
+        query, key, value = self.into(x).view(count, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        rate = self.dropout if self.training else 0.0
+        seen = scaled_dot_product_attention(query, key, value, dropout_p=rate)
+        mixed: Tensor = self.out(seen.transpose(1, 2).reshape(count, tokens, width))
+        return mixed
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return dropout(x, self.dropout, self.training) if self.dropout else x
+
+
+def stack(layers: int, hidden: int, heads: int, feedforward: int, dropout: float = 0.0) -> nn.Sequential:
+    """Return `layers` Transformer layers; weights by a normal law of standard deviation 0.02, biases 0."""
+    if layers < 1:
+        raise ConfigError(f"layers must be at least 1, not {layers}")
+    return nn.Sequential(*(begun(TransformerLayer(hidden, heads, feedforward, dropout)) for _ in range(layers)))
+
+
+def begun(module: nn.Module) -> nn.Module:
+    """Draw the weights of every linear layer from a truncated normal law (0.02), set biases to 0; in place."""
+    for child in module.modules():
+        if isinstance(child, nn.Linear):
+            nn.init.trunc_normal_(child.weight, std=0.02)
+            if child.bias is not None:
+                nn.init.zeros_(child.bias)
+    return module
