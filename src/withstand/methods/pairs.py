@@ -1,9 +1,12 @@
 """What every method on two views needs."""
 
+import torch
 from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
 from withstand.core.batch import Batch
-from withstand.core.errors import DataError
+from withstand.core.errors import ConfigError, DataError
+from withstand.core.roles import Terms
 
 
 def view_pair(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -15,3 +18,24 @@ def view_pair(batch: Batch) -> tuple[Tensor, Tensor]:
     if len(batch.views) != 2:
         raise DataError(f"this method learns from two views of each sample, not {len(batch.views)}: use two_views")
     return batch.views[0], batch.views[1]
+
+
+def pair_terms(loss: Tensor, z1: Tensor, z2: Tensor) -> Terms:
+    """Return a step's terms: the loss, the mean cosine of positive pairs `positive`, and the embeddings `(2, B, D)`."""
+    embeddings = torch.stack([z1, z2]).detach()
+    return {
+        "loss": loss,
+        "positive": cosine_similarity(embeddings[0].float(), embeddings[1].float()).mean(),
+        "embeddings": embeddings,
+    }
+
+
+def require_positive(**settings: float) -> None:
+    """Refuse settings that are not above 0.
+
+    Raises:
+        ConfigError: names the first of them.
+    """
+    for name, value in settings.items():
+        if not value > 0:
+            raise ConfigError(f"{name} must be above 0, not {value!r}")

@@ -1,0 +1,59 @@
+"""Contrastive losses against keys that another network, or another time, has made.
+
+Queue: Improved Baselines with Momentum Contrastive Learning (MoCo v2, 2020). In the batch: An Empirical Study of
+Training Self-Supervised Vision Transformers (MoCo v3, 2021); With a Little Help from My Friends (NNCLR, 2021).
+
+Sizes: B samples on this process, N over all processes, K queued keys, D projection width.
+"""
+
+import torch
+from torch import Tensor
+
+from withstand.core.distributed import first_row, gather
+from withstand.core.errors import ConfigError, DataError
+from withstand.losses.precision import full_precision, unit_rows
+from withstand.losses.similarity import similarity_logsumexp
+
+
+@full_precision
+def info_nce_queue(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float = 0.2) -> Tensor:
+    """Return the cross-entropy of finding each query's key among it and the queue, mean over this process's queries.
+
+    Args:
+        queries: `(B, D)`, unnormalised.
+        keys: each query's positive, `(B, D)`, unnormalised.
+        queue: negatives of unit length, `(K, D)`; they get no gradient.
+        temperature: tau, above 0.
+    """
+    _check(queries, keys, temperature)
+    query = unit_rows(queries)
+    positive = (query * unit_rows(keys)).sum(1) / temperature
+    nothing = torch.empty(len(query), 0, dtype=torch.int64, device=query.device)
+    negatives = similarity_logsumexp(query, queue.detach(), temperature, nothing)
+    return (torch.logaddexp(positive, negatives) - positive).mean()
+
+
+@full_precision
+def info_nce_across(queries: Tensor, keys: Tensor, temperature: float = 0.2) -> Tensor:
+    """Return the cross-entropy of finding each query's key among all keys of the global batch, mean over queries.
+
+    Unlike NT-Xent, only keys are negatives, never other queries.
+
+    Args:
+        queries: `(B, D)`, unnormalised.
+        keys: each query's positive in the same row, `(B, D)`, unnormalised.
+        temperature: tau, above 0.
+    """
+    _check(queries, keys, temperature)
+    query, key = unit_rows(queries), unit_rows(keys)
+    everyone = gather(key)
+    logits = query @ everyone.T / temperature
+    row = torch.arange(len(query), device=query.device)
+    return (logits.logsumexp(1) - logits[row, row + first_row(len(query))]).mean()
+
+
+def _check(queries: Tensor, keys: Tensor, temperature: float) -> None:
+    if queries.dim() != 2 or queries.shape != keys.shape or len(queries) == 0:
+        raise DataError(f"queries and keys need one shape (B, D), not {tuple(queries.shape)} and {tuple(keys.shape)}")
+    if not temperature > 0:
+        raise ConfigError(f"temperature must be above 0, not {temperature!r}")

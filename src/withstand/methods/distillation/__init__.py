@@ -1,0 +1,1 @@
+"""Methods whose targets another network gives: a slow teacher, or the network itself without gradient."""

@@ -1,0 +1,70 @@
+"""A queue of the last K keys, first in, first out: more negatives, or neighbours, than a batch holds.
+
+Momentum Contrast for Unsupervised Visual Representation Learning (MoCo, 2019).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from withstand.core.distributed import gather, world_size
+from withstand.core.errors import ConfigError
+from withstand.losses.precision import unit_rows
+
+
+class Queue(nn.Module):
+    """The last K rows of unit length, in buffers.
+
+    It begins with random directions, as MoCo's does; `filled` tells how many rows are real. Any batch size will do:
+    the queue wraps round. Rows are offered in a step and enter the queue after it, so that the step's backward pass
+    finds the queue as it was; in eval mode offers are declined.
+
+    Args:
+        size: K.
+        width: of a row.
+    """
+
+    rows: Tensor
+    place: Tensor
+    filled: Tensor
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        if size < 1:
+            raise ConfigError(f"queue_size must be at least 1, not {size!r}")
+        self.register_buffer("rows", unit_rows(torch.randn(size, width)))
+        self.register_buffer("place", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
+        self._offered: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def known(self) -> Tensor:
+        """Return the rows that were pushed, `(filled, D)`, the random ones left out."""
+        return self.rows[: int(self.filled)]
+
+    def offer(self, keys: Tensor) -> None:
+        """Keep this process's keys `(B, D)`, to be pushed by `settle`; the last offer of a step counts.
+
+        Raises:
+            ConfigError: the queue is smaller than the batch over all processes.
+        """
+        count = len(keys) * world_size()
+        if count > len(self):
+            raise ConfigError(f"queue_size {len(self)} is smaller than the batch of {count}: use {count} or more")
+        if self.training:
+            self._offered = keys.detach()
+
+    def settle(self) -> None:
+        """Push what was offered since the last time, if anything was; every process must call it."""
+        if self._offered is not None:
+            self.push(gather(self._offered))
+        self._offered = None
+
+    @torch.no_grad()
+    def push(self, keys: Tensor) -> None:
+        """Put keys `(B, D)` in the oldest rows' place, normalised; every process must push the same."""
+        order = torch.arange(len(keys), device=self.rows.device) + self.place
+        self.rows.index_copy_(0, order % len(self), unit_rows(keys.to(self.rows.dtype)))
+        self.place.copy_((self.place + len(keys)) % len(self))
+        self.filled.copy_((self.filled + len(keys)).clamp_max(len(self)))
