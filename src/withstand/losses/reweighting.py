@@ -1,16 +1,63 @@
-"""Worst-case weights near uniform, and the smooth inner problem with a log-barrier.
+"""Weights of samples under attack: worst-case ones, with DONE's smooth inner problem; GAIRAT's and MAIL's.
 
 Doubly Robust Instance-Reweighted Adversarial Training (DONE; ICLR 2024). There is no official code: formulas were
 derived from the problem, `max over weights w of sum_i w_i l_i - r KL(w || uniform)`, and checked numerically.
+Geometry-aware Instance-reweighted Adversarial Training (GAIRAT; ICLR 2021). Probabilistic Margins for Instance
+Reweighting in Adversarial Training (MAIL; NeurIPS 2021).
+
+Sizes: B samples, C classes.
 """
 
 import math
+from typing import Literal, TypeAlias
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from withstand.core.distributed import gather
 from withstand.core.errors import ConfigError
 from withstand.losses.precision import full_precision
+
+Curve: TypeAlias = Literal["tanh", "sigmoid", "discrete"]
+
+
+def survival_weights(survived: Tensor, steps: int, *, shift: float = -1.0, curve: Curve = "tanh") -> Tensor:
+    """Return GAIRAT's weights, `(B,)`: the fewer steps of an attack a sample survives, the more. Their mean is 1.
+
+    With z = shift + 5 (1 - 2 kappa / K) they are in proportion to (1 + tanh z) / 2 or sigmoid z, or, discrete, to
+    (K + 1 - kappa) / (K + 1). The official code rounds K / 2 down, which differs at odd K.
+
+    Args:
+        survived: kappa, steps before which the sample was classified rightly, `(B,)`.
+        steps: K.
+        shift: lambda; the larger, the more equal.
+        curve: which of the three.
+    """
+    kappa = survived.float()
+    if curve == "discrete":
+        log_weight = (steps + 1 - kappa).log()
+    else:
+        z = shift + 5 * (1 - 2 * kappa / steps)
+        log_weight = F.logsigmoid(2 * z if curve == "tanh" else z)  # (1 + tanh z) / 2 is sigmoid 2z
+    return (log_weight - log_mean_exponential(log_weight, 1.0)).exp()
+
+
+@full_precision
+def probability_margin(logits: Tensor, y: Tensor) -> Tensor:
+    """Return how far the likeliest other class is ahead of the label, in probability: `(B,)` in [-1, 1]."""
+    p = logits.softmax(1)
+    own = p.gather(1, y[:, None])
+    return (p.scatter(1, y[:, None], -1.0).amax(1, keepdim=True) - own).squeeze(1)
+
+
+@full_precision
+def margin_weights(margin: Tensor, *, bias: float, slope: float, scale: float | None = 3.0) -> Tensor:
+    """Return MAIL's weights, `scale` times the sigmoid of `slope (margin + bias)`, `(B,)`; None for a mean of 1."""
+    z = slope * (margin + bias)
+    if scale is not None:
+        return scale * z.sigmoid()
+    log_weight = F.logsigmoid(z)
+    return (log_weight - log_mean_exponential(log_weight, 1.0)).exp()
 
 
 @full_precision

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.objectives import Objective, as_objective
-from withstand.attacks.problem import pose
+from withstand.attacks.problem import NoGradient, pose
+from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
-from withstand.core.victim import Victim
+from withstand.core.victim import Outputs, Victim
 
 Goal = Tensor | Callable[[Tensor], Tensor]
 """What an objective is handed as `y`: a tensor, or what makes it from the clean outputs."""
@@ -36,7 +37,8 @@ def attack_in_training(
     """Return worse inputs for a model in training, shaped like `x`, without gradients.
 
     Parameters, their gradients, buffers (running statistics too), modes and the global generators are as they were
-    afterwards.
+    afterwards. A model that has diverged, so that its outputs or their gradients are not finite, gets NaN: then the
+    loss is not finite either, and whoever trains stops there, as for every other cause.
 
     Args:
         module: what owns the parameters.
@@ -50,7 +52,7 @@ def attack_in_training(
         start_noise: begin at normal noise of this size round the clean inputs, not where the attack would.
 
     Raises:
-        DataError: inputs outside [0, 1], labels that do not fit, NaN.
+        DataError: inputs outside [0, 1] or not finite, labels that do not fit.
     """
     if attack.ball.eps == 0:
         return x.detach()
@@ -69,4 +71,43 @@ def attack_in_training(
         start = None
         if start_noise is not None:
             start = problem.confine(x + start_noise * draws.child("start").normal(*x.shape[1:]).to(x.dtype))
-        return problem.confine(attack.search(problem, start, draws).detach())
+        try:
+            return problem.confine(attack.search(problem, start, draws).detach())
+        except NoGradient:
+            raise
+        except DataError:
+            with torch.no_grad():
+                outputs = forward(x)
+                chosen.check(outputs, y)
+                if chosen(outputs, y, x).shape != x.shape[:1]:
+                    raise
+            return torch.full_like(x, torch.nan)
+
+
+class BatchLoss(Objective):
+    """The outputs themselves, `(N, 1)`: one loss of the whole batch, on every row; a batch is attacked as one."""
+
+    def __call__(self, outputs: Outputs, y: Tensor, x: Tensor) -> Tensor:
+        assert isinstance(outputs, Tensor)
+        return outputs[:, 0]
+
+    def reference(self, outputs: Outputs) -> Tensor:
+        assert isinstance(outputs, Tensor)
+        return outputs.detach()
+
+    def reached(self, outputs: Outputs, y: Tensor, *, targeted: bool) -> Tensor:
+        assert isinstance(outputs, Tensor)
+        return torch.zeros_like(outputs[:, 0], dtype=torch.bool)
+
+    def check(self, outputs: Outputs, y: Tensor) -> None:
+        """Any loss is fine."""
+
+
+def refuse_single_samples(attack: InputAttack) -> None:
+    """Refuse an attack that cannot raise a loss of the whole batch.
+
+    Raises:
+        ConfigError: it has a target, or treats samples apart.
+    """
+    if attack.ball.targeted or getattr(attack, "drop_finished", False) or getattr(attack, "keep_best", False):
+        raise ConfigError("the batch is attacked together: no target, drop_finished=False and keep_best=False")

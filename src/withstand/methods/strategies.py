@@ -16,7 +16,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import Part
 from withstand.core.victim import Outputs
 from withstand.losses.comp_sum import comp_sum, difference_shift, smooth_adversarial
-from withstand.losses.robust import divergence, mart, trades
+from withstand.losses.robust import boosted_cross_entropy, divergence, mart, trades
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,15 @@ class Strategy(Part):
     """Whether the loss reads the clean samples' logits."""
 
     @abstractmethod
-    def losses(self, clean: Tensor, attacked: Tensor, y: Tensor) -> Tensor:
-        """Return each sample's loss `(B,)` from logits `(B, C)`; `clean` is `attacked` where it is not needed."""
+    def losses(self, clean: Tensor, attacked: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return each sample's loss `(B,)`.
+
+        Args:
+            clean: logits `(B, C)`; `attacked` where they are not needed.
+            attacked: logits `(B, C)` under attack.
+            y: labels `(B,)`.
+            weights: of the samples, `(B,)`, on what the attack costs alone; None for 1.
+        """
 
     def objective(self) -> Objective | None:
         """Return what the attack raises; None for the attack's own objective, on the labels."""
@@ -101,8 +108,8 @@ class Plain(Strategy):
 
     needs_clean: ClassVar[bool] = False
 
-    def losses(self, clean: Tensor, attacked: Tensor, y: Tensor) -> Tensor:
-        return comp_sum(attacked, y)  # at tau = 1
+    def losses(self, clean: Tensor, attacked: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
+        return _weighed(comp_sum(attacked, y), weights)  # at tau = 1
 
 
 @dataclass(frozen=True)
@@ -118,8 +125,10 @@ class Trades(Strategy):
     def __post_init__(self) -> None:
         _at_least_zero("beta", self.beta)
 
-    def losses(self, clean: Tensor, attacked: Tensor, y: Tensor) -> Tensor:
-        return trades(clean, attacked, y, self.beta)
+    def losses(self, clean: Tensor, attacked: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
+        if weights is None:
+            return trades(clean, attacked, y, self.beta)
+        return comp_sum(clean, y) + self.beta * weights * divergence(clean, attacked)
 
     def objective(self) -> Objective:
         return Divergence()
@@ -141,8 +150,11 @@ class Mart(Strategy):
     def __post_init__(self) -> None:
         _at_least_zero("beta", self.beta)
 
-    def losses(self, clean: Tensor, attacked: Tensor, y: Tensor) -> Tensor:
-        return mart(clean, attacked, y, self.beta)
+    def losses(self, clean: Tensor, attacked: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
+        if weights is None:
+            return mart(clean, attacked, y, self.beta)
+        # As in MAIL's code: the weights are on the boosted cross-entropy alone.
+        return mart(clean, attacked, y, self.beta) + (weights - 1) * boosted_cross_entropy(attacked, y)
 
 
 @dataclass(frozen=True)
@@ -166,14 +178,21 @@ class SmoothCompSum(Strategy):
         if not self.rho > 0:
             raise ConfigError(f"rho must be above 0, not {self.rho!r}")
 
-    def losses(self, clean: Tensor, attacked: Tensor, y: Tensor) -> Tensor:
-        return smooth_adversarial(clean, attacked, y, tau=self.tau, rho=self.rho, nu=self.nu)
+    def losses(self, clean: Tensor, attacked: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
+        losses = smooth_adversarial(clean, attacked, y, tau=self.tau, rho=self.rho, nu=self.nu)
+        if weights is None:
+            return losses
+        return losses + (weights - 1) * self.nu * difference_shift(clean, attacked, y)
 
     def objective(self) -> Objective:
         return DifferenceShift()
 
     def goal(self, clean: Tensor, y: Tensor) -> Tensor:
         return with_labels(clean, y)
+
+
+def _weighed(losses: Tensor, weights: Tensor | None) -> Tensor:
+    return losses if weights is None else losses * weights
 
 
 def _at_least_zero(name: str, value: float) -> None:

@@ -1,4 +1,4 @@
-"""Worst-case weights and the barrier problem against their definitions."""
+"""Weights of samples, and the barrier problem, against their definitions."""
 
 import math
 
@@ -8,9 +8,13 @@ from scipy.optimize import brentq
 
 from withstand.core.errors import ConfigError
 from withstand.losses.reweighting import (
+    Curve,
     barrier_curvature,
     barrier_minimizer,
     log_mean_exponential,
+    margin_weights,
+    probability_margin,
+    survival_weights,
     worst_case_weights,
 )
 
@@ -68,3 +72,42 @@ def test_barrier_limits_and_curvature() -> None:
     first = torch.autograd.grad(-c * ((eps - delta).log() + (delta + eps).log()), delta, create_graph=True)[0]
     second = torch.autograd.grad(first, delta)[0]
     torch.testing.assert_close(barrier_curvature(delta.detach(), -eps, eps, c), second)
+
+
+@pytest.mark.parametrize(("curve", "steps"), [("tanh", 10), ("sigmoid", 10), ("discrete", 10), ("tanh", 7)])
+def test_survival_weights(curve: Curve, steps: int) -> None:
+    """GAIRAT's formulas, spelt out and normalised to a mean of 1."""
+    kappa = torch.arange(steps + 1)
+    z = -1 + 5 * (1 - 2 * kappa.double() / steps)
+    raw = {"tanh": (1 + z.tanh()) / 2, "sigmoid": z.sigmoid(), "discrete": (steps + 1 - kappa.double()) / (steps + 1)}
+    if steps % 2 == 0:  # as the official code has it
+        torch.testing.assert_close(z, -1 + (steps // 2 - kappa.double()) * 5 / (steps // 2))
+    found = survival_weights(kappa, steps, shift=-1.0, curve=curve)
+    torch.testing.assert_close(found.double(), raw[curve] / raw[curve].mean(), rtol=1e-4, atol=1e-6)
+    assert (found.diff() < 0).all()
+
+
+def test_equal_survival_or_an_infinite_shift_gives_equal_weights() -> None:
+    torch.testing.assert_close(survival_weights(torch.full((5,), 3), 10), torch.ones(5))
+    for shift in (float("inf"), 1e4):
+        torch.testing.assert_close(survival_weights(torch.arange(5), 4, shift=shift), torch.ones(5))
+    assert survival_weights(torch.arange(5), 4, shift=-1e3).isfinite().all()
+
+
+def test_margins_and_their_weights() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(50, 4, dtype=torch.float64, generator=generator)
+    y = torch.arange(50) % 4
+    p = logits.softmax(1)
+    margin = probability_margin(logits, y)
+    for row, (label, found) in enumerate(zip(y.tolist(), margin.tolist(), strict=True)):
+        others = [p[row, k].item() for k in range(4) if k != label]
+        assert found == pytest.approx(max(others) - p[row, label].item(), abs=1e-12)
+    weight = margin_weights(margin, bias=-0.5, slope=10.0)
+    torch.testing.assert_close(weight, 3 / (1 + torch.exp(-10 * (margin - 0.5))))
+    assert ((weight > 0) & (weight < 3)).all()
+    order = margin.argsort()
+    assert (weight[order].diff() >= 0).all()
+    mean_one = margin_weights(margin, bias=-0.5, slope=10.0, scale=None)
+    torch.testing.assert_close(mean_one, weight / weight.mean())
+    torch.testing.assert_close(margin_weights(margin, bias=0.2, slope=0.0), torch.full_like(margin, 1.5))

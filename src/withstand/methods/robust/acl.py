@@ -15,13 +15,11 @@ from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.gradient import PGD
-from withstand.attacks.objectives import Objective
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws, derive
 from withstand.core.roles import Method, Model, Terms
-from withstand.core.victim import Outputs
-from withstand.methods.attack_in_training import attack_in_training
+from withstand.methods.attack_in_training import BatchLoss, attack_in_training, refuse_single_samples
 from withstand.methods.pairs import view_pair
 from withstand.models.second_bank import SecondBank
 
@@ -56,8 +54,7 @@ class ACL(Method):
             raise ConfigError(f"{type(method).__name__} runs an update of its own, which cannot be wrapped")
         if not 0 <= clean_weight < 1:
             raise ConfigError(f"clean_weight must lie in [0, 1), not {clean_weight!r}")
-        if attack.ball.targeted or getattr(attack, "drop_finished", False) or getattr(attack, "keep_best", False):
-            raise ConfigError("the views are attacked together: no target, drop_finished=False and keep_best=False")
+        refuse_single_samples(attack)
         self.method, self.attack, self.clean_weight, self.seed = method, attack, clean_weight, seed
         self.clean_bank = SecondBank(method) if two_banks and clean_weight else None
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
@@ -93,7 +90,7 @@ class ACL(Method):
             return loss.expand(len(pairs), 1)
 
         goal = views.new_zeros(len(views), 1)
-        worse = attack_in_training(self.method, forward, self.attack, views, goal, draws, objective=_Raise())
+        worse = attack_in_training(self.method, forward, self.attack, views, goal, draws, objective=BatchLoss())
         return batch.with_views(*worse.unbind(1))
 
     def before_run(self, steps: int) -> None:
@@ -111,22 +108,3 @@ class ACL(Method):
         if self.clean_bank is None:
             return self.method(batch)  # type: ignore[no-any-return]
         return self.clean_bank.run(self.method, batch)  # type: ignore[return-value]
-
-
-class _Raise(Objective):
-    """The outputs themselves, `(N, 1)`: the batch's one loss, on every row."""
-
-    def __call__(self, outputs: Outputs, y: Tensor, x: Tensor) -> Tensor:
-        assert isinstance(outputs, Tensor)
-        return outputs[:, 0]
-
-    def reference(self, outputs: Outputs) -> Tensor:
-        assert isinstance(outputs, Tensor)
-        return outputs.detach()
-
-    def reached(self, outputs: Outputs, y: Tensor, *, targeted: bool) -> Tensor:
-        assert isinstance(outputs, Tensor)
-        return torch.zeros_like(outputs[:, 0], dtype=torch.bool)
-
-    def check(self, outputs: Outputs, y: Tensor) -> None:
-        """Any loss is fine."""

@@ -1,7 +1,8 @@
 """Adversarial training: the classifier learns from the worst inputs that an attack finds round each sample.
 
 paper: Towards Deep Learning Models Resistant to Adversarial Attacks (2018); and, by strategy, TRADES (2019),
-    MART (2020), ADV-COMP-SUM (2023); Fast is better than free (2020); Adversarial Weight Perturbation (2020)
+    MART (2020), ADV-COMP-SUM (2023); by weighting, GAIRAT (2021), MAIL (2021); Fast is better than free (2020);
+    Adversarial Weight Perturbation (2020)
 needs: labels, one view     modalities: any with an encoder and inputs in [0, 1]
 sizes: B samples, C classes
 differences: AWP's proxy network is not copied: its one ascent step is along the gradient at the weights themselves,
@@ -26,11 +27,15 @@ from withstand.core.roles import Model, Terms, Trainer
 from withstand.methods.attack_in_training import attack_in_training
 from withstand.methods.labelled import ATTACKED, LabelledMethod, accuracy
 from withstand.methods.strategies import Plain, Strategy
+from withstand.methods.weightings import Weighting
 
 ATTACK = PGD(steps=10, step_size=0.25, keep_best=False)
 """Madry's: ten steps of eps/4 from a uniform start, the last point."""
 
 _PLAIN = Plain()
+SURVIVED = "survived"
+"""The name in `Batch.extras` of how many of the attack's steps each sample survived."""
+
 _FALL = 0.2
 """A fall of the guard's accuracy that counts as catastrophic overfitting, as in the official code."""
 
@@ -42,6 +47,7 @@ class AdversarialTraining(LabelledMethod):
         encoder: the network to train.
         classes: how many labels there are.
         strategy: what is descended on, and what the attack raises.
+        weighting: which samples weigh most; None for all alike.
         attack: the inner attack. A strategy with an objective of its own (TRADES) puts it in place of the attack's.
         train_mode: attack the model with batch statistics and dropout as in training (fast-AT, and most PGD-AT code);
             else in eval mode (TRADES, MART).
@@ -64,6 +70,7 @@ class AdversarialTraining(LabelledMethod):
         *,
         classes: int,
         strategy: Strategy = _PLAIN,
+        weighting: Weighting | None = None,
         attack: InputAttack = ATTACK,
         train_mode: bool = False,
         start_noise: float | None = None,
@@ -81,7 +88,13 @@ class AdversarialTraining(LabelledMethod):
             )
         if attack.ball.targeted or (guard is not None and guard.ball.targeted):
             raise ConfigError("the inner attack must not be targeted: it makes the true label unlikely")
-        self.strategy, self.attack, self.train_mode = strategy, attack, train_mode
+        countable = isinstance(attack, PGD) and not attack.keep_best and guard is None
+        if weighting is not None and weighting.counts_steps and not countable:
+            raise ConfigError(
+                f"weighting {type(weighting).__name__} counts the steps that samples survive: it needs "
+                "attack=PGD(keep_best=False) and no guard"
+            )
+        self.strategy, self.weighting, self.attack, self.train_mode = strategy, weighting, attack, train_mode
         self.start_noise, self.warmup, self.weight_perturbation = start_noise, warmup, weight_perturbation
         self.guard, self.guard_every = guard, guard_every
         if guard is not None:
@@ -91,13 +104,17 @@ class AdversarialTraining(LabelledMethod):
     def step(self, batch: Batch) -> Terms:
         """Return the loss and the accuracy under attack (`robust_accuracy`), and what the strategy reads besides."""
         x, y = self.samples(batch), self.labels(batch)
-        given = batch.extras.get(ATTACKED)
-        worse = self.attacked(batch) if given is None else given
+        if ATTACKED not in batch.extras or (self._counts() and SURVIVED not in batch.extras):
+            batch = self._with_attacked(batch)
+        worse = batch.extras[ATTACKED]
         # Clean and attacked samples in passes of their own, each with its own batch statistics, as official code does.
         clean = self.logits(x) if self.strategy.needs_clean else None
         under = self.logits(worse)
-        losses = self.strategy.losses(under if clean is None else clean, under, y)
+        weights = self.weights(under, y, batch.extras.get(SURVIVED, torch.zeros_like(y)))
+        losses = self.strategy.losses(under if clean is None else clean, under, y, weights)
         terms = {"loss": losses.mean(), "robust_accuracy": accuracy(under, y)}
+        if weights is not None:
+            terms["effective_samples"] = weights.sum().square() / (len(y) * weights.square().sum())
         if clean is not None:
             terms["accuracy"] = accuracy(clean, y)
         if self.guard is not None:
@@ -110,18 +127,37 @@ class AdversarialTraining(LabelledMethod):
             self._watch(batch)
         if not self.weight_perturbation:
             return super().update(batch, trainer)
-        batch = replace(batch, extras={**batch.extras, ATTACKED: self.attacked(batch)})
+        batch = self._with_attacked(batch)
         with self.perturbed(batch):
             return super().update(batch, trainer)
 
     def attacked(self, batch: Batch) -> Tensor:
         """Return the batch's samples under the inner attack, `(B, ...)`."""
+        return self._with_attacked(batch).extras[ATTACKED]
+
+    def weights(self, attacked: Tensor, y: Tensor, survived: Tensor) -> Tensor | None:
+        """Return each sample's weight in this epoch, `(B,)`; None for 1."""
+        if self.weighting is None or int(self.epoch) < self.weighting.burn_in:
+            return None
+        return self.weighting.weights(attacked.detach(), y, survived, getattr(self.attack, "steps", 1))
+
+    def _with_attacked(self, batch: Batch) -> Batch:
+        """Return the batch with its samples under the inner attack, and the steps that they survived, in `extras`."""
         y, strategy = self.labels(batch), self.strategy
+        survived = torch.zeros(len(batch), device=y.device)
+        counts = self._counts()
+
+        def forward(x: Tensor) -> Tensor:
+            logits = self.logits(x)
+            if counts and x.requires_grad:  # where the attack asks for its next step
+                survived.add_(logits.detach().argmax(1) == y)
+            return logits
+
         attack = self.guard if self.guard is not None and self.overfitted else self.attack
         objective = strategy.objective()
-        return attack_in_training(
+        worse = attack_in_training(
             self,
-            self.logits,
+            forward,
             attack.at(attack.ball.eps * self.share()),
             self.samples(batch),
             y if objective is None else lambda clean: strategy.goal(clean, y),
@@ -130,6 +166,7 @@ class AdversarialTraining(LabelledMethod):
             train_mode=self.train_mode,
             start_noise=self.start_noise,
         )
+        return replace(batch, extras={**batch.extras, ATTACKED: worse, SURVIVED: survived})
 
     def share(self) -> float:
         """Return the share of the full radius that this epoch attacks with."""
@@ -143,7 +180,8 @@ class AdversarialTraining(LabelledMethod):
     @contextmanager
     def perturbed(self, batch: Batch) -> Iterator[None]:
         """Move each weight matrix by its share against the batch's loss, and back afterwards."""
-        matrices: list[Tensor] = [p for p in self.parameters() if p.requires_grad and p.dim() > 1]
+        named = self.named_parameters()
+        matrices: list[Tensor] = [p for name, p in named if p.requires_grad and p.dim() > 1 and "weight" in name]
         kept = [buffer.clone() for buffer in self.buffers()]
         gradients = torch.autograd.grad(self.step(batch)["loss"], matrices, materialize_grads=True)
         with torch.no_grad():
@@ -156,6 +194,9 @@ class AdversarialTraining(LabelledMethod):
         finally:
             with torch.no_grad():
                 torch._foreach_sub_(matrices, moves, alpha=self.weight_perturbation)
+
+    def _counts(self) -> bool:
+        return self.weighting is not None and self.weighting.counts_steps
 
     def _watch(self, batch: Batch) -> None:
         """Look at the guard's accuracy on a batch, over all processes, and tell when it has fallen."""
