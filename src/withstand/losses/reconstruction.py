@@ -18,7 +18,9 @@ def scaled_cosine_error(prediction: Tensor, target: Tensor, alpha: float = 3.0) 
         target: x, `(M, F)`.
         alpha: at least 1.
     """
-    cosine = (unit_rows(prediction) * unit_rows(target)).sum(1)
+    length = torch.linalg.vector_norm(prediction, dim=1)
+    # The prediction is divided after the sum: its rows are long.
+    cosine = (prediction * unit_rows(target)).sum(1) / torch.where(length > 1e-12, length, torch.inf)
     return (1 - cosine).clamp_min(0) ** alpha if alpha != 1 else 1 - cosine
 
 

@@ -19,7 +19,7 @@ from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Terms
 from withstand.data.graphs.container import Graphs
-from withstand.data.graphs.sparse import Sparse
+from withstand.data.graphs.sparse import Sparse, take_rows
 from withstand.losses.reconstruction import scaled_cosine_error, squared_error
 from withstand.models.graphs.encoder import GraphEncoder
 from withstand.models.graphs.layers import GraphLayer, NodeLayer
@@ -73,7 +73,7 @@ class GraphMAE(Method):
             self.decoder = NodeLayer(width, features, hidden=width if decoder == "mlp" else None)
 
     def step(self, batch: Batch) -> Terms:
-        """Return the loss over hidden nodes, and their mean cosine, `cosine`."""
+        """Return the loss over hidden nodes, and, by the scaled cosine error, their mean cosine, `cosine`."""
         if not batch.views:
             raise DataError("GraphMAE learns from a view with hidden nodes: use GraphViews((MaskNodes(),))")
         graphs = Graphs.of(batch.views[0])
@@ -87,9 +87,12 @@ class GraphMAE(Method):
             errors = squared_error(prediction, target)
         return {
             "loss": mean_over_processes(errors),
-            "cosine": torch.cosine_similarity(prediction.detach().float(), target.float()).mean(),
+            **self._facts(errors.detach()),
             "embeddings": self.encoder.samples(graphs, depths[-1].detach())[None],
         }
+
+    def _facts(self, errors: Tensor) -> Terms:
+        return {"cosine": (1 - errors ** (1 / self.alpha)).mean()} if self.loss == "sce" else {}
 
     def decode(self, graphs: Graphs, codes: Tensor) -> Tensor:
         """Return the hidden nodes' features `(M, F)` from all codes `(N, D)`."""
@@ -98,7 +101,7 @@ class GraphMAE(Method):
             seen = torch.ones(len(codes), dtype=torch.bool, device=codes.device)
             seen[masked] = False
             kept = seen.nonzero()[:, 0]
-            bridged = self.bridge(codes[kept])  # the rest is thrown away, and need not be computed
+            bridged = self.bridge(take_rows(codes, kept))  # the rest is thrown away, and need not be computed
             codes = bridged.new_zeros(len(codes), bridged.shape[1]).index_copy(0, kept, bridged)
         else:
             codes = self.bridge(codes)

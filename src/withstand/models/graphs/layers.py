@@ -13,7 +13,7 @@ from torch.nn.functional import dropout
 
 from withstand.core.errors import ConfigError, nearest
 from withstand.data.graphs.container import Graphs
-from withstand.data.graphs.sparse import Pattern, product
+from withstand.data.graphs.sparse import Pattern, product, take_rows
 from withstand.models.graphs.message import attend, features_times, sum_neighbors, symmetric_weights
 
 Norm = Literal["batch", "layer"] | None
@@ -83,14 +83,16 @@ class GATLayer(GraphLayer):
             return self._late(graphs, edges, rows)
         h = features_times(graphs, self.weight, self.feature_dropout, self.training)
         by_head = h.view(-1, self.heads, h.shape[1] // self.heads)
-        sent = (by_head * self.sent).sum(-1).flatten()
-        received = (by_head * self.received).sum(-1).flatten()
+        # Both scores of all heads by one thin product, where each head's vectors meet its own columns of h.
+        vectors = torch.stack([_own(self.sent), _own(self.received)])
+        sent, received = (h @ vectors.flatten(0, 1).t()).view(-1, 2, self.heads).unbind(1)
+        sent, received = sent.flatten(), received.flatten()
         repeated = edges.repeated(self.heads)
         weights = attend(repeated, sent, received, self.slope, self.attention_dropout, self.training)
         out = product(repeated, weights, by_head.reshape(-1, by_head.shape[2])).view_as(h) + self.bias
         if self.residual:
             out = out + self._skipped(graphs)
-        return out if rows is None else out[rows]
+        return out if rows is None else take_rows(out, rows)
 
     def _skipped(self, graphs: Graphs) -> Tensor:
         return graphs.dense() if self.skip is None else features_times(graphs, self.skip, 0.0, False)
@@ -102,8 +104,9 @@ class GATLayer(GraphLayer):
         """
         x = dropout(graphs.dense(), self.feature_dropout, self.training)
         sent, received = (x @ torch.stack([self.weight @ self.sent[0], self.weight @ self.received[0]], 1)).unbind(1)
-        weights = attend(edges, sent, received, self.slope, self.attention_dropout, self.training)
-        return product(edges, weights, x)[rows].to(x.dtype) @ self.weight + self.bias
+        asked, _ = edges.take(rows)
+        weights = attend(asked, sent, received[rows], self.slope, self.attention_dropout, self.training)
+        return product(asked, weights, x).to(x.dtype) @ self.weight + self.bias
 
 
 class GINLayer(GraphLayer):
@@ -143,7 +146,7 @@ class GINLayer(GraphLayer):
         if self.first.bias is not None:
             h = h + self.first.bias
         h = self.activation(self.norm(h))
-        out: Tensor = self.second(h if rows is None else h[rows])
+        out: Tensor = self.second(h if rows is None else take_rows(h, rows))
         return out
 
 
@@ -165,7 +168,7 @@ class GCNLayer(GraphLayer):
     def forward(self, graphs: Graphs, edges: Pattern, rows: Tensor | None = None) -> Tensor:
         h = features_times(graphs, self.weight, self.dropout, self.training)
         out = product(edges, symmetric_weights(edges), h) + self.bias
-        return out if rows is None else out[rows]
+        return out if rows is None else take_rows(out, rows)
 
 
 class NodeLayer(GraphLayer):
@@ -186,5 +189,11 @@ class NodeLayer(GraphLayer):
 
     def forward(self, graphs: Graphs, edges: Pattern, rows: Tensor | None = None) -> Tensor:
         x = graphs.dense()
-        out: Tensor = self.map(x if rows is None else x[rows])
+        out: Tensor = self.map(x if rows is None else take_rows(x, rows))
         return out
+
+
+def _own(vectors: Tensor) -> Tensor:
+    """Return rows `(K, K * D)` that hold vector k `(K, D)` at head k's columns, and 0 elsewhere."""
+    heads = len(vectors)
+    return (torch.eye(heads, dtype=vectors.dtype, device=vectors.device)[:, :, None] * vectors).flatten(1)

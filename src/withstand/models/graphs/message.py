@@ -23,7 +23,7 @@ def features_times(graphs: Graphs, weight: Tensor, rate: float, training: bool) 
     if graphs.fill is None or graphs.blank is None:
         return out
     filled = dropout(graphs.fill.expand(len(graphs.blank), -1), rate, training) @ weight
-    return out.index_add(0, graphs.blank, filled.to(out.dtype))
+    return out.index_copy(0, graphs.blank, filled.to(out.dtype))  # blank rows have no entries
 
 
 def attend(edges: Pattern, sent: Tensor, received: Tensor, slope: float, rate: float, training: bool) -> Tensor:
@@ -32,14 +32,14 @@ def attend(edges: Pattern, sent: Tensor, received: Tensor, slope: float, rate: f
     Args:
         edges: rows are the nodes that receive.
         sent: the score of each node as a source, `(N,)`.
-        received: its score as a target, `(N,)`.
+        received: the score of each node as a target, one for each row of `edges`.
         slope: of the leaky ReLU below 0.
         rate: of the dropout on attention.
         training: whether there is dropout.
     """
     target = edges.row
     wide = torch.promote_types(sent.dtype, torch.float32)
-    scores = leaky_relu(sent.to(wide)[edges.column] + received.to(wide)[target], slope)
+    scores = leaky_relu(sent.to(wide)[edges.column.long()] + received.to(wide)[target], slope)
     with torch.no_grad():
         top = scores.new_full((edges.rows,), -torch.inf).scatter_reduce(0, target, scores, "amax")
     weights = (scores - top[target]).exp()
