@@ -1,0 +1,77 @@
+"""Write docs/methods/ from the recipes' headers, their options, and the findings of their claims.
+
+python tools/method_pages.py
+"""
+
+import inspect
+from pathlib import Path
+
+from withstand.core.finding import Finding
+from withstand.core.options import options_of
+from withstand.recipes.catalogue import Entry, entries
+
+DOCS = Path(__file__).parent.parent / "docs"
+FACTS = ("paper", "claims", "learns from", "use it when", "not for")
+
+
+def pages() -> dict[str, str]:
+    """Return the text of each page by its path below docs/."""
+    found = {f"methods/{entry.slug}.md": _page(entry) for entry in entries()}
+    rows = [f"| [{entry.slug}](methods/{entry.slug}.md) | {entry.title} |" for entry in entries()]
+    head = ["# Methods", "", "Made by `python tools/method_pages.py` from the recipes; `withstand find WORDS` searches"]
+    text = [*head, "them.", "", "| method | what it does |", "|---|---|", *rows]
+    return {"methods.md": "\n".join(text) + "\n", **found}
+
+
+def main() -> None:
+    """Write the pages, and remove those of methods that are gone."""
+    made = pages()
+    (DOCS / "methods").mkdir(exist_ok=True)
+    for path in (DOCS / "methods").glob("*.md"):
+        if f"methods/{path.name}" not in made:
+            path.unlink()
+    for name, text in made.items():
+        (DOCS / name).write_text(text, encoding="utf-8")
+
+
+def _page(entry: Entry) -> str:
+    lines = [f"# {entry.title.rstrip('.')}", ""]
+    lines += [f"**{fact}**: {entry.facts[fact]}  " for fact in FACTS if fact in entry.facts]
+    module = entry.module()
+    if hasattr(module, "experiment"):
+        lines += ["", "```", entry.facts.get("command", f"withstand train {entry.slug}"), "```", "", "## Settings", ""]
+        lines += ["| option | default | what it is |", "|---|---|---|"]
+        for option in options_of(module.experiment):
+            default = "" if option.default in (None, inspect.Parameter.empty) else f"`{option.default}`"
+            lines.append(
+                f"| `--{option.name.replace('_', '-')}` | {default} | {(option.text or '').replace('|', '/')} |"
+            )
+        lines += ["", "Any deeper setting: `--set method.NAME=VALUE`."]
+    if hasattr(module, "claim"):
+        lines += ["", "## Claim", "", *_claim(entry)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _claim(entry: Entry) -> list[str]:
+    command = f"`withstand reproduce {entry.slug}`"
+    path = DOCS / "claims" / f"claim-{entry.slug}.json"
+    if not path.is_file():
+        return [f"{command} puts the paper's claim to the test. It has not been run whole yet."]
+    finding = Finding.load(path)
+    measured = [
+        f"- {name}: {value:.3f} ± {finding.numbers[f'{name} ±']:.3f}"
+        for name, value in finding.numbers.items()
+        if f"{name} ±" in finding.numbers
+    ]
+    seeds, statement = len(finding.tables["seeds"].rows), str(finding.protocol["statement"])
+    return [
+        f"{statement[:1].upper()}{statement[1:]}: **{finding.protocol['verdict']}** ({seeds} seeds, {command}).",
+        "",
+        *measured,
+        "",
+        "Every table is in [claims](../claims.md).",
+    ]
+
+
+if __name__ == "__main__":
+    main()
