@@ -12,7 +12,15 @@ from torch.nn.functional import pad
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
-from withstand.views.picture import PictureView, blocks, change_some, check_probability, check_range, rows_where
+from withstand.views.picture import (
+    PictureView,
+    blocks,
+    change_some,
+    check_probability,
+    check_range,
+    rows_where,
+    tracked,
+)
 
 _SPAN = 32
 
@@ -34,6 +42,8 @@ def gaussian_blur(x: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
         raise DataError(f"a kernel of {kernel_size} taps does not fit {size} pixels: lower kernel_size")
     taps = torch.arange(-half, half + 1, device=x.device, dtype=torch.float32)
     kernel = (taps / sigma[:, None]).square_().mul_(-0.5).softmax(dim=1)
+    if tracked(x):
+        return _along_width(_along_width(x, kernel).mT, kernel).mT.clamp(0, 1)
     out = torch.empty_like(x)
     for block in blocks(x):
         wide = _along_width(x[block], kernel[block])

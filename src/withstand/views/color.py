@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import DataError
-from withstand.views.picture import blocks, per_sample
+from withstand.views.picture import blocks, per_sample, tracked
 
 LUMA = (0.2989, 0.587, 0.114)
 """Weights of red, green, blue in grey (ITU-R 601-2), to torchvision's digits: they sum to 0.9999."""
@@ -51,6 +51,9 @@ def _blend(x: Tensor, factor: Tensor, operation: Tensor, out: Tensor) -> None:
         grey = _grey(x[block])
         shift = contrast[block] * grey.mean((1, 2))
         grey.mul_(saturation[block, None, None]).add_(shift[:, None, None])
+        if tracked(x):
+            out[block] = (x[block] * per_sample(factor[block]) + grey[:, None]).clamp(0, 1)
+            continue
         torch.mul(x[block], per_sample(factor[block]), out=out[block]).add_(grey[:, None]).clamp_(0, 1)
 
 
@@ -90,6 +93,9 @@ def adjust_hue(x: Tensor, shift: Tensor) -> Tensor:
 
 def _turn_hue(x: Tensor, shift: Tensor) -> None:
     """Do `adjust_hue` in place."""
+    if tracked(x):
+        x.copy_(_turned(x, shift))
+        return
     for block in blocks(x):
         _turn_block(x[block], shift[block])
 
@@ -113,6 +119,26 @@ def _turn_block(x: Tensor, shift: Tensor) -> None:
     torch.addcmul(above, chroma, torch.sub(hue, 2, out=buffer).abs_().clamp_(1, 2), value=-1, out=green)
     torch.addcmul(above, chroma, torch.sub(hue, 4, out=buffer).abs_().clamp_(1, 2), value=-1, out=blue)
     x.clamp_(0, 1)
+
+
+def _turned(x: Tensor, shift: Tensor) -> Tensor:
+    """Return what `_turn_block` writes, by steps that can be differentiated."""
+    x = x.clone()  # the caller's will be overwritten
+    red, green, blue = x.unbind(1)
+    value, least = x.amax(1), x.amin(1)
+    chroma = (value - least).clamp(min=1e-12)
+    side = green - blue
+    hue = ((green + blue - red - least) / chroma + 1).copysign(side.detach()) + 6 * shift.view(-1, 1, 1)
+    hue = hue - 6 * (hue / 6).floor()
+    below, above = least - chroma, value + chroma
+    return torch.stack(
+        (
+            below + chroma * (hue - 3).abs().clamp(1, 2),
+            above - chroma * (hue - 2).abs().clamp(1, 2),
+            above - chroma * (hue - 4).abs().clamp(1, 2),
+        ),
+        dim=1,
+    ).clamp(0, 1)
 
 
 def color_jitter(x: Tensor, factors: Tensor, order: Tensor) -> Tensor:

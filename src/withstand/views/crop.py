@@ -20,7 +20,7 @@ from torch import Tensor
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.random import Draws
-from withstand.views.picture import PictureView, blocks, check_pictures, check_probability, check_range
+from withstand.views.picture import PictureView, blocks, check_pictures, check_probability, check_range, tracked
 
 Size: TypeAlias = int | tuple[int, int]
 Interpolation = Literal["bilinear", "bicubic"]
@@ -129,12 +129,15 @@ def resized_crop(
         `(N, C, h, w)`, float32 in [0, 1].
     """
     height, width = (size, size) if isinstance(size, int) else size
+    if tracked(x):
+        return _resize(x, boxes.to(torch.float32), (height, width), interpolation, flip)
     if x.device.type == "cpu" and max(x.shape[2] * x.shape[3], height * width) > _SMALL:
         return _resize_each(x, boxes, (height, width), interpolation, flip)
     out = torch.empty(*x.shape[:2], height, width, device=x.device)
     boxes = boxes.to(torch.float32)
     for block in blocks(x):
-        _resize(x[block], boxes[block], out[block], interpolation, None if flip is None else flip[block])
+        mirrored = None if flip is None else flip[block]
+        _resize(x[block], boxes[block], (height, width), interpolation, mirrored, out[block])
     return out
 
 
@@ -153,10 +156,17 @@ def _resize_each(
     return out.clamp_(0, 1)
 
 
-def _resize(x: Tensor, boxes: Tensor, out: Tensor, interpolation: Interpolation, flip: Tensor | None) -> None:
-    """Write the resized boxes of `x` to `out`."""
+def _resize(
+    x: Tensor,
+    boxes: Tensor,
+    size: tuple[int, int],
+    interpolation: Interpolation,
+    flip: Tensor | None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Return the resized boxes of `x`, in `out` where it is given."""
     count, channels, source_height, source_width = x.shape
-    height, width = out.shape[2:]
+    height, width = size
     top, left, box_height, box_width = boxes.unbind(1)
     total = 1 / 255 if x.dtype == torch.uint8 else 1.0
     columns = interpolation_matrices(
@@ -165,8 +175,9 @@ def _resize(x: Tensor, boxes: Tensor, out: Tensor, interpolation: Interpolation,
     rows = interpolation_matrices(top, box_height, source_height, height, interpolation=interpolation)
     wide = torch.bmm(x.to(torch.float32).reshape(count, channels * source_height, source_width), columns)
     rows = rows[:, None].expand(-1, channels, -1, -1).reshape(-1, source_height, height)
-    torch.bmm(rows.mT, wide.view(-1, source_height, width), out=out.view(-1, height, width))
-    out.clamp_(0, 1)
+    flat = None if out is None else out.view(-1, height, width)
+    resized = torch.bmm(rows.mT, wide.view(-1, source_height, width), out=flat)
+    return resized.view(count, channels, height, width).clamp_(0, 1)
 
 
 @dataclass(frozen=True)

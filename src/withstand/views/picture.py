@@ -28,7 +28,7 @@ def check_pictures(x: Tensor) -> None:
     if x.dim() != 4 or 0 in x.shape[1:]:
         raise DataError(f"pictures must be (N, C, H, W), not {tuple(x.shape)}: use x[:, None] for one channel")
     if x.is_floating_point():
-        low, high = map(float, x.aminmax()) if x.numel() else (0.0, 0.0)
+        low, high = map(float, x.detach().aminmax()) if x.numel() else (0.0, 0.0)
         if not (low >= 0 and high <= 1):  # also catches NaN
             raise DataError(
                 f"float pictures must lie in [0, 1], not [{low:.4g}, {high:.4g}]: hand over the uint8 pictures, "
@@ -47,6 +47,11 @@ def blocks(x: Tensor) -> Iterator[slice]:
     """Cut a batch into runs of samples that stay in a CPU's cache; a GPU gets the batch whole."""
     rows = max(1, _BLOCK // x[0].numel()) if len(x) and x.device.type == "cpu" else max(1, len(x))
     return (slice(start, start + rows) for start in range(0, len(x), rows))
+
+
+def tracked(x: Tensor) -> bool:
+    """Return whether a gradient is asked of these pictures: then nothing is written into buffers made before."""
+    return x.requires_grad and torch.is_grad_enabled()
 
 
 def per_sample(values: Tensor) -> Tensor:

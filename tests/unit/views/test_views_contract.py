@@ -206,3 +206,19 @@ def test_chains_and_counts_are_checked():
         Compose((presets.simclr_small(),))
     with pytest.raises(ConfigError, match="2 kinds"):
         MultiCrop((HorizontalFlip(), Greyscale()), (2,))
+
+
+@pytest.mark.parametrize("view", [*VIEWS, presets.simclr_small(24, blur=0.5)], ids=name)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_views_can_be_differentiated(view, channels):
+    batch = batch_of(6, channels, floats=True)
+    plain = outputs(view, batch, draws_of(batch))
+    x = batch.x.clone().requires_grad_(True)
+    found = outputs(view, Batch(x, batch.index), draws_of(batch))
+    for ours, theirs in zip(found, plain, strict=True):
+        torch.testing.assert_close(ours.detach(), theirs, rtol=0, atol=2e-6)
+    generator = torch.Generator().manual_seed(1)
+    ways = [torch.randn(out.shape, generator=generator) for out in found]
+    slope = torch.autograd.grad(sum((out * way).sum() for out, way in zip(found, ways, strict=True)), x)[0]
+    assert torch.isfinite(slope).all()
+    assert slope.flatten(1).any(1).all()

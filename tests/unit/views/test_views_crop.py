@@ -111,7 +111,7 @@ def test_both_ways_to_resize_agree(interpolation):
     boxes = crop.crop_boxes(streams(3), 110, 130, (0.1, 1.0), (0.7, 1.4))
     flip = torch.tensor((True, False, True))
     products = torch.empty(3, 3, 48, 60)
-    crop._resize(x, boxes, products, interpolation, flip)
+    crop._resize(x, boxes, tuple(products.shape[2:]), interpolation, flip, products)
     assert (crop.resized_crop(x, boxes, (48, 60), flip=flip, interpolation=interpolation) - products).abs().max() < 1e-4
 
 
