@@ -12,13 +12,20 @@ from withstand.losses.precision import full_precision, unit_rows
 
 
 @full_precision
-def negative_cosine(predictions: Tensor, targets: Tensor) -> Tensor:
-    """Return minus the mean cosine of predictions and targets, both `(B, D)`; no gradient reaches the targets."""
+def negative_cosine(predictions: Tensor, targets: Tensor, *, stop_gradient: bool = True) -> Tensor:
+    """Return minus the mean cosine of predictions and targets, both `(B, D)`.
+
+    Args:
+        predictions: unnormalised.
+        targets: unnormalised.
+        stop_gradient: let no gradient reach the targets.
+    """
     if predictions.dim() != 2 or predictions.shape != targets.shape or len(predictions) == 0:
         raise DataError(
             f"predictions and targets need one shape (B, D), not {tuple(predictions.shape)} and {tuple(targets.shape)}"
         )
-    return -(unit_rows(predictions) * unit_rows(targets.detach())).sum(1).mean()
+    targets = targets.detach() if stop_gradient else targets
+    return -(unit_rows(predictions) * unit_rows(targets)).sum(1).mean()
 
 
 def byol(predictions: Tensor, targets: Tensor) -> Tensor:

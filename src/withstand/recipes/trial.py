@@ -1,12 +1,17 @@
 """Trials: the small, equal-budget trainings that claims are made of."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal, TypeVar
 
 import torch
 
 from withstand.core.errors import ConfigError, DataError
+from withstand.core.finding import Table
 from withstand.core.part import Tree, describe
+from withstand.core.random import isolated
 from withstand.core.roles import Model
 from withstand.engine import checkpoint
 from withstand.engine.experiment import Experiment
@@ -14,6 +19,11 @@ from withstand.engine.launch import train
 from withstand.evaluation.features import embed
 from withstand.evaluation.knn import vote
 from withstand.evaluation.linear import fit_linear
+from withstand.recipes.claim import Claim
+from withstand.recipes.pictures import PictureSetup
+
+Setup = TypeVar("Setup", bound=PictureSetup)
+Quantity = Literal["kNN accuracy", "linear accuracy"]
 
 K = 20
 """Neighbors that vote in a claim's kNN accuracy."""
@@ -43,6 +53,65 @@ def budget(experiment: Experiment) -> dict[str, Tree]:
         "method of the last seed": describe(experiment.method),
         "optimizer": describe(experiment.plan.optimizer),
     }
+
+
+def small(setup: Setup, seed: int, *, epochs: int = 5, batch: int = 256) -> Setup:
+    """Return a setup for a trial of about half a minute on a core: CIFAR-10's 5,000 pictures, a ResNet of width 8."""
+    return replace(setup, data="cifar10", width=8, epochs=epochs, batch=batch, seed=seed)
+
+
+def head_to_head(
+    slug: str,
+    statement: str,
+    ours: Callable[[int], Experiment],
+    theirs: Callable[[int], Experiment],
+    *,
+    names: tuple[str, str],
+    seeds: int,
+    quantity: Quantity = "kNN accuracy",
+    watch: Callable[[Experiment], float] | None = None,
+    watched: str = "",
+) -> Claim:
+    """Train a system and its baseline on equal budgets, seed by seed, and return the claim on a probe's accuracy.
+
+    Args:
+        slug: the recipe.
+        statement: what the paper claims.
+        ours: makes the system's experiment for a seed.
+        theirs: makes the baseline's.
+        names: how system and baseline are called.
+        seeds: how many.
+        quantity: which probe's accuracy is compared.
+        watch: a figure of a trained experiment that is shown beside.
+        watched: what that figure is.
+    """
+    system: list[float] = []
+    baseline: list[float] = []
+    rows: list[tuple[float, ...]] = []
+    for seed in range(seeds):
+        with isolated(seed, "claim"):
+            pair = ours(seed), theirs(seed)
+        for trial, figures in zip(pair, (system, baseline), strict=True):
+            figures.append(accuracies(trained(trial), trial)[quantity])
+        if watch is not None:
+            rows.append((seed, *map(watch, pair)))
+    mine, other = (trial.plan for trial in pair)
+    rates: dict[str, Tree] = {
+        name: plan.optimizer.learning_rate for name, plan in zip(names, (mine, other), strict=True)
+    }
+    probe = (
+        "kNN, k 20, T 0.07, cosine" if quantity == "kNN accuracy" else "linear, C chosen on a held-out part of train"
+    )
+    return Claim(
+        slug=slug,
+        statement=statement,
+        quantity=quantity,
+        system=tuple(system),
+        baseline=tuple(baseline),
+        names=names,
+        protocol={**budget(pair[0]), "probe": probe, "learning rates": rates},
+        tables={watched: Table(("seed", *names), tuple(rows))} if rows else {},
+    )
 
 
 def accuracies(encoder: Model, experiment: Experiment) -> dict[str, float]:

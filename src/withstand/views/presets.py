@@ -4,9 +4,11 @@ Small pictures (28 to 64 pixels): solo-learn's CIFAR recipes. Large ones: the pa
 With one channel the color operations that make no sense there leave the pictures as they are.
 """
 
+from withstand.core.errors import ConfigError
+from withstand.core.roles import View
 from withstand.views.blur import GaussianBlur
 from withstand.views.color_views import ColorJitter, Greyscale, Solarize
-from withstand.views.compose import Compose, TwoViews
+from withstand.views.compose import Compose, MultiCrop, TwoViews
 from withstand.views.crop import RandomResizedCrop
 from withstand.views.picture import PictureView
 
@@ -33,14 +35,52 @@ def barlow_small(size: int = 32) -> TwoViews:
     return TwoViews(Compose(chain), Compose((*chain, Solarize(probability=0.2))))
 
 
-def simclr_large(size: int = 224, *, strength: float = 1.0) -> TwoViews:
+def vicreg_small(size: int = 32) -> TwoViews:
+    """Two like views for pictures of 28 to 64 pixels (solo-learn's CIFAR recipe of VICReg)."""
+    crop = RandomResizedCrop(size, (0.2, 1.0), flip=0.5)
+    return TwoViews(Compose((crop, *_color(0.4, 0.4, 0.2, 0.1), Solarize(probability=0.1))))
+
+
+def multicrop_small(
+    size: int = 32,
+    *,
+    local_crops: int = 4,
+    smallest_crop: float = 0.3,
+    smallest_local: float = 0.1,
+    solarize: bool = False,
+) -> MultiCrop:
+    """Two whole views and some views of small parts, for pictures of 28 to 64 pixels.
+
+    The papers' shares of the area, which are for photos, would leave a part of a small picture a few pixels:
+    these are larger. Parts have half the side.
+
+    Args:
+        size: side of the whole views, pixels.
+        local_crops: how many small parts; 0 leaves two views.
+        smallest_crop: least share of the area that a whole view keeps; a part keeps no more than this share.
+        smallest_local: least share that a part keeps.
+        solarize: one whole view is solarized with probability 0.2, as DINO's are, and colors are BYOL's; else all
+            views have SimCLR's colors, as SwAV's have.
+    """
+    color = _color(0.4, 0.4, 0.2, 0.1) if solarize else _color(0.8, 0.8, 0.8, 0.2)
+    whole: tuple[PictureView, ...] = (RandomResizedCrop(size, (smallest_crop, 1.0), flip=0.5), *color)
+    part = Compose((RandomResizedCrop(max(1, size // 2), (smallest_local, smallest_crop), flip=0.5), *color))
+    if not solarize:
+        return _multicrop((Compose(whole),), (2,), part, local_crops)
+    return _multicrop((Compose(whole), Compose((*whole, Solarize(probability=0.2)))), (1, 1), part, local_crops)
+
+
+def simclr_large(size: int = 224, *, strength: float = 1.0, smallest_crop: float = 0.08) -> TwoViews:
     """Two like views at ImageNet's size (Chen et al., SimCLR, 2020, appendix A).
+
+    MoCo v2 and SimSiam take strength 0.5 and crops of at least 0.2.
 
     Args:
         size: output side, pixels.
         strength: multiplies the jitter's (0.8, 0.8, 0.8, 0.2).
+        smallest_crop: least share of the area that a crop keeps.
     """
-    crop = RandomResizedCrop(size, flip=0.5, interpolation="bicubic")
+    crop = RandomResizedCrop(size, (smallest_crop, 1.0), flip=0.5, interpolation="bicubic")
     return TwoViews(Compose((crop, *_color(0.8, 0.8, 0.8, 0.2, strength), GaussianBlur(probability=0.5))))
 
 
@@ -55,6 +95,34 @@ def barlow_large(size: int = 224) -> TwoViews:
         Compose((*chain, GaussianBlur(probability=1.0))),
         Compose((*chain, GaussianBlur(probability=0.1), Solarize(probability=0.2))),
     )
+
+
+def swav_large(size: int = 224, *, local_crops: int = 6) -> MultiCrop:
+    """Two views of 0.14 to 1 of the area, and small parts at 3/7 of the side (Caron et al., SwAV, 2020)."""
+    views = []
+    for side, scale in ((size, (0.14, 1.0)), (round(size * 3 / 7), (0.05, 0.14))):
+        crop = RandomResizedCrop(side, scale, flip=0.5, interpolation="bicubic")
+        views.append(Compose((crop, *_color(0.8, 0.8, 0.8, 0.2), GaussianBlur(probability=0.5))))
+    return _multicrop((views[0],), (2,), views[1], local_crops)
+
+
+def dino_large(size: int = 224, *, local_crops: int = 8) -> MultiCrop:
+    """Two unlike views of 0.4 to 1 of the area, and small parts at 3/7 of the side (Caron et al., DINO, 2021).
+
+    Whole views are blurred with probability 1 and 0.1, the second solarized with 0.2; parts are blurred with 0.5.
+    """
+    color = _color(0.4, 0.4, 0.2, 0.1)
+    crop = RandomResizedCrop(size, (0.4, 1.0), flip=0.5, interpolation="bicubic")
+    small = RandomResizedCrop(round(size * 3 / 7), (0.05, 0.4), flip=0.5, interpolation="bicubic")
+    first = Compose((crop, *color, GaussianBlur(probability=1.0)))
+    second = Compose((crop, *color, GaussianBlur(probability=0.1), Solarize(probability=0.2)))
+    return _multicrop((first, second), (1, 1), Compose((small, *color, GaussianBlur(probability=0.5))), local_crops)
+
+
+def _multicrop(whole: tuple[View, ...], counts: tuple[int, ...], part: View, parts: int) -> MultiCrop:
+    if parts < 0:
+        raise ConfigError(f"local_crops must be at least 0, not {parts!r}")
+    return MultiCrop((*whole, part), (*counts, parts)) if parts else MultiCrop(whole, counts)
 
 
 def _color(

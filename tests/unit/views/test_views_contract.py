@@ -40,6 +40,11 @@ SETS = (
     presets.barlow_small(24),
     presets.simclr_large(24),
     presets.barlow_large(24),
+    presets.vicreg_small(24),
+    presets.multicrop_small(24, local_crops=2),
+    presets.multicrop_small(24, local_crops=1, solarize=True),
+    presets.swav_large(28, local_crops=2),
+    presets.dino_large(28, local_crops=2),
     MultiCrop((RandomResizedCrop(24), RandomResizedCrop(12, scale=(0.05, 0.3))), (2, 3)),
 )
 

@@ -24,15 +24,23 @@ class SimSiam(Method):
         dim: width of the projection.
         layers: linear layers of the projector.
         bottleneck: the predictor's hidden layer is `dim` over this.
+        stop_gradient: without it embeddings collapse, which is the paper's point.
     """
 
     def __init__(
-        self, encoder: Model, *, hidden: int | None = None, dim: int = 2048, layers: int = 3, bottleneck: int = 4
+        self,
+        encoder: Model,
+        *,
+        hidden: int | None = None,
+        dim: int = 2048,
+        layers: int = 3,
+        bottleneck: int = 4,
+        stop_gradient: bool = True,
     ) -> None:
         super().__init__()
         if not 1 <= bottleneck <= dim:
             raise ConfigError(f"bottleneck must lie in [1, dim={dim}], not {bottleneck!r}")
-        self.encoder = encoder
+        self.encoder, self.stop_gradient = encoder, stop_gradient
         width = dim if hidden is None else hidden
         self.head = ProjectionHead(encoder.width, width, dim, layers, last_batch_norm=True, last_bias=False)
         self.predictor = ProjectionHead(dim, dim // bottleneck, dim)
@@ -40,5 +48,6 @@ class SimSiam(Method):
     def step(self, batch: Batch) -> Terms:
         """Return the loss, in [-1, 1], and the mean cosine of both views' projections, `positive`."""
         z1, z2 = (self.head(self.encoder(view)) for view in view_pair(batch))
-        loss = (negative_cosine(self.predictor(z1), z2) + negative_cosine(self.predictor(z2), z1)) / 2
-        return pair_terms(loss, z1, z2)
+        first = negative_cosine(self.predictor(z1), z2, stop_gradient=self.stop_gradient)
+        second = negative_cosine(self.predictor(z2), z1, stop_gradient=self.stop_gradient)
+        return pair_terms((first + second) / 2, z1, z2)
