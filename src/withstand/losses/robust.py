@@ -3,6 +3,7 @@
 PGD-AT: Towards Deep Learning Models Resistant to Adversarial Attacks (2018), plain cross-entropy.
 TRADES: Theoretically Principled Trade-off between Robustness and Accuracy (2019).
 MART: Improving Adversarial Robustness Requires Revisiting Misclassified Examples (2020).
+DeACL: Decoupled Adversarial Contrastive Learning for Self-supervised Adversarial Robustness (2022).
 
 Sizes: B samples, C classes. `clean` and `attacked` are logits of a sample and of the same sample under attack.
 Nothing is detached: gradients flow through both, as in the official code.
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from withstand.losses.precision import full_precision
+from withstand.losses.precision import full_precision, unit_rows
 
 
 @full_precision
@@ -57,3 +58,17 @@ def mart(clean: Tensor, attacked: Tensor, y: Tensor, beta: float = 5.0) -> Tenso
     """
     own = clean.softmax(1).gather(1, y[:, None]).squeeze(1)
     return boosted_cross_entropy(attacked, y) + beta * divergence(clean, attacked) * (1.0000001 - own)
+
+
+@full_precision
+def decoupled_alignment(clean: Tensor, attacked: Tensor, teacher: Tensor, gamma: float = 2.0) -> Tensor:
+    """Return DeACL's loss `-cos(clean, teacher) - gamma cos(attacked, clean)`, `(B,)`, at least -(1 + gamma).
+
+    Args:
+        clean: the student's features `(B, D)`.
+        attacked: the student's features under attack.
+        teacher: a frozen network's features of the clean samples.
+        gamma: what consistency under attack weighs; neither of its sides is detached.
+    """
+    student, guide, under = unit_rows(clean), unit_rows(teacher), unit_rows(attacked)
+    return -(student * guide).sum(1) - gamma * (under * student).sum(1)

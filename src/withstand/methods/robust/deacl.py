@@ -1,0 +1,83 @@
+"""DeACL: a plainly pretrained encoder is distilled into one that withstands attacks, without labels.
+
+paper: Decoupled Adversarial Contrastive Learning for Self-supervised Adversarial Robustness (2022), its second stage
+needs: one view             modalities: any with an encoder and inputs in [0, 1]
+sizes: B samples, D features
+differences: none known. Stage one is any method of this package that trains an encoder.
+"""
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from withstand.attacks.attack import InputAttack
+from withstand.attacks.gradient import PGD
+from withstand.attacks.objectives import EmbeddingDistance
+from withstand.core.batch import Batch
+from withstand.core.errors import ConfigError
+from withstand.core.random import Draws, derive
+from withstand.core.roles import Method, Model, Terms
+from withstand.losses.robust import decoupled_alignment
+from withstand.methods.attack_in_training import attack_in_training
+
+ATTACK = PGD(steps=5, step_size=0.25, keep_best=False)
+"""The paper's: five steps of eps/4 from a uniform start, the last point."""
+
+
+class DeACL(Method):
+    """A student that agrees with a frozen teacher on clean samples, and with itself under attack.
+
+    Args:
+        encoder: the student, which users take away.
+        teacher: a trained encoder of the same width; it is frozen, in eval mode.
+        gamma: what consistency under attack weighs.
+        attack: the inner attack, on the cosine between the student's attacked features and the teacher's clean ones.
+        seed: of the attack's draws.
+    """
+
+    steps: Tensor
+
+    def __init__(
+        self, encoder: Model, teacher: Model, *, gamma: float = 2.0, attack: InputAttack = ATTACK, seed: int = 0
+    ) -> None:
+        super().__init__()
+        if encoder.width != teacher.width:
+            raise ConfigError(f"the student has {encoder.width} features, the teacher {teacher.width}: make them equal")
+        if not gamma >= 0 or attack.ball.targeted:
+            raise ConfigError(f"gamma must be at least 0 and the attack untargeted, not {gamma!r} and {attack.ball!r}")
+        self.encoder, self.gamma, self.attack, self.seed = encoder, gamma, attack, seed
+        self.teacher = teacher.requires_grad_(False).eval()
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def step(self, batch: Batch) -> Terms:
+        """Return the loss, and the cosines `to_teacher` (clean) and `under_attack` (of attacked and clean features)."""
+        x = batch.views[0] if batch.views else batch.x
+        x = x.float() / 255 if x.dtype == torch.uint8 else x
+        with torch.no_grad():
+            wanted = self.teacher(x)
+        # Clean and attacked samples in one pass, so that they share batch statistics, as in the official code.
+        clean, under = self.encoder(torch.cat([x, self.attacked(x, wanted, batch.index)])).chunk(2)
+        losses = decoupled_alignment(clean, under, wanted, self.gamma)
+        to_teacher = -decoupled_alignment(clean, under, wanted, 0.0).detach().mean()
+        return {
+            "loss": losses.mean(),
+            "to_teacher": to_teacher,
+            "under_attack": -decoupled_alignment(under, under, clean, 0.0).detach().mean(),
+            "embeddings": torch.stack([clean, under]).detach(),
+        }
+
+    def attacked(self, x: Tensor, wanted: Tensor, index: Tensor) -> Tensor:
+        """Return samples `(B, ...)` attacked to lead the student, in eval mode, away from `wanted` features."""
+        draws = Draws(derive(self.seed, "inner attack"), index, epoch=int(self.steps))
+        away = EmbeddingDistance()
+        return attack_in_training(self.encoder, self.encoder, self.attack, x, wanted, draws, objective=away)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all but the teacher, which stays in eval mode."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def after_step(self, step: int) -> None:
+        self.steps.fill_(step)
