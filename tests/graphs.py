@@ -1,10 +1,13 @@
 """Small graphs for tests; importable as `graphs` (see pythonpath in pyproject.toml)."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from withstand.core.batch import Batch
 from withstand.core.random import Draws
+from withstand.data.graphs.container import Graphs
 from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource
 from withstand.views.graph import GraphViews, MaskNodes
@@ -42,3 +45,18 @@ def graph_set(count: int = 8, nodes: int = 5, features: int = 4, seed: int = 0) 
 
 def masked(batch: Batch, rate: float = 0.5, replace: float = 0.2, seed: int = 0) -> Batch:
     return GraphViews((MaskNodes(rate, replace),))(batch, Draws(seed, batch.index))
+
+
+def hidden_by_place(batch: Batch) -> Batch:
+    """Hide the first and third node of each graph, the third by the fourth's features: alike in any part of a batch."""
+    graphs = Graphs.of(batch.x)
+    member = graphs.membership
+    first = torch.searchsorted(member, torch.arange(graphs.count))
+    rows = torch.arange(graphs.size)
+    rows[first], rows[first + 2] = -1, first + 3
+    x = graphs.dense()
+    hidden = torch.cat([first, first + 2]).sort().values
+    view = replace(
+        graphs, x=torch.where(rows[:, None] < 0, 0, x[rows.clamp_min(0)]), masked=hidden, blank=first, clean=x[hidden]
+    )
+    return batch.with_views(view.as_samples())

@@ -10,7 +10,6 @@ import pickle
 import pkgutil
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -21,11 +20,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 import withstand.methods
-from withstand.core.batch import Batch
+from graphs import graph_set, hidden_by_place
+from withstand.core.batch import Batch, tensors_of
 from withstand.core.part import build, describe
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Model
 from withstand.methods.contrastive.simclr import SimCLR
+from withstand.models.graphs.encoder import GIN, GraphEncoder
 from withstand.models.norm import synchronize
 from withstand.models.normalized import Normalized
 from withstand.models.resnet import ResNet
@@ -67,6 +68,8 @@ def make(name: str) -> Method:
         for key, parameter in parameters.items():
             if parameter.annotation is Model:
                 arguments[key] = encoder()
+            elif parameter.annotation is GraphEncoder:
+                arguments[key] = GIN(4, 6, 2, dropout=0.0)
             elif parameter.annotation is Method:  # one that wraps another
                 arguments[key] = SimCLR(encoder(), hidden=12, dim=10)
             elif parameter.default is parameter.empty and key not in arguments:
@@ -82,6 +85,21 @@ def pictures(rows: slice = slice(0, 8)) -> Batch:
     return Batch(x[rows], torch.arange(8)[rows], labels[rows], views=(one[rows], mixed[rows]))
 
 
+def samples(method: Method, rows: slice = slice(0, 8)) -> Batch:
+    """Eight samples, or some of them, of the kind that a method's encoder reads."""
+    if isinstance(method.encoder, GraphEncoder):
+        return hidden_by_place(graph_set()[range(8)[rows]])
+    return pictures(rows)
+
+
+def held(batch: Batch) -> dict[str, Tensor]:
+    """Every tensor of a batch's samples and views."""
+    found = tensors_of(batch.x, "x")
+    for place, view in enumerate(batch.views):
+        found |= tensors_of(view, f"view {place}")
+    return found
+
+
 @pytest.fixture(params=CASES)
 def method(request: pytest.FixtureRequest) -> Method:
     return make(request.param)
@@ -92,13 +110,14 @@ def test_some_methods_are_found() -> None:
 
 
 def test_terms(method: Method) -> None:
-    terms = method(pictures())
+    terms = method(samples(method))
     assert terms["loss"].dim() == 0
     assert all(value.isfinite().all() for value in terms.values())
     assert [name for name, value in terms.items() if value.requires_grad] == ["loss"], "the rest is only for logs"
     assert all(value.dim() == 0 for name, value in terms.items() if name != "embeddings")
     if "embeddings" in terms:
-        assert terms["embeddings"].shape[:2] == (2, 8)
+        assert terms["embeddings"].dim() == 3, "(views, samples, width)"
+        assert terms["embeddings"].shape[1] == 8
 
 
 def test_trainable_parameters_get_gradients_and_frozen_ones_none(method: Method) -> None:
@@ -107,7 +126,7 @@ def test_trainable_parameters_get_gradients_and_frozen_ones_none(method: Method)
     grouped = [parameter for group in method.groups().values() for parameter in group]
     assert {id(p) for p in grouped} == {id(p) for p in method.parameters() if p.requires_grad}
     assert len(grouped) == len({id(p) for p in grouped}), "no parameter is in two groups"
-    method.step(pictures())["loss"].backward()
+    method.step(samples(method))["loss"].backward()
     for name, parameter in method.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None, name
@@ -124,11 +143,11 @@ def test_copies_give_the_same_loss(method: Method, tmp_path: Path) -> None:
     torch.save(method.state_dict(), tmp_path / "state.pt")
     rebuilt.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     copies = [rebuilt, copy.deepcopy(method), pickle.loads(pickle.dumps(method))]
-    loss = method.step(pictures())["loss"]
+    loss = method.step(samples(method))["loss"]
     for other in copies:
         assert type(other) is type(method)
         assert describe(other) == describe(method)
-        assert torch.equal(other.step(pictures())["loss"], loss)
+        assert torch.equal(other.step(samples(method))["loss"], loss)
 
 
 def test_state_follows_the_same_path(method: Method) -> None:
@@ -137,7 +156,7 @@ def test_state_follows_the_same_path(method: Method) -> None:
     def steps(subject: Method, first: int) -> Tensor:
         optimizer = torch.optim.SGD([p for group in subject.groups().values() for p in group], lr=0.01)
         for number in range(first, first + 2):
-            terms = subject.step(pictures())
+            terms = subject.step(samples(subject))
             optimizer.zero_grad()
             terms["loss"].backward()
             optimizer.step()
@@ -152,7 +171,7 @@ def test_state_follows_the_same_path(method: Method) -> None:
 
 def test_bfloat16_autocast_stays_finite(method: Method) -> None:
     with torch.autocast("cpu", torch.bfloat16):
-        terms = method(pictures())
+        terms = method(samples(method))
     terms["loss"].backward()
     assert all(value.isfinite().all() for value in terms.values())
     assert terms["loss"].dtype == torch.float32
@@ -160,26 +179,25 @@ def test_bfloat16_autocast_stays_finite(method: Method) -> None:
 
 
 def test_global_generators_and_the_batch_are_untouched(method: Method) -> None:
-    batch = pictures()
-    kept = replace(batch, x=batch.x.clone(), views=tuple(view.clone() for view in batch.views))
+    batch = samples(method)
+    kept = {name: value.clone() for name, value in held(batch).items()}
     states = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
     method.step(batch)["loss"].backward()
     assert torch.equal(torch.get_rng_state(), states[0])
     assert np.random.get_state()[1].tolist() == states[1]
     assert random.getstate() == states[2]
-    for before, after in zip((kept.x, *kept.views), (batch.x, *batch.views), strict=True):
-        assert torch.equal(before, after)
+    for name, after in held(batch).items():
+        assert torch.equal(kept[name], after), name
 
 
 def test_embedding(method: Method) -> None:
-    x = pictures().x
-    features = method.eval().embed(x)
+    features = method.eval().embed(samples(method).x)
     assert features.shape == (8, method.encoder.width)
-    torch.testing.assert_close(method.embed(x[:3]), features[:3])
+    torch.testing.assert_close(method.embed(samples(method, slice(0, 3)).x), features[:3])
 
 
 def loss_and_gradients(method: Method, rows: slice) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-    loss = method.step(pictures(rows))["loss"]
+    loss = method.step(samples(method, rows))["loss"]
     loss.backward()
     gradients = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
     return loss.detach(), gradients, dict(method.named_buffers())

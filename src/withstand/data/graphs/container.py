@@ -86,7 +86,7 @@ class Graphs(Structured):
             return x
         blank = torch.zeros(self.size, 1, dtype=torch.bool, device=x.device)
         blank[self.blank] = True
-        return torch.where(blank, self.fill.to(x.dtype), x)
+        return torch.where(blank, self.fill, x)
 
     def with_x(self, x: Tensor | Sparse) -> Self:
         """Return the graphs with other features."""
