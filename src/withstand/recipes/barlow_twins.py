@@ -5,6 +5,7 @@ claims: pushing the cross-correlation of two views towards the identity learns w
   stop-gradient and does not collapse
 learns from: unlabelled pictures, photos, images; two views of each
 use it when: negatives are doubtful (few kinds of pictures, near duplicates), batches are small
+not for: few epochs: it learns more slowly than contrastive methods; narrow projections
 command: withstand train barlow-twins --data fashion-mnist-small
 time: 275 s on two cores for the claim, 3 seeds
 reached: reproduced: linear accuracy 0.353 ± 0.016 against 0.299 ± 0.021 untrained (5,000 CIFAR-10 pictures, ResNet of

@@ -6,6 +6,7 @@ claims: comp-sum losses, cross-entropy among them, have bounds on the error they
 learns from: labelled pictures, photos, images
 use it when: a classifier must withstand small changes of its inputs and keep its clean accuracy; labels may be wrong
   (tau above 1)
+not for: classes of very unequal size: done and srat weigh them
 command: withstand train comp-sum --data fashion-mnist-small
 """
 

@@ -5,6 +5,7 @@ claims: weights that solve a KL-regularised worst case, with gradients through t
   weakest under attack, most of all where classes are of unequal size
 learns from: labelled pictures, photos, images
 use it when: no class may be left much weaker than the others under attack; imbalanced, rare classes, worst case
+not for: balanced classes of equal difficulty, where plain adversarial training is cheaper and as good
 command: withstand train done --data fashion-mnist-small --ratio 0.1
 """
 

@@ -5,6 +5,7 @@ claims: adversarial training loses rare classes more than plain training does; l
   separates attacked features give them accuracy under attack at less cost to the large ones
 learns from: labelled pictures, photos, images, with classes of unequal size
 use it when: some classes are rare, and the classifier must withstand small changes of its inputs; imbalanced, long tail
+not for: classes of equal size
 command: withstand train srat --data fashion-mnist-small --ratio 0.02
 """
 

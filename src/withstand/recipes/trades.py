@@ -6,7 +6,11 @@ claims: the clean loss plus beta times the divergence that an attack can cause t
   so the larger beta
 learns from: labelled pictures, photos, images
 use it when: a classifier must withstand small changes of its inputs, and accuracy is to be traded for it by one number
+not for: accuracy on clean inputs alone; labels that are often wrong, which the clean loss believes
 command: withstand train trades --data fashion-mnist-small
+time: 13 minutes on one busy core for the claim, 3 seeds
+reached: reproduced: accuracy lost under PGD-20 at 8/255 is 0.064 ± 0.004 with beta 6, 0.127 ± 0.017 with beta 1 (10,000
+  Fashion-MNIST pictures, ResNet of width 8, 8 epochs)
 """
 
 from dataclasses import replace
