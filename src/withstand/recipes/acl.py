@@ -9,8 +9,8 @@ use it when: there are no labels, and what is built on the encoder must withstan
 not for: accuracy on clean inputs alone: attacked views cost some of it, and several times the training time
 command: withstand train acl --data fashion-mnist-small
 time: 20 minutes on one busy core for the claim, 3 seeds
-reached: reproduced: accuracy of a linear classifier under PGD-20 at 4/255 0.691 ± 0.003 with ACL, 0.285 ± 0.045 with SimCLR
-  (10,000 Fashion-MNIST pictures, ResNet of width 8, 8 epochs)
+reached: reproduced: accuracy of a linear classifier under PGD-20 at 4/255 0.691 ± 0.003 with ACL, 0.285 ± 0.045 with
+  SimCLR (10,000 Fashion-MNIST pictures, ResNet of width 8, 8 epochs)
 """
 
 from dataclasses import replace

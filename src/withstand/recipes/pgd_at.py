@@ -9,8 +9,8 @@ use it when: a classifier must withstand small changes of its inputs; robust, ad
 not for: accuracy on clean inputs alone; changes other than those of the chosen norm and radius
 command: withstand train pgd-at --data fashion-mnist-small
 time: 7 minutes on one busy core for the claim, 3 seeds
-reached: reproduced: accuracy under PGD-20 at 8/255 0.717 ± 0.004, plain training 0.235 ± 0.058 (10,000 Fashion-MNIST pictures,
-  ResNet of width 8, 8 epochs)
+reached: reproduced: accuracy under PGD-20 at 8/255 0.717 ± 0.004, plain training 0.235 ± 0.058 (10,000 Fashion-MNIST
+  pictures, ResNet of width 8, 8 epochs)
 """
 
 from dataclasses import replace
