@@ -204,18 +204,42 @@ class Attack(Part):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A defended prediction: logits `(N, C)`, a suspicion score `(N,)`, and the input that was used."""
+    """A defended prediction, one row a sample.
+
+    Attributes:
+        logits: what the guarded victim says, `(N, C)`.
+        score: how clean the input looks, `(N,)`; higher is cleaner.
+        x_used: the input that the victim was given: the one that came, or what a purifier made of it.
+        accepted: whether the prediction may be used, bool `(N,)`; None where the guard rejects nothing.
+    """
 
     logits: Tensor
     score: Tensor
     x_used: Tensor
+    accepted: Tensor | None = None
 
 
 class Defense(Part):
-    """A guard round a victim at inference."""
+    """A guard round a victim at inference.
+
+    Attributes:
+        victim: what is guarded; attacks that do not know the guard work on it.
+    """
+
+    victim: Victim
 
     @abstractmethod
-    def __call__(self, x: Tensor) -> Outcome: ...
+    def __call__(self, x: Tensor) -> Outcome:
+        """Return the guarded predictions for inputs in the victim's range, `(N, ...)`."""
+
+    @abstractmethod
+    def exposed(self) -> Victim:
+        """Return what an attacker meets who knows the guard, but not what it will draw.
+
+        Its outputs can be differentiated: a dict of "logits" `(N, C)`; of "lead" `(N,)`, the score above the
+        threshold, where inputs are accepted from 0 on; and of "appeal" `(N, C)`, a smooth stand-in for the score if the
+        prediction were class c. A guard that rejects nothing gives the logits alone.
+        """
 
 
 class Evaluator(Part):

@@ -77,9 +77,9 @@ def page(run: StoredRun) -> Page:
 
 
 def _withstands(finding: Finding) -> bool:
-    """Whether a finding tells about resistance: the audit, and whatever else has a curve over eps or severity."""
+    """Whether a finding tells about resistance: audit, detection, what has a curve over eps or severity."""
     curves = {table.x for table in finding.tables.values()}
-    return finding.name.startswith("audit") or not curves.isdisjoint({"eps", "severity"})
+    return finding.name.startswith(("audit", "detection")) or not curves.isdisjoint({"eps", "severity"})
 
 
 def _checks(findings: dict[str, Finding]) -> list[tuple[str, Check]]:

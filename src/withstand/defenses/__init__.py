@@ -1,0 +1,1 @@
+"""Guards round a victim at inference: detectors that reject inputs."""
