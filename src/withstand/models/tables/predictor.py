@@ -54,5 +54,9 @@ class QueryPredictor(nn.Module):
         rows, sets, count = wanted.shape
         keys = (self.into(seen) + self.waves[at])[:, None].expand(-1, sets, -1, -1)
         tokens = torch.cat([keys, self.query + self.waves[wanted]], 2).flatten(0, 1)
-        found: Tensor = self.out(self.norm(self.layers(tokens)[:, -count:]))
+        *first, last = self.layers
+        for layer in first:
+            tokens = layer(tokens)
+        # The last layer need not say what becomes of the seen tokens.
+        found: Tensor = self.out(self.norm(last(tokens, keep=count)))
         return found.view(rows, sets, count, -1)

@@ -4,7 +4,7 @@ Sizes: `B` samples, `T` tokens, `H` width, `A` attention heads.
 """
 
 from torch import Tensor, nn
-from torch.nn.functional import dropout, relu, scaled_dot_product_attention
+from torch.nn.functional import dropout, linear, relu, scaled_dot_product_attention
 
 from withstand.core.errors import ConfigError
 
@@ -30,15 +30,23 @@ class TransformerLayer(nn.Module):
         self.up, self.down = nn.Linear(hidden, feedforward), nn.Linear(feedforward, hidden)
         self.norm1, self.norm2 = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return tokens `(B, T, H)` of tokens `(B, T, H)`."""
-        x = self.norm1(x + self._drop(self._attend(x)))
-        change: Tensor = self.norm2(x + self._drop(self.down(self._drop(relu(self.up(x))))))
-        return change
+    def forward(self, x: Tensor, keep: int | None = None) -> Tensor:
+        """Return tokens `(B, T, H)` of tokens `(B, T, H)`; with `keep`, only the last `keep` of them."""
+        whole, x = x, x if keep is None else x[:, -keep:]
+        x = self.norm1(x + self._drop(self._attend(x, whole)))
+        out: Tensor = self.norm2(x + self._drop(self.down(self._drop(relu(self.up(x))))))
+        return out
 
-    def _attend(self, x: Tensor) -> Tensor:
+    def _attend(self, x: Tensor, whole: Tensor) -> Tensor:
         count, tokens, width = x.shape
-        query, key, value = self.into(x).view(count, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        if x is whole:
+            parts = self.into(x).view(count, tokens, 3, self.heads, -1)
+            query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
+        else:
+            weight, bias = self.into.weight, self.into.bias
+            query = linear(x, weight[:width], bias[:width]).view(count, tokens, self.heads, -1).transpose(1, 2)
+            parts = linear(whole, weight[width:], bias[width:]).view(count, whole.shape[1], 2, self.heads, -1)
+            key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
         rate = self.dropout if self.training else 0.0
         seen = scaled_dot_product_attention(query, key, value, dropout_p=rate)
         mixed: Tensor = self.out(seen.transpose(1, 2).reshape(count, tokens, width))
