@@ -6,6 +6,9 @@ claims: adversarial examples of a linear classifier are strong when its boundary
 learns from: frozen features of anything, or the samples themselves, with labels of two classes
 use it when: a linear classifier or probe is easily fooled and it is to be known why, or how strong its penalty must be
 command: withstand reproduce boundary-tilting
+time: 38 s of processor time, 3 seeds
+reached: with C 0.1 the boundary keeps 0.649 of the adversarial distance that is to be had, with C 1e4 0.096 (ahead by
+  0.553 ± 0.011; six pairs of digits and fashion-mnist-small, 5 % of the labels flipped)
 """
 
 from collections.abc import Callable, Sequence
