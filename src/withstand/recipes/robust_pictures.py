@@ -10,17 +10,20 @@ from withstand.attacks.gradient import PGD
 from withstand.attacks.objectives import Margin
 from withstand.core.errors import DataError
 from withstand.core.finding import Table
-from withstand.core.random import permutation
+from withstand.core.random import isolated, permutation
 from withstand.core.roles import Method, Model, Source
-from withstand.core.threat import Ball
+from withstand.core.threat import Ball, parse_eps
 from withstand.core.victim import Victim
 from withstand.data.imbalanced import Imbalance, Imbalanced
 from withstand.data.load import splits
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import SGD
-from withstand.evaluation.features import unit_range
+from withstand.evaluation.features import embed, unit_range
+from withstand.evaluation.linear import fit_linear
+from withstand.methods.labelled import LabelledMethod
+from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import PictureSetup, encoder
-from withstand.recipes.trial import trained
+from withstand.recipes.trial import budget, trained
 from withstand.schedules import WarmupCosine
 from withstand.views.compose import MultiCrop
 from withstand.views.padded_crop import PaddedCrop
@@ -124,6 +127,55 @@ def withstood(network: nn.Module, trial: Experiment, eps: float) -> tuple[Tensor
     for one in (attack, replace(attack, objective=Margin())):
         holds &= ~one(victim, x, batch.y, generator=0).success
     return clean, holds, batch.y
+
+
+def under_attack(
+    slug: str,
+    statement: str,
+    ours: Callable[[int], Experiment],
+    theirs: Callable[[int], Experiment],
+    *,
+    names: tuple[str, str],
+    seeds: int,
+    eps: str = "8/255",
+) -> Claim:
+    """Train a system and its baseline, seed by seed, and return the claim on accuracy under attack.
+
+    An encoder that learnt without labels gets a linear classifier, fitted on clean features.
+
+    Args:
+        slug: the recipe.
+        statement: what the paper claims.
+        ours: makes the system's experiment for a seed.
+        theirs: makes the baseline's.
+        names: how system and baseline are called.
+        seeds: how many.
+        eps: the radius that they are attacked within.
+    """
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    for seed in range(seeds):
+        with isolated(seed, "claim"):
+            pair = ours(seed), theirs(seed)
+        for name, trial in zip(names, pair, strict=True):
+            if isinstance(trial.method, LabelledMethod):
+                network = trained_network(trial)
+            else:
+                encoder = trained(trial)
+                network = nn.Sequential(encoder, fit_linear(embed(encoder, trial.source)).as_linear()).eval()
+            clean, holds, _ = withstood(network, trial, parse_eps(eps))
+            found[name].append((share(clean), share(holds)))
+    system, baseline = (tuple(robust for _, robust in found[name]) for name in names)
+    judge = "" if isinstance(pair[0].method, LabelledMethod) else " of a linear classifier on clean features"
+    return Claim(
+        slug=slug,
+        statement=statement,
+        quantity=f"accuracy{judge} under PGD-20 at {eps}",
+        system=system,
+        baseline=baseline,
+        names=names,
+        protocol={**budget(pair[0]), "attack": f"PGD-20 on cross-entropy and on the margin, {SAMPLES} test samples"},
+        tables={"clean and robust accuracy": both(found)},
+    )
 
 
 def both(found: Mapping[str, Sequence[tuple[float, float]]]) -> Table:

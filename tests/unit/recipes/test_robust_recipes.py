@@ -1,5 +1,6 @@
 """Recipes of robust training: each runs on a few digits, and so does its claim."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -9,13 +10,31 @@ import numpy as np
 import pytest
 import torch
 
-from withstand.core.errors import ConfigError, DataError
+from toys import weights
+from withstand.core.errors import ConfigError, DataError, RunError
 from withstand.core.options import call
 from withstand.data.arrays import ArraySource
 from withstand.engine.experiment import Experiment
 from withstand.engine.launch import train
 from withstand.methods.labelled import LabelledMethod
-from withstand.recipes import acl, comp_sum, done, pgd_at, robust_pictures, simclr, srat, trades
+from withstand.methods.robust.adversarial_training import AdversarialTraining
+from withstand.methods.robust.deacl import DeACL
+from withstand.methods.weightings import MAIL
+from withstand.recipes import (
+    acl,
+    comp_sum,
+    deacl,
+    done,
+    gairat,
+    mail,
+    mart,
+    pgd_at,
+    robust_pictures,
+    rocl,
+    simclr,
+    srat,
+    trades,
+)
 from withstand.recipes.claim import Claim
 
 CASES: dict[str, tuple[ModuleType, dict[str, object]]] = {
@@ -25,6 +44,11 @@ CASES: dict[str, tuple[ModuleType, dict[str, object]]] = {
     "free-at": (pgd_at, {"kind": "free"}),
     "trades": (trades, {}),
     "mart": (trades, {"mart": True}),
+    "mart, perturbed": (mart, {"weight_perturbation": 0.005}),
+    "gairat": (gairat, {"burn_in": 0}),
+    "mail": (mail, {"burn_in": 0}),
+    "mail on trades": (mail, {"base": "trades", "burn_in": 0}),
+    "rocl": (rocl, {}),
     "comp-sum": (comp_sum, {}),
     "acl": (acl, {}),
     "done": (done, {"ratio": 0.5}),
@@ -35,10 +59,13 @@ CLAIMS = {
     "trades": (),
     "comp_sum": (trades,),
     "acl": (simclr,),
+    "rocl": (simclr,),
+    "mail": (pgd_at,),
     "done": (pgd_at,),
     "srat": (pgd_at,),
 }
 """Recipes, and those that their claims compare with."""
+Make = Callable[[int], Experiment]
 TINY = {"data": "digits", "width": 2, "epochs": 1, "batch": 256}
 
 
@@ -86,3 +113,62 @@ def test_what_is_refused() -> None:
         pgd_at.experiment(replace(pgd_at.SETUP, data="digits"), kind="fats")
     with pytest.raises(ConfigError, match="kind free"):
         pgd_at.experiment(replace(pgd_at.SETUP, data="digits"), kind="free", warmup=1)
+
+
+def test_deacl_distils_the_encoder_of_a_run(tmp_path: Path) -> None:
+    teacher = train(quick(simclr.experiment(replace(simclr.SETUP, **TINY))), tmp_path / "teacher", quiet=True)
+    setup = replace(deacl.SETUP, **TINY, steps=2)
+    experiment = quick(deacl.experiment(setup, teacher=str(teacher.path)))
+    assert isinstance(experiment.method, DeACL)
+    kept = weights(teacher.path)
+    for name, value in experiment.method.teacher.state_dict().items():
+        assert torch.equal(value, kept[f"encoder.{name}"])
+    for one, two in zip(experiment.method.encoder.parameters(), experiment.method.teacher.parameters(), strict=True):
+        assert torch.equal(one, two)
+    assert train(experiment, tmp_path / "student", quiet=True).record()["status"] == "finished"
+    anew = deacl.experiment(setup, teacher=str(teacher.path), scratch=True)
+    assert isinstance(anew.method, DeACL)
+    assert not torch.equal(next(anew.method.encoder.parameters()), next(anew.method.teacher.parameters()))
+    with pytest.raises(ConfigError, match="--width"):
+        deacl.experiment(replace(setup, width=3), teacher=str(teacher.path))
+    with pytest.raises(ConfigError, match="24 features, the teacher 16"):
+        deacl.experiment(replace(setup, width=3), teacher=str(teacher.path), scratch=True)
+    with pytest.raises(RunError, match="no run folder"):
+        deacl.experiment(setup, teacher=str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match="--teacher"):
+        deacl.experiment(setup)
+
+
+def test_the_claim_of_deacl_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(robust_pictures, "SAMPLES", 12)
+    plain, distil = simclr.experiment, deacl.distillation
+    monkeypatch.setattr(simclr, "experiment", lambda setup, **given: quick(plain(replace(setup, **TINY), **given)))
+    monkeypatch.setattr(
+        deacl, "distillation", lambda setup, teacher: quick(distil(replace(setup, **TINY, steps=2), teacher))
+    )
+    claim = deacl.claim(seeds=2)
+    assert len(claim.finding().tables["clean and robust accuracy"].rows) == 2
+    with pytest.raises(ConfigError, match="scale"):
+        deacl.claim(scale="large")
+
+
+@pytest.mark.parametrize("recipe", [mart, gairat])
+def test_other_claims_compare_equal_budgets(recipe: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compare(slug: str, statement: str, ours: Make, theirs: Make, *, names: tuple[str, str], seeds: int) -> None:
+        one, two = ours(3), theirs(3)
+        assert one.name == slug
+        assert one.plan == two.plan
+        assert one.method.attack == two.method.attack
+
+    monkeypatch.setattr(recipe, "under_attack", compare)
+    recipe.claim(seeds=2)
+    with pytest.raises(ConfigError, match="scale"):
+        recipe.claim(scale="large")
+
+
+def test_mail_knows_its_bases() -> None:
+    with pytest.raises(ConfigError, match="base 'trade' is unknown: did you mean 'trades'"):
+        mail.experiment(replace(mail.SETUP, data="digits"), base="trade")  # type: ignore[arg-type]
+    experiment = mail.experiment(replace(mail.SETUP, data="digits", epochs=16), base="trades", slope=3.0)
+    assert isinstance(experiment.method, AdversarialTraining)
+    assert experiment.method.weighting == MAIL(10, 0.0, 3.0)
