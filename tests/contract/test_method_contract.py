@@ -31,7 +31,10 @@ from withstand.models.norm import synchronize
 from withstand.models.normalized import Normalized
 from withstand.models.resnet import ResNet
 
-SMALL = {"hidden": 12, "dim": 10, "classes": 4, "counts": (3, 3, 1, 1), "queue_size": 20, "prototypes": 6, "samples": 8}
+SMALL = {
+    "hidden": 12, "dim": 10, "classes": 4, "counts": (3, 3, 1, 1),
+    "queue_size": 20, "prototypes": 6, "frozen_epochs": 0, "samples": 8,
+}  # fmt: skip
 """Arguments that set sizes, and values that keep tests quick."""
 
 

@@ -52,7 +52,7 @@ def multicrop_small(
     """Two whole views and some views of small parts, for pictures of 28 to 64 pixels.
 
     The papers' shares of the area, which are for photos, would leave a part of a small picture a few pixels:
-    these are larger. Parts have half the side.
+    these are larger. Parts have half the side, brought to a multiple of 4 that patches tile.
 
     Args:
         size: side of the whole views, pixels.
@@ -64,7 +64,7 @@ def multicrop_small(
     """
     color = _color(0.4, 0.4, 0.2, 0.1) if solarize else _color(0.8, 0.8, 0.8, 0.2)
     whole: tuple[PictureView, ...] = (RandomResizedCrop(size, (smallest_crop, 1.0), flip=0.5), *color)
-    part = Compose((RandomResizedCrop(max(1, size // 2), (smallest_local, smallest_crop), flip=0.5), *color))
+    part = Compose((RandomResizedCrop(max(4, 4 * round(size / 8)), (smallest_local, smallest_crop), flip=0.5), *color))
     if not solarize:
         return _multicrop((Compose(whole),), (2,), part, local_crops)
     return _multicrop((Compose(whole), Compose((*whole, Solarize(probability=0.2)))), (1, 1), part, local_crops)

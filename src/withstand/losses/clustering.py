@@ -1,0 +1,71 @@
+"""Soft assignments to prototypes, and their prediction across views.
+
+Unsupervised Learning of Visual Features by Contrasting Cluster Assignments (SwAV, 2020); Emerging Properties in
+Self-Supervised Vision Transformers (DINO, 2021). Sinkhorn: Sinkhorn Distances (Cuturi, 2013).
+
+Sizes: B samples on this process, N over all processes, D projection width, K prototypes.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from withstand.core.distributed import first_row, gather
+from withstand.core.errors import ConfigError, DataError
+from withstand.losses.precision import full_precision
+
+
+@full_precision
+def prototype_scores(z: Tensor, prototypes: Tensor) -> Tensor:
+    """Return the inner products of rows `(B, D)` and prototypes `(K, D)`, `(B, K)`, at full precision."""
+    return z @ prototypes.T
+
+
+@full_precision
+@torch.no_grad()
+def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
+    """Return soft assignments that give every prototype an equal share of the global batch, `(B, K)`; rows sum to 1.
+
+    In turns, prototypes' totals are brought to 1/K and samples' to 1/N, of a matrix that begins as
+    `exp(scores / epsilon)`; the samples come last. In logarithms, so that no epsilon overflows.
+
+    Args:
+        scores: this process's, `(B, K)`.
+        epsilon: smoothness, above 0.
+        iterations: turns; at least 1.
+    """
+    if not epsilon > 0 or iterations < 1:
+        raise ConfigError(f"epsilon must be above 0 and iterations at least 1, not {epsilon!r} and {iterations!r}")
+    log = gather(scores) / epsilon
+    samples, prototypes = log.shape
+    for _ in range(iterations):
+        log = log - log.logsumexp(0, keepdim=True) - math.log(prototypes)
+        log = log - log.logsumexp(1, keepdim=True) - math.log(samples)
+    first = first_row(len(scores))
+    return log[first : first + len(scores)].exp() * samples
+
+
+def swapped_cross_entropy(scores: Sequence[Tensor], targets: Sequence[Tensor], temperature: float = 0.1) -> Tensor:
+    """Return the cross-entropy of each target with the scores of every other view, mean over pairs and samples.
+
+    Args:
+        scores: of V views, each `(B, K)`.
+        targets: assignments of the first T views, each `(B, K)`, T at most V; they get no gradient.
+        temperature: of the scores' softmax, above 0.
+    """
+    if not temperature > 0:
+        raise ConfigError(f"temperature must be above 0, not {temperature!r}")
+    if len(scores) < 2 or not 1 <= len(targets) <= len(scores):
+        raise DataError(
+            f"{len(scores)} views cannot be told from the targets of {len(targets)}: give two or more views"
+        )
+    logs = [(view.float() if view.dtype.itemsize < 4 else view).div(temperature).log_softmax(1) for view in scores]
+    pairs = [
+        -(target.detach().to(log.dtype) * log).sum(1).mean()
+        for place, target in enumerate(targets)
+        for other, log in enumerate(logs)
+        if other != place
+    ]
+    return torch.stack(pairs).mean()

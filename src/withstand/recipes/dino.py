@@ -1,0 +1,86 @@
+"""DINO: tell, from every view of a picture, what a slow copy of the network makes of a whole view.
+
+paper: Emerging Properties in Self-Supervised Vision Transformers (Caron, Touvron, Misra, Jégou, Mairal,
+  Bojanowski, Joulin; ICCV 2021)
+claims: centring and sharpening the teacher's outputs is enough to keep self-distillation from collapse
+learns from: unlabelled pictures, photos, images; two or more views of each
+use it when: vision transformers are trained, or features for nearest neighbours are wanted
+command: withstand train dino --data fashion-mnist-small
+"""
+
+from functools import partial
+
+import torch
+
+from withstand.engine.experiment import Experiment
+from withstand.evaluation.features import embed
+from withstand.methods.distillation.dino import DINO
+from withstand.models.ema import Momentum
+from withstand.recipes.claim import Claim
+from withstand.recipes.pictures import PictureSetup, experiment_on_pictures
+from withstand.recipes.trial import head_to_head, refuse_other_scale, small
+from withstand.views.presets import dino_large, multicrop_small
+
+SETUP = PictureSetup()
+
+
+def experiment(
+    setup: PictureSetup = SETUP,
+    *,
+    prototypes: int = 1024,
+    local_crops: int = 4,
+    teacher_temperature: float = 0.04,
+    center_momentum: float = 0.9,
+    momentum: float = 0.99,
+) -> Experiment:
+    """Return the experiment.
+
+    Args:
+        setup: data, network, budget.
+        prototypes: the head's outputs.
+        local_crops: views of small parts; 0 for none.
+        teacher_temperature: of the teacher's softmax, constant.
+        center_momentum: how much of itself the teacher's center keeps in a step; 1 for no centring.
+        momentum: how much of itself the teacher keeps in a step, at first; 1 at the end.
+    """
+    views = (
+        partial(multicrop_small, local_crops=local_crops, solarize=True),
+        partial(dino_large, local_crops=local_crops),
+    )
+    method = partial(
+        DINO,
+        prototypes=prototypes,
+        teacher_temperature=teacher_temperature,
+        warmup_epochs=0,
+        center_momentum=center_momentum,
+        momentum=Momentum(momentum, 1.0),
+        batch_norm=setup.model != "vit",
+    )
+    return experiment_on_pictures("dino", method, views, setup)
+
+
+def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
+    """Compare DINO with itself without centring, on two views, on CIFAR-10; how many outputs win stands beside."""
+    refuse_other_scale(scale)
+
+    def trial(seed: int, center_momentum: float) -> Experiment:
+        return experiment(small(SETUP, seed), local_crops=0, prototypes=256, center_momentum=center_momentum)
+
+    return head_to_head(
+        "dino",
+        "centring keeps self-distillation from collapse, and so makes it learn",
+        lambda seed: trial(seed, 0.9),
+        lambda seed: trial(seed, 1.0),
+        names=("centred", "not centred"),
+        seeds=seeds,
+        watch=_winners,
+        watched="outputs that are the largest for some test picture",
+    )
+
+
+def _winners(trial: Experiment) -> float:
+    """Return how many outputs of a trial's head are the largest for some test sample."""
+    assert isinstance(trial.method, DINO)
+    assert trial.test is not None
+    network = torch.nn.Sequential(trial.method.encoder, trial.method.head).eval()
+    return float((embed(network, trial.test).x.argmax(1).bincount() > 0).sum())
