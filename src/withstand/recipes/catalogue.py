@@ -13,7 +13,7 @@ from types import ModuleType
 
 from withstand.core.errors import ConfigError, nearest
 
-_SHARED = {"__init__", "catalogue", "claim", "graphs", "pictures", "robust_pictures", "trial"}
+_SHARED = {"__init__", "catalogue", "claim", "graphs", "pictures", "robust_pictures", "tables", "trial"}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,66 @@
+"""T-JEPA: rows of a table learnt by predicting hidden columns' latent tokens.
+
+paper: T-JEPA: Augmentation-Free Self-Supervised Learning for Tabular Data (Thimonier, Costa, Popineau, Rimmel, Doan;
+  ICLR 2025)
+claims: predicting the latent tokens of some columns from others, without corrupting any value, gives features on which
+  deep heads do better than on the raw columns, and always-seen [REG] tokens keep the features from collapsing
+learns from: unlabelled tables, rows with numeric and categorical columns: CSV, Parquet, data frames
+use it when: a table has many rows and few labels, or a deep head is wanted on it; against gradient boosting on raw
+  columns expect parity at best
+command: withstand train t-jepa --data people.csv --target income
+"""
+
+from withstand.engine.experiment import Experiment
+from withstand.methods.predictive.t_jepa import TJEPA
+from withstand.models.ema import Momentum
+from withstand.recipes.tables import TableSetup, table_encoder, table_judges, table_parts, table_plan
+from withstand.views.columns import AsIs
+
+SETUP = TableSetup()
+
+
+def experiment(
+    setup: TableSetup = SETUP,
+    *,
+    min_context: float = 0.136,
+    max_context: float = 0.368,
+    min_target: float = 0.156,
+    max_target: float = 0.622,
+    sets: int = 4,
+    predictor_hidden: int = 32,
+    predictor_layers: int = 2,
+    predictor_heads: int = 4,
+    ema: float = 0.996,
+    reg_to_predictor: bool = True,
+) -> Experiment:
+    """Return the experiment.
+
+    Args:
+        setup: rows, network, budget.
+        min_context: least share of the columns that the student sees.
+        max_context: largest share.
+        min_target: least share of the columns in a target set.
+        max_target: largest share.
+        sets: target sets for each row.
+        predictor_hidden: width of the predictor's tokens.
+        predictor_layers: its Transformer layers.
+        predictor_heads: its attention heads.
+        ema: the teacher's momentum at the first step; it rises linearly to 1.
+        reg_to_predictor: hand the [REG] tokens to the predictor.
+    """
+    train, test = table_parts(setup)
+    method = TJEPA(
+        table_encoder(setup, train),
+        context=(min_context, max_context),
+        targets=(min_target, max_target),
+        sets=sets,
+        predictor_hidden=predictor_hidden,
+        predictor_layers=predictor_layers,
+        predictor_heads=predictor_heads,
+        dropout=setup.dropout,
+        reg_to_predictor=reg_to_predictor,
+        momentum=Momentum(ema, 1.0, "linear"),
+        seed=setup.seed,
+    )
+    plan = table_plan(setup, len(train), warmup=10)
+    return Experiment("t-jepa", train, AsIs(), method, plan, test, judges=table_judges(train))

@@ -1,0 +1,116 @@
+"""What every recipe that learns from tables shares: the rows, the encoder, the plan, the judges."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from withstand.core.errors import ConfigError
+from withstand.core.options import Options
+from withstand.core.roles import Evaluator
+from withstand.data.tables.infer import Task, kinds_of
+from withstand.data.tables.source import TableSource
+from withstand.engine.experiment import Plan
+from withstand.engine.optimizers import AdamW
+from withstand.evaluation.table_probe import ColumnImportance, TableHeads
+from withstand.models.tables.encoder import TableEncoder
+from withstand.schedules import WarmupCosine
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSetup(Options):
+    """What every recipe on tables can be told: rows, network, budget.
+
+    Args:
+        data: a table's name (adult, california, wine, ...), a CSV, Parquet or Feather file, a data frame, an array.
+        target: the column to predict, kept from what is learnt and used by probes alone; a named table has its own.
+        task: what the target is: classes, number, or auto (words and up to 20 different whole numbers are classes).
+        kinds: columns whose inferred kind is wrong, as COLUMN=numeric or COLUMN=categorical.
+        ignore: columns to leave out.
+        immutable: columns that an audit's attacks may not change; categorical ones they never do.
+        delimiter: what separates a CSV's fields; found by itself if not said.
+        hidden: width of a column's token.
+        layers: Transformer layers of the encoder.
+        heads: attention heads.
+        feedforward: width of its perceptrons; twice hidden if not said.
+        dropout: in every layer.
+        reg_tokens: tokens that are always seen and stand for no column.
+        epochs: passes over the rows.
+        batch: rows a step, at most all of them.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW, on matrices.
+        seed: of weights, order and masks.
+        processes: how many train together.
+    """
+
+    data: Any = "adult"
+    target: str | None = None
+    task: Task = "auto"
+    kinds: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    immutable: tuple[str, ...] = ()
+    delimiter: str | None = None
+    hidden: int = 64
+    layers: int = 4
+    heads: int = 4
+    feedforward: int | None = None
+    dropout: float = 0.0
+    reg_tokens: int = 1
+    epochs: int = 10
+    batch: int = 512
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    seed: int = 0
+    processes: int = 1
+
+
+def table_parts(setup: TableSetup) -> tuple[TableSource, TableSource]:
+    """Return the training and the test rows."""
+    if isinstance(setup.data, TableSource):
+        if setup.target or setup.kinds or setup.ignore or setup.immutable or setup.delimiter:
+            raise ConfigError("target, kinds, ignore, immutable and delimiter belong to a table, not to a source")
+        return setup.data.other("train"), setup.data.other("test")
+    train = TableSource(
+        setup.data,
+        part="train",
+        target=setup.target,
+        task=setup.task,
+        kinds=kinds_of(setup.kinds) or None,
+        ignore=setup.ignore,
+        immutable=setup.immutable,
+        delimiter=setup.delimiter,
+    )
+    return train, train.other("test")
+
+
+def table_encoder(setup: TableSetup, train: TableSource) -> TableEncoder:
+    """Return the encoder for the rows' schema."""
+    return TableEncoder(
+        train.schema,
+        hidden=setup.hidden,
+        layers=setup.layers,
+        heads=setup.heads,
+        feedforward=setup.feedforward,
+        dropout=setup.dropout,
+        reg_tokens=setup.reg_tokens,
+    )
+
+
+def table_plan(setup: TableSetup, rows: int, *, warmup: float) -> Plan:
+    """Return the plan; the batch is at most all rows, and the rate rises over `warmup` epochs, a tenth at most."""
+    precision: Literal["float32"] = "float32"  # tokens are few and narrow: bfloat16 gains nothing on them
+    return Plan(
+        epochs=setup.epochs,
+        batch=min(setup.batch, rows - rows % setup.processes),
+        optimizer=AdamW(setup.learning_rate, setup.weight_decay),
+        schedule=WarmupCosine(warmup=min(warmup, setup.epochs / 10)),
+        precision=precision,
+        layout="contiguous",
+        seed=setup.seed,
+        processes=setup.processes,
+    )
+
+
+def table_judges(train: TableSource) -> tuple[Evaluator, ...]:
+    """Return what judges the encoder besides the usual probes, where there is something to predict."""
+    if train.labels is None and train.targets is None:
+        return ()
+    return (TableHeads(), ColumnImportance())
