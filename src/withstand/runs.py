@@ -18,7 +18,7 @@ from withstand.core.random import isolated
 from withstand.core.roles import Attacked, Method, Model, Source
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
-from withstand.data.load import Data, splits
+from withstand.data.load import Data, splits_like
 from withstand.engine import checkpoint
 from withstand.engine.export import to_onnx, to_safetensors
 from withstand.engine.folder import RunFolder
@@ -88,8 +88,7 @@ class Run:
         if data is not None:
             train = self._build("source")
             assert isinstance(train, Source)
-            size = train.shape[-1] if len(train.shape) == 3 and Path(str(data)).is_dir() else None
-            return splits(data, size=size)
+            return splits_like(train, data)
         source, labelled, test = (self._build(place) for place in ("source", "labelled", "test"))
         train = source if labelled is None else labelled
         assert isinstance(train, Source)
@@ -133,7 +132,8 @@ class Run:
     def victim(self, data: Data | None = None) -> tuple[Victim, Source]:
         """Return what is attacked, and the test samples: with labels a classifier, without them the encoder."""
         train, test = self.sources(data)
-        return Victim(self.encoder if train.labels is None else self.classifier(data)), test
+        attacked = self.encoder if train.labels is None else self.classifier(data)
+        return Victim(attacked, changeable=test.changeable), test
 
     def audit(
         self,

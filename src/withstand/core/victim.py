@@ -29,6 +29,8 @@ class Victim(Part):
         high: largest allowed input value.
         normalize: `(mean, std)` per channel (axis 1), applied before the model; None when the model
             normalises by itself.
+        changeable: where an attacker may change an input at all, bool of one input's shape: the numbers of a row, say,
+            and not its categories. None for everywhere.
 
     >>> victim = Victim(nn.Flatten(), normalize=((0.5,), (0.25,)))
     >>> victim(torch.full((1, 1, 1, 1), 0.75)).item()
@@ -42,12 +44,14 @@ class Victim(Part):
         low: float = 0.0,
         high: float = 1.0,
         normalize: tuple[Sequence[float], Sequence[float]] | None = None,
+        changeable: Tensor | None = None,
     ) -> None:
         if not low < high:
             raise ConfigError(f"low must be below high, not low={low}, high={high}")
         if normalize is not None and (len(normalize) != 2 or any(s <= 0 for s in normalize[1])):
             raise ConfigError(f"normalize must be (mean, std) with positive std, not {normalize!r}")
         self.model, self.low, self.high, self.normalize = model, low, high, normalize
+        self.changeable = changeable
 
     def __call__(self, x: Tensor) -> Outputs:
         """Return the model's outputs for inputs in [low, high], `(N, ...)`."""
@@ -65,6 +69,19 @@ class Victim(Part):
         if name not in outputs:
             raise ConfigError(f"the model gives no output {name!r}: {nearest(name, outputs)}")
         return outputs[name]
+
+    def allowed(self, x: Tensor, mask: Tensor | None = None) -> Tensor | None:
+        """Return where inputs `x` may be changed, bool shaped like `x`: by this victim and by a mask; None: everywhere.
+
+        Raises:
+            DataError: `changeable` has another shape than an input.
+        """
+        if self.changeable is None:
+            return mask
+        if self.changeable.shape != x.shape[1:]:
+            raise DataError(f"changeable has shape {tuple(self.changeable.shape)}, inputs have {tuple(x.shape[1:])}")
+        free = self.changeable.to(x.device, torch.bool).expand_as(x)
+        return free if mask is None else free & mask
 
     def check(self, x: Tensor) -> Tensor:
         """Return `x` when it is a floating tensor inside the range; clears round-off of 1e-6.

@@ -13,7 +13,11 @@ from withstand.data.arrays import ArraySource, npz_splits
 from withstand.data.dataset import DatasetSource
 from withstand.data.folder import ImageFolder
 from withstand.data.named import NAMES, NamedSource
-from withstand.data.subset import holdout
+from withstand.data.subset import Held, Subset, holdout
+from withstand.data.tables.files import is_table_file
+from withstand.data.tables.frame import is_frame
+from withstand.data.tables.named import TABLES
+from withstand.data.tables.source import TableSource
 
 Data: TypeAlias = str | Path | np.ndarray[Any, Any] | Tensor | Dataset[Any] | Source
 
@@ -26,8 +30,8 @@ def load(data: Data, *, split: str = "train", size: int | None = None) -> Source
 
     Args:
         data: the name of a set (which wins over a folder so named: write `./name` for that), the path of a folder
-            of pictures or of a `.npy` or `.npz` file, an array, a tensor, a `torch.utils.data.Dataset`, or a source,
-            which is given back.
+            of pictures or of a `.npy` or `.npz` file, a table (its name, a CSV, Parquet or Feather file, a data frame),
+            an array, a tensor, a `torch.utils.data.Dataset`, or a source, which is given back.
         split: `train` or `test`, of sets, `.npz` files and folders that have both; data without a test part are
             `train` (and `splits` holds a part of them out).
         size: the side of pictures from a folder, 64 when not said. Other data have their size; another one here
@@ -61,14 +65,39 @@ def splits(data: Data, *, size: int | None = None, fraction: float = 0.2, seed: 
         fraction: the share held out where the data have no test part, stratified when labelled.
         seed: chooses which samples those are.
     """
+    if _is_table(data):
+        rows = data if isinstance(data, TableSource) else TableSource(data, part="train", fraction=fraction, seed=seed)
+        return rows.other("train"), rows.other("test")
     train = load(data, size=size)
     if not _has_test(data):
         return holdout(train, fraction, seed)
     return train, load(data, split="test", size=size)
 
 
+def splits_like(source: Source, data: Data) -> tuple[Source, Source]:
+    """Return (train, test) of other data, read as `source` was: photos at its size, rows by its schema."""
+    while isinstance(source, Held | Subset):
+        source = source.source
+    if isinstance(source, TableSource):
+        if isinstance(data, TableSource):
+            return splits(data)
+        rows = TableSource(data, part="train", schema=source.schema)
+        return rows, rows.other("test")
+    size = source.shape[-1] if len(source.shape) == 3 and Path(str(data)).is_dir() else None
+    return splits(data, size=size)
+
+
+def _is_table(data: object) -> bool:
+    """Return whether these are rows with named columns; an array without names is taken as it is."""
+    if isinstance(data, str) and data in TABLES:
+        return True
+    return isinstance(data, TableSource) or is_table_file(data) or is_frame(data)
+
+
 def _has_test(data: Data) -> bool:
     """Return whether the data have a test part of their own."""
+    if _is_table(data):
+        return True
     if isinstance(data, NamedSource):
         return data.split == "train"
     if isinstance(data, str) and data in NAMES:
@@ -88,6 +117,9 @@ def _test_folder(path: Path) -> Path | None:
 
 def _open(data: Data, split: str | None, size: int | None) -> Source:
     """Open data; `split` is None where they have only one part."""
+    if _is_table(data):
+        rows = data if isinstance(data, TableSource) else TableSource(data, part="train")
+        return rows.other("test") if split == "test" else rows
     if isinstance(data, Source):
         return NamedSource(data.name, "test") if isinstance(data, NamedSource) and split == "test" else data
     if isinstance(data, np.ndarray | Tensor):
@@ -102,7 +134,9 @@ def _open(data: Data, split: str | None, size: int | None) -> Source:
     if path.is_file():
         return ArraySource(path, split=split)
     if not path.is_dir():
-        raise DataError(f"{str(data)!r} is neither a path nor the name of a set: {nearest(str(data), NAMES)}")
+        raise DataError(
+            f"{str(data)!r} is neither a path nor the name of a set: {nearest(str(data), [*NAMES, *TABLES])}"
+        )
     side = DEFAULT_SIZE if size is None else size
     test = _test_folder(path)
     if split is None or test is None:
