@@ -135,7 +135,7 @@ def pose(
     victim: Victim, objective: Objective, ball: Ball, x: Tensor, y: Tensor | None, mask: Tensor | None = None
 ) -> Problem:
     """Return the problem of attacking `x`; without `y`, the victim's clean outputs are asked for it."""
-    count = len(x)
+    count, mask = len(x), victim.allowed(x, mask)
     queries = torch.zeros(count, dtype=torch.int64, device=x.device)
     flat = y is None and objective.flat_at_clean
     if y is None:
