@@ -75,7 +75,7 @@ class Region:
         # What attacks call inside the ball is rounded to x's own type: the region is that much wider.
         ulp = torch.finfo(x.dtype).eps * max(abs(low), abs(high)) if x.dtype != torch.float64 else 0.0
         center = x.detach().double().clamp(low, high)
-        radius = (torch.full((len(x),), ball.eps) if eps is None else eps).to(center)
+        radius = (torch.full((len(x),), ball.eps, dtype=torch.float64) if eps is None else eps).to(center)
         radius = radius + torch.where(radius > 0, ulp, 0.0)
         side = radius.view(-1, *[1] * (x.dim() - 1))
         lower, upper = (center - side).clamp_min(low), (center + side).clamp_max(high)

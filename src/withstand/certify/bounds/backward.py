@@ -1,0 +1,189 @@
+"""The backward pass of CROWN (Zhang et al., 2018): a linear function of any node, bounded below over a region.
+
+Going back through the graph, a linear function of a node becomes one of the nodes before it; where an activation
+is met, each coefficient takes the line that keeps the bound below. At the input the dual norm makes a number of it.
+
+Sizes: `N` samples, `R` rows; a row is one function of one sample. Coefficients are `(R, *shape)`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from withstand.certify.bounds.interval import Box
+from withstand.certify.bounds.relaxation import Choice, Lines
+from withstand.certify.bounds.rounding import backward_terms, gamma
+from withstand.certify.box import Region
+from withstand.certify.network import Network
+from withstand.certify.operation import Constant, LinearOperation
+
+
+@dataclass(eq=False)
+class Rows:
+    """Which sample each row belongs to.
+
+    Attributes:
+        sample: int64 `(R,)`; None where every sample has `each` rows, one sample after the other.
+        each: rows of a sample.
+    """
+
+    sample: Tensor | None = None
+    each: int = 1
+
+    def spread(self, values: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return per-sample values and per-row coefficients, shaped so that they broadcast."""
+        if self.sample is not None:
+            return values[self.sample], like
+        if self.each == 1:
+            return values, like
+        return values[:, None], like.view(len(values), self.each, *like.shape[1:])
+
+    def of(self, values: Tensor) -> Tensor:
+        """Return one number a row from one number a sample."""
+        return values[self.sample] if self.sample is not None else values.repeat_interleave(self.each)
+
+
+@dataclass(eq=False)
+class Relaxed:
+    """Everything that a backward pass needs to know of the nodes before its start.
+
+    Attributes:
+        network: the graph.
+        region: the inputs, in the network's precision.
+        boxes: bounds of the nodes' values, in order.
+        lines: relaxations by node.
+        pull: Lagrangian terms by node, `(R, *shape)`: subtracted from the coefficients of the node's input.
+    """
+
+    network: Network
+    region: Region
+    boxes: list[Box] = field(default_factory=list)
+    lines: dict[int, Lines | Choice] = field(default_factory=dict)
+    pull: Mapping[int, Tensor] = field(default_factory=dict)
+
+
+def lower_bounds(relaxed: Relaxed, start: int, coefficient: Tensor, rows: Rows) -> Tensor:
+    """Return a lower bound of each row's linear function of node `start` over the region, float64 `(R,)`."""
+    network = relaxed.network
+    pending: dict[int, Tensor] = {start: coefficient}
+    total = coefficient.new_zeros(len(coefficient), dtype=torch.float64)
+    for place in range(start, 0, -1):
+        here = pending.pop(place, None)
+        if here is None:
+            continue
+        node = network.nodes[place]
+        operation = node.operation
+        if isinstance(operation, Constant):
+            total = total + _dot(here, operation.value.expand(1, *node.shape), Rows())
+            continue
+        if isinstance(operation, LinearOperation):
+            if operation.bias is not None:
+                total = total + _bias(here, operation.bias)
+            total = total - _rounding(relaxed, place, operation, here, rows)
+            shapes = tuple(network.nodes[source].shape for source in node.inputs)
+            parts = operation.transpose(here, shapes)
+        else:
+            part, shift = _through(relaxed.lines[place], here, rows, network.nodes[node.inputs[0]].shape)
+            total = total + shift
+            total = total - _activation_rounding(relaxed, place, here, rows)
+            if place in relaxed.pull:
+                pull = relaxed.pull[place]
+                total = total - gamma(1, part.dtype) * _norm(pull.flatten(1), 1).double() * rows.of(
+                    _size(relaxed, place)
+                )
+                part = part - pull
+            parts = (part,)
+        for source, part in zip(node.inputs, parts, strict=True):
+            pending[source] = pending[source] + part if source in pending else part
+    if 0 in pending:
+        total = total + concretize(pending[0], relaxed.region, rows)
+    return total
+
+
+def concretize(coefficient: Tensor, region: Region, rows: Rows) -> Tensor:
+    """Return the smallest value of a linear function over each region, float64 `(R,)`, rounded down."""
+    flat = coefficient.flatten(1).double()
+    low, high = region.low.flatten(1).double(), region.high.flatten(1).double()
+    size = gamma(flat.shape[1], torch.float64) * _norm(flat, 1) * rows.of(torch.maximum(low.abs(), high.abs()).amax(1))
+    least = _dot(flat, (low + high) / 2, rows) - _dot(flat.abs(), (high - low) / 2, rows)
+    if region.center is not None and region.eps is not None:
+        dual = _norm(flat, 2 if region.norm == "l2" else torch.inf)
+        ball = _dot(flat, region.center.flatten(1).double(), rows) - rows.of(region.eps.double()) * dual
+        least = torch.maximum(least, ball)
+    return least - size
+
+
+def _norm(flat: Tensor, order: float) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(flat, ord=order, dim=1)
+    return norm
+
+
+def _dot(coefficient: Tensor, values: Tensor, rows: Rows) -> Tensor:
+    """Return each row's product with its sample's values, summed in float64, `(R,)`."""
+    values, coefficient = rows.spread(values.flatten(1), coefficient.flatten(1))
+    return (coefficient * values).sum(-1, dtype=torch.float64).flatten()
+
+
+def _bias(coefficient: Tensor, bias: Tensor) -> Tensor:
+    """Return each row's product with a bias that is broadcast to the coefficient's shape."""
+    if bias.dim() == 3 and bias.shape[1:] == (1, 1) and coefficient.dim() == 4:
+        return coefficient.sum((2, 3), dtype=torch.float64) @ bias.flatten().double()
+    return (coefficient * bias).flatten(1).sum(1, dtype=torch.float64)
+
+
+def _through(lines: Lines | Choice, here: Tensor, rows: Rows, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Return the coefficients before an activation, and what the lines' shifts add."""
+    if isinstance(lines, Choice):
+        return _choose(lines, here, rows, shape)
+    low, wide = rows.spread(lines.low_slope, here)
+    high, _ = rows.spread(lines.high_slope, here)
+    part = wide * torch.where(wide > 0, low, high)
+    total = _shift(here, lines.high_shift, rows, upward=True)
+    if lines.low_shift is not None:
+        total = total + _shift(here, lines.low_shift, rows, upward=False)
+    return part.view(here.shape), total
+
+
+def _shift(here: Tensor, shift: Tensor, rows: Rows, *, upward: bool) -> Tensor:
+    """Return what the lines' shifts add to each row; most lines of ReLUs have none."""
+    flat, shift = here.flatten(1), shift.flatten(1)
+    used = (shift != 0).any(0).nonzero().squeeze(1)
+    if 2 * len(used) < shift.shape[1]:
+        flat, shift = flat[:, used], shift[:, used]
+    return _dot(flat.clamp_max(0) if upward else flat.clamp_min(0), shift, rows)
+
+
+def _choose(choice: Choice, here: Tensor, rows: Rows, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    flat = here.flatten(1)
+    alone, wide = rows.spread(choice.alone, flat)
+    kept = torch.where((wide > 0) | alone, wide, 0).view(flat.shape)
+    place = rows.spread(choice.place, flat)[0]
+    place = place.expand(wide.shape).reshape(flat.shape)
+    part = flat.new_zeros(len(flat), math.prod(shape)).scatter_add(1, place, kept)
+    return part.view(-1, *shape), _dot(flat - kept, choice.high, rows)
+
+
+def _rounding(relaxed: Relaxed, place: int, operation: LinearOperation, here: Tensor, rows: Rows) -> Tensor:
+    """Bound the rounding of one transposed product: |c| times the sizes that its sums are made of."""
+    with torch.no_grad():
+        sources = [relaxed.boxes[source] for source in relaxed.network.nodes[place].inputs]
+        ones = operation.absolute(*(torch.ones_like(box.low[:1]) for box in sources)).amax()
+        size = torch.stack([box.size for box in sources]).amax(0).double() * ones.double()
+        if operation.bias is not None:
+            size = size + operation.bias.abs().amax().double()
+        factor = gamma(backward_terms(operation), here.dtype)
+        return factor * _norm(here.flatten(1), 1).double() * rows.of(size)
+
+
+def _activation_rounding(relaxed: Relaxed, place: int, here: Tensor, rows: Rows) -> Tensor:
+    with torch.no_grad():
+        return gamma(1, here.dtype) * _norm(here.flatten(1), 1).double() * rows.of(_size(relaxed, place))
+
+
+def _size(relaxed: Relaxed, place: int) -> Tensor:
+    """Return the largest size of an activation's inputs and outputs together, `(N,)`."""
+    (source,) = relaxed.network.nodes[place].inputs
+    return relaxed.boxes[source].size.double() + relaxed.boxes[place].size.double()

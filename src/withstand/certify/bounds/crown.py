@@ -1,0 +1,168 @@
+"""CROWN over a whole network: bounds of every node that is in doubt, and of linear functions of the output.
+
+Sizes: `N` samples, `K` functions of the output for each. Work is cut into rows that fit the memory given.
+"""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from withstand.certify.activation import ReLU
+from withstand.certify.bounds.backward import Relaxed, Rows, lower_bounds
+from withstand.certify.bounds.interval import Box, interval
+from withstand.certify.bounds.relaxation import relax
+from withstand.certify.bounds.rounding import full_precision, gamma
+from withstand.certify.box import Region
+from withstand.certify.network import Network, Node
+from withstand.certify.operation import Linear, LinearOperation
+from withstand.core.errors import ConfigError, nearest
+
+Method = Literal["ibp", "crown-ibp", "crown"]
+
+MEMORY = 1 << 29
+"""Bytes that one backward pass may hold at once."""
+
+
+def check_method(method: str, allowed: tuple[str, ...] = get_args(Method)) -> None:
+    """Refuse an unknown method.
+
+    Raises:
+        ConfigError: with the nearest name.
+    """
+    if method not in allowed:
+        raise ConfigError(f"method {method!r} is unknown: {nearest(method, allowed)}")
+
+
+def rows_at_once(network: Network, memory: int = MEMORY) -> int:
+    """Return how many rows a backward pass may take together.
+
+    At the widest node, the coefficients before and after, both signs and the gathered lines are alive.
+    """
+    widest = max(int(torch.Size(node.shape).numel()) for node in network.nodes)
+    return max(1, memory // (8 * widest * torch.finfo(network.dtype).bits // 8))
+
+
+@torch.no_grad()
+def relax_network(
+    network: Network, region: Region, *, intermediate: Literal["ibp", "crown"] = "crown", memory: int = MEMORY
+) -> Relaxed:
+    """Return boxes of all nodes and lines of all activations for a region in the network's precision.
+
+    Args:
+        network: the captured network.
+        region: N inputs' regions.
+        intermediate: how the activations' inputs are bounded. "crown" goes back from every one that intervals
+            leave in doubt; where they don't, the relaxation is exact anyway.
+        memory: bytes that one backward pass may hold.
+    """
+    relaxed = Relaxed(network, region)
+    users: dict[int, list[Node]] = {}
+    for node in network.nodes:
+        for source in node.inputs:
+            users.setdefault(source, []).append(node)
+    with full_precision():
+        for place, node in enumerate(network.nodes):
+            relaxed.boxes.append(interval(node, relaxed.boxes, region))
+            if node.inputs and not isinstance(node.operation, LinearOperation):
+                before = relaxed.boxes[node.inputs[0]]
+                relaxed.lines[place] = relax(node.operation, before.low, before.high)
+            bent = [user for user in users.get(place, []) if not isinstance(user.operation, LinearOperation)]
+            if bent and intermediate == "crown" and not relaxed.boxes[place].exact:
+                _refine(relaxed, place, all(isinstance(user.operation, ReLU) for user in bent), memory)
+    return relaxed
+
+
+def _refine(relaxed: Relaxed, place: int, only_unstable: bool, memory: int) -> None:
+    """Tighten one node's box by going back from each entry in doubt, in both directions."""
+    box = relaxed.boxes[place]
+    low, high = box.low.flatten(1), box.high.flatten(1)
+    doubt = (low < 0) & (high > 0) if only_unstable else torch.ones_like(low, dtype=torch.bool)
+    samples, entries = doubt.nonzero(as_tuple=True)
+    if not len(samples):
+        return
+    low, high = low.clone(), high.clone()
+    step = max(1, rows_at_once(relaxed.network, memory) // 2)
+    for first in range(0, len(samples), step):
+        sample, entry = samples[first : first + step], entries[first : first + step]
+        unit = low.new_zeros(len(sample), low.shape[1]).scatter_(1, entry[:, None], 1.0)
+        both = torch.cat([unit, -unit]).view(-1, *box.low.shape[1:])
+        found = lower_bounds(relaxed, place, both, Rows(torch.cat([sample, sample])))
+        below, above = found[: len(sample)], -found[len(sample) :]
+        # Down and up to the next number of this precision.
+        unit_round = torch.finfo(low.dtype).eps
+        low[sample, entry] = torch.maximum(low[sample, entry], (below - unit_round * below.abs()).to(low))
+        high[sample, entry] = torch.minimum(high[sample, entry], (above + unit_round * above.abs()).to(high))
+    box.low, box.high = low.view(box.low.shape), high.view(box.high.shape)
+
+
+@torch.no_grad()
+def output_bounds(relaxed: Relaxed, weight: Tensor, *, memory: int = MEMORY) -> Tensor:
+    """Return lower bounds of linear functions of the output, float64 `(N, K)`.
+
+    Args:
+        relaxed: the network's relaxation over N regions.
+        weight: one row a function, `(N, K, outputs)`.
+        memory: bytes that one backward pass may hold.
+    """
+    samples, functions, outputs = weight.shape
+    network = relaxed.network
+    last = len(network.nodes) - 1
+    weight = weight.to(network.dtype)
+    at_once = rows_at_once(network, memory)
+    parts = []
+    with full_precision():
+        step = max(1, at_once // max(1, functions))
+        for first in range(0, samples, step):
+            few = take(relaxed, slice(first, first + step))
+            parts.append(
+                torch.cat(
+                    [
+                        lower_bounds(few, last, part.reshape(-1, outputs), Rows(each=part.shape[1])).view(
+                            part.shape[:2]
+                        )
+                        for part in torch.split(weight[first : first + step], at_once, 1)
+                    ],
+                    1,
+                )
+            )
+    return torch.cat(parts) if parts else weight.new_zeros(0, functions, dtype=torch.float64)
+
+
+@torch.no_grad()
+def interval_bounds(relaxed: Relaxed, weight: Tensor) -> Tensor:
+    """Return what intervals alone say of linear functions of the output, float64 `(N, K)`.
+
+    A last matrix is multiplied into the functions first, so that margins are bounded and not differences of bounds.
+    """
+    network = relaxed.network
+    last = network.nodes[-1]
+    weight = weight.double()
+    shift = weight.new_zeros(weight.shape[:2])
+    rounded = 0 * shift
+    box = relaxed.boxes[-1]
+    if isinstance(last.operation, Linear) and len(last.shape) == 1:
+        # The matrix may stand for one in float64 that was rounded to the network's precision.
+        matrix, before = last.operation.weight.double(), relaxed.boxes[last.inputs[0]]
+        rounded = weight.abs() @ matrix.abs() @ torch.maximum(before.low.abs(), before.high.abs()).double()[..., None]
+        rounded = rounded.squeeze(-1)
+        if last.operation.bias is not None:
+            shift = weight @ last.operation.bias.double()
+            rounded = rounded + weight.abs() @ last.operation.bias.abs().double()
+        weight, box = weight @ matrix, before
+    low, high = box.low.double()[..., None], box.high.double()[..., None]
+    size = weight.abs() @ torch.maximum(low.abs(), high.abs())
+    found = weight @ ((low + high) / 2) - weight.abs() @ ((high - low) / 2)
+    found = found - gamma(2 * weight.shape[2], torch.float64) * size
+    shift = shift - gamma(1, network.dtype) / 4 * rounded
+    return found.squeeze(-1) + shift
+
+
+def take(relaxed: Relaxed, rows: slice | Tensor) -> Relaxed:
+    """Return the relaxation of some samples."""
+    index = torch.arange(len(relaxed.region), device=relaxed.region.low.device)[rows]
+    if len(index) == len(relaxed.region) and isinstance(rows, slice):
+        return relaxed
+    boxes = [Box(box.low[index], box.high[index]) for box in relaxed.boxes]
+    lines = {place: found.take(index) for place, found in relaxed.lines.items()}
+    return Relaxed(relaxed.network, relaxed.region[index], boxes, lines)
