@@ -20,20 +20,21 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 import withstand.methods
-from graphs import graph_set, hidden_by_place
+from graphs import graph, graph_set, hidden_by_place
 from withstand.core.batch import Batch, tensors_of
 from withstand.core.part import build, describe
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Model
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.models.graphs.encoder import GIN, GraphEncoder
+from withstand.methods.labelled import LabelledMethod
+from withstand.models.graphs.encoder import GCN, GIN, GraphEncoder
 from withstand.models.norm import synchronize
 from withstand.models.normalized import Normalized
 from withstand.models.resnet import ResNet
 
 SMALL = {
     "hidden": 12, "dim": 10, "classes": 4, "counts": (3, 3, 1, 1),
-    "queue_size": 20, "prototypes": 6, "frozen_epochs": 0, "samples": 8,
+    "queue_size": 20, "prototypes": 6, "frozen_epochs": 0, "samples": 8, "dropout": 0.0,
 }  # fmt: skip
 """Arguments that set sizes, and values that keep tests quick."""
 
@@ -72,7 +73,7 @@ def make(name: str) -> Method:
             if parameter.annotation is Model:
                 arguments[key] = encoder()
             elif parameter.annotation is GraphEncoder:
-                arguments[key] = GIN(4, 6, 2, dropout=0.0)
+                arguments[key] = (GCN if issubclass(cls, LabelledMethod) else GIN)(4, 6, dropout=0.0)
             elif parameter.annotation is Method:  # one that wraps another
                 arguments[key] = SimCLR(encoder(), hidden=12, dim=10)
             elif parameter.default is parameter.empty and key not in arguments:
@@ -90,6 +91,8 @@ def pictures(rows: slice = slice(0, 8)) -> Batch:
 
 def samples(method: Method, rows: slice = slice(0, 8)) -> Batch:
     """Eight samples, or some of them, of the kind that a method's encoder reads."""
+    if isinstance(method.encoder, GraphEncoder) and isinstance(method, LabelledMethod):
+        return graph(24, 4)[range(8)[rows]]  # nodes of one graph
     if isinstance(method.encoder, GraphEncoder):
         return hidden_by_place(graph_set()[range(8)[rows]])
     return pictures(rows)
