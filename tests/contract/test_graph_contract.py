@@ -16,7 +16,7 @@ from withstand.core.roles import Source, View
 from withstand.data.graphs.container import Graphs
 from withstand.data.graphs.named import NamedGraph
 from withstand.data.graphs.sets import GraphSet, NamedGraphSet
-from withstand.data.graphs.source import GraphPart, GraphSource, Labelled
+from withstand.data.graphs.source import GraphPart, GraphSource, Labelled, SeenLabels
 from withstand.data.graphs.tables import EdgeList
 from withstand.views.graph import DropEdges, GraphView, GraphViews, MaskNodes, SampleNeighbors
 
@@ -65,6 +65,7 @@ SOURCES: dict[str, tuple[type[Source], Maker]] = {
     "part": (GraphPart, lambda path, patch: graph().part("test")),
     "labelled": (Labelled, lambda path, patch: Labelled(graph())),
     "named": (NamedGraph, citations),
+    "seen labels": (SeenLabels, lambda path, patch: SeenLabels(graph())),
     "set": (GraphSet, lambda path, patch: graph_set(12)),
     "named set": (NamedGraphSet, molecules),
     "edge list": (EdgeList, edge_list),

@@ -69,6 +69,15 @@ def total(x: Tensor) -> Tensor:
     return x if world_size() == 1 else _Sum.apply(x)
 
 
+def mean_of_all(values: Tensor) -> Tensor:
+    """Return the mean of values `(M,)`, such that its mean over processes, each with an M of its own, is that of all.
+
+    A process without any takes part with 0.
+    """
+    count = total(torch.tensor(float(len(values)), device=values.device))
+    return values.sum() * (world_size() / count.clamp_min(1).to(values.dtype))
+
+
 def first_row(rows: int) -> int:
     """Return the global number of this process's first row when each process holds `rows`."""
     return rank() * rows

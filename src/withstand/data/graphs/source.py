@@ -4,6 +4,7 @@ A batch holds the whole graph and names the nodes that it asks for, so that mess
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -190,6 +191,32 @@ class Labelled(Subset):
         if labels is None or not bool((labels >= 0).any()):
             raise DataError("no sample has a label")
         super().__init__(source, (labels >= 0).nonzero()[:, 0])
+
+
+class SeenLabels(Subset):
+    """A whole graph of which the labels of one part are seen, and -1 stands for the others.
+
+    Args:
+        source: the graph, with a part "train".
+    """
+
+    def __init__(self, source: GraphSource) -> None:
+        super().__init__(source, range(len(source)))
+        if source.labels is None:
+            raise DataError("the graph has no labels to see")
+        self._seen = torch.full((len(source),), -1)
+        self._seen[source.rows("train")] = source.labels[source.rows("train")]
+
+    def __getitem__(self, indices: Indices) -> Batch:
+        batch = super().__getitem__(indices)
+        return replace(batch, y=self._seen[batch.index])
+
+    @property
+    def labels(self) -> Tensor | None:
+        return self._seen
+
+    def fingerprint(self) -> str:
+        return blake2b(super().fingerprint().encode() + self._seen.numpy().tobytes(), digest_size=16).hexdigest()
 
 
 def _labels(labels: Any, size: int, classes: Sequence[str]) -> Tensor:

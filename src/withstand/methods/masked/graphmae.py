@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.batch import Batch
-from withstand.core.distributed import total, world_size
+from withstand.core.distributed import mean_of_all
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Terms
@@ -86,7 +86,7 @@ class GraphMAE(Method):
         else:
             errors = squared_error(prediction, target)
         return {
-            "loss": mean_over_processes(errors),
+            "loss": mean_of_all(errors),
             **self._facts(errors.detach()),
             "embeddings": self.encoder.samples(graphs, depths[-1].detach())[None],
         }
@@ -127,9 +127,3 @@ def clean_features(graphs: Graphs) -> Tensor:
     if clean is None:
         raise DataError("the hidden nodes' features were not kept: use MaskNodes")
     return clean.dense() if isinstance(clean, Sparse) else clean
-
-
-def mean_over_processes(values: Tensor) -> Tensor:
-    """Return the mean of values `(M,)`, such that its mean over processes, each with its own M, is the mean of all."""
-    count = total(torch.tensor(float(len(values)), device=values.device))
-    return values.sum() * (world_size() / count.to(values.dtype))

@@ -21,7 +21,7 @@ Pooling = Literal["mean", "sum", "max"]
 
 
 class GraphEncoder(Model):
-    """Base of encoders of graphs: layers, each followed by a normalisation and a PReLU, the last one too.
+    """Base of encoders of graphs: layers, each followed by a normalisation and an activation, the last one too.
 
     Attributes:
         features: F, what the nodes must have.
@@ -32,7 +32,15 @@ class GraphEncoder(Model):
     features: int
     pooling: Pooling
 
-    def _stack(self, features: int, layers: list[GraphLayer], width: int, norm: Norm, pooling: Pooling) -> None:
+    def _stack(
+        self,
+        features: int,
+        layers: list[GraphLayer],
+        width: int,
+        norm: Norm,
+        pooling: Pooling,
+        activation: type[nn.Module] = nn.PReLU,
+    ) -> None:
         """Take the layers; all have the same width."""
         if pooling not in get_args(Pooling):
             raise ConfigError(f"pooling {pooling!r} is unknown: {nearest(str(pooling), get_args(Pooling))}")
@@ -41,7 +49,7 @@ class GraphEncoder(Model):
         self.features, self.width, self.pooling = features, width, pooling
         self.layers = nn.ModuleList(layers)
         self.norms = nn.ModuleList(make_norm(norm, width) for _ in layers)
-        self.activations = nn.ModuleList(nn.PReLU() for _ in layers)
+        self.activations = nn.ModuleList(activation() for _ in layers)
 
     @abstractmethod
     def layer(self, width_in: int, width: int) -> GraphLayer:
@@ -154,7 +162,7 @@ class GIN(GraphEncoder):
 
 
 class GCN(GraphEncoder):
-    """Graph convolutional network.
+    """Graph convolutional network, with ReLU.
 
     Args:
         features: of each node.
@@ -179,7 +187,7 @@ class GCN(GraphEncoder):
         self._dropout = dropout
         widths = [features, *[hidden] * depth]
         layers: list[GraphLayer] = [GCNLayer(a, b, dropout=dropout) for a, b in itertools.pairwise(widths)]
-        self._stack(features, layers, hidden, norm, pooling)
+        self._stack(features, layers, hidden, norm, pooling, nn.ReLU)
 
     def layer(self, width_in: int, width: int) -> GraphLayer:
         return GCNLayer(width_in, width, dropout=self._dropout)

@@ -1,0 +1,1 @@
+"""Methods that ask other things of a network beside, or before, its labels."""

@@ -1,0 +1,105 @@
+"""SelfTask: a classifier of nodes that is asked other things of the graph too, when labels are few.
+
+paper: Self-supervised Learning on Graphs: Deep Insights and New Direction (Jin, Derr, Liu, Wang, Wang, Liu, Tang; 2020)
+claims: training a graph convolutional network jointly on its few labels and on where classes lie round each node
+  classifies better than the labels alone; tasks about the graph's structure help less
+learns from: one graph with labels of some nodes, networks of papers, people or things
+use it when: few nodes of a graph have labels, and the others are to be told
+command: withstand train selftask --data cora
+"""
+
+from typing import Literal
+
+from withstand.core.errors import ConfigError
+from withstand.core.roles import Source
+from withstand.data.graphs.load import open_graphs
+from withstand.data.graphs.source import GraphSource, SeenLabels
+from withstand.engine.experiment import Experiment, Plan
+from withstand.engine.optimizers import Adam
+from withstand.methods.pretext.selftask import SelfTask
+from withstand.models.graphs.encoder import GCN
+from withstand.models.graphs.label_tasks import ContextLabel, DistanceToLabelled
+from withstand.models.graphs.tasks import (
+    AttributeMask,
+    DistanceToClusters,
+    EdgeMask,
+    NodeDegree,
+    PairwiseDistance,
+    PairwiseSimilarity,
+    Task,
+)
+from withstand.schedules import Constant
+from withstand.views.graph import GraphViews
+
+TaskName = Literal[
+    "none", "degree", "edges", "distance", "clusters", "attributes", "similarity", "labelled", "context-propagation",
+    "context-iterative", "context-both", "corrected",
+]  # fmt: skip
+
+TASKS: dict[str, tuple[Task, dict[str, float]]] = {
+    "degree": (NodeDegree(), {"cora": 5, "citeseer": 0.1, "pubmed": 0.1}),
+    "edges": (EdgeMask(), {"cora": 10, "citeseer": 5, "pubmed": 5}),
+    "distance": (PairwiseDistance(), {"cora": 20, "citeseer": 5, "pubmed": 5}),
+    "clusters": (DistanceToClusters(), {"cora": 100, "citeseer": 10, "pubmed": 2000}),
+    "attributes": (AttributeMask(), {"cora": 100, "citeseer": 5, "pubmed": 50}),
+    "similarity": (PairwiseSimilarity(), {"cora": 100, "citeseer": 5, "pubmed": 0.01}),
+    "labelled": (DistanceToLabelled(), {"cora": 100, "citeseer": 10, "pubmed": 1}),
+    "context-propagation": (ContextLabel("propagation"), {"cora": 50, "citeseer": 1, "pubmed": 1}),
+    "context-iterative": (ContextLabel("iterative"), {"cora": 10, "citeseer": 10, "pubmed": 10}),
+    "context-both": (ContextLabel("both"), {"cora": 10, "citeseer": 8, "pubmed": 10}),
+    "corrected": (ContextLabel("both", corrected=True, alpha=1.5), {"cora": 10, "citeseer": 8, "pubmed": 10}),
+}
+"""Tasks by name, with the weights of the official code's settings."""
+
+
+def experiment(
+    *,
+    data: str | Source = "cora",
+    task: TaskName = "context-iterative",
+    weight: float | None = None,
+    epochs: int = 200,
+    alone: int = 0,
+    hidden: int = 128,
+    learning_rate: float = 0.01,
+    seed: int = 0,
+) -> Experiment:
+    """Return the experiment.
+
+    Args:
+        data: cora, citeseer, pubmed, or a graph with the parts train and test.
+        task: what is asked besides the labels; none for the plain classifier.
+        weight: of the task's loss; as in the official code if not said, 10 where it is not known.
+        epochs: passes over the graph.
+        alone: epochs at the start in which the task alone is learnt.
+        hidden: width of the first layer.
+        learning_rate: of Adam.
+        seed: of weights, dropout and what the task draws.
+    """
+    source = open_graphs(data)
+    if not isinstance(source, GraphSource) or not {"train", "test"} <= set(source.parts) or source.labels is None:
+        raise ConfigError("selftask learns from one graph with labels, and the parts train and test")
+    tasks: tuple[Task, ...] = ()
+    weights: tuple[float, ...] = ()
+    if task != "none":
+        chosen, usual = TASKS[task]
+        tasks, weights = (chosen,), (usual.get(source.name, 10.0) if weight is None else weight,)
+    method = SelfTask(
+        GCN(source.shape[-1], hidden, 1, dropout=0.0),
+        int(source.labels.max()) + 1,
+        tasks=tasks,
+        weights=tuple(map(float, weights)),
+        alone=alone,
+        seed=seed,
+    )
+    plan = Plan(
+        epochs=epochs,
+        batch=len(source),
+        optimizer=Adam(learning_rate, 5e-4),
+        schedule=Constant(),
+        precision="float32",
+        layout="contiguous",
+        seed=seed,
+    )
+    return Experiment(
+        "selftask", SeenLabels(source), GraphViews(()), method, plan, source.part("test"), source.part("train")
+    )  # fmt: skip
