@@ -34,7 +34,7 @@ from withstand.models.resnet import ResNet
 
 SMALL = {
     "hidden": 12, "dim": 10, "classes": 4, "counts": (3, 3, 1, 1),
-    "queue_size": 20, "prototypes": 6, "frozen_epochs": 0, "samples": 8, "dropout": 0.0,
+    "queue_size": 20, "prototypes": 6, "frozen_epochs": 0, "warmup_epochs": 0, "samples": 8, "dropout": 0.0,
 }  # fmt: skip
 """Arguments that set sizes, and values that keep tests quick."""
 
