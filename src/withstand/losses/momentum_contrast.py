@@ -16,7 +16,9 @@ from withstand.losses.similarity import similarity_logsumexp
 
 
 @full_precision
-def info_nce_queue(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float = 0.2) -> Tensor:
+def info_nce_queue(
+    queries: Tensor, keys: Tensor, queue: Tensor, temperature: float = 0.2, *, own: Tensor | None = None
+) -> Tensor:
     """Return the cross-entropy of finding each query's key among it and the queue, mean over this process's queries.
 
     Args:
@@ -24,12 +26,16 @@ def info_nce_queue(queries: Tensor, keys: Tensor, queue: Tensor, temperature: fl
         keys: each query's positive, `(B, D)`, unnormalised.
         queue: negatives of unit length, `(K, D)`; they get no gradient.
         temperature: tau, above 0.
+        own: further negatives of unit length that each query alone has, `(B, S, D)`; they get no gradient.
     """
     _check(queries, keys, temperature)
     query = unit_rows(queries)
     positive = (query * unit_rows(keys)).sum(1) / temperature
     nothing = torch.empty(len(query), 0, dtype=torch.int64, device=query.device)
     negatives = similarity_logsumexp(query, queue.detach(), temperature, nothing)
+    if own is not None and own.shape[1]:
+        further = torch.einsum("bd,bsd->bs", query, own.detach()) / temperature
+        negatives = torch.logaddexp(negatives, further.logsumexp(1))
     return (torch.logaddexp(positive, negatives) - positive).mean()
 
 

@@ -21,7 +21,7 @@ from withstand.recipes.pictures import PictureSetup, experiment_on_pictures
 from withstand.recipes.trial import head_to_head, refuse_other_scale, small
 from withstand.views.presets import dino_large, multicrop_small
 
-SETUP = PictureSetup()
+SETUP = PictureSetup(learning_rate=0.06)
 
 
 def experiment(
