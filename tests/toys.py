@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from withstand.core.batch import Batch
 from withstand.core.random import derive
 from withstand.core.roles import Indices, Method, Source
+from withstand.data.tables.source import TableSource
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import SGD, Optimizer
 from withstand.methods.contrastive.simclr import SimCLR
@@ -46,6 +48,21 @@ class ToyPictures(Source):
 
     def fingerprint(self) -> str:
         return f"toy-{len(self)}-{self.seed}"
+
+
+def toy_rows(count: int = 16, seed: int = 0) -> TableSource:
+    """Return rows with five columns, numbers and words, some missing, and labels."""
+    draws = np.random.default_rng(seed)
+    words = np.array(["red", "green", "blue", ""])
+    columns = {
+        "age": draws.integers(18, 80, count),
+        "color": words[np.arange(count) % 4],
+        "weight": np.where(np.arange(count) % 5 == 0, np.nan, draws.normal(70, 9, count)),
+        "size": np.array(["small", "large"])[draws.permutation(count) % 2],
+        "height": draws.normal(170, 9, count),
+        "answer": np.array(["no", "yes"])[draws.permutation(count) % 2],
+    }
+    return TableSource(columns, target="answer")
 
 
 def toy_method(kind: type[Method] = SimCLR, **settings: object) -> Method:

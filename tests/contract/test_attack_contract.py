@@ -4,7 +4,7 @@ import importlib
 import inspect
 import json
 import pkgutil
-from itertools import product
+from itertools import filterfalse, product
 
 import pytest
 import torch
@@ -24,9 +24,10 @@ def attacks() -> list[type[Attack]]:
     found = set()
     for module in pkgutil.walk_packages(withstand.attacks.__path__, "withstand.attacks."):
         for value in vars(importlib.import_module(module.name)).values():
-            if isinstance(value, type) and issubclass(value, Attack) and not inspect.isabstract(value):
+            # An attack without a ball of its own wraps another, for samples of one kind: its own tests hold it.
+            if isinstance(value, type) and issubclass(value, Attack) and "ball" in inspect.signature(value).parameters:
                 found.add(value)
-    return sorted(found, key=lambda kind: kind.__qualname__)
+    return sorted(filterfalse(inspect.isabstract, found), key=lambda kind: kind.__qualname__)
 
 
 def cheap(kind: type[Attack], ball: Ball) -> Attack:

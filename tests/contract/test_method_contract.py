@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 import withstand.methods
 from graphs import graph, graph_set, hidden_by_place
+from toys import toy_rows
 from withstand.core.batch import Batch, tensors_of
 from withstand.core.part import build, describe
 from withstand.core.random import isolated
@@ -31,6 +32,7 @@ from withstand.models.graphs.encoder import GCN, GIN, GraphEncoder
 from withstand.models.norm import synchronize
 from withstand.models.normalized import Normalized
 from withstand.models.resnet import ResNet
+from withstand.models.tables.encoder import TableEncoder
 
 SMALL = {
     "hidden": 12, "dim": 10, "classes": 4, "counts": (3, 3, 1, 1),
@@ -74,6 +76,8 @@ def make(name: str) -> Method:
                 arguments[key] = encoder()
             elif parameter.annotation is GraphEncoder:
                 arguments[key] = (GCN if issubclass(cls, LabelledMethod) else GIN)(4, 6, dropout=0.0)
+            elif parameter.annotation is TableEncoder:
+                arguments[key] = TableEncoder(toy_rows().schema, hidden=8, layers=1, heads=2)
             elif parameter.annotation is Method:  # one that wraps another
                 arguments[key] = SimCLR(encoder(), hidden=12, dim=10)
             elif parameter.default is parameter.empty and key not in arguments:
@@ -95,6 +99,8 @@ def samples(method: Method, rows: slice = slice(0, 8)) -> Batch:
         return graph(24, 4)[range(8)[rows]]  # nodes of one graph
     if isinstance(method.encoder, GraphEncoder):
         return hidden_by_place(graph_set()[range(8)[rows]])
+    if isinstance(method.encoder, TableEncoder):
+        return toy_rows()[range(8)[rows]]
     return pictures(rows)
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from toys import toy_rows
 from walk import default_made, of_role
 from withstand.core.batch import Batch
 from withstand.core.part import class_path
@@ -26,6 +27,7 @@ from withstand.data.folder import ImageFolder
 from withstand.data.imbalanced import Imbalanced
 from withstand.data.named import NamedSource
 from withstand.data.subset import Held, Subset
+from withstand.data.tables.source import TableSource
 from withstand.views import presets
 from withstand.views.color_views import ColorJitter
 from withstand.views.compose import Compose, MultiCrop, TwoViews
@@ -157,6 +159,7 @@ SOURCES: dict[str, tuple[type[Source], Callable[[Path], Source]]] = {
     "dataset": (DatasetSource, dataset),
     "folder": (ImageFolder, folder),
     "named": (NamedSource, lambda path: NamedSource("digits")),
+    "table": (TableSource, lambda path: toy_rows()),
     "subset": (Subset, lambda path: Subset(mapped(path), [7, 3, 9, 3, 0])),
     "held train": (Held, lambda path: Held(mapped(path), "train", fraction=0.3)),
     "imbalanced": (Imbalanced, lambda path: Imbalanced(mapped(path), "step", ratio=0.5)),
