@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from withstand.certify.activation import ReLU
-from withstand.certify.bounds.backward import Relaxed, Rows, lower_bounds
+from withstand.certify.bounds.backward import Relaxed, Rows, concretize, linear_function
 from withstand.certify.bounds.crown import MEMORY, rows_at_once, take
 from withstand.certify.bounds.relaxation import Lines
 from withstand.certify.bounds.rounding import full_precision
@@ -45,11 +45,15 @@ class Climbed:
         bound: the best lower bound, float64 `(R,)`.
         slopes: the lower slopes at the best bound, by ReLU node, `(R, *shape)`.
         pulls: the multipliers at the best bound, by ReLU node, `(R, *shape)`.
+        slope: the last linear bound's slopes at the input, `(R, *input shape)`.
+        seen: the last coefficients of each activation's output, `(R, *shape)`.
     """
 
     bound: Tensor
     slopes: dict[int, Tensor] = field(default_factory=dict)
     pulls: dict[int, Tensor] = field(default_factory=dict)
+    slope: Tensor | None = None
+    seen: dict[int, Tensor] = field(default_factory=dict)
 
 
 def climb(
@@ -59,7 +63,7 @@ def climb(
     *,
     splits: Mapping[int, Tensor] | None = None,
     pulls: Mapping[int, Tensor] | None = None,
-    target: float = float("inf"),
+    target: float | Tensor = float("inf"),
 ) -> Climbed:
     """Raise the lower bounds of R functions of the output, one for each of the relaxation's samples.
 
@@ -69,7 +73,7 @@ def climb(
         ascent: how.
         splits: by ReLU node, 1 where its input is known to be at least 0, -1 where at most 0, else 0.
         pulls: multipliers to begin with.
-        target: rows above it have no need to rise.
+        target: rows above it have no need to rise; one number, or one a row.
     """
     network, splits = relaxed.network, splits or {}
     last = len(network.nodes) - 1
@@ -111,8 +115,10 @@ def climb(
                 )
                 for place, multiplier in multipliers.items()
             }
-            stage = Relaxed(network, relaxed.region, relaxed.boxes, now, pull)
-            bound = lower_bounds(stage, last, weight, Rows())
+            stage = Relaxed(network, relaxed.region, relaxed.boxes, now, pull, best.seen)
+            slope_in, constant = linear_function(stage, last, weight, Rows())
+            bound = constant + concretize(slope_in, relaxed.region, Rows())
+            best.slope = slope_in.detach()
             found = bound.detach()
             better = found > best.bound
             gain = torch.where(better & torch.isfinite(best.bound), found - best.bound, 0)

@@ -56,6 +56,7 @@ class Relaxed:
         boxes: bounds of the nodes' values, in order.
         lines: relaxations by node.
         pull: Lagrangian terms by node, `(R, *shape)`: subtracted from the coefficients of the node's input.
+        seen: where to leave the coefficients of each activation's output, if anybody asks.
     """
 
     network: Network
@@ -63,10 +64,17 @@ class Relaxed:
     boxes: list[Box] = field(default_factory=list)
     lines: dict[int, Lines | Choice] = field(default_factory=dict)
     pull: Mapping[int, Tensor] = field(default_factory=dict)
+    seen: dict[int, Tensor] | None = None
 
 
 def lower_bounds(relaxed: Relaxed, start: int, coefficient: Tensor, rows: Rows) -> Tensor:
     """Return a lower bound of each row's linear function of node `start` over the region, float64 `(R,)`."""
+    slope, constant = linear_function(relaxed, start, coefficient, rows)
+    return constant + concretize(slope, relaxed.region, rows)
+
+
+def linear_function(relaxed: Relaxed, start: int, coefficient: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+    """Return a linear function of the input below each row's: slopes `(R, *shape)`, constants float64 `(R,)`."""
     network = relaxed.network
     pending: dict[int, Tensor] = {start: coefficient}
     total = coefficient.new_zeros(len(coefficient), dtype=torch.float64)
@@ -86,6 +94,8 @@ def lower_bounds(relaxed: Relaxed, start: int, coefficient: Tensor, rows: Rows) 
             shapes = tuple(network.nodes[source].shape for source in node.inputs)
             parts = operation.transpose(here, shapes)
         else:
+            if relaxed.seen is not None:
+                relaxed.seen[place] = here.detach()
             part, shift = _through(relaxed.lines[place], here, rows, network.nodes[node.inputs[0]].shape)
             total = total + shift
             total = total - _activation_rounding(relaxed, place, here, rows)
@@ -98,9 +108,8 @@ def lower_bounds(relaxed: Relaxed, start: int, coefficient: Tensor, rows: Rows) 
             parts = (part,)
         for source, part in zip(node.inputs, parts, strict=True):
             pending[source] = pending[source] + part if source in pending else part
-    if 0 in pending:
-        total = total + concretize(pending[0], relaxed.region, rows)
-    return total
+    slope = pending.get(0)
+    return coefficient.new_zeros(len(coefficient), *network.shape) if slope is None else slope, total
 
 
 def concretize(coefficient: Tensor, region: Region, rows: Rows) -> Tensor:
