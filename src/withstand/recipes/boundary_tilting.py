@@ -18,8 +18,8 @@ from statistics import mean
 import torch
 from torch import Tensor, nn
 
-from withstand.certify.tilting import Kind, TiltingAnalysis
-from withstand.certify.tilting_path import COLUMNS, Loss, Step, kinds, plane, regularisation_path, subspace, table
+from withstand.certify.geometry.path import COLUMNS, Loss, Step, kinds, plane, regularisation_path, subspace, table
+from withstand.certify.geometry.tilting import Kind, TiltingAnalysis
 from withstand.core.errors import DataError
 from withstand.core.finding import Cell, Finding, Table
 from withstand.core.random import Draws, derive

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from withstand.certify.activation import MaxPool2d, ReLU, Tanh
 from withstand.certify.capture import capture
-from withstand.certify.milp import solve_milp
+from withstand.certify.exact.milp import solve_milp
+from withstand.certify.exact.question import Question
+from withstand.certify.exact.smt import Z3, smt_text, solve_smt, z3_process
 from withstand.certify.network import Network, sequential
 from withstand.certify.operation import Conv2d, Linear, Rearrange
-from withstand.certify.question import Question
-from withstand.certify.smt import Z3, smt_text, solve_smt, z3_process
 from withstand.core.errors import ConfigError, DataError
 
 needs_z3 = pytest.mark.skipif(find_spec("z3") is None, reason="z3-solver is not installed: the extra 'certify'")

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from withstand.certify.capture import capture
-from withstand.certify.exchange import Instance, write_instance
-from withstand.certify.onnx_import import read_onnx
+from withstand.certify.exchange.instance import Instance, write_instance
+from withstand.certify.exchange.onnx_import import read_onnx
 from withstand.certify.verdict import Verdict
 from withstand.core.errors import ConfigError, DataError
 

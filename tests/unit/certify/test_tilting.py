@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from withstand.certify.tilting import Boundary, TiltingAnalysis, error_distance, error_rate, front, kind
-from withstand.certify.tilting_local import class_means, local_tilt, quantiles
-from withstand.certify.tilting_path import (
+from withstand.certify.geometry.local import class_means, local_tilt, quantiles
+from withstand.certify.geometry.path import (
     fit_boundary,
     head_tilts,
     kinds,
@@ -15,6 +14,7 @@ from withstand.certify.tilting_path import (
     subspace,
     table,
 )
+from withstand.certify.geometry.tilting import Boundary, TiltingAnalysis, error_distance, error_rate, front, kind
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.victim import Victim
 

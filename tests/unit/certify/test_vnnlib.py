@@ -1,16 +1,16 @@
 import pytest
 import torch
 
-from withstand.certify.vnnlib import Property, parse_vnnlib, read_vnnlib
-from withstand.certify.vnnlib_write import answer, margin_property, write_vnnlib
+from withstand.certify.exchange.vnnlib import Specification, parse_vnnlib, read_vnnlib
+from withstand.certify.exchange.vnnlib_write import answer, margin_specification, write_vnnlib
 from withstand.core.errors import ConfigError, DataError
 
 HEAD = "(declare-const X_0 Real)(declare-const X_1 Real)\n(declare-const Y_0 Real)(declare-const Y_1 Real)\n"
 BOX = "(assert (<= X_0 1.5))(assert (>= X_0 -1))(assert (<= X_1 2e-1))(assert (>= 0.25 (- X_1)))\n"
 
 
-def same(first: Property, second: Property) -> bool:
-    def plain(item: Property) -> object:
+def same(first: Specification, second: Specification) -> bool:
+    def plain(item: Specification) -> object:
         return (item.inputs, item.outputs, [
             (case.low.tolist(), case.high.tolist(), [(p.weight.tolist(), p.bound.tolist()) for p in case.unsafe])
             for case in item.cases
@@ -27,6 +27,9 @@ def test_a_box_and_a_union_of_outputs() -> None:
     first, second = case.unsafe
     assert (first.weight.tolist(), first.bound.tolist()) == ([[1, -1]], [0])
     assert (second.weight.tolist(), second.bound.tolist()) == ([[-1, 0], [1, 1]], [-3, 7])
+    wanted = case.wanted()
+    assert (wanted.offset.tolist(), wanted.group.tolist()) == ([0, 3, -7], [0, 1, 1])
+    assert wanted.least(wanted.values(torch.tensor([[4.0, 2.0], [2.0, 1.0]]))).tolist() == [-1.0, 1.0]
     inside = torch.tensor([0.0, 0.0])
     assert found.broken(inside, torch.tensor([4.0, 2.0]))
     assert found.broken(inside, torch.tensor([1.0, 1.0]))  # a tie is a counterexample, as the file says
@@ -47,17 +50,17 @@ def test_boxes_may_be_several_and_equal_ones_come_together() -> None:
     assert same(parse_vnnlib(write_vnnlib(found, "two boxes")), found)
 
 
-def test_a_margin_property_reads_back() -> None:
+def test_a_margin_specification_reads_back() -> None:
     x = torch.rand(1, 2, 3, generator=torch.Generator().manual_seed(0))
     for margin in (0.0, 0.125):
-        wanted = margin_property(x - 0.1, x + 0.1, 1, 4, margin=margin)
+        wanted = margin_specification(x - 0.1, x + 0.1, 1, 4, margin=margin)
         assert same(parse_vnnlib(write_vnnlib(wanted)), wanted)
     assert wanted.broken(x, torch.tensor([1.0, 1.1, 0.0, 0.0]))
     assert not wanted.broken(x, torch.tensor([1.0, 1.2, 0.0, 0.0]))
     with pytest.raises(ConfigError, match="0 to 3, not 4"):
-        margin_property(x, x, 4, 4)
+        margin_specification(x, x, 4, 4)
     with pytest.raises(DataError, match="low at most high"):
-        margin_property(x, x - 1, 1, 4)
+        margin_specification(x, x - 1, 1, 4)
 
 
 def test_answers_in_the_competitions_form() -> None:

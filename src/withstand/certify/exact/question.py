@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from withstand.certify.exchange.vnnlib import Case, Polytope
+from withstand.certify.exchange.vnnlib_write import margin_specification
 from withstand.certify.network import Network
-from withstand.certify.vnnlib import Case, Polytope
-from withstand.certify.vnnlib_write import margin_property
 from withstand.core.errors import DataError
 
 
@@ -57,7 +57,7 @@ class Question:
         margin: float = 0.0,
     ) -> "Question":
         """Return the question whether class `label` wins by more than `margin` in the whole box."""
-        asked = margin_property(low, high, label, network.classes, margin=margin)
+        asked = margin_specification(low, high, label, network.classes, margin=margin)
         return cls(network, low.double(), high.double(), asked.cases[0].unsafe, model or network, dtype)
 
     @classmethod

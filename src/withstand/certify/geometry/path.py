@@ -17,7 +17,15 @@ from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from withstand.certify.tilting import Boundary, Kind, TiltingAnalysis, error_distance, error_rate, kind, second_class
+from withstand.certify.geometry.tilting import (
+    Boundary,
+    Kind,
+    TiltingAnalysis,
+    error_distance,
+    error_rate,
+    kind,
+    second_class,
+)
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.finding import Cell, Table
 

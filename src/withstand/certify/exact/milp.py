@@ -14,10 +14,10 @@ from threadpoolctl import threadpool_limits
 
 from withstand.certify.bounds.crown import relax_network
 from withstand.certify.box import Region
-from withstand.certify.encoding import Array, Encoding, encode
-from withstand.certify.question import Question
+from withstand.certify.exact.encoding import Array, Encoding, encode
+from withstand.certify.exact.question import Question
+from withstand.certify.exchange.vnnlib import Polytope
 from withstand.certify.verdict import Verdict
-from withstand.certify.vnnlib import Polytope
 from withstand.core.errors import ConfigError
 
 _TIME_OUT = "time"

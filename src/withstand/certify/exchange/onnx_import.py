@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from withstand.certify.onnx_operators import Attributes, Operator, Value, operator
+from withstand.certify.exchange.onnx_operators import Attributes, Operator, Value, operator
 from withstand.core.errors import ConfigError, DataError, MissingExtra
 
 

@@ -18,6 +18,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from withstand.certify.property import Property
 from withstand.core.errors import DataError
 
 Tree: TypeAlias = "str | list[Tree]"
@@ -59,9 +60,18 @@ class Case:
     high: Tensor
     unsafe: tuple[Polytope, ...]
 
+    def wanted(self) -> Property:
+        """Return what shall hold of the outputs over the box, as bounds and branch and bound are asked it."""
+        sizes = [len(polytope.bound) for polytope in self.unsafe]
+        return Property(
+            torch.cat([polytope.weight for polytope in self.unsafe]),
+            -torch.cat([polytope.bound for polytope in self.unsafe]),
+            torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)),
+        )
+
 
 @dataclass(frozen=True, eq=False)
-class Property:
+class Specification:
     """A property in disjunctive normal form: a counterexample breaks one of the cases.
 
     Attributes:
@@ -90,7 +100,7 @@ class Property:
         return False
 
 
-def read_vnnlib(path: Path | str) -> Property:
+def read_vnnlib(path: Path | str) -> Specification:
     """Read a file.
 
     Raises:
@@ -107,7 +117,7 @@ def read_vnnlib(path: Path | str) -> Property:
         raise DataError(f"{path} is not a VNN-LIB file that can be read: {error}") from None
 
 
-def parse_vnnlib(text: str) -> Property:
+def parse_vnnlib(text: str) -> Specification:
     """Return the property that a text asserts; see `read_vnnlib`."""
     sizes = {"X": 0, "Y": 0}
     asserted: list[Tree] = []
@@ -256,7 +266,7 @@ def _number(word: str) -> float:
     return value
 
 
-def _cases(asserted: Sequence[list[_Clause]], sizes: dict[str, int]) -> Property:
+def _cases(asserted: Sequence[list[_Clause]], sizes: dict[str, int]) -> Specification:
     """Return the conjunction of all assertions, cases with one box put together."""
     boxes: dict[tuple[bytes, bytes], tuple[Tensor, Tensor, list[Polytope]]] = {}
     for clause in _both(asserted):
@@ -287,7 +297,9 @@ def _cases(asserted: Sequence[list[_Clause]], sizes: dict[str, int]) -> Property
         polytope = Polytope(weight, torch.tensor([atom.bound for atom in rows], dtype=torch.float64))
         key = (low.numpy().tobytes(), high.numpy().tobytes())
         boxes.setdefault(key, (low, high, []))[2].append(polytope)
-    return Property(sizes["X"], sizes["Y"], tuple(Case(low, high, tuple(found)) for low, high, found in boxes.values()))
+    return Specification(
+        sizes["X"], sizes["Y"], tuple(Case(low, high, tuple(found)) for low, high, found in boxes.values())
+    )
 
 
 def _shown(tree: Tree) -> str:

@@ -6,13 +6,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from withstand.certify.vnnlib import Case, Polytope, Property
+from withstand.certify.exchange.vnnlib import Case, Polytope, Specification
 from withstand.core.errors import ConfigError, DataError
 
 Answer = Literal["sat", "unsat", "timeout", "unknown"]
 
 
-def margin_property(low: Tensor, high: Tensor, label: int, classes: int, *, margin: float = 0.0) -> Property:
+def margin_specification(low: Tensor, high: Tensor, label: int, classes: int, *, margin: float = 0.0) -> Specification:
     """Return the property that class `label` wins by more than `margin` everywhere in a box.
 
     Args:
@@ -33,24 +33,24 @@ def margin_property(low: Tensor, high: Tensor, label: int, classes: int, *, marg
             weight[0, label], weight[0, rival] = 1, -1
             polytopes.append(Polytope(weight, torch.tensor([margin], dtype=torch.float64)))
     flat_low, flat_high = low.detach().cpu().double().flatten(), high.detach().cpu().double().flatten()
-    return Property(len(flat_low), classes, (Case(flat_low, flat_high, tuple(polytopes)),))
+    return Specification(len(flat_low), classes, (Case(flat_low, flat_high, tuple(polytopes)),))
 
 
-def write_vnnlib(property_: Property, comment: str = "") -> str:
+def write_vnnlib(specification: Specification, comment: str = "") -> str:
     """Return a property as the text of a VNN-LIB file; numbers are written so that they read back exactly."""
     lines = [f"; {line}" for line in comment.splitlines()]
-    lines += [f"(declare-const X_{place} Real)" for place in range(property_.inputs)]
-    lines += [f"(declare-const Y_{place} Real)" for place in range(property_.outputs)]
+    lines += [f"(declare-const X_{place} Real)" for place in range(specification.inputs)]
+    lines += [f"(declare-const Y_{place} Real)" for place in range(specification.outputs)]
     lines.append("")
-    if len(property_.cases) == 1:
-        (case,) = property_.cases
+    if len(specification.cases) == 1:
+        (case,) = specification.cases
         lines += [f"(assert {bound})" for bound in _box(case)]
         lines += ["", "(assert (or", *(f"    {_polytope(one)}" for one in case.unsafe), "))"]
     else:
-        if not property_.cases:
+        if not specification.cases:
             raise DataError("a property without cases has no counterexample to describe")
         lines.append("(assert (or")
-        for case in property_.cases:
+        for case in specification.cases:
             box = " ".join(_box(case))
             lines += [f"    (and {box} (or {' '.join(_polytope(one) for one in case.unsafe)}))"]
         lines.append("))")

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from withstand.certify.onnx_import import OnnxNetwork, read_onnx
+from withstand.certify.exchange.onnx_import import OnnxNetwork, read_onnx
+from withstand.certify.exchange.vnnlib import Specification, read_vnnlib
+from withstand.certify.exchange.vnnlib_write import answer, margin_specification, write_vnnlib
 from withstand.certify.verdict import Verdict
-from withstand.certify.vnnlib import Property, read_vnnlib
-from withstand.certify.vnnlib_write import answer, margin_property, write_vnnlib
 from withstand.core.errors import ConfigError, DataError, MissingExtra
 from withstand.core.files import replacing
 
@@ -22,22 +22,23 @@ class Instance:
     """A network, and a property that is asked of it."""
 
     network: OnnxNetwork
-    property: Property
+    specification: Specification
 
     @classmethod
-    def read(cls, network: Path | str, property_: Path | str) -> "Instance":
+    def read(cls, network: Path | str, specification: Path | str) -> "Instance":
         """Read the two files.
 
         Raises:
             DataError: one of them cannot be read, or they do not fit each other.
         """
-        instance = cls(read_onnx(network).eval(), read_vnnlib(property_))
+        instance = cls(read_onnx(network).eval(), read_vnnlib(specification))
+        asked = instance.specification
         size = int(torch.tensor(instance.network.shape).prod())
-        if size != instance.property.inputs:
-            raise DataError(f"{network} takes {size} numbers, {property_} speaks of {instance.property.inputs}")
+        if size != asked.inputs:
+            raise DataError(f"{network} takes {size} numbers, {specification} speaks of {asked.inputs}")
         outputs = instance.output(torch.zeros(size)).numel()
-        if outputs != instance.property.outputs:
-            raise DataError(f"{network} gives {outputs} numbers, {property_} speaks of {instance.property.outputs}")
+        if outputs != asked.outputs:
+            raise DataError(f"{network} gives {outputs} numbers, {specification} speaks of {asked.outputs}")
         return instance
 
     def output(self, x: Tensor) -> Tensor:
@@ -49,7 +50,7 @@ class Instance:
     def broken(self, x: Tensor, *, slack: float = 0.0) -> bool:
         """Return whether an input, flat or shaped, is a counterexample as the network sees it."""
         rounded = x.detach().cpu().float().flatten()
-        return self.property.broken(rounded, self.output(rounded), slack=slack)
+        return self.specification.broken(rounded, self.output(rounded), slack=slack)
 
     def reply(self, verdict: Verdict) -> str:
         """Return the text of the competition's result file.
@@ -96,15 +97,15 @@ def write_instance(
     example = ((low + high) / 2).float()[None]
     with torch.no_grad():
         classes = model(example).shape[1]
-    text = write_vnnlib(margin_property(low, high, label, classes, margin=margin), f"class {label} wins in a box")
+    text = write_vnnlib(margin_specification(low, high, label, classes, margin=margin), f"class {label} wins in a box")
     folder.mkdir(parents=True, exist_ok=True)
-    network, property_ = folder / f"{name}.onnx", folder / f"{name}.vnnlib"
+    network, specification = folder / f"{name}.onnx", folder / f"{name}.vnnlib"
     with replacing(network) as aside:
         program = torch.onnx.export(
             model, (example,), dynamo=True, input_names=["x"], output_names=["y"], verbose=False
         )
         assert program is not None
         program.save(str(aside))
-    with replacing(property_) as aside:
+    with replacing(specification) as aside:
         aside.write_text(text, encoding="utf-8")
-    return network, property_
+    return network, specification

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from withstand.certify.activation import MaxPool2d, ReLU
+from withstand.certify.exact.question import Question
 from withstand.certify.network import Network, Node
 from withstand.certify.operation import Constant, Input, LinearOperation
-from withstand.certify.question import Question
 from withstand.certify.verdict import Verdict
 from withstand.core.errors import ConfigError, MissingExtra
 

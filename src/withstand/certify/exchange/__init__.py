@@ -1,0 +1,1 @@
+"""Networks and properties in the verification competition's files: ONNX and VNN-LIB."""

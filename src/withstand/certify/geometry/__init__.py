@@ -1,0 +1,1 @@
+"""How a boundary lies against the data: boundary tilting."""
