@@ -39,7 +39,9 @@ def detector(**settings: object) -> NeighbourhoodDetector:
     """Return a detector in float64 round a small classifier; its encoder has batch norm, dropout and train mode on."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        encoder = nn.Sequential(nn.Flatten(), nn.Linear(36, 12), nn.BatchNorm1d(12), nn.Tanh(), nn.Dropout(0.5)).double()
+        encoder = nn.Sequential(
+            nn.Flatten(), nn.Linear(36, 12), nn.BatchNorm1d(12), nn.Tanh(), nn.Dropout(0.5)
+        ).double()
         projector, labeller = nn.Linear(12, 6).double(), nn.Linear(12, 5).double()
         encoder[2].running_mean.normal_()
     given = {"view": Shaken(), "neighbours": 7, "rank": 3, **settings}

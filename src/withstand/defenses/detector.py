@@ -38,7 +38,12 @@ class Gauge(nn.Module):
 
 
 class Detector(Defense):
-    """Base of detectors; a subclass gives the gauge.
+    """A classifier, a gauge and a threshold; subclasses bring their own gauge.
+
+    Args:
+        victim: the classifier that is guarded.
+        gauge: reads the scores.
+        seed: of what the gauge draws, with each sample's content.
 
     Attributes:
         threshold: the least score that is accepted; None before `fit`.
@@ -46,7 +51,7 @@ class Detector(Defense):
 
     threshold: float | None = None
 
-    def __init__(self, victim: Victim | nn.Module | Callable[[Tensor], Outputs], gauge: Gauge, seed: int) -> None:
+    def __init__(self, victim: Victim | nn.Module | Callable[[Tensor], Outputs], gauge: Gauge, seed: int = 0) -> None:
         self.victim = victim if isinstance(victim, Victim) else Victim(victim)
         self.seed = seed
         self._gauge = gauge

@@ -83,7 +83,7 @@ class NeighbourhoodDetector(Detector):
         label_source: LabelSource = "classifier",
         similar: float | None = None,
         seed: int = 0,
-        at_once: int = 1024,
+        at_once: int = 512,
     ) -> None:
         if neighbours < 1 or at_once < 1:
             raise ConfigError(f"neighbours and at_once must be at least 1, not {neighbours} and {at_once}")

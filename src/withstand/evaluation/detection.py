@@ -78,8 +78,8 @@ class Detection(Evaluator):
     adaptive: bool = True
     samples: int = 500
     calibration: int = 500
-    known: int = 100
-    steps: int = 40
+    known: int = 64
+    steps: int = 30
     fpr: float = 0.05
     pictures: int = 8
     seed: int = 0
