@@ -17,7 +17,7 @@ from withstand.data.graphs.load import open_graphs
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Adam
 from withstand.methods.masked.graphmae import GraphMAE
-from withstand.recipes.graphs import PUBLISHED, Published, judges, labelled_parts
+from withstand.recipes.graphs import PUBLISHED, Published, judges, labelled_parts, node_audit
 from withstand.schedules import Constant, WarmupCosine
 from withstand.views.graph import GraphView, GraphViews, MaskNodes, SampleNeighbors
 
@@ -81,7 +81,15 @@ def experiment(
         processes=processes,
     )
     return Experiment(
-        "graphmae", source, GraphViews(views), method, plan, test, labelled, judges(source, settings)
+        "graphmae",
+        source,
+        GraphViews(views),
+        method,
+        plan,
+        test,
+        labelled,
+        judges(source, settings),
+        node_audit(source, settings.depth),
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from withstand.core.roles import Evaluator, Source
 from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource, Labelled
 from withstand.data.subset import holdout
+from withstand.evaluation.graph_audit import GraphAudit
 from withstand.evaluation.graph_nodes import NodeProbe
 from withstand.evaluation.graph_sets import FoldedSVM
 from withstand.models.graphs.encoder import GAT, GIN, GraphEncoder, Pooling
@@ -100,3 +101,10 @@ def judges(source: Source, published: Published) -> tuple[Evaluator, ...]:
         return (NodeProbe(rate, decay, epochs),) if len(source.parts) == 3 and source.labels is not None else ()
     few = source.labels is None or int(source.labels.bincount().min()) < FoldedSVM().folds
     return () if few or not isinstance(source, GraphSet) else (FoldedSVM(),)
+
+
+def node_audit(source: Source, depth: int) -> GraphAudit | None:
+    """Return the audit of node classifiers of so many layers, where the samples are labelled nodes."""
+    if source.at_once is None or source.labels is None:
+        return None
+    return GraphAudit(hops=depth + 1)

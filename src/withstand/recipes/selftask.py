@@ -28,6 +28,7 @@ from withstand.models.graphs.tasks import (
     PairwiseSimilarity,
     Task,
 )
+from withstand.recipes.graphs import node_audit
 from withstand.schedules import Constant
 from withstand.views.graph import GraphViews
 
@@ -101,5 +102,12 @@ def experiment(
         seed=seed,
     )
     return Experiment(
-        "selftask", SeenLabels(source), GraphViews(()), method, plan, source.part("test"), source.part("train")
+        "selftask",
+        SeenLabels(source),
+        GraphViews(()),
+        method,
+        plan,
+        source.part("test"),
+        source.part("train"),
+        audit=node_audit(source, depth=2),
     )  # fmt: skip
