@@ -101,8 +101,9 @@ class Journal:
         self._progress.update(self._task, facts=facts)
 
     def epoch(self, epoch: int, epochs: int, line: dict[str, float]) -> None:
-        """Say where a run is when there is no terminal to draw a bar on."""
-        if self._plain is not None and line:
+        """Say where a run is when there is no terminal to draw a bar on, about fifty times in all."""
+        due = epoch % max(1, epochs // 50) == 0 or epoch == epochs  # an epoch may be a step: a graph's is
+        if self._plain is not None and line and due:
             left = line["seconds"] / epoch * (epochs - epoch) if epoch else 0.0
             self._plain.print(
                 f"{self._title}: epoch {epoch}/{epochs}, loss {line['loss']:.3f}, "
