@@ -33,6 +33,7 @@ def attack_in_training(
     objective: Objective | None = None,
     train_mode: bool = False,
     start_noise: float | None = None,
+    watch: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
     """Return worse inputs for a model in training, shaped like `x`, without gradients.
 
@@ -50,6 +51,7 @@ def attack_in_training(
         objective: in place of the attack's own.
         train_mode: leave modes as they are: batch statistics in batch normalisations, live dropout. Else eval mode.
         start_noise: begin at normal noise of this size round the clean inputs, not where the attack would.
+        watch: is shown the outputs at every point from which the attack takes a step.
 
     Raises:
         DataError: inputs outside [0, 1] or not finite, labels that do not fit.
@@ -67,7 +69,7 @@ def attack_in_training(
                 child.training = mode
         with torch.no_grad():
             y = goal if isinstance(goal, Tensor) else goal(forward(x)).detach()
-        problem = pose(victim, chosen, attack.ball, x, y)
+        problem = pose(victim if watch is None else Victim(_shown(victim, watch)), chosen, attack.ball, x, y)
         start = None
         if start_noise is not None:
             start = problem.confine(x + start_noise * draws.child("start").normal(*x.shape[1:]).to(x.dtype))
@@ -82,6 +84,16 @@ def attack_in_training(
                 if chosen(outputs, y, x).shape != x.shape[:1]:
                     raise
             return torch.full_like(x, torch.nan)
+
+
+def _shown(victim: Victim, watch: Callable[[Tensor], None]) -> Callable[[Tensor], Outputs]:
+    def forward(x: Tensor) -> Outputs:
+        outputs = victim(x)
+        if x.requires_grad and isinstance(outputs, Tensor):
+            watch(outputs.detach())
+        return outputs
+
+    return forward
 
 
 class BatchLoss(Objective):

@@ -175,8 +175,8 @@ class SmoothCompSum(Strategy):
     def __post_init__(self) -> None:
         _at_least_zero("tau", self.tau)
         _at_least_zero("nu", self.nu)
-        if not self.rho > 0:
-            raise ConfigError(f"rho must be above 0, not {self.rho!r}")
+        if not 0 < self.rho < float("inf"):
+            raise ConfigError(f"rho must be above 0 and finite, not {self.rho!r}")
 
     def losses(self, clean: Tensor, attacked: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
         losses = smooth_adversarial(clean, attacked, y, tau=self.tau, rho=self.rho, nu=self.nu)
@@ -196,5 +196,5 @@ def _weighed(losses: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def _at_least_zero(name: str, value: float) -> None:
-    if not value >= 0:
-        raise ConfigError(f"{name} must be at least 0, not {value!r}")
+    if not 0 <= value < float("inf"):
+        raise ConfigError(f"{name} must be at least 0 and finite, not {value!r}")

@@ -35,7 +35,12 @@ SETUP = RobustSetup(batch=256, learning_rate=0.5, steps=5)
 
 
 def experiment(
-    setup: RobustSetup = SETUP, *, teacher: str | None = None, gamma: float = 2.0, scratch: bool = False
+    setup: RobustSetup = SETUP,
+    *,
+    teacher: str | None = None,
+    gamma: float = 2.0,
+    center: bool = True,
+    scratch: bool = False,
 ) -> Experiment:
     """Return the experiment.
 
@@ -43,6 +48,8 @@ def experiment(
         setup: data, network, budget, inner attack.
         teacher: folder of the run whose encoder is distilled, say one of simclr.
         gamma: what consistency under attack weighs.
+        center: take features relative to the teacher's mean; the paper does not, and its encoders train a thousand
+            epochs.
         scratch: start the student anew; else it starts as a copy of its teacher, and must be a network like it.
 
     Raises:
@@ -52,10 +59,12 @@ def experiment(
         raise ConfigError(
             "deacl distils a trained encoder: give its run by --teacher FOLDER; withstand train simclr makes one"
         )
-    return distillation(setup, encoder_of(Path(teacher)), gamma=gamma, scratch=scratch)
+    return distillation(setup, encoder_of(Path(teacher)), gamma=gamma, center=center, scratch=scratch)
 
 
-def distillation(setup: RobustSetup, teacher: Model, *, gamma: float = 2.0, scratch: bool = False) -> Experiment:
+def distillation(
+    setup: RobustSetup, teacher: Model, *, gamma: float = 2.0, center: bool = True, scratch: bool = False
+) -> Experiment:
     """Return the experiment with a teacher at hand."""
 
     def method(student: Model) -> Method:
@@ -69,7 +78,7 @@ def distillation(setup: RobustSetup, teacher: Model, *, gamma: float = 2.0, scra
         # Together 1.25 times the radius, as the paper's five steps of a quarter of it.
         ball = Ball("linf", parse_eps(setup.eps))
         attack = PGD(ball, steps=setup.steps, step_size=1.25 / setup.steps, keep_best=False)
-        return DeACL(student, teacher, gamma=gamma, attack=attack, seed=setup.seed)
+        return DeACL(student, teacher, gamma=gamma, center=center, attack=attack, seed=setup.seed)
 
     return experiment_on_pictures("deacl", method, (_small, _large), setup)
 

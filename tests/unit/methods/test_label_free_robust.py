@@ -142,6 +142,24 @@ def test_deacls_loss_is_that_of_one_shared_pass() -> None:
     torch.testing.assert_close(terms["under_attack"], cosine_similarity(clean, under).mean().detach())
 
 
+def test_centred_features_are_taken_from_the_teachers_mean() -> None:
+    method, given = deacl(center=True), batch(views=1)
+    x = given.views[0]
+    mean = method.teacher(x).mean(0)
+    method.before_epoch(0, lambda function: function(x).detach())
+    torch.testing.assert_close(method.mean, mean)
+    method.before_epoch(1, lambda function: function(0 * x))
+    torch.testing.assert_close(method.mean, mean, msg="once, at the start")
+    wanted = (method.teacher(x) - mean).detach()
+    assert (cosine_similarity(wanted, wanted.roll(1, 0)) < 0.9).all()
+    worse = method.attacked(x, wanted, given.index)
+    student = deacl().encoder.eval()
+    agreement = [cosine_similarity(student(one) - mean, wanted).mean() for one in (x, worse)]
+    assert agreement[1] < agreement[0]
+    clean, under = (deacl().encoder(torch.cat([x, worse])) - mean).chunk(2)
+    torch.testing.assert_close(method.step(given)["loss"], decoupled_alignment(clean, under, wanted, 2.0).mean())
+
+
 def test_the_teacher_stays_as_it_is() -> None:
     method, given = deacl(), batch(views=1)
     kept = {name: value.clone() for name, value in method.teacher.state_dict().items()}

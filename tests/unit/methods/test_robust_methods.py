@@ -1,5 +1,6 @@
 """Adversarial training: strategies, the inner attack, weight perturbation, free replays, the guard, exact resume."""
 
+import copy
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -224,6 +225,29 @@ def test_weight_perturbation_moves_matrices_by_their_share_and_back() -> None:
     assert method.step(replace(given, extras=worse))["loss"].item() == pytest.approx(base.item(), abs=1e-12)
 
 
+def test_weight_perturbation_is_that_of_a_proxy_that_climbed_one_step() -> None:
+    """The official way: a copy ascends by SGD, and each weight matrix moves along the copy's way, at its own norm."""
+    x = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0)).double()
+    given = Batch(torch.zeros_like(x), torch.arange(6), torch.arange(6) % 3, views=(x,))
+    method = network().double()
+    assert isinstance(method, AdversarialTraining)
+    given = replace(given, extras={"attacked": method.attacked(given)})
+    proxy = copy.deepcopy(method)
+    (-proxy.step(given)["loss"]).backward()
+    torch.optim.SGD(proxy.parameters(), lr=0.01).step()
+    before = {name: p.detach().clone() for name, p in method.named_parameters()}
+    buffers = {name: value.clone() for name, value in method.named_buffers()}
+    method.weight_perturbation = 0.007
+    with method.perturbed(given):
+        for (name, moved), climbed in zip(method.named_parameters(), proxy.parameters(), strict=True):
+            way = climbed - before[name]
+            expected = before[name] + 0.007 * before[name].norm() / (way.norm() + 1e-20) * way
+            torch.testing.assert_close(moved.detach(), expected.detach() if moved.dim() > 1 else before[name])
+    for name, value in method.named_parameters():
+        torch.testing.assert_close(value.detach(), before[name], rtol=0, atol=1e-12)
+    assert all(torch.equal(value, buffers[name]) for name, value in method.named_buffers())
+
+
 def test_a_perturbation_of_nothing_changes_nothing() -> None:
     given = doubled(batch())
     ends = []
@@ -310,6 +334,8 @@ def test_settings_and_labels_are_checked() -> None:
         linear().step(given.with_views(given.views[0] * 3))
     for wrong in (
         {"weight_perturbation": -1},
+        {"weight_perturbation": float("nan")},
+        {"start_noise": -0.1},
         {"warmup": -1},
         {"guard_every": 0},
         {"attack": PGD(Ball("linf", 0.1, targeted=True))},

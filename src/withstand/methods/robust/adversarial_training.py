@@ -81,11 +81,13 @@ class AdversarialTraining(LabelledMethod):
         seed: int = 0,
     ) -> None:
         super().__init__(encoder, classes, seed)
-        if weight_perturbation < 0 or warmup < 0 or guard_every < 1:
+        if not 0 <= weight_perturbation < 1 or warmup < 0 or guard_every < 1:
             raise ConfigError(
-                f"weight_perturbation and warmup must be at least 0 and guard_every at least 1, not "
+                f"weight_perturbation must lie in [0, 1), warmup be at least 0 and guard_every at least 1, not "
                 f"{weight_perturbation!r}, {warmup!r} and {guard_every!r}"
             )
+        if start_noise is not None and not 0 <= start_noise < float("inf"):
+            raise ConfigError(f"start_noise must be at least 0 and finite, or None, not {start_noise!r}")
         if attack.ball.targeted or (guard is not None and guard.ball.targeted):
             raise ConfigError("the inner attack must not be targeted: it makes the true label unlikely")
         countable = isinstance(attack, PGD) and not attack.keep_best and guard is None
@@ -145,19 +147,15 @@ class AdversarialTraining(LabelledMethod):
         """Return the batch with its samples under the inner attack, and the steps that they survived, in `extras`."""
         y, strategy = self.labels(batch), self.strategy
         survived = torch.zeros(len(batch), device=y.device)
-        counts = self._counts()
 
-        def forward(x: Tensor) -> Tensor:
-            logits = self.logits(x)
-            if counts and x.requires_grad:  # where the attack asks for its next step
-                survived.add_(logits.detach().argmax(1) == y)
-            return logits
+        def count(logits: Tensor) -> None:
+            survived.add_(logits.argmax(1) == y)
 
         attack = self.guard if self.guard is not None and self.overfitted else self.attack
         objective = strategy.objective()
         worse = attack_in_training(
             self,
-            forward,
+            self.network(),
             attack.at(attack.ball.eps * self.share()),
             self.samples(batch),
             y if objective is None else lambda clean: strategy.goal(clean, y),
@@ -165,6 +163,7 @@ class AdversarialTraining(LabelledMethod):
             objective=objective,
             train_mode=self.train_mode,
             start_noise=self.start_noise,
+            watch=count if self._counts() else None,
         )
         return replace(batch, extras={**batch.extras, ATTACKED: worse, SURVIVED: survived})
 
@@ -204,7 +203,7 @@ class AdversarialTraining(LabelledMethod):
         before, modes = self.overfitted, {child: child.training for child in self.modules()}
         y, guard = self.labels(batch), self.guard.at(self.guard.ball.eps * self.share())
         draws = self.draws(batch).child("guard")
-        worse = attack_in_training(self, self.logits, guard, self.samples(batch), y, draws)
+        worse = attack_in_training(self, self.network(), guard, self.samples(batch), y, draws)
         try:
             with torch.no_grad():
                 found = total(accuracy(self.eval().logits(worse), y)) / world_size()

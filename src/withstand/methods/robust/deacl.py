@@ -3,13 +3,14 @@
 paper: Decoupled Adversarial Contrastive Learning for Self-supervised Adversarial Robustness (2022), its second stage
 needs: one view             modalities: any with an encoder and inputs in [0, 1]
 sizes: B samples, D features
-differences: none known. Stage one is any method of this package that trains an encoder.
+differences: none known without `center`. Stage one is any method of this package that trains an encoder.
 """
 
+from collections.abc import Callable
 from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.gradient import PGD
@@ -32,22 +33,34 @@ class DeACL(Method):
         encoder: the student, which users take away.
         teacher: a trained encoder of the same width; it is frozen, in eval mode.
         gamma: what consistency under attack weighs.
+        center: subtract the teacher's mean over the data from all features first. Features behind a ReLU share a large
+            mean: after short training their cosines are all near 1, and say nothing of what tells samples apart.
         attack: the inner attack, on the cosine between the student's attacked features and the teacher's clean ones.
         seed: of the attack's draws.
     """
 
     steps: Tensor
+    mean: Tensor
 
     def __init__(
-        self, encoder: Model, teacher: Model, *, gamma: float = 2.0, attack: InputAttack = ATTACK, seed: int = 0
+        self,
+        encoder: Model,
+        teacher: Model,
+        *,
+        gamma: float = 2.0,
+        center: bool = False,
+        attack: InputAttack = ATTACK,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         if encoder.width != teacher.width:
             raise ConfigError(f"the student has {encoder.width} features, the teacher {teacher.width}: make them equal")
         if not gamma >= 0 or attack.ball.targeted:
             raise ConfigError(f"gamma must be at least 0 and the attack untargeted, not {gamma!r} and {attack.ball!r}")
-        self.encoder, self.gamma, self.attack, self.seed = encoder, gamma, attack, seed
+        self.encoder, self.gamma, self.center = encoder, gamma, center
+        self.attack, self.seed = attack, seed
         self.teacher = teacher.requires_grad_(False).eval()
+        self.register_buffer("mean", torch.zeros(teacher.width))  # stays so unless features are centred
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def step(self, batch: Batch) -> Terms:
@@ -55,9 +68,9 @@ class DeACL(Method):
         x = batch.views[0] if batch.views else batch.x
         x = x.float() / 255 if x.dtype == torch.uint8 else x
         with torch.no_grad():
-            wanted = self.teacher(x)
+            wanted = self.teacher(x) - self.mean
         # Clean and attacked samples in one pass, so that they share batch statistics, as in the official code.
-        clean, under = self.encoder(torch.cat([x, self.attacked(x, wanted, batch.index)])).chunk(2)
+        clean, under = (self.encoder(torch.cat([x, self.attacked(x, wanted, batch.index)])) - self.mean).chunk(2)
         losses = decoupled_alignment(clean, under, wanted, self.gamma)
         to_teacher = -decoupled_alignment(clean, under, wanted, 0.0).detach().mean()
         return {
@@ -68,10 +81,15 @@ class DeACL(Method):
         }
 
     def attacked(self, x: Tensor, wanted: Tensor, index: Tensor) -> Tensor:
-        """Return samples `(B, ...)` attacked to lead the student, in eval mode, away from `wanted` features."""
+        """Return samples `(B, ...)` attacked to lead the student, in eval mode, away from centred `wanted` features."""
         draws = Draws(derive(self.seed, "inner attack"), index, epoch=int(self.steps))
         away = EmbeddingDistance()
-        return attack_in_training(self.encoder, self.encoder, self.attack, x, wanted, draws, objective=away)
+        network = nn.Sequential(self.encoder, _Shift(-self.mean))
+        return attack_in_training(self.encoder, network, self.attack, x, wanted, draws, objective=away)
+
+    def before_epoch(self, epoch: int, pass_over: Callable[[Callable[[Tensor], Tensor]], Tensor]) -> None:
+        if self.center and epoch == 0:
+            self.mean.copy_(pass_over(self.teacher).mean(0))
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of all but the teacher, which stays in eval mode."""
@@ -81,3 +99,12 @@ class DeACL(Method):
 
     def after_step(self, step: int) -> None:
         self.steps.fill_(step)
+
+
+class _Shift(nn.Module):
+    def __init__(self, by: Tensor) -> None:
+        super().__init__()
+        self.by = by
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.by

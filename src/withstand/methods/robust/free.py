@@ -34,7 +34,7 @@ class FreeAdversarialTraining(LabelledMethod):
         classes: how many labels there are.
         ball: how far an input is moved; every replay moves it by the whole radius, and projects.
         replays: m.
-        seed: without effect: nothing is drawn.
+        seed: of draws, of which there are none here.
     """
 
     carried: Tensor

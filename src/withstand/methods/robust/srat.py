@@ -122,7 +122,7 @@ class SeparableReweightedTraining(LabelledMethod):
     def attacked(self, batch: Batch) -> Tensor:
         """Return the batch's samples under the inner attack, which raises the unweighted cross-entropy."""
         x, y, draws = self.samples(batch), self.labels(batch), self.draws(batch)
-        return attack_in_training(self, self.logits, self.attack, x, y, draws)
+        return attack_in_training(self, self.network(), self.attack, x, y, draws)
 
     def losses(self, logits: Tensor, y: Tensor) -> Tensor:
         """Return each sample's unweighted loss, `(B,)`."""
