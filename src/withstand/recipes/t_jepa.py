@@ -17,15 +17,17 @@ from withstand.recipes.tables import TableSetup, table_encoder, table_judges, ta
 from withstand.views.columns import AsIs
 
 SETUP = TableSetup()
+PUBLISHED = (0.136, 0.368, 0.156, 0.622)
+"""Shares of the columns in the launch script for Jannis: least and largest context, least and largest target set."""
 
 
 def experiment(
     setup: TableSetup = SETUP,
     *,
-    min_context: float = 0.136,
-    max_context: float = 0.368,
-    min_target: float = 0.156,
-    max_target: float = 0.622,
+    min_context: float | None = None,
+    max_context: float | None = None,
+    min_target: float | None = None,
+    max_target: float | None = None,
     sets: int = 4,
     predictor_hidden: int = 32,
     predictor_layers: int = 2,
@@ -37,10 +39,11 @@ def experiment(
 
     Args:
         setup: rows, network, budget.
-        min_context: least share of the columns that the student sees.
-        max_context: largest share.
-        min_target: least share of the columns in a target set.
-        max_target: largest share.
+        min_context: least share of the columns that the student sees; if not said, as published for Jannis (0.136), or
+            one column where the table is narrow.
+        max_context: largest share (0.368, or one column).
+        min_target: least share of the columns in a target set (0.156, or one column).
+        max_target: largest share (0.622, or one column).
         sets: target sets for each row.
         predictor_hidden: width of the predictor's tokens.
         predictor_layers: its Transformer layers.
@@ -49,10 +52,15 @@ def experiment(
         reg_to_predictor: hand the [REG] tokens to the predictor.
     """
     train, test = table_parts(setup)
+    one = 1 / len(train.schema.columns)
+    shares = [
+        max(published, one) if said is None else said
+        for said, published in zip((min_context, max_context, min_target, max_target), PUBLISHED, strict=True)
+    ]
     method = TJEPA(
         table_encoder(setup, train),
-        context=(min_context, max_context),
-        targets=(min_target, max_target),
+        context=(shares[0], shares[1]),
+        targets=(shares[2], shares[3]),
         sets=sets,
         predictor_hidden=predictor_hidden,
         predictor_layers=predictor_layers,
@@ -63,4 +71,4 @@ def experiment(
         seed=setup.seed,
     )
     plan = table_plan(setup, len(train), warmup=10)
-    return Experiment("t-jepa", train, AsIs(), method, plan, test, judges=table_judges(train))
+    return Experiment("t-jepa", train, AsIs(), method, plan, test, judges=table_judges(train, test))

@@ -62,11 +62,13 @@ class TableSetup(Options):
     processes: int = 1
 
 
-def table_parts(setup: TableSetup) -> tuple[TableSource, TableSource]:
-    """Return the training and the test rows."""
+def table_parts(setup: TableSetup) -> tuple[TableSource, TableSource | None]:
+    """Return the training rows and the test rows; no test rows of a source that gives every row."""
     if isinstance(setup.data, TableSource):
         if setup.target or setup.kinds or setup.ignore or setup.immutable or setup.delimiter:
             raise ConfigError("target, kinds, ignore, immutable and delimiter belong to a table, not to a source")
+        if setup.data.part == "all":
+            return setup.data, None
         return setup.data.other("train"), setup.data.other("test")
     train = TableSource(
         setup.data,
@@ -109,8 +111,8 @@ def table_plan(setup: TableSetup, rows: int, *, warmup: float) -> Plan:
     )
 
 
-def table_judges(train: TableSource) -> tuple[Evaluator, ...]:
+def table_judges(train: TableSource, test: TableSource | None) -> tuple[Evaluator, ...]:
     """Return what judges the encoder besides the usual probes, where there is something to predict."""
-    if train.labels is None and train.targets is None:
+    if test is None or (train.labels is None and train.targets is None):
         return ()
     return (TableHeads(), ColumnImportance())

@@ -59,6 +59,10 @@ class Frame:
         """Return the chosen rows, by mask or places."""
         return Frame({name: values[chosen] for name, values in self.columns.items()})
 
+    def numbered(self) -> "Frame":
+        """Return the columns named by their place: x0, x1, ..."""
+        return Frame({f"x{place}": values for place, values in enumerate(self.columns.values())})
+
     def without(self, name: str) -> "Frame":
         """Return the other columns."""
         return Frame({other: values for other, values in self.columns.items() if other != name})
@@ -88,6 +92,8 @@ def frame_of(data: object) -> Frame:
             booleans and times, or that share a name.
         MissingExtra: a data frame, and pyarrow is not installed.
     """
+    if isinstance(data, Frame):
+        return data
     if is_frame(data):
         return _checked(_from_arrow(_to_arrow(data)))
     if isinstance(data, np.ndarray) and data.dtype.names:

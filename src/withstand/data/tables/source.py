@@ -91,6 +91,7 @@ class TableSource(Source):
         if not chosen.any():
             raise DataError(f"the table has no {part} rows")
         rows = frame.rows(chosen)
+        self.part = part
         self.schema, self._coded = schema, schema.code(rows)
         self._target = _rows(found, torch.from_numpy(chosen))
         self._missing = {name: float(missing(rows.columns[name]).mean()) for name in schema.fields}

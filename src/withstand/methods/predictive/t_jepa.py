@@ -129,7 +129,9 @@ class TJEPA(Method):
         predicted = self.predict(x, context, targets)
         wide = torch.promote_types(predicted.dtype, torch.float32)
         loss = mse_loss(predicted.to(wide), wanted.to(wide))
-        return {"loss": loss, **monitors(whole), "embeddings": whole.flatten(1)[None].detach()}
+        flat = whole.flatten(1)
+        # What all rows share, the columns' own tokens, is taken off: it would pass for collapse. `row_std` tells that.
+        return {"loss": loss, **monitors(whole), "embeddings": (flat - flat.mean(0))[None]}
 
     def predict(self, x: Tensor, context: Tensor, targets: Tensor) -> Tensor:
         """Return predicted tokens `(B, M, t, H)` from what the student makes of the context."""
