@@ -41,6 +41,21 @@ def vicreg_small(size: int = 32) -> TwoViews:
     return TwoViews(Compose((crop, *_color(0.4, 0.4, 0.2, 0.1), Solarize(probability=0.1))))
 
 
+def several(size: int = 32, *, views: int = 5, smallest_crop: float = 0.2) -> MultiCrop:
+    """Several like views of each picture (Zheng et al., CACR, 2023, official code): jitter always, no blur.
+
+    Args:
+        size: output side, pixels.
+        views: how many.
+        smallest_crop: least share of the area that a crop keeps; the code has 0.2 for CIFAR, 0.08 for larger pictures.
+    """
+    if views < 2:
+        raise ConfigError(f"views must be at least 2, not {views!r}")
+    crop = RandomResizedCrop(size, (smallest_crop, 1.0), flip=0.5)
+    jitter = ColorJitter(0.4, 0.4, 0.4, 0.4, probability=1.0)
+    return MultiCrop((Compose((crop, jitter, Greyscale(probability=0.2))),), (views,))
+
+
 def multicrop_small(
     size: int = 32,
     *,

@@ -1,0 +1,53 @@
+"""GroCo: a picture's other views must rank above its nearest other pictures, by a differentiable sorting network.
+
+paper: Learning by Sorting: Self-supervised Learning with Group Ordering Constraints (Shvetsova, Petersen, Kukleva,
+  Schiele, Kuehne; ICCV 2023)
+claims: ordering groups of positives and hardest negatives shapes neighbourhoods better than comparing pairs: better
+  nearest neighbours than SimCLR
+learns from: unlabelled pictures, photos, images; two or more views of each
+use it when: the encoder is used for nearest neighbours
+command: withstand train groco --data fashion-mnist-small
+"""
+
+from functools import partial
+
+from withstand.engine.experiment import Experiment
+from withstand.engine.optimizers import SGD
+from withstand.methods.contrastive.groco import GroCo
+from withstand.recipes import simclr
+from withstand.recipes.claim import Claim
+from withstand.recipes.pictures import TwoViewSetup, experiment_on_pictures
+from withstand.recipes.trial import head_to_head, refuse_other_scale, small
+from withstand.views.presets import barlow_large, barlow_small
+
+SETUP = TwoViewSetup(learning_rate=4.0)
+
+
+def experiment(
+    setup: TwoViewSetup = SETUP, *, dim: int = 256, negatives: int = 10, steepness: float = 1.0
+) -> Experiment:
+    """Return the experiment.
+
+    Args:
+        setup: data, network, budget.
+        dim: width of the projection.
+        negatives: nearest other pictures that are sorted along.
+        steepness: of the sorting network.
+    """
+    method = partial(GroCo, dim=dim, negatives=negatives, steepness=steepness)
+    # The loss is a mean over all ranks: its gradients are small, and the rate is large, as in the paper.
+    optimizer = SGD(setup.learning_rate * setup.batch / 256, weight_decay=1e-6)
+    return experiment_on_pictures("groco", method, (barlow_small, barlow_large), setup, optimizer=optimizer)
+
+
+def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
+    """Compare GroCo with SimCLR at temperature 0.5, each with its own views, by nearest neighbours on CIFAR-10."""
+    refuse_other_scale(scale)
+    return head_to_head(
+        "groco",
+        "ordering groups makes better nearest neighbours than SimCLR's comparison of pairs",
+        lambda seed: experiment(small(SETUP, seed)),
+        lambda seed: simclr.experiment(small(simclr.SETUP, seed), temperature=0.5),
+        names=("GroCo", "SimCLR"),
+        seeds=seeds,
+    )
