@@ -44,7 +44,7 @@ def search_inputs(
     *,
     replay: Replay | None = None,
     timeout: float = 60.0,
-    batch: int = 2048,
+    batch: int = 512,
     most: int = 4_000_000,
 ) -> Verdict:
     """Decide a property on one box.

@@ -57,23 +57,30 @@ def relax_network(
         memory: bytes that one backward pass may hold.
     """
     relaxed = Relaxed(network, region)
-    users: dict[int, list[Node]] = {}
-    for node in network.nodes:
-        for source in node.inputs:
-            users.setdefault(source, []).append(node)
+    users = activations_of(network)
     with full_precision():
         for place, node in enumerate(network.nodes):
             relaxed.boxes.append(interval(node, relaxed.boxes, region))
             if node.inputs and not isinstance(node.operation, LinearOperation):
                 before = relaxed.boxes[node.inputs[0]]
                 relaxed.lines[place] = relax(node.operation, before.low, before.high)
-            bent = [user for user in users.get(place, []) if not isinstance(user.operation, LinearOperation)]
+            bent = users[place]
             if bent and intermediate == "crown" and not relaxed.boxes[place].exact:
-                _refine(relaxed, place, all(isinstance(user.operation, ReLU) for user in bent), memory)
+                refine(relaxed, place, all(isinstance(user.operation, ReLU) for user in bent), memory)
     return relaxed
 
 
-def _refine(relaxed: Relaxed, place: int, only_unstable: bool, memory: int) -> None:
+def activations_of(network: Network) -> list[list[Node]]:
+    """Return for each node the nodes without a linear operation that take its value."""
+    users: list[list[Node]] = [[] for _ in network.nodes]
+    for node in network.nodes:
+        if not isinstance(node.operation, LinearOperation):
+            for source in node.inputs:
+                users[source].append(node)
+    return users
+
+
+def refine(relaxed: Relaxed, place: int, only_unstable: bool, memory: int) -> None:
     """Tighten one node's box by going back from each entry in doubt, in both directions."""
     box = relaxed.boxes[place]
     low, high = box.low.flatten(1), box.high.flatten(1)

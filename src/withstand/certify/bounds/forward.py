@@ -7,8 +7,9 @@ The input is `x = middle + spread u` with u in [-1, 1]. Sizes: `N` boxes, `D` in
 import torch
 from torch import Tensor
 
-from withstand.certify.activation import Activation
+from withstand.certify.activation import Activation, ReLU
 from withstand.certify.bounds.backward import Relaxed
+from withstand.certify.bounds.crown import MEMORY, activations_of, refine
 from withstand.certify.bounds.interval import interval
 from withstand.certify.bounds.relaxation import Lines, relax
 from withstand.certify.bounds.rounding import full_precision, gamma
@@ -18,15 +19,20 @@ from withstand.certify.operation import Constant, Input, LinearOperation
 
 
 @torch.no_grad()
-def relax_forward(network: Network, region: Region) -> Relaxed:
+def relax_forward(network: Network, region: Region, *, tighten: bool = True, memory: int = MEMORY) -> Relaxed:
     """Return boxes and lines as `relax_network` does, from forward functions met with intervals.
+
+    The few entries of an activation's input whose sign these leave in doubt can be tightened by going back from them.
 
     Args:
         network: the captured network.
         region: N regions in the network's precision; of a ball, the box round it is used.
+        tighten: go back from what is in doubt.
+        memory: bytes that one backward pass may hold.
     """
     relaxed = Relaxed(network, region)
     functions: list[tuple[Tensor, Tensor]] = []
+    users = activations_of(network)
     with full_precision():
         for place, node in enumerate(network.nodes):
             operation = node.operation
@@ -51,6 +57,8 @@ def relax_forward(network: Network, region: Region) -> Relaxed:
                     low[0] -= slack
                     high[0] += slack
                 box.meet(below, above)
+                if tighten and users[place] and not box.exact:
+                    refine(relaxed, place, all(isinstance(user.operation, ReLU) for user in users[place]), memory)
                 continue
             before = relaxed.boxes[node.inputs[0]]
             lines = relax(operation, before.low, before.high)
