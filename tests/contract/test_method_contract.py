@@ -37,6 +37,7 @@ from withstand.models.tables.encoder import TableEncoder
 SMALL = {
     "hidden": 12, "dim": 10, "classes": 4, "counts": (3, 3, 1, 1),
     "queue_size": 20, "prototypes": 6, "frozen_epochs": 0, "warmup_epochs": 0, "samples": 8, "dropout": 0.0,
+    "negatives": 3,
 }  # fmt: skip
 """Arguments that set sizes, and values that keep tests quick."""
 
