@@ -3,10 +3,15 @@
 paper: Be Your Own Neighborhood: Detecting Adversarial Example by the Neighborhood Relations Built on Self-Supervised
   Learning (He, Yang, Chen, Xu, Ho; ICML 2024)
 claims: clean inputs agree with their augmented neighbours in a self-supervised model, in label and in representation,
-  and attacked ones do not; so no attacked input and no training is needed to detect them, also where the attack knows
+  and attacked ones do not; so neither attacked inputs nor training are needed to detect them, also where the attacker
+  knows the detector
 learns from: nothing besides the encoder of a trained run and clean inputs for the threshold
 use it when: a trained classifier is to be guarded as it is; detection of attacks, rejection, detector
 command: withstand defend ENCODER_RUN --classifier CLASSIFIER_RUN
+time: 102 s of processor time a seed for the claim, measured on one
+reached: one seed of the claim, PGD at 0.1: AUROC 0.863 against 0.596 with an untrained encoder, 0.580 by max-softmax
+  and 0.949 by kNN in the classifier's features; 0.70 to 0.72 under attacks that know the detector, which leave none of
+  32 samples right or rejected (fashion-mnist-small, ResNets of width 8)
 """
 
 import copy
@@ -24,7 +29,7 @@ from withstand.core.random import isolated
 from withstand.core.roles import Method, Source, View
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
-from withstand.defenses.baselines import MaxSoftmax, NearestFeatures
+from withstand.defenses.baselines import Mahalanobis, MaxSoftmax, NearestFeatures
 from withstand.defenses.detector import Detector
 from withstand.defenses.neighbourhood import picture_neighbours
 from withstand.defenses.neighbourhood_detector import NeighbourhoodDetector
@@ -112,6 +117,7 @@ def baselines(victim: Victim | nn.Module, features: nn.Module | None, train: Sou
     if features is not None:
         reference = unit_range(train[list(range(min(REFERENCE, len(train))))].x)
         found["kNN"] = NearestFeatures(victim, features, reference)
+        found["Mahalanobis"] = Mahalanobis(victim, features, reference)
     return found
 
 

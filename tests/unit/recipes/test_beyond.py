@@ -38,7 +38,7 @@ def test_the_claim_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     claim = beyond.claim(seeds=2)
     assert all(0 <= value <= 1 for value in (*claim.system, *claim.baseline))
     finding = claim.finding()
-    names = ("seed", "attack", "deceived", "BEYOND", "untrained encoder", "max-softmax", "kNN")
+    names = ("seed", "attack", "deceived", "BEYOND", "untrained encoder", "max-softmax", "kNN", "Mahalanobis")
     assert finding.tables["AUROC by detector"].columns == names
     assert set(finding.tables["attacks"].column("seed")) == {0, 1}
     with pytest.raises(ConfigError, match="scale"):
