@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Model
-from withstand.models.tables.transformer import stack
+from withstand.models.tables.transformer import TransformerLayer
 
 
 class MLP(Model):
@@ -73,9 +73,9 @@ class TableResNet(Model):
 
 
 class FTTransformer(Model):
-    """The Transformer of FT-Transformer on ready tokens: a learnt [CLS] token gathers, and is read.
+    """The Transformer of FT-Transformer on ready tokens, such as an encoder's; a learnt [CLS] token is read.
 
-    Raw rows are tokens by `ColumnTokenizer`; an encoder's features are tokens already, one after the other.
+    Each token gets a learnt place besides.
 
     Args:
         tokens: S.
@@ -92,12 +92,14 @@ class FTTransformer(Model):
         super().__init__()
         self.tokens, self.hidden, self.width = tokens, hidden, out
         self.gather = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, hidden), std=0.02))
-        self.layers = stack(layers, hidden, heads, 2 * hidden, dropout)
+        self.places = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, tokens, hidden), std=0.02))
+        # Small first weights would let the [CLS] token see almost nothing at first.
+        self.layers = nn.Sequential(*(TransformerLayer(hidden, heads, 2 * hidden, dropout) for _ in range(layers)))
         self.end = nn.Sequential(nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, out))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return scores `(B, O)` of tokens `(B, S, H)`, or `(B, S H)`."""
-        x = x.view(len(x), self.tokens, self.hidden)
+        x = x.view(len(x), self.tokens, self.hidden) + self.places
         *first, last = self.layers
         x = torch.cat([x, self.gather.expand(len(x), -1, -1)], 1)
         for layer in first:

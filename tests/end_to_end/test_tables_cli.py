@@ -1,0 +1,80 @@
+"""A table from a CSV to a report, as a user does it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from withstand.cli.main import main
+
+pytest.importorskip("pyarrow")
+pytestmark = pytest.mark.filterwarnings("ignore:the embeddings are collapsing")
+
+NARROW = ["--hidden", "8", "--layers", "1", "--heads", "2", "--predictor-hidden", "8", "--predictor-heads", "2"]
+
+
+def people(path: Path, count: int = 120) -> Path:
+    draws = np.random.default_rng(0)
+    lines = ["age,job,hours,id,income"]
+    for place in range(count):
+        age, hours = draws.integers(18, 70), draws.integers(10, 60)
+        job = ["clerk", "cook", "", "driver"][draws.integers(0, 4)]
+        lines.append(f"{age},{job},{hours},P{place:06d},{'high' if age + hours > 80 else 'low'}")
+    (path / "people.csv").write_text("\n".join(lines) + "\n")
+    return path / "people.csv"
+
+
+def test_train_probe_audit_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table, out = people(tmp_path), tmp_path / "run"
+    command = [
+        "train", "t-jepa", "--data", str(table), "--target", "income", "--immutable", "age", "--epochs", "2",
+        "--batch", "32", "--out", str(out), "--quiet", *NARROW,
+    ]  # fmt: skip
+    assert main(command) == 0
+    record = json.loads((out / "run.json").read_text())
+    schema = record["tree"]["init_args"]["method"]["init_args"]["encoder"]["init_args"]["schema"]["init_args"]
+    assert [column["init_args"]["name"] for column in schema["columns"]] == ["age", "hours", "job"]
+    assert record["data"]["skipped"] == [["id", schema["left_out"][0][1]]]
+    assert main(command) == 0  # the same again returns at once
+    assert main(["audit", str(out), "--samples", "20", "--steps", "2", "--ensemble", "none", "--eps", "0.1"]) == 0
+    found = json.loads((out / "findings" / "columns.json").read_text())
+    assert found["tables"]["importance of columns"]["rows"]
+    heads = json.loads((out / "findings" / "table-heads.json").read_text())
+    assert "accuracy, boosting on raw columns" in heads["numbers"]
+    report = (out / "report.html").read_text(encoding="utf-8")
+    assert "importance of columns" in report.lower()
+    # Other rows are coded by the schema of the run.
+    few = tmp_path / "few.csv"
+    few.write_text("age,job,hours\n200,pilot,30\n20,cook,\n30,clerk,40\n50,cook,20\n60,cook,11\n")
+    assert main(["embed", str(out), "--data", str(few), "--out", str(tmp_path / "f.npz")]) == 0
+    assert np.load(tmp_path / "f.npz")["x"].shape[1] == 4 * 8
+    capsys.readouterr()
+
+
+def test_a_number_to_predict(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert main(["train", "t-jepa", "--data", "diabetes", "--epochs", "1", "--out", str(out), "--quiet", *NARROW]) == 0
+    assert main(["probe", str(out)]) == 0
+    numbers = json.loads((out / "findings" / "table-heads.json").read_text())["numbers"]
+    assert 40 < numbers["RMSE, linear on raw columns"] < 80
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--target", "incme"], "did you mean 'income'"),
+        (["--kinds", "age:numeric"], "COLUMN=KIND"),
+        (["--delimiter", ";"], "separated by commas"),
+        (["--immutable", "id"], "is not learnt from"),
+        (["--min-context", "0.9", "--max-context", "0.9"], "too few"),
+    ],
+)
+def test_mistakes_get_one_line(
+    tmp_path: Path, words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "t-jepa", "--data", str(people(tmp_path)), "--out", str(tmp_path / "run"), *words]
+    assert main(command) == 2
+    told = capsys.readouterr().err
+    assert expected in told
+    assert told.count("\n") == 1
