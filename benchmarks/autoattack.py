@@ -1,91 +1,58 @@
-"""AutoAttack standard (Linf) on real CIFAR-10 test pictures and the Kolter-Wong net, against its peers.
+"""AutoAttack standard (Linf) on real CIFAR-10 test pictures, against its peers.
 
-Run: WITHSTAND_DATA=... python benchmarks/autoattack.py OUT.jsonl [--pictures 200] [--eps 2]
+Run: WITHSTAND_DATA=... python -m benchmarks.autoattack OUT.jsonl [--pictures 200] [--cases kw-cifar:2 resnet20:0.5]
+     [--peers torchattacks pyautoattack]
 
-Sides run one after the other on the same pictures, all with batches of --batch. torchattacks drags old
-pins: install it with `pip install --no-deps torchattacks`, the official code as `pip install --no-deps pyautoattack`.
-Peers that cannot be imported are named and left out.
+Cases are networks with a radius in 1/255. Sides run one after the other on the same pictures, all with batches of
+--batch. torchattacks drags old pins: install it with `pip install --no-deps torchattacks`, the official code as
+`pip install --no-deps pyautoattack`. Peers that cannot be imported are named and left out.
 """
 
 import argparse
 import importlib.util
 import json
-import os
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks._nets import NETS
 from withstand.attacks.autoattack import AutoAttack
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 
-
-class Standardized(nn.Module):
-    """The net's own normalization, inside the model for every side."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self.register_buffer("mean", torch.tensor((0.485, 0.456, 0.406)).view(1, 3, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model((x - self.mean) / 0.225)
+CASES = ("kw-cifar:2", "resnet20:0.5", "resnet20:1")
+PEERS = ("torchattacks", "pyautoattack")
 
 
-def load(count: int) -> tuple[nn.Module, Tensor, Tensor]:
-    root = Path(os.environ["WITHSTAND_DATA"])
-    net = nn.Sequential(
-        nn.Conv2d(3, 16, 4, 2, 1),
-        nn.ReLU(),
-        nn.Conv2d(16, 32, 4, 2, 1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(2048, 100),
-        nn.ReLU(),
-        nn.Linear(100, 10),
-    )
-    state = torch.load(root / "pretrained/convexadv_models_scaled_l2_cifar_small_36px.pt", weights_only=True)
-    state = state.get("state_dict", state)
-    net.load_state_dict(state[0] if isinstance(state, list) else state)
-    arrays = np.load(root / "cifar10/cifar10_5k_2k.npz")
-    rows = slice(None, None, len(arrays["x_test"]) // count)
-    x = torch.from_numpy(arrays["x_test"][rows][:count]).permute(0, 3, 1, 2).float().div(255).contiguous()
-    return Standardized(net).eval(), x, torch.from_numpy(arrays["y_test"][rows][:count]).long()
-
-
-def peers(model: nn.Module, eps: float, batch: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+def peers(model: nn.Module, eps: float, batch: int, chosen: list[str]) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
     sides: dict[str, Callable[[Tensor, Tensor], Tensor]] = {}
-    if importlib.util.find_spec("torchattacks"):
-        import torchattacks
+    for name in chosen:
+        if not importlib.util.find_spec(name):
+            print(f"{name} cannot be imported: left out")
+            continue
+        if name == "torchattacks":
+            import torchattacks
 
-        attack = torchattacks.AutoAttack(model, norm="Linf", eps=eps, version="standard", n_classes=10, seed=0)
-        sides["torchattacks"] = lambda x, y: torch.cat(
-            [attack(*part) for part in zip(x.split(batch), y.split(batch), strict=True)]
-        )
-    if importlib.util.find_spec("pyautoattack"):
-        import pyautoattack
+            attack = torchattacks.AutoAttack(model, norm="Linf", eps=eps, version="standard", n_classes=10, seed=0)
+            sides[name] = lambda x, y, attack=attack: torch.cat(
+                [attack(*part) for part in zip(x.split(batch), y.split(batch), strict=True)]
+            )
+        else:
+            import pyautoattack
 
-        official = pyautoattack.AutoAttack(model, norm="Linf", eps=eps, version="standard", device="cpu", seed=0)
-        sides["pyautoattack"] = lambda x, y: official.run_standard_evaluation(x, y, batch_size=batch)[0]
-    for name in {"torchattacks", "pyautoattack"} - sides.keys():
-        print(f"{name} cannot be imported: left out")
+            official = pyautoattack.AutoAttack(model, norm="Linf", eps=eps, version="standard", device="cpu", seed=0)
+            sides[name] = lambda x, y, official=official: official.run_standard_evaluation(x, y, batch_size=batch)[0]
     return sides
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--pictures", type=int, default=200)
-    parser.add_argument("--eps", type=float, default=2.0, help="in 1/255")
-    parser.add_argument("--batch", type=int, default=256)
-    options = parser.parse_args()
-    model, x, y = load(options.pictures)
-    eps = options.eps / 255
+def measure(case: str, options: argparse.Namespace) -> dict[str, object]:
+    name, size = case.split(":")
+    eps = float(size) / 255
+    model, x, y = NETS[name].load(options.pictures)
     tallies: dict[str, tuple[int, int, float]] = {}
 
     def ours(x: Tensor, y: Tensor) -> Tensor:
@@ -93,29 +60,41 @@ def main() -> None:
         tallies.update({tally.name: (tally.tried, tally.broken, round(tally.seconds, 2)) for tally in found.tallies})
         return found.x
 
-    sides = {"ours": ours, **peers(model, eps, options.batch)}
+    sides = {"ours": ours, **peers(model, eps, options.batch, options.peers)}
     seconds: dict[str, float] = {}
     robust: dict[str, float] = {}
-    for name, side in sides.items():
+    for side, attack in sides.items():
         started = time.perf_counter()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # peers warn of single zero gradients
-            attacked = side(x, y)
-        seconds[name] = time.perf_counter() - started
+            attacked = attack(x, y)
+        seconds[side] = time.perf_counter() - started
         assert (attacked - x).abs().max() <= eps + 1e-6
         with torch.no_grad():
-            robust[name] = (model(attacked).argmax(1) == y).float().mean().item()
-    record = {
-        "work": f"AutoAttack standard on the Kolter-Wong net, {len(x)} pictures, Linf {options.eps:g}/255",
+            robust[side] = (model(attacked).argmax(1) == y).float().mean().item()
+    return {
+        "work": f"AutoAttack standard on {name}, {len(x)} pictures, Linf {size}/255",
         "ours": seconds["ours"],
-        "peers": {name: seconds[name] for name in sides if name != "ours"},
-        "ratio": {name: seconds["ours"] / seconds[name] for name in sides if name != "ours"},
+        "peers": {side: seconds[side] for side in sides if side != "ours"},
+        "ratio": {side: seconds["ours"] / seconds[side] for side in sides if side != "ours"},
         "robust accuracy": robust,
         "tried, broken, seconds": tallies,
         "threads": torch.get_num_threads(),
     }
-    with options.out.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--cases", nargs="+", default=CASES, metavar="NET:EPS")
+    parser.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS)
+    parser.add_argument("--batch", type=int, default=256)
+    options = parser.parse_args()
+    for case in options.cases:
+        record = measure(case, options)
+        with options.out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
 
 
 if __name__ == "__main__":

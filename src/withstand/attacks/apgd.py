@@ -194,10 +194,11 @@ class _Momentum(_Run):
 
     def _next(self) -> Tensor:
         problem, here = self.problem, self.x
-        aim = problem.confine(here + _wide(self.length, here) * problem.ball.direction(self.slope))
+        aim = problem.confine(torch.addcmul(here, _wide(self.length, here), problem.ball.direction(self.slope)))
         if self.before is not None:
-            aim = problem.confine(here + 0.75 * (aim - here) + 0.25 * (here - self.before))
-        self.before = here.clone() if self.before is None else self.before.copy_(here)
+            # here + 0.75 (aim - here) + 0.25 (here - before), in place
+            aim = problem.confine(aim.mul_(0.75).add_(here, alpha=0.5).sub_(self.before, alpha=0.25))
+        self.before = here
         return aim
 
     def _follow(self, risen: Tensor) -> None:

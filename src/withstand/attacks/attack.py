@@ -12,8 +12,9 @@ from typing import Self, final
 import torch
 from torch import Tensor
 
+from withstand.attacks.folding import folded
 from withstand.attacks.objectives import CrossEntropy, Loss, Objective, as_objective
-from withstand.attacks.problem import Problem, fast_layout, pose
+from withstand.attacks.problem import Problem, manners, pose
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws, as_draws
 from withstand.core.roles import Attack, Attacked
@@ -90,36 +91,31 @@ class InputAttack(Attack):
             nothing = x.new_empty(0)
             return Attacked(x, nothing.bool(), nothing, nothing, nothing.long())
         with victim.held():
-            layout = fast_layout(victim, x)
+            layout, copies = manners(victim, x[:1])
+            fast = folded(victim, x[:2].contiguous(memory_format=layout))
             parts = []
             for first in range(0, len(x), batch):
                 rows = slice(first, first + batch)
-                chunk = [None if value is None else value[rows] for value in (y, start, mask)]
-                parts.append(self._attack(victim, x[rows], *chunk, draws=draws[rows], layout=layout))
+                labels, begin, free = (None if value is None else value[rows] for value in (y, start, mask))
+                clean = x[rows].contiguous(memory_format=layout)
+                problem = pose(victim, as_objective(self.objective), self.ball, clean, labels, free, copies=copies)
+                found = self._found(replace(problem, victim=fast), begin, draws[rows])
+                parts.append(self._judge(problem, found.contiguous()))
         return Attacked(*(torch.cat([getattr(part, name) for part in parts]) for name in Attacked.__slots__))
 
-    def _attack(
-        self,
-        victim: Victim,
-        x: Tensor,
-        y: Tensor | None,
-        start: Tensor | None,
-        mask: Tensor | None,
-        *,
-        draws: Draws,
-        layout: torch.memory_format,
-    ) -> Attacked:
-        problem = pose(victim, as_objective(self.objective), self.ball, x, y, mask)
-        found = x
-        if self.ball.eps > 0:
-            first = None if start is None else problem.confine(start.detach().to(x))
-            found = problem.confine(self.search(replace(problem, layout=layout), first, draws).detach())
-        # Judged in the layout that the caller's own check will use: the last bits differ between layouts.
+    def _found(self, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
+        if not self.ball.eps:
+            return problem.x
+        first = None if start is None else problem.confine(start.detach().to(problem.x))
+        return problem.confine(self.search(problem, first, draws).detach())
+
+    def _judge(self, problem: Problem, found: Tensor) -> Attacked:
+        """Judge on the model as it is, in the layout that the caller's own check will use: the last bits differ."""
         gain, success = problem.values(found)
         return Attacked(
             x=found,
             success=success,
             loss=-gain if self.ball.targeted else gain,
-            norm=self.ball.size(found - x),
+            norm=self.ball.size(found - problem.x),
             queries=problem.queries,
         )

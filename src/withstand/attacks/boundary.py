@@ -42,7 +42,7 @@ def class_gaps(problem: Problem, x: Tensor, rivals: Tensor | None = None) -> tup
             gaps = logits.gather(1, _others(problem, logits) if rivals is None else rivals) - own
         last = gaps.shape[1] - 1
         slopes = [problem.slope(gap, x, keep_graph=place < last) for place, gap in enumerate(gaps.unbind(1))]
-    return gaps.detach(), torch.stack(slopes, 1)
+    return gaps.detach(), torch.stack(slopes, 1) if last else slopes[0][:, None]
 
 
 def strongest_rivals(problem: Problem, count: int) -> Tensor:
@@ -60,60 +60,78 @@ def distance(gap: Tensor, slope: Tensor, norm: Norm) -> Tensor:
     return gap.abs() / dual.clamp_min(1e-12)
 
 
+def unrolled(x: Tensor, like: Tensor) -> Tensor:
+    """Return inputs as rows `(N, D)`, in the order in which `like` lies in memory; a view where `x` does too."""
+    if not like.is_contiguous() and like.is_contiguous(memory_format=torch.channels_last):
+        return x.permute(0, 2, 3, 1).reshape(len(x), -1)
+    return x.reshape(len(x), -1)
+
+
+def rolled(rows: Tensor, like: Tensor) -> Tensor:
+    """Return rows `(N, D)` as inputs again, a view; the inverse of `unrolled` for any number of them."""
+    if not like.is_contiguous() and like.is_contiguous(memory_format=torch.channels_last):
+        _, channels, height, width = like.shape
+        return rows.view(len(rows), height, width, channels).permute(0, 3, 1, 2)
+    return rows.view(len(rows), *like.shape[1:])
+
+
 def cross(x: Tensor, gap: Tensor, slope: Tensor, norm: Norm, low: float, high: float) -> Tensor:
     """Return the smallest change of `x` inside the range that brings a linear gap to zero, shaped like `x`.
 
     Where the range does not reach the boundary, the change that comes nearest to it.
 
     Args:
-        x: points in the range.
-        gap: the gap there, `(N,)`.
-        slope: its gradient, shaped like `x`.
+        x: points in the range, `(N, ...)`, or several for each boundary, `(P, N, ...)`.
+        gap: the gap there, `(N,)` or `(P, N)`.
+        slope: its gradient, `(N, ...)`.
         norm: in which the change is smallest.
         low: smallest allowed value.
         high: largest allowed value.
     """
-    flat = x.flatten(1) if x.dim() > 1 else x[:, None]
-    slope = slope.reshape(flat.shape)
-    heading = slope.sign() * -gap.sign()[:, None]
+    flat, slope = x.reshape(*gap.shape, -1), slope.reshape(gap.shape[-1], -1)
+    heading = slope.sign() * -gap.sign()[..., None]
     room = torch.where(heading > 0, high - flat, flat - low)
-    scale = slope.abs().amax(1).clamp_min(torch.finfo(slope.dtype).tiny)  # squares of small slopes would vanish
-    weight, need = slope.abs() / scale[:, None], gap.abs() / scale
-    move = _greedy(weight, room, need) if norm == "l1" else _even(weight, room, need, norm)
-    return (heading * move).view(x.shape)
+    weight = slope.abs()
+    scale = weight.amax(1).clamp_min(torch.finfo(slope.dtype).tiny)  # squares of small slopes would vanish
+    weight, need = weight / scale[:, None], gap.abs() / scale
+    move = _greedy(weight.expand_as(room), room, need) if norm == "l1" else _even(weight, room, need, norm)
+    return move.mul_(heading).view(x.shape)
 
 
 def _even(weight: Tensor, room: Tensor, need: Tensor, norm: Norm) -> Tensor:
     """Return `min(t * pace, room)` with the smallest t that meets the need; pace 1 for Linf, the weight for L2.
 
     What is gained is concave and piecewise linear in t, so Newton's method from the left never overshoots
-    and ends after finitely many steps, few in practice.
+    and ends after finitely many steps, few in practice. `weight` may lack the leading axes of `room`.
     """
-    pace = torch.ones_like(weight) if norm == "linf" else weight
-    rate = weight * pace
     tiny = torch.finfo(weight.dtype).tiny
-    free = rate > 0
-    t = need / rate.sum(1).clamp_min(tiny)
+    if norm != "linf":  # in units of its pace, an entry's room is what t may grow to
+        room = torch.where(weight > 0, room / weight.clamp_min(tiny), 0)
+    rate = (weight if norm == "linf" else weight.square()).expand_as(room)
+    t = need / rate.sum(-1).clamp_min(tiny)
+    count = 0
     while True:
-        full = free & (t[:, None] * pace >= room)
-        if not bool(full.any()):
+        full = room <= t[..., None]
+        before, count = count, int(full.sum())
+        if count == before:
             break
-        free = free & ~full
-        left = need - (weight * room * ~free).sum(1)
-        slope = (rate * free).sum(1)
-        t = torch.where(slope > 0, left.clamp_min(0) / slope.clamp_min(tiny), torch.where(left > 0, torch.inf, t))
-    return torch.where(rate > 0, torch.where(free, t[:, None] * pace, room), 0)
+        left = need - torch.linalg.vecdot(rate, torch.where(full, room, 0))
+        slope = torch.linalg.vecdot(rate, (~full).to(rate))
+        further = torch.where(slope > 0, left / slope.clamp_min(tiny), torch.where(left > 0, torch.inf, t))
+        t = torch.maximum(t, further)  # it never shrinks, but by rounding: the loop ends
+    move = torch.minimum(room, t[..., None])
+    return move if norm == "linf" else move.mul_(weight)
 
 
 def _greedy(weight: Tensor, room: Tensor, need: Tensor) -> Tensor:
     """Return the change that uses up the room of the heaviest entries, one after the other."""
-    order = weight.argsort(1, descending=True)
-    weight, room = weight.gather(1, order), room.gather(1, order)
+    order = weight.argsort(-1, descending=True)
+    weight, room = weight.gather(-1, order), room.gather(-1, order)
     gain = weight * room
-    before = gain.cumsum(1) - gain
-    wanted = (need[:, None] - before) / weight.clamp_min(torch.finfo(weight.dtype).tiny)
+    before = gain.cumsum(-1) - gain
+    wanted = (need[..., None] - before) / weight.clamp_min(torch.finfo(weight.dtype).tiny)
     move = torch.where(weight > 0, torch.minimum(wanted.clamp_min(0), room), 0)
-    return torch.zeros_like(move).scatter_(1, order, move)
+    return torch.zeros_like(move).scatter_(-1, order, move)
 
 
 def _others(problem: Problem, logits: Tensor) -> Tensor:

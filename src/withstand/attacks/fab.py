@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
-from withstand.attacks.boundary import class_gaps, cross, distance, needs_classes, strongest_rivals
+from withstand.attacks.boundary import class_gaps, cross, distance, needs_classes, rolled, strongest_rivals, unrolled
 from withstand.attacks.objectives import Loss, Margin, Objective
 from withstand.attacks.problem import Problem
 from withstand.core.errors import ConfigError
@@ -86,27 +86,36 @@ class FAB(InputAttack):
 
     def _walk(self, problem: Problem, x: Tensor, rivals: Tensor | None, closest: "_Closest") -> None:
         low, high, norm = problem.victim.low, problem.victim.high, self.ball.norm
+        clean, point = unrolled(problem.x, problem.x), unrolled(x, problem.x)
         for _ in range(self.steps):
-            gaps, slopes = class_gaps(problem, x, rivals)
-            nearest = distance(gaps, slopes, norm).argmin(1)
-            row = torch.arange(len(x), device=x.device)
-            gap, slope = gaps[row, nearest].to(x), slopes[row, nearest]
+            gaps, slopes = class_gaps(problem, rolled(point, problem.x), rivals)
+            gap, slope = gaps[:, 0].to(point), slopes[:, 0]
+            if gaps.shape[1] > 1:
+                row, nearest = torch.arange(len(x), device=x.device), distance(gaps, slopes, norm).argmin(1)
+                gap, slope = gaps[row, nearest].to(point), slopes[row, nearest]
+            slope = unrolled(slope, problem.x)
             # The same plane seen from the clean input; a gap is linear there by definition.
-            clean = gap + (slope * (problem.x - x)).flatten(1).sum(1)
-            twice = torch.cat([slope, slope])
-            ways = cross(torch.cat([x, problem.x]), torch.cat([gap, clean]), twice, norm, low, high)
-            (here, there), (near, far) = ways.chunk(2), self.ball.size(ways).clamp_min(1e-8).chunk(2)
-            lean = _wide((near / (near + far)).clamp_max(self.lean), x)
-            x = torch.lerp(x + self.overshoot * here, problem.x + self.overshoot * there, lean).clamp(low, high)
-            success = problem.values(x)[1]
-            closest.update(problem, x, success)
-            x = torch.where(_wide(success, x), problem.x + (x - problem.x) * self.backward, x)
+            far_gap = gap + torch.linalg.vecdot(slope, clean - point)
+            ways = cross(torch.stack([point, clean]), torch.stack([gap, far_gap]), slope, norm, low, high)
+            here, there = ways
+            near, far = (self.ball.size(way).clamp_min(1e-8)[:, None] for way in ways)
+            lean = (near / (near + far)).clamp_max(self.lean)
+            here, there = (way.mul_(self.overshoot).add_(base) for way, base in ((here, point), (there, clean)))
+            point = torch.lerp(here, there, lean).clamp_(low, high)
+            success = problem.values(rolled(point, problem.x))[1]
+            if not bool(success.any()):
+                continue
+            hit = success.nonzero().squeeze(1)
+            closest.update(problem.rows[hit], rolled(point[hit], problem.x))
+            point[hit] = torch.lerp(clean[hit], point[hit], self.backward)
             if self.drop_finished:
                 left = closest.size[problem.rows] > self.ball.eps
                 if not bool(left.all()):
-                    problem, x, rivals = problem.take(left), x[left], None if rivals is None else rivals[left]
-                    if not len(x):
+                    problem, clean, point = problem.take(left), clean[left], point[left]
+                    rivals = None if rivals is None else rivals[left]
+                    if not len(point):
                         return
+        closest.last(problem.rows, rolled(point, problem.x))
 
     def _bisect(self, problem: Problem, closest: "_Closest") -> None:
         """Move results along the line to the clean input, as far as they stay on the wrong side."""
@@ -122,7 +131,7 @@ class FAB(InputAttack):
             middle = (inner + outer) / 2
             x = part.x + _wide(middle, delta) * delta
             success = part.values(x)[1]
-            closest.update(part, x, success)
+            closest.update(part.rows[success], x[success])
             inner, outer = torch.where(success, inner, middle), torch.where(success, middle, outer)
 
 
@@ -135,15 +144,16 @@ class _Closest:
         success = problem.values(self.x)[1]
         self.size = torch.where(success, 0.0, torch.inf).double()
 
-    def update(self, problem: Problem, x: Tensor, success: Tensor) -> None:
-        """Keep the rows of `x` that succeed at a smaller distance."""
-        rows = problem.rows
-        size = self.problem.ball.size(x - problem.x).double()
-        size = torch.where(success, size, torch.inf)
+    def update(self, rows: Tensor, x: Tensor) -> None:
+        """Keep those of some points on the wrong side that are closer than what is held."""
+        size = self.problem.ball.size(x - self.problem.x[rows]).double()
         better = size < self.size[rows]
-        kept = better | self.size[rows].isinf()
-        self.x[rows[kept]] = x[kept]
-        self.size[rows[better]] = size[better]
+        self.x[rows[better]], self.size[rows[better]] = x[better], size[better]
+
+    def last(self, rows: Tensor, x: Tensor) -> None:
+        """Keep points of samples that never came to the wrong side."""
+        never = self.size[rows].isinf()
+        self.x[rows[never]] = x[never]
 
 
 def _wide(values: Tensor, like: Tensor) -> Tensor:

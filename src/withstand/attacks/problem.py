@@ -34,7 +34,8 @@ class Problem:
         queries: forward passes spent on each sample of the whole chunk.
         rows: the places of these samples in the chunk.
         flat: whether the gradient vanishes on the clean inputs, so that a search must start elsewhere.
-        layout: the memory format in which the victim meets its inputs.
+        reach: the smallest and the largest value of each entry inside ball, range and mask; Linf only.
+        copies: whether the victim is handed copies, since it may work on its input in place.
     """
 
     victim: Victim
@@ -46,12 +47,14 @@ class Problem:
     queries: Tensor
     rows: Tensor
     flat: bool
-    layout: torch.memory_format = torch.preserve_format
+    reach: tuple[Tensor, Tensor] | None = None
+    copies: bool = True
 
     def take(self, rows: Tensor) -> Self:
         """Return the problem of some of the samples, by mask or places; queries are counted together."""
         mask = None if self.mask is None else self.mask[rows]
-        return replace(self, x=self.x[rows], y=self.y[rows], mask=mask, rows=self.rows[rows])
+        reach = None if self.reach is None else (self.reach[0][rows], self.reach[1][rows])
+        return replace(self, x=self.x[rows], y=self.y[rows], mask=mask, rows=self.rows[rows], reach=reach)
 
     def values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the gain, which attacks raise, and whether the goal is met."""
@@ -90,13 +93,14 @@ class Problem:
                 "the victim gives no gradient for its input: it detaches, rounds to integers or leaves torch; "
                 "give a differentiable surrogate of that step"
             )
-        if not bool(torch.isfinite(slope).all()):
+        # The sum is cheaper to look at, and finite when all are; but a sum of finite numbers may overflow.
+        if not bool(torch.isfinite(slope.sum())) and not bool(torch.isfinite(slope).all()):
             raise DataError("the victim's gradient holds NaN or infinite values")
         return slope if self.mask is None else slope * self.mask
 
     def step(self, x: Tensor, gradient: Tensor, length: float) -> Tensor:
         """Return `x` moved by `length` in the direction that raises the gain most, then confined."""
-        return self.confine(x + length * self.ball.direction(gradient))
+        return self.confine(torch.add(x, self.ball.direction(gradient), alpha=length))
 
     def confine(self, x: Tensor) -> Tensor:
         """Return `x` projected into the ball round the clean input and the victim's range.
@@ -104,6 +108,8 @@ class Problem:
         L1: exactly, by the nearest point of both. Otherwise the range comes second: clipping moves each entry
         towards the clean input, so it never leaves the ball again.
         """
+        if self.reach is not None:
+            return torch.clamp(x, *self.reach)
         delta = x - self.x
         if self.mask is not None:
             delta = delta * self.mask
@@ -117,7 +123,13 @@ class Problem:
     def outputs(self, x: Tensor) -> Outputs:
         """Return what the victim says of `x`, a query of each sample."""
         self.queries[self.rows] += 1
-        return self.victim(x.clone(memory_format=self.layout))  # a copy: a model may work on its input in place
+        if self.copies:
+            return self.victim(x.clone())
+        before = x._version
+        outputs = self.victim(x)
+        if x._version != before:
+            raise DataError("the victim wrote on its input in place, but not on its first one: let it copy its input")
+        return outputs
 
     def _judge(self, outputs: Outputs, x: Tensor) -> tuple[Tensor, Tensor]:
         self.objective.check(outputs, self.y)
@@ -132,7 +144,14 @@ class Problem:
 
 
 def pose(
-    victim: Victim, objective: Objective, ball: Ball, x: Tensor, y: Tensor | None, mask: Tensor | None = None
+    victim: Victim,
+    objective: Objective,
+    ball: Ball,
+    x: Tensor,
+    y: Tensor | None,
+    mask: Tensor | None = None,
+    *,
+    copies: bool = True,
 ) -> Problem:
     """Return the problem of attacking `x`; without `y`, the victim's clean outputs are asked for it."""
     count, mask = len(x), victim.allowed(x, mask)
@@ -152,21 +171,41 @@ def pose(
         queries=queries,
         rows=torch.arange(count, device=x.device),
         flat=flat,
+        reach=_reach(victim, ball, x, mask),
+        copies=copies,
     )
 
 
-def fast_layout(victim: Victim, x: Tensor) -> torch.memory_format:
-    """Return channels-last for pictures on a CPU, where convolutions are a fifth faster in it.
+def _reach(victim: Victim, ball: Ball, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor] | None:
+    if ball.norm != "linf":
+        return None
+    lowest, highest = (x - ball.eps).clamp_min(victim.low), (x + ball.eps).clamp_max(victim.high)
+    if mask is None:
+        return lowest, highest
+    return torch.where(mask, lowest, x), torch.where(mask, highest, x)
 
-    A victim that calls `view` on its pictures refuses that layout, and meets its inputs as they are.
+
+def manners(victim: Victim, x: Tensor) -> tuple[torch.memory_format, bool]:
+    """Return the layout in which the victim is fastest, and whether it writes on its input.
+
+    The layout is channels-last for pictures on a CPU, where convolutions are a fifth faster in it. A victim that
+    calls `view` on its pictures refuses that layout, and meets its inputs as they are.
+
+    Args:
+        victim: held.
+        x: one input or more.
     """
-    if x.dim() != 4 or x.device.type != "cpu":
-        return torch.preserve_format
-    try:
-        with torch.no_grad():
-            victim(x[:1].clone(memory_format=torch.channels_last))
-    except RuntimeError as error:
-        if "view size is not compatible" not in str(error):
-            raise
-        return torch.contiguous_format
-    return torch.channels_last
+    pictures = x.dim() == 4 and x.device.type == "cpu"
+    layouts = [torch.channels_last, torch.contiguous_format] if pictures else [torch.contiguous_format]
+    for layout in layouts:
+        seen = x.contiguous(memory_format=layout).clone()
+        before = seen._version
+        try:
+            with torch.no_grad():
+                victim(seen)
+        except RuntimeError as error:
+            if layout is layouts[-1] or "view size is not compatible" not in str(error):
+                raise
+            continue
+        return layout, seen._version != before or not torch.equal(seen, x)
+    raise AssertionError

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
+from withstand.attacks.look_ahead import LookAhead
 from withstand.attacks.objectives import Loss, Margin, Objective
 from withstand.attacks.problem import Problem
 from withstand.core.errors import ConfigError
@@ -62,13 +63,21 @@ class Square(InputAttack):
         problem, draws = problem.take(~done), draws[~done]
         x = self._first(problem, draws.child("start")) if start is None else start[~done]
         gain, done = problem.values(x)
+        if self.ball.norm == "linf":
+            found[problem.rows[done]] = x[done]
+            left = ~done
+            _, *shape = _picture(x)
+            sides = [self.sides(turn, *shape[1:]) for turn in range(self.queries)]
+            place = problem.take(left), x[left], gain[left], draws[left].child("turns")
+            LookAhead(*place, sides, (shape[0], shape[1], shape[2])).run(found)
+            return found
         for turn in range(self.queries):
             if bool(done.any()):
                 found[problem.rows] = x
                 problem, draws, x, gain = problem.take(~done), draws[~done], x[~done], gain[~done]
                 if not len(x):
                     return found
-            tried = self._propose(problem, x, turn, draws.child(turn))
+            tried = self._move(problem, x, turn, draws.child(turn))
             raised, done = problem.values(tried)
             better = done | (raised > gain)
             gain = torch.where(better, raised, gain)
@@ -102,26 +111,11 @@ class Square(InputAttack):
         delta[..., top : top + rows * h, left : left + columns * w] = tiles.transpose(3, 4).flatten(2, 3).flatten(3)
         return self._full_size(problem, delta.to(problem.x))
 
-    def _propose(self, problem: Problem, x: Tensor, turn: int, draws: Draws) -> Tensor:
-        _, channels, height, width = _picture(x)
-        h, w = self.sides(turn, height, width)
-        signs = _signs(draws, channels, 1, 1)
-        window = _Window(draws, h, w, height, width)
-        if self.ball.norm != "linf":
-            return self._move(problem, x, signs, window, _Window(draws, h, w, height, width), draws)
-        inside = window.inside[:, None].expand(-1, channels, -1, -1).reshape(x.shape)
-        change = (self.ball.eps * signs).expand(-1, -1, height, width).reshape(x.shape).to(x)
-        tried = torch.where(inside, problem.confine(problem.x + change), x)
-        same = (tried == x).flatten(1).all(1).view(-1, *[1] * (x.dim() - 1))
-        if bool(same.any()):  # the opposite signs: a query that changes nothing would be wasted
-            tried = torch.where(same & inside, problem.confine(problem.x - change), tried)
-        return tried
-
-    def _move(
-        self, problem: Problem, x: Tensor, signs: Tensor, into: "_Window", out: "_Window", draws: Draws
-    ) -> Tensor:
+    def _move(self, problem: Problem, x: Tensor, turn: int, draws: Draws) -> Tensor:
         """Add a bump to one window, paid for by what is unused and by what another window holds."""
         shape = _picture(x)
+        signs = _signs(draws, shape[1], 1, 1)
+        into, out = (_Window(draws, *self.sides(turn, *shape[2:]), *shape[2:]) for _ in range(2))
         order = 2 if self.ball.norm == "l2" else 1
         delta = (x - problem.x).view(shape)
         unused = (self.ball.eps**order - _mass(delta, order).sum(1, keepdim=True)).clamp_min(0)

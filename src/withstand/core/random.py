@@ -98,6 +98,13 @@ class Draws:
         counters *= _GOLDEN
         return _mix(self._keys[:, None] + counters).view(len(self), *shape)
 
+    def bits_at(self, places: Tensor) -> Tensor:
+        """Return the bits that stand at `places` of each stream, int64 `(N, ...)` as these are, at least 0 each.
+
+        For samples that go through their streams at their own pace; a child's places are not its parent's.
+        """
+        return _mix((places + 1) * _GOLDEN + self._keys.view(-1, *[1] * (places.dim() - 1)))
+
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Return float32 numbers in [low, high), `(N, *shape)`; beyond [0, 1), rounding may reach `high`."""
         unit = (self.bits(*shape) >> 40).bitwise_and_((1 << 24) - 1).to(torch.float32).mul_(2.0**-24)

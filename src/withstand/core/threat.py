@@ -78,10 +78,9 @@ class Ball(Part):
 
     def size(self, delta: Tensor) -> Tensor:
         """Return each perturbation's norm, `(N,)`."""
-        flat = _flat(delta)
-        if self.norm == "linf":
-            return flat.abs().amax(1)
-        return _norm(flat, 2 if self.norm == "l2" else 1)
+        if self.norm == "linf":  # axes together, not flattened: pictures in channels-last would be copied
+            return delta.abs().amax(tuple(range(1, delta.dim()))) if delta.dim() > 1 else delta.abs()
+        return _norm(_flat(delta), 2 if self.norm == "l2" else 1)
 
     def project(self, delta: Tensor) -> Tensor:
         """Return the nearest perturbation (in Euclidean distance) inside the ball."""

@@ -1,0 +1,154 @@
+"""Folding: batch normalisations in eval mode are linear, and go into the convolutions before them.
+
+An attack asks the same frozen model for thousands of passes, and a normalisation costs memory traffic in each. The
+model itself is never touched: its tree of modules is copied without its tensors, and the copy is used only where its
+outputs are the model's own to rounding. Whatever cannot be folded with certainty is left as it is.
+"""
+
+from collections.abc import Callable
+from copy import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+
+from withstand.core.random import isolated
+from withstand.core.victim import Outputs, Victim
+from withstand.models.norm import GlobalBatchNorm
+
+_LINEAR = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, GlobalBatchNorm)
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
+_ROUNDING = 2000
+"""Outputs may differ by this many units of the last place of the largest one; a wrong fold is off by far more."""
+
+
+def folded(victim: Victim, x: Tensor) -> Victim:
+    """Return a victim with the same outputs in fewer steps, or the victim itself where nothing can be folded.
+
+    Models that carry hooks are left alone: a hook may want to see what the folded model no longer computes.
+
+    Args:
+        victim: held, so in eval mode.
+        x: a few inputs in its range, on which outputs are compared.
+    """
+    model = victim.model
+    if type(victim) is not Victim or not isinstance(model, nn.Module) or not len(x) or not _may_fold(model):
+        return victim
+    try:
+        twin = _copy(model, {})
+        fast = Victim(twin, low=victim.low, high=victim.high, normalize=victim.normalize)
+        pairs = _pairs(twin, lambda: _look(fast, x))
+        for linear, norm in pairs:
+            _fold(linear, norm)
+        return fast if pairs and _same(_look(victim, x), _look(fast, x)) else victim
+    except Exception:  # whatever a model does that a copy of it cannot: the model itself does it
+        return victim
+
+
+def _may_fold(model: nn.Module) -> bool:
+    """Return whether there is something to fold, and nobody watches."""
+    modules = list(model.modules())
+    watched = torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks
+    if watched or any(getattr(module, name, None) for module in modules for name in _HOOKS):
+        return False
+    kinds = {type(module) for module in modules}
+    scripted = any(isinstance(module, torch.jit.ScriptModule) for module in modules)
+    return not scripted and not kinds.isdisjoint(_LINEAR) and not kinds.isdisjoint(_NORMS)
+
+
+def _copy(module: nn.Module, known: dict[int, nn.Module]) -> nn.Module:
+    """Return a tree of new modules that hold the same tensors."""
+    if id(module) not in known:
+        twin = copy(module)
+        known[id(module)] = twin
+        for name in ("_parameters", "_buffers", *_HOOKS):
+            twin.__dict__[name] = copy(module.__dict__[name])
+        twin.__dict__["_modules"] = {
+            name: None if child is None else _copy(child, known) for name, child in module._modules.items()
+        }
+    return known[id(module)]
+
+
+def _look(victim: Victim, x: Tensor) -> Outputs:
+    """Return the outputs; a model that draws at random draws the same every time."""
+    with isolated("folding"), torch.no_grad():
+        return victim(x.clone())
+
+
+def _same(wanted: Outputs, found: Outputs) -> bool:
+    if isinstance(wanted, Tensor) or isinstance(found, Tensor):
+        return isinstance(wanted, Tensor) and isinstance(found, Tensor) and _near(wanted, found)
+    return wanted.keys() == found.keys() and all(_near(wanted[name], found[name]) for name in wanted)
+
+
+def _near(wanted: Tensor, found: Tensor) -> bool:
+    size = _ROUNDING * torch.finfo(wanted.dtype).eps * wanted.abs().max()
+    return wanted.shape == found.shape and bool(((wanted - found).abs() <= size).all())
+
+
+def _pairs(model: nn.Module, look: Callable[[], object]) -> list[tuple[nn.Module, nn.Module]]:
+    """Return each layer with the normalisation that takes its output, both called once in a pass."""
+    calls: list[tuple[nn.Module, Tensor, Tensor]] = []
+
+    def listen(module: nn.Module) -> None:
+        plain = module.forward
+
+        def forward(x: Tensor) -> Tensor:
+            out: Tensor = plain(x)
+            calls.append((module, x, out))
+            return out
+
+        module.__dict__["forward"] = forward
+
+    chosen = [module for module in model.modules() if _is_plain(module)]
+    for module in chosen:
+        listen(module)
+    try:
+        look()
+    finally:
+        for module in chosen:
+            del module.__dict__["forward"]
+    once = [call for call in calls if sum(call[0] is other[0] for other in calls) == 1]
+    layers = [call for call in once if type(call[0]) in _LINEAR]
+    norms = [call for call in once if type(call[0]) in _NORMS]
+    return [
+        (layer, norm)
+        for layer, _, out in layers
+        for norm, taken, _ in norms
+        if taken is out and not (type(layer) is nn.Linear and out.dim() != 2)
+    ]
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Return whether a module is one of torch's own layers, as it was made, with fixed statistics."""
+    if "forward" in module.__dict__:
+        return False
+    if type(module) in _LINEAR:
+        return isinstance(module._parameters.get("weight"), Tensor)
+    statistics = getattr(module, "running_mean", None), getattr(module, "running_var", None)
+    return type(module) in _NORMS and not module.training and all(value is not None for value in statistics)
+
+
+def _fold(layer: nn.Module, norm: nn.Module) -> None:
+    """Put a normalisation into the layer before it; both are the copy's."""
+    weight, bias = layer._parameters["weight"], layer._parameters["bias"]
+    assert weight is not None
+    mean, variance = (norm.get_buffer(name).double() for name in ("running_mean", "running_var"))
+    gain, offset = norm._parameters["weight"], norm._parameters["bias"]
+    scale = (variance + float(norm.eps)).rsqrt() * (1 if gain is None else gain.detach().double())  # type: ignore[arg-type]
+    shift = (0 if bias is None else bias.detach().double()) - mean
+    shift = shift * scale + (0 if offset is None else offset.detach().double())
+    wide = scale.view(-1, *[1] * (weight.dim() - 1))
+    for name, value in (("weight", weight.detach().double() * wide), ("bias", shift)):
+        layer._parameters[name] = nn.Parameter(value.to(weight.dtype), requires_grad=False)
+    norm.__dict__["forward"] = _identity
+
+
+def _identity(x: Tensor) -> Tensor:
+    return x
