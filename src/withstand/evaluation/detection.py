@@ -55,6 +55,10 @@ PROTOCOL: dict[str, Tree] = {
 }
 
 
+_SHOWN = {"square": "Square", "deepfool": "DeepFool", "noise": "Noise"}
+"""Attacks that are no acronyms."""
+
+
 @dataclass(frozen=True)
 class Detection(Evaluator):
     """Attack what a defense guards, and count what it notices.
@@ -144,7 +148,7 @@ class Detection(Evaluator):
         if not bool(clean.right.any()):
             raise DataError("the classifier is right on none of the judged samples: there is nothing to guard")
         attempts = [
-            Attempt(way, False, clean, judge(subject, found, y), found)
+            Attempt(_SHOWN.get(way, way.upper()), False, clean, judge(subject, found, y), found)
             for way, attack in self.unaware().items()
             for found in [attack(subject.victim, x, y, generator=draws.child(way), batch=self.batch).x]
         ]

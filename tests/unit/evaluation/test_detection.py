@@ -142,14 +142,14 @@ def test_the_finding_on_digits() -> None:
     other = MaxSoftmax(victim).fit(JUDGE.clean(source))
     finding = JUDGE.evaluate(made, source, name="BEYOND", beside={"max-softmax": other})
     numbers = finding.numbers
-    assert numbers["AUROC, pgd"] > 0.5
+    assert numbers["AUROC, PGD"] > 0.5
     assert 0 <= numbers["accuracy with rejection, attacks that know the defense, linf 38.2/255"] <= 1
     assert numbers["clean accuracy with rejection"] <= numbers["clean accuracy"]
     attacks = finding.tables["attacks"]
-    assert attacks.column("attack") == ("fgsm", "pgd", "adaptive PGD", "orthogonal PGD", "selective PGD")
+    assert attacks.column("attack") == ("FGSM", "PGD", "adaptive PGD", "orthogonal PGD", "selective PGD")
     assert attacks.column("samples") == (60, 60, 20, 20, 20)
     assert finding.tables["AUROC by detector"].columns == ("attack", "deceived", "BEYOND", "max-softmax")
-    assert finding.tables["ROC by detector, pgd"].columns == ("false-positive rate", "BEYOND", "max-softmax")
+    assert finding.tables["ROC by detector, PGD"].columns == ("false-positive rate", "BEYOND", "max-softmax")
     assert finding.tables["ROC by attack"].x == "false-positive rate"
     assert finding.pictures["clean"].shape[0] == len(finding.tables["pictures"].rows) == 8
     assert {check.name: check.passed for check in finding.checks}["the detector's gradient reaches the input"]
@@ -195,7 +195,7 @@ def test_a_detector_without_gradient_is_told() -> None:
     victim, source, _ = guarded()
     finding = JUDGE.evaluate(Blind(victim), source)
     assert [check.passed for check in finding.checks if "gradient" in check.name] == [False]
-    assert finding.tables["attacks"].column("attack") == ("fgsm", "pgd")
+    assert finding.tables["attacks"].column("attack") == ("FGSM", "PGD")
     assert not finding.believable
 
 

@@ -65,7 +65,7 @@ def test_defend_guards_another_runs_classifier(runs: tuple[Path, Path], capsys: 
     assert "clean accuracy with rejection" in facts["numbers"]
     assert [check["passed"] for check in facts["checks"] if "own" in check["name"]] == [True]
     finding = Finding.load(encoder / "findings" / "detection.json")
-    assert finding.tables["attacks"].column("attack")[0] == "fgsm"
+    assert finding.tables["attacks"].column("attack")[0] == "FGSM"
     report = (encoder / "report.html").read_text(encoding="utf-8")
     assert "ROC by attack" in report
     assert "Detection" in report
