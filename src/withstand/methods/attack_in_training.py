@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from withstand.attacks.attack import InputAttack
+from withstand.attacks.folding import folded
 from withstand.attacks.objectives import Objective, as_objective
 from withstand.attacks.problem import NoGradient, pose
 from withstand.core.errors import ConfigError, DataError
@@ -43,7 +44,8 @@ def attack_in_training(
 
     Args:
         module: what owns the parameters.
-        forward: from inputs to outputs, through `module`.
+        forward: from inputs to outputs, through `module`. A network, and not a function of another kind, is attacked
+            faster in eval mode: its batch normalisations are folded away.
         attack: the search; with a radius of 0 the inputs come back as they are.
         x: clean inputs in [0, 1], `(B, ...)`.
         goal: labels, or whatever the objective compares with.
@@ -67,6 +69,8 @@ def attack_in_training(
         if train_mode:
             for child, mode in modes.items():
                 child.training = mode
+        else:
+            victim = folded(victim, x[:2])
         with torch.no_grad():
             y = goal if isinstance(goal, Tensor) else goal(forward(x)).detach()
         problem = pose(victim if watch is None else Victim(_shown(victim, watch)), chosen, attack.ball, x, y)
