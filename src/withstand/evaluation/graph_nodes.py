@@ -126,7 +126,7 @@ class NodeProbe(AccuracyProbe):
                 continue
             right = _accuracy(layer, validation.x, validation.labels)
             curve.append((epoch, right))
-            if right > best:
+            if right >= best:  # the last of equally good epochs, as the code has it
                 best, kept = right, [value.detach().clone() for value in layer.parameters()]
         chosen = nn.Linear(train.width, classes)
         with torch.no_grad():

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError, nearest
+from withstand.core.random import permutation
 from withstand.core.roles import Indices, Source
 from withstand.data.digest import as_indices
 from withstand.data.graphs.clean import (
@@ -194,18 +195,31 @@ class Labelled(Subset):
 
 
 class SeenLabels(Subset):
-    """A whole graph of which the labels of one part are seen, and -1 stands for the others.
+    """A whole graph of which the labels of the train part are seen, and -1 stands for the others.
 
     Args:
         source: the graph, with a part "train".
+        per_class: how many labels of each class are seen; None for all of the part.
+        seed: chooses which those are.
+
+    Raises:
+        DataError: no labels, no such part, or a class with fewer labels in it.
     """
 
-    def __init__(self, source: GraphSource) -> None:
+    def __init__(self, source: GraphSource, per_class: int | None = None, seed: int = 0) -> None:
         super().__init__(source, range(len(source)))
         if source.labels is None:
             raise DataError("the graph has no labels to see")
+        rows = source.rows("train")
+        if per_class is not None:
+            order = rows[permutation(len(rows), seed, "labels")]
+            groups = [order[source.labels[order] == label] for label in range(int(source.labels.max()) + 1)]
+            least = min(map(len, groups))
+            if not 1 <= per_class <= least:
+                raise DataError(f"{per_class} labels of each class cannot be seen: the train part has {least} of one")
+            rows = torch.cat([group[:per_class] for group in groups])
         self._seen = torch.full((len(source),), -1)
-        self._seen[source.rows("train")] = source.labels[source.rows("train")]
+        self._seen[rows] = source.labels[rows]
 
     def __getitem__(self, indices: Indices) -> Batch:
         batch = super().__getitem__(indices)

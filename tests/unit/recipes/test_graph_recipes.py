@@ -1,0 +1,82 @@
+"""Recipes on graphs: each runs on a small graph, resumes to the bit, and is judged by the papers' protocols."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from graphs import graph, graph_set
+from toys import weights
+from withstand.core.errors import ConfigError, DataError
+from withstand.core.part import build, describe, externals
+from withstand.data.graphs.source import GraphSource
+from withstand.engine.experiment import Experiment
+from withstand.engine.launch import train
+from withstand.evaluation.graph_audit import GraphAudit
+from withstand.evaluation.graph_nodes import NodeProbe
+from withstand.evaluation.graph_sets import FoldedSVM
+from withstand.recipes import graphmae, selftask
+from withstand.recipes.graphs import PUBLISHED
+from withstand.schedules import Constant
+
+SMALL = {"epochs": 4, "hidden": 8, "seed": 1}
+
+
+def experiments() -> dict[str, Experiment]:
+    torch.manual_seed(0)
+    return {
+        "graphmae": graphmae.experiment(data=graph(), **SMALL),
+        "graphmae, neighbors": graphmae.experiment(data=graph(), batch=10, neighbors=3, **SMALL),
+        "graphmae, set": graphmae.experiment(data=graph_set(20), batch=8, depth=2, **SMALL),
+        "selftask": selftask.experiment(data=graph(), task="corrected", **SMALL),
+        "selftask, two stages": selftask.experiment(data=graph(), task="degree", alone=2, **SMALL),
+    }
+
+
+@pytest.mark.parametrize("name", experiments())
+def test_it_trains_and_resumes_to_the_bit(name: str, tmp_path: Path) -> None:
+    whole, again = experiments()[name], experiments()[name]
+    train(whole, tmp_path / "whole", quiet=True)
+    part = build(describe(again), supply=externals(again))
+    assert describe(part) == describe(whole)
+    steady = replace(part, plan=replace(part.plan, schedule=Constant()))
+    train(replace(steady, plan=replace(steady.plan, epochs=2)), tmp_path / "cut", quiet=True)
+    for folder in ("cut", "one"):
+        train(steady, tmp_path / folder, quiet=True)
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "cut")
+    assert all(torch.equal(two[key], value) for key, value in one.items())
+
+
+def test_what_judges_which_data() -> None:
+    made = experiments()
+    assert isinstance(made["graphmae"].judges[0], NodeProbe)
+    assert isinstance(made["graphmae"].audit, GraphAudit)
+    assert made["graphmae, set"].audit is None
+    assert isinstance(made["graphmae, set"].judges[0], FoldedSVM)
+    assert made["graphmae"].labelled is not None
+    assert len(made["graphmae"].labelled) == 10
+    bare = graphmae.experiment(data=GraphSource([[0, 1], [1, 2]], torch.rand(6, 3)), **SMALL)
+    assert not bare.judges
+    assert bare.audit is None
+
+
+def test_published_settings_hold_where_the_set_is_known() -> None:
+    assert (PUBLISHED["cora"].replace, PUBLISHED["cora"].epochs, PUBLISHED["citeseer"].heads) == (0.05, 1500, 2)
+    encoder = PUBLISHED["mutag"].encoder(7)
+    assert (encoder.width, len(encoder.layers), encoder.pooling) == (32, 5, "sum")
+
+
+def test_few_labels_are_those_of_each_class_that_the_seed_draws() -> None:
+    one, two, other = (selftask.experiment(data=graph(), per_class=2, seed=seed, epochs=1) for seed in (0, 0, 1))
+    for made in (one, two, other):
+        assert made.source.labels is not None
+        assert made.source.labels[made.source.labels >= 0].bincount().tolist() == [2, 2, 2]
+        assert made.labelled is not None
+        assert len(made.labelled) == 6
+    assert one.source.fingerprint() == two.source.fingerprint()
+    assert one.source.fingerprint() != other.source.fingerprint()
+    with pytest.raises(DataError, match="9 labels of each class cannot be seen"):
+        selftask.experiment(data=graph(), per_class=9)
+    with pytest.raises(ConfigError, match="the parts train and test"):
+        selftask.experiment(data=GraphSource([[0, 1], [1, 2]], torch.rand(6, 3)))
