@@ -4,7 +4,7 @@ Sizes: `N` audited samples, `C` classes.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Literal
 
@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from withstand.attacks.autoattack import AutoAttack
-from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.certify.prover import Prover
+from withstand.core.batch import as_structured
+from withstand.core.errors import ConfigError, DataError, WithstandError, nearest
 from withstand.core.finding import Finding
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
@@ -44,6 +46,8 @@ class Audit(Evaluator):
         restarts: of each attack at each radius.
         ensemble: AutoAttack's version at the headline's ball: "standard", "plus", or "rand" for a victim that draws at
             random; "none" to let the curve's attacks decide, which is faster and tells less.
+        prove: let cheap bounds (IBP, CROWN-IBP) prove samples first, which AutoAttack then leaves alone; the protocol
+            says so where the network has operations without bounds.
         goal: "labels" or "embedding"; None for labels where the source has them.
         pictures: how many attacked pictures are kept.
         seed: of the choice of samples and of every draw.
@@ -58,6 +62,7 @@ class Audit(Evaluator):
     steps: int = 10
     restarts: int = 1
     ensemble: Literal["standard", "plus", "rand", "none"] = "standard"
+    prove: bool = True
     goal: Literal["labels", "embedding"] | None = None
     pictures: int = 8
     seed: int = 0
@@ -89,6 +94,9 @@ class Audit(Evaluator):
             raise DataError("an audit needs samples, and the source is empty")
         rows = permutation(len(source), self.seed, "audit")[: self.samples].sort().values
         batch = source[rows].to(_device(victim))
+        if as_structured(batch.x) is not None:
+            kind = type(batch.x).__name__
+            raise DataError(f"{kind} are no tensor that a ball fits round: node classifiers are audited by GraphAudit")
         x = batch.x.float() / 255 * (victim.high - victim.low) + victim.low if batch.x.dtype == torch.uint8 else batch.x
         goal = self.goal or ("embedding" if batch.y is None else "labels")
         if goal == "labels" and batch.y is None:
@@ -118,7 +126,12 @@ class Audit(Evaluator):
         if goal == "embedding":
             return displacement(case)
         ensemble = None if self.ensemble == "none" else AutoAttack(self.ball, self.ensemble)
-        return robust_accuracy(case, ensemble, aids or Aids())
+        given = aids or Aids()
+        if ensemble is None or given.prover is not None or not self.prove:
+            return robust_accuracy(case, ensemble, given)
+        prover, words = _cheap_prover(case)
+        case = replace(case, protocol={**case.protocol, "prover": words})
+        return robust_accuracy(case, ensemble, replace(given, prover=prover))
 
     def radii(self) -> dict[Norm, tuple[float, ...]]:
         """Return the radii by norm, ascending, the headline's among them."""
@@ -126,6 +139,17 @@ class Audit(Evaluator):
         chosen[self.ball.norm] = (*chosen.get(self.ball.norm, ()), self.ball.eps)
         first = sorted(chosen, key=lambda norm: norm != self.ball.norm)  # the headline's norm comes first
         return {norm: tuple(sorted(set(chosen[norm]))) for norm in first if chosen[norm]}
+
+
+def _cheap_prover(case: Case) -> tuple[Prover | None, str]:
+    """Return what proves samples cheaply, or None where it cannot, and how the protocol puts it."""
+    prover = Prover("crown-ibp")
+    assert case.y is not None
+    try:
+        prover(case.victim, case.x[:1], case.y[:1], case.ball)
+    except WithstandError as error:
+        return None, f"none: {error}"
+    return prover, "IBP and CROWN-IBP, in exact arithmetic for the model's weights"
 
 
 def _device(victim: Victim) -> torch.device:
