@@ -142,6 +142,13 @@ class ColumnImportance(Evaluator):
         )
 
 
+def spread(subject: Subject, source: Source | None, most: int = 2_000) -> float:
+    """Return the mean over features of their standard deviation across rows: near 0 where all rows look the same."""
+    if source is None:
+        raise DataError("name the rows to look at")
+    return float(embed(subject, chosen(source, most, 0)).x.std(0, correction=0).mean())
+
+
 def chosen(source: Source, most: int, seed: int) -> Source:
     """Return at most so many samples, drawn by the seed; the source itself where that is all."""
     if most >= len(source):
