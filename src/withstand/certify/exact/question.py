@@ -12,6 +12,7 @@ from torch import Tensor
 from withstand.certify.exchange.vnnlib import Case, Polytope
 from withstand.certify.exchange.vnnlib_write import margin_specification
 from withstand.certify.network import Network
+from withstand.certify.property import Property
 from withstand.core.errors import DataError
 
 
@@ -68,6 +69,17 @@ class Question:
         low, high = case.low.view(network.shape), case.high.view(network.shape)
         return cls(network, low, high, case.unsafe, model or network, dtype)
 
+    @property
+    def wanted(self) -> Property:
+        """What shall hold of the outputs, as bounds are asked it."""
+        return Case(self.low.flatten(), self.high.flatten(), self.unsafe).wanted()
+
+    def margins(self, x: Tensor) -> Tensor:
+        """Return by how much the real network's outputs at inputs `(B, *shape)` miss breaking the property, `(B,)`."""
+        with torch.no_grad():
+            output = self.model(x.to(self.dtype)).double().flatten(1)
+        return torch.stack([polytope.excess(output) for polytope in self.unsafe]).amin(0)
+
     def replayed(self, x: Tensor) -> tuple[Tensor, float]:
         """Return a solver's point as the real network is shown it, and by how much it misses being a counterexample.
 
@@ -78,6 +90,4 @@ class Question:
         up, down = torch.full_like(shown, torch.inf), torch.full_like(shown, -torch.inf)
         shown = torch.where(shown.double() < self.low, torch.nextafter(shown, up), shown)
         shown = torch.where(shown.double() > self.high, torch.nextafter(shown, down), shown)
-        with torch.no_grad():
-            output = self.model(shown[None]).double().view(1, -1)
-        return shown, min(float(polytope.excess(output)) for polytope in self.unsafe)
+        return shown, float(self.margins(shown[None]))
