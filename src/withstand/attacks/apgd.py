@@ -36,8 +36,9 @@ class APGD(InputAttack):
         objective: as for every attack.
         steps: gradient steps in each run.
         restarts: independent runs, for each target; the best point of all is kept.
-        targets: aim at this many of the likeliest wrong classes one at a time, by the targeted form of
-            `DLR()`, which the objective must be (APGD-T); None just raises the objective.
+        targets: aim at this many of the likeliest wrong classes one at a time, or at all of them where there are
+            fewer, by the targeted form of `DLR()`, which the objective must be (APGD-T); None just raises the
+            objective.
         passes: forward passes whose gradients are averaged (EOT), for a victim that draws at random; a point
             then counts as a success when most passes say so.
         drop_finished: leave a sample alone once its goal is met. The same successes in less time; the

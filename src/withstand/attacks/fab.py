@@ -26,7 +26,8 @@ class FAB(InputAttack):
         steps: projections in each run.
         restarts: runs for each target; all but the first begin at a random point.
         targets: None looks at all classes in each step, at the cost of a backward pass for each; a number
-            takes that many of the likeliest other classes one at a time (FAB-T; 9 in AutoAttack).
+            takes that many of the likeliest other classes one at a time, or all of them where there are fewer
+            (FAB-T; 9 in AutoAttack).
         lean: largest weight of the step from the clean input (alpha_max of the paper).
         overshoot: how far beyond the boundary a step goes, as a multiple of the way to it (eta).
         backward: what is kept of the perturbation after a success (beta).

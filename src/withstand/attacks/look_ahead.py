@@ -16,7 +16,7 @@ from torch import Tensor
 from withstand.attacks.problem import Problem
 from withstand.core.random import Draws
 
-_ROOM = 512
+_ROOM = 256
 """Pictures in a forward pass, at most."""
 _FURTHEST = 16
 

@@ -147,6 +147,10 @@ class TargetedDLR(_OnLogits):
             raise DataError(f"y must be (N, 2), each label beside the wanted class, not {tuple(y.shape)}")
         for column in y.unbind(1):
             super().check(outputs, column)
+        same = (y[:, 0] == y[:, 1]).nonzero()
+        if len(same):
+            place = int(same[0])
+            raise DataError(f"sample {place} is to become its own label, {int(y[place, 0])}: aim at another class")
 
 
 def _too_few(logits: Tensor, name: str) -> bool:
