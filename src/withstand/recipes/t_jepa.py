@@ -136,4 +136,4 @@ def _small(seed: int, *, reg_tokens: int = 1) -> Experiment:
         seed=seed,
     )
     with isolated(seed, "claim"):
-        return experiment(setup, predictor_hidden=16, ema=0.98)
+        return experiment(setup, predictor_hidden=16, ema=0.99)

@@ -33,6 +33,8 @@ class TableSetup(Options):
         feedforward: width of its perceptrons; twice hidden if not said.
         dropout: in every layer.
         reg_tokens: tokens that are always seen and stand for no column.
+        value_scale: standard deviation of the first weights of values; the papers' are small beside a token's place,
+            and features of short runs then hardly tell rows apart.
         epochs: passes over the rows.
         batch: rows a step, at most all of them.
         learning_rate: of AdamW.
@@ -54,6 +56,7 @@ class TableSetup(Options):
     feedforward: int | None = None
     dropout: float = 0.0
     reg_tokens: int = 1
+    value_scale: float | None = 1.0
     epochs: int = 10
     batch: int = 512
     learning_rate: float = 1e-3
@@ -93,6 +96,7 @@ def table_encoder(setup: TableSetup, train: TableSource) -> TableEncoder:
         feedforward=setup.feedforward,
         dropout=setup.dropout,
         reg_tokens=setup.reg_tokens,
+        value_scale=setup.value_scale,
     )
 
 

@@ -30,6 +30,7 @@ class TableEncoder(Model):
         feedforward: width of the perceptrons inside; None for 2 H.
         dropout: in every layer and round the last ones.
         reg_tokens: R; without any, predicting latents tends to collapse.
+        value_scale: standard deviation of the first weights of values and categories; None for the papers' small ones.
         pool: what `forward` gives: all tokens one after the other ("flatten", width (R + D) H), those of the columns
             ("columns", width D H), their mean or largest entries ("mean", "max"), or the mean [REG] token ("reg").
     """
@@ -46,6 +47,7 @@ class TableEncoder(Model):
         feedforward: int | None = None,
         dropout: float = 0.0,
         reg_tokens: int = 1,
+        value_scale: float | None = None,
         pool: Pool = "flatten",
     ) -> None:
         super().__init__()
@@ -57,7 +59,7 @@ class TableEncoder(Model):
         self.columns = len(schema.columns)
         kept = {"flatten": reg_tokens + self.columns, "columns": self.columns}.get(pool, 1)
         self.width = kept * hidden
-        self.tokenizer = ColumnTokenizer(schema, hidden, reg_tokens)
+        self.tokenizer = ColumnTokenizer(schema, hidden, reg_tokens, value_scale=value_scale)
         self.layers = stack(layers, hidden, heads, feedforward or 2 * hidden, dropout)
         drop = nn.Dropout(dropout)
         # The closing LayerNorm matters: as targets, features then have about unit scale.

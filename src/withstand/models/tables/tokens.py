@@ -22,12 +22,16 @@ class ColumnTokenizer(nn.Module):
         schema: the columns.
         hidden: H.
         reg_tokens: R.
+        value_scale: standard deviation of the first weights of values and categories; None for those of the papers,
+            uniform within 1 / sqrt(H) and normal with 0.02, beside which a token's place and bias are loud.
     """
 
-    def __init__(self, schema: Schema, hidden: int, reg_tokens: int = 0) -> None:
+    def __init__(self, schema: Schema, hidden: int, reg_tokens: int = 0, *, value_scale: float | None = None) -> None:
         super().__init__()
         if hidden < 1 or reg_tokens < 0:
             raise ConfigError(f"hidden must be at least 1 and reg_tokens at least 0, not {hidden} and {reg_tokens}")
+        if value_scale is not None and not value_scale > 0:
+            raise ConfigError(f"value_scale must be above 0, or None, not {value_scale!r}")
         self.count, self.slots = len(schema.numeric), [column.slots for column in schema.categorical]
         self.columns, self.width, self.reg_tokens = len(schema.columns), schema.width, reg_tokens
         bound = 1 / math.sqrt(hidden)  # Kaiming's uniform law with a = sqrt(5)
@@ -42,6 +46,10 @@ class ColumnTokenizer(nn.Module):
         self.embedding = None
         if self.slots:
             self.embedding = nn.Parameter(nn.init.trunc_normal_(torch.empty(sum(self.slots), hidden), std=0.02))
+        if value_scale is not None:
+            for parameter in (self.weight, self.embedding):
+                if parameter is not None:
+                    nn.init.normal_(parameter, std=value_scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return tokens `(B, R + D, H)` of rows `(B, W)`.
