@@ -1,0 +1,116 @@
+"""A step of every method on views, against SimCLR's: same net, batch and views, fixed numerics.
+
+    python benchmarks/joint_embedding.py [results.jsonl] [--width 16] [--steps 5]
+
+A step is forward, backward, the optimizer and `after_step`, on one batch of random pictures; the factor is over
+SimCLR's step, best of the rounds, in turns. What is above 1.15 is named with the work that its mathematics adds.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from withstand.core.batch import Batch
+from withstand.core.random import isolated
+from withstand.core.roles import Method, Model
+from withstand.methods.clustering.swav import SwAV
+from withstand.methods.contrastive.cacr import CACR
+from withstand.methods.contrastive.dcl import DCL
+from withstand.methods.contrastive.groco import GroCo
+from withstand.methods.contrastive.isogclr import ISogCLR
+from withstand.methods.contrastive.mochi import MoCHi
+from withstand.methods.contrastive.moco_v2 import MoCoV2
+from withstand.methods.contrastive.moco_v3 import MoCoV3
+from withstand.methods.contrastive.nnclr import NNCLR
+from withstand.methods.contrastive.simclr import SimCLR
+from withstand.methods.distillation.byol import BYOL
+from withstand.methods.distillation.dino import DINO
+from withstand.methods.distillation.simsiam import SimSiam
+from withstand.methods.redundancy.barlow_twins import BarlowTwins
+from withstand.methods.redundancy.mixed_barlow_twins import MixedBarlowTwins
+from withstand.methods.redundancy.vicreg import VICReg
+from withstand.models.normalized import Normalized
+from withstand.models.resnet import ResNet
+
+MAKERS: dict[str, tuple[Callable[[Model], Method], str]] = {
+    "SimCLR": (SimCLR, ""),
+    "DCL": (DCL, ""),
+    "Barlow Twins": (lambda net: BarlowTwins(net, dim=256), ""),
+    "VICReg": (lambda net: VICReg(net, dim=256), ""),
+    "SimSiam": (lambda net: SimSiam(net, dim=256), ""),
+    "NNCLR": (lambda net: NNCLR(net, queue_size=4096), ""),
+    "iSogCLR": (lambda net: ISogCLR(net, samples=4096), ""),
+    "CACR": (CACR, ""),
+    "GroCo": (lambda net: GroCo(net, dim=256), ""),
+    "SwAV": (lambda net: SwAV(net, prototypes=300), ""),
+    "MoCo v2": (lambda net: MoCoV2(net, queue_size=4096), "one view is learnt from, the other passes the key encoder"),
+    "MoCHi": (
+        lambda net: MoCHi(net, queue_size=4096, hardest=256, pairs=128, with_query=64, warmup_epochs=0),
+        "as MoCo v2",
+    ),
+    "BYOL": (BYOL, "a teacher's forward pass of both views"),
+    "MoCo v3": (MoCoV3, "a teacher's forward pass of both views"),
+    "DINO": (lambda net: DINO(net, prototypes=1024), "a teacher's forward pass of both views"),
+    "Mixed Barlow Twins": (lambda net: MixedBarlowTwins(net, dim=256), "a third pass, of mixed pictures"),
+}
+
+
+class Stepper:
+    """One method and its optimizer, stepped on one batch again and again."""
+
+    def __init__(self, make: Callable[[Model], Method], width: int, batch: Batch) -> None:
+        with isolated("benchmark"):
+            self.method = make(Normalized(ResNet(width, 10), (0.5,) * 3, (0.25,) * 3)).train()
+        self.method.to(memory_format=torch.channels_last)
+        self.method.before_run(1000)
+        parameters = [parameter for group in self.method.groups().values() for parameter in group]
+        self.optimizer = torch.optim.SGD(parameters, lr=0.01, momentum=0.9)
+        self.batch, self.step = batch, 0
+
+    def seconds(self) -> float:
+        start = time.perf_counter()
+        self.method(self.batch)["loss"].backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        self.method.after_step(self.step)
+        return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", nargs="?", type=Path)
+    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=5)
+    arguments = parser.parse_args()
+    generator = torch.Generator().manual_seed(0)
+    shape = (arguments.batch, 3, 32, 32)
+    views = [torch.rand(shape, generator=generator).contiguous(memory_format=torch.channels_last) for _ in range(2)]
+    batch = Batch(views[0], torch.arange(arguments.batch), views=tuple(views))
+    steppers = {name: Stepper(make, arguments.width, batch) for name, (make, _) in MAKERS.items()}
+    best = dict.fromkeys(MAKERS, float("inf"))
+    for _ in range(arguments.steps + 1):  # the first round warms up and fills queues
+        for name, stepper in steppers.items():
+            best[name] = min(best[name], stepper.seconds())
+    print(
+        f"one step, batch {arguments.batch}, 32 x 32, ResNet-10 of width {arguments.width}, best of {arguments.steps}"
+    )
+    for name, seconds in best.items():
+        print(f"  {name:20} {seconds * 1000:7.0f} ms  {seconds / best['SimCLR']:5.2f}x  {MAKERS[name][1]}")
+    if arguments.results is not None:
+        line = {
+            "work": f"steps of joint-embedding methods, width {arguments.width}, batch {arguments.batch}",
+            "seconds": best,
+            "ratio": {name: seconds / best["SimCLR"] for name, seconds in best.items()},
+        }
+        with arguments.results.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()

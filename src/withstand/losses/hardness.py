@@ -1,0 +1,135 @@
+"""How a contrastive loss shares its push among negatives, and losses with the sharing made explicit.
+
+Understanding the Behaviour of Contrastive Loss (2021). The two views of all other samples are an anchor's negatives,
+as in NT-Xent: alpha is a share of these 2(N - 1).
+
+Sizes: B samples on this process, N over all processes, D projection width. Anchors come first views first.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from withstand.core.errors import ConfigError, DataError
+from withstand.losses.individual_temperatures import contrasts
+from withstand.losses.precision import full_precision, unit_rows
+
+
+@full_precision
+def hard_contrastive(z1: Tensor, z2: Tensor, temperature: float = 0.2, *, alpha: float = 1.0) -> Tensor:
+    """Return NT-Xent on each anchor's hardest negatives alone, mean over 2B anchors.
+
+    Args:
+        z1: projections of the first views, `(B, D)`, unnormalised.
+        z2: projections of the second views.
+        temperature: tau, above 0.
+        alpha: share of an anchor's negatives that is kept, the most similar; 1 is NT-Xent.
+    """
+    if not temperature > 0:
+        raise ConfigError(f"temperature must be above 0, not {temperature!r}")
+    positive, negatives = _hardest(z1, z2, alpha)
+    rest = (negatives / temperature).logsumexp(1)
+    return (torch.logaddexp(rest, positive / temperature) - positive / temperature).mean()
+
+
+@full_precision
+def simple_contrastive(z1: Tensor, z2: Tensor, weight: float | None = None, *, alpha: float = 1.0) -> Tensor:
+    """Return `-s_pos + weight * sum of negatives' cosines`, mean over 2B anchors: what NT-Xent is when it is hottest.
+
+    It pushes all negatives alike. With a small `alpha` it pushes the hardest alone, and works (hard simple loss).
+
+    Args:
+        z1: projections of the first views, `(B, D)`, unnormalised.
+        z2: projections of the second views.
+        weight: lambda; None for 1 over the number of kept negatives.
+        alpha: share of an anchor's negatives that is kept, the most similar.
+    """
+    positive, negatives = _hardest(z1, z2, alpha)
+    share = 1 / negatives.shape[1] if weight is None else weight
+    return (share * negatives.sum(1) - positive).mean()
+
+
+def _hardest(z1: Tensor, z2: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """Return the positives' cosines `(2B,)`, and those of the hardest negatives `(2B, k)`."""
+    if not 0 < alpha <= 1:
+        raise ConfigError(f"alpha must lie in (0, 1], not {alpha!r}")
+    some = contrasts(z1, z2, subtract_positive=False)
+    if alpha * some.count < 1:
+        raise ConfigError(f"alpha {alpha!r} keeps none of {some.count} negatives: give at least {1 / some.count:.3g}")
+    negatives = some.h[some.negative].view(len(some.h), some.count)
+    kept = math.ceil(alpha * some.count - 1e-9)
+    if kept < some.count:
+        negatives = negatives.topk(kept, 1).values
+    return (unit_rows(z1) * unit_rows(z2)).sum(1).repeat(2), negatives
+
+
+@full_precision
+def relative_penalties(similarity: Tensor, temperature: float) -> Tensor:
+    """Return each negative's share of the push on its anchor, `softmax(s / tau)`, `(A, M)` rows summing to 1.
+
+    The derivative of InfoNCE by a negative's cosine over that by the positive's, in absolute value.
+
+    Args:
+        similarity: cosines of A anchors to their M negatives.
+        temperature: tau, above 0. Towards 0 the nearest negative takes all; at infinity all share alike.
+    """
+    if not temperature > 0:
+        raise ConfigError(f"temperature must be above 0, not {temperature!r}")
+    return (similarity / temperature).softmax(1)
+
+
+class Penalties(NamedTuple):
+    """How concentrated the push is, means over anchors.
+
+    Attributes:
+        entropy: of the shares, in nats; log M where all share alike. It rises with temperature.
+        evenness: entropy over log M, in [0, 1].
+        largest: the nearest negative's share.
+        curve: cumulated share of the nearest negatives, `(M,)`, nearest first.
+    """
+
+    entropy: Tensor
+    evenness: Tensor
+    largest: Tensor
+    curve: Tensor
+
+
+@full_precision
+def penalty_distribution(z: Tensor, temperature: float) -> Penalties:
+    """Return how embeddings `(N, D)`, each an anchor with all others as negatives, share the push at a temperature."""
+    if z.dim() != 2 or len(z) < 3:
+        raise DataError(
+            f"a distribution over negatives needs embeddings (N, D) of 3 or more samples, not {tuple(z.shape)}"
+        )
+    count = len(z)
+    rows = unit_rows(z)
+    off = ~torch.eye(count, dtype=torch.bool, device=z.device)
+    shares = relative_penalties((rows @ rows.T)[off].view(count, count - 1), temperature)
+    ordered = shares.sort(1, descending=True).values.mean(0)
+    entropy = torch.special.entr(shares).sum(1).mean()
+    return Penalties(entropy, entropy / math.log(count - 1), ordered[0], ordered.cumsum(0))
+
+
+@full_precision
+def tolerance(z: Tensor, labels: Tensor, *, joint: bool = False) -> Tensor:
+    """Return the mean cosine of different samples of one class: how close a loss lets alike samples stay.
+
+    Args:
+        z: embeddings `(N, D)`.
+        labels: `(N,)`; they measure, and teach nothing.
+        joint: the mean over all pairs, with 0 for pairs of two classes, as the paper writes it; that depends on how
+            large classes are. Else over pairs of one class.
+
+    Raises:
+        DataError: no two samples share a class.
+    """
+    rows = unit_rows(z)
+    same = labels[:, None] == labels
+    same.fill_diagonal_(False)
+    if not bool(same.any()):
+        raise DataError("tolerance needs two samples of one class")
+    cosines = rows @ rows.T
+    pairs = len(z) * (len(z) - 1) if joint else same.sum()
+    return (cosines * same).sum() / pairs

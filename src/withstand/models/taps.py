@@ -1,0 +1,60 @@
+"""Taps: what a network holds at its layers, read in one pass."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from withstand.core.errors import ConfigError, nearest
+
+
+def tapped(network: nn.Module, x: Tensor, names: Sequence[str]) -> Mapping[str, Tensor]:
+    """Return the outputs of named submodules for inputs `x`, averaged over places, `(B, width)` each, without gradient.
+
+    Maps `(B, C, H, W)` are averaged over H and W, tokens `(B, T, W)` over T.
+
+    Args:
+        network: run as it is; put it in eval mode for features as users see them.
+        x: inputs.
+        names: of submodules, as `network.named_modules()` gives them.
+
+    Raises:
+        ConfigError: there is no submodule of that name, with the nearest, or the network does not run it.
+    """
+    modules = dict(network.named_modules())
+    found: dict[str, Tensor] = {}
+    hooks = []
+    for name in names:
+        if name not in modules:
+            raise ConfigError(f"there is no layer {name!r}: {nearest(name, modules)}")
+
+        def keep(module: nn.Module, inputs: object, output: Tensor, name: str = name) -> None:
+            found[name] = _pooled(output.detach())
+
+        hooks.append(modules[name].register_forward_hook(keep))
+    try:
+        with torch.no_grad():
+            network(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for name in names:
+        if name not in found:
+            raise ConfigError(f"the network does not run its layer {name!r} as a whole: name one inside it")
+    return {name: found[name] for name in names}
+
+
+def layer_names(network: nn.Module) -> tuple[str, ...]:
+    """Return the names of a network's blocks and linear layers in order: those worth a probe of their own."""
+    wanted: list[str] = []
+    for name, module in network.named_modules():
+        inside = any(name.startswith(f"{outer}.") for outer in wanted)
+        if name and not inside and (type(module).__name__.endswith("Block") or isinstance(module, nn.Linear)):
+            wanted.append(name)
+    return tuple(wanted)
+
+
+def _pooled(value: Tensor) -> Tensor:
+    if value.dim() == 4:
+        return value.mean((2, 3))
+    return value.mean(1) if value.dim() == 3 else value
