@@ -12,6 +12,7 @@ from withstand.core.roles import Source
 from withstand.data.arrays import ArraySource, npz_splits
 from withstand.data.dataset import DatasetSource
 from withstand.data.folder import ImageFolder
+from withstand.data.graphs.load import GRAPHS, open_graphs
 from withstand.data.named import NAMES, NamedSource
 from withstand.data.subset import Held, Subset, holdout
 from withstand.data.tables.files import is_table_file
@@ -130,12 +131,14 @@ def _open(data: Data, split: str | None, size: int | None) -> Source:
         raise DataError(f"{_called(data)} is no data: give a set's name, a path, an array, a Dataset or a Source")
     if isinstance(data, str) and data in NAMES:
         return NamedSource(data, split or "train")
+    if isinstance(data, str) and data in GRAPHS:
+        return open_graphs(data)
     path = Path(data).expanduser()
     if path.is_file():
         return ArraySource(path, split=split)
     if not path.is_dir():
         raise DataError(
-            f"{str(data)!r} is neither a path nor the name of a set: {nearest(str(data), [*NAMES, *TABLES])}"
+            f"{str(data)!r} is neither a path nor the name of a set: {nearest(str(data), [*NAMES, *TABLES, *GRAPHS])}"
         )
     side = DEFAULT_SIZE if size is None else size
     test = _test_folder(path)
