@@ -27,7 +27,7 @@ def _own_options(
 
     Args:
         out: the run folder, runs/METHOD-DATA if not said; a folder that holds this run is resumed
-        strict: refuse a folder with unreadable files, in place of leaving them out
+        strict: refuse data with parts that cannot be used, such as unreadable files, in place of leaving them out
         quiet: show no progress
         tensorboard: also write TensorBoard events (extra tensorboard)
     """
@@ -63,8 +63,9 @@ def run_train(words: Sequence[str]) -> tuple[Reply, bool]:
         given = {name: value for name, value in values.items() if value is not None}
         made = api.experiment(method, given, settings=settings, allow=allow)
     if own["strict"] and made.source.skipped:
-        shown = "; ".join(f"{file}: {reason}" for file, reason in made.source.skipped[:3])
-        raise DataError(f"{len(made.source.skipped)} file(s) cannot be read ({shown}): repair or remove them")
+        shown = "; ".join(f"{what}: {reason}" for what, reason in made.source.skipped[:3])
+        count = len(made.source.skipped)
+        raise DataError(f"{count} part(s) of the data cannot be used ({shown}): repair or remove them")
     out = None if own["out"] is None else Path(str(own["out"]))
     run = api.train(
         made, out=out, allow=allow, fresh=bool(own["fresh"]), quiet=bool(own["quiet"]), tensorboard=tensorboard

@@ -37,7 +37,7 @@ class Source(Part):
     Attributes:
         name: what people call these data.
         origin: where they were read from, in words.
-        skipped: (file, reason) of each file that was left out because it could not be read.
+        skipped: (what, reason) of each file, column or set of rows that was left out because it could not be used.
         at_once: how many samples are best embedded at once, as the nodes of one graph; None where any number is.
     """
 
