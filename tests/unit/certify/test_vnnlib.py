@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from withstand.certify.exchange.vnnlib import Specification, parse_vnnlib, read_vnnlib
+from withstand.certify.exchange.specification import Specification
+from withstand.certify.exchange.vnnlib import parse_vnnlib, read_vnnlib
 from withstand.certify.exchange.vnnlib_write import answer, margin_specification, write_vnnlib
 from withstand.core.errors import ConfigError, DataError
 

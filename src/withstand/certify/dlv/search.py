@@ -48,6 +48,7 @@ class Settings:
         carried: broken points of a hidden layer that are carried back to inputs, in each round, the worst first.
         bounds: "ibp", "crown-ibp", "crown" or "alpha-crown" for the proofs; None to search the grid alone.
         budget: cells that may be bounded in a layer; 1 tries the whole box only.
+        batch: points evaluated at once; a search for the first counterexample stops after the batch that has it.
         timeout: seconds for all.
     """
 
@@ -61,13 +62,16 @@ class Settings:
     carried: int = 5
     bounds: str | None = "crown"
     budget: int = 1
+    batch: int = 4096
     timeout: float = 60.0
 
     def __post_init__(self) -> None:
-        if min(self.features, self.budget, self.carried) < 1 or (self.rounds is not None and self.rounds < 1):
+        if min(self.features, self.budget, self.carried, self.batch) < 1 or (
+            self.rounds is not None and self.rounds < 1
+        ):
             raise ConfigError(
-                "features, budget, carried and rounds must be at least 1, "
-                f"not {self.features}, {self.budget}, {self.carried} and {self.rounds}"
+                "features, budget, carried, batch and rounds must be at least 1, "
+                f"not {self.features}, {self.budget}, {self.carried}, {self.batch} and {self.rounds}"
             )
         if not self.timeout > 0:
             raise ConfigError(f"timeout must be positive seconds, not {self.timeout}")
@@ -222,7 +226,7 @@ def _grid(question: Question, layer: _Layer, settings: Settings, timeout: float)
         free[dims] = False
         grid = Grid(current, dims, layer.low.flatten()[dims], layer.high.flatten()[dims], settings.spans)
         worst, least = current, float("inf")
-        for points in grid.points(settings.mode):
+        for points in grid.points(settings.mode, settings.batch):
             margins = layer.margin(points)
             evaluations += len(points)
             rows = (margins <= 0).nonzero().flatten()

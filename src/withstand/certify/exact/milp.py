@@ -16,7 +16,7 @@ from withstand.certify.bounds.crown import relax_network
 from withstand.certify.box import Region
 from withstand.certify.exact.encoding import Array, Encoding, encode
 from withstand.certify.exact.question import Question
-from withstand.certify.exchange.vnnlib import Polytope
+from withstand.certify.exchange.specification import Polytope
 from withstand.certify.verdict import Verdict
 from withstand.core.errors import ConfigError
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from withstand.certify.exchange.vnnlib import Case, Polytope
+from withstand.certify.exchange.specification import Case, Polytope
 from withstand.certify.exchange.vnnlib_write import margin_specification
 from withstand.certify.network import Network
 from withstand.certify.property import Property

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from withstand.certify.exchange.onnx_import import OnnxNetwork, read_onnx
-from withstand.certify.exchange.vnnlib import Specification, read_vnnlib
+from withstand.certify.exchange.specification import Specification
+from withstand.certify.exchange.vnnlib import read_vnnlib
 from withstand.certify.exchange.vnnlib_write import answer, margin_specification, write_vnnlib
 from withstand.certify.verdict import Verdict
 from withstand.core.errors import ConfigError, DataError, MissingExtra

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from withstand.certify.exchange.vnnlib import Case, Polytope, Specification
+from withstand.certify.exchange.specification import Case, Polytope, Specification
 from withstand.core.errors import ConfigError, DataError
 
 Answer = Literal["sat", "unsat", "timeout", "unknown"]
