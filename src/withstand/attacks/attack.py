@@ -5,6 +5,7 @@ to ball and range, and judges it anew. A sample's draws hang on its place alone,
 depend on its chunk.
 """
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Self, final
@@ -70,7 +71,7 @@ class InputAttack(Attack):
             generator: draws, a torch generator or a seed.
             start: where to begin, say what a smaller ball's attack found.
             mask: where change is allowed, bool, broadcast to `x`.
-            batch: samples attacked at once, more on an accelerator; alters memory and speed, not results.
+            batch: samples attacked at once, at most; more on an accelerator; alters memory and speed, not results.
 
         Raises:
             DataError: inputs out of range, a `y` that does not fit, a victim that gives NaN or no gradient.
@@ -94,8 +95,9 @@ class InputAttack(Attack):
             layout, copies = manners(victim, x[:1])
             fast = folded(victim, x[:2].contiguous(memory_format=layout))
             parts = []
-            for first in range(0, len(x), batch):
-                rows = slice(first, first + batch)
+            size = math.ceil(len(x) / math.ceil(len(x) / batch))  # even chunks: a small last one would be slow
+            for first in range(0, len(x), size):
+                rows = slice(first, first + size)
                 labels, begin, free = (None if value is None else value[rows] for value in (y, start, mask))
                 clean = x[rows].contiguous(memory_format=layout)
                 problem = pose(victim, as_objective(self.objective), self.ball, clean, labels, free, copies=copies)
