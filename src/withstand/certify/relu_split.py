@@ -53,7 +53,7 @@ class _Search:
         self.network, self.wanted = network, wanted
         self.root = relax_network(network, region.to(network.dtype), memory=memory)
         self.weight = wanted.weight.to(network.dtype)
-        self.batch = max(2, min(512, rows_at_once(network, memory) // 4))
+        self.batch = max(2, min(256, rows_at_once(network, memory) // 4))
         self.places: dict[int, Tensor] = {}
         """By ReLU node, the flat places of the entries in doubt."""
         for place, node in enumerate(network.nodes):
@@ -197,8 +197,12 @@ def search_relus(
     fresh, ascent, stuck = open_, _ROOT, 0
     open_ = open_.take(torch.zeros(0, dtype=torch.long))
     while len(fresh.row):
-        pieces = []
+        pieces: list[_Problems] = []
         for part in torch.split(torch.arange(len(fresh.row)), search.batch):
+            if pieces and time.monotonic() - began > timeout:
+                # What was not reached stays open, with its parent's bound.
+                pieces.append(fresh.take(torch.arange(int(part[0]), len(fresh.row))))
+                break
             piece, corner = search.bounds_of(fresh.take(part), ascent)
             pieces.append(piece)
             point = _breaking(network, wanted, corner.double(), region)
@@ -212,10 +216,11 @@ def search_relus(
         proven = done.bound > 0
         if bool(proven.any()):
             least = min(least, done.bound[proven].min().item())
-        whole = ~proven & (done.cut < 0)
+        late = time.monotonic() - began > timeout
+        whole = ~proven & (done.cut < 0) & (not late)
         stuck += int(whole.sum())
         open_ = open_.join(done.take((~proven & ~whole).nonzero().squeeze(1)))
-        if time.monotonic() - began > timeout and len(open_.row):
+        if late and len(open_.row):
             return answer(
                 "unknown",
                 margin=open_.bound.min().item(),

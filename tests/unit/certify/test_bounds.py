@@ -42,7 +42,7 @@ def attacked(net: Network, region: Region, weight: Tensor, start: Tensor) -> Ten
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_nothing_that_can_be_reached_lies_outside_the_bounds(kind: str, norm: Norm) -> None:
-    for seed in range(6):
+    for seed in range(3 if norm == "linf" else 1):
         net = network(kind, seed)
         region = regions(net, seed, norm)
         weight = margin_weights(torch.tensor([0, 1, 3]), 4)
@@ -71,7 +71,7 @@ def test_nothing_that_can_be_reached_lies_outside_the_bounds(kind: str, norm: No
 
 @pytest.mark.parametrize("kind", ["dense", "leaky", "deep", "conv", "strided", "residual"])
 def test_bounds_equal_the_dense_oracles(kind: str) -> None:
-    for seed in range(3):
+    for seed in range(2):
         net = network(kind, seed)
         region = regions(net, seed, "linf", count=2)
         weight = margin_weights(torch.tensor([2, 0]), 4)

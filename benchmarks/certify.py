@@ -1,0 +1,135 @@
+"""Bounds on the Kolter-Wong CIFAR net: certified shares and seconds, 200 test pictures, Linf 2/255, all nine margins.
+
+Run: WITHSTAND_DATA=... python -m benchmarks.certify OUT.jsonl [--net kw-cifar] [--eps 2] [--weights FILE]
+
+Each round runs every side once, in turn, and the best round counts. A peer that cannot be imported is left out.
+FILE may be any `cifar_small` file of convex_adversarial; the data folder's own is its L2-trained one.
+Besides, boxes a second of input splitting on a network of the ACAS-Xu form (5 inputs, six layers of 50 ReLUs).
+"""
+
+import argparse
+import importlib.util
+import json
+import resource
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks._nets import NETS
+from withstand.attacks.autoattack import AutoAttack
+from withstand.certify.box import Region
+from withstand.certify.capture import capture
+from withstand.certify.input_split import box_bounds
+from withstand.certify.margins import least_margin, margin_weights
+from withstand.certify.property import Property
+from withstand.certify.prover import Prover
+from withstand.core.threat import Ball
+from withstand.core.victim import Victim
+
+METHODS = ("ibp", "crown-ibp", "crown", "alpha-crown")
+
+
+def load(name: str, count: int, weights: Path | None) -> tuple[nn.Module, Tensor, Tensor]:
+    """Return one of the shared nets; with `weights`, the CIFAR net with another file's."""
+    model, x, y = NETS[name].load(count)
+    if weights is not None:
+        loaded = torch.load(weights, weights_only=True, map_location="cpu")
+        loaded = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
+        model.model.load_state_dict(loaded[0] if isinstance(loaded, list) else loaded)
+    return model.eval(), x, y
+
+
+def peer(model: nn.Module, x: Tensor, y: Tensor, eps: float) -> dict[str, Callable[[], Tensor]]:
+    if importlib.util.find_spec("auto_LiRPA") is None:
+        print("auto_LiRPA cannot be imported: left out")
+        return {}
+    from auto_LiRPA import BoundedModule, BoundedTensor, PerturbationLpNorm
+
+    weight = margin_weights(y, 10).float()
+    low, high = (x - eps).clamp_min(0), (x + eps).clamp_max(1)
+
+    def side(method: str) -> Tensor:
+        bounded = BoundedModule(model, torch.empty_like(x), bound_opts={"optimize_bound_args": {"iteration": 20}})
+        perturbed = BoundedTensor(x, PerturbationLpNorm(norm=float("inf"), x_L=low, x_U=high))
+        lower, _ = bounded.compute_bounds(x=(perturbed,), C=weight, method=method, bound_upper=False)
+        return lower.amin(1)
+
+    names = {"ibp": "IBP", "crown-ibp": "CROWN-IBP", "crown": "CROWN", "alpha-crown": "CROWN-Optimized"}
+    return {f"auto_LiRPA {name}": (lambda method=method: side(method)) for name, method in names.items()}
+
+
+def boxes_a_second(batch: int = 512) -> float:
+    draws = torch.Generator().manual_seed(0)
+    sizes = (5, 50, 50, 50, 50, 50, 50, 5)
+    layers: list[nn.Module] = []
+    for narrow, wide in pairwise(sizes):
+        layer = nn.Linear(narrow, wide)
+        layer.weight.data = torch.randn(wide, narrow, generator=draws) * (2 / narrow) ** 0.5
+        layer.bias.data = 0.1 * torch.randn(wide, generator=draws)
+        layers += [layer, nn.ReLU()]
+    network = capture(nn.Sequential(*layers[:-1]).eval(), torch.zeros(1, 5))
+    low = 0.9 * torch.rand(batch, 5, generator=draws, dtype=torch.float64)
+    region, wanted = Region.box(low, low + 0.02), Property.margins(0, 5)
+    box_bounds(network, region, wanted)
+    started, count = time.perf_counter(), 0
+    while time.perf_counter() - started < 2:
+        box_bounds(network, region, wanted)
+        count += batch
+    return count / (time.perf_counter() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--net", choices=sorted(NETS), default="kw-cifar")
+    parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--eps", type=float, default=2.0, help="in 1/255")
+    parser.add_argument("--weights", type=Path, help="a cifar_small file of convex_adversarial")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--attack", action="store_true", help="also time AutoAttack with and without the prover")
+    options = parser.parse_args()
+    model, x, y = load(options.net, options.pictures, options.weights)
+    eps = options.eps / 255
+    network, weight, ball = capture(model, x), margin_weights(y, 10), Ball("linf", eps)
+    sides: dict[str, Callable[[], Tensor]] = {
+        name: (lambda name=name: least_margin(network, Region.around(x, ball), weight, name)) for name in METHODS
+    }
+    sides |= peer(model, x, y, eps)
+    seconds = dict.fromkeys(sides, float("inf"))
+    share: dict[str, float] = {}
+    mean: dict[str, float] = {}
+    for _ in range(options.rounds):
+        for name, side in sides.items():
+            started = time.perf_counter()
+            margin = side().detach()
+            seconds[name] = min(seconds[name], time.perf_counter() - started)
+            share[name], mean[name] = (margin > 0).float().mean().item(), margin.mean().item()
+    for name in sides:
+        print(f"{name:28} {seconds[name]:8.3f} s  certified {share[name]:6.1%}  mean margin {mean[name]:+.4f}")
+    boxes = boxes_a_second()
+    print(f"input splits: {boxes / 1000:.1f} boxes a millisecond")
+    record = {
+        "work": f"bounds on {options.net}, {len(x)} pictures, Linf {options.eps:g}/255, nine margins",
+        "seconds": seconds,
+        "certified": share,
+        "mean margin": mean,
+        "boxes a millisecond": boxes / 1000,
+        "peak MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "threads": torch.get_num_threads(),
+    }
+    if options.attack:
+        for name, prover in (("AutoAttack", None), ("AutoAttack after CROWN", Prover("crown"))):
+            started = time.perf_counter()
+            found = AutoAttack(ball)(Victim(model), x, y, batch=256, prover=prover, checks=False)
+            record[name] = {"seconds": time.perf_counter() - started, "robust": found.accuracy}
+            print(name, record[name], f"proven {found.proven_accuracy:.1%}")
+    with options.out.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+if __name__ == "__main__":
+    main()
