@@ -137,7 +137,7 @@ def held_out(size: int, labels: Tensor | None, fraction: float, seed: int) -> Te
     if labels is None:
         held[order[:total]] = True
         return held
-    groups = [order[labels[order] == label] for label in labels.bincount().nonzero()[:, 0]]
+    groups = [order[labels[order] == label] for label in torch.unique(labels)]
     wanted = [len(group) * total / size for group in groups]
     counts = [int(share) for share in wanted]
     by_remainder: Sequence[int] = sorted(range(len(groups)), key=lambda place: counts[place] - wanted[place])
