@@ -7,6 +7,10 @@ learns from: one graph whose nodes have features, networks of papers, people or 
   such as molecules
 use it when: nodes or graphs are to be classified and labels are few; no augmentations are known that keep meaning
 command: withstand train graphmae --data cora
+time: 46 min on one core of a shared machine for Cora's 1,500 epochs; 2 s for MUTAG
+reached: less than published, one seed: Cora 78.2 % after the last epoch and 78.4 % at the epoch that validation prefers
+  (published 84.2; raw words 53.2, untrained encoder 75.4), 80.9 % by logistic regression on standardised features;
+  MUTAG 80.5 % (published 88.2, untrained encoder 85.5)
 """
 
 from dataclasses import replace

@@ -15,6 +15,7 @@ from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource, Labelled
 from withstand.data.graphs.sparse import Sparse
 from withstand.data.graphs.tables import EdgeList
+from withstand.data.subset import holdout
 
 
 def test_edges_are_counted_and_mended() -> None:
@@ -79,6 +80,13 @@ def test_labels_may_lack_for_some_nodes_but_not_in_parts() -> None:
         source.part("val")
     with pytest.raises(DataError, match="no sample has a label"):
         Labelled(GraphSource([[0], [1]], torch.rand(4, 2)))
+
+
+def test_a_graph_with_missing_labels_can_be_divided() -> None:
+    source = GraphSource([[0], [1]], torch.rand(10, 2), [0, 1, -1, 0, 1, -1, 0, 1, -1, 0])
+    train, test = holdout(source, 0.3)
+    assert len(train) + len(test) == 10
+    assert train.at_once == 10, "messages pass through the whole graph"
 
 
 def test_without_features_degrees_stand_for_them() -> None:

@@ -12,6 +12,7 @@ from withstand.core.finding import Finding
 from withstand.data.graphs.container import Graphs
 from withstand.data.graphs.source import GraphSource
 from withstand.evaluation.graph_audit import FeatureVictim, GraphAudit
+from withstand.evaluation.robustness import Audit
 from withstand.models.graphs.encoder import GCN
 
 
@@ -58,6 +59,8 @@ def test_attacked_features_stay_in_ball_and_range() -> None:
 
 
 def test_what_cannot_be_audited_is_told() -> None:
+    with pytest.raises(DataError, match="node classifiers are audited by GraphAudit"):
+        Audit().evaluate(classifier(), graph())
     with pytest.raises(DataError, match="needs labels"):
         AUDIT.evaluate(classifier(), GraphSource([[0], [1]], torch.rand(3, 6)))
     with pytest.raises(DataError, match="whole graphs"):
