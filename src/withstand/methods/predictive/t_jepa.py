@@ -23,6 +23,9 @@ from withstand.models.tables.predictor import QueryPredictor
 from withstand.models.tables.tokens import pick
 from withstand.views.columns import Shares, column_subsets, draw_sizes, subset_sizes
 
+GAUGED = 128
+"""Rows of a batch that the gauges read: features are wide, and the gauges decompose them."""
+
 
 class TJEPA(Method):
     """The tabular joint-embedding predictive architecture. Its encoder, for users and probes, is the teacher.
@@ -129,7 +132,7 @@ class TJEPA(Method):
         predicted = self.predict(x, context, targets)
         wide = torch.promote_types(predicted.dtype, torch.float32)
         loss = mse_loss(predicted.to(wide), wanted.to(wide))
-        flat = whole.flatten(1)
+        flat = whole[:GAUGED].flatten(1)
         # What all rows share, the columns' own tokens, is taken off: it would pass for collapse. `row_std` tells that.
         return {"loss": loss, **monitors(whole), "embeddings": (flat - flat.mean(0))[None]}
 
@@ -162,7 +165,7 @@ def monitors(tokens: Tensor) -> dict[str, Tensor]:
     logs = flat.log_softmax(1)
     following = logs.roll(-1, 0)
     return {
-        "row_std": flat.std(0, correction=0).mean(),
+        "row_std": (flat - flat.mean(0)).square_().mean(0).sqrt_().mean(),
         "variance_of_means": wide.mean(1).var(correction=0),
         "pair_distance": (flat - flat.roll(-1, 0)).norm(dim=1).mean(),
         "pair_kl": kl_div(following, logs, reduction="batchmean", log_target=True),
