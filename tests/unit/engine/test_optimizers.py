@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError
-from withstand.engine.optimizers import LARS, SGD, AdamW
+from withstand.engine.optimizers import LARS, SGD, Adam, AdamW
 
 
 def pair(seed: int = 0) -> tuple[nn.Parameter, nn.Parameter]:
@@ -130,3 +130,17 @@ def test_hopeless_settings_are_refused() -> None:
     for settings in (SGD(0.0), AdamW(0.1, weight_decay=-1.0)):
         with pytest.raises(ConfigError, match="learning_rate must be above 0"):
             settings.make(pair())
+
+
+def test_adam_decays_every_parameter_inside_the_gradient() -> None:
+    matrix, vector = pair()
+    theirs = [nn.Parameter(matrix.detach().clone()), nn.Parameter(vector.detach().clone())]
+    own = Adam(0.01, weight_decay=0.3).make([matrix, vector])
+    other = torch.optim.Adam(theirs, 0.01, weight_decay=0.3, foreach=False)
+    for _ in range(5):
+        for parameters, optimizer in (((matrix, vector), own), (theirs, other)):
+            optimizer.zero_grad()
+            sum(parameter.square().sum() for parameter in parameters).backward()
+            optimizer.step()
+    for one, two in zip((matrix, vector), theirs, strict=True):
+        torch.testing.assert_close(one, two)
