@@ -4,16 +4,18 @@ Run: WITHSTAND_DATA=... python -m benchmarks.certify OUT.jsonl [--net kw-cifar] 
 
 Each round runs every side once, in turn, and the best round counts. A peer that cannot be imported is left out.
 FILE may be any `cifar_small` file of convex_adversarial; the data folder's own is its L2-trained one.
-Besides, boxes a second of input splitting on a network of the ACAS-Xu form (5 inputs, six layers of 50 ReLUs).
+Besides, boxes a second of input splitting on an ACAS-Xu network (5 inputs, six layers of 50 ReLUs).
 """
 
 import argparse
 import importlib.util
 import json
+import os
 import resource
+import tempfile
 import time
+import zipfile
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -23,13 +25,14 @@ from benchmarks._nets import NETS
 from withstand.attacks.autoattack import AutoAttack
 from withstand.certify.box import Region
 from withstand.certify.capture import capture
+from withstand.certify.exchange.instance import Instance
 from withstand.certify.input_split import box_bounds
 from withstand.certify.margins import least_margin, margin_weights
-from withstand.certify.property import Property
 from withstand.certify.prover import Prover
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 
+DATA = Path(os.environ["WITHSTAND_DATA"])
 METHODS = ("ibp", "crown-ibp", "crown", "alpha-crown")
 
 
@@ -62,23 +65,24 @@ def peer(model: nn.Module, x: Tensor, y: Tensor, eps: float) -> dict[str, Callab
     return {f"auto_LiRPA {name}": (lambda method=method: side(method)) for name, method in names.items()}
 
 
-def boxes_a_second(batch: int = 512) -> float:
-    draws = torch.Generator().manual_seed(0)
-    sizes = (5, 50, 50, 50, 50, 50, 50, 5)
-    layers: list[nn.Module] = []
-    for narrow, wide in pairwise(sizes):
-        layer = nn.Linear(narrow, wide)
-        layer.weight.data = torch.randn(wide, narrow, generator=draws) * (2 / narrow) ** 0.5
-        layer.bias.data = 0.1 * torch.randn(wide, generator=draws)
-        layers += [layer, nn.ReLU()]
-    network = capture(nn.Sequential(*layers[:-1]).eval(), torch.zeros(1, 5))
-    low = 0.9 * torch.rand(batch, 5, generator=draws, dtype=torch.float64)
-    region, wanted = Region.box(low, low + 0.02), Property.margins(0, 5)
-    box_bounds(network, region, wanted)
-    started, count = time.perf_counter(), 0
-    while time.perf_counter() - started < 2:
-        box_bounds(network, region, wanted)
-        count += batch
+def boxes_a_second(batch: int = 512, share: float = 0.1) -> float:
+    """Return how many boxes of property 3, each side a `share` of the whole one's, are bounded in a second."""
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(DATA / "vnncomp/acasxu.zip") as archive:
+        names = ("ACASXU_run2a_3_1_batch_2000.onnx", "prop_3.vnnlib")
+        network_file, property_file = (archive.extract(name, folder) for name in names)
+        instance = Instance.read(network_file, property_file)
+    network = capture(instance.network, torch.zeros(1, *instance.network.shape))
+    (case,) = instance.specification.cases
+    whole = [side.view(1, *network.shape) for side in (case.low, case.high)]
+    places = torch.rand(batch, *network.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    low = whole[0] + (1 - share) * places * (whole[1] - whole[0])
+    region = Region.box(low, low + share * (whole[1] - whole[0]))
+    with torch.no_grad():
+        box_bounds(network, region, case.wanted())
+        started, count = time.perf_counter(), 0
+        while time.perf_counter() - started < 2:
+            box_bounds(network, region, case.wanted())
+            count += batch
     return count / (time.perf_counter() - started)
 
 

@@ -1,6 +1,7 @@
 """The complete search that fits: input splits where the input has few dimensions, ReLU splits else."""
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from withstand.certify.input_split import search_inputs
 from withstand.certify.network import Network
 from withstand.certify.property import Property
 from withstand.certify.relu_split import search_relus
-from withstand.certify.subject import Subject
+from withstand.certify.subject import TIE, Subject
 from withstand.certify.verdict import Verdict
 from withstand.core.errors import ConfigError
 from withstand.core.threat import Ball
@@ -62,4 +63,15 @@ def search(subject: Subject, ball: Ball, row: int, *, timeout: float, memory: in
         with subject.victim.held(), torch.no_grad():
             return subject.victim.output(point.to(given).clamp(subject.victim.low, subject.victim.high))
 
-    return decide(subject.network, region, wanted, replay=replay, timeout=timeout, memory=memory)
+    # A margin that float32 cannot tell from a tie is neither proven nor broken.
+    wanted = replace(wanted, offset=wanted.offset - TIE)
+    verdict = decide(subject.network, region, wanted, replay=replay, timeout=timeout, memory=memory)
+    point = verdict.counterexample
+    if point is None:
+        return verdict
+    point = point.to(given).clamp(subject.victim.low, subject.victim.high)
+    if int(replay(point[None]).argmax()) == int(subject.y[row]):
+        return replace(
+            verdict, status="unknown", counterexample=None, reason=f"a margin within {TIE:g} of a tie is met"
+        )
+    return replace(verdict, counterexample=point)

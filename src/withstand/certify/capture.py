@@ -22,6 +22,9 @@ BATCH = 3
 """Samples of the example: more than one, so that a dimension that follows the batch is told from a fixed one."""
 
 _SOFTMAX = {"_softmax": "softmax", "_log_softmax": "log-softmax"}
+_FILLING = {"new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like"}
+"""Operations that look at nothing of their input but its shape."""
+
 _SAME = {"clone", "detach", "alias", "lift_fresh_copy", "contiguous", "dropout"}
 
 
@@ -51,7 +54,7 @@ def capture(model: nn.Module | Victim | Callable[[Tensor], Tensor], x: Tensor, *
     example = (victim.low + unit * (victim.high - victim.low)).to(x)
     with victim.held(), torch.no_grad():
         graph = _trace(victim, example)
-        network = _read(graph, tuple(x.shape[1:]))
+        network = _read(graph, tuple(x.shape[1:])).to(torch.float64, x.device)
         if check:
             _compare(network, victim, example)
     return network
@@ -66,7 +69,14 @@ def _trace(victim: Victim, example: Tensor) -> fx.GraphModule:
             raise DataError(f"capture needs a model that gives one tensor, not {type(output).__name__}")
         return output
 
-    return make_fx(run, tracing_mode="real")(example)
+    try:
+        return make_fx(run, tracing_mode="real")(example)
+    except RuntimeError as error:
+        if "data-dependent" not in str(error):
+            raise
+        raise ConfigError(
+            "the network branches on the values of its input: only a fixed graph can be certified"
+        ) from None
 
 
 def _compare(network: Network, victim: Victim, example: Tensor) -> None:
@@ -93,7 +103,7 @@ def _read(graph: fx.GraphModule, shape: tuple[int, ...]) -> Network:
         if step.op == "placeholder":
             known[step] = Place(0)
         elif step.op == "get_attr":
-            known[step] = getattr(graph, step.target).detach()
+            known[step] = getattr(graph, step.target).detach().cpu()
         elif step.op == "call_function":
             known[step] = _call(builder, step, known, notes)
         elif step.op == "output":
@@ -110,10 +120,15 @@ def _call(builder: Builder, step: fx.Node, known: dict[fx.Node, Any], notes: lis
     if step.target is operator.getitem:
         return arguments[0][arguments[1]] if isinstance(arguments[0], list) else arguments[0]
     if not any(isinstance(known[source], Place) for source in step.all_input_nodes):
+        if torch.Tag.nondeterministic_seeded in getattr(step.target, "tags", ()):
+            raise ConfigError(f"the network draws at random ({step.name}): only a fixed net can be certified")
         found = step.target(*_double(arguments), **_double(options))  # type: ignore[operator]
-        return list(found) if isinstance(found, tuple) else found
+        return list(found) if isinstance(found, tuple) else found.cpu()
     overload = str(step.target).removeprefix("aten.").partition(".")[0]
     name = overload.rstrip("_") if not overload.startswith("_") else overload
+    if name in _FILLING:
+        like = torch.zeros(BATCH, *builder.shape(arguments[0]), dtype=torch.float64)
+        return step.target(like, *arguments[1:], **{**options, "device": None})  # type: ignore[operator]
     shape = _shape(step)
     if name in _SAME or (name == "_to_copy" and _floating(step)):
         return arguments[0]

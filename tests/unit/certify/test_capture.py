@@ -28,7 +28,7 @@ class Branches(nn.Module):
         x = self.act(self.norm(self.conv(x * 2 - 1)))
         wide = nn.functional.pad(x[:, :, ::2, ::2], (1, 0, 0, 1, 1, 1))[:, :4, :4, :4]
         both = torch.cat([self.avg(x)[..., :4, :4], self.top(x)], 1).sigmoid()
-        both = both + torch.cat([wide, -wide.tanh()], 1)
+        both = both + torch.cat([wide, -wide.tanh()], 1) + torch.ones_like(both)
         first, second = both.chunk(2, 1)
         mixed = torch.cat([first - second, 3 - second], 1)
         return self.last(mixed.mean((2, 3)))
@@ -87,6 +87,10 @@ def test_what_has_no_bounds_is_named_with_a_rewrite() -> None:
         capture(nn.Sequential(nn.Softmax(1), nn.Linear(4, 3)).eval(), x)
     with pytest.raises(ConfigError, match=r"1 is in train mode: call eval"):
         capture(_half_trained(), x)
+    with pytest.raises(ConfigError, match=r"branches on the values"):
+        capture(lambda x: x if x.sum() > 0 else -x, x)
+    with pytest.raises(ConfigError, match=r"draws at random"):
+        capture(lambda x: x + 1e-9 * torch.randn(4), x)
     with pytest.raises(DataError, match=r"mixes the samples"):
         capture(lambda x: x - x.mean(0), x)
     with pytest.raises(DataError, match=r"does not depend on its input"):

@@ -86,8 +86,8 @@ def _s_shaped(operation: Sigmoid | Tanh, low: Tensor, high: Tensor) -> Lines:
     low_slope, low_shift = _above(odd, rate, -above, -below)
     reach = torch.maximum(below.abs(), above.abs())
     unit = 8 * torch.finfo(low.dtype).eps
-    room_high, room_low = (unit * (1 + high_slope * reach + high_shift.abs()), unit * (1 + low_slope * reach))
-    room_low = room_low + unit * low_shift.abs()
+    room_high = unit * (1 + reach + high_shift.abs())
+    room_low = unit * (1 + reach + low_shift.abs())
     return Lines(
         low_slope.to(low),
         high_slope.to(low),
