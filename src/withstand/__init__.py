@@ -12,6 +12,7 @@ from withstand.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from withstand.api import audit as audit
+    from withstand.api import certify as certify
     from withstand.api import open_run as open_run
     from withstand.api import train as train
     from withstand.core.part import build as build
@@ -25,13 +26,14 @@ _WHERE = {
     "Run": "withstand.runs",
     "Victim": "withstand.core.victim",
     "audit": "withstand.api",
+    "certify": "withstand.api",
     "build": "withstand.core.part",
     "describe": "withstand.core.part",
     "open_run": "withstand.api",
     "train": "withstand.api",
 }
 
-__all__ = ["Ball", "Run", "Victim", "__version__", "audit", "build", "describe", "open_run", "train"]
+__all__ = ["Ball", "Run", "Victim", "__version__", "audit", "build", "certify", "describe", "open_run", "train"]
 
 
 def __getattr__(name: str) -> object:

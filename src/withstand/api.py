@@ -24,7 +24,7 @@ from withstand.evaluation.decisive import Aids
 from withstand.recipes.catalogue import entry
 from withstand.report import render
 from withstand.runs import Run
-from withstand.subjects import Ensemble, audit_of, victim_of
+from withstand.subjects import Ensemble, audit_of, certificate_of, victim_of
 
 
 def experiment(
@@ -205,9 +205,9 @@ def audit(
     other = None if surrogate is None else victim_of(surrogate, train, allow)
     if out is None:
         return settings.evaluate(victim, test, aids=Aids(other, prover, None, progress))
-    folder, name = RunFolder(Path(out)), str(subject) if isinstance(subject, str | Path) else _named(victim)
+    folder = RunFolder(Path(out))
     with folder.locked():
-        folder.adopt(name, {"audited": describe(victim), "audit": describe(settings)}, test, seed)
+        folder.adopt(_named(subject, victim), {"audited": describe(victim), "audit": describe(settings)}, test, seed)
         state = folder.path / "audit.state"
         finding = settings.evaluate(victim, test, aids=Aids(other, prover, state, progress))
         folder.save(finding)
@@ -218,5 +218,56 @@ def audit(
     return finding
 
 
-def _named(victim: Victim) -> str:
-    return type(victim.model).__name__
+def certify(
+    subject: str | Path | nn.Module | Victim,
+    data: Data,
+    *,
+    out: str | Path | None = None,
+    norm: Norm = "linf",
+    eps: str | float = "1/255",
+    method: str = "auto",
+    samples: int = 100,
+    timeout: float = 10.0,
+    sigma: float = 0.25,
+    seed: int = 0,
+    size: int | None = None,
+    allow: Sequence[str] = (),
+) -> Finding:
+    """Prove what any network withstands, break it, or say that nobody knows.
+
+    Args:
+        subject: as for `audit`; its operations need bounds (linear maps, convolutions, ReLUs and the like).
+        data: a set's name, a folder, an array, a torch Dataset, a source; its test part is certified.
+        out: a folder for the finding and a report. None keeps nothing.
+        norm: how the size of a change is measured.
+        eps: the radius; curves go to twice that.
+        method: "auto" (cheap bounds first), "ibp", "crown-ibp", "crown", "alpha-crown"; "bab", "milp", "smt" also
+            search; "smoothing" certifies the noisy classifier in L2, with confidence and not by proof.
+        samples: how many test samples are certified.
+        timeout: seconds of search for each sample.
+        sigma: of smoothing's noise, in input units.
+        seed: of the choice of samples, and of what is drawn.
+        size: the side of pictures from a folder.
+        allow: modules outside withstand that a description may name.
+
+    Raises:
+        WithstandError: one clear line about what to mend.
+    """
+    evaluator = certificate_of(
+        norm=norm, eps=eps, method=method, samples=samples, timeout=timeout, sigma=sigma, seed=seed
+    )
+    train, test = splits(data, size=size)
+    victim = victim_of(subject, train, allow)
+    if out is None:
+        return evaluator.evaluate(victim, test)
+    folder = RunFolder(Path(out))
+    with folder.locked():
+        folder.adopt(_named(subject, victim), {"certified": describe(victim)}, test, seed)
+        finding = evaluator.evaluate(victim, test)
+        folder.save(finding)
+        render(folder.path)
+    return finding
+
+
+def _named(subject: str | Path | nn.Module | Victim, victim: Victim) -> str:
+    return str(subject) if isinstance(subject, str | Path) else type(victim.model).__name__

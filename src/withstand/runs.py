@@ -28,7 +28,7 @@ from withstand.evaluation.features import Features, embed, unit_range
 from withstand.evaluation.probes import probe
 from withstand.methods.labelled import LabelledMethod
 from withstand.report import render
-from withstand.subjects import Ensemble, audit_of, probed, radius_of, victim_of
+from withstand.subjects import Ensemble, audit_of, certificate_of, probed, radius_of, victim_of
 
 
 class Run:
@@ -202,6 +202,33 @@ class Run:
         if test.labels is None:
             raise DataError("corruptions take accuracy away, which needs labels, and the data have none")
         finding = CorruptionBench(samples=samples, seed=seed).evaluate(Victim(self.classifier(data)), test)
+        self.folder.save(finding)
+        return finding
+
+    def certify(
+        self,
+        data: Data | None = None,
+        *,
+        norm: Norm = "linf",
+        eps: str | float = "1/255",
+        method: str = "auto",
+        samples: int = 100,
+        timeout: float = 10.0,
+        sigma: float = 0.25,
+        seed: int = 0,
+    ) -> Finding:
+        """Prove what the classifier withstands, break it, or say that nobody knows, and keep the finding.
+
+        Arguments as for `withstand.certify`; `data` is the run's own if None.
+
+        Raises:
+            DataError: the data have no labels.
+            ConfigError: an operation without bounds.
+        """
+        evaluator = certificate_of(
+            norm=norm, eps=eps, method=method, samples=samples, timeout=timeout, sigma=sigma, seed=seed
+        )
+        finding = evaluator.evaluate(Victim(self.classifier(data)), self.sources(data)[1])
         self.folder.save(finding)
         return finding
 

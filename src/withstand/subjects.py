@@ -8,20 +8,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from safetensors.torch import load_file
 from torch import nn
 
+from withstand.certify.exchange.onnx_import import read_onnx
+from withstand.certify.settle import Certifier
+from withstand.certify.smoothing import Smoothing
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.part import build
 from withstand.core.random import isolated
 from withstand.core.roles import Model, Source
 from withstand.core.threat import Ball, Norm, parse_eps
 from withstand.core.victim import Victim
+from withstand.evaluation.certificate import Certificate
 from withstand.evaluation.features import embed
 from withstand.evaluation.linear import fit_linear
 from withstand.evaluation.robustness import Audit
+from withstand.evaluation.smoothed import SmoothedCertificate
 
 Ensemble: TypeAlias = Literal["standard", "plus", "rand", "none"]
 
@@ -31,8 +36,8 @@ def victim_of(subject: str | Path | nn.Module | Victim, train: Source, allow: Se
 
     Args:
         subject: a network or a victim of your own; or where one is found: `FILE.safetensors` with its description
-            `FILE.json` beside it, `FILE.py:NAME`, `MODULE:NAME`. NAME is a network, a victim, or a function that
-            returns one. An encoder gets a linear probe where the data have labels.
+            `FILE.json` beside it, `FILE.onnx`, `FILE.py:NAME`, `MODULE:NAME`. NAME is a network, a victim, or a
+            function that returns one. An encoder gets a linear probe where the data have labels.
         train: on which the probe is fitted.
         allow: modules outside withstand that a description may name.
     """
@@ -67,6 +72,18 @@ def audit_of(
     return curves[norm]
 
 
+def certificate_of(
+    *, norm: Norm, eps: str | float, method: str, samples: int, timeout: float, sigma: float, seed: int
+) -> Certificate | SmoothedCertificate:
+    """Return the certificate that the front door's arguments ask for; see `withstand.certify`."""
+    radius = radius_of(eps, norm)
+    if method == "smoothing":
+        return SmoothedCertificate(radius, Smoothing(sigma), samples=samples, seed=seed)
+    if method not in get_args(Certifier):
+        raise ConfigError(f"method {method!r} is unknown: {nearest(method, (*get_args(Certifier), 'smoothing'))}")
+    return Certificate(Ball(norm, radius), method, samples=samples, timeout=timeout, seed=seed)  # type: ignore[arg-type]
+
+
 def radius_of(eps: str | float, norm: Norm) -> float:
     """Return a radius, refusing one that spans the whole input range: 8 where 8/255 was meant."""
     value = parse_eps(eps)
@@ -78,10 +95,12 @@ def radius_of(eps: str | float, norm: Norm) -> float:
 def _find(place: str, allow: Sequence[str]) -> nn.Module | Victim:
     if place.endswith(".safetensors"):
         return _from_weights(Path(place), allow)
+    if place.endswith(".onnx"):
+        return read_onnx(place).eval()
     where, colon, name = place.rpartition(":")
     if not colon or not name:
         raise ConfigError(
-            f"{place!r} is no run folder, and no network: name FILE.safetensors, FILE.py:NAME or MODULE:NAME"
+            f"{place!r} is no run folder, and no network: name FILE.safetensors, FILE.onnx, FILE.py:NAME or MODULE:NAME"
         )
     module = _import(where)
     if not hasattr(module, name):

@@ -149,6 +149,9 @@ def test_audit_of_a_network_of_ones_own(
     assert "What was learnt" not in page
     assert main(["audit", "mine.py:rounding", *common, "--out", "masked"]) == 0
     assert "Not believable because the gradient is zero" in capsys.readouterr().out
+    assert main(["certify", "mine.py:net", "--data", "digits", "--samples", "6", "--out", "proofs"]) == 0
+    assert "[ok] no attack breaks what is proven" in capsys.readouterr().out
+    assert "answers are proven right" in Path("proofs/report.html").read_text()
     main(["export", str(run)])
     assert main(["audit", str(run / "encoder.safetensors"), *common, "--out", "encoder", "--corruptions"]) == 0
     assert "mean accuracy under corruptions" in capsys.readouterr().out
@@ -239,6 +242,8 @@ BAD = {
     "unknown set": (["train", "dcl", "--data", "cifar11"], "cifar10"),
     "batch larger than the set": (["train", "dcl", "--data", "digits", "--batch", "5000"], "--batch 1438"),
     "an evaluation is no training": (["train", "naive-bayes-probe"], "reproduce"),
+    "no such method of proof": (["certify", "{run}", "--method", "crwn"], "crown"),
+    "proof within nothing": (["certify", "{run}", "--eps", "0"], "eps above 0"),
     "one run to compare": (["compare", "{run}"], "two runs"),
     "no run folder": (["probe", "no/such/run"], "no/such/run"),
     "wrong eps": (["audit", "{run}", "--eps", "eight"], "8/255"),

@@ -22,6 +22,7 @@ VERBS = {
     "attack": ("runs", "attack a run's encoder and keep the pictures"),
     "audit": ("runs", "measure what a run's encoder withstands"),
     "defend": ("defend", "guard a classifier by a run's encoder, and attack both"),
+    "certify": ("certify", "prove what a network withstands, break it, or say that nobody knows"),
     "report": ("runs", "write a run's report, one HTML file"),
     "compare": ("runs", "put runs side by side, one HTML file"),
     "export": ("runs", "write the encoder as safetensors or ONNX"),

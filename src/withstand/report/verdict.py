@@ -86,7 +86,7 @@ def _worth(found: list[Score]) -> str:
 
 def _strength(run: StoredRun) -> str:
     if "audit" not in run.findings:
-        return "What it withstands has not been measured yet."
+        return _certified(run) or "What it withstands has not been measured yet."
     finding = run.findings["audit"]
     audit = strength(finding)
     if audit is None:
@@ -98,6 +98,18 @@ def _strength(run: StoredRun) -> str:
     else:
         fall = f"Under {audit.ball} attacks its accuracy falls from {clean} to {attacked}"
     return fall + _belief(finding.checks, "this number")
+
+
+def _certified(run: StoredRun) -> str:
+    """Return what a certificate says, where there is one."""
+    numbers = run.findings["certificate"].numbers if "certificate" in run.findings else {}
+    shares = {key.partition(" share")[0]: numbers[key] for key in numbers if " share, " in key and "±" not in key}
+    if not {"proven", "broken", "undecided"} <= shares.keys():
+        return ""
+    ball = next(key.partition(", ")[2] for key in numbers if key.startswith("proven share"))
+    proven, broken, open_ = (wording.percent(shares[name]) for name in ("proven", "broken", "undecided"))
+    held = f"Within {wording.title(ball)} {proven} of its answers are proven right"
+    return f"{held}, {broken} are broken; {open_} are undecided."
 
 
 def _belief(checks: tuple[Check, ...], what: str) -> str:

@@ -1,0 +1,56 @@
+"""Answer a competition's instance: every case decided by attack, bounds and search within one time limit."""
+
+import time
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from withstand.certify.box import Region
+from withstand.certify.branch_and_bound import decide
+from withstand.certify.capture import capture
+from withstand.certify.exchange.instance import Instance
+from withstand.certify.verdict import Verdict
+from withstand.core.errors import ConfigError
+
+
+def solve(instance: Instance, *, timeout: float = 60.0) -> Verdict:
+    """Return whether the property holds in all of its boxes.
+
+    Args:
+        instance: network and property.
+        timeout: seconds for the whole instance.
+
+    Raises:
+        ConfigError: a time-out of 0, or an operation without bounds.
+    """
+    if not timeout > 0:
+        raise ConfigError(f"timeout must be above 0 seconds, not {timeout!r}")
+    began = time.monotonic()
+    shape = instance.network.shape
+    network = capture(instance.network, torch.zeros(1, *shape))
+
+    def replay(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            found: Tensor = instance.network(x.float().view(-1, *shape))
+        return found.flatten(1)
+
+    margin, steps, open_, method = float("inf"), 0, "", "no input satisfies the file"
+    for case in instance.specification.cases:
+        region = Region.box(case.low.view(1, *shape), case.high.view(1, *shape))
+        left = timeout - (time.monotonic() - began)
+        if left <= 0:
+            open_ = open_ or "out of time before every case was looked at"
+            break
+        found = decide(network, region, case.wanted(), replay=replay, timeout=left)
+        steps += found.steps
+        spent = time.monotonic() - began
+        if found.counterexample is not None and instance.broken(found.counterexample):
+            return replace(found, seconds=spent, steps=steps)
+        margin, method = min(margin, found.margin), found.method
+        if found.status != "safe":
+            open_ = open_ or found.reason or "the counterexample that was found is none for the file's own network"
+    spent = time.monotonic() - began
+    if open_:
+        return Verdict("unknown", margin, reason=open_, method=method, seconds=spent, steps=steps)
+    return Verdict("safe", margin, method=method, seconds=spent, steps=steps)

@@ -1,0 +1,194 @@
+"""The certificate: on which samples a classifier is proven to hold, on which it is broken, and what nobody knows.
+
+Sizes: `N` samples.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from statistics import median
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from withstand.attacks.apgd import APGD
+from withstand.attacks.curve import Curve, curve
+from withstand.attacks.objectives import Margin
+from withstand.certify.prover import certified_radius
+from withstand.certify.settle import Certifier, settle
+from withstand.certify.verdict import Verdict
+from withstand.core.errors import ConfigError, DataError
+from withstand.core.finding import Check, Finding, Table
+from withstand.core.part import describe
+from withstand.core.random import Draws, derive, permutation
+from withstand.core.roles import Evaluator, Source
+from withstand.core.threat import Ball
+from withstand.core.victim import Outputs, Victim
+from withstand.evaluation.under_attack import ball_name, eps_cells, eps_columns, share, strips
+
+
+@dataclass(frozen=True)
+class Certificate(Evaluator):
+    """Prove or break a classifier's answers within a ball, and draw both over radii.
+
+    Args:
+        ball: the threat model, untargeted.
+        method: how proofs are sought at the ball's radius; see `withstand.certify.settle`.
+        samples: how many samples are certified, drawn by the seed as an audit draws them.
+        radii: points of the curves, up to twice the ball's radius.
+        halvings: of the bisection (by CROWN) that finds each sample's largest proven radius.
+        timeout: seconds of search for each sample.
+        pictures: how many counterexamples are kept.
+        seed: of the choice of samples and of the attacks.
+    """
+
+    ball: Ball = Ball("linf", 2 / 255)  # noqa: RUF009 - a frozen value
+    method: Certifier = "auto"
+    samples: int = 100
+    radii: int = 8
+    halvings: int = 8
+    timeout: float = 10.0
+    pictures: int = 8
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.ball.targeted or self.ball.eps == 0:
+            raise ConfigError(f"a certificate needs an untargeted ball with eps above 0, not {self.ball!r}")
+        for name in ("samples", "radii", "halvings"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+    def evaluate(self, subject: Victim | Callable[[Tensor], Outputs] | nn.Module, source: Source) -> Finding:
+        """Return the finding "certificate".
+
+        Args:
+            subject: a classifier in eval mode whose operations have bounds, or a victim of one.
+            source: labelled samples; bytes are read as 0 to 1.
+
+        Raises:
+            DataError: no samples, no labels, inputs outside the range.
+            ConfigError: an operation without bounds.
+        """
+        victim = subject if isinstance(subject, Victim) else Victim(subject)
+        if not len(source):
+            raise DataError("a certificate needs samples, and the source is empty")
+        rows = permutation(len(source), self.seed, "audit")[: self.samples].sort().values
+        batch = source[rows]
+        if batch.y is None:
+            raise DataError("a certificate is about right answers, and the source has no labels")
+        x = batch.x.float() / 255 * (victim.high - victim.low) + victim.low if batch.x.dtype == torch.uint8 else batch.x
+        draws = Draws(derive(self.seed, "certificate"), batch.index)
+        verdicts = settle(
+            victim, x, batch.y, self.ball, method=self.method, timeout=self.timeout, generator=draws.child("attack")
+        )
+        grid = tuple(2 * self.ball.eps * step / self.radii for step in range(1, self.radii + 1))
+        proven = certified_radius(victim, x, batch.y, Ball(self.ball.norm, grid[-1]), steps=self.halvings)
+        attack = APGD(self.ball, Margin(), steps=30, drop_finished=True)
+        broken = curve(attack, victim, x, batch.y, eps=grid, generator=draws.child("curve"))
+        pictures, notes = self._pictures(victim, x, batch.y, verdicts)
+        return Finding(
+            name="certificate",
+            numbers=self._numbers(verdicts, proven, broken),
+            tables={
+                f"proven and attacked accuracy against eps, {self.ball.norm}": self._curves(grid, proven, broken),
+                "verdicts": _by_method(verdicts),
+                "samples": _by_sample(rows, verdicts, proven, broken),
+                **notes,
+            },
+            checks=_checks(self.ball, verdicts, proven, broken),
+            protocol={
+                "certificate": describe(self),
+                "ball": {"norm": self.ball.norm, "eps": self.ball.eps},
+                "samples": len(rows),
+                "source": source.fingerprint(),
+                "split": blake2b(rows.numpy().tobytes(), digest_size=8).hexdigest(),
+                "proven": "share of all samples whose label wins in all of the ball, in exact arithmetic for the "
+                "model's weights",
+                "broken": "share with an input of the ball that the model itself gets wrong, clean errors included",
+                "undecided": "neither: the true robust accuracy lies between proven and proven + undecided",
+                "curves": f"largest proven radius by {self.halvings} halvings with CROWN; smallest radius broken by "
+                "APGD on the margin",
+                "±": "half the width of the 95 % interval (Wilson)",
+            },
+            pictures=pictures,
+        )
+
+    def _numbers(self, verdicts: tuple[Verdict, ...], proven: Tensor, broken: Curve) -> dict[str, float]:
+        head = ball_name(self.ball.norm, self.ball.eps)
+        clean, spread = share(broken.holds(0))
+        numbers = {"clean accuracy": clean, "clean accuracy ±": spread}
+        for name, status in (("proven", "safe"), ("broken", "unsafe"), ("undecided", "unknown")):
+            value, spread = share(torch.tensor([verdict.status == status for verdict in verdicts]))
+            numbers |= {f"{name} share, {head}": value, f"{name} share, {head} ±": spread}
+        right = broken.holds(0)
+        if bool(right.any()):
+            numbers["median proven radius"] = median(proven[right].tolist())
+            worse = median(broken.radius[right].tolist())
+            numbers |= {} if worse == float("inf") else {"median broken radius": worse}
+        return numbers
+
+    def _curves(self, grid: tuple[float, ...], proven: Tensor, broken: Curve) -> Table:
+        rows = []
+        for eps in (0.0, *grid):
+            safe = broken.holds(0) if eps == 0 else proven >= eps
+            rows.append((*eps_cells(self.ball.norm, eps), share(safe)[0], share(broken.holds(eps))[0]))
+        columns = (*eps_columns(self.ball.norm), "proven accuracy", "accuracy under attack")
+        return Table(columns, tuple(rows), x="eps")
+
+    def _pictures(
+        self, victim: Victim, x: Tensor, y: Tensor, verdicts: tuple[Verdict, ...]
+    ) -> tuple[dict[str, npt.NDArray[np.uint8]], dict[str, Table]]:
+        """Return counterexamples to samples that were right, and what stands below them."""
+        rows = [row for row, one in enumerate(verdicts) if one.counterexample is not None and one.method != "clean"]
+        rows = rows[: self.pictures]
+        if not rows:
+            return {}, {}
+        found = torch.stack([worse for row in rows if (worse := verdicts[row].counterexample) is not None])
+        pictures = strips(victim, x[rows], found.to(x))
+        with victim.held(), torch.no_grad():
+            predicted = victim.output(found.to(x)).argmax(1).tolist()
+        notes = tuple(
+            (label, wrong, verdicts[row].method)
+            for label, wrong, row in zip(y[rows].tolist(), predicted, rows, strict=True)
+        )
+        return pictures, {"pictures": Table(("label", "predicted", "found by"), notes)} if pictures else {}
+
+
+def _by_method(verdicts: tuple[Verdict, ...]) -> Table:
+    spent: dict[tuple[str, str], list[float]] = {}
+    for verdict in verdicts:
+        spent.setdefault((verdict.status, verdict.method), []).append(verdict.seconds)
+    order = sorted(spent, key=lambda key: (("safe", "unsafe", "unknown").index(key[0]), key[1]))
+    rows = tuple((*key, len(spent[key]), round(sum(spent[key]), 3)) for key in order)
+    return Table(("verdict", "by", "samples", "seconds"), rows)
+
+
+def _by_sample(rows: Tensor, verdicts: tuple[Verdict, ...], proven: Tensor, broken: Curve) -> Table:
+    """Return each sample's verdict and radii; an infinite broken radius is one that no attack reached."""
+    cells = tuple(
+        (row, verdict.status, verdict.method, safe, None if worse == float("inf") else worse)
+        for row, verdict, safe, worse in zip(
+            rows.tolist(), verdicts, proven.tolist(), broken.radius.tolist(), strict=True
+        )
+    )
+    return Table(("sample", "verdict", "by", "largest proven radius", "smallest broken radius"), cells)
+
+
+def _checks(ball: Ball, verdicts: tuple[Verdict, ...], proven: Tensor, broken: Curve) -> tuple[Check, ...]:
+    safe = torch.tensor([verdict.status == "safe" for verdict in verdicts])
+    contradicted = int((safe & (broken.radius <= ball.eps)).sum()) + int((proven > broken.radius).sum())
+    unknown = [verdict for verdict in verdicts if verdict.status == "unknown"]
+    return (
+        Check(
+            "no attack breaks what is proven",
+            contradicted == 0,
+            f"{contradicted} of {len(verdicts)} proofs are contradicted by an attack",
+        ),
+        Check(
+            "every sample is decided",
+            None if unknown else True,
+            f"{len(unknown)} of {len(verdicts)} are not" + (f": {unknown[0].reason}" if unknown else ""),
+        ),
+    )

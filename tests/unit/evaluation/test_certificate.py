@@ -1,0 +1,78 @@
+"""Certificates: proven, broken and undecided add up, proofs and attacks agree, and smoothing is told apart."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from victims import digits
+from withstand.certify.settle import settle
+from withstand.certify.smoothing import Smoothing
+from withstand.core.errors import ConfigError, DataError
+from withstand.core.finding import Finding
+from withstand.core.part import build, describe
+from withstand.core.threat import Ball
+from withstand.data.arrays import ArraySource
+from withstand.evaluation.certificate import Certificate
+from withstand.evaluation.smoothed import SmoothedCertificate
+
+SETTINGS = Certificate(Ball("linf", 0.03), samples=16, radii=4, halvings=4)
+
+
+@pytest.fixture(scope="module")
+def found() -> Finding:
+    victim, x, y = digits()
+    return SETTINGS.evaluate(victim, ArraySource(x, y))
+
+
+def test_shares_add_up_and_the_curves_keep_their_order(found: Finding) -> None:
+    shares = [found.numbers[f"{name} share, linf 7.65/255"] for name in ("proven", "broken", "undecided")]
+    assert sum(shares) == pytest.approx(1)
+    table = found.tables["proven and attacked accuracy against eps, linf"]
+    assert table.column("eps") == pytest.approx((0.0, 0.015, 0.03, 0.045, 0.06))
+    proven, attacked = table.column("proven accuracy"), table.column("accuracy under attack")
+    assert list(proven) == sorted(proven, reverse=True)
+    assert all(safe <= left for safe, left in zip(proven, attacked, strict=True))
+    assert proven[0] == attacked[0] == found.numbers["clean accuracy"]
+    assert sum(found.tables["verdicts"].column("samples")) == 16
+    assert found.checks[0].passed is True
+    assert build(describe(SETTINGS)) == SETTINGS
+
+
+def test_exact_solvers_decide_what_bounds_leave_open() -> None:
+    generator = torch.Generator().manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)).eval()
+    with torch.no_grad():
+        for value in net.parameters():
+            value.copy_(torch.randn(value.shape, generator=generator))
+    x = torch.rand(12, 4, generator=generator)
+    ball = Ball("linf", 0.12)
+    exact = settle(net, x, ball=ball, method="milp")
+    search = settle(net, x, ball=ball, method="bab")
+    assert [one.status for one in exact] == [one.status for one in search]
+    assert {"safe", "unsafe"} == {one.status for one in exact}
+    with pytest.raises(ConfigError, match="norm linf"):
+        settle(net, x, ball=Ball("l2", 0.1), method="milp")
+    with pytest.raises(ConfigError, match="'crown'"):
+        settle(net, x, ball=ball, method="crwn")  # type: ignore[arg-type]
+
+
+def test_smoothing_says_that_it_is_no_proof() -> None:
+    victim, x, y = digits()
+    settings = SmoothedCertificate(0.1, Smoothing(0.1, samples=100, selection=20), samples=12)
+    found = settings.evaluate(victim, ArraySource(x, y))
+    curve = found.tables["certified accuracy against eps, l2"].column("certified accuracy")
+    assert list(curve) == sorted(curve, reverse=True)
+    assert found.numbers["certified accuracy, l2 0.1"] <= found.numbers["clean accuracy, smoothed"]
+    assert "nothing of the network" in str(found.protocol["certified"])
+
+
+def test_what_cannot_be_certified_is_refused() -> None:
+    victim, x, y = digits()
+    with pytest.raises(ConfigError, match="eps above 0"):
+        replace(SETTINGS, ball=Ball("linf", 0.0))
+    with pytest.raises(DataError, match="no labels"):
+        SETTINGS.evaluate(victim, ArraySource(x))
+    with pytest.raises(ConfigError, match="train mode"):
+        SETTINGS.evaluate(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).train(), ArraySource(x, y))
