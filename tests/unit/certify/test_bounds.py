@@ -69,6 +69,21 @@ def test_nothing_that_can_be_reached_lies_outside_the_bounds(kind: str, norm: No
                 assert (value <= box.high).all()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_hundreds_of_networks_stay_inside_their_bounds(kind: str) -> None:
+    for seed in range(100, 140):
+        net = network(kind, seed)
+        region = regions(net, seed, ("linf", "l2", "l1")[seed % 3])  # type: ignore[arg-type]
+        weight = margin_weights(torch.tensor([0, 1, 3]), 4)
+        tried = region.sample(points(region.low, region.high, 40, seed))
+        hit = [attacked(net, region, weight[:, j], region.sample(tried[0] * 0 + 0.5)) for j in range(3)]
+        values = torch.stack([torch.einsum("nkc,nc->nk", weight, net(x)) for x in [*tried, *hit]])
+        for dtype in (torch.float32, torch.float64):
+            for method in METHODS[:3] if seed % 4 else METHODS:
+                assert (bound(net.to(dtype), region, weight, method) <= values.amin(0)).all(), (seed, method, dtype)
+
+
 @pytest.mark.parametrize("kind", ["dense", "leaky", "deep", "conv", "strided", "residual"])
 def test_bounds_equal_the_dense_oracles(kind: str) -> None:
     for seed in range(2):
