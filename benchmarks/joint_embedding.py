@@ -1,6 +1,6 @@
 """A step of every method on views, against SimCLR's: same net, batch and views, fixed numerics.
 
-    python benchmarks/joint_embedding.py [results.jsonl] [--width 16] [--steps 5]
+    python benchmarks/joint_embedding.py [results.jsonl] [--width 16] [--batch 128] [--steps 5]
 
 A step is forward, backward, the optimizer and `after_step`, on one batch of random pictures; the factor is over
 SimCLR's step, best of the rounds, in turns. What is above 1.15 is named with the work that its mathematics adds.
@@ -54,7 +54,7 @@ MAKERS: dict[str, tuple[Callable[[Model], Method], str]] = {
     ),
     "BYOL": (BYOL, "a teacher's forward pass of both views"),
     "MoCo v3": (MoCoV3, "a teacher's forward pass of both views"),
-    "DINO": (lambda net: DINO(net, prototypes=1024), "a teacher's forward pass of both views"),
+    "DINO": (lambda net: DINO(net, prototypes=1024), "a teacher's forward pass of both views, 1,024 prototypes"),
     "Mixed Barlow Twins": (lambda net: MixedBarlowTwins(net, dim=256), "a third pass, of mixed pictures"),
 }
 
@@ -85,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="?", type=Path)
     parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, default=5)
     arguments = parser.parse_args()
     generator = torch.Generator().manual_seed(0)
