@@ -41,7 +41,7 @@ def mix_hard_negatives(
     places = draws.integers(0, count, 2 * pairs + with_query)
     # Only the keys that were drawn are gathered: (B, N, D) of all the hardest would be a hundred times as much.
     keys = queue[near.gather(1, places)]
-    one, two, three = keys.split([pairs, pairs, with_query], dim=1)
+    one, two, three = torch.split(keys, [pairs, pairs, with_query], dim=1)
     share = draws.uniform(pairs + with_query)[:, :, None].to(queries.dtype)
     first, second = share[:, :pairs], share[:, pairs:] / 2
     mixed = torch.cat([first * one + (1 - first) * two, second * queries[:, None] + (1 - second) * three], dim=1)

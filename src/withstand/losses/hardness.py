@@ -56,11 +56,13 @@ def _hardest(z1: Tensor, z2: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     if not 0 < alpha <= 1:
         raise ConfigError(f"alpha must lie in (0, 1], not {alpha!r}")
     some = contrasts(z1, z2, subtract_positive=False)
-    if alpha * some.count < 1:
-        raise ConfigError(f"alpha {alpha!r} keeps none of {some.count} negatives: give at least {1 / some.count:.3g}")
-    negatives = some.h[some.negative].view(len(some.h), some.count)
-    kept = math.ceil(alpha * some.count - 1e-9)
-    if kept < some.count:
+    if alpha * some.negatives < 1:
+        raise ConfigError(
+            f"alpha {alpha!r} keeps none of {some.negatives} negatives: give at least {1 / some.negatives:.3g}"
+        )
+    negatives = some.h[some.negative].view(len(some.h), some.negatives)
+    kept = math.ceil(alpha * some.negatives - 1e-9)
+    if kept < some.negatives:
         negatives = negatives.topk(kept, 1).values
     return (unit_rows(z1) * unit_rows(z2)).sum(1).repeat(2), negatives
 

@@ -25,7 +25,7 @@ class Contrasts(NamedTuple):
     negative: Tensor
 
     @property
-    def count(self) -> int:
+    def negatives(self) -> int:
         """How many negatives each anchor has."""
         return self.h.shape[1] - 2
 
@@ -59,7 +59,7 @@ def contrasts(z1: Tensor, z2: Tensor, *, subtract_positive: bool = True) -> Cont
 def log_partition(some: Contrasts, temperature: Tensor) -> Tensor:
     """Return `log mean_j exp(h_ij / tau_i)` over each anchor's negatives, `(2B,)`; temperatures are `(2B,)`."""
     exponents = (some.h / temperature[:, None]).masked_fill(~some.negative, -torch.inf)
-    return exponents.logsumexp(1) - math.log(some.count)
+    return exponents.logsumexp(1) - math.log(some.negatives)
 
 
 @torch.no_grad()
@@ -85,7 +85,7 @@ def surrogate(some: Contrasts, temperature: Tensor, log_u: Tensor, positive: Ten
         positive: cosines of both views `(B,)`, where `some` was made without subtracting them.
     """
     weight = _weights(some, temperature, log_u)
-    terms = (weight * some.h).sum(1) / some.count
+    terms = (weight * some.h).sum(1) / some.negatives
     if positive is not None:
         terms = terms - positive.repeat(2)
     return 2 * terms.mean()
@@ -99,7 +99,7 @@ def temperature_gradient(some: Contrasts, temperature: Tensor, log_u: Tensor, rh
     anchor's temperature settles where its negatives' weights are as far from even as rho says.
     """
     exponents = some.h / temperature[:, None]
-    return log_u + rho - (_weights(some, temperature, log_u) * exponents).sum(1) / some.count
+    return log_u + rho - (_weights(some, temperature, log_u) * exponents).sum(1) / some.negatives
 
 
 @torch.no_grad()

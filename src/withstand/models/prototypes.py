@@ -60,7 +60,7 @@ class DINOHead(Model):
         self.last = nn.Linear(hidden, bottleneck)
         self.prototypes = Prototypes(bottleneck, prototypes, inside=True)
         for layer in (*self.layers, self.last):
-            nn.init.trunc_normal_(layer.weight, std=0.02)  # type: ignore[arg-type]
+            nn.init.trunc_normal_(layer.weight, std=0.02)
 
     def forward(self, x: Tensor, *, frozen: bool = False) -> Tensor:
         """Return logits `(B, K)` of features `(B, width_in)`, cosines in [-1, 1]."""

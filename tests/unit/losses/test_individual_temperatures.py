@@ -48,7 +48,7 @@ def test_the_estimator_is_the_papers() -> None:
     u = torch.linspace(0.2, 3, 10, dtype=torch.float64)
     expected, g, slope = looped(z1, z2, tau, u)
     some = contrasts(z1, z2)
-    assert some.count == 8
+    assert some.negatives == 8
     torch.testing.assert_close(log_partition(some, tau), g.log(), **EXACT)
     found = surrogate(some, tau, u.log())
     torch.testing.assert_close(found, expected, **EXACT)
