@@ -8,6 +8,9 @@ learns from: unlabelled tables, rows with numeric and categorical columns: CSV, 
 use it when: a table has many rows and few labels, or a deep head is wanted on it; against gradient boosting on raw
   columns expect parity at best
 command: withstand train t-jepa --data people.csv --target income
+time: 3.7 minutes of one core for the claim, 3 seeds
+reached: reproduced, by little: a perceptron has accuracy 0.849 ± 0.003 on frozen features of Adult against 0.844 ± 0.002
+  on raw columns (8,000 labelled rows, narrow network, 3 epochs)
 """
 
 import copy
