@@ -9,8 +9,10 @@ use it when: a table has many rows and few labels, or a deep head is wanted on i
   columns expect parity at best
 command: withstand train t-jepa --data people.csv --target income
 time: 3.7 minutes of one core for the claim, 3 seeds
-reached: reproduced, by little: a perceptron has accuracy 0.849 ± 0.003 on frozen features of Adult against 0.844 ± 0.002
-  on raw columns (8,000 labelled rows, narrow network, 3 epochs)
+reached: reproduced against raw columns: a perceptron has accuracy 0.849 ± 0.003 on frozen features of Adult, 0.844 ±
+  0.002 on raw columns (8,000 labelled rows, narrow network, 3 epochs); but 0.853 on an untrained encoder's features, so
+  training gained nothing in so short a run, and boosting on raw columns has 0.866. Without [REG] the features' standard
+  deviation across rows fell to 0.005, 0.003 and 0.26, with it to 0.28, 0.10 and 0.52 (from 0.35)
 """
 
 import copy
