@@ -17,7 +17,7 @@ from withstand.attacks.boundary import strongest_rivals
 from withstand.attacks.gradient import Best
 from withstand.attacks.l1 import sparse_direction
 from withstand.attacks.objectives import DLR, TargetedDLR
-from withstand.attacks.problem import Problem
+from withstand.attacks.problem import AT_ONCE, Problem
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
 
@@ -62,16 +62,39 @@ class APGD(InputAttack):
             raise ConfigError("targets are APGD's own choice of classes; a targeted ball has its class given in y")
 
     def search(self, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
-        best = Best(problem)
-        for turn, aim in enumerate(self._aims(problem)):
+        best, aims, turn = Best(problem), list(self._aims(problem)), 0
+        while turn < len(aims):
+            some = 1
             for restart in range(self.restarts):
                 rows = best.open() if self.drop_finished else problem.rows
                 if not len(rows):
                     return best.x
-                first = start if restart == 0 else None
-                stream = draws.child(turn).child(restart)[rows]
-                self._run(aim.take(rows), None if first is None else first[rows], stream, best)
+                if self.ball.norm != "l1" and self.restarts == 1:
+                    some = min(max(1, AT_ONCE // len(rows)), len(aims) - turn)
+                first = start[rows] if start is not None and restart == 0 else None
+                parts = [aim.take(rows) for aim in aims[turn : turn + some]]
+                streams = [draws.child(turn + place).child(restart)[rows] for place in range(some)]
+                if some == 1:
+                    self._run(parts[0], first, streams[0], best)
+                else:
+                    self._run_together(parts, first, streams, best)
+            turn += some
         return best.x
+
+    def _run_together(self, parts: list[Problem], start: Tensor | None, draws: list[Draws], best: Best) -> None:
+        """Climb towards several classes in the same passes; what is found is what one after the other would find."""
+        starts = [_random_start(*pair) if start is None else start for pair in zip(parts, draws, strict=True)]
+        joined = Problem.side_by_side(parts)
+        own = Best(joined)
+        self._climb(_Momentum(joined, torch.cat(starts), self.passes, self.steps), self.steps, own)
+        count = len(parts[0].x)
+        for place, part in enumerate(parts):
+            rows = slice(place * count, (place + 1) * count)
+            part.queries[part.rows] += joined.queries[rows]
+            # Where finished samples are left alone, an earlier class that had the sample keeps it.
+            open_ = ~best.success[part.rows] | (not self.drop_finished)
+            found = own.x[rows], own.gain[rows], own.success[rows]
+            best.update(part.take(open_), *(value[open_] for value in found))
 
     def _aims(self, problem: Problem) -> Iterator[Problem]:
         """Give the problem itself, or one for each class that is aimed at."""

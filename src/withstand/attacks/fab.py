@@ -8,7 +8,7 @@ from torch import Tensor
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.boundary import class_gaps, cross, distance, needs_classes, rolled, strongest_rivals, unrolled
 from withstand.attacks.objectives import Loss, Margin, Objective
-from withstand.attacks.problem import Problem
+from withstand.attacks.problem import AT_ONCE, Problem
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
 
@@ -63,7 +63,9 @@ class FAB(InputAttack):
     def search(self, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
         closest = _Closest(problem)
         rivals = None if self.targets is None else strongest_rivals(problem, self.targets)
-        for turn in range(1 if rivals is None else rivals.shape[1]):
+        turn, turns = 0, 1 if rivals is None else rivals.shape[1]
+        while turn < turns:
+            some = 1
             chosen = None if rivals is None else rivals[:, turn : turn + 1]
             for restart in range(self.restarts):
                 rows = self._open(closest)
@@ -71,14 +73,35 @@ class FAB(InputAttack):
                     return closest.x
                 part = problem.take(rows)
                 x = part.x if start is None else start[rows]
+                if rivals is not None and self.restarts == 1:
+                    some = min(max(1, AT_ONCE // len(rows)), turns - turn)
+                if rivals is not None and some > 1:
+                    self._walk_together(part, x, rivals[rows, turn : turn + some], closest)
+                    continue
                 if restart:
                     size = closest.size[rows].clamp_max(self.ball.eps) / 2
                     noise = self.ball.sample(part.x, draws.child(turn).child(restart)[rows])
                     unit = noise / _wide(self.ball.size(noise).clamp_min(1e-12), noise)
                     x = part.confine(part.x + unit * _wide(size.to(x), noise))
                 self._walk(part, x, None if chosen is None else chosen[rows], closest)
+            turn += some
         self._bisect(problem, closest)
         return closest.x
+
+    def _walk_together(self, part: Problem, x: Tensor, rivals: Tensor, closest: "_Closest") -> None:
+        """Walk towards several classes `(N, K)` in the same passes; what is found is as one after the other."""
+        count, times = len(x), rivals.shape[1]
+        joined = Problem.side_by_side([part] * times)
+        own = _Closest(joined, success=torch.zeros(len(joined.x), dtype=torch.bool, device=x.device))
+        self._walk(joined, x.repeat(times, *[1] * (x.dim() - 1)), rivals.T.reshape(-1, 1), own)
+        for place in range(times):
+            rows = slice(place * count, (place + 1) * count)
+            part.queries[part.rows] += joined.queries[rows]
+            # Where finished samples are left alone, an earlier class that had the sample keeps it.
+            left = (closest.size[part.rows] > self.ball.eps) | (not self.drop_finished)
+            hit, missed = own.size[rows].isfinite() & left, own.size[rows].isinf() & left
+            closest.update(part.rows[hit], own.x[rows][hit])
+            closest.last(part.rows[missed], own.x[rows][missed])
 
     def _open(self, closest: "_Closest") -> Tensor:
         """Return the places of samples that are still worth a step."""
@@ -139,10 +162,10 @@ class FAB(InputAttack):
 class _Closest:
     """The closest point found on the wrong side of a boundary, and its distance; without one, the last point."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, success: Tensor | None = None) -> None:
         self.problem = problem
         self.x = problem.x.clone()
-        success = problem.values(self.x)[1]
+        success = problem.values(self.x)[1] if success is None else success
         self.size = torch.where(success, 0.0, torch.inf).double()
 
     def update(self, rows: Tensor, x: Tensor) -> None:

@@ -3,6 +3,7 @@
 Shapes: inputs `(N, ...)` of any shape, values `(N,)`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -14,6 +15,9 @@ from withstand.attacks.objectives import Objective
 from withstand.core.errors import DataError
 from withstand.core.threat import Ball
 from withstand.core.victim import Outputs, Victim
+
+AT_ONCE = 64
+"""Rows up to which attacks on several classes run side by side: few samples fill no pass by themselves."""
 
 _DEEP = 5
 """Convolutions from which on a network gains by channels-last."""
@@ -58,6 +62,26 @@ class Problem:
         mask = None if self.mask is None else self.mask[rows]
         reach = None if self.reach is None else (self.reach[0][rows], self.reach[1][rows])
         return replace(self, x=self.x[rows], y=self.y[rows], mask=mask, rows=self.rows[rows], reach=reach)
+
+    @staticmethod
+    def side_by_side(parts: Sequence["Problem"]) -> "Problem":
+        """Return problems of the same samples and different goals as one of all their rows, one part after the other.
+
+        Its rows and its count of queries are its own: whoever asks for it hands both on.
+        """
+        first = parts[0]
+        lows, highs = ([part.reach[side] for part in parts if part.reach is not None] for side in (0, 1))
+        masks = [part.mask for part in parts if part.mask is not None]
+        x = torch.cat([part.x for part in parts])
+        return replace(
+            first,
+            x=x,
+            y=torch.cat([part.y for part in parts]),
+            mask=torch.cat(masks) if masks else None,
+            reach=(torch.cat(lows), torch.cat(highs)) if lows else None,
+            rows=torch.arange(len(x), device=x.device),
+            queries=torch.zeros(len(x), dtype=torch.int64, device=x.device),
+        )
 
     def values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the gain, which attacks raise, and whether the goal is met."""

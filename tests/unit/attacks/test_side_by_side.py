@@ -1,0 +1,40 @@
+"""Several classes aimed at in the same passes: what is found is what one after the other would find."""
+
+import pytest
+import torch
+
+from victims import digits
+from withstand.attacks import apgd, fab
+from withstand.attacks.apgd import APGD
+from withstand.attacks.attack import InputAttack
+from withstand.attacks.fab import FAB
+from withstand.attacks.objectives import DLR
+from withstand.core.threat import Ball
+
+ATTACKS = {
+    "apgd-t": APGD(Ball("linf", 0.12), DLR(), steps=12, targets=5),
+    "apgd-t, dropping": APGD(Ball("linf", 0.12), DLR(), steps=12, targets=5, drop_finished=True),
+    "apgd-t, l2": APGD(Ball("l2", 0.8), DLR(), steps=12, targets=5, drop_finished=True),
+    "fab-t": FAB(Ball("linf", 0.12), steps=8, targets=5),
+    "fab-t, dropping": FAB(Ball("l2", 0.8), steps=8, targets=5, drop_finished=True),
+}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("masked", [False, True])
+def test_side_by_side_is_one_after_the_other(name: str, masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    victim, x, y = digits()
+    x, y = x[:24], y[:24]
+    mask = torch.arange(8)[:, None] < 6 if masked else None
+    found = []
+    for at_once in (0, 50, 1000):
+        for module in (apgd, fab):
+            monkeypatch.setattr(module, "AT_ONCE", at_once)
+        attack: InputAttack = ATTACKS[name]
+        found.append(attack(victim, x, y, generator=3, mask=mask))
+    alone, *together = found
+    assert 0 < alone.success.float().mean() < 1
+    for one in together:
+        assert torch.equal(one.success, alone.success)
+        assert torch.allclose(one.x, alone.x, atol=1e-5)
+        assert (one.queries >= alone.queries).all()
