@@ -1,7 +1,7 @@
 """AutoAttack standard (Linf) on real CIFAR-10 test pictures, against its peers.
 
 Run: WITHSTAND_DATA=... python -m benchmarks.autoattack OUT.jsonl [--pictures 200] [--cases kw-cifar:2 resnet20:0.5]
-     [--peers torchattacks pyautoattack] [--threads 1]
+     [--peers torchattacks pyautoattack] [--threads 1] [--prove crown]
 
 Cases are networks with a radius in 1/255. Sides run one after the other on the same pictures, all with batches of
 --batch. torchattacks' own "standard" takes 10 steps in its gradient attacks, where the paper, the official code and
@@ -23,6 +23,8 @@ from torch import Tensor, nn
 
 from benchmarks._nets import NETS
 from withstand.attacks.autoattack import AutoAttack
+from withstand.certify.margins import METHODS
+from withstand.certify.prover import Prover
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 
@@ -66,7 +68,16 @@ def measure(case: str, options: argparse.Namespace) -> dict[str, object]:
         tallies.update({tally.name: (tally.tried, tally.broken, round(tally.seconds, 2)) for tally in found.tallies})
         return found.x
 
-    sides = {"ours": ours, **peers(model, eps, options.batch, options.peers)}
+    def proving(x: Tensor, y: Tensor) -> Tensor:
+        found = AutoAttack(Ball("linf", eps))(
+            Victim(model), x, y, batch=options.batch, checks=False, prover=Prover(options.prove)
+        )
+        proven.append(int(found.proven.sum()))
+        return found.x
+
+    proven: list[int] = []
+    with_proofs = {"ours, what is proven left alone": proving} if options.prove else {}
+    sides = {"ours": ours, **with_proofs, **peers(model, eps, options.batch, options.peers)}
     seconds: dict[str, float] = {}
     processor: dict[str, float] = {}
     robust: dict[str, float] = {}
@@ -82,7 +93,9 @@ def measure(case: str, options: argparse.Namespace) -> dict[str, object]:
     return {
         "work": f"AutoAttack standard on {name}, {len(x)} pictures, Linf {size}/255",
         "ours": seconds["ours"],
-        "peers": {side: seconds[side] for side in sides if side != "ours"},
+        "ours, what is proven left alone": seconds.get("ours, what is proven left alone"),
+        "proven": proven,
+        "peers": {side: seconds[side] for side in sides if not side.startswith("ours")},
         "ratio": {side: seconds["ours"] / seconds[side] for side in sides if side != "ours"},
         "ratio of processor time": {side: processor["ours"] / processor[side] for side in sides if side != "ours"},
         "robust accuracy": robust,
@@ -97,6 +110,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--cases", nargs="+", default=CASES, metavar="NET:EPS")
     parser.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS)
+    parser.add_argument("--prove", choices=METHODS, help="also run ours with a prover of these bounds, as audits do")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--threads", type=int, help="1 makes processor time a fair measure on a busy machine")
     options = parser.parse_args()
