@@ -8,10 +8,10 @@ claims: clean inputs agree with their augmented neighbours in a self-supervised 
 learns from: nothing besides the encoder of a trained run and clean inputs for the threshold
 use it when: a trained classifier is to be guarded as it is; detection of attacks, rejection, detector
 command: withstand defend ENCODER_RUN --classifier CLASSIFIER_RUN
-time: 102 s of processor time a seed for the claim, measured on one
-reached: one seed of the claim, PGD at 0.1: AUROC 0.863 against 0.596 with an untrained encoder, 0.580 by max-softmax
-  and 0.949 by kNN in the classifier's features; 0.70 to 0.72 under attacks that know the detector, which leave none of
-  32 samples right or rejected (fashion-mnist-small, ResNets of width 8)
+time: 5 minutes on one core for the claim, 3 seeds
+reached: reproduced: AUROC under PGD at 0.1 0.896 ± 0.041, 0.709 ± 0.103 with an untrained encoder (10,000 Fashion-MNIST
+  pictures, ResNets of width 8); attacks that know the detector leave little of it, and kNN in the classifier's own
+  features does better against attacks that do not know it
 """
 
 import copy

@@ -37,7 +37,7 @@ def experiment(
     setup: ImbalancedSetup = SETUP,
     *,
     temperature: float = 1.0,
-    barrier: float = 1e-5,
+    barrier: float = 1e-4,
     implicit: bool = True,
     warmup: int | None = None,
 ) -> Experiment:
@@ -46,7 +46,7 @@ def experiment(
     Args:
         setup: data, network, budget, inner attack.
         temperature: r: smaller looks harder at the worst samples.
-        barrier: c of the inner problem's log-barrier, in units of loss.
+        barrier: c of the inner problem's log-barrier, in units of loss; too small a one diverges.
         implicit: let gradients flow through the attack.
         warmup: epochs of plain adversarial training before; half of them if not said.
     """

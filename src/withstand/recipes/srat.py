@@ -7,6 +7,9 @@ learns from: labelled pictures, photos, images, with classes of unequal size
 use it when: some classes are rare, and the classifier must withstand small changes of its inputs; imbalanced, long tail
 not for: classes of equal size
 command: withstand train srat --data fashion-mnist-small --ratio 0.02
+time: 30 minutes on one busy core for the claim, 3 seeds
+reached: reproduced: accuracy under PGD-20 at 8/255 of the rare half of the classes 0.103 ± 0.062, PGD-AT 0.000
+  (Fashion-MNIST, half of the classes cut to a fiftieth, ResNet of width 8, 12 epochs)
 """
 
 from dataclasses import replace

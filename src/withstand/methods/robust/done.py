@@ -53,7 +53,7 @@ class DoublyRobustTraining(LabelledMethod):
         steps: int = 10,
         damping: float = 0.5,
         temperature: float = 1.0,
-        barrier: float = 1e-5,
+        barrier: float = 1e-4,
         implicit: bool = True,
         momentum: float = 0.1,
         warmup: int = 0,
