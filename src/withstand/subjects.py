@@ -111,6 +111,9 @@ def _find(place: str, allow: Sequence[str]) -> nn.Module | Victim:
             found = found()
     if not isinstance(found, nn.Module | Victim):
         raise ConfigError(f"{place} is of type {type(found).__name__}, neither a torch network nor a Victim")
+    network = found.model if isinstance(found, Victim) else found
+    if isinstance(network, nn.Module):
+        network.eval()  # who names it on a command line cannot do so
     return found
 
 

@@ -124,7 +124,7 @@ def test_views(name: str, channels: int, floats: bool) -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_change_with_seed_and_epoch_and_from_view_to_view(name: str) -> None:
     view, batch = PRESETS[name](), pictures()
-    first, second = seen(view, batch)
+    first, second, *_ = seen(view, batch)
     assert not torch.equal(first, second)
     assert not torch.equal(first, seen(view, batch, seed=1)[0])
     assert not torch.equal(first, seen(view, batch, epoch=1)[0])

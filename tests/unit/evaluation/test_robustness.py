@@ -19,7 +19,7 @@ from withstand.evaluation.robustness import Audit
 from withstand.evaluation.under_attack import share, strips
 
 AUDIT = Audit(Ball("linf", 0.1), linf=(0.05, 0.2), l2=(0.5,), samples=60, steps=8, ensemble="none")
-FULL = replace(AUDIT, linf=(0.02, 0.2), l2=(), samples=24, ensemble="standard")
+FULL = replace(AUDIT, linf=(0.02, 0.2), l2=(), samples=24, ensemble="standard", prove=False)
 
 
 HEAD = "robust accuracy, linf 25.5/255"
