@@ -69,7 +69,7 @@ class AutoAttack(Part):
         ratio = replace(ascent, objective=DLR(output))
         targeted = replace(ratio, restarts=1, targets=5 if l1 and not plus else 9)
         boundary = FAB(ball, Margin(output), targets=9, drop_finished=True)
-        black_box = Square(ball, Margin(output), rescale=False)
+        black_box = Square(ball, Margin(output), rescale=False, screened=True)
         if rand:
             return {"APGD-CE": ascent, "APGD-DLR": ratio}
         if plus:

@@ -2,11 +2,13 @@
 
 Late in the search hardly any rectangle is kept, so the next turns can be tried from where the sample stands, all in
 one forward pass. What comes after a kept one is thrown away and tried anew: every sample meets the same rectangles in
-the same order as one by one, in a third of the time where few samples are left.
+the same order as one by one, in a third of the time where few samples are left. With a screen, turns that the slope
+rules out are passed over.
 
-Shapes: M samples, K turns ahead, pictures `(M, C, H, W)`, P places in a rectangle.
+Shapes: M samples, K turns ahead, pictures `(M, C, H, W)`, P places in a rectangle, T turns asked of the victim.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,10 +16,13 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.problem import Problem
+from withstand.attacks.screen import FIRST, PAGE, Screen
 from withstand.core.random import Draws
 
 _ROOM = 256
 """Pictures in a forward pass, at most."""
+_FEW = 16
+"""Pictures below which a pass costs hardly less."""
 _FURTHEST = 16
 
 
@@ -29,6 +34,7 @@ class LookAhead:
         x: their points.
         gain: what the objective says there.
         turns: rectangles tried on each so far.
+        screen: leaves out turns; None where every one is asked.
 
     Args:
         problem: the samples, with a ball in Linf.
@@ -37,6 +43,7 @@ class LookAhead:
         draws: each sample's own stream.
         sides: of the rectangle in each turn.
         shape: C, H and W of a sample seen as a picture.
+        screened: whether slopes may leave out turns.
     """
 
     def __init__(
@@ -47,56 +54,93 @@ class LookAhead:
         draws: Draws,
         sides: Sequence[tuple[int, int]],
         shape: tuple[int, int, int],
+        *,
+        screened: bool = False,
     ) -> None:
         self.problem, self.x, self.gain, self.draws, self.shape = problem, x, gain, draws, shape
         self.sides = torch.tensor(sides, device=x.device)
         self.turns = torch.zeros_like(problem.rows)
-        self.rate = 1.0
+        self.screen = Screen(self._flat(x)) if screened else None
+        self.kept, self.asked = 1.0, 1.0
 
     def run(self, found: Tensor) -> None:
         """Search until every goal is met or every turn is taken; `found` gets the points, by the samples' rows."""
-        while len(self.x):
-            finished = self._block()
-            if bool(finished.any()):
-                found[self.problem.rows[finished]] = self.x[finished]
-                left = ~finished
-                self.problem, self.draws = self.problem.take(left), self.draws[left]
-                self.x, self.gain, self.turns = self.x[left], self.gain[left], self.turns[left]
+        end, last = 0, len(self.sides)
+        while len(self.x) and end < last:
+            if self.screen is None or (end >= FIRST and not self.screen.turn_page(self.problem, self.x)):
+                self.screen, end = None, last
+            else:
+                end = min(end + PAGE if end else FIRST, last)
+            met = self._page(end)
+            found[self.problem.rows] = self.x
+            left = ~met
+            self.problem, self.draws = self.problem.take(left), self.draws[left]
+            self.x, self.gain, self.turns = self.x[left], self.gain[left], self.turns[left]
+            if self.screen is not None:
+                self.screen.keep(left)
 
-    def _block(self) -> Tensor:
-        """Try the next turns of each sample; return which samples are through."""
-        count, (channels, height, width) = len(self.x), self.shape
-        # So far ahead that a tenth of the tries is thrown away: a matter of speed alone.
-        ahead = max(min(int(0.2 / self.rate), _FURTHEST, _ROOM // count), 1)
-        turns = self.turns[:, None] + torch.arange(ahead, device=self.x.device)
-        valid = turns < len(self.sides)
-        index, values = self._rectangles(turns.clamp_max(len(self.sides) - 1))
-        tried = self.x[torch.arange(count, device=self.x.device).repeat_interleave(ahead)]
-        tried.view(count, ahead, channels, height * width).scatter_(3, index, values)
-        raised, met = (value.view(count, ahead) for value in self._values(tried, ahead))
-        better = (met | (raised > self.gain[:, None])) & valid
-        first = better.long().argmax(1)
-        kept = better.any(1)
-        used = torch.where(kept, first + 1, valid.sum(1))
-        place = torch.arange(count, device=first.device) * ahead + first
-        rows = kept.nonzero().squeeze(1)
-        self.x[rows] = tried[place[rows]]
-        self.gain[rows] = raised.flatten()[place[rows]]
-        self.turns += used
-        self.problem.queries[self.problem.rows] += used
-        self.rate = max(0.9 * self.rate + 0.1 * len(rows) / int(used.sum()), 1e-3)
-        return (kept & met.gather(1, first[:, None])[:, 0]) | (self.turns >= len(self.sides))
+    def _page(self, end: int) -> Tensor:
+        """Take all turns before `end`; return whose goal is met."""
+        met = torch.zeros_like(self.turns, dtype=torch.bool)
+        while True:
+            rows = (~met & (self.turns < end)).nonzero().squeeze(1)
+            if not len(rows):
+                return met
+            met[rows] = self._block(rows, end)
 
-    def _values(self, tried: Tensor, ahead: int) -> tuple[Tensor, Tensor]:
-        """Return gain and success of `(M * K, ...)`; only what turns out to be of use is counted as a query."""
-        y = self.problem.y.repeat_interleave(ahead, 0)
+    def _flat(self, x: Tensor) -> Tensor:
+        channels, height, width = self.shape
+        return x.view(len(x), channels, height * width)
+
+    def _block(self, rows: Tensor, end: int) -> Tensor:
+        """Try the next turns of some samples; return whose goal is met."""
+        count, turns = len(rows), self.turns[rows]
+        # So far ahead that a tenth of what is asked is thrown away: a matter of speed alone.
+        some = max(min(max(int(0.2 / self.kept), _FEW // count), _FURTHEST, _ROOM // count), 1)
+        ahead = min(math.ceil(some / self.asked), PAGE, end - int(turns.min()))
+        turns = turns[:, None] + torch.arange(ahead, device=turns.device)
+        valid = turns < end
+        old, index, values = self._rectangles(rows, turns.clamp_max(end - 1))
+        asked, foretold = valid, None
+        if self.screen is not None and end > FIRST:
+            foretold = self.screen.foretell(rows, index, values - old)
+            asked = valid & self.screen.asks(rows, turns, foretold)
+        chosen = asked & (asked.cumsum(1) <= some)
+        sample, place = chosen.nonzero(as_tuple=True)
+        tried = self.x[rows[sample]]
+        self._flat(tried).scatter_(2, index[sample, place], values[sample, place])
+        said, hit = self._values(tried, rows[sample])
+        rise, met = torch.full(chosen.shape, -torch.inf, dtype=said.dtype, device=said.device), torch.zeros_like(chosen)
+        rise[chosen], met[chosen] = said - self.gain[rows[sample]], hit
+        better = met | (rise > 0)
+        moved, first = better.any(1), better.long().argmax(1)
+        # Where none is kept, all turns up to the first that there was no room to ask are behind.
+        later = asked & ~chosen
+        used = torch.where(moved, first + 1, torch.where(later.any(1), later.long().argmax(1), valid.sum(1)))
+        counted = chosen & (torch.arange(ahead, device=used.device) < used[:, None])
+        risen = moved.nonzero().squeeze(1)
+        winner = (chosen.flatten().cumsum(0) - 1)[risen * ahead + first[risen]]
+        self.x[rows[risen]], self.gain[rows[risen]] = tried[winner], said[winner]
+        self.turns[rows] += used
+        self.problem.queries[self.problem.rows[rows]] += counted.sum(1)
+        if self.screen is not None and foretold is not None:
+            self.screen.learn(rows, foretold, torch.where(counted, rise, -torch.inf))
+        spent, passed = max(int(counted.sum()), 1), int(used.sum())
+        self.kept = max(0.9 * self.kept + 0.1 * len(risen) / spent, 1e-3)
+        self.asked = max(0.9 * self.asked + 0.1 * min(spent / passed, 1.0), 1e-3)
+        return met.gather(1, first[:, None])[:, 0]
+
+    def _values(self, tried: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
+        """Return gain and success of `(T, ...)`; only what turns out to be of use is counted as a query."""
         rows = torch.arange(len(tried), device=tried.device)
-        return replace(self.problem, y=y, rows=rows, queries=torch.zeros_like(rows)).values(tried)
+        return replace(self.problem, y=self.problem.y[sample], rows=rows, queries=torch.zeros_like(rows)).values(tried)
 
-    def _rectangles(self, turns: Tensor) -> tuple[Tensor, Tensor]:
-        """Return where `(M, K, C, P)`, in a flat picture, and what each turn `(M, K)` writes."""
+    def _rectangles(self, rows: Tensor, turns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what stands `(M, K, C, P)`, where in a flat picture, and what the turns `(M, K)` of samples write."""
         (channels, height, width), (count, ahead) = self.shape, turns.shape
-        bits = self.draws.bits_at(turns[:, :, None] * (channels + 2) + torch.arange(channels + 2, device=turns.device))
+        bits = self.draws[rows].bits_at(
+            turns[:, :, None] * (channels + 2) + torch.arange(channels + 2, device=turns.device)
+        )
         tall, wide = self.sides[turns].unbind(2)
         places = []
         for side, whole, draw in ((tall, height, bits[..., 0]), (wide, width, bits[..., 1])):
@@ -113,11 +157,11 @@ class LookAhead:
         assert reach is not None
         flat = (count, 1, channels, height * width)
         old, low, high = (
-            value.view(flat).expand(-1, ahead, -1, -1).gather(3, index) for value in (self.x, reach[0], reach[1])
+            value[rows].view(flat).expand(-1, ahead, -1, -1).gather(3, index) for value in (self.x, reach[0], reach[1])
         )
         up = (bits[..., 2:] >= 0)[..., None]
         new = torch.where(up, high, low)
         wasted = ((new == old) | ~inside).flatten(2).all(2)[:, :, None, None]
         # The opposite signs: a query that changes nothing would be wasted.
         new = torch.where(up ^ wasted, high, low)
-        return index, torch.where(inside, new, old)
+        return old, index, torch.where(inside, new, old)

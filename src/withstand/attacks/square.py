@@ -26,7 +26,7 @@ _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 @dataclass(frozen=True)
 class Square(InputAttack):
-    """Random rectangles, each kept where it raises the objective; no gradients are used.
+    """Random rectangles, each kept where it raises the objective; no gradients are used, but by a screen.
 
     Linf: vertical stripes of ±eps to begin with, then rectangles of ±eps, one sign a channel. L2 and L1:
     bumps all over the picture, then the change in one rectangle is moved to another. A sample is left alone
@@ -42,12 +42,16 @@ class Square(InputAttack):
         share: of the picture that the first rectangles cover (p of the paper).
         rescale: spread the schedule by which rectangles shrink over `queries`; otherwise it is the paper's
             for 10000, as in AutoAttack, whatever the number of queries.
+        screened: in Linf, pass over rectangles that the slope at the sample's point rules out by far, where slopes
+            can be had and foretell what the victim says: a few times faster on a plain network. Each that is passed
+            over counts as one of `queries`. Decisions differ from the plain search in rare cases alone.
     """
 
     objective: Objective | Loss = Margin()  # noqa: RUF009 - a frozen value
     queries: int = 5000
     share: float = 0.8
     rescale: bool = True
+    screened: bool = False
 
     def __post_init__(self) -> None:
         if self.queries < 1:
@@ -69,7 +73,7 @@ class Square(InputAttack):
             _, *shape = _picture(x)
             sides = [self.sides(turn, *shape[1:]) for turn in range(self.queries)]
             place = problem.take(left), x[left], gain[left], draws[left].child("turns")
-            LookAhead(*place, sides, (shape[0], shape[1], shape[2])).run(found)
+            LookAhead(*place, sides, (shape[0], shape[1], shape[2]), screened=self.screened).run(found)
             return found
         for turn in range(self.queries):
             if bool(done.any()):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from withstand.certify.window import Window
 from withstand.core.errors import DataError
 from withstand.core.threat import Ball, Norm
 
@@ -86,6 +87,11 @@ class Region:
     def __getitem__(self, rows: Tensor | slice) -> "Region":
         center = None if self.center is None else self.center[rows]
         return Region(self.low[rows], self.high[rows], self.norm, center, None if self.eps is None else self.eps[rows])
+
+    def cut(self, window: Window) -> "Region":
+        """Return what of the region a window of pictures holds; the radius stays, and bounds with it."""
+        center = None if self.center is None else window.cut(self.center)
+        return Region(window.cut(self.low), window.cut(self.high), self.norm, center, self.eps)
 
     def to(self, dtype: torch.dtype, device: torch.device | None = None) -> "Region":
         """Return the region in another precision; a box is rounded outward, so that it still holds all."""

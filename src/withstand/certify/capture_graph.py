@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from withstand.certify.network import Network, Node
-from withstand.certify.operation import Constant, Conv2d, Input, Linear, Operation, Rearrange, Scale, Shape
+from withstand.certify.operation import Constant, Conv2d, Input, Linear, Operation, Rearrange, Scale
+from withstand.certify.window import Shape
 from withstand.core.errors import DataError
 
 

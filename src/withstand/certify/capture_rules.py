@@ -9,7 +9,8 @@ from torch import Tensor
 
 from withstand.certify.activation import MaxPool2d, ReLU, Sigmoid, Tanh
 from withstand.certify.capture_graph import Builder, Place
-from withstand.certify.operation import Add, AvgPool2d, Concat, Conv2d, Linear, Mean, Scale, Shape
+from withstand.certify.operation import Add, AvgPool2d, Concat, Conv2d, Linear, Mean, Scale
+from withstand.certify.window import Shape
 from withstand.core.errors import ConfigError
 
 Rule = Callable[[Builder, Sequence[Any], dict[str, Any], Shape], Place]

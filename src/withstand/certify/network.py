@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from withstand.certify.operation import Constant, Input, Operation, Shape
+from withstand.certify.operation import Constant, Input, Operation
+from withstand.certify.window import Shape
 from withstand.core.errors import DataError
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Shape = tuple[int, ...]
+from withstand.certify.window import Shape, Window
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +87,15 @@ class LinearOperation(Operation):
     def transpose(self, cotangent: Tensor, shapes: tuple[Shape, ...]) -> tuple[Tensor, ...]:
         """Return `A^T c` for each input, `(B, *shape)`, from `(B, *output shape)`."""
 
+    def transpose_window(
+        self, cotangent: Tensor, window: Window, shapes: tuple[Shape, ...]
+    ) -> tuple[tuple[Tensor, Window], ...] | None:
+        """Return `A^T c` for each input as a window of it; `c` is zero outside a window of the output.
+
+        None where the operation does not keep to windows.
+        """
+        return None
+
 
 def _weight(weight: Tensor, power: int, signed: bool) -> Tensor:
     return weight if signed else weight.abs() if power == 1 else weight.abs().pow(power)
@@ -139,6 +148,19 @@ class Conv2d(LinearOperation):
         options = (self.stride, self.padding, left, self.groups, self.dilation)
         return (F.conv_transpose2d(cotangent, self.weight, None, *options),)
 
+    def transpose_window(
+        self, cotangent: Tensor, window: Window, shapes: tuple[Shape, ...]
+    ) -> tuple[tuple[Tensor, Window], ...]:
+        part = F.conv_transpose2d(cotangent, self.weight, None, self.stride, 0, 0, self.groups, self.dilation)
+        top, left = (
+            start * stride - padding
+            for start, stride, padding in zip((window.top, window.left), self.stride, self.padding, strict=True)
+        )
+        # What lies in the padding is no part of the input.
+        height, width = shapes[0][-2:]
+        seen = Window(max(top, 0), min(top + part.shape[2], height), max(left, 0), min(left + part.shape[3], width))
+        return ((part[:, :, seen.top - top : seen.bottom - top, seen.left - left : seen.right - left], seen),)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Scale(LinearOperation):
@@ -151,6 +173,11 @@ class Scale(LinearOperation):
 
     def transpose(self, cotangent: Tensor, shapes: tuple[Shape, ...]) -> tuple[Tensor, ...]:
         return (cotangent if self.weight is None else cotangent * self.weight,)
+
+    def transpose_window(
+        self, cotangent: Tensor, window: Window, shapes: tuple[Shape, ...]
+    ) -> tuple[tuple[Tensor, Window], ...]:
+        return ((cotangent if self.weight is None else cotangent * window.cut(self.weight), window),)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -170,10 +197,17 @@ class AvgPool2d(LinearOperation):
         return x * float(self.terms) ** (1 - power)
 
     def transpose(self, cotangent: Tensor, shapes: tuple[Shape, ...]) -> tuple[Tensor, ...]:
+        return self._convolution(cotangent, shapes).transpose(cotangent, shapes)
+
+    def transpose_window(
+        self, cotangent: Tensor, window: Window, shapes: tuple[Shape, ...]
+    ) -> tuple[tuple[Tensor, Window], ...]:
+        return self._convolution(cotangent, shapes).transpose_window(cotangent, window, shapes)
+
+    def _convolution(self, like: Tensor, shapes: tuple[Shape, ...]) -> Conv2d:
         channels = shapes[0][0]
-        kernel = cotangent.new_full((channels, 1, *self.kernel), 1 / self.terms)
-        conv = Conv2d(weight=kernel, stride=self.stride, padding=self.padding, groups=channels)
-        return conv.transpose(cotangent, shapes)
+        kernel = like.new_full((channels, 1, *self.kernel), 1 / self.terms)
+        return Conv2d(weight=kernel, stride=self.stride, padding=self.padding, groups=channels)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -246,6 +280,13 @@ class Add(LinearOperation):
             part = cotangent if sign > 0 else -cotangent
             found.append(part if part.shape[1:] == shape else part.sum_to_size(len(part), *shape))
         return tuple(found)
+
+    def transpose_window(
+        self, cotangent: Tensor, window: Window, shapes: tuple[Shape, ...]
+    ) -> tuple[tuple[Tensor, Window], ...] | None:
+        if shapes[0] != shapes[1]:
+            return None
+        return tuple((cotangent if sign > 0 else -cotangent, window) for sign in self.signs)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

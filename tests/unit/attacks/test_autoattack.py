@@ -159,7 +159,7 @@ def test_the_versions_are_the_papers() -> None:
     standard = AutoAttack(BALL).attacks()
     assert list(standard) == ["APGD-CE", "APGD-T", "FAB-T", "Square"]
     assert standard["APGD-T"] == APGD(BALL, DLR(), targets=9, drop_finished=True)
-    assert standard["Square"] == Square(BALL, queries=5000, rescale=False)
+    assert standard["Square"] == Square(BALL, queries=5000, rescale=False, screened=True)
     assert standard["FAB-T"] == FAB(BALL, targets=9, drop_finished=True)
     assert [attack.restarts for attack in standard.values() if isinstance(attack, APGD)] == [1, 1]
     plus = AutoAttack(BALL, "plus").attacks()

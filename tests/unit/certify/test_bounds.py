@@ -6,10 +6,13 @@ from torch import Tensor
 
 from unit.certify.dense_oracle import Oracle
 from unit.certify.random_networks import KINDS, network, points
+from withstand.certify.bounds import crown
 from withstand.certify.bounds.crown import relax_network
 from withstand.certify.box import Region
 from withstand.certify.margins import METHODS, bound, margin_weights
 from withstand.certify.network import Network
+from withstand.certify.operation import Conv2d
+from withstand.certify.window import Window
 from withstand.core.threat import Ball, Norm
 
 EPS: dict[Norm, float] = {"linf": 0.06, "l2": 0.15, "l1": 0.3}
@@ -145,3 +148,35 @@ def test_little_memory_and_much_give_the_same() -> None:
     for method in ("crown", "alpha-crown"):
         few, all_ = (bound(net, region, weight, method, memory=memory) for memory in (1, 1 << 30))
         torch.testing.assert_close(few, all_, rtol=0, atol=1e-9 if method == "crown" else 2e-2)
+
+
+@pytest.mark.parametrize("kind", ["conv", "strided", "residual", "concat", "pooled"])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("tiles", [4, 64])
+def test_windows_give_the_bounds_of_whole_pictures(
+    kind: str, norm: Norm, tiles: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(2):
+        net = network(kind, seed)
+        region = regions(net, seed, norm)
+        whole = relax_network(net, region)
+        monkeypatch.setattr(crown, "_WORTH_TILES", 1)
+        monkeypatch.setattr(crown, "_TILES", tiles)
+        cut = relax_network(net, region)
+        monkeypatch.undo()
+        for box, other in zip(whole.boxes, cut.boxes, strict=True):
+            torch.testing.assert_close(box.low, other.low, rtol=0, atol=1e-11)
+            torch.testing.assert_close(box.high, other.high, rtol=0, atol=1e-11)
+
+
+def test_a_window_of_a_strided_dilated_and_grouped_convolution_is_its_part_of_the_whole() -> None:
+    draws = torch.Generator().manual_seed(0)
+    weight = torch.randn(6, 2, 3, 2, generator=draws, dtype=torch.float64)
+    conv = Conv2d(weight=weight, stride=(2, 1), padding=(1, 2), dilation=(2, 1), groups=2)
+    shape = (4, 9, 7)
+    out = conv.apply(torch.zeros(1, *shape, dtype=torch.float64)).shape[1:]
+    for window in (Window(0, 2, 0, 3), Window(1, 3, 4, 8), Window(out[1] - 1, out[1], out[2] - 1, out[2])):
+        inside = torch.randn(5, out[0], *window.sides, generator=draws, dtype=torch.float64)
+        (whole,) = conv.transpose(window.fill(inside, out), (shape,))
+        ((part, seen),) = conv.transpose_window(inside, window, (shape,))
+        torch.testing.assert_close(seen.fill(part, shape), whole, rtol=0, atol=1e-12)

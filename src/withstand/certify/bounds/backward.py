@@ -19,6 +19,7 @@ from withstand.certify.bounds.rounding import backward_terms, gamma
 from withstand.certify.box import Region
 from withstand.certify.network import Network
 from withstand.certify.operation import Constant, LinearOperation
+from withstand.certify.window import Window
 
 
 @dataclass(eq=False)
@@ -67,36 +68,62 @@ class Relaxed:
     seen: dict[int, Tensor] | None = None
 
 
-def lower_bounds(relaxed: Relaxed, start: int, coefficient: Tensor, rows: Rows) -> Tensor:
-    """Return a lower bound of each row's linear function of node `start` over the region, float64 `(R,)`."""
-    slope, constant = linear_function(relaxed, start, coefficient, rows)
-    return constant + concretize(slope, relaxed.region, rows)
+def lower_bounds(relaxed: Relaxed, start: int, coefficient: Tensor, rows: Rows, window: Window | None = None) -> Tensor:
+    """Return a lower bound of each row's linear function of node `start` over the region, float64 `(R,)`.
+
+    Args:
+        relaxed: the network's relaxation.
+        start: the node.
+        coefficient: of the functions, `(R, *shape)`; with a window, what they are in it.
+        rows: which sample each belongs to.
+        window: outside of it, all coefficients are zero. The work is that of the places which the window sees.
+    """
+    slope, seen, constant = _linear_function(relaxed, start, coefficient, rows, window)
+    return constant + concretize(slope, relaxed.region if seen is None else relaxed.region.cut(seen), rows)
 
 
 def linear_function(relaxed: Relaxed, start: int, coefficient: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
     """Return a linear function of the input below each row's: slopes `(R, *shape)`, constants float64 `(R,)`."""
+    slope, _, constant = _linear_function(relaxed, start, coefficient, rows, None)
+    return slope, constant
+
+
+def _linear_function(
+    relaxed: Relaxed, start: int, coefficient: Tensor, rows: Rows, window: Window | None
+) -> tuple[Tensor, Window | None, Tensor]:
+    """Return slopes, the window of the input that they are of, and constants."""
     network = relaxed.network
-    pending: dict[int, Tensor] = {start: coefficient}
+    pending: dict[int, tuple[Tensor, Window | None]] = {start: (coefficient, window)}
     total = coefficient.new_zeros(len(coefficient), dtype=torch.float64)
     for place in range(start, 0, -1):
-        here = pending.pop(place, None)
-        if here is None:
+        if place not in pending:
             continue
+        here, window = pending.pop(place)
         node = network.nodes[place]
         operation = node.operation
+        parts: tuple[tuple[Tensor, Window | None], ...]
         if isinstance(operation, Constant):
-            total = total + _dot(here, operation.value.expand(1, *node.shape), Rows())
+            value = operation.value.expand(1, *node.shape)
+            total = total + _dot(here, value if window is None else window.cut(value), Rows())
             continue
         if isinstance(operation, LinearOperation):
-            if operation.bias is not None:
-                total = total + _bias(here, operation.bias)
-            total = total - _rounding(relaxed, place, operation, here, rows)
             shapes = tuple(network.nodes[source].shape for source in node.inputs)
-            parts = operation.transpose(here, shapes)
+            kept = None if window is None else operation.transpose_window(here, window, shapes)
+            if window is not None and kept is None:
+                here, window = window.fill(here, node.shape), None
+            if operation.bias is not None:
+                total = total + _bias(here, operation.bias if window is None else window.cut(operation.bias))
+            total = total - _rounding(relaxed, place, operation, here, rows)
+            parts = kept or tuple((part, None) for part in operation.transpose(here, shapes))
         else:
+            lines = relaxed.lines[place]
+            if window is not None and (isinstance(lines, Choice) or place in relaxed.pull or relaxed.seen is not None):
+                here, window = window.fill(here, node.shape), None
             if relaxed.seen is not None:
                 relaxed.seen[place] = here.detach()
-            part, shift = _through(relaxed.lines[place], here, rows, network.nodes[node.inputs[0]].shape)
+            if window is not None and isinstance(lines, Lines):
+                lines = lines.cut(window)
+            part, shift = _through(lines, here, rows, network.nodes[node.inputs[0]].shape)
             total = total + shift
             total = total - _activation_rounding(relaxed, place, here, rows)
             if place in relaxed.pull:
@@ -105,11 +132,24 @@ def linear_function(relaxed: Relaxed, start: int, coefficient: Tensor, rows: Row
                     _size(relaxed, place)
                 )
                 part = part - pull
-            parts = (part,)
-        for source, part in zip(node.inputs, parts, strict=True):
-            pending[source] = pending[source] + part if source in pending else part
-    slope = pending.get(0)
-    return coefficient.new_zeros(len(coefficient), *network.shape) if slope is None else slope, total
+            parts = ((part, window),)
+        for source, found in zip(node.inputs, parts, strict=True):
+            pending[source] = _sum(pending[source], found, network.nodes[source].shape) if source in pending else found
+    if 0 not in pending:
+        return coefficient.new_zeros(len(coefficient), *network.shape), None, total
+    return *pending[0], total
+
+
+def _sum(
+    first: tuple[Tensor, Window | None], second: tuple[Tensor, Window | None], shape: tuple[int, ...]
+) -> tuple[Tensor, Window | None]:
+    """Add coefficients of one node, each in its own window."""
+    (here, window), (there, other) = first, second
+    if window is None or other is None:
+        whole = (part if seen is None else seen.fill(part, shape) for part, seen in (first, second))
+        return sum(whole, start=here.new_zeros(())), None
+    hull = window.hull(other)
+    return window.within(hull, here) + other.within(hull, there), hull
 
 
 def concretize(coefficient: Tensor, region: Region, rows: Rows) -> Tensor:

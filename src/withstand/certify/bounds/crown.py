@@ -3,6 +3,8 @@
 Sizes: `N` samples, `K` functions of the output for each. Work is cut into rows that fit the memory given.
 """
 
+import math
+from collections.abc import Iterator
 from typing import Literal, get_args
 
 import torch
@@ -16,12 +18,16 @@ from withstand.certify.bounds.rounding import full_precision, gamma
 from withstand.certify.box import Region
 from withstand.certify.network import Network, Node
 from withstand.certify.operation import Linear, LinearOperation
+from withstand.certify.window import Shape, Window
 from withstand.core.errors import ConfigError, nearest
 
 Method = Literal["ibp", "crown-ibp", "crown"]
 
 MEMORY = 1 << 29
 """Bytes that one backward pass may hold at once."""
+
+_TILES = 64
+_WORTH_TILES = 512
 
 
 def check_method(method: str, allowed: tuple[str, ...] = get_args(Method)) -> None:
@@ -90,17 +96,50 @@ def refine(relaxed: Relaxed, place: int, only_unstable: bool, memory: int) -> No
         return
     low, high = low.clone(), high.clone()
     step = max(1, rows_at_once(relaxed.network, memory) // 2)
-    for first in range(0, len(samples), step):
-        sample, entry = samples[first : first + step], entries[first : first + step]
-        unit = low.new_zeros(len(sample), low.shape[1]).scatter_(1, entry[:, None], 1.0)
-        both = torch.cat([unit, -unit]).view(-1, *box.low.shape[1:])
-        found = lower_bounds(relaxed, place, both, Rows(torch.cat([sample, sample])))
-        below, above = found[: len(sample)], -found[len(sample) :]
-        # Down and up to the next number of this precision.
-        unit_round = torch.finfo(low.dtype).eps
-        low[sample, entry] = torch.maximum(low[sample, entry], (below - unit_round * below.abs()).to(low))
-        high[sample, entry] = torch.minimum(high[sample, entry], (above + unit_round * above.abs()).to(high))
+    # Down and up to the next number of this precision.
+    unit_round = torch.finfo(low.dtype).eps
+    for window, chosen in _tiles(box.low.shape[1:], entries):
+        sides = box.low.shape[1:] if window is None else (box.low.shape[1], *window.sides)
+        for rows in torch.split(chosen, step):
+            sample, entry = samples[rows], entries[rows]
+            unit = low.new_zeros(len(rows), math.prod(sides))
+            unit.scatter_(1, _place(entry, box.low.shape[1:], window)[:, None], 1.0)
+            both = torch.cat([unit, -unit]).view(-1, *sides)
+            found = lower_bounds(relaxed, place, both, Rows(torch.cat([sample, sample])), window)
+            below, above = found[: len(rows)], -found[len(rows) :]
+            low[sample, entry] = torch.maximum(low[sample, entry], (below - unit_round * below.abs()).to(low))
+            high[sample, entry] = torch.minimum(high[sample, entry], (above + unit_round * above.abs()).to(high))
     box.low, box.high = low.view(box.low.shape), high.view(box.high.shape)
+
+
+def _tiles(shape: Shape, entries: Tensor) -> Iterator[tuple[Window | None, Tensor]]:
+    """Give windows that hold all of a node's entries, each with the places of those in it; None is the whole node.
+
+    Entries that lie together see the same places, and share a backward pass over these alone. Few entries are not
+    worth a pass for each window.
+    """
+    everything = torch.arange(len(entries), device=entries.device)
+    if len(shape) != 3 or shape[1] * shape[2] < _TILES or len(entries) < _WORTH_TILES:
+        yield None, everything
+        return
+    _, height, width = shape
+    tall, wide = (math.ceil(side / math.isqrt(_TILES)) for side in (height, width))
+    row, column = entries // width % height, entries % width
+    tile = row // tall * math.ceil(width / wide) + column // wide
+    for number in sorted(set(tile.tolist())):
+        top, left = number // math.ceil(width / wide) * tall, number % math.ceil(width / wide) * wide
+        window = Window(top, min(top + tall, height), left, min(left + wide, width))
+        yield window, everything[tile == number]
+
+
+def _place(entry: Tensor, shape: Shape, window: Window | None) -> Tensor:
+    """Return the flat places in a window of entries of the whole node."""
+    if window is None:
+        return entry
+    _, height, width = shape
+    channel, row, column = entry // (height * width), entry // width % height, entry % width
+    tall, wide = window.sides
+    return (channel * tall + row - window.top) * wide + column - window.left
 
 
 @torch.no_grad()

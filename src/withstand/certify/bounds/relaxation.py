@@ -11,6 +11,7 @@ from torch import Tensor
 
 from withstand.certify.activation import MaxPool2d, ReLU, Sigmoid, Tanh
 from withstand.certify.operation import Operation
+from withstand.certify.window import Window
 
 
 @dataclass(eq=False)
@@ -26,6 +27,11 @@ class Lines:
         """Return the lines of some samples."""
         shift = None if self.low_shift is None else self.low_shift[rows]
         return Lines(self.low_slope[rows], self.high_slope[rows], self.high_shift[rows], shift)
+
+    def cut(self, window: Window) -> "Lines":
+        """Return the lines in a window of pictures."""
+        shift = None if self.low_shift is None else window.cut(self.low_shift)
+        return Lines(window.cut(self.low_slope), window.cut(self.high_slope), window.cut(self.high_shift), shift)
 
 
 @dataclass(eq=False)
