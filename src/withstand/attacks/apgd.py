@@ -61,6 +61,11 @@ class APGD(InputAttack):
         if self.targets is not None and self.ball.targeted:
             raise ConfigError("targets are APGD's own choice of classes; a targeted ball has its class given in y")
 
+    @property
+    def drafts(self) -> bool:
+        """Whether the search does as well on a draft."""
+        return self.drop_finished and not self.ball.targeted and self.passes == 1
+
     def search(self, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
         best, aims, turn = Best(problem), list(self._aims(problem)), 0
         while turn < len(aims):

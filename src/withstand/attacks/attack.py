@@ -13,6 +13,7 @@ from typing import Self, final
 import torch
 from torch import Tensor
 
+from withstand.attacks.draft import ERROR, NEAR, drafted
 from withstand.attacks.folding import folded
 from withstand.attacks.objectives import CrossEntropy, Loss, Objective, as_objective
 from withstand.attacks.problem import Problem, manners, pose
@@ -34,6 +35,11 @@ class InputAttack(Attack):
 
     ball: Ball = Ball()  # noqa: RUF009 - a frozen value
     objective: Objective | Loss = CrossEntropy()  # noqa: RUF009
+
+    @property
+    def drafts(self) -> bool:
+        """Whether the search does as well on a draft: one that looks at successes and slopes, not at small rises."""
+        return False
 
     @abstractmethod
     def search(self, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
@@ -60,6 +66,7 @@ class InputAttack(Attack):
         start: Tensor | None = None,
         mask: Tensor | None = None,
         batch: int = 64,
+        draft: bool = False,
     ) -> Attacked:
         """Attack inputs `x` `(N, ...)` in the victim's range.
 
@@ -72,6 +79,8 @@ class InputAttack(Attack):
             start: where to begin, say what a smaller ball's attack found.
             mask: where change is allowed, bool, broadcast to `x`.
             batch: samples attacked at once, at most; more on an accelerator; alters memory and speed, not results.
+            draft: search on a draft of the victim in bfloat16, where the attack may and the processor is faster so;
+                the victim itself is asked what that leaves in doubt.
 
         Raises:
             DataError: inputs out of range, a `y` that does not fit, a victim that gives NaN or no gradient.
@@ -94,6 +103,7 @@ class InputAttack(Attack):
         with victim.held():
             layout, copies = manners(victim, x[:1])
             fast = folded(victim, x[:2].contiguous(memory_format=layout))
+            rough = drafted(fast, x[:8].contiguous(memory_format=layout)) if draft and self.drafts else None
             parts = []
             size = math.ceil(len(x) / math.ceil(len(x) / batch))  # even chunks: a small last one would be slow
             for first in range(0, len(x), size):
@@ -101,7 +111,11 @@ class InputAttack(Attack):
                 labels, begin, free = (None if value is None else value[rows] for value in (y, start, mask))
                 clean = x[rows].contiguous(memory_format=layout)
                 problem = pose(victim, as_objective(self.objective), self.ball, clean, labels, free, copies=copies)
-                found = self._found(replace(problem, victim=fast), begin, draws[rows])
+                posed = replace(problem, victim=fast)
+                if rough is None:
+                    found = self._found(posed, begin, draws[rows])
+                else:
+                    found = self._found_by(rough, posed, begin, draws[rows])
                 parts.append(self._judge(problem, found.contiguous()))
         return Attacked(*(torch.cat([getattr(part, name) for part in parts]) for name in Attacked.__slots__))
 
@@ -110,6 +124,18 @@ class InputAttack(Attack):
             return problem.x
         first = None if start is None else problem.confine(start.detach().to(problem.x))
         return problem.confine(self.search(problem, first, draws).detach())
+
+    def _found_by(self, draft: Victim, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
+        """Search on a draft, and anew on the victim itself where that comes near and does not succeed."""
+        found = self._found(replace(problem, victim=draft, model=problem.victim, doubt=ERROR), start, draws)
+        with torch.no_grad():
+            outputs = problem.outputs(found)
+        missed = ~problem.objective.reached(outputs, problem.y, targeted=False) & problem.near(outputs, NEAR)
+        if bool(missed.any()):
+            part = problem.take(missed).alone()
+            found[missed] = self._found(part, None if start is None else start[missed], draws[missed])
+            problem.queries[missed] += part.queries
+        return found
 
     def _judge(self, problem: Problem, found: Tensor) -> Attacked:
         """Judge on the model as it is, in the layout that the caller's own check will use: the last bits differ."""

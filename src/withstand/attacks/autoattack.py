@@ -37,16 +37,20 @@ class AutoAttack(Part):
         version: "standard" is APGD-CE, APGD-T, FAB-T, Square; "plus" adds APGD-DLR, FAB and restarts; "rand" is
             APGD-CE and APGD-DLR with gradients averaged over 20 passes, for a victim that draws at random.
         output: which entry holds the logits when the victim gives a dict.
+        precision: "full", or "auto", which lets gradient attacks search deep convolutional networks in bfloat16 where
+            the processor has matrix units for it. Every success is the model's own in either case.
     """
 
     ball: Ball = Ball()  # noqa: RUF009 - a frozen value
     version: Literal["standard", "plus", "rand"] = "standard"
     output: str = "logits"
+    precision: Literal["auto", "full"] = "auto"
 
     def __post_init__(self) -> None:
-        versions = get_args(AutoAttack.__annotations__["version"])
-        if self.version not in versions:
-            raise ConfigError(f"version {self.version!r} is unknown: {nearest(str(self.version), versions)}")
+        for name in ("version", "precision"):
+            allowed, value = get_args(AutoAttack.__annotations__[name]), getattr(self, name)
+            if value not in allowed:
+                raise ConfigError(f"{name} {value!r} is unknown: {nearest(str(value), allowed)}")
         if self.ball.targeted:
             raise ConfigError("AutoAttack chooses its targets itself: give a ball with targeted=False")
 
@@ -124,6 +128,7 @@ class AutoAttack(Part):
             prover=prover,
             progress=progress,
             costs=_COSTS,
+            draft=self.precision == "auto",
         )
         if not checks or not len(x):
             return worst

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.checks import verdict
+from withstand.attacks.draft import fast_bfloat16
 from withstand.attacks.ensemble_state import State, Store, Tally, fingerprint, victim_fingerprint
 from withstand.attacks.objectives import as_objective
 from withstand.attacks.problem import NoGradient
@@ -110,6 +111,7 @@ def worst_of(
     prover: Prover | None = None,
     progress: Callable[[Progress], None] | None = None,
     costs: Mapping[str, float] | None = None,
+    draft: bool = False,
 ) -> Worst:
     """Run the attacks in order, each on the samples that are still right.
 
@@ -127,6 +129,7 @@ def worst_of(
         prover: is asked first; what it proves is not attacked.
         progress: is told after every batch.
         costs: of each attack on one sample, relative to the others; for the estimate of the time left.
+        draft: let attacks search on a draft of the victim where that is faster; see `InputAttack`.
 
     Raises:
         RunError: the state belongs to other inputs or settings, or to another model.
@@ -148,6 +151,7 @@ def worst_of(
         "attacks": json.dumps({name: describe(attack) for name, attack in attacks.items()}, sort_keys=True),
         "batch": str(batch),
         "prover": str(prover is not None),
+        "precision": "draft" if draft and fast_bfloat16(x.device) else "full",
     }
     store = Store(state, prints)
     now = store.load()
@@ -164,7 +168,7 @@ def worst_of(
         )
     for name in ("x", "right", "proven", "winner", "queries"):
         setattr(now, name, getattr(now, name).to(x.device))
-    run = _Run(dict(attacks), victim, x, y, draws, mask, batch, prover, now, store, progress, costs or {})
+    run = _Run(dict(attacks), victim, x, y, draws, mask, batch, prover, now, store, progress, costs or {}, draft)
     while now.place < len(attacks):
         run.stage()
         now.place, now.done = now.place + 1, 0
@@ -188,6 +192,7 @@ class _Run:
     store: Store
     progress: Callable[[Progress], None] | None
     costs: Mapping[str, float]
+    draft: bool
 
     def __post_init__(self) -> None:
         self.started = time.monotonic()
@@ -229,6 +234,7 @@ class _Run:
                 generator=self.draws.child(tally.name)[rows],
                 mask=None if self.mask is None else self.mask[rows],
                 batch=self.batch,
+                draft=self.draft,
             )
         except NoGradient as error:
             tally.error = str(error)

@@ -60,6 +60,11 @@ class FAB(InputAttack):
         if self.targets is not None and self.ball.targeted:
             raise ConfigError("targets are FAB's own choice of classes; a targeted ball has its class given in y")
 
+    @property
+    def drafts(self) -> bool:
+        """Whether the search does as well on a draft."""
+        return self.drop_finished and not self.ball.targeted
+
     def search(self, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
         closest = _Closest(problem)
         rivals = None if self.targets is None else strongest_rivals(problem, self.targets)

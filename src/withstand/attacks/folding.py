@@ -38,12 +38,12 @@ def folded(victim: Victim, x: Tensor) -> Victim:
         x: a few inputs in its range, on which outputs are compared.
     """
     model = victim.model
-    if type(victim) is not Victim or not isinstance(model, nn.Module) or not len(x) or not _may_fold(model):
+    if not may_copy(victim, x) or not isinstance(model, nn.Module) or not _may_fold(model):
         return victim
     try:
-        twin = _copy(model, {})
-        fast = Victim(twin, low=victim.low, high=victim.high, normalize=victim.normalize)
-        pairs = _pairs(twin, lambda: _look(fast, x))
+        copied = twin(model)
+        fast = victim.like(copied)
+        pairs = _pairs(copied, lambda: _look(fast, x))
         for linear, norm in pairs:
             _fold(linear, norm)
         return fast if pairs and _same(_look(victim, x), _look(fast, x)) else victim
@@ -51,15 +51,27 @@ def folded(victim: Victim, x: Tensor) -> Victim:
         return victim
 
 
-def _may_fold(model: nn.Module) -> bool:
-    """Return whether there is something to fold, and nobody watches."""
+def may_copy(victim: Victim, x: Tensor) -> bool:
+    """Return whether a copy can stand for the victim: a plain one of a plain network that nobody watches."""
+    model = victim.model
+    if type(victim) is not Victim or not isinstance(model, nn.Module) or not len(x):
+        return False
     modules = list(model.modules())
     watched = torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks
     if watched or any(getattr(module, name, None) for module in modules for name in _HOOKS):
         return False
-    kinds = {type(module) for module in modules}
-    scripted = any(isinstance(module, torch.jit.ScriptModule) for module in modules)
-    return not scripted and not kinds.isdisjoint(_LINEAR) and not kinds.isdisjoint(_NORMS)
+    return not any(isinstance(module, torch.jit.ScriptModule) for module in modules)
+
+
+def _may_fold(model: nn.Module) -> bool:
+    """Return whether there is something to fold."""
+    kinds = {type(module) for module in model.modules()}
+    return not kinds.isdisjoint(_LINEAR) and not kinds.isdisjoint(_NORMS)
+
+
+def twin(model: nn.Module) -> nn.Module:
+    """Return a tree of new modules that hold the model's own tensors."""
+    return _copy(model, {})
 
 
 def _copy(module: nn.Module, known: dict[int, nn.Module]) -> nn.Module:

@@ -57,7 +57,8 @@ class LookAhead:
         *,
         screened: bool = False,
     ) -> None:
-        self.problem, self.x, self.gain, self.draws, self.shape = problem, x, gain, draws, shape
+        self.problem, self.gain, self.draws, self.shape = problem, gain, draws, shape
+        self.x = torch.empty_like(problem.x).copy_(x)  # in the layout that the victim is fastest in
         self.sides = torch.tensor(sides, device=x.device)
         self.turns = torch.zeros_like(problem.rows)
         self.screen = Screen(self._flat(x)) if screened else None

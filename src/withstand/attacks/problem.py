@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from withstand.attacks.l1 import project_l1_box
-from withstand.attacks.objectives import Objective
+from withstand.attacks.objectives import Objective, pick
 from withstand.core.errors import DataError
 from withstand.core.threat import Ball
 from withstand.core.victim import Outputs, Victim
@@ -19,8 +19,8 @@ from withstand.core.victim import Outputs, Victim
 AT_ONCE = 64
 """Rows up to which attacks on several classes run side by side: few samples fill no pass by themselves."""
 
-_DEEP = 5
-"""Convolutions from which on a network gains by channels-last."""
+DEEP = 5
+"""Convolutions from which on a network gains by channels-last, and by fewer digits."""
 
 
 class NoGradient(DataError):
@@ -43,6 +43,8 @@ class Problem:
         flat: whether the gradient vanishes on the clean inputs, so that a search must start elsewhere.
         reach: the smallest and the largest value of each entry inside ball, range and mask; Linf only.
         copies: whether the victim is handed copies, since it may work on its input in place.
+        model: the victim itself where `victim` is a draft of it, to be asked what the draft leaves in doubt.
+        doubt: a draft's error, as a part of the range of a sample's logits.
     """
 
     victim: Victim
@@ -56,12 +58,19 @@ class Problem:
     flat: bool
     reach: tuple[Tensor, Tensor] | None = None
     copies: bool = True
+    model: Victim | None = None
+    doubt: float = 0.0
 
     def take(self, rows: Tensor) -> Self:
         """Return the problem of some of the samples, by mask or places; queries are counted together."""
         mask = None if self.mask is None else self.mask[rows]
         reach = None if self.reach is None else (self.reach[0][rows], self.reach[1][rows])
         return replace(self, x=self.x[rows], y=self.y[rows], mask=mask, rows=self.rows[rows], reach=reach)
+
+    def alone(self) -> Self:
+        """Return the problem as one of its own, with its own rows and count of queries."""
+        rows = torch.arange(len(self.x), device=self.x.device)
+        return replace(self, rows=rows, queries=torch.zeros_like(rows))
 
     @staticmethod
     def side_by_side(parts: Sequence["Problem"]) -> "Problem":
@@ -72,16 +81,14 @@ class Problem:
         first = parts[0]
         lows, highs = ([part.reach[side] for part in parts if part.reach is not None] for side in (0, 1))
         masks = [part.mask for part in parts if part.mask is not None]
-        x = torch.cat([part.x for part in parts])
-        return replace(
+        joined = replace(
             first,
-            x=x,
+            x=torch.cat([part.x for part in parts]),
             y=torch.cat([part.y for part in parts]),
             mask=torch.cat(masks) if masks else None,
             reach=(torch.cat(lows), torch.cat(highs)) if lows else None,
-            rows=torch.arange(len(x), device=x.device),
-            queries=torch.zeros(len(x), dtype=torch.int64, device=x.device),
         )
+        return joined.alone()
 
     def values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the gain, which attacks raise, and whether the goal is met."""
@@ -167,7 +174,28 @@ class Problem:
             raise DataError(f"the objective is NaN on {int(value.isnan().sum())} of {len(value)} samples")
         with torch.no_grad():
             success = self.objective.reached(outputs, self.y, targeted=self.ball.targeted)
+            if self.model is not None:
+                success = self._confirmed(success, outputs, x)
         return -value if self.ball.targeted else value, success
+
+    def _confirmed(self, success: Tensor, outputs: Outputs, x: Tensor) -> Tensor:
+        """Ask the victim itself where its draft claims a success in the ball, or might have missed one."""
+        assert self.model is not None
+        near = self.near(outputs, self.doubt) & (self.ball.size(x.detach() - self.x) <= self.ball.eps * (1 + 1e-5))
+        rows = near.nonzero().squeeze(1)
+        if len(rows):
+            part = self.take(rows)
+            said = replace(part, victim=self.model, model=None).outputs(x.detach()[rows])
+            success[rows] = self.objective.reached(said, part.y, targeted=False)
+        return success
+
+    def near(self, outputs: Outputs, share: float) -> Tensor:
+        """Return which samples are wrong, or right by at most a share of the range of their logits, bool `(N,)`."""
+        logits = pick(outputs, getattr(self.objective, "output", "logits"))
+        label = self.y if self.y.dim() == 1 else self.y[:, 0]
+        own = logits.gather(1, label[:, None]).squeeze(1)
+        margin = logits.scatter(1, label[:, None], -torch.inf).amax(1) - own
+        return margin > -share * (logits.amax(1) - logits.amin(1))
 
 
 def pose(
@@ -224,7 +252,7 @@ def manners(victim: Victim, x: Tensor) -> tuple[torch.memory_format, bool]:
         x: one input or more.
     """
     modules = victim.model.modules() if isinstance(victim.model, nn.Module) else None
-    shallow = modules is not None and sum(isinstance(module, nn.Conv2d) for module in modules) < _DEEP
+    shallow = modules is not None and sum(isinstance(module, nn.Conv2d) for module in modules) < DEEP
     pictures = x.dim() == 4 and x.device.type == "cpu" and not shallow
     layouts = [torch.channels_last, torch.contiguous_format] if pictures else [torch.contiguous_format]
     for layout in layouts:

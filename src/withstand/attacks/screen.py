@@ -21,7 +21,7 @@ FIRST = 192
 """The try from which slopes are worth their price: before it, changes are large, and many are kept."""
 
 _ASKED_ANYWAY = 12
-_NEAR = 0.5
+_NEAR = 0.25
 """Foretold falls below this part of the size that is foretold on average may well be rises: they are asked."""
 _OF_NOTE = 0.125
 """A rise is of note from this part of the size that is foretold on average."""

@@ -53,6 +53,10 @@ class Victim(Part):
         self.model, self.low, self.high, self.normalize = model, low, high, normalize
         self.changeable = changeable
 
+    def like(self, model: nn.Module | Callable[[Tensor], Outputs]) -> "Victim":
+        """Return a victim of another model with the same range and normalisation."""
+        return Victim(model, low=self.low, high=self.high, normalize=self.normalize, changeable=self.changeable)
+
     def __call__(self, x: Tensor) -> Outputs:
         """Return the model's outputs for inputs in [low, high], `(N, ...)`."""
         if self.normalize is not None:
