@@ -50,6 +50,17 @@ def test_projection_head_trains_with_each_head(tmp_path: Path, head: projection_
         assert made.scale[1].item() == pytest.approx(1 / 1.5 if head == "reweighting" else 1)
 
 
+def test_a_sweep_of_temperatures_is_a_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "splits", splits)
+    setup = pictures.TwoViewSetup(data="digits", width=2, epochs=1, batch=64)
+    table = contrastive_behaviour.temperatures(setup, values=(0.1, 10.0)).tables["temperatures"]
+    assert table.x == "temperature"
+    assert table.column("temperature") == (0.1, 10.0)
+    assert all(value < 0 for value in table.column("uniformity"))
+    with pytest.raises(ConfigError, match="temperature must be above 0, not 0"):
+        contrastive_behaviour.temperatures(setup, values=(0,))
+
+
 def test_unknown_heads_and_dead_coordinates_are_refused() -> None:
     with pytest.raises(ConfigError, match="head 'mpl' is unknown: did you mean 'mlp'"):
         projection_head.made("mpl", 8)  # type: ignore[arg-type]
