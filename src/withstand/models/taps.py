@@ -28,12 +28,16 @@ def tapped(network: nn.Module, x: Tensor, names: Sequence[str]) -> Mapping[str, 
     return {name: found[name] for name in names}
 
 
+_BLOCKS = ("Block", "Layer", "Bottleneck")
+"""How the field names the classes of what is repeated in a network."""
+
+
 def layer_names(network: nn.Module) -> tuple[str, ...]:
     """Return the names of a network's blocks and linear layers in order: those worth a probe of their own."""
     wanted: list[str] = []
     for name, module in network.named_modules():
         inside = any(name.startswith(f"{outer}.") for outer in wanted)
-        if name and not inside and (type(module).__name__.endswith("Block") or isinstance(module, nn.Linear)):
+        if name and not inside and (type(module).__name__.endswith(_BLOCKS) or isinstance(module, nn.Linear)):
             wanted.append(name)
     return tuple(wanted)
 
