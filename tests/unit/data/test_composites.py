@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from withstand.core.errors import DataError
+from withstand.core.errors import ConfigError, DataError
 from withstand.data.arrays import ArraySource
 from withstand.data.grouped import Grouped
 from withstand.data.named import NamedSource
 from withstand.data.pasted import Pasted
+from withstand.data.shrunk import Shrunk
 
 
 def ground(count: int = 20, channels: int = 3) -> ArraySource:
@@ -73,3 +74,20 @@ def test_what_cannot_be_grouped() -> None:
         Grouped(NamedSource("digits"), (0, 1))
     with pytest.raises(DataError, match=r"without gaps, not \[0, 2\]"):
         Grouped(stamps(), (0, 2, 0))
+
+
+def test_shrunk_pictures_are_means_of_squares() -> None:
+    source, whole = Shrunk(ground(), 4), ground()[range(20)]
+    assert source.shape == (3, 5, 5)
+    x = source[[3, 1]].x
+    assert x.dtype == torch.uint8
+    expected = whole.x[[3, 1]].double().view(2, 3, 5, 4, 5, 4).mean((3, 5))
+    assert (x - expected).abs().max() <= 0.5 + 1e-9
+    assert torch.equal(source.labels, ground().labels)
+    assert source.fingerprint() != Shrunk(ground(), 2).fingerprint()
+    with pytest.raises(DataError, match="a factor of 3 does not divide pictures of 20 x 20"):
+        Shrunk(ground(), 3)
+    with pytest.raises(DataError, match="only pictures"):
+        Shrunk(ArraySource(np.zeros((5, 3), np.float32), layout="rows"))
+    with pytest.raises(ConfigError, match="factor must be at least 2, not 1"):
+        Shrunk(ground(), 1)
