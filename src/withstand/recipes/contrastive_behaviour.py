@@ -30,7 +30,7 @@ from withstand.views.presets import simclr_large, simclr_small
 
 SETUP = TwoViewSetup()
 TEMPERATURES = (0.07, 0.3, 1.0)
-EPOCHS = 8
+EPOCHS = 6
 """Passes over the claim's 5,000 pictures."""
 
 
