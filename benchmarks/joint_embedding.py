@@ -21,6 +21,7 @@ from withstand.methods.clustering.swav import SwAV
 from withstand.methods.contrastive.cacr import CACR
 from withstand.methods.contrastive.dcl import DCL
 from withstand.methods.contrastive.groco import GroCo
+from withstand.methods.contrastive.hard_contrastive import HardContrastive
 from withstand.methods.contrastive.isogclr import ISogCLR
 from withstand.methods.contrastive.mochi import MoCHi
 from withstand.methods.contrastive.moco_v2 import MoCoV2
@@ -39,6 +40,7 @@ from withstand.models.resnet import ResNet
 MAKERS: dict[str, tuple[Callable[[Model], Method], str]] = {
     "SimCLR": (SimCLR, ""),
     "DCL": (DCL, ""),
+    "hard contrastive": (HardContrastive, ""),
     "Barlow Twins": (lambda net: BarlowTwins(net, dim=256), ""),
     "VICReg": (lambda net: VICReg(net, dim=256), ""),
     "SimSiam": (lambda net: SimSiam(net, dim=256), ""),

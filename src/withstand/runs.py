@@ -14,18 +14,21 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Finding
 from withstand.core.part import build
-from withstand.core.random import isolated
-from withstand.core.roles import Attacked, Evaluator, Method, Model, Source
+from withstand.core.random import Draws, isolated
+from withstand.core.roles import Attacked, Evaluator, Method, Model, Source, View
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
 from withstand.data.load import Data, splits_like
 from withstand.engine import checkpoint
 from withstand.engine.export import to_onnx, to_safetensors
 from withstand.engine.folder import RunFolder
+from withstand.evaluation.contrastive_geometry import ContrastiveGeometry
 from withstand.evaluation.corruptions import CorruptionBench
 from withstand.evaluation.decisive import Aids
 from withstand.evaluation.features import Features, embed, unit_range
 from withstand.evaluation.probes import probe
+from withstand.evaluation.projection_head import Layers
+from withstand.evaluation.sample_state import SampleState
 from withstand.methods.labelled import LabelledMethod
 from withstand.report import render
 from withstand.subjects import Ensemble, audit_of, certificate_of, probed, radius_of, victim_of
@@ -77,11 +80,16 @@ class Run:
         return self.method.encoder
 
     @cached_property
-    def untrained(self) -> Model:
-        """An encoder of the same kind that learnt nothing: the control beside every number."""
+    def untrained_method(self) -> Method:
+        """The method as it was before training, in eval mode."""
         method = self._build("method")
         assert isinstance(method, Method)
-        return method.encoder.eval()
+        return method.eval()
+
+    @property
+    def untrained(self) -> Model:
+        """An encoder of the same kind that learnt nothing: the control beside every number."""
+        return self.untrained_method.encoder
 
     def sources(self, data: Data | None = None) -> tuple[Source, Source]:
         """Return (train, test): the run's own, or other data's."""
@@ -112,10 +120,39 @@ class Run:
         return findings
 
     def _judged(self) -> list[Finding]:
-        """Return what the experiment's own judges find."""
+        """Return what the experiment's own judges find, and what the method keeps of its samples."""
         judges, source = self._build("judges") or (), self._build("source")
         assert isinstance(judges, tuple)
-        return [judge.evaluate(self.encoder, source, control=self.untrained) for judge in judges]
+        assert isinstance(source, Source)
+        found = [judge.evaluate(self.encoder, source, control=self.untrained) for judge in judges]
+        return [*found, SampleState().evaluate(self.method, source)] if self.method.sample_state() else found
+
+    def geometry(self, data: Data | None = None, *, temperature: float | None = None) -> list[Finding]:
+        """Measure how the codes lie on the sphere, what a contrastive loss would push, and what the head threw away.
+
+        All beside the untrained method; the findings, "geometry" and "layers", are kept.
+
+        Args:
+            data: the run's own if None.
+            temperature: at which the push is shared out in detail; the method's own if None, else 0.2.
+        """
+        train, test = self.sources(data)
+        own = self.method._init_args.get("temperature")
+        tau = temperature if temperature is not None else own if isinstance(own, float) else 0.2
+        judge = ContrastiveGeometry(temperature=tau, view=self._two_views(test))
+        findings = [
+            judge.evaluate(self.method, test, control=self.untrained_method),
+            Layers().evaluate(self.method, train, test=test, control=self.untrained_method),
+        ]
+        for finding in findings:
+            self.folder.save(finding)
+        return findings
+
+    def _two_views(self, source: Source) -> View | None:
+        """Return the run's view, where it makes two views of a sample."""
+        view, first = self._build("view"), source[torch.arange(min(2, len(source)))]
+        assert isinstance(view, View)
+        return view if len(view(first, Draws(0, first.index)).views) >= 2 else None
 
     def classifier(self, data: Data | None = None) -> nn.Module:
         """Return what predicts: the network a labelled method trained, else the encoder with a linear probe on top.

@@ -9,6 +9,7 @@ import inspect
 import pickle
 import pkgutil
 import random
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +24,7 @@ import withstand.methods
 from graphs import graph, graph_set, hidden_by_place
 from toys import toy_rows
 from withstand.core.batch import Batch, tensors_of
+from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import build, describe
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Model
@@ -67,8 +69,9 @@ def encoder() -> Model:
     return Normalized(ResNet(2, 10), (0.5,) * 3, (0.25,) * 3)
 
 
-def make(name: str) -> Method:
+def make(name: str, **changed: object) -> Method:
     cls, settings = CASES[name]
+    settings = settings | changed
     parameters = inspect.signature(cls).parameters
     with isolated("contract"):
         arguments: dict[str, object] = {key: value for key, value in SMALL.items() if key in parameters} | settings
@@ -131,6 +134,34 @@ def test_terms(method: Method) -> None:
     if "embeddings" in terms:
         assert terms["embeddings"].dim() == 3, "(views, samples, width)"
         assert terms["embeddings"].shape[1] == 8
+
+
+TEMPERATURES = [
+    (cls, name)
+    for cls, _ in CASES.values()
+    for name in inspect.signature(cls).parameters
+    if name.endswith("temperature")
+]
+
+
+@pytest.mark.parametrize("value", [0.0, -0.1])
+@pytest.mark.parametrize(
+    ("cls", "name"), dict.fromkeys(TEMPERATURES), ids=lambda value: getattr(value, "__name__", value)
+)
+def test_temperatures_are_above_0(cls: type[Method], name: str, value: float) -> None:
+    with pytest.raises(ConfigError) as refused:
+        make(cls.__name__, **{name: value})
+    assert "temperature" in str(refused.value)
+    assert repr(value) in str(refused.value)
+
+
+def test_one_view_is_too_few_for_a_method_on_views(method: Method) -> None:
+    whole = samples(method)
+    needs = next(line for line in (sys.modules[type(method).__module__].__doc__ or "").splitlines() if "needs:" in line)
+    if not needs.startswith("needs: two"):
+        pytest.skip("its header says that it does not need two")
+    with pytest.raises(DataError, match="views"):
+        method.step(whole.with_views(whole.views[0]))
 
 
 def test_trainable_parameters_get_gradients_and_frozen_ones_none(method: Method) -> None:

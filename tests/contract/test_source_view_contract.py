@@ -24,8 +24,11 @@ from withstand.core.roles import Source, View
 from withstand.data.arrays import ArraySource
 from withstand.data.dataset import DatasetSource
 from withstand.data.folder import ImageFolder
+from withstand.data.grouped import Grouped
 from withstand.data.imbalanced import Imbalanced
 from withstand.data.named import NamedSource
+from withstand.data.pasted import Pasted
+from withstand.data.shrunk import Shrunk
 from withstand.data.subset import Held, Subset
 from withstand.data.tables.source import TableSource
 from withstand.views import presets
@@ -163,6 +166,9 @@ SOURCES: dict[str, tuple[type[Source], Callable[[Path], Source]]] = {
     "subset": (Subset, lambda path: Subset(mapped(path), [7, 3, 9, 3, 0])),
     "held train": (Held, lambda path: Held(mapped(path), "train", fraction=0.3)),
     "imbalanced": (Imbalanced, lambda path: Imbalanced(mapped(path), "step", ratio=0.5)),
+    "grouped": (Grouped, lambda path: Grouped(mapped(path), (0, 1, 0))),
+    "pasted": (Pasted, lambda path: Pasted(mapped(path), NamedSource("digits"))),
+    "shrunk": (Shrunk, lambda path: Shrunk(mapped(path), 2)),
     "held test": (Held, lambda path: Held(mapped(path), "test", fraction=0.3)),
 }
 

@@ -101,6 +101,18 @@ def test_attack_writes_inputs_inside_the_ball(run: Path, tmp_path: Path, capsys:
         assert facts["success"] == pytest.approx(arrays["success"].mean())
 
 
+def test_probe_geometry_measures_codes_layers_and_the_head(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["probe", str(run), "--geometry", "--temperature", "0.3", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == {"geometry", "layers"}
+    assert {"uniformity", "tolerance", "alignment", "entropy of the push"} <= set(found["geometry"]["numbers"])
+    assert "accuracy lost in the head" in found["layers"]["numbers"]
+    assert main(["report", str(run)]) == 0
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "Push by nearness" in page
+    assert "Accuracy by layer" in page
+
+
 def test_audit_probes_attacks_and_reports(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         main(["audit", str(run), "--samples", "24", "--steps", "5", "--eps", "32/255", "--corruptions", "--json"]) == 0
@@ -246,6 +258,8 @@ BAD = {
     "proof within nothing": (["certify", "{run}", "--eps", "0"], "eps above 0"),
     "one run to compare": (["compare", "{run}"], "two runs"),
     "no run folder": (["probe", "no/such/run"], "no/such/run"),
+    "no temperature without geometry": (["probe", "{run}", "--temperature", "0.1"], "belongs to --geometry"),
+    "a temperature of 0": (["probe", "{run}", "--geometry", "--temperature", "0"], "must be above 0, not 0"),
     "wrong eps": (["audit", "{run}", "--eps", "eight"], "8/255"),
     "evaluation data without labels fitting": (["probe", "{run}", "--data", "no/such"], "no/such"),
     "eps in bytes": (["audit", "{run}", "--eps", "8"], "8/255"),

@@ -41,11 +41,31 @@ def run_embed(
     return Reply(text, {"path": str(path), "count": len(features), "width": features.width})
 
 
-def run_probe(run: Path, *, data: str | None = None, allow: tuple[str, ...] = ()) -> Reply:
-    """Measure what a run's encoder is worth, beside an untrained one; without labels, gauges and neighbors only."""
+def run_probe(
+    run: Path,
+    *,
+    data: str | None = None,
+    geometry: bool = False,
+    temperature: float | None = None,
+    allow: tuple[str, ...] = (),
+) -> Reply:
+    """Measure what a run's encoder is worth, beside an untrained one; without labels, gauges and neighbors only.
+
+    Args:
+        geometry: measure how its codes lie, what a contrastive loss would push, and every layer, in place of the probes
+        temperature: of --geometry, at which the push is shared out; the method's own if not said
+    """
     from withstand.api import open_run
 
-    findings = open_run(run, allow=allow).probe(data)
+    if temperature is not None and not geometry:
+        raise ConfigError("--temperature belongs to --geometry: no other probe asks for one")
+    opened = open_run(run, allow=allow)
+    if geometry:
+        found = opened.geometry(data, temperature=temperature)
+        text = "\n".join(show_finding(finding) for finding in found)
+        facts = {finding.name: finding_facts(finding) for finding in found}
+        return Reply(f"{text}\nnext: withstand report {run}", {**facts})
+    findings = opened.probe(data)
     text = "\n".join(show_finding(finding) for finding in findings if finding.numbers)
     facts = {finding.name: finding_facts(finding) for finding in findings}
     return Reply(f"{text}\nnext: withstand audit {run}", {**facts})

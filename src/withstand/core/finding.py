@@ -24,12 +24,14 @@ class Table:
     """Rows of plain values under named columns.
 
     A column called `"NAME ±"` is the spread of column `NAME`. With `x` naming a numeric column, the
-    others are curves over it, and the report draws them.
+    others are curves over it, and the report draws them; a column `"X name"` says what the values of `x` stand for.
+    `note` tells a reader how to read the curves.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     x: str | None = None
+    note: str = ""
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -103,7 +105,9 @@ class Finding:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             tables = {
-                name: Table(tuple(table["columns"]), tuple(map(tuple, table["rows"])), table["x"])
+                name: Table(
+                    tuple(table["columns"]), tuple(map(tuple, table["rows"])), table["x"], table.get("note", "")
+                )
                 for name, table in record["tables"].items()
             }
             checks = tuple(Check(**check) for check in record["checks"])

@@ -137,6 +137,17 @@ class Method(Part, nn.Module):
         """Return the representation that users take away, `(B, width)`."""
         return self.encoder(x)  # type: ignore[no-any-return]
 
+    def projector(self) -> nn.Module | None:
+        """Return what makes of the encoder's features `(B, width)` what the loss reads; None where nothing does.
+
+        It is the module `head`, where a method has one, and is thrown away after training.
+        """
+        return dict(self.named_children()).get("head")
+
+    def sample_state(self) -> dict[str, Tensor]:
+        """Return what is kept of every training sample and worth a look, `(N,)` in their order, by name in words."""
+        return {}
+
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the trainable parameters by optimizer."""
         return {"main": [parameter for parameter in self.parameters() if parameter.requires_grad]}

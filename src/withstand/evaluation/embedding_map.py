@@ -57,8 +57,8 @@ class Map(Probe):
         bank = embedded.train.index[rows]
         pictures = {}
         if len(embedded.source.shape) == 3 and embedded.source.shape[0] in (1, 3):
-            asked = _pictures(embedded.judged_source, queries.index)
-            found = _pictures(embedded.source, bank.flatten()).reshape(*bank.shape, *asked.shape[1:])
+            asked = pictures_of(embedded.judged_source, queries.index)
+            found = pictures_of(embedded.source, bank.flatten()).reshape(*bank.shape, *asked.shape[1:])
             pictures["neighbors"] = np.concatenate([asked[:, None], found], axis=1)
         protocol: dict[str, Tree] = {
             "probe": describe(self),
@@ -149,7 +149,7 @@ def _neighbor_table(queries: Features, train: Features, near: Tensor, rows: Tens
     return Table(("query", "query label", "rank", "neighbor", "neighbor label", "cosine"), tuple(cells))
 
 
-def _pictures(source: Source, index: Tensor) -> npt.NDArray[np.uint8]:
+def pictures_of(source: Source, index: Tensor) -> npt.NDArray[np.uint8]:
     """Return samples as uint8 pictures `(N, H, W, C)`; floats are taken to lie in [0, 1], or scaled to it."""
     x = source[index].x
     if x.dtype != torch.uint8:

@@ -101,17 +101,33 @@ class Penalties(NamedTuple):
 @full_precision
 def penalty_distribution(z: Tensor, temperature: float) -> Penalties:
     """Return how embeddings `(N, D)`, each an anchor with all others as negatives, share the push at a temperature."""
+    return penalties(ordered_negatives(z), temperature)
+
+
+@full_precision
+def ordered_negatives(z: Tensor) -> Tensor:
+    """Return the cosines of embeddings `(N, D)` to all others, each row's nearest first, `(N, N - 1)`."""
     if z.dim() != 2 or len(z) < 3:
         raise DataError(
             f"a distribution over negatives needs embeddings (N, D) of 3 or more samples, not {tuple(z.shape)}"
         )
-    count = len(z)
     rows = unit_rows(z)
-    off = ~torch.eye(count, dtype=torch.bool, device=z.device)
-    shares = relative_penalties((rows @ rows.T)[off].view(count, count - 1), temperature)
-    ordered = shares.sort(1, descending=True).values.mean(0)
+    off = ~torch.eye(len(z), dtype=torch.bool, device=z.device)
+    return (rows @ rows.T)[off].view(len(z), len(z) - 1).sort(1, descending=True).values
+
+
+@full_precision
+def penalties(ordered: Tensor, temperature: float) -> Penalties:
+    """Return how anchors share the push among negatives.
+
+    Args:
+        ordered: cosines of A anchors to M negatives, nearest first, `(A, M)`, M above 1.
+        temperature: tau, above 0.
+    """
+    shares = relative_penalties(ordered, temperature)
     entropy = torch.special.entr(shares).sum(1).mean()
-    return Penalties(entropy, entropy / math.log(count - 1), ordered[0], ordered.cumsum(0))
+    means = shares.mean(0)
+    return Penalties(entropy, entropy / math.log(ordered.shape[1]), means[0], means.cumsum(0))
 
 
 @full_precision

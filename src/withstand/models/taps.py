@@ -21,6 +21,35 @@ def tapped(network: nn.Module, x: Tensor, names: Sequence[str]) -> Mapping[str, 
     Raises:
         ConfigError: there is no submodule of that name, with the nearest, or the network does not run it.
     """
+    found = _outputs(network, x, names)
+    for name in names:
+        if name not in found:
+            raise ConfigError(f"the network does not run its layer {name!r} as a whole: name one inside it")
+    return {name: found[name] for name in names}
+
+
+_BLOCKS = ("Block", "Layer", "Bottleneck")
+"""How the field names the classes of what is repeated in a network."""
+
+
+def layer_names(network: nn.Module) -> tuple[str, ...]:
+    """Return the names of a network's blocks and linear layers in order: those worth a probe of their own."""
+    wanted: list[str] = []
+    for name, module in network.named_modules():
+        inside = any(name.startswith(f"{outer}.") for outer in wanted)
+        if name and not inside and (type(module).__name__.endswith(_BLOCKS) or isinstance(module, nn.Linear)):
+            wanted.append(name)
+    return tuple(wanted)
+
+
+def row_layers(network: nn.Module, x: Tensor) -> tuple[str, ...]:
+    """Return those of `layer_names` that give one vector for each of a few inputs `x`."""
+    found = _outputs(network, x, layer_names(network))
+    return tuple(name for name, value in found.items() if value.dim() == 2 and len(value) == len(x))
+
+
+def _outputs(network: nn.Module, x: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+    """Return what `tapped` does, without submodules that are not run as a whole or give no tensor."""
     modules = dict(network.named_modules())
     found: dict[str, Tensor] = {}
     hooks = []
@@ -28,8 +57,9 @@ def tapped(network: nn.Module, x: Tensor, names: Sequence[str]) -> Mapping[str, 
         if name not in modules:
             raise ConfigError(f"there is no layer {name!r}: {nearest(name, modules)}")
 
-        def keep(module: nn.Module, inputs: object, output: Tensor, name: str = name) -> None:
-            found[name] = _pooled(output.detach())
+        def keep(module: nn.Module, inputs: object, output: object, name: str = name) -> None:
+            if isinstance(output, Tensor):
+                found[name] = _pooled(output.detach())
 
         hooks.append(modules[name].register_forward_hook(keep))
     try:
@@ -38,23 +68,11 @@ def tapped(network: nn.Module, x: Tensor, names: Sequence[str]) -> Mapping[str, 
     finally:
         for hook in hooks:
             hook.remove()
-    for name in names:
-        if name not in found:
-            raise ConfigError(f"the network does not run its layer {name!r} as a whole: name one inside it")
-    return {name: found[name] for name in names}
-
-
-def layer_names(network: nn.Module) -> tuple[str, ...]:
-    """Return the names of a network's blocks and linear layers in order: those worth a probe of their own."""
-    wanted: list[str] = []
-    for name, module in network.named_modules():
-        inside = any(name.startswith(f"{outer}.") for outer in wanted)
-        if name and not inside and (type(module).__name__.endswith("Block") or isinstance(module, nn.Linear)):
-            wanted.append(name)
-    return tuple(wanted)
+    return found
 
 
 def _pooled(value: Tensor) -> Tensor:
     if value.dim() == 4:
         return value.mean((2, 3))
-    return value.mean(1) if value.dim() == 3 else value
+    # A copy: what comes next may work in place.
+    return value.mean(1) if value.dim() == 3 else value.clone()

@@ -60,7 +60,8 @@ def curves(name: str, table: Table, context: str = "") -> list[Chart]:
     for stem, group in groups.items():
         title = f"{wording.title(stem)} · {heading}" if stem and len(groups) > 1 else heading
         charts.append(_curve(title, table, group, percent=not stem))
-    return [replace(chart, table=show(context, table)) if chart is charts[0] else chart for chart in charts]
+    first = replace(charts[0], table=show(context, table), note=table.note) if charts else None
+    return [first, *charts[1:]] if first is not None else []
 
 
 def overlay(title: str, table: Table, *, percent: bool) -> Chart:
@@ -90,6 +91,9 @@ def _curve(heading: str, table: Table, lines: list[str], *, percent: bool) -> Ch
     in_255 = x_name == "eps" and max(x, default=0) <= 0.25
     positions = [value * 255 for value in x] if in_255 else x
     spelled: list[Tree] = [wording.eps(value) if x_name == "eps" else wording.plain(value) for value in x]
+    names = f"{x_name} name"
+    if names in table.columns:
+        spelled = [safe(str(name)) for name in table.column(names)]
     subjects = [_stem(column) for column in lines if not _is_control(column)]
     traces: list[Tree] = []
     for column in lines:
@@ -114,6 +118,8 @@ def _curve(heading: str, table: Table, lines: list[str], *, percent: bool) -> Ch
     axis: dict[str, Tree] = {"title": {"text": label}}
     if 2 < len(x) <= 12 and min(x) > 0 and max(x) / min(x) >= 30:
         axis |= {"type": "log", "tickvals": _clean(positions), "ticktext": [wording.plain(value) for value in x]}
+    if names in table.columns:
+        axis |= {"tickvals": _clean(positions), "ticktext": spelled}
     layout: dict[str, Tree] = {
         "xaxis": axis,
         "yaxis": {"tickformat": ".0%", "rangemode": "tozero"} if percent else {},

@@ -44,7 +44,8 @@ def view(finding: Finding, *, without: tuple[str, ...] = ()) -> FindingView:
     context = context_of(finding)
     shown = blocks(finding)
     if any(row.notes for block in shown for row in block.rows):
-        without = (*without, "pictures")
+        strips = (f"pictures, {name}" for name in finding.pictures)
+        without = (*without, "pictures", *strips)
     charts: list[Chart] = []
     tables: list[tuple[str, ShownTable]] = []
     for name, table in finding.tables.items():

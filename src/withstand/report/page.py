@@ -26,6 +26,9 @@ class Page:
     learnt: Learnt
     map: FindingView | None
     gauges: FindingView | None
+    samples: FindingView | None
+    geometry: FindingView | None
+    layers: FindingView | None
     comparison: Chart | None
     scores: list[Score]
     probes: list[FindingView]
@@ -46,7 +49,8 @@ def page(run: StoredRun) -> Page:
     found = scores(run.findings)
     probes = {one.name: view(run.findings[one.name], without=("accuracy",) if one.tabled else ()) for one in found}
     rest = {name: finding for name, finding in run.findings.items() if name not in probes}
-    learning = {name: view(rest.pop(name), without=("map",)) for name in ("map", "gauges") if name in rest}
+    shown = ("map", "gauges", "samples", "geometry", "layers")
+    learning = {name: view(rest.pop(name), without=("map",)) for name in shown if name in rest}
     claims = [rest.pop(name) for name in list(rest) if name.startswith("claim-")]
     audits = sorted(filter(_withstands, rest.values()), key=lambda finding: (finding.name != "audit", finding.name))
     facts_of_data = (text(run.record, "data", "name"), text(run.record, "created")[:10])
@@ -60,6 +64,9 @@ def page(run: StoredRun) -> Page:
         learnt=learnt(run),
         map=learning.get("map"),
         gauges=learning.get("gauges"),
+        samples=learning.get("samples"),
+        geometry=learning.get("geometry"),
+        layers=learning.get("layers"),
         comparison=comparison(found) if found else None,
         scores=found,
         probes=list(probes.values()),

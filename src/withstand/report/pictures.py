@@ -66,7 +66,8 @@ def picture(pixels: Pixels, alt: str) -> Picture:
 def blocks(finding: Finding) -> tuple[PictureBlock, ...]:
     """Return a finding's pictures: strips of equal length together, each grid alone.
 
-    A table "pictures" with one row for each picture of a strip is written below that strip.
+    A table "pictures" with one row for each picture of a strip is written below that strip; "pictures, NAME" below the
+    strip of that name, before others follow.
 
     Raises:
         DataError: an array is neither a strip nor a grid of uint8 pictures.
@@ -82,17 +83,23 @@ def blocks(finding: Finding) -> tuple[PictureBlock, ...]:
         heading = wording.title(name)
         if array.ndim == 4:
             shown = tuple(picture(pixels, f"{heading}, picture {k + 1}") for k, pixels in enumerate(array))
-            strips.setdefault(len(array), []).append(PictureRow(heading, shown))
+            own = finding.tables.get(f"pictures, {name}")
+            strips.setdefault(len(array), []).extend([PictureRow(heading, shown), *_notes(own, len(array))])
         else:
             grids.append(_neighbors(finding, array) if name == "neighbors" else _grid(heading, array))
     for count, rows in strips.items():
-        table = finding.tables.get("pictures")
-        if table is not None and len(table.rows) == count:
-            rows += [
-                PictureRow(wording.title(column), notes=tuple(_note(column, cell) for cell in table.column(column)))
-                for column in table.columns
-            ]
+        rows += _notes(finding.tables.get("pictures"), count)
     return (*(PictureBlock("", tuple(rows)) for rows in strips.values()), *grids)
+
+
+def _notes(table: Table | None, count: int) -> list[PictureRow]:
+    """Return what is written below pictures, a row a column; nothing where the table is of other pictures."""
+    if table is None or len(table.rows) != count:
+        return []
+    return [
+        PictureRow(wording.title(column), notes=tuple(_note(column, cell) for cell in table.column(column)))
+        for column in table.columns
+    ]
 
 
 def _note(column: str, cell: object) -> str:

@@ -19,6 +19,12 @@ _OTHERS = (
     "step",
     "width",
     "cosine",
+    "alignment",
+    "uniformity",
+    "tolerance",
+    "entropy",
+    "evenness",
+    "condition number",
 )
 _TITLES = {
     "knn": "kNN",

@@ -95,3 +95,29 @@ class Cutout(PictureView):
         boxes = torch.stack((*starts, side, side), dim=1)
         rows = rows_where(chance < self.probability)
         return change_some(x, rows, lambda part: cutout(part, boxes[rows], self.value))
+
+
+@dataclass(frozen=True)
+class Erase(PictureView):
+    """Paint one fixed place over, with a probability: what stands there is kept from the views.
+
+    Args:
+        box: top, left, height, width, pixels; what lies outside a picture is left out.
+        value: the paint, in [0, 1].
+        probability: chance that a picture is changed.
+    """
+
+    box: tuple[int, int, int, int] = (0, 0, 8, 8)
+    value: float = 0.5
+    probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_probability("probability", self.probability)
+        check_probability("value", self.value)
+        if len(self.box) != 4 or min(self.box[2:]) < 1:
+            raise ConfigError(f"box must be (top, left, height, width) with a positive size, not {self.box!r}")
+
+    def change(self, x: Tensor, draws: Draws) -> Tensor:
+        rows = rows_where(draws.uniform(1)[:, 0] < self.probability)
+        boxes = torch.tensor(self.box, device=x.device).expand(len(rows), 4)
+        return change_some(x, rows, lambda part: cutout(part, boxes, self.value))

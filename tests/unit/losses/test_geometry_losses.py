@@ -30,6 +30,24 @@ def test_uniformity_equals_the_pairwise_formula(t: float) -> None:
     torch.testing.assert_close(*(torch.autograd.grad(x, z)[0] for x in (uniformity(z, t=t), plain)), rtol=0, atol=1e-10)
 
 
+def test_uniformity_of_known_clouds() -> None:
+    assert uniformity(torch.tensor([[1.0, 0], [-1, 0]])).item() == pytest.approx(-8), "antipodes, at distance 2"
+    assert uniformity(torch.eye(5)).item() == pytest.approx(-4), "corners, at distance sqrt(2)"
+    z = draw(40, 6)
+    turn = torch.linalg.qr(draw(6, 6, seed=1)).Q
+    torch.testing.assert_close(uniformity(z @ turn), uniformity(z), rtol=0, atol=1e-12)
+
+
+def test_uniformity_of_the_even_sphere() -> None:
+    """Against the integral over one angle, whose density on the sphere in D dimensions is sin^(D - 2)."""
+    angle = torch.linspace(0, math.pi, 20001, dtype=torch.float64)
+    density = angle.sin().pow(8 - 2)
+    expected = (
+        torch.trapezoid(density * (-4 * (1 - angle.cos())).exp(), angle) / torch.trapezoid(density, angle)
+    ).log()
+    assert uniformity(draw(3000, 8)).item() == pytest.approx(expected.item(), abs=0.02)
+
+
 def test_collapse_shows_in_every_gauge() -> None:
     point = draw(1, 6).expand(20, -1)
     assert uniformity(point).item() == pytest.approx(0, abs=1e-12)

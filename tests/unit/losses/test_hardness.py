@@ -62,6 +62,14 @@ def test_all_negatives_are_nt_xent_and_fewer_are_less() -> None:
     assert values == sorted(values)
 
 
+def test_a_single_kept_negative_is_the_hardest_and_others_feel_nothing() -> None:
+    z1, z2 = rows(), rows(seed=1)
+    (to_first,) = torch.autograd.grad(hard_contrastive(z1, z2, 0.3, alpha=1 / 8), z1)
+    alone = torch.stack([torch.stack([p, n[0]]).div(0.3).logsumexp(0) - p / 0.3 for p, n in looped(z1, z2, 8)]).mean()
+    torch.testing.assert_close(torch.autograd.grad(alone, z1)[0], to_first, **EXACT)
+    assert alone < nt_xent(z1, z2, 0.3), "fewer negatives, less loss"
+
+
 def test_hot_and_cold_limits() -> None:
     z1, z2 = (z.detach() for z in (rows(), rows(seed=1)))
     pairs = looped(z1, z2, 8)

@@ -43,20 +43,24 @@ def test_it_estimates_the_populations_loss() -> None:
     assert abs(found.mean() - expected) < 4 * found.std() / 200**0.5
 
 
-def descend(outputs: int, shared: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Train a linear network of two layers on the population's loss, from a small start."""
-    # Rotations, scaled: both layers alike, as balanced as a small start is. It is slow to leave.
+def descend(outputs: int, shared: Tensor, noise: Tensor, layers: int = 2, start: float = 0.1) -> list[Tensor]:
+    """Train a linear network on the population's loss, from a small start; return its layers, the first one first."""
+    # Rotations, scaled: all layers alike, as balanced as a small start is. It is slow to leave.
     generator, count = torch.Generator().manual_seed(1), len(shared)
-    turns = (torch.linalg.qr(torch.randn(count, count, generator=generator, dtype=torch.float64)).Q for _ in range(2))
-    first, second = (
-        (0.1 * turn[:rows]).clone().requires_grad_() for turn, rows in zip(turns, (count, outputs), strict=True)
-    )
+    turns = [
+        torch.linalg.qr(torch.randn(count, count, generator=generator, dtype=torch.float64)).Q for _ in range(layers)
+    ]
+    rows = [*[count] * (layers - 1), outputs]
+    weights = [(start * turn[:some]).clone().requires_grad_() for turn, some in zip(turns, rows, strict=True)]
     spread, common = torch.diag(shared + noise), torch.diag(shared)
     for _ in range(6000):
-        loss = population_spectral_loss(second @ first, spread, common)
-        for weight, gradient in zip((first, second), torch.autograd.grad(loss, (first, second)), strict=True):
+        whole = weights[0]
+        for weight in weights[1:]:
+            whole = weight @ whole
+        loss = population_spectral_loss(whole, spread, common)
+        for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
             weight.data.sub_(gradient, alpha=0.05)
-    return first.detach(), second.detach()
+    return [weight.detach() for weight in weights]
 
 
 @pytest.mark.parametrize("outputs", [4, 2])
@@ -71,6 +75,32 @@ def test_a_two_layer_network_ends_where_the_closed_form_says(outputs: int) -> No
     expected = feature_weights(shared, noise, outputs, layer=1)
     torch.testing.assert_close(before[expected > 0], expected[expected > 0], rtol=0, atol=0.02)
     assert (before[expected == 0] < 0.11).all(), "what the second layer drops keeps its small start"
+    assert (first @ first.T - second.T @ second).abs().max() < 0.05, "the layers are balanced"
+
+
+def test_three_layers_weigh_progressively() -> None:
+    shared, noise = (torch.tensor(some, dtype=torch.float64) for some in ([1.0, 0.5, 0.8], [0.1, 0.1, 0.6]))
+    whole = torch.eye(3, dtype=torch.float64)
+    for layer, weight in enumerate(descend(3, shared, noise, layers=3, start=0.3), start=1):
+        whole = weight @ whole
+        expected = feature_weights(shared, noise, 3, layer=layer, layers=3)
+        torch.testing.assert_close(whole.norm(dim=0), expected, rtol=0, atol=1e-3 if layer == 3 else 0.05)
+
+
+def test_one_hot_classes_are_the_minimum() -> None:
+    """K equally frequent classes, each at a corner of its own: outputs sqrt(K) times the corner, loss -K."""
+    even = torch.eye(3, dtype=torch.float64) / 3
+    corners = (3**0.5 * torch.eye(3, dtype=torch.float64)).requires_grad_()
+    least = population_spectral_loss(corners, even, even)
+    assert least.item() == pytest.approx(-3)
+    assert torch.autograd.grad(least, corners)[0].abs().max() < 1e-12
+    for seed in range(5):
+        assert population_spectral_loss(corners + 0.3 * rows(3, 3, seed), even, even) > least
+    # A large batch of such samples estimates it, and feels no force but what its own pairs' absence leaves.
+    z = (3**0.5 * torch.eye(3, dtype=torch.float64)[torch.arange(3000) % 3]).requires_grad_()
+    found = spectral_contrastive(z, z)
+    assert found.item() == pytest.approx(-3, abs=3e-3)
+    assert torch.autograd.grad(found, z)[0].abs().max() < 1e-5
 
 
 def test_the_known_example_and_progressive_weights() -> None:

@@ -6,7 +6,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.models.normalized import Normalized
 from withstand.models.resnet import ResNet
 from withstand.models.reweighting import ReweightingHead
-from withstand.models.taps import layer_names, tapped
+from withstand.models.taps import layer_names, row_layers, tapped
 
 
 def test_features_fall_in_a_series() -> None:
@@ -42,6 +42,16 @@ def test_taps() -> None:
     assert not network[1]._forward_hooks
     with pytest.raises(ConfigError, match=r"no layer '0\.encoder\.block\.3'"):
         tapped(network, x, ["0.encoder.block.3"])
+    assert row_layers(network, x[:2]) == names
     network[0].spare = nn.Linear(1, 1)
+    assert row_layers(network, x[:2]) == names, "what is not run is left out"
     with pytest.raises(ConfigError, match=r"does not run its layer '0\.spare'"):
         tapped(network, x, ["0.spare"])
+
+
+def test_blocks_by_their_names_and_values_before_what_works_in_place() -> None:
+    perceptron = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2))
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    assert (tapped(perceptron, x, ["0"])["0"] < 0).any(), "before the ReLU, which overwrites"
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), 2)
+    assert layer_names(encoder) == ("layers.0", "layers.1")

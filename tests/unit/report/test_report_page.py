@@ -272,3 +272,42 @@ def test_many_classes_and_no_labels_still_give_a_map(tmp_path):
         figure = read(folder).figures[-1]
         assert sum(len(trace["x"]) for trace in figure["data"]) == 400
         assert figure["layout"]["showlegend"] is False
+
+
+def test_layers_are_named_on_their_axis_and_notes_say_how_to_read(tmp_path):
+    table = Table(
+        ("layer", "layer name", "linear accuracy"),
+        ((1, "blocks.0", 0.3), (2, "<head>", 0.2)),
+        x="layer",
+        note="Read it so.",
+    )
+    folder = write_run(tmp_path / "run")
+    Finding("layers", numbers={"linear accuracy before the head": 0.3}, tables={"by layer": table}).save(
+        folder / "findings"
+    )
+    assert Finding.load(folder / "findings" / "layers.json").tables["by layer"] == table
+    page = read(folder)
+    axis = next(f["layout"]["xaxis"] for f in page.figures if "blocks.0" in json.dumps(f["layout"]))
+    assert axis["tickvals"] == [1, 2]
+    assert axis["ticktext"] == ["blocks.0", "&lt;head&gt;"]
+    assert "Read it so." in page.text
+    assert page.text.index("Layer by layer") < page.text.index("What it is worth", page.text.index("Layer by layer"))
+
+
+def test_each_strip_has_its_own_notes(tmp_path):
+    strip = np.zeros((2, 4, 4, 1), np.uint8)
+    tables = {
+        f"pictures, {end} temperature": Table(
+            ("temperature", "class"), tuple((value, f"class {end}") for _ in range(2))
+        )
+        for end, value in (("lowest", 0.0625), ("highest", 0.75))
+    }
+    folder = write_run(tmp_path / "run")
+    pictures = {f"{end} temperature": strip for end in ("lowest", "highest")}
+    Finding("samples", tables=tables, pictures=pictures).save(folder / "findings")
+    text = read(folder).text
+    assert "What the method keeps of each picture" in text
+    order = ["Lowest temperature", "0.0625", "class lowest", "Highest temperature", "0.75", "class highest"]
+    places = [text.index(words, text.index("What the method keeps")) for words in order]
+    assert places == sorted(places)
+    assert text.count("class lowest") == 2, "below the pictures, and not in a table again"

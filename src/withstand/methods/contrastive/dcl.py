@@ -24,6 +24,7 @@ class DCL(Method):
 
     Args:
         encoder: the network to train; its `width` sizes the head.
+        head: in place of the usual head; then `hidden` and the like are not used.
         hidden: width of the head's hidden layer; None for the encoder's width.
         dim: width of the projection.
         temperature: tau.
@@ -37,6 +38,7 @@ class DCL(Method):
         self,
         encoder: Model,
         *,
+        head: Model | None = None,
         hidden: int | None = None,
         dim: int = 128,
         temperature: float = 0.1,
@@ -53,7 +55,11 @@ class DCL(Method):
         self.temperature = temperature
         self.weighted, self.sigma, self.detach_weight = weighted, sigma, detach_weight
         width = encoder.width if hidden is None else hidden
-        self.head = ProjectionHead(encoder.width, width, dim, batch_norm=batch_norm, bias=not batch_norm)
+        self.head = (
+            ProjectionHead(encoder.width, width, dim, batch_norm=batch_norm, bias=not batch_norm)
+            if head is None
+            else head
+        )
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss and the mean cosine of positive pairs, `positive`."""

@@ -122,6 +122,9 @@ class ISogCLR(Method):
             self.temperatures[index] = (self.temperatures[index] - self.rate * momentum).clamp(*self.bounds)
         self._found = None
 
+    def sample_state(self) -> dict[str, Tensor]:
+        return {"temperature": self.temperatures}
+
     def _checked(self, index: Tensor) -> Tensor:
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self.temperatures):
             known = len(self.temperatures)

@@ -24,6 +24,7 @@ class SimCLR(Method):
 
     Args:
         encoder: the network to train; its `width` sizes the head.
+        head: in place of the usual head; then `hidden` and the like are not used.
         hidden: width of the head's hidden layer; None for the encoder's width, as in the paper.
         dim: width of the projection.
         temperature: tau; lower looks harder at near negatives.
@@ -34,6 +35,7 @@ class SimCLR(Method):
         self,
         encoder: Model,
         *,
+        head: Model | None = None,
         hidden: int | None = None,
         dim: int = 128,
         temperature: float = 0.2,
@@ -45,7 +47,11 @@ class SimCLR(Method):
         self.encoder = encoder
         self.temperature = temperature
         width = encoder.width if hidden is None else hidden
-        self.head = ProjectionHead(encoder.width, width, dim, batch_norm=batch_norm, bias=not batch_norm)
+        self.head = (
+            ProjectionHead(encoder.width, width, dim, batch_norm=batch_norm, bias=not batch_norm)
+            if head is None
+            else head
+        )
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss and the mean cosine of positive pairs, `positive`."""

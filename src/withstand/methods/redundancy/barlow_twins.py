@@ -22,6 +22,7 @@ class BarlowTwins(Method):
 
     Args:
         encoder: the network to train; its `width` sizes the head.
+        head: in place of the usual head; then `hidden` and the like are not used.
         hidden: width of the head's hidden layers; None for `dim`, as in the paper.
         dim: width of the projection. Accuracy grows with it; 2,048 is usual for CIFAR.
         layers: linear layers in the head.
@@ -34,6 +35,7 @@ class BarlowTwins(Method):
         self,
         encoder: Model,
         *,
+        head: Model | None = None,
         hidden: int | None = None,
         dim: int = 2048,
         layers: int = 3,
@@ -45,7 +47,9 @@ class BarlowTwins(Method):
         self.encoder = encoder
         self.redundancy_weight, self.scale, self.unbiased = redundancy_weight, scale, unbiased
         width = dim if hidden is None else hidden
-        self.head = ProjectionHead(encoder.width, width, dim, layers, bias=False, last_bias=False)
+        self.head = (
+            ProjectionHead(encoder.width, width, dim, layers, bias=False, last_bias=False) if head is None else head
+        )
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss and its two sums, `invariance` and `redundancy` (unweighted)."""

@@ -19,6 +19,7 @@ class VICReg(Method):
 
     Args:
         encoder: the network to train; its `width` sizes the head.
+        head: in place of the usual head; then `hidden` and the like are not used.
         hidden: width of the head's hidden layers; None for `dim`, as in the paper.
         dim: width of the projection.
         layers: linear layers in the head.
@@ -32,6 +33,7 @@ class VICReg(Method):
         self,
         encoder: Model,
         *,
+        head: Model | None = None,
         hidden: int | None = None,
         dim: int = 2048,
         layers: int = 3,
@@ -44,7 +46,7 @@ class VICReg(Method):
         self.encoder, self.sum_branches = encoder, sum_branches
         self.weights = (invariance_weight, variance_weight, covariance_weight)
         width = dim if hidden is None else hidden
-        self.head = ProjectionHead(encoder.width, width, dim, layers, last_bias=False)
+        self.head = ProjectionHead(encoder.width, width, dim, layers, last_bias=False) if head is None else head
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss and its terms, unweighted: `invariance`, `variance` and `covariance`."""

@@ -11,7 +11,7 @@ differences: the paper wraps SimCLR alone; here the wrapped method's own loss is
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.gradient import PGD
@@ -63,6 +63,12 @@ class ACL(Method):
     def encoder(self) -> Model:  # type: ignore[override]
         """The wrapped method's encoder."""
         return self.method.encoder
+
+    def projector(self) -> nn.Module | None:
+        return self.method.projector()
+
+    def sample_state(self) -> dict[str, Tensor]:
+        return self.method.sample_state()
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, its halves, `clean_loss` and `attacked_loss`, and the wrapped method's terms, clean."""

@@ -83,6 +83,8 @@ class SeparableReweightedTraining(LabelledMethod):
                 "separation, defer, stored and gamma must be at least 0, not "
                 f"{separation!r}, {defer!r}, {stored!r} and {gamma!r}"
             )
+        if not temperature > 0:
+            raise ConfigError(f"temperature must be above 0, not {temperature!r}")
         if attack.ball.targeted:
             raise ConfigError("the inner attack must not be targeted: it makes the true label unlikely")
         self.loss, self.attack, self.defer, self.gamma = loss, attack, defer, gamma
