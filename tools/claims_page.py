@@ -18,11 +18,12 @@ def main() -> None:
         "",
         "What papers claim, put to the test at a small scale against the paper's own baseline, under equal budgets.",
         "Made by `python tools/claims_page.py` from the findings in [claims/](claims); each row is re-run by its",
-        "command. A claim that does not hold at this scale is listed as such; undecided means that the spread over",
-        "seeds is at least the effect.",
+        "command, and all by `withstand reproduce all --out docs/claims`, which passes over what is stored and",
+        "current. A claim that does not hold at this scale is listed as such; undecided means that the spread over",
+        "seeds is at least the effect. Times are of all seeds of both sides, probes included.",
         "",
-        "| claim | measured | system | baseline | effect | verdict |",
-        "|---|---|---|---|---|---|",
+        "| claim | measured | system | baseline | effect | verdict | time |",
+        "|---|---|---|---|---|---|---|",
     ]
     for finding in findings:
         seeds = finding.tables["seeds"]
@@ -35,6 +36,7 @@ def main() -> None:
             f"{baseline}: {_of(finding, f'{quantity}, {baseline}')}",
             _of(finding, "effect"),
             f"**{finding.protocol['verdict']}**, {len(seeds.rows)} seeds",
+            _time(finding),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     for finding in findings:
@@ -47,6 +49,14 @@ def main() -> None:
 
 def _of(finding: Finding, name: str) -> str:
     return f"{finding.numbers[name]:.3f} ± {finding.numbers[name + ' ±']:.3f}"
+
+
+def _time(finding: Finding) -> str:
+    """Return how long a finding took; the older ones do not say."""
+    seconds, threads = finding.protocol.get("seconds"), finding.protocol.get("threads")
+    if not isinstance(seconds, float) or not isinstance(threads, int):
+        return "not recorded"
+    return f"{seconds:.0f} s, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _markdown(table: Table) -> list[str]:
