@@ -56,8 +56,7 @@ def run_reproduce(
 
 
 def _lines(item: Entry, finding: Finding, path: Path, *, again: bool) -> list[str]:
-    seconds, threads = finding.protocol["seconds"], finding.protocol["threads"]
-    took = f"{seconds} s on {threads} thread{'s' * (threads != 1)}"
+    took = f"{finding.protocol['seconds']} s, {finding.protocol['processor seconds']} s of a processor"
     return [
         f"{item.slug}: {finding.protocol['statement']}",
         *(f"  {name}: {value:.4f}" for name, value in finding.numbers.items()),
