@@ -9,6 +9,7 @@ use it when: several views of each picture can be afforded, or kinds are of uneq
 command: withstand train cacr --data fashion-mnist-small
 """
 
+from dataclasses import replace
 from functools import partial
 
 from withstand.engine.experiment import Experiment
@@ -42,11 +43,14 @@ def experiment(
 
 
 def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare CACR with the same sums weighed evenly, on three views, on CIFAR-10."""
+    """Compare CACR with the same sums weighed evenly, on three views, on CIFAR-10.
+
+    Of the rates 0.12, 0.36 and 1.0, tried for two epochs on another seed, 0.36 suits both best.
+    """
     refuse_other_scale(scale)
 
     def trial(seed: int, positive: float, negative: float) -> Experiment:
-        setup = small(SETUP, seed, epochs=4, batch=128)
+        setup = replace(small(SETUP, seed, epochs=4, batch=128), learning_rate=0.36)
         return experiment(setup, positive_sharpness=positive, negative_sharpness=negative)
 
     return head_to_head(

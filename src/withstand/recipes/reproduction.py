@@ -38,7 +38,7 @@ def wanted_run(item: Entry, scale: str, seeds: int | None) -> dict[str, Tree]:
     The recipe is told by a digest of its code, docstrings and comments apart. A change elsewhere, in the method say,
     is not seen: the version stands for it.
     """
-    return {"scale": scale, "seeds": seeds, "recipe": _digest(item.path), "version": __version__}
+    return {"scale": scale, "seeds": seeds, "recipe": code_digest(item.path), "version": __version__}
 
 
 def stored(item: Entry, folder: Path, scale: str = "small", seeds: int | None = None) -> Finding | None:
@@ -70,7 +70,7 @@ def reproduce(item: Entry, scale: str = "small", seeds: int | None = None) -> Fi
     return replace(finding, protocol={**finding.protocol, **took, RUN: run})
 
 
-def _digest(path: Path) -> str:
+def code_digest(path: Path) -> str:
     """Return a short digest of a Python file's code; docstrings, comments and layout do not count."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):

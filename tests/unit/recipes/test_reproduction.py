@@ -12,7 +12,7 @@ from withstand.core.finding import Finding
 from withstand.recipes import catalogue
 from withstand.recipes.catalogue import Entry, chosen, entries, entry
 from withstand.recipes.claim import Claim
-from withstand.recipes.reproduction import _digest, claim_of, reproduce, stored
+from withstand.recipes.reproduction import claim_of, code_digest, reproduce, stored
 
 JOINT = {"contrastive", "redundancy", "clustering", "distillation"}
 
@@ -63,7 +63,7 @@ def test_code_counts_for_a_recipe_and_words_do_not(tmp_path: Path) -> None:
 
     def digest(text: str) -> str:
         path.write_text(text)
-        return _digest(path)
+        return code_digest(path)
 
     plain = digest('"""A."""\ndef f():\n    """B."""\n    return 1\n')
     assert digest('"""C.\n\nreached: 1"""\n\n\ndef f():\n    """D."""\n    return 1  # why\n') == plain
