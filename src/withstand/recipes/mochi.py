@@ -69,7 +69,7 @@ def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
 
     def trial(seed: int, pairs: int, with_query: int) -> Experiment:
         return experiment(
-            small(SETUP, seed, epochs=10, batch=128),
+            small(SETUP, seed, epochs=6, batch=128),
             queue_size=1024,
             hardest=128,
             pairs=pairs,
