@@ -101,7 +101,11 @@ class _Peer(nn.Module):
                 32, cj_bright=0.8, cj_contrast=0.8, cj_sat=0.4, cj_hue=0.2, min_scale=0.2, gaussian_blur=0.0
             )
         else:
-            self.head = heads.DINOProjectionHead(inside, inside, 256, PROTOTYPES, batch_norm=True, freeze_last_layer=1)
+            # Weight normalisation cannot be copied: the teacher's head is made anew, as in lightly's example.
+            self.head, other = (
+                heads.DINOProjectionHead(inside, inside, 256, PROTOTYPES, batch_norm=True) for _ in range(2)
+            )
+            other.load_state_dict(self.head.state_dict())
             self.criterion = loss.DINOLoss(PROTOTYPES)
             self.transform = transforms.DINOTransform(
                 global_crop_size=32,
@@ -111,7 +115,9 @@ class _Peer(nn.Module):
                 n_local_views=PARTS,
                 gaussian_blur=(0.0, 0.0, 0.0),
             )
-        self.teacher = copy.deepcopy(nn.Sequential(self.net, self.head)).requires_grad_(False)
+        if name != "DINO":
+            other = copy.deepcopy(self.head)
+        self.teacher = nn.Sequential(copy.deepcopy(self.net), other).requires_grad_(False)
 
     def loss(self, views: list[Tensor]) -> Tensor:
         if self.name in ("BYOL", "DINO"):
@@ -121,7 +127,7 @@ class _Peer(nn.Module):
             update_momentum(self.head, self.teacher[1], m=0.99)
         if self.name == "DINO":
             targets = [self.teacher(view) for view in views[:2]]
-            return self.criterion(targets, [self.head(self.net(view)) for view in views], epoch=1)
+            return self.criterion(targets, [self.head(self.net(view)) for view in views])
         z1, z2 = (self.head(self.net(view)) for view in views)
         if self.name != "BYOL":
             return self.criterion(z1, z2)
