@@ -74,8 +74,8 @@ def finding(slug: str, rows: list[tuple[Cell, ...]], protocol: dict[str, Tree]) 
     return Finding(f"methods-{slug}", numbers, {"seeds": table}, protocol=protocol)
 
 
-def run(slug: str, module: ModuleType, digest: str, folder: Path, seeds: int, epochs: int, fresh: bool) -> Finding:
-    """Measure the seeds of a method that are not stored, and return its finding."""
+def run(slug: str, module: ModuleType, digest: str, folder: Path, seed: int, epochs: int) -> Finding:
+    """Return a method's finding with this seed measured, if it was not stored already."""
     path = folder / f"methods-{slug}.json"
     source = trial(module, 0, epochs).source
     protocol: dict[str, Tree] = {
@@ -90,14 +90,13 @@ def run(slug: str, module: ModuleType, digest: str, folder: Path, seeds: int, ep
         "recipe": digest,
     }
     rows: list[tuple[Cell, ...]] = []
-    if path.is_file() and not fresh:
+    if path.is_file():
         kept = Finding.load(path)
         rows = list(kept.tables["seeds"].rows) if kept.protocol == protocol else []
-    for seed in range(seeds):
-        if seed not in {row[0] for row in rows}:
-            rows.append(measure(module, seed, epochs, untrained=slug == CONTROL))
-            finding(slug, rows, protocol).save(folder)
-            print(f"{slug}, seed {seed}: kNN {rows[-1][1]:.3f}, linear {rows[-1][2]:.3f}, {rows[-1][3]} s", flush=True)
+    if seed not in {row[0] for row in rows}:
+        rows.append(measure(module, seed, epochs, untrained=slug == CONTROL))
+        finding(slug, rows, protocol).save(folder)
+        print(f"{slug}, seed {seed}: kNN {rows[-1][1]:.3f}, linear {rows[-1][2]:.3f}, {rows[-1][3]} s", flush=True)
     return finding(slug, rows, protocol)
 
 
@@ -112,20 +111,25 @@ def main() -> int:
     arguments = parser.parse_args()
     found = list(joint_embedding())
     found.insert(0, (CONTROL, *next(item[1:] for item in found if item[0] == "simclr")))
-    failed = 0
-    for slug, module, digest in found:
-        if arguments.methods is None or slug in arguments.methods:
-            try:
-                kept = run(slug, module, digest, arguments.out, arguments.seeds, arguments.epochs, arguments.fresh)
-                if arguments.results is not None:
-                    with arguments.results.open("a") as file:
-                        file.write(json.dumps({"work": f"{slug} on one budget", **kept.numbers}) + "\n")
-            except NotImplementedError as error:
-                print(f"{slug} is passed over: {error}")
-            except WithstandError as error:
-                print(f"{slug} failed: {error}", file=sys.stderr)
-                failed = 1
-    return failed
+    if arguments.methods is not None:
+        found = [item for item in found if item[0] in arguments.methods]
+    if arguments.fresh:
+        for slug, *_ in found:
+            (arguments.out / f"methods-{slug}.json").unlink(missing_ok=True)
+    kept, failed = dict[str, Finding](), set[str]()
+    for seed in range(arguments.seeds):  # all methods have a seed before any has the next
+        for slug, module, digest in found:
+            if slug not in failed:
+                try:
+                    kept[slug] = run(slug, module, digest, arguments.out, seed, arguments.epochs)
+                except (NotImplementedError, WithstandError) as error:
+                    print(f"{slug} is left out: {error}", file=sys.stderr)
+                    failed.add(slug)
+    if arguments.results is not None:
+        with arguments.results.open("a") as file:
+            for slug, one in kept.items():
+                file.write(json.dumps({"work": f"{slug} on one budget", **one.numbers}) + "\n")
+    return 0 if kept else 1
 
 
 if __name__ == "__main__":
