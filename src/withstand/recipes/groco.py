@@ -7,6 +7,9 @@ claims: ordering groups of positives and hardest negatives shapes neighbourhoods
 learns from: unlabelled pictures, photos, images; two or more views of each
 use it when: the encoder is used for nearest neighbours
 command: withstand train groco --data fashion-mnist-small
+time: 206 s of a processor for the claim, 3 seeds
+reached: undecided: kNN accuracy 0.320 ± 0.008 against SimCLR's 0.319 ± 0.012 on the same views (5,000 CIFAR-10
+  pictures, ResNet of width 8, 5 epochs)
 """
 
 from dataclasses import replace
