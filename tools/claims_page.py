@@ -18,11 +18,13 @@ def main() -> None:
         "",
         "What papers claim, put to the test at a small scale against the paper's own baseline, under equal budgets.",
         "Made by `python tools/claims_page.py` from the findings in [claims/](claims); each row is re-run by its",
-        "command. A claim that does not hold at this scale is listed as such; undecided means that the spread over",
-        "seeds is at least the effect.",
+        "command, and all by `withstand reproduce all --out docs/claims`, which passes over what is stored and",
+        "current. A claim that does not hold at this scale is listed as such; undecided means that the spread over",
+        "seeds is at least the effect. Times are a processor's, of all seeds of both sides, probes",
+        "included: on two cores a claim takes half as long at best.",
         "",
-        "| claim | measured | system | baseline | effect | verdict |",
-        "|---|---|---|---|---|---|",
+        "| claim | measured | system | baseline | effect | verdict | time |",
+        "|---|---|---|---|---|---|---|",
     ]
     for finding in findings:
         seeds = finding.tables["seeds"]
@@ -35,6 +37,7 @@ def main() -> None:
             f"{baseline}: {_of(finding, f'{quantity}, {baseline}')}",
             _of(finding, "effect"),
             f"**{finding.protocol['verdict']}**, {len(seeds.rows)} seeds",
+            _time(finding),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     for finding in findings:
@@ -47,6 +50,12 @@ def main() -> None:
 
 def _of(finding: Finding, name: str) -> str:
     return f"{finding.numbers[name]:.3f} ± {finding.numbers[name + ' ±']:.3f}"
+
+
+def _time(finding: Finding) -> str:
+    """Return how long a finding took; the older ones do not say."""
+    seconds = finding.protocol.get("processor seconds")
+    return f"{seconds:.0f} s" if isinstance(seconds, float) else "not recorded"
 
 
 def _markdown(table: Table) -> list[str]:

@@ -62,10 +62,13 @@ def swapped_cross_entropy(scores: Sequence[Tensor], targets: Sequence[Tensor], t
             f"{len(scores)} views cannot be told from the targets of {len(targets)}: give two or more views"
         )
     logs = [(view.float() if view.dtype.itemsize < 4 else view).div(temperature).log_softmax(1) for view in scores]
-    pairs = [
-        -(target.detach().to(log.dtype) * log).sum(1).mean()
-        for place, target in enumerate(targets)
-        for other, log in enumerate(logs)
-        if other != place
-    ]
-    return torch.stack(pairs).mean()
+    # Targets of one view are summed first: a view of a small part meets all of them in one product.
+    fixed = [target.detach().to(logs[0].dtype) for target in targets]
+    every = torch.stack(fixed).sum(0)
+    per_view = []
+    for place, log in enumerate(logs):
+        others = fixed[:place] + fixed[place + 1 :]
+        if others:
+            wanted = every if place >= len(fixed) else torch.stack(others).sum(0)
+            per_view.append(-(wanted * log).sum(1).mean())
+    return torch.stack(per_view).sum() / (len(targets) * (len(scores) - 1))

@@ -7,8 +7,12 @@ claims: weighing positives and negatives within their own groups learns more tha
 learns from: unlabelled pictures, photos, images; two or more views of each
 use it when: several views of each picture can be afforded, or kinds are of unequal frequency
 command: withstand train cacr --data fashion-mnist-small
+time: 236 s of a processor for the claim, 3 seeds
+reached: reproduced: kNN accuracy 0.338 ± 0.018 against 0.272 ± 0.013 with even weights (5,000 CIFAR-10 pictures, three
+  views, ResNet of width 8, 4 epochs)
 """
 
+from dataclasses import replace
 from functools import partial
 
 from withstand.engine.experiment import Experiment
@@ -42,11 +46,14 @@ def experiment(
 
 
 def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare CACR with the same sums weighed evenly, on three views, on CIFAR-10."""
+    """Compare CACR with the same sums weighed evenly, on three views, on CIFAR-10.
+
+    Of the rates 0.12, 0.36 and 1.0, tried for two epochs on another seed, 0.36 suits both best.
+    """
     refuse_other_scale(scale)
 
     def trial(seed: int, positive: float, negative: float) -> Experiment:
-        setup = small(SETUP, seed, epochs=4, batch=128)
+        setup = replace(small(SETUP, seed, epochs=4, batch=128), learning_rate=0.36)
         return experiment(setup, positive_sharpness=positive, negative_sharpness=negative)
 
     return head_to_head(

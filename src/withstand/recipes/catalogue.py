@@ -6,6 +6,7 @@ indented lines).
 
 import ast
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -13,16 +14,31 @@ from types import ModuleType
 
 from withstand.core.errors import ConfigError, nearest
 
-_SHARED = {"__init__", "catalogue", "claim", "graphs", "pictures", "robust_pictures", "tables", "trial"}
+_SHARED = {
+    "__init__", "catalogue", "claim", "graphs", "pictures", "reproduction", "robust_pictures", "tables", "trial",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One recipe's header."""
+    """One recipe's header.
+
+    Attributes:
+        slug: the recipe's name.
+        title: its first line.
+        facts: its `key: value` lines.
+        family: the folder of methods that it draws on first, as "contrastive"; None where nothing is trained by one.
+    """
 
     slug: str
     title: str
     facts: dict[str, str] = field(default_factory=dict)
+    family: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """The recipe's file."""
+        return Path(__file__).parent / f"{self.slug.replace('-', '_')}.py"
 
     def module(self) -> ModuleType:
         """Import the recipe."""
@@ -48,6 +64,22 @@ def entry(slug: str) -> Entry:
     return found[name]
 
 
+def chosen(names: Sequence[str]) -> list[Entry]:
+    """Return the entries that slugs, families ("contrastive") and "all" name, each once, in their order.
+
+    Raises:
+        ConfigError: a name is none of them; names the nearest.
+    """
+    every = entries()
+    slugs, families = {item.slug for item in every}, {item.family for item in every if item.family}
+    found: dict[str, Entry] = {}
+    for name in (name.replace("_", "-").lower() for name in names):
+        if name not in slugs | families | {"all"}:
+            raise ConfigError(f"there is no method {name!r}: {nearest(name, sorted(slugs | families | {'all'}))}")
+        found |= {item.slug: item for item in every if name in ("all", item.slug, item.family)}
+    return list(found.values())
+
+
 def find(words: str, most: int = 5) -> list[Entry]:
     """Return the recipes whose headers share most words with a request, rare words counting more."""
     wanted = _words(words)
@@ -64,7 +96,8 @@ def _words(text: str) -> set[str]:
 
 
 def _read(path: Path) -> Entry:
-    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    text = ast.get_docstring(tree) or ""
     title, _, rest = text.partition("\n")
     facts: dict[str, str] = {}
     for line in rest.splitlines():
@@ -74,4 +107,6 @@ def _read(path: Path) -> Entry:
         elif facts and line.startswith(" "):
             last = next(reversed(facts))
             facts[last] = f"{facts[last]} {line.strip()}"
-    return Entry(path.stem.replace("_", "-"), title.strip(), facts)
+    imported = (node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom))
+    folders = (name.split(".")[2] for name in imported if re.fullmatch(r"withstand\.methods\.\w+\.\w+", name))
+    return Entry(path.stem.replace("_", "-"), title.strip(), facts, next(folders, None))

@@ -7,8 +7,12 @@ claims: ordering groups of positives and hardest negatives shapes neighbourhoods
 learns from: unlabelled pictures, photos, images; two or more views of each
 use it when: the encoder is used for nearest neighbours
 command: withstand train groco --data fashion-mnist-small
+time: 206 s of a processor for the claim, 3 seeds
+reached: undecided: kNN accuracy 0.320 ± 0.008 against SimCLR's 0.319 ± 0.012 on the same views (5,000 CIFAR-10
+  pictures, ResNet of width 8, 5 epochs)
 """
 
+from dataclasses import replace
 from functools import partial
 
 from withstand.engine.experiment import Experiment
@@ -41,13 +45,21 @@ def experiment(
 
 
 def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare GroCo with SimCLR at temperature 0.5, each with its own views, by nearest neighbours on CIFAR-10."""
+    """Compare GroCo with SimCLR at the paper's temperature 0.1, on the same views, by nearest neighbours on CIFAR-10.
+
+    Rates were tried for three epochs on another seed, two for each: GroCo's Adam at 4e-3, SimCLR's SGD at 0.12.
+    """
     refuse_other_scale(scale)
+
+    def theirs(seed: int) -> Experiment:
+        made = simclr.experiment(small(simclr.SETUP, seed), temperature=0.1)
+        return replace(made, view=barlow_small(made.source.shape[-1]))
+
     return head_to_head(
         "groco",
         "ordering groups makes better nearest neighbours than SimCLR's comparison of pairs",
-        lambda seed: experiment(small(SETUP, seed)),
-        lambda seed: simclr.experiment(small(simclr.SETUP, seed), temperature=0.5),
+        lambda seed: experiment(replace(small(SETUP, seed), learning_rate=4e-3)),
+        theirs,
         names=("GroCo", "SimCLR"),
         seeds=seeds,
     )

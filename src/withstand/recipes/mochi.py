@@ -6,6 +6,10 @@ claims: mixing a query's hardest negatives makes the task harder and spreads emb
 learns from: unlabelled pictures, photos, images; two views of each
 use it when: a queue is used and most of its keys are too easy; not with few kinds of pictures
 command: withstand train mochi --data fashion-mnist-small
+time: 178 s of a processor for the claim, 3 seeds
+reached: undecided: kNN accuracy 0.318 ± 0.011 against MoCo v2's 0.322 ± 0.017, and projections a little less evenly
+  spread (uniformity -1.37 against -1.53; 5,000 CIFAR-10 pictures of ten kinds, so that many hard negatives are of a
+  query's own kind; ResNet of width 8, 6 epochs)
 """
 
 from functools import partial
@@ -69,7 +73,7 @@ def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
 
     def trial(seed: int, pairs: int, with_query: int) -> Experiment:
         return experiment(
-            small(SETUP, seed, epochs=10, batch=128),
+            small(SETUP, seed, epochs=6, batch=128),
             queue_size=1024,
             hardest=128,
             pairs=pairs,

@@ -1,6 +1,6 @@
 """Trials: the small, equal-budget trainings that claims are made of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,11 +37,34 @@ def refuse_other_scale(scale: str) -> None:
 
 
 def trained(experiment: Experiment) -> Model:
-    """Train in a folder that is thrown away, and return the encoder in eval mode."""
+    """Train in a folder that is thrown away, and return the encoder in eval mode; numerics are `computed_alike`."""
+    (encoder,) = stages(experiment, (experiment.plan.epochs,))
+    return encoder
+
+
+def stages(experiment: Experiment, epochs: Sequence[int]) -> Iterator[Model]:
+    """Train in a folder that is thrown away, and yield the encoder in eval mode after these epochs, in rising order.
+
+    Each stage resumes the one before. The schedule is that of the whole run only if it does not depend on its length.
+    """
+    experiment = computed_alike(experiment)
     with TemporaryDirectory(prefix="withstand-") as folder:
-        run = train(experiment, Path(folder) / "run", quiet=True)
-        checkpoint.load(run.checkpoints, experiment.method)
-    return experiment.method.encoder.eval()
+        for count in epochs:
+            longer = replace(experiment, plan=replace(experiment.plan, epochs=count))
+            run = train(longer, Path(folder) / "run", quiet=True)
+            checkpoint.load(run.checkpoints, experiment.method)
+            yield experiment.method.encoder.eval()
+
+
+def computed_alike(experiment: Experiment) -> Experiment:
+    """Return the experiment with float32 and channels-last where its plan leaves them to timing.
+
+    Both sides of a claim must compute alike, and so must the next time it is tested.
+    """
+    plan = experiment.plan
+    precision = "float32" if plan.precision == "auto" else plan.precision
+    layout = "channels-last" if plan.layout == "auto" else plan.layout
+    return replace(experiment, plan=replace(plan, precision=precision, layout=layout))
 
 
 def budget(experiment: Experiment) -> dict[str, Tree]:

@@ -1,0 +1,107 @@
+"""Write docs/benchmarks.md from what the benchmarks of joint-embedding methods stored in docs/benchmarks/.
+
+python tools/benchmarks_page.py
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from withstand.core.finding import Finding
+from withstand.recipes.catalogue import entries
+
+DOCS = Path(__file__).parent.parent / "docs"
+STORED = DOCS / "benchmarks"
+
+
+def page() -> str:
+    """Return the page's text."""
+    findings = {path.stem.removeprefix("methods-"): Finding.load(path) for path in STORED.glob("methods-*.json")}
+    lines = [
+        "# Benchmarks",
+        "",
+        "Made by `python tools/benchmarks_page.py` from what is stored in [benchmarks/](benchmarks).",
+    ]
+    if findings:
+        lines += ["", "## Joint-embedding methods on one budget", "", *_methods(findings)]
+    if steps := _last("steps.jsonl"):
+        lines += ["", "## A step over SimCLR's", "", *_steps(list(steps.values())[-1])]
+    if loops := _last("lightly-loops.jsonl"):
+        lines += ["", "## End to end, against lightly's loops", "", *_loops(loops)]
+    return "\n".join(lines) + "\n"
+
+
+def _methods(findings: dict[str, Finding]) -> list[str]:
+    """Return the table of methods, the untrained control first, the others by their kNN accuracy."""
+    one = findings["simclr"]
+    budget = one.protocol
+    titles = {item.slug: item.title.partition(":")[0] for item in entries()}
+    order = sorted(findings, key=lambda slug: (slug != "untrained", -findings[slug].numbers["kNN accuracy"]))
+    seconds = "processor seconds of training"
+    rows = []
+    for slug in order:
+        found = findings[slug]
+        name = f"[{titles[slug]}](methods/{slug}.md)" if slug in titles else slug
+        cost = f"{found.numbers[seconds] / one.numbers[seconds]:.2f}x" if slug in titles else ""
+        accuracies = [_spread(found, quantity) for quantity in ("kNN accuracy", "linear accuracy")]
+        rows.append(f"| {name} | {' | '.join(accuracies)} | {cost} | {len(found.tables['seeds'].rows)} |")
+    return [
+        f"`python -m benchmarks.methods_table`: {budget['train samples']} samples of {budget['data']};",
+        f"{budget['network']}, {budget['epochs']} epochs, batch {budget['batch']}, {budget['numerics']}.",
+        f"Probes: {budget['probes']}. Means and standard deviations over seeds.",
+        "Each method runs its recipe's own views, head, learning rate and momentum, none tuned for this budget. It is",
+        "short: methods that learn slowly at first, those with a teacher above all, stand lower than after a long run.",
+        "The cost is processor time of training over SimCLR's, the recipe's own number of views included.",
+        "",
+        "| method | kNN | linear | cost of a run | seeds |",
+        "|---|---|---|---|---|",
+        *rows,
+    ]
+
+
+def _steps(stored: dict[str, Any]) -> list[str]:
+    rows = []
+    for name, ratio in stored["ratio"].items():
+        needed = stored["needed"][name]
+        rows.append(f"| {name} | {ratio:.2f}x | {needed:.2f}x | {ratio / needed:.2f}x | {stored['why'][name]} |")
+    return [
+        f"`python -m benchmarks.joint_embedding`: {stored['work']}, two views of 32 x 32, ResNet-10. What a method",
+        "needs are its passes through the encoder over SimCLR's, a backward pass counting as two forward ones.",
+        "",
+        "| method | measured | needed | measured over needed | why |",
+        "|---|---|---|---|---|",
+        *rows,
+    ]
+
+
+def _loops(stored: dict[str, dict[str, Any]]) -> list[str]:
+    rows = []
+    for work, line in stored.items():
+        peers = " | ".join(f"{line['peers'][f'lightly, {workers} workers']:,.0f}" for workers in (0, 2))
+        rows.append(f"| {work} | {line['ours']:,.0f} | {peers} | {line['ratio to lightly']:.2f}x |")
+    return [
+        "`python -m benchmarks.lightly_loops`: pictures a second, all their views included; same network, heads, batch",
+        "of 256, views and number of crops. The ratio is to the better of 0 and 2 workers.",
+        "",
+        "| method | ours | lightly, 0 workers | lightly, 2 workers | ratio |",
+        "|---|---|---|---|---|",
+        *rows,
+    ]
+
+
+def _spread(finding: Finding, name: str) -> str:
+    spread = finding.numbers.get(f"{name} ±")
+    return f"{finding.numbers[name]:.3f}" + ("" if spread is None else f" ± {spread:.3f}")
+
+
+def _last(name: str) -> dict[str, dict[str, Any]]:
+    """Return the last stored line of each work."""
+    path = STORED / name
+    if not path.is_file():
+        return {}
+    stored = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return {line["work"]: line for line in stored}
+
+
+if __name__ == "__main__":
+    (DOCS / "benchmarks.md").write_text(page(), encoding="utf-8")
