@@ -90,8 +90,8 @@ def distinct_group_batches(order: Tensor, groups: Tensor, batch: int, *, mode: D
 def merged(groups: Tensor, batch: int) -> Tensor:
     """Return groups of which none is smaller than a batch: small ones join the next by number, until all fit.
 
-    Numbers of neighbours begin alike where groups were split again and again (`MCL`): samples that join were parted
-    last. What is left at the end joins the last group.
+    Where groups were split again and again (`MCL`), neighbours' numbers mostly begin alike: they were parted last. What
+    is left at the end joins the last group.
     """
     names, own, counts = torch.unique(groups, return_inverse=True, return_counts=True)
     joined = torch.empty_like(names)
