@@ -49,11 +49,18 @@ class Queue(nn.Module):
         Raises:
             ConfigError: the queue is smaller than the batch over all processes.
         """
-        count = len(keys) * world_size()
-        if count > len(self):
-            raise ConfigError(f"queue_size {len(self)} is smaller than the batch of {count}: use {count} or more")
+        self.accept(len(keys) * world_size())
         if self.training:
             self._offered = keys.detach()
+
+    def accept(self, batch: int) -> None:
+        """Refuse batches, over all processes, that do not fit.
+
+        Raises:
+            ConfigError: with the smallest size that does.
+        """
+        if batch > len(self):
+            raise ConfigError(f"queue_size {len(self)} is smaller than the batch of {batch}: use {batch} or more")
 
     def settle(self) -> None:
         """Push what was offered since the last time, if anything was; every process must call it."""

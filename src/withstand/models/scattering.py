@@ -165,7 +165,7 @@ class _Bank:
         parts = self.into[0](self.into[1](maps, space).flatten(1), space)
         parts = space.copy(parts.view(rows, len(parts) // rows, columns, -1, count).transpose(1, 2))
         parts, mix = parts.view(rows * columns, -1, count), self.mix.like(maps)
-        mixed = torch.bmm(mix, parts, out=space.next(maps, *mix.shape[:2], count))  # type: ignore[arg-type]
+        mixed = torch.bmm(mix, parts, out=space.next(maps, *mix.shape[:2], count))
         mixed = space.copy(mixed.view(rows, columns, 2, -1).transpose(1, 2)).view(2 * rows, -1)
         waves = self.back[0](mixed, space)
         waves = self.back[1](waves.view(len(waves), 2 * columns, -1), space)
@@ -230,9 +230,9 @@ class _Fixed:
         matrix = self.like(x)
         if x.dim() == 2:
             place = None if space is None else space.next(x, len(matrix), x.shape[1])
-            return torch.mm(matrix, x, out=place)  # type: ignore[arg-type]
+            return torch.mm(matrix, x, out=place)
         place = None if space is None else space.next(x, len(x), len(matrix), x.shape[2])
-        return torch.bmm(matrix.expand(len(x), -1, -1), x, out=place)  # type: ignore[arg-type]
+        return torch.bmm(matrix.expand(len(x), -1, -1), x, out=place)
 
 
 def _parts(frequencies: Tensor, side: int) -> Tensor:

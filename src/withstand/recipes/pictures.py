@@ -85,8 +85,9 @@ def encoder(model: str, width: int, depth: int, shape: tuple[int, ...]) -> Model
     elif kind == "vit":
         network = ViT(_patch(size), 12 * width, depth, channels=channels)
     elif kind == "scattering" and (name.isdigit() or not name):
-        scales = 4 if size >= LARGE else 2
-        network = ScatteringEncoder(shape, scales=scales, orientations=int(name or 8), blocks=depth, width=width)
+        scales, orientations = 4 if size >= LARGE else 2, int(name or 8)
+        like = (channels, shape[1], size)
+        network = ScatteringEncoder(like, scales=scales, orientations=orientations, blocks=depth, width=width)
     elif kind == "timm" and name:
         network = Timm(name.removesuffix(":pretrained"), pretrained=name.endswith(":pretrained"), channels=channels)
     else:

@@ -82,6 +82,9 @@ class MoCHi(Method):
         self.queue.offer(key)
         return pair_terms(loss, query, key) | {"found": _found(query, key, self.queue.rows, own)}
 
+    def accept(self, samples: int, batch: int) -> None:
+        self.queue.accept(batch)
+
     def before_run(self, steps: int) -> None:
         self.teacher.before_run(steps)
 
