@@ -28,6 +28,7 @@ from withstand.data.imbalanced import Imbalanced
 from withstand.data.named import NamedSource
 from withstand.data.subset import Held, Subset
 from withstand.data.tables.source import TableSource
+from withstand.data.tinted import Tinted
 from withstand.views import presets
 from withstand.views.color_views import ColorJitter
 from withstand.views.compose import Compose, MultiCrop, TwoViews
@@ -163,6 +164,7 @@ SOURCES: dict[str, tuple[type[Source], Callable[[Path], Source]]] = {
     "subset": (Subset, lambda path: Subset(mapped(path), [7, 3, 9, 3, 0])),
     "held train": (Held, lambda path: Held(mapped(path), "train", fraction=0.3)),
     "imbalanced": (Imbalanced, lambda path: Imbalanced(mapped(path), "step", ratio=0.5)),
+    "tinted": (Tinted, lambda path: Tinted(NamedSource("digits"), told="tint")),
     "held test": (Held, lambda path: Held(mapped(path), "test", fraction=0.3)),
 }
 

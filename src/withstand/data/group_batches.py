@@ -5,17 +5,17 @@ Everything is a function of a random order of the samples, so that a resumed run
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.random import derive, permutation
 
 Small = Literal["merge", "skip"]
-Distinct = Literal["balanced", "official"]
+Distinct = Literal["even", "balanced", "official"]
 
 
 def same_group_batches(order: Tensor, groups: Tensor, batch: int, *, small: Small = "merge") -> Tensor:
@@ -53,31 +53,44 @@ def same_group_batches(order: Tensor, groups: Tensor, batch: int, *, small: Smal
     return rows[shuffled[:, None] + torch.arange(batch)]
 
 
-def distinct_group_batches(order: Tensor, groups: Tensor, batch: int, *, mode: Distinct = "balanced") -> Tensor:
+def distinct_group_batches(order: Tensor, groups: Tensor, batch: int, *, mode: Distinct = "even") -> Tensor:
     """Return N // B batches that hold samples of as many groups as can be, int64 `(N // B, B)`.
 
     Args:
         order: a random order of all samples, int64 `(N,)`.
         groups: each sample's group, int64 `(N,)`.
         batch: B.
-        mode: "balanced" takes a sample of each of the B groups that have most left, and a second one of a group only
-            where fewer than B have any; batches come in random order. "official" sorts samples by their place in
-            their group, in which they stand by index: the same batches in each epoch, and large groups meet themselves
-            in the last ones.
+        mode: "even" spreads each group over all batches, so that pairs of one group are fewest. "balanced" takes a
+            sample of each of the B groups that have most left, and a second one of a group only where fewer than B
+            have any: most batches have none twice, and what large groups have left meets in the last ones. "official"
+            sorts samples by their place in their group, in which they stand by index: the same batches in each epoch.
+            The first two come in random order.
+
+    Raises:
+        ConfigError: an unknown mode.
     """
+    if mode not in get_args(Distinct):
+        raise ConfigError(f"mode {mode!r} is unknown: {nearest(str(mode), get_args(Distinct))}")
+    generator, whole = _generator(order), len(order) // batch
+    if mode == "even":
+        rows, starts, counts = _by_group(order, groups)
+        own = torch.arange(len(counts)).repeat_interleave(counts)
+        places = torch.arange(len(rows)) - starts[own]
+        offset = torch.rand(len(counts), generator=generator, dtype=torch.float64)
+        spread = rows[((places + offset[own]) / counts[own]).argsort(stable=True)]
+        return spread[: whole * batch].view(whole, batch)[torch.randperm(whole, generator=generator)]
     if mode == "official":
         order = torch.arange(len(groups))
         chosen = _places(groups).argsort(stable=True)
         return chosen[: len(order) // batch * batch].view(-1, batch)
-    names, own, counts = torch.unique(groups, return_inverse=True, return_counts=True)
-    rows = order[own[order].argsort(stable=True)]
-    starts, left, generator = counts.cumsum(0) - counts, counts.clone(), _generator(order)
+    rows, starts, counts = _by_group(order, groups)
+    left = counts.clone()
     batches = []
-    for _ in range(len(order) // batch):
+    for _ in range(whole):
         taken: list[Tensor] = []
         wanted = batch
         while wanted:
-            keys = left + torch.rand(len(names), generator=generator, dtype=torch.float64)
+            keys = left + torch.rand(len(left), generator=generator, dtype=torch.float64)
             fullest = keys.argsort(descending=True)[: min(wanted, int((left > 0).sum()))]
             left[fullest] -= 1
             taken.append(rows[starts[fullest] + left[fullest]])
@@ -158,12 +171,18 @@ class SameClusterBatchSampler(_GroupSampler):
 class DistinctClusterBatchSampler(_GroupSampler):
     """Batches of as many groups as can be, for a loop of one's own; arguments as in `distinct_group_batches`."""
 
-    def __init__(self, groups: Tensor, batch: int, *, mode: Distinct = "balanced", seed: int = 0) -> None:
+    def __init__(self, groups: Tensor, batch: int, *, mode: Distinct = "even", seed: int = 0) -> None:
         super().__init__(groups, batch, seed)
         self.mode: Distinct = mode
 
     def _batches(self) -> Tensor:
         return distinct_group_batches(self._order(), self.groups, self.batch, mode=self.mode)
+
+
+def _by_group(order: Tensor, groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return samples group by group, in each by `order`, where each group begins, and how many it has."""
+    _, own, counts = torch.unique(groups, return_inverse=True, return_counts=True)
+    return order[own[order].argsort(stable=True)], counts.cumsum(0) - counts, counts
 
 
 def _places(groups: Tensor) -> Tensor:

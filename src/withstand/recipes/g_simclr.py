@@ -38,7 +38,7 @@ def experiment(
     *,
     clusters: int | None = None,
     temperature: float = 0.1,
-    mode: Distinct = "balanced",
+    mode: Distinct = "even",
     code_width: int = 16,
     code_epochs: int = 5,
     noise: float = 0.01,
@@ -49,7 +49,8 @@ def experiment(
         setup: data, network, budget.
         clusters: of the autoencoder's codes, at least the batch; the batch when not said, as in the paper.
         temperature: the loss's tau.
-        mode: balanced batches, or the official code's fixed ones.
+        mode: of batches: even has fewest pairs of one cluster in all, balanced most batches without any, official is
+            the published code's, which never change.
         code_width: channels of the autoencoder's first level; 32 in the paper.
         code_epochs: passes over the data by the autoencoder.
         noise: standard deviation of the noise on what it sees.

@@ -19,6 +19,8 @@ from withstand.data.group_batches import (
     same_label_share,
 )
 
+MODES = ("even", "balanced", "official")
+
 
 def dealt(count: int, groups: int, seed: int = 0) -> Tensor:
     """Groups of unequal sizes."""
@@ -75,7 +77,7 @@ def test_large_groups_do_not_wait_for_the_end() -> None:
 @given(st.integers(8, 120), st.integers(1, 9), st.integers(1, 8), st.integers(0, 99))
 def test_batches_hold_as_many_groups_as_can_be(count: int, groups: int, batch: int, seed: int) -> None:
     labels, order = dealt(count, groups, seed), permutation(count, seed)
-    found = distinct_group_batches(order, labels, batch)
+    found = distinct_group_batches(order, labels, batch, mode="balanced")
     official = distinct_group_batches(order, labels, batch, mode="official")
     for batches in (found, official):
         assert batches.shape == (count // batch, batch)
@@ -92,7 +94,20 @@ def test_batches_hold_as_many_groups_as_can_be(count: int, groups: int, batch: i
         assert apart(found) >= min(int(sizes[batch - 1]), count // batch)
 
 
-@pytest.mark.parametrize("mode", ["balanced", "official"])
+@pytest.mark.parametrize("seed", range(3))
+def test_even_batches_have_fewest_pairs_of_one_group(seed: int) -> None:
+    labels, order = dealt(640, 16, seed), permutation(640, seed)
+    shares = {mode: same_label_share(labels, distinct_group_batches(order, labels, 16, mode=mode)) for mode in MODES}
+    random = same_label_share(labels, order.view(-1, 16))
+    assert shares["even"] < min(random, shares["balanced"], shares["official"])
+    found = distinct_group_batches(order, labels, 16)
+    assert sorted(found.flatten().tolist()) == list(range(640))
+    # Each group's share of a batch is its share of the whole, to about a sample.
+    counts = torch.stack([labels[rows].bincount(minlength=16) for rows in found]).double()
+    assert (counts - counts.mean(0)).abs().max() < 2
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_equal_clusters_give_one_of_each(mode: str) -> None:
     labels = torch.arange(60) % 6
     found = distinct_group_batches(permutation(60, 0), labels, 6, mode=mode)
@@ -121,6 +136,11 @@ def test_share_of_false_negatives() -> None:
     guided = distinct_group_batches(permutation(1000, 0), labels, 10)
     assert same_label_share(labels, guided) == 0
     assert same_label_share(labels, torch.tensor([[0, 10, 1]])) == pytest.approx(1 / 3)
+
+
+def test_unknown_modes_are_refused() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'balanced'"):
+        distinct_group_batches(permutation(4, 0), torch.zeros(4), 2, mode="balance")  # type: ignore[arg-type]
 
 
 def test_coverage() -> None:

@@ -9,13 +9,13 @@ differences: the official notebooks make the same batches in every epoch, in whi
 """
 
 from collections.abc import Callable
-from typing import Self
+from typing import Self, get_args
 
 import torch
 from torch import Tensor, nn
 
 from withstand.core.batch import Batch
-from withstand.core.errors import ConfigError
+from withstand.core.errors import ConfigError, nearest
 from withstand.core.roles import Method, Model, Terms
 from withstand.data.group_batches import Distinct, distinct_group_batches
 from withstand.losses.contrastive import nt_xent
@@ -36,7 +36,7 @@ class GSimCLR(Method):
             half of it.
         dim: width of the projection.
         temperature: tau.
-        mode: of the batches: "balanced", or "official" for the notebooks', see `distinct_group_batches`.
+        mode: of the batches: "even", "balanced", or "official" for the notebooks', see `distinct_group_batches`.
         seed: of the clusters' first centres.
     """
 
@@ -52,11 +52,13 @@ class GSimCLR(Method):
         hidden: int | None = None,
         dim: int = 50,
         temperature: float = 0.1,
-        mode: Distinct = "balanced",
+        mode: Distinct = "even",
         seed: int = 0,
     ) -> None:
         super().__init__()
         require_positive(temperature=temperature, clusters=clusters)
+        if mode not in get_args(Distinct):
+            raise ConfigError(f"mode {mode!r} is unknown: {nearest(str(mode), get_args(Distinct))}")
         self.encoder, self.features = encoder, features.requires_grad_(False).eval()
         self.clusters, self.temperature, self.mode, self.seed = clusters, temperature, mode, seed
         width = encoder.width if hidden is None else hidden
