@@ -1,4 +1,4 @@
-"""Scattering of CIFAR-size pictures: ours against kymatio's two-dimensional torch front end, in one process.
+"""Scattering of CIFAR-size pictures: ours against kymatio's two-dimensional torch and numpy front ends, in one process.
 
     python -m benchmarks.scattering [results.jsonl] [--threads 1] [--batch 128] [--orientations 8] [--repeats 5]
 
@@ -50,12 +50,14 @@ def main() -> None:
     ours = Scattering((32, 32), 2, options.orientations)
     works: dict[str, Callable[[], object]] = {"withstand": lambda: ours(x)}
     try:
+        from kymatio.scattering2d.frontend.numpy_frontend import ScatteringNumPy2D
         from kymatio.scattering2d.frontend.torch_frontend import ScatteringTorch2D
     except ImportError as error:
         print(f"kymatio is missing ({error}): pip install --no-deps kymatio")
     else:
-        theirs = ScatteringTorch2D(J=2, shape=(32, 32), L=options.orientations)
-        works["kymatio"] = lambda: theirs(x)
+        settings = {"J": 2, "shape": (32, 32), "L": options.orientations}
+        theirs, plain, arrays = ScatteringTorch2D(**settings), ScatteringNumPy2D(**settings), x.numpy()
+        works |= {"kymatio torch": lambda: theirs(x), "kymatio numpy": lambda: plain(arrays)}
         with torch.no_grad():
             print(f"largest difference {difference(ours(x), theirs(x), 2 * options.orientations):.1e}")
     with torch.no_grad():
@@ -63,7 +65,7 @@ def main() -> None:
     print(f"32 x 32 x 3, J 2, L {options.orientations}, batch {options.batch}, {options.threads} threads")
     for name, value in seconds.items():
         ratio = f"   {value / seconds['withstand']:5.1f}x" if name != "withstand" else ""
-        print(f"{name:12s} {1000 * value / options.batch:7.3f} ms a picture{ratio}")
+        print(f"{name:14s} {1000 * value / options.batch:7.3f} ms a picture{ratio}")
     if options.results is not None:
         mine = seconds.pop("withstand")
         line = {
