@@ -84,7 +84,8 @@ class Scattering(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             maps = x if x.dtype == torch.float64 else x.float()
             maps = maps.reshape(-1, *self.shape).permute(1, 2, 0)
-            here = x.device.type == "cpu"
+            # A graph that is exported is one of plain steps on all maps.
+            here = x.device.type == "cpu" and not torch.compiler.is_compiling()
             space = _Space(here and not (x.requires_grad and torch.is_grad_enabled()))
             parts = torch.split(maps, TOGETHER, 2) if here else (maps,)
             found = [self._paths(part.contiguous(), space) for part in parts]
@@ -99,7 +100,7 @@ class Scattering(nn.Module):
             if space.kept:
                 once = once.clone()  # what comes next writes where it lies
             found.append(self.averages[low](once.flatten(2), space).view(*self.out, -1, count))
-            some = max(1, COLUMNS // count) if maps.device.type == "cpu" else self.orientations
+            some = max(1, COLUMNS // count) if space.kept else self.orientations
             for part in torch.split(once, some, 2) if self.second and self.second[low] else ():
                 twice = []
                 for high, bank in enumerate(self.second[low], low + 1):
@@ -221,9 +222,12 @@ class _Fixed:
         self._exact, self._cast = matrix.contiguous(), matrix.contiguous()
 
     def like(self, x: Tensor) -> Tensor:
-        if self._cast.dtype != x.dtype or self._cast.device != x.device:
-            self._cast = self._exact.to(x.device, x.dtype)
-        return self._cast
+        if self._cast.dtype == x.dtype and self._cast.device == x.device:
+            return self._cast
+        cast = self._exact.to(x.device, x.dtype)
+        if not torch.compiler.is_compiling():
+            self._cast = cast
+        return cast
 
     def __call__(self, x: Tensor, space: _Space | None = None) -> Tensor:
         """Return the product with `x`, `(n, ...)` or a batch `(B, n, M)`."""

@@ -134,6 +134,8 @@ def test_the_loss_is_the_wrapped_methods() -> None:
     method.train()
     assert method.method.training
     assert not method.before.training
+    assert method.encoder.training
+    assert not method.eval().encoder.training
     assert not any(parameter.requires_grad for parameter in method.before.parameters())
 
 

@@ -205,6 +205,12 @@ def test_encoder_settings_are_checked(settings: dict[str, int]) -> None:
         ScatteringEncoder((3, 32, 32), **settings)
 
 
+def test_it_can_be_exported() -> None:
+    scattering, x = Scattering((8, 8), 2, 3), torch.rand(5, 2, 8, 8)
+    program = torch.export.export(scattering, (x,)).module()
+    torch.testing.assert_close(program(x), scattering(x))
+
+
 @pytest.mark.oracle
 @pytest.mark.parametrize(
     ("shape", "scales", "orientations"), [((32, 32), 2, 8), ((32, 32), 1, 4), ((28, 28), 3, 6), ((30, 21), 2, 5)]

@@ -74,7 +74,9 @@ class MCL(Method):
     @property
     def encoder(self) -> Model:  # type: ignore[override]
         """All stages' encoders, their features side by side, of unit length."""
-        return Concatenated([*_stages(self.before), self.method.encoder])
+        whole = Concatenated([*_stages(self.before), self.method.encoder])
+        whole.training = whole.encoders.training = self.training  # the stages keep the modes that they are in
+        return whole
 
     def step(self, batch: Batch) -> Terms:
         """Return the wrapped method's terms, and the share of samples in groups of at least a batch, `covered`."""
