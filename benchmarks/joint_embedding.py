@@ -20,12 +20,15 @@ from withstand.core.roles import Method, Model
 from withstand.methods.clustering.swav import SwAV
 from withstand.methods.contrastive.cacr import CACR
 from withstand.methods.contrastive.dcl import DCL
+from withstand.methods.contrastive.g_simclr import GSimCLR
 from withstand.methods.contrastive.groco import GroCo
 from withstand.methods.contrastive.isogclr import ISogCLR
+from withstand.methods.contrastive.mcl import MCL
 from withstand.methods.contrastive.mochi import MoCHi
 from withstand.methods.contrastive.moco_v2 import MoCoV2
 from withstand.methods.contrastive.moco_v3 import MoCoV3
 from withstand.methods.contrastive.nnclr import NNCLR
+from withstand.methods.contrastive.scatsimclr import ScatSimCLR
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.methods.distillation.byol import BYOL
 from withstand.methods.distillation.dino import DINO
@@ -33,6 +36,7 @@ from withstand.methods.distillation.simsiam import SimSiam
 from withstand.methods.redundancy.barlow_twins import BarlowTwins
 from withstand.methods.redundancy.mixed_barlow_twins import MixedBarlowTwins
 from withstand.methods.redundancy.vicreg import VICReg
+from withstand.models.autoencoder import ConvCode
 from withstand.models.normalized import Normalized
 from withstand.models.resnet import ResNet
 
@@ -47,6 +51,10 @@ MAKERS: dict[str, tuple[Callable[[Model], Method], str]] = {
     "CACR": (CACR, ""),
     "GroCo": (lambda net: GroCo(net, dim=256), ""),
     "SwAV": (lambda net: SwAV(net, prototypes=300), ""),
+    "G-SimCLR": (lambda net: GSimCLR(net, ConvCode(width=2), samples=4096, dim=128), ""),
+    "MCL": (lambda net: MCL(SimCLR(net), ConvCode(width=2), samples=4096), ""),
+    "ScatSimCLR, no task": (lambda net: ScatSimCLR(net, pretext="none"), ""),
+    "ScatSimCLR": (ScatSimCLR, "a pass of four turned pictures besides one of two views"),
     "MoCo v2": (lambda net: MoCoV2(net, queue_size=4096), "one view is learnt from, the other passes the key encoder"),
     "MoCHi": (
         lambda net: MoCHi(net, queue_size=4096, hardest=256, pairs=128, with_query=64, warmup_epochs=0),

@@ -51,7 +51,7 @@ def experiment(
 
     Args:
         setup: data, network, budget; epochs are those of each stage.
-        base: the method that is staged, by its name in `withstand list`; its negatives are in the batch.
+        base: the method that is staged, by its name in `withstand list`.
         stages: how many times it is trained, the first time plainly.
         clusters: into how many each stage's features split each group.
         fresh: each stage trains a new encoder; else it goes on with the last one's.

@@ -17,8 +17,10 @@ from withstand.methods.contrastive.dcl import DCL
 from withstand.methods.contrastive.g_simclr import GSimCLR
 from withstand.methods.contrastive.mcl import MCL
 from withstand.methods.contrastive.mochi import MoCHi
+from withstand.methods.contrastive.moco_v2 import MoCoV2
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.models.concatenated import Concatenated
+from withstand.models.queue import Queue
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 SAMPLES = 36
@@ -142,14 +144,33 @@ def test_the_loss_is_the_wrapped_methods() -> None:
 def test_mcl_settings_are_checked() -> None:
     with pytest.raises(ConfigError, match="clusters must be at least 2"):
         mcl(clusters=1)
-    with pytest.raises(ConfigError, match="MoCHi has a queue"):
-        MCL(MoCHi(Flat(), queue_size=8), Flat(), samples=4)
     with pytest.raises(ConfigError, match="batches of its own"):
         MCL(guided(), Flat(), samples=4)
     with pytest.raises(ConfigError, match="clusters 40 are more than the 36 samples: use 36 or fewer"):
         mcl(clusters=40).accept(SAMPLES, 4)
     with pytest.raises(ConfigError, match="samples is 36, but the data have 35"):
         mcl().accept(35, 4)
+
+
+@pytest.mark.parametrize("kind", [MoCoV2, MoCHi])
+def test_a_batch_sees_its_own_groups_rows_of_a_queue(kind: type[MoCoV2 | MoCHi]) -> None:
+    settings = {} if kind is MoCoV2 else {"hardest": 3, "pairs": 2, "with_query": 1, "warmup_epochs": 0}
+    with isolated("queue"):
+        inner = kind(Flat(), hidden=6, dim=5, queue_size=24, **settings)
+    method = MCL(inner, Flat(), samples=SAMPLES, clusters=2)
+    method.group_labels.copy_(torch.arange(SAMPLES) % 2)
+    rows = method.order(permutation(SAMPLES, 0), 4).view(-1, 4)
+    queue = next(module for module in method.modules() if isinstance(module, Queue))
+    entered: list[int] = []
+    for step, some in enumerate(rows):
+        parity = int(some[0] % 2)
+        loss = method.step(batch(some))["loss"]
+        assert len(queue.rows) == 4 * entered[-6:].count(parity)
+        assert (loss > 0) == bool(len(queue.rows)), "without negatives there is nothing to learn"
+        method.after_step(step + 1)
+        entered.append(parity)
+    assert sorted(set(entered)) == [0, 1]
+    assert int(queue.filled) == len(queue) == 24
 
 
 def guided(**settings: object) -> GSimCLR:

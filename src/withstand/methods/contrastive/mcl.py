@@ -18,7 +18,7 @@ from torch import Tensor
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Method, Model, Terms
-from withstand.data.group_batches import Small, coverage, same_group_batches
+from withstand.data.group_batches import Small, coverage, merged, same_group_batches
 from withstand.losses.precision import unit_rows
 from withstand.methods.clusters import k_means_labels, refuse_few_samples
 from withstand.models.concatenated import Concatenated
@@ -30,10 +30,11 @@ class MCL(Method):
 
     Before its first step it inherits the earlier stages' encoders and groups, and splits each group by clusters of the
     newest encoder's features, of unit length. Its batches then hold samples of one group, so that all negatives of an
-    anchor share with it what the earlier stages tell apart.
+    anchor share with it what the earlier stages tell apart. Of a queue's rows a batch sees those of its own group: none
+    at first, when a method with a queue alone has nothing to learn from.
 
     Args:
-        method: a contrastive method whose negatives are in the batch; it trains this stage's encoder.
+        method: a contrastive method; it trains this stage's encoder.
         before: like what the earlier stages gave: an encoder for one, a `Concatenated` for several.
         samples: N, how many samples the data have.
         clusters: K.
@@ -43,6 +44,7 @@ class MCL(Method):
     """
 
     group_labels: Tensor
+    batch_groups: Tensor
     covered: Tensor
 
     def __init__(
@@ -61,14 +63,10 @@ class MCL(Method):
             raise ConfigError(f"clusters must be at least 2, not {clusters!r}")
         if type(method).update is not Method.update or type(method).order is not Method.order:
             raise ConfigError(f"{type(method).__name__} runs an update or batches of its own, which cannot be wrapped")
-        if any(isinstance(module, Queue) for module in method.modules()):
-            raise ConfigError(
-                f"{type(method).__name__} has a queue, in which samples of all groups meet: wrap a method whose "
-                "negatives are in the batch, such as SimCLR or DCL"
-            )
         self.method, self.before = method, before.requires_grad_(False).eval()
         self.clusters, self.fresh, self.small, self.seed = clusters, fresh, small, seed
         self.register_buffer("group_labels", torch.zeros(samples, dtype=torch.int64))
+        self.register_buffer("batch_groups", torch.zeros(samples, dtype=torch.int64))
         self.register_buffer("covered", torch.ones(()))
 
     @property
@@ -80,6 +78,9 @@ class MCL(Method):
 
     def step(self, batch: Batch) -> Terms:
         """Return the wrapped method's terms, and the share of samples in groups of at least a batch, `covered`."""
+        for queue in self.method.modules():
+            if isinstance(queue, Queue):
+                queue.kind = int(self.batch_groups[batch.index[0]])
         terms: Terms = self.method(batch)
         return {**terms, "covered": self.covered}
 
@@ -111,10 +112,13 @@ class MCL(Method):
         """Return batches of one group each; where a pass over the groups has too few, another follows."""
         groups, wanted = self.group_labels.cpu(), len(order) // batch
         self.covered.fill_(coverage(groups, batch))
+        if self.small == "merge":
+            groups = merged(groups, batch)
+        self.batch_groups.copy_(groups)
         passes: list[Tensor] = []
         while sum(map(len, passes)) < wanted:
             turned = order.roll(len(passes) * (len(order) // 3 + 1))
-            passes.append(same_group_batches(turned, groups, batch, small=self.small))
+            passes.append(same_group_batches(turned, groups, batch, small="skip"))
         return torch.cat(passes)[:wanted].flatten()
 
     def after_step(self, step: int) -> None:
