@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from withstand.core.errors import ConfigError, DataError
 from withstand.models.wavelets import cropped, low_pass, morlet_bank
 
-TOGETHER, COLUMNS = 8, 32
+TOGETHER, COLUMNS = 16, 32
 """Maps that take a step together on a CPU, and columns of the second transforms, so that what lies between steps stays
 in a core's cache."""
 
@@ -96,9 +96,7 @@ class Scattering(nn.Module):
         count = maps.shape[2]
         found, later = [self.mean(maps)[:, :, None]], []
         for low in range(self.scales):
-            once = self.first[low](maps, space)  # (n, n, L, M)
-            if space.kept:
-                once = once.clone()  # what comes next writes where it lies
+            once = self.first[low](maps, space, stays=True)  # (n, n, L, M)
             found.append(self.averages[low](once.flatten(2), space).view(*self.out, -1, count))
             some = max(1, COLUMNS // count) if space.kept else self.orientations
             for part in torch.split(once, some, 2) if self.second and self.second[low] else ():
@@ -119,22 +117,32 @@ class _Space:
     """
 
     def __init__(self, kept: bool) -> None:
-        self.kept, self._places = kept, [torch.empty(0), torch.empty(0)]
+        self.kept, self._places, self._stays = kept, [torch.empty(0), torch.empty(0)], torch.empty(0)
 
     def next(self, like: Tensor, *shape: int) -> Tensor | None:
         """Return where the next step's result goes: not where the last one's lies."""
         if not self.kept:
             return None
         self._places.reverse()
-        count = math.prod(shape)
-        if len(self._places[0]) < count or self._places[0].dtype != like.dtype:
-            self._places[0] = like.new_empty(count)
-        return self._places[0][:count].view(shape)
+        self._places[0] = _enough(self._places[0], like, shape)
+        return self._places[0][: math.prod(shape)].view(shape)
+
+    def stay(self, like: Tensor, *shape: int) -> Tensor | None:
+        """Return where a result goes that later steps do not write over, but the next one that stays does."""
+        if not self.kept:
+            return None
+        self._stays = _enough(self._stays, like, shape)
+        return self._stays[: math.prod(shape)].view(shape)
 
     def copy(self, x: Tensor) -> Tensor:
         """Return `x` contiguous."""
         place = self.next(x, *x.shape)
         return x.contiguous() if place is None else place.copy_(x)
+
+
+def _enough(place: Tensor, like: Tensor, shape: Sequence[int]) -> Tensor:
+    count = math.prod(shape)
+    return place if len(place) >= count and place.dtype == like.dtype else like.new_empty(count)
 
 
 class _Bank:
@@ -150,9 +158,9 @@ class _Bank:
         self.filters = len(filters)
         # Each frequency's own contribution: its filter value, from its parts in the source to its parts in the target.
         moves = [axis.moves for axis in axes]
-        mixed = torch.einsum("lkq,kguav,qhwbz->ghuwlavbz", filters.to(torch.complex128), *moves)
+        mixed = torch.einsum("lkq,kgua,qhwb->ghuwlab", filters.to(torch.complex128), *moves)
         mixed /= sides[0] * sides[1]
-        both = torch.stack([mixed.real, mixed.imag], 4)  # (g, h, u, w, part, l, a, v, b, z)
+        both = torch.stack([mixed.real, mixed.imag], 4)  # (g, h, u, w, real or imaginary, l, a, b)
         self.mix = _Fixed(both.flatten(6).flatten(2, 5).flatten(0, 1))
         into = [axis.into for axis in axes]
         if borders is not None:
@@ -160,7 +168,7 @@ class _Bank:
         self.into, self.back = [_Fixed(matrix) for matrix in into], [_Fixed(axis.back) for axis in axes]
         self.groups = [axis.groups for axis in axes]
 
-    def __call__(self, maps: Tensor, space: _Space) -> Tensor:
+    def __call__(self, maps: Tensor, space: _Space, *, stays: bool = False) -> Tensor:
         rows, columns = self.groups
         count = maps.shape[2]
         parts = self.into[0](self.into[1](maps, space).flatten(1), space)
@@ -170,7 +178,9 @@ class _Bank:
         mixed = space.copy(mixed.view(rows, columns, 2, -1).transpose(1, 2)).view(2 * rows, -1)
         waves = self.back[0](mixed, space)
         waves = self.back[1](waves.view(len(waves), 2 * columns, -1), space)
-        return _modulus(waves.view(*waves.shape[:2], 2, self.filters, -1), space)
+        waves = waves.view(*waves.shape[:2], 2, self.filters, -1)
+        shape = (*waves.shape[:2], *waves.shape[3:])
+        return _modulus(waves, space.stay(waves, *shape) if stays else space.next(waves, *shape))
 
 
 class _Average:
@@ -190,29 +200,37 @@ class _Average:
 class _Axis:
     """Real Fourier parts along an axis of n places, grouped by the frequency that they have after subsampling.
 
+    Frequencies are taken without their sign, and each has a cosine and a sine part, but for 0 and the highest, which
+    have no sine and share a group. So both transforms are square matrices.
+
     Attributes:
-        groups: G, how many frequencies the subsampled axis tells apart, sign aside.
-        into: values to parts, `(G * factor * 2, n)`: by group, by frequency in it, cosine and sine.
-        back: parts of the subsampled axis to its values, `(n / factor, 2 G)`.
-        moves: what frequency k takes from its parts, and gives to its target's, complex `(n, G, 2, factor, 2)`.
+        groups: G, half as many as the subsampled axis has places.
+        into: values to parts, `(n, n)`, by group.
+        back: parts of the subsampled axis to its values, `(2 G, 2 G)`.
+        moves: what frequency k takes from its group's parts, and gives to its target's, complex `(n, G, 2, n / G)`.
     """
 
     def __init__(self, side: int, factor: int) -> None:
         short = side // factor
-        self.groups = short // 2 + 1
-        members: list[list[int]] = [[] for _ in range(self.groups)]
-        self.moves = torch.zeros(side, self.groups, 2, factor, 2, dtype=torch.complex128)
+        half = self.groups = short // 2
+        members: list[list[tuple[int, bool]]] = [[] for _ in range(half)]
+        self.moves = torch.zeros(side, half, 2, side // half, dtype=torch.complex128)
         for k in range(side):
-            target, source = k % short, min(k, side - k)
-            group, sign = (target, 1) if target <= short // 2 else (short - target, -1)
-            if source not in members[group]:
-                members[group].append(source)
-            turn = torch.tensor([1, -1j * (1 if k <= side // 2 else -1)], dtype=torch.complex128)
-            given = torch.tensor([1, 1j * sign], dtype=torch.complex128)
-            self.moves[k, group, :, members[group].index(source)] = given[:, None] * turn
-        listed = torch.tensor([(some + [0] * factor)[:factor] for some in members])  # what fills up is moved nowhere
-        self.into = _parts(listed.flatten(), side)
-        self.back = _parts(torch.arange(self.groups), short).T.contiguous()
+            target, source = min(k % short, -k % short), min(k, side - k)
+            ends = {0: [1, 0], half: [0, 1]}
+            given = torch.tensor(ends.get(target, [1, 1j if k % short < half else -1j]), dtype=torch.complex128)
+            parts = {(source, False): 1, (source, True): -1j if k < side - k else 1j}
+            if source in (0, side / 2):
+                del parts[source, True]
+            known = members[target % half]
+            for part, value in parts.items():
+                if part not in known:
+                    known.append(part)
+                self.moves[k, target % half, :, known.index(part)] = value * given
+        self.into = torch.stack([_part(*part, side) for some in members for part in some])
+        firsts = [(0, False), (half, False)]
+        rest = [(frequency, sine) for frequency in range(1, half) for sine in (False, True)]
+        self.back = torch.stack([_part(*part, short) for part in firsts + rest], 1)
 
 
 class _Fixed:
@@ -239,10 +257,10 @@ class _Fixed:
         return torch.bmm(matrix.expand(len(x), -1, -1), x, out=place)
 
 
-def _parts(frequencies: Tensor, side: int) -> Tensor:
-    """Return cosine and sine by turns for each frequency, `(2 * frequencies, side)`."""
-    angle = 2 * math.pi / side * (frequencies[:, None] * torch.arange(side) % side).double()
-    return torch.stack([angle.cos(), angle.sin()], 1).flatten(0, 1)
+def _part(frequency: int, sine: bool, side: int) -> Tensor:
+    """Return a cosine, or a sine, along an axis of `side` places."""
+    angle = 2 * math.pi / side * (frequency * torch.arange(side) % side).double()
+    return angle.sin() if sine else angle.cos()
 
 
 def _smoothing(line: Tensor, factor: int) -> Tensor:
@@ -260,11 +278,10 @@ def _mirror(side: int, wide: int) -> Tensor:
     return torch.eye(side, dtype=torch.float64)[torch.minimum(place, 2 * (side - 1) - place)]
 
 
-def _modulus(waves: Tensor, space: _Space) -> Tensor:
+def _modulus(waves: Tensor, place: Tensor | None) -> Tensor:
     """Return the modulus over axis 2, which holds real and imaginary parts; its gradient at 0 is 0."""
-    if not space.kept:
+    if place is None:
         length: Tensor = torch.linalg.vector_norm(waves, dim=2)
         return length
     real, imaginary = waves.unbind(2)
-    place = space.next(waves, *real.shape)
     return torch.square(real, out=place).addcmul_(imaginary, imaginary).sqrt_()
