@@ -21,13 +21,16 @@ from withstand.core.roles import Method, Model
 from withstand.methods.clustering.swav import SwAV
 from withstand.methods.contrastive.cacr import CACR
 from withstand.methods.contrastive.dcl import DCL
+from withstand.methods.contrastive.g_simclr import GSimCLR
 from withstand.methods.contrastive.groco import GroCo
 from withstand.methods.contrastive.hard_contrastive import HardContrastive
 from withstand.methods.contrastive.isogclr import ISogCLR
+from withstand.methods.contrastive.mcl import MCL
 from withstand.methods.contrastive.mochi import MoCHi
 from withstand.methods.contrastive.moco_v2 import MoCoV2
 from withstand.methods.contrastive.moco_v3 import MoCoV3
 from withstand.methods.contrastive.nnclr import NNCLR
+from withstand.methods.contrastive.scatsimclr import ScatSimCLR
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.methods.distillation.byol import BYOL
 from withstand.methods.distillation.dino import DINO
@@ -35,6 +38,7 @@ from withstand.methods.distillation.simsiam import SimSiam
 from withstand.methods.redundancy.barlow_twins import BarlowTwins
 from withstand.methods.redundancy.mixed_barlow_twins import MixedBarlowTwins
 from withstand.methods.redundancy.vicreg import VICReg
+from withstand.models.autoencoder import ConvCode
 from withstand.models.normalized import Normalized
 from withstand.models.resnet import ResNet
 
@@ -50,6 +54,10 @@ MAKERS: dict[str, tuple[Callable[[Model], Method], float, str]] = {
     "CACR": (CACR, 1.0, ""),
     "GroCo": (lambda net: GroCo(net, dim=256), 1.0, ""),
     "SwAV": (lambda net: SwAV(net, prototypes=300), 1.0, ""),
+    "G-SimCLR": (lambda net: GSimCLR(net, ConvCode(width=2), samples=4096, dim=128), 1.0, ""),
+    "MCL": (lambda net: MCL(SimCLR(net), ConvCode(width=2), samples=4096), 1.0, ""),
+    "ScatSimCLR, no task": (lambda net: ScatSimCLR(net, pretext="none"), 1.0, ""),
+    "ScatSimCLR": (ScatSimCLR, 3.0, "a pass of four turned pictures besides one of two views"),
     "MoCo v2": (
         lambda net: MoCoV2(net, queue_size=4096),
         2 / 3,

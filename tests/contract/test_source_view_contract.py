@@ -31,6 +31,7 @@ from withstand.data.pasted import Pasted
 from withstand.data.shrunk import Shrunk
 from withstand.data.subset import Held, Subset
 from withstand.data.tables.source import TableSource
+from withstand.data.tinted import Tinted
 from withstand.views import presets
 from withstand.views.color_views import ColorJitter
 from withstand.views.compose import Compose, MultiCrop, TwoViews
@@ -169,6 +170,7 @@ SOURCES: dict[str, tuple[type[Source], Callable[[Path], Source]]] = {
     "grouped": (Grouped, lambda path: Grouped(mapped(path), (0, 1, 0))),
     "pasted": (Pasted, lambda path: Pasted(mapped(path), NamedSource("digits"))),
     "shrunk": (Shrunk, lambda path: Shrunk(mapped(path), 2)),
+    "tinted": (Tinted, lambda path: Tinted(NamedSource("digits"), told="tint")),
     "held test": (Held, lambda path: Held(mapped(path), "test", fraction=0.3)),
 }
 

@@ -69,6 +69,14 @@ def total(x: Tensor) -> Tensor:
     return x if world_size() == 1 else _Sum.apply(x)
 
 
+def first_says(x: Tensor) -> Tensor:
+    """Return the first process's `x`, for what rounding or a race may make differ. With one process, `x` itself."""
+    if world_size() > 1:
+        x = x.clone(memory_format=torch.contiguous_format)
+        dist.broadcast(x, 0)
+    return x
+
+
 def mean_of_all(values: Tensor) -> Tensor:
     """Return the mean of values `(M,)`, such that its mean over processes, each with an M of its own, is that of all.
 

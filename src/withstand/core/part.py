@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import FunctionType, NoneType, UnionType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from withstand.core.errors import ConfigError, nearest
 
@@ -96,6 +96,19 @@ def _facts(value: object) -> dict[str, Tree]:
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         facts = {"shape": [int(side) for side in value.shape], "dtype": str(value.dtype)}
     return facts
+
+
+def again(part: P) -> P:
+    """Return a new part of the same configuration, and of the same for every part inside: networks draw new weights."""
+    return cast(P, _again(part))
+
+
+def _again(value: object) -> object:
+    if isinstance(value, Part):
+        return type(value)(**{name: _again(inner) for name, inner in value._init_args.items()})
+    if isinstance(value, list | tuple):
+        return tuple(map(_again, value))
+    return value
 
 
 def externals(part: object, path: str = "") -> dict[str, object]:

@@ -158,6 +158,16 @@ class Method(Part, nn.Module):
         trainer.descend(terms["loss"])
         return terms
 
+    def accept(self, samples: int, batch: int) -> None:
+        """Refuse what cannot be learnt from: how many samples there are, how many a step takes; before anything runs.
+
+        Raises:
+            ConfigError: a setting that does not fit, with one that does.
+        """
+
+    def inherit(self, earlier: "Method") -> None:
+        """Take over what the method of the run's earlier stage learnt; called before the first step."""
+
     def before_run(self, steps: int) -> None:
         """Learn how many steps the whole run has, for schedules of the method's own; called at a resume too."""
 
@@ -166,6 +176,13 @@ class Method(Part, nn.Module):
 
         `pass_over(f)` gives f of every sample, without views, in index order.
         """
+
+    def order(self, order: Tensor, batch: int) -> Tensor:
+        """Return which samples an epoch's batches hold, one batch after another, as many as `order` has whole ones.
+
+        Called at a resume inside an epoch too: let the outcome hang on `order`, a random one, and on buffers alone.
+        """
+        return order
 
     def after_step(self, step: int) -> None:
         """Follow a step: teachers, queues. `step` counts batches from 1; `Plan.accumulate` of them are one update."""

@@ -77,6 +77,8 @@ class Experiment(Part):
         labelled: what probes are fitted to, where that is not `source`: the labelled nodes of a graph, say.
         judges: evaluations by the data's own protocol, on `source`, besides the usual probes.
         audit: what audits the encoder, where its inputs are no tensors that a ball fits round; see `Run.audit`.
+        first: the stage before this one, which is trained first, in the folder `first` inside this run's, or the folder
+            of a run that was; the method inherits from its method. None where there is nothing to build on.
     """
 
     name: str
@@ -88,6 +90,19 @@ class Experiment(Part):
     labelled: Source | None = None
     judges: tuple[Evaluator, ...] = ()
     audit: Evaluator | None = None
+    first: "Experiment | str | None" = None
+
+    def check(self) -> None:
+        """Refuse an experiment that cannot run, and its earlier stages', before anything is touched.
+
+        Raises:
+            DataError: there is not one whole batch.
+            ConfigError: a setting does not fit the data or the batch.
+        """
+        self.steps_per_epoch()
+        self.method.accept(len(self.source), self.plan.batch)
+        if isinstance(self.first, Experiment):
+            self.first.check()
 
     def steps_per_epoch(self) -> int:
         """Return how many whole batches the source gives.

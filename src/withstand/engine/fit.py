@@ -60,7 +60,7 @@ def fit(
             if first == 0:  # in mid-epoch its outcome is in the checkpoint, and the weights it saw are gone
                 with isolated(plan.seed, "epoch", epoch):
                     method.before_epoch(epoch, trainer.pass_over)
-            order = permutation(len(experiment.source), plan.seed, "order", epoch)
+            order = method.order(permutation(len(experiment.source), plan.seed, "order", epoch), plan.batch)
             for place in range(first, per_epoch):
                 batch = trainer.batch(order, place, epoch)
                 trainer.set_rates(step, per_epoch)

@@ -38,6 +38,11 @@ class RunFolder:
         self.checkpoints = path / "checkpoint"
         self.findings_path = path / "findings"
 
+    @property
+    def first(self) -> "RunFolder":
+        """The folder of the stage before this one, where a run has one."""
+        return RunFolder(self.path / "first")
+
     def exists(self) -> bool:
         """Say whether a run was begun here."""
         return self.record_path.is_file()
@@ -108,7 +113,7 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Remove a run; its record last, so that a kill leaves something to start over from."""
-        for folder in (self.checkpoints, self.findings_path, self.path / "tensorboard"):
+        for folder in (self.checkpoints, self.findings_path, self.path / "tensorboard", self.first.path):
             shutil.rmtree(folder, ignore_errors=True)
         for path in (*self.path.glob("non-finite-batch-*.safetensors"), self.metrics_path, self.path / "report.html"):
             path.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -17,6 +18,8 @@ from withstand.core import errors
 from withstand.core.errors import ConfigError, RunError, WithstandError
 from withstand.core.part import Tree, build, describe, externals
 from withstand.core.random import isolated
+from withstand.core.roles import Method
+from withstand.engine import checkpoint
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.fit import fit
 from withstand.engine.folder import RunFolder
@@ -53,16 +56,23 @@ def train(
         NonFiniteLoss: training broke down.
     """
     folder = RunFolder(out)
-    experiment.steps_per_epoch()  # refuse what is hopeless before touching the folder
+    experiment.check()  # refuse what is hopeless before touching the folder
     fabric = _fabric(experiment.plan)
     arguments = (describe(experiment), externals(experiment), allow, out, quiet, tensorboard)
+
+    def earlier() -> None:
+        if isinstance(experiment.first, Experiment):
+            train(experiment.first, folder.first.path, quiet=quiet, tensorboard=tensorboard, allow=allow)
+
     if not fabric.is_global_zero:  # torchrun started us, and the first of us minds the folder
+        earlier()
         fabric.launch()
         _work(fabric, *arguments)
         return folder
     with folder.locked():
         folder.claim(experiment, fresh=fresh)
         try:
+            earlier()
             if isinstance(fabric.strategy, DDPStrategy) and "LOCAL_RANK" not in os.environ:
                 fabric.launch(_work, *arguments)  # type: ignore[arg-type]
             else:
@@ -110,6 +120,8 @@ def _work(
     seed = int(tree["init_args"]["plan"]["init_args"]["seed"])  # type: ignore[index, call-overload, arg-type]
     with isolated(seed, "weights"):
         experiment: Experiment = build(tree, allow=allow, supply=supply)
+    if experiment.first is not None:
+        experiment.method.inherit(_trained(experiment.first, folder, allow))
     numerics = Numerics.from_record(folder.record()["engine"])
     if numerics is None:
         # Every process must compute alike: the first one's choice holds.
@@ -129,6 +141,20 @@ def _work(
     if fabric.is_global_zero:
         folder.update(status="finished", seconds=round(progress.seconds, 2), steps=progress.step)
     fabric.barrier()  # no process goes on to use what the first one has not finished
+
+
+def _trained(first: Experiment | str, folder: RunFolder, allow: tuple[str, ...]) -> Method:
+    """Return the trained method of the stage before."""
+    at = RunFolder(Path(first)) if isinstance(first, str) else folder.first
+    method: Method
+    if isinstance(first, str):
+        tree: Any = at.record()["tree"]
+        method = build(tree["init_args"]["method"], allow=allow, path="method")
+    else:
+        method = first.method
+    if checkpoint.load(at.checkpoints, method) is None:
+        raise RunError(f"{at.path}, which this run builds on, has no checkpoint yet: train it first")
+    return method
 
 
 def _from_child(error: ProcessRaisedException) -> Exception:

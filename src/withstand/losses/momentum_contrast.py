@@ -24,15 +24,17 @@ def info_nce_queue(
     Args:
         queries: `(B, D)`, unnormalised.
         keys: each query's positive, `(B, D)`, unnormalised.
-        queue: negatives of unit length, `(K, D)`; they get no gradient.
+        queue: negatives of unit length, `(K, D)`; they get no gradient, and K may be 0.
         temperature: tau, above 0.
         own: further negatives of unit length that each query alone has, `(B, S, D)`; they get no gradient.
     """
     _check(queries, keys, temperature)
     query = unit_rows(queries)
     positive = (query * unit_rows(keys)).sum(1) / temperature
-    nothing = torch.empty(len(query), 0, dtype=torch.int64, device=query.device)
-    negatives = similarity_logsumexp(query, queue.detach(), temperature, nothing)
+    negatives = torch.full_like(positive, -torch.inf)
+    if len(queue):
+        nothing = torch.empty(len(query), 0, dtype=torch.int64, device=query.device)
+        negatives = similarity_logsumexp(query, queue.detach(), temperature, nothing)
     if own is not None and own.shape[1]:
         further = torch.einsum("bd,bsd->bs", query, own.detach()) / temperature
         negatives = torch.logaddexp(negatives, further.logsumexp(1))

@@ -18,12 +18,15 @@ class Queue(nn.Module):
     the queue wraps round. Rows are offered in a step and enter the queue after it, so that the step's backward pass
     finds the queue as it was; in eval mode offers are declined.
 
+    Rows may be of kinds: while `kind` is set, rows of that kind alone are shown, and those that enter are of it.
+
     Args:
         size: K.
         width: of a row.
     """
 
-    rows: Tensor
+    stored: Tensor
+    kinds: Tensor
     place: Tensor
     filled: Tensor
 
@@ -31,17 +34,24 @@ class Queue(nn.Module):
         super().__init__()
         if size < 1:
             raise ConfigError(f"queue_size must be at least 1, not {size!r}")
-        self.register_buffer("rows", unit_rows(torch.randn(size, width)))
+        self.register_buffer("stored", unit_rows(torch.randn(size, width)))
+        self.register_buffer("kinds", torch.full((size,), -1))
         self.register_buffer("place", torch.zeros((), dtype=torch.int64))
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
+        self.kind: int | None = None
         self._offered: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.stored)
+
+    @property
+    def rows(self) -> Tensor:
+        """All rows `(K, D)`, or those of the kind that is set."""
+        return self._of_kind(len(self))
 
     def known(self) -> Tensor:
         """Return the rows that were pushed, `(filled, D)`, the random ones left out."""
-        return self.rows[: int(self.filled)]
+        return self._of_kind(int(self.filled))
 
     def offer(self, keys: Tensor) -> None:
         """Keep this process's keys `(B, D)`, to be pushed by `settle`; the last offer of a step counts.
@@ -49,11 +59,18 @@ class Queue(nn.Module):
         Raises:
             ConfigError: the queue is smaller than the batch over all processes.
         """
-        count = len(keys) * world_size()
-        if count > len(self):
-            raise ConfigError(f"queue_size {len(self)} is smaller than the batch of {count}: use {count} or more")
+        self.accept(len(keys) * world_size())
         if self.training:
             self._offered = keys.detach()
+
+    def accept(self, batch: int) -> None:
+        """Refuse batches, over all processes, that do not fit.
+
+        Raises:
+            ConfigError: with the smallest size that does.
+        """
+        if batch > len(self):
+            raise ConfigError(f"queue_size {len(self)} is smaller than the batch of {batch}: use {batch} or more")
 
     def settle(self) -> None:
         """Push what was offered since the last time, if anything was; every process must call it."""
@@ -64,7 +81,12 @@ class Queue(nn.Module):
     @torch.no_grad()
     def push(self, keys: Tensor) -> None:
         """Put keys `(B, D)` in the oldest rows' place, normalised; every process must push the same."""
-        order = torch.arange(len(keys), device=self.rows.device) + self.place
-        self.rows.index_copy_(0, order % len(self), unit_rows(keys.to(self.rows.dtype)))
+        order = (torch.arange(len(keys), device=self.stored.device) + self.place) % len(self)
+        self.stored.index_copy_(0, order, unit_rows(keys.to(self.stored.dtype)))
+        self.kinds.index_fill_(0, order, -1 if self.kind is None else self.kind)
         self.place.copy_((self.place + len(keys)) % len(self))
         self.filled.copy_((self.filled + len(keys)).clamp_max(len(self)))
+
+    def _of_kind(self, count: int) -> Tensor:
+        rows = self.stored[:count]
+        return rows if self.kind is None else rows[self.kinds[:count] == self.kind]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from withstand.attacks.gradient import PGD
 from withstand.core.errors import ConfigError
-from withstand.core.part import build, describe
+from withstand.core.part import again, build, describe
 from withstand.core.roles import Method, Model, View
 from withstand.core.threat import Ball, parse_eps
 from withstand.engine import checkpoint
@@ -26,7 +26,7 @@ from withstand.recipes import simclr
 from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import experiment_on_pictures
 from withstand.recipes.robust_pictures import RobustSetup, under_attack
-from withstand.recipes.trial import refuse_other_scale, trained
+from withstand.recipes.trial import refuse_other_scale
 from withstand.views.compose import MultiCrop
 from withstand.views.crop import RandomResizedCrop
 from withstand.views.padded_crop import PaddedCrop
@@ -59,28 +59,29 @@ def experiment(
         raise ConfigError(
             "deacl distils a trained encoder: give its run by --teacher FOLDER; withstand train simclr makes one"
         )
-    return distillation(setup, encoder_of(Path(teacher)), gamma=gamma, center=center, scratch=scratch)
+    return distillation(setup, teacher, gamma=gamma, center=center, scratch=scratch)
 
 
 def distillation(
-    setup: RobustSetup, teacher: Model, *, gamma: float = 2.0, center: bool = True, scratch: bool = False
+    setup: RobustSetup, teacher: Experiment | str, *, gamma: float = 2.0, center: bool = True, scratch: bool = False
 ) -> Experiment:
-    """Return the experiment with a teacher at hand."""
+    """Return the experiment with a teacher that was trained in a run, or is to be trained first."""
+    known = encoder_of(Path(teacher)) if isinstance(teacher, str) else again(teacher.method.encoder)
 
     def method(student: Model) -> Method:
         if not scratch:
-            if describe(student) != describe(teacher):
+            if describe(student) != describe(known):
                 raise ConfigError(
                     "the student starts as a copy of its teacher, and they differ: give the teacher's --model, --width "
                     "and --depth, or --scratch"
                 )
-            student.load_state_dict(teacher.state_dict())
+            student.load_state_dict(known.state_dict())
         # Together 1.25 times the radius, as the paper's five steps of a quarter of it.
         ball = Ball("linf", parse_eps(setup.eps))
         attack = PGD(ball, steps=setup.steps, step_size=1.25 / setup.steps, keep_best=False)
-        return DeACL(student, teacher, gamma=gamma, center=center, attack=attack, seed=setup.seed)
+        return DeACL(student, known, gamma=gamma, center=center, scratch=scratch, attack=attack, seed=setup.seed)
 
-    return experiment_on_pictures("deacl", method, (_small, _large), setup)
+    return replace(experiment_on_pictures("deacl", method, (_small, _large), setup), first=teacher)
 
 
 def encoder_of(path: Path) -> Model:
@@ -111,7 +112,7 @@ def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
     return under_attack(
         "deacl",
         "a student distilled under attack from a plainly pretrained encoder withstands attacks that break plain ones",
-        lambda seed: distillation(replace(SETUP, width=8, epochs=8, seed=seed), trained(plain(seed, 8))),
+        lambda seed: distillation(replace(SETUP, width=8, epochs=8, seed=seed), plain(seed, 8)),
         lambda seed: plain(seed, 16),
         names=("DeACL", "SimCLR"),
         seeds=seeds,

@@ -15,6 +15,7 @@ from withstand.engine.optimizers import SGD, Optimizer
 from withstand.methods.robust.acl import ACL
 from withstand.models.normalized import Normalized
 from withstand.models.resnet import ResNet
+from withstand.models.scattering_encoder import ScatteringEncoder
 from withstand.models.timm import Timm
 from withstand.models.vit import ViT
 from withstand.schedules import WarmupCosine
@@ -32,8 +33,8 @@ class PictureSetup(Options):
     Args:
         data: a set's name, a folder of pictures (with one folder a class where labels are learnt from), an array file.
         size: side in pixels to which a folder's photos are brought; the sets have their own.
-        model: resnet, vit, timm:NAME or timm:NAME:pretrained.
-        width: channels of the ResNet's first stage, or a twelfth of the ViT's width.
+        model: resnet, vit, scattering, timm:NAME or timm:NAME:pretrained.
+        width: channels of the ResNet's first stage, a twelfth of the ViT's width, or channels behind scattering.
         depth: layers of the encoder.
         epochs: passes over the data.
         batch: samples a step.
@@ -69,10 +70,10 @@ def encoder(model: str, width: int, depth: int, shape: tuple[int, ...]) -> Model
     """Return an encoder of pictures in [0, 1], normalization inside.
 
     Args:
-        model: "resnet", "vit", or "timm:NAME" for any timm model (extra `timm`), "timm:NAME:pretrained" with its
-            published weights.
-        width: channels of the ResNet's first stage, or a twelfth of the ViT's width.
-        depth: layers: 10, 18 or 34 of a ResNet, any number of a ViT.
+        model: "resnet", "vit", "scattering" or "scattering:16" for other orientations than 8, or "timm:NAME" for any
+            timm model (extra `timm`), "timm:NAME:pretrained" with its published weights.
+        width: channels of the ResNet's first stage, a twelfth of the ViT's width, or channels behind scattering.
+        depth: layers: 10, 18 or 34 of a ResNet, any number of a ViT; blocks behind scattering.
         shape: the pictures' (C, H, W).
     """
     channels, size = shape[0], shape[-1]
@@ -83,10 +84,14 @@ def encoder(model: str, width: int, depth: int, shape: tuple[int, ...]) -> Model
         network = ResNet(width, depth, channels, "large" if size >= LARGE else "small")
     elif kind == "vit":
         network = ViT(_patch(size), 12 * width, depth, channels=channels)
+    elif kind == "scattering" and (name.isdigit() or not name):
+        scales, orientations = 4 if size >= LARGE else 2, int(name or 8)
+        like = (channels, shape[1], size)
+        network = ScatteringEncoder(like, scales=scales, orientations=orientations, blocks=depth, width=width)
     elif kind == "timm" and name:
         network = Timm(name.removesuffix(":pretrained"), pretrained=name.endswith(":pretrained"), channels=channels)
     else:
-        raise ConfigError(f"model {model!r} is unknown: {nearest(kind, ['resnet', 'vit', 'timm:NAME'])}")
+        raise ConfigError(f"model {model!r} is unknown: {nearest(kind, ['resnet', 'vit', 'scattering', 'timm:NAME'])}")
     return Normalized(network, mean, std)
 
 

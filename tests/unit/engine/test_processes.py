@@ -21,6 +21,7 @@ from withstand.engine.optimizers import LARS, SGD
 from withstand.methods.contrastive.dcl import DCL
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.methods.redundancy.barlow_twins import BarlowTwins
+from withstand.recipes.mcl import staged
 
 ALLOW = ("toys", "faults")
 METHODS = {"simclr": SimCLR, "dcl": DCL, "barlow": BarlowTwins}
@@ -42,6 +43,12 @@ def experiment(name: str, processes: int) -> Experiment:
     )
 
 
+def in_stages(processes: int) -> Experiment:
+    """Two stages, of which the second has batches of one cluster of what the first learnt."""
+    plain = toy_experiment(epochs=1, count=80, precision="float64", processes=processes)
+    return staged(plain, stages=2, clusters=3)
+
+
 def work(place: int, folder: str) -> None:
     """What torchrun does, once for all runs: starting processes takes longer than they do."""
     torch.set_num_threads(1)
@@ -54,6 +61,7 @@ def work(place: int, folder: str) -> None:
     # The engine times what is left open, also when losses gather.
     left_open = toy_experiment(epochs=1, processes=2, precision="auto", layout="contiguous")
     train(left_open, Path(folder, "auto"), quiet=True, allow=ALLOW)
+    train(in_stages(2), Path(folder, "stages"), quiet=True, allow=ALLOW)
 
 
 def free_port() -> int:
@@ -95,6 +103,14 @@ def test_one_process_and_two_learn_the_same(name: str, two: Path, tmp_path: Path
     else:
         # Before the first update; later the steps amplify rounding, as a change of 1e-7 in one process's weights shows.
         assert difference[0] <= 1e-6 * expected[0]
+
+
+def test_stages_learn_the_same(two: Path, tmp_path: Path) -> None:
+    train(in_stages(1), tmp_path / "run", quiet=True, allow=ALLOW)
+    one, other = weights(tmp_path / "run"), weights(two / "stages")
+    assert torch.equal(one["group_labels"], other["group_labels"])
+    for name, value in one.items():
+        torch.testing.assert_close(other[name], value, rtol=0, atol=1e-9, msg=name)
 
 
 def test_numerics_are_chosen_once_for_all(two: Path) -> None:

@@ -125,7 +125,11 @@ def test_deacl_distils_the_encoder_of_a_run(tmp_path: Path) -> None:
         assert torch.equal(value, kept[f"encoder.{name}"])
     for one, two in zip(experiment.method.encoder.parameters(), experiment.method.teacher.parameters(), strict=True):
         assert torch.equal(one, two)
-    assert train(experiment, tmp_path / "student", quiet=True).record()["status"] == "finished"
+    student = train(experiment, tmp_path / "student", quiet=True)
+    assert student.record()["status"] == "finished"
+    distilled = weights(student.path)
+    for name, value in experiment.method.teacher.state_dict().items():
+        assert torch.equal(distilled[f"teacher.{name}"], value), "the run's teacher is the trained one"
     anew = deacl.experiment(setup, teacher=str(teacher.path), scratch=True)
     assert isinstance(anew.method, DeACL)
     assert not torch.equal(next(anew.method.encoder.parameters()), next(anew.method.teacher.parameters()))

@@ -81,6 +81,16 @@ class SwAV(Method):
         used = (codes[0].argmax(1).bincount(minlength=codes[0].shape[1]) > 0).sum() / min(codes[0].shape)
         return pair_terms(loss, z[0], z[1]) | {"used": used}
 
+    def accept(self, samples: int, batch: int) -> None:
+        count = len(self.prototypes.weight)
+        if count > samples:
+            raise ConfigError(
+                f"prototypes {count} are more than the {samples} samples that share them evenly: use {samples} or fewer"
+            )
+        for queue in self.queues:
+            assert isinstance(queue, Queue)
+            queue.accept(batch)
+
     def before_epoch(self, epoch: int, pass_over: object) -> None:
         self.epoch.fill_(epoch)
 

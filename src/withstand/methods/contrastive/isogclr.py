@@ -111,6 +111,10 @@ class ISogCLR(Method):
         terms = pair_terms(loss + (objective - loss).detach(), z1, z2)
         return terms | {"temperature": self.temperatures[index].mean()}
 
+    def accept(self, samples: int, batch: int) -> None:
+        if samples != len(self.temperatures):
+            raise ConfigError(f"samples is {len(self.temperatures)}, but the data have {samples}")
+
     def after_step(self, step: int) -> None:
         if self._found is not None:
             index, log_u, slope = (gather(value) for value in self._found)

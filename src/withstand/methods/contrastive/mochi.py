@@ -82,6 +82,9 @@ class MoCHi(Method):
         self.queue.offer(key)
         return pair_terms(loss, query, key) | {"found": _found(query, key, self.queue.rows, own)}
 
+    def accept(self, samples: int, batch: int) -> None:
+        self.queue.accept(batch)
+
     def before_run(self, steps: int) -> None:
         self.teacher.before_run(steps)
 
@@ -110,7 +113,7 @@ class MoCHi(Method):
 def _found(query: Tensor, key: Tensor, rows: Tensor, own: Tensor) -> Tensor:
     """Return the share of queries that are nearer to their own key than to any negative."""
     query, key = unit_rows(query.to(rows.dtype)), unit_rows(key.to(rows.dtype))
-    hardest = (query @ rows.T).amax(1)
+    hardest = (query @ rows.T).amax(1) if len(rows) else torch.full_like(query[:, 0], -torch.inf)
     if own.shape[1]:
         hardest = torch.maximum(hardest, torch.einsum("bd,bsd->bs", query, own).amax(1))
     return ((query * key).sum(1) > hardest).to(rows.dtype).mean()

@@ -68,6 +68,11 @@ class MoCoV2(Method):
             pairs.append((query, key))
         return pair_terms(torch.stack(losses).mean(), *pairs[0])
 
+    def accept(self, samples: int, batch: int) -> None:
+        for queue in self.queues:
+            assert isinstance(queue, Queue)
+            queue.accept(batch)
+
     def before_run(self, steps: int) -> None:
         self.teacher.before_run(steps)
 

@@ -60,6 +60,9 @@ class NNCLR(Method):
         self.queue.offer(z1)
         return pair_terms(torch.stack(losses).mean(), z1, z2)
 
+    def accept(self, samples: int, batch: int) -> None:
+        self.queue.accept(batch)
+
     def after_step(self, step: int) -> None:
         self.queue.settle()
 

@@ -99,6 +99,15 @@ class ACL(Method):
         worse = attack_in_training(self.method, forward, self.attack, views, goal, draws, objective=BatchLoss())
         return batch.with_views(*worse.unbind(1))
 
+    def accept(self, samples: int, batch: int) -> None:
+        self.method.accept(samples, batch)
+
+    def inherit(self, earlier: Method) -> None:
+        self.method.inherit(earlier)
+
+    def order(self, order: Tensor, batch: int) -> Tensor:
+        return self.method.order(order, batch)
+
     def before_run(self, steps: int) -> None:
         self.method.before_run(steps)
 

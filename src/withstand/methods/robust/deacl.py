@@ -31,10 +31,12 @@ class DeACL(Method):
 
     Args:
         encoder: the student, which users take away.
-        teacher: a trained encoder of the same width; it is frozen, in eval mode.
+        teacher: an encoder of the same width, which takes the weights of the run's earlier stage; it is frozen, in eval
+            mode.
         gamma: what consistency under attack weighs.
         center: subtract the teacher's mean over the data from all features first. Features behind a ReLU share a large
             mean: after short training their cosines are all near 1, and say nothing of what tells samples apart.
+        scratch: the student starts anew; else it takes the earlier stage's weights as well, and is a network like it.
         attack: the inner attack, on the cosine between the student's attacked features and the teacher's clean ones.
         seed: of the attack's draws.
     """
@@ -49,6 +51,7 @@ class DeACL(Method):
         *,
         gamma: float = 2.0,
         center: bool = False,
+        scratch: bool = False,
         attack: InputAttack = ATTACK,
         seed: int = 0,
     ) -> None:
@@ -57,7 +60,7 @@ class DeACL(Method):
             raise ConfigError(f"the student has {encoder.width} features, the teacher {teacher.width}: make them equal")
         if not gamma >= 0 or attack.ball.targeted:
             raise ConfigError(f"gamma must be at least 0 and the attack untargeted, not {gamma!r} and {attack.ball!r}")
-        self.encoder, self.gamma, self.center = encoder, gamma, center
+        self.encoder, self.gamma, self.center, self.scratch = encoder, gamma, center, scratch
         self.attack, self.seed = attack, seed
         self.teacher = teacher.requires_grad_(False).eval()
         self.register_buffer("mean", torch.zeros(teacher.width))  # stays so unless features are centred
@@ -86,6 +89,12 @@ class DeACL(Method):
         away = EmbeddingDistance()
         network = nn.Sequential(self.encoder, _Shift(-self.mean))
         return attack_in_training(self.encoder, network, self.attack, x, wanted, draws, objective=away)
+
+    def inherit(self, earlier: Method) -> None:
+        weights = earlier.encoder.state_dict()
+        self.teacher.load_state_dict(weights)
+        if not self.scratch:
+            self.encoder.load_state_dict(weights)
 
     def before_epoch(self, epoch: int, pass_over: Callable[[Callable[[Tensor], Tensor]], Tensor]) -> None:
         if self.center and epoch == 0:

@@ -78,6 +78,8 @@ class SeparableReweightedTraining(LabelledMethod):
         super().__init__(encoder, len(counts), seed)
         if loss not in get_args(Loss):
             raise ConfigError(f"loss {loss!r} is unknown: {nearest(str(loss), get_args(Loss))}")
+        if not temperature > 0:
+            raise ConfigError(f"temperature must be above 0, not {temperature!r}")
         if min(separation, defer, stored, gamma) < 0:
             raise ConfigError(
                 "separation, defer, stored and gamma must be at least 0, not "

@@ -1,0 +1,82 @@
+"""Scattering of CIFAR-size pictures: ours against kymatio's two-dimensional torch and numpy front ends, in one process.
+
+    python -m benchmarks.scattering [results.jsonl] [--threads 1] [--batch 128] [--orientations 8] [--repeats 5]
+
+kymatio (pip install --no-deps kymatio) is imported by module path: its `torch` and `numpy` modules do not import beside
+a SciPy without sph_harm. Both get the same pictures, and their coefficients are compared first.
+"""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from withstand.models.scattering import Scattering
+
+
+def best_seconds(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Return each work's least seconds, taking turns so that a busy moment strikes all alike."""
+    best = dict.fromkeys(works, math.inf)
+    for _ in range(repeats + 1):  # the first time warms up
+        for name, work in works.items():
+            start = time.perf_counter()
+            work()
+            best[name] = min(best[name], time.perf_counter() - start)
+    return best
+
+
+def difference(ours: Tensor, theirs: Tensor, first: int) -> float:
+    """Return the largest difference of coefficients; kymatio divides each filter by 3.1415 where pi stands."""
+    orders = torch.ones(ours.shape[2])
+    orders[1:], orders[1 + first :] = 2, 3
+    return float((ours * ((math.pi / 3.1415) ** orders)[:, None, None] - theirs).abs().max())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", nargs="?", type=Path, help="file that gets one JSON line")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--orientations", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    x = torch.rand(options.batch, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    ours = Scattering((32, 32), 2, options.orientations)
+    works: dict[str, Callable[[], object]] = {"withstand": lambda: ours(x)}
+    try:
+        from kymatio.scattering2d.frontend.numpy_frontend import ScatteringNumPy2D
+        from kymatio.scattering2d.frontend.torch_frontend import ScatteringTorch2D
+    except ImportError as error:
+        print(f"kymatio is missing ({error}): pip install --no-deps kymatio")
+    else:
+        settings = {"J": 2, "shape": (32, 32), "L": options.orientations}
+        theirs, plain, arrays = ScatteringTorch2D(**settings), ScatteringNumPy2D(**settings), x.numpy()
+        works |= {"kymatio torch": lambda: theirs(x), "kymatio numpy": lambda: plain(arrays)}
+        with torch.no_grad():
+            print(f"largest difference {difference(ours(x), theirs(x), 2 * options.orientations):.1e}")
+    with torch.no_grad():
+        seconds = best_seconds(works, options.repeats)
+    print(f"32 x 32 x 3, J 2, L {options.orientations}, batch {options.batch}, {options.threads} threads")
+    for name, value in seconds.items():
+        ratio = f"   {value / seconds['withstand']:5.1f}x" if name != "withstand" else ""
+        print(f"{name:14s} {1000 * value / options.batch:7.3f} ms a picture{ratio}")
+    if options.results is not None:
+        mine = seconds.pop("withstand")
+        line = {
+            "work": "scattering of CIFAR-size pictures",
+            "ours": options.batch / mine,
+            "peers": {name: options.batch / value for name, value in seconds.items()},
+            "ratio": {name: value / mine for name, value in seconds.items()},
+        }
+        with options.results.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Methods that learn by giving back what they were given."""

@@ -1,0 +1,141 @@
+"""Pretext tasks on pictures: tell how a picture was turned, or how its tiles were shuffled.
+
+Unsupervised Representation Learning by Predicting Image Rotations (2018); Unsupervised Learning of Visual
+Representations by Solving Jigsaw Puzzles (2016); heads and sizes of ScatSimCLR (2021).
+sizes: B pictures, W features, T = grid^2 tiles
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from functools import cache
+from itertools import permutations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, interpolate
+
+from withstand.core.errors import ConfigError, DataError
+from withstand.core.random import Draws, derive
+
+
+class Pretext(nn.Module):
+    """A task made of pictures themselves, with the head that solves it on an encoder's features."""
+
+    @abstractmethod
+    def made(self, x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Return the inputs `(B * n, C, H, W)`, a picture's after one another, and the labels to tell from them."""
+
+    @abstractmethod
+    def logits(self, features: Tensor) -> Tensor:
+        """Return a score for each label, one row a label that `made` gave, from the inputs' features `(B * n, W)`."""
+
+    def forward(self, encoder: Callable[[Tensor], Tensor], x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Return the cross-entropy and the share of right answers, 0-d each, on floating pictures `(B, C, H, W)`."""
+        inputs, labels = self.made(x, draws)
+        logits = self.logits(encoder(inputs))
+        return cross_entropy(logits.float() if logits.dtype != torch.float64 else logits, labels), (
+            (logits.detach().argmax(1) == labels).float().mean()
+        )
+
+
+class RotationPretext(Pretext):
+    """Tell by which quarter turns a picture was turned: 0 none, 1 clockwise, 2 half a turn, 3 counter-clockwise.
+
+    Args:
+        width: W.
+        dropout: in the head.
+    """
+
+    def __init__(self, width: int, *, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.head = nn.Sequential(*_layer(width, 512, dropout), *_layer(512, 128, dropout), nn.Linear(128, 4))
+
+    def made(self, x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        return rotated(x), torch.arange(4, device=x.device).repeat(len(x))
+
+    def logits(self, features: Tensor) -> Tensor:
+        scores: Tensor = self.head(features)
+        return scores
+
+
+class JigsawPretext(Pretext):
+    """Tell in which of some orders a picture's tiles were laid, each enlarged to a picture.
+
+    Args:
+        width: W.
+        grid: tiles a side, 2 or 3.
+        count: how many orders, at most T!.
+        dropout: in the head.
+        seed: chooses the orders.
+    """
+
+    orders: Tensor
+
+    def __init__(self, width: int, *, grid: int = 3, count: int = 35, dropout: float = 0.5, seed: int = 0) -> None:
+        super().__init__()
+        self.grid = grid
+        self.register_buffer("orders", tile_orders(grid, count, seed), persistent=False)
+        self.each = nn.Sequential(*_layer(width, 512, dropout))
+        self.head = nn.Sequential(*_layer(grid**2 * 512, 4096, dropout), nn.Linear(4096, count))
+
+    def made(self, x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        labels = draws.integers(0, len(self.orders), 1)[:, 0]
+        pieces = tiles(x, self.grid)
+        order = self.orders[labels].view(*pieces.shape[:2], 1, 1, 1).expand_as(pieces)
+        laid = pieces.gather(1, order).flatten(0, 1)
+        return interpolate(laid, x.shape[2:], mode="bilinear", align_corners=False), labels
+
+    def logits(self, features: Tensor) -> Tensor:
+        scores: Tensor = self.head(self.each(features).view(-1, self.grid**2 * 512))
+        return scores
+
+
+def rotated(x: Tensor) -> Tensor:
+    """Return square pictures `(B, C, n, n)` in four quarter turns each, clockwise, `(4 B, C, n, n)`."""
+    if x.shape[2] != x.shape[3]:
+        raise DataError(f"only square pictures can be turned by a quarter, not {tuple(x.shape[2:])}")
+    return torch.stack([x.rot90(-turns, (2, 3)) for turns in range(4)], 1).flatten(0, 1)
+
+
+def tiles(x: Tensor, grid: int) -> Tensor:
+    """Return pictures' tiles, row by row, `(B, T, C, h, w)`; where sides do not divide, strips between are left out."""
+    height, width = (side // grid for side in x.shape[2:])
+    if min(height, width) < 1:
+        raise DataError(f"pictures of {tuple(x.shape[2:])} cannot be cut into {grid} x {grid} tiles")
+    tops, lefts = (
+        [(side - tile) * n // max(1, grid - 1) for n in range(grid)]
+        for side, tile in zip(x.shape[2:], (height, width), strict=True)
+    )
+    return torch.stack([x[:, :, top : top + height, left : left + width] for top in tops for left in lefts], 1)
+
+
+@cache
+def tile_orders(grid: int, count: int, seed: int) -> Tensor:
+    """Return orders of tiles that are unlike one another, int64 `(count, T)`.
+
+    The first is random; each next one has the largest least Hamming distance to those chosen, and among these the
+    largest mean distance, as in the jigsaw paper's published code.
+
+    Raises:
+        ConfigError: another grid than 2 or 3, or more orders than there are.
+    """
+    if grid not in (2, 3):
+        raise ConfigError(f"grid must be 2 or 3, not {grid!r}")
+    most = math.factorial(grid**2)
+    if not 2 <= count <= most:
+        raise ConfigError(f"count must lie in [2, {most}], the orders of {grid**2} tiles, not {count!r}")
+    known = np.array(list(permutations(range(grid**2))), dtype=np.int8)
+    chosen = [derive("jigsaw", seed) % most]
+    least = np.full(most, grid**2, dtype=np.int64)
+    total = np.zeros(most, dtype=np.int64)
+    while len(chosen) < count:
+        distance = (known != known[chosen[-1]]).sum(1)
+        least, total = np.minimum(least, distance), total + distance
+        chosen.append(int((least * (grid**2 * count + 1) + total).argmax()))
+    return torch.from_numpy(known[chosen].astype(np.int64))
+
+
+def _layer(narrow: int, wide: int, dropout: float) -> tuple[nn.Module, ...]:
+    return nn.Linear(narrow, wide), nn.ReLU(), nn.Dropout(dropout)
