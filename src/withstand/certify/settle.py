@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from withstand.certify.certify import Method, certify
 from withstand.certify.dlv.manipulation import check_count
-from withstand.certify.dlv.search import Settings, search
+from withstand.certify.dlv.search import Settings, proven, search
 from withstand.certify.exact.milp import solve_milp
 from withstand.certify.exact.question import Question
 from withstand.certify.exact.smt import solve_smt
@@ -64,19 +64,30 @@ def settle(
     settings = None
     if method == "grid":
         wide = x[0].numel() if len(x) else 1
-        settings = Settings(features=features or wide, spans=spans, layers=(0,), budget=BUDGET, timeout=timeout)
+        settings = Settings(features=features or wide, spans=spans, layers=(0,), bounds=None, timeout=timeout)
         check_count("line", min(settings.features, wide), spans)
     verdicts = list(certify(model, x, y, ball, method="auto", generator=generator))
     for row, verdict in enumerate(verdicts):
         if verdict.status == "unknown":
             began, question = time.monotonic(), _question(subject, ball, row)
             if settings is not None:
-                found = search(question, subject.x[row], settings).verdict()
+                found = _gridded(question, subject.x[row], settings, cells=features is None)
             else:
                 found = (solve_milp if method == "milp" else solve_smt)(question, timeout=timeout)
             margin = max(found.margin, verdict.margin)
             verdicts[row] = replace(found, method=method, margin=margin, seconds=time.monotonic() - began)
     return tuple(verdicts)
+
+
+def _gridded(question: Question, center: Tensor, settings: Settings, *, cells: bool) -> Verdict:
+    """Return what a grid finds, and with `cells`, whether bounds of the cells between its points make a proof of it."""
+    began = time.monotonic()
+    found = search(question, center, settings)
+    left = settings.timeout - (time.monotonic() - began)
+    if found.status == "no_counterexample_on_grid" and cells and left > 0:
+        whole = proven(question, center, budget=BUDGET, timeout=left)
+        found = replace(found, reason=whole.reason) if whole.status == "unknown" else whole
+    return found.verdict()
 
 
 def _question(subject: Subject, ball: Ball, row: int) -> Question:

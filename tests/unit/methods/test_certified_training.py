@@ -1,6 +1,7 @@
 """Training for certificates: its bounds are the certifier's, its schedules are monotone, its gradients are right."""
 
 import copy
+import itertools
 import pickle
 
 import pytest
@@ -23,7 +24,7 @@ from withstand.models.resnet import ResNet
 class Perceptron(Model):
     def __init__(self, sizes: tuple[int, ...] = (64, 8)) -> None:
         super().__init__()
-        pairs = zip(sizes, sizes[1:], strict=False)
+        pairs = itertools.pairwise(sizes)
         self.layers = nn.Sequential(nn.Flatten(), *(layer for a, b in pairs for layer in (nn.Linear(a, b), nn.ReLU())))
         self.width = sizes[-1]
 

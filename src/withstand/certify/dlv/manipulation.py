@@ -98,7 +98,7 @@ def check_count(mode: Mode, dims: int, spans: int) -> int:
         raise ConfigError(f"mode {mode!r} is unknown: {nearest(str(mode), get_args(Mode))}")
     base = {"line": 2 * spans + 1, "convex": 2, "point": 1}[mode]
     if dims * math.log(base) > math.log(MOST_POINTS):
-        size = f"{base}^{dims}" if dims > 30 else f"{base**dims:,}"
+        size = f"{float(base) ** dims:.3g}" if dims * math.log10(base) < 300 else f"{base}^{dims}"
         raise ConfigError(
             f"{mode} enumeration of {dims} dimensions has {size} points, more than {MOST_POINTS:,}: "
             "take fewer dimensions (features) or spans"

@@ -1,12 +1,14 @@
 """Answer a competition's instance: every case decided by attack, bounds and search within one time limit."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from withstand.certify.box import Region
+from withstand.certify.box import Region, inward
 from withstand.certify.branch_and_bound import decide
 from withstand.certify.capture import capture
 from withstand.certify.exchange.instance import Instance
@@ -30,14 +32,16 @@ def solve(instance: Instance, *, timeout: float = 60.0) -> Verdict:
     shape = instance.network.shape
     network = capture(instance.network, torch.zeros(1, *shape))
 
-    def replay(x: Tensor) -> Tensor:
-        with torch.no_grad():
-            found: Tensor = instance.network(x.float().view(-1, *shape))
-        return found.flatten(1)
-
     margin, steps, open_, method = float("inf"), 0, "", "no input satisfies the file"
     for case in instance.specification.cases:
         region = Region.box(case.low.view(1, *shape), case.high.view(1, *shape))
+        shown = partial(inward, low=region.low, high=region.high, dtype=torch.float32)
+
+        def replay(x: Tensor, shown: Callable[[Tensor], Tensor] = shown) -> Tensor:
+            with torch.no_grad():
+                found: Tensor = instance.network(shown(x))
+            return found.flatten(1)
+
         left = timeout - (time.monotonic() - began)
         if left <= 0:
             open_ = open_ or "out of time before every case was looked at"
@@ -45,8 +49,8 @@ def solve(instance: Instance, *, timeout: float = 60.0) -> Verdict:
         found = decide(network, region, case.wanted(), replay=replay, timeout=left)
         steps += found.steps
         spent = time.monotonic() - began
-        if found.counterexample is not None and instance.broken(found.counterexample):
-            return replace(found, seconds=spent, steps=steps)
+        if found.counterexample is not None and instance.broken(point := shown(found.counterexample[None])[0]):
+            return replace(found, counterexample=point, seconds=spent, steps=steps)
         margin, method = min(margin, found.margin), found.method
         if found.status != "safe":
             open_ = open_ or found.reason or "the counterexample that was found is none for the file's own network"
