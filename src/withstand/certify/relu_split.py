@@ -1,12 +1,12 @@
 """Complete search by the signs of ReLUs, many sub-problems at once (beta-CROWN; Wang et al., 2021).
 
 The sub-problems with the lowest bounds are cut in two until all are proven, or a point that breaks the property is met.
-What a first, short search leaves open is searched again from a root whose boxes a search of its own has shrunk.
+What a short search leaves open is searched again from a root whose boxes searches of their own have shrunk, as long
+as these make the root's bound better.
 """
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,27 +20,16 @@ from withstand.certify.network import Network
 from withstand.certify.property import Property
 from withstand.certify.sub_problems import Splitter, SubProblems
 from withstand.certify.tighten import tighten
-from withstand.certify.verdict import Verdict
+from withstand.certify.verdict import CLOCK, Clock, Verdict, passed
 
 _ROOT = Ascent(steps=40, rate=0.25)
 _INNER = Ascent(steps=6, rate=0.2, patience=4)
-_FIRST = 0.1
-"""Share of the time that is searched from a root with optimised slopes."""
-_SHRINK = 0.3
-"""Share of the time then given to the root's boxes."""
-_LEAVES = 64
-
-
-@dataclass
-class _Outcome:
-    """What a search came to: a counterexample, open sub-problems, or neither."""
-
-    point: Tensor | None = None
-    least: float = float("inf")
-    count: int = 0
-    open: int = 0
-    stuck: int = 0
-    worst: float = float("inf")
+_STAGES = ((1, 0.12), (16, 0.3), (64, 0.6), (256, 1.0))
+"""Leaves of the trees that shrink the root's boxes, and the share of the time at which a stage ends."""
+_SHRINK = 0.4
+"""Share of a stage that may go into the boxes."""
+_WORTH = 0.1
+"""Share of its distance from 0 by which the root's bound has to rise for the search to begin again."""
 
 
 def search_relus(
@@ -52,6 +41,7 @@ def search_relus(
     timeout: float = 60.0,
     memory: int = MEMORY,
     attack: bool = True,
+    clock: Clock = CLOCK,
 ) -> Verdict:
     """Decide a property on one region of a network whose activations are ReLUs (others stay relaxed).
 
@@ -63,11 +53,12 @@ def search_relus(
         timeout: seconds.
         memory: bytes that one backward pass may hold.
         attack: look for a counterexample first.
+        clock: by which the time goes.
     """
-    began, replay, count = time.monotonic(), replay or network, 0
+    began, replay, count = clock(), replay or network, 0
 
     def answer(status: str, **said: object) -> Verdict:
-        return Verdict(status, method="relu splits", seconds=time.monotonic() - began, steps=count, **said)  # type: ignore[arg-type]
+        return Verdict(status, method="relu splits", seconds=clock() - began, steps=count, **said)  # type: ignore[arg-type]
 
     point = falsify(network, region, wanted) if attack else None
     if point is not None and (shown := confirm(point, wanted, replay)) is not None:
@@ -78,86 +69,102 @@ def search_relus(
     rough = output_bounds(root, weight, memory=memory)[0] + wanted.offset
     if (least := wanted.least(rough[None]).item()) > 0:
         return answer("safe", margin=least)
-    # A short search from better boxes, then a long one from the best.
-    for leaves, share in ((1, _FIRST), (_LEAVES, 1.0)):
-        now = time.monotonic()
-        tighten(root, seconds=_SHRINK * (began + timeout - now), leaves=leaves, memory=memory)
-        rough = torch.maximum(rough, output_bounds(root, weight, memory=memory)[0] + wanted.offset)
-        until = min(began + timeout, now + share * timeout)
-        splitter = Splitter(root, wanted.weight, wanted.offset, memory=memory)
-        found = _searched(splitter, wanted, rough, until, lambda x: _shown(quick, wanted, x, region, replay))
-        count += found.count
-        if found.point is not None:
-            return answer("unsafe", counterexample=found.point)
-        if not found.open and not found.stuck:
-            return answer("safe", margin=found.least)
-        if not found.open:
+    search, shrinking = _Search(Splitter(root, wanted.weight, wanted.offset, memory=memory), wanted, rough), True
+    breaks = partial(_shown, quick, wanted, region, replay)
+    for leaves, share in _STAGES:
+        if shrinking:
+            seconds = _SHRINK * (began + share * timeout - clock())
+            tighten(root, seconds=seconds, leaves=leaves, memory=memory, clock=clock)
+            better = torch.maximum(rough, output_bounds(root, weight, memory=memory)[0] + wanted.offset)
+            gain = wanted.least(better[None]) - wanted.least(rough[None])
+            # Where better boxes change little the search goes on as it is, and they are sought no longer.
+            shrinking = leaves == 1 or bool(gain > _WORTH * wanted.least(rough[None]).abs())
+            rough = better
+            if shrinking:
+                count += search.count
+                search = _Search(Splitter(root, wanted.weight, wanted.offset, memory=memory), wanted, rough)
+        point = search.run(passed(clock, began + share * timeout), breaks)
+        if point is not None or not search.open:
             break
-    if found.open:
+    count += search.count
+    if point is not None:
+        return answer("unsafe", counterexample=point)
+    if not search.open and not search.stuck:
+        return answer("safe", margin=search.least)
+    if search.open:
         return answer(
             "unknown",
-            margin=found.worst,
-            reason=f"time-out after {timeout:.3g} s: {count} sub-problems looked at, {found.open} open",
+            margin=search.worst,
+            reason=f"time-out after {timeout:.3g} s: {count} sub-problems looked at, {search.open} open",
         )
     return answer(
-        "unknown", reason=f"{found.stuck} sub-problems with every sign fixed stay open: the bound is not exact there"
+        "unknown", reason=f"{search.stuck} sub-problems with every sign fixed stay open: the bound is not exact there"
     )
 
 
-def _searched(
-    splitter: Splitter, wanted: Property, rough: Tensor, until: float, breaks: Callable[[Tensor], Tensor | None]
-) -> _Outcome:
-    """Search until a time.
+class _Search:
+    """A search that can be gone on with.
 
     Args:
         splitter: bounds sub-problems of the property's inequalities.
         wanted: the property: of each group one inequality has to be proven.
         rough: what is known of each inequality, `(K,)`.
-        until: on the monotonic clock.
-        breaks: tells of points `(B, *shape)` one that breaks the property, if any does.
     """
-    outcome, margin = _Outcome(), wanted.per_group(rough[None])[0]
-    if bool((margin > 0).any()):
-        outcome.least = margin[margin > 0].min().item()
-    hardest = [rough.masked_fill(wanted.group != group, -torch.inf).argmax() for group in range(wanted.groups)]
-    rows = [row for row, value in zip(hardest, margin.tolist(), strict=True) if value <= 0]
-    if not rows:
-        return outcome
-    row = torch.stack(rows)
-    fresh, ascent = SubProblems.whole(row, rough[row], splitter.doubtful), _ROOT
-    open_ = fresh.take(row[:0])
-    while len(fresh.row):
-        pieces: list[SubProblems] = []
-        for part in torch.split(torch.arange(len(fresh.row)), splitter.batch):
-            if pieces and time.monotonic() > until:
-                # What was not reached stays open, with its parent's bound.
-                pieces.append(fresh.take(torch.arange(int(part[0]), len(fresh.row))))
-                break
-            piece, corner = splitter.bounded(fresh.take(part), ascent)
-            pieces.append(piece)
-            outcome.point = breaks(corner)
-            if outcome.point is not None:
-                return outcome
-        done = pieces[0].join(*pieces[1:])
-        ascent, late = _INNER, time.monotonic() > until
-        outcome.count += len(done.row)
-        proven = done.bound > 0
-        if bool(proven.any()):
-            outcome.least = min(outcome.least, done.bound[proven].min().item())
-        whole = ~proven & (done.cut < 0) & (not late)
-        outcome.stuck += int(whole.sum())
-        open_ = open_.join(done.take((~proven & ~whole).nonzero().squeeze(1)))
-        if late or not len(open_.row):
-            break
-        order = open_.bound.argsort()
-        fresh = open_.take(order[: splitter.batch // 2]).split()
-        open_ = open_.take(order[splitter.batch // 2 :])
-    outcome.open = len(open_.row)
-    outcome.worst = open_.bound.min().item() if outcome.open else outcome.worst
-    return outcome
+
+    def __init__(self, splitter: Splitter, wanted: Property, rough: Tensor) -> None:
+        self.splitter = splitter
+        margin = wanted.per_group(rough[None])[0]
+        hardest = [rough.masked_fill(wanted.group != group, -torch.inf).argmax() for group in range(wanted.groups)]
+        row = torch.stack(hardest)[margin <= 0]
+        self.least = margin[margin > 0].min().item() if bool((margin > 0).any()) else float("inf")
+        """The smallest proven bound."""
+        self.count = self.stuck = 0
+        self._fresh = SubProblems.whole(row, rough[row], splitter.doubtful)
+        self._open = self._fresh.take(row[:0])
+        self._ascent = _ROOT
+
+    @property
+    def open(self) -> int:
+        """The number of sub-problems that are neither proven nor stuck."""
+        return len(self._open.row) + len(self._fresh.row)
+
+    @property
+    def worst(self) -> float:
+        """The lowest bound of those."""
+        return torch.cat([self._open.bound, self._fresh.bound]).min().item()
+
+    def run(self, late: Callable[[], bool], breaks: Callable[[Tensor], Tensor | None]) -> Tensor | None:
+        """Search until time is up, nothing is open, or a point that breaks the property is met, which is returned.
+
+        Args:
+            late: tells whether time is up.
+            breaks: tells of points `(B, *shape)` one that breaks the property, if any does.
+        """
+        batch = self.splitter.batch
+        while self.open and not late():
+            if not len(self._fresh.row):
+                order = self._open.bound.argsort()
+                self._fresh = self._open.take(order[: batch // 2]).split()
+                self._open = self._open.take(order[batch // 2 :])
+            every = torch.arange(len(self._fresh.row))
+            done, corner = self.splitter.bounded(self._fresh.take(every[:batch]), self._ascent)
+            self._fresh = self._fresh.take(every[batch:])
+            if not len(self._fresh.row):
+                self._ascent = _INNER
+            self.count += len(done.row)
+            point = breaks(corner)
+            if point is not None:
+                return point
+            proven = done.bound > 0
+            if bool(proven.any()):
+                self.least = min(self.least, done.bound[proven].min().item())
+            whole = ~proven & (done.cut < 0)
+            self.stuck += int(whole.sum())
+            self._open = self._open.join(done.take((~proven & ~whole).nonzero().squeeze(1)))
+        return None
 
 
-def _shown(network: Network, wanted: Property, corner: Tensor, region: Region, replay: Replay) -> Tensor | None:
+def _shown(network: Network, wanted: Property, region: Region, replay: Replay, corner: Tensor) -> Tensor | None:
     """Return the first of some corners that lies in the region, if it breaks the property on the real model too."""
     if region.center is not None:
         return None  # a corner of the box is no point of the ball

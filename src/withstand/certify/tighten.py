@@ -4,7 +4,7 @@ First by optimised slopes of the ReLUs before (Xu et al., 2021); then by search,
 of a few dozen sub-problems: what a MILP of every unit gives in the end (Tjeng et al., 2019), all units served at once.
 """
 
-import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -15,13 +15,22 @@ from withstand.certify.bounds.backward import Relaxed
 from withstand.certify.bounds.crown import MEMORY, rows_at_once, take
 from withstand.certify.bounds.relaxation import relu
 from withstand.certify.sub_problems import Splitter, SubProblems
+from withstand.certify.verdict import CLOCK, Clock, passed
+
+Late = Callable[[], bool]
 
 _SLOPES = Ascent(steps=20, rate=0.25)
 _HALVES = Ascent(steps=4, rate=0.2)
 
 
 def tighten(
-    relaxed: Relaxed, *, leaves: int = 1, ascent: Ascent = _SLOPES, seconds: float = float("inf"), memory: int = MEMORY
+    relaxed: Relaxed,
+    *,
+    leaves: int = 1,
+    ascent: Ascent = _SLOPES,
+    seconds: float = float("inf"),
+    memory: int = MEMORY,
+    clock: Clock = CLOCK,
 ) -> None:
     """Shrink the boxes before all ReLUs, in order, and draw the ReLUs' lines anew; none grows.
 
@@ -31,27 +40,28 @@ def tighten(
         ascent: how slopes are optimised.
         seconds: what is not reached in this time stays as it is; later nodes get their share.
         memory: bytes that one backward pass may hold.
+        clock: by which `seconds` go.
     """
-    network, until = relaxed.network, time.monotonic() + seconds
+    network, until = relaxed.network, clock() + seconds
     places = [place for place, node in enumerate(network.nodes) if isinstance(node.operation, ReLU)]
     for done, place in enumerate(places):
         node = network.nodes[place]
         assert isinstance(node.operation, ReLU)
         (source,) = node.inputs
-        box, now = relaxed.boxes[source], time.monotonic()
+        box, now = relaxed.boxes[source], clock()
         if not box.exact and now < until and bool(((box.low < 0) & (box.high > 0)).any()):
             share = now + (until - now) / (len(places) - done)
             if leaves > 1:
-                _search(relaxed, source, leaves, share, memory)
+                _search(relaxed, source, leaves, passed(clock, share), memory)
             else:
-                _climb(relaxed, source, ascent, share, memory)
+                _climb(relaxed, source, ascent, passed(clock, share), memory)
         relaxed.lines[place] = relu(box.low, box.high, node.operation.slope)
 
 
-def _climb(relaxed: Relaxed, source: int, ascent: Ascent, until: float, memory: int) -> None:
+def _climb(relaxed: Relaxed, source: int, ascent: Ascent, late: Late, memory: int) -> None:
     entries = _doubtful(relaxed, source)
     for part in torch.split(entries, max(1, rows_at_once(relaxed.network, memory) // 8)):
-        if time.monotonic() > until:
+        if late():
             break
         both = _directions(relaxed, source, part)
         # Of an entry whose sign is known nothing else matters.
@@ -59,7 +69,7 @@ def _climb(relaxed: Relaxed, source: int, ascent: Ascent, until: float, memory: 
         _meet(relaxed, source, part, climb(whole, both, ascent, target=0.0, start=source).bound)
 
 
-def _search(relaxed: Relaxed, source: int, leaves: int, until: float, memory: int) -> None:
+def _search(relaxed: Relaxed, source: int, leaves: int, late: Late, memory: int) -> None:
     entries = _doubtful(relaxed, source)
     both = _directions(relaxed, source, entries)
     splitter = Splitter(relaxed, both, torch.zeros(len(both), dtype=torch.float64), start=source, memory=memory)
@@ -71,14 +81,13 @@ def _search(relaxed: Relaxed, source: int, leaves: int, until: float, memory: in
         parts = []
         for index in torch.split(torch.arange(len(fresh.row)), splitter.batch):
             # What is not reached keeps its parent's bound.
-            late = time.monotonic() > until
             part = fresh.take(index)
-            parts.append(part if late else splitter.bounded(part, ascent)[0])
+            parts.append(part if late() else splitter.bounded(part, ascent)[0])
         piled, ascent = piled.join(*parts), _HALVES
         worst = _worst(piled, len(both))
         cuttable = (piled.bound[worst] <= 0) & (piled.cut[worst] >= 0)
         worst = worst[cuttable]
-        if turn == leaves - 1 or time.monotonic() > until or not len(worst):
+        if turn == leaves - 1 or late() or not len(worst):
             break
         kept = torch.ones(len(piled.row), dtype=torch.bool)
         kept[worst] = False

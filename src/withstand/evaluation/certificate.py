@@ -17,6 +17,7 @@ from withstand.attacks.apgd import APGD
 from withstand.attacks.curve import Curve, curve
 from withstand.attacks.fab import FAB
 from withstand.attacks.objectives import Margin
+from withstand.certify.capture import capture
 from withstand.certify.prover import certified_radius
 from withstand.certify.settle import Certifier, settle
 from withstand.certify.verdict import Verdict
@@ -113,7 +114,7 @@ class Certificate(Evaluator):
                 "samples": _by_sample(rows, verdicts, proven, broken),
                 **notes,
             },
-            checks=_checks(self.ball, verdicts, proven, broken),
+            checks=(*_checks(self.ball, verdicts, proven, broken), *_left_out(victim, x)),
             protocol={
                 "certificate": describe(self),
                 "ball": {"norm": self.ball.norm, "eps": self.ball.eps},
@@ -170,6 +171,13 @@ class Certificate(Evaluator):
             for label, wrong, row in zip(y[rows].tolist(), predicted, rows, strict=True)
         )
         return pictures, {"pictures": Table(("label", "predicted", "found by"), notes)} if pictures else {}
+
+
+def _left_out(victim: Victim, x: Tensor) -> tuple[Check, ...]:
+    """Return what the certified network leaves out of the model, said in a check each."""
+    with victim.held():
+        notes = capture(victim, x[:1], check=False).notes
+    return tuple(Check("the certified network answers as the model does", True, note) for note in notes)
 
 
 def _closer(broken: Curve, victim: Victim, x: Tensor, y: Tensor, ball: Ball, draws: Draws) -> Curve:

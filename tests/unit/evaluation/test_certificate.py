@@ -98,6 +98,16 @@ def test_the_broken_radius_is_no_point_of_the_grid(found: Finding) -> None:
         assert value is None or proven <= value
 
 
+def test_a_softmax_at_the_end_is_stripped_and_said() -> None:
+    victim, x, y = digits()
+    assert isinstance(victim.model, nn.Module)
+    ending = replace(victim, model=nn.Sequential(victim.model, nn.Softmax(1)).eval())
+    found = replace(SETTINGS, samples=4).evaluate(ending, ArraySource(x, y))
+    (said,) = [check for check in found.checks if "answers as the model does" in check.name]
+    assert said.passed
+    assert "softmax at the end stripped" in said.detail
+
+
 def test_smoothing_says_that_it_is_no_proof() -> None:
     victim, x, y = digits()
     settings = SmoothedCertificate(0.1, Smoothing(0.1, samples=100, selection=20), samples=12)
