@@ -34,7 +34,7 @@ from withstand.certify.exchange.vnnlib_write import margin_specification, write_
 DATA = Path(os.environ["WITHSTAND_DATA"])
 RESNETS = {"resnet_2b": 2 / 255, "resnet_4b": 1 / 255}
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
-PICTURES = 12
+PICTURES = 6
 ANSWERS = {"safe": "unsat", "unsafe": "sat", "unknown": "timeout"}
 PEER_ANSWERS = {"holds": "unsat", "violated": "sat", "UNSAT": "unsat", "SAT": "sat"}
 

@@ -13,7 +13,17 @@ from types import ModuleType
 
 from withstand.core.errors import ConfigError, nearest
 
-_SHARED = {"__init__", "catalogue", "claim", "graphs", "pictures", "robust_pictures", "tables", "trial"}
+_SHARED = {
+    "__init__",
+    "catalogue",
+    "certified_pictures",
+    "claim",
+    "graphs",
+    "pictures",
+    "robust_pictures",
+    "tables",
+    "trial",
+}
 
 
 @dataclass(frozen=True)
