@@ -145,3 +145,22 @@ def test_little_memory_and_much_give_the_same() -> None:
     for method in ("crown", "alpha-crown"):
         few, all_ = (bound(net, region, weight, method, memory=memory) for memory in (1, 1 << 30))
         torch.testing.assert_close(few, all_, rtol=0, atol=1e-9 if method == "crown" else 2e-2)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"), [(4, 2, 1), (3, 2, 1), (5, 3, 1), (3, 2, 2), (4, 2, 3), (3, 1, 1)]
+)
+def test_an_input_goes_into_no_more_outputs_than_are_counted(kernel: int, stride: int, dilation: int) -> None:
+    from withstand.certify.bounds.rounding import backward_terms
+    from withstand.certify.operation import Conv2d
+
+    conv = Conv2d(
+        weight=torch.ones(3, 2, kernel, kernel, dtype=torch.float64),
+        stride=(stride, stride),
+        padding=(1, 1),
+        dilation=(dilation, dilation),
+    )
+    x = torch.zeros(1, 2, 19, 19, dtype=torch.float64)
+    outputs = conv.apply(x)
+    (counted,) = conv.transpose(torch.ones_like(outputs), ((2, 19, 19),))
+    assert counted.max() == backward_terms(conv)
