@@ -229,6 +229,8 @@ def certify(
     samples: int = 100,
     timeout: float = 10.0,
     sigma: float = 0.25,
+    features: int | None = None,
+    spans: int = 1,
     seed: int = 0,
     size: int | None = None,
     allow: Sequence[str] = (),
@@ -241,11 +243,13 @@ def certify(
         out: a folder for the finding and a report. None keeps nothing.
         norm: how the size of a change is measured.
         eps: the radius; curves go to twice that.
-        method: "auto" (cheap bounds first), "ibp", "crown-ibp", "crown", "alpha-crown"; "bab", "milp", "smt" also
-            search; "smoothing" certifies the noisy classifier in L2, with confidence and not by proof.
+        method: "auto" (cheap bounds first), "ibp", "crown-ibp", "crown", "alpha-crown"; "bab", "milp", "smt" and
+            "grid" also search; "smoothing" certifies the noisy classifier in L2, with confidence and not by proof.
         samples: how many test samples are certified.
         timeout: seconds of search for each sample.
         sigma: of smoothing's noise, in input units.
+        features: inputs that a grid steps together, the most prominent first; None for all.
+        spans: a grid's steps to each side.
         seed: of the choice of samples, and of what is drawn.
         size: the side of pictures from a folder.
         allow: modules outside withstand that a description may name.
@@ -254,7 +258,15 @@ def certify(
         WithstandError: one clear line about what to mend.
     """
     evaluator = certificate_of(
-        norm=norm, eps=eps, method=method, samples=samples, timeout=timeout, sigma=sigma, seed=seed
+        norm=norm,
+        eps=eps,
+        method=method,
+        samples=samples,
+        timeout=timeout,
+        sigma=sigma,
+        features=features,
+        spans=spans,
+        seed=seed,
     )
     train, test = splits(data, size=size)
     victim = victim_of(subject, train, allow)

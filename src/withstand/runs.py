@@ -252,6 +252,8 @@ class Run:
         samples: int = 100,
         timeout: float = 10.0,
         sigma: float = 0.25,
+        features: int | None = None,
+        spans: int = 1,
         seed: int = 0,
     ) -> Finding:
         """Prove what the classifier withstands, break it, or say that nobody knows, and keep the finding.
@@ -263,7 +265,15 @@ class Run:
             ConfigError: an operation without bounds.
         """
         evaluator = certificate_of(
-            norm=norm, eps=eps, method=method, samples=samples, timeout=timeout, sigma=sigma, seed=seed
+            norm=norm,
+            eps=eps,
+            method=method,
+            samples=samples,
+            timeout=timeout,
+            sigma=sigma,
+            features=features,
+            spans=spans,
+            seed=seed,
         )
         finding = evaluator.evaluate(Victim(self.classifier(data)), self.sources(data)[1])
         self.folder.save(finding)

@@ -73,7 +73,16 @@ def audit_of(
 
 
 def certificate_of(
-    *, norm: Norm, eps: str | float, method: str, samples: int, timeout: float, sigma: float, seed: int
+    *,
+    norm: Norm,
+    eps: str | float,
+    method: str,
+    samples: int,
+    timeout: float,
+    sigma: float,
+    features: int | None,
+    spans: int,
+    seed: int,
 ) -> Certificate | SmoothedCertificate:
     """Return the certificate that the front door's arguments ask for; see `withstand.certify`."""
     radius = radius_of(eps, norm)
@@ -81,7 +90,15 @@ def certificate_of(
         return SmoothedCertificate(radius, Smoothing(sigma), samples=samples, seed=seed)
     if method not in get_args(Certifier):
         raise ConfigError(f"method {method!r} is unknown: {nearest(method, (*get_args(Certifier), 'smoothing'))}")
-    return Certificate(Ball(norm, radius), method, samples=samples, timeout=timeout, seed=seed)  # type: ignore[arg-type]
+    return Certificate(
+        Ball(norm, radius),
+        method,  # type: ignore[arg-type]
+        samples=samples,
+        timeout=timeout,
+        features=features,
+        spans=spans,
+        seed=seed,
+    )
 
 
 def radius_of(eps: str | float, norm: Norm) -> float:

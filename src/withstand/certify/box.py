@@ -121,3 +121,14 @@ class Region:
         size = torch.linalg.vector_norm(delta, ord=2 if self.norm == "l2" else 1, dim=-1).clamp_min(1e-300)
         factor: Tensor = (self.eps / size).clamp_max(1)
         return self.center + (x - self.center) * factor.view(*factor.shape, *[1] * (self.center.dim() - 1))
+
+
+def inward(x: Tensor, low: Tensor, high: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return points of a box in another precision, rounded so that they stay inside.
+
+    A box's own corner is seldom a number of the smaller precision: the nearest one may lie outside.
+    """
+    shown = torch.maximum(torch.minimum(x.to(low), high), low).to(dtype)
+    up, down = torch.full_like(shown, torch.inf), torch.full_like(shown, -torch.inf)
+    shown = torch.where(shown.to(low) < low, torch.nextafter(shown, up), shown)
+    return torch.where(shown.to(high) > high, torch.nextafter(shown, down), shown)

@@ -14,7 +14,7 @@ from withstand.certify.network import Network
 from withstand.certify.property import Property
 from withstand.certify.relu_split import search_relus
 from withstand.certify.subject import TIE, Subject
-from withstand.certify.verdict import Verdict
+from withstand.certify.verdict import CLOCK, Clock, Verdict
 from withstand.core.errors import ConfigError
 from withstand.core.threat import Ball
 
@@ -30,6 +30,7 @@ def decide(
     replay: Replay | None = None,
     timeout: float = 60.0,
     memory: int = MEMORY,
+    clock: Clock = CLOCK,
 ) -> Verdict:
     """Decide whether a property holds in all of one region (N = 1).
 
@@ -40,6 +41,7 @@ def decide(
         replay: the real model's outputs, by which a counterexample is confirmed; None for the captured network.
         timeout: seconds.
         memory: bytes that one backward pass may hold.
+        clock: by which the time goes.
 
     Raises:
         ConfigError: a time-out of 0, or more than one region.
@@ -49,8 +51,8 @@ def decide(
     if len(region) != 1:
         raise ConfigError(f"a search decides one region at a time, not {len(region)}")
     if math.prod(network.shape) <= FEW and region.center is None:
-        return search_inputs(network, region, wanted, replay=replay, timeout=timeout)
-    return search_relus(network, region, wanted, replay=replay, timeout=timeout, memory=memory)
+        return search_inputs(network, region, wanted, replay=replay, timeout=timeout, clock=clock)
+    return search_relus(network, region, wanted, replay=replay, timeout=timeout, memory=memory, clock=clock)
 
 
 def search(subject: Subject, ball: Ball, row: int, *, timeout: float, memory: int = MEMORY) -> Verdict:

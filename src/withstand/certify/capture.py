@@ -5,7 +5,7 @@ float64. The result is held against the model on random inputs before it is hand
 """
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -54,7 +54,7 @@ def capture(model: nn.Module | Victim | Callable[[Tensor], Tensor], x: Tensor, *
     example = (victim.low + unit * (victim.high - victim.low)).to(x)
     with victim.held(), torch.no_grad():
         graph = _trace(victim, example)
-        network = _read(graph, tuple(x.shape[1:])).to(torch.float64, x.device)
+        network = read(graph, tuple(x.shape[1:])).to(torch.float64, x.device)
         if check:
             _compare(network, victim, example)
     return network
@@ -94,14 +94,21 @@ def _compare(network: Network, victim: Victim, example: Tensor) -> None:
         raise ConfigError(f"the captured network differs from the model by {off:.3g}: does it change views in place?")
 
 
-def _read(graph: fx.GraphModule, shape: tuple[int, ...]) -> Network:
-    """Turn a trace into a network. A value is a `Place`, a constant tensor, or a list of them."""
-    builder = Builder(shape)
+def read(graph: fx.GraphModule, shape: tuple[int, ...], given: Sequence[Tensor] = ()) -> Network:
+    """Turn a trace into a network, in float64.
+
+    Args:
+        graph: of ATen operations, on `given` and then on the input.
+        shape: one input's.
+        given: values of the trace's first arguments; the network's gradients go back to them.
+    """
+    # A value is a `Place`, a constant tensor, or a list of them.
+    builder, constants = Builder(shape), iter(given)
     known: dict[fx.Node, Any] = {}
     notes: list[str] = []
     for step in graph.graph.nodes:
         if step.op == "placeholder":
-            known[step] = Place(0)
+            known[step] = next(constants, Place(0))
         elif step.op == "get_attr":
             known[step] = getattr(graph, step.target).detach().cpu()
         elif step.op == "call_function":

@@ -4,7 +4,6 @@ Every box is bounded by forward linear functions and one backward pass. A box th
 the dimension that its linear bound depends on most. The point where that bound is lowest is tried on the network.
 """
 
-import time
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +16,7 @@ from withstand.certify.box import Region
 from withstand.certify.falsify import Replay, falsify
 from withstand.certify.network import Network
 from withstand.certify.property import Property
-from withstand.certify.verdict import Verdict
+from withstand.certify.verdict import CLOCK, Clock, Verdict
 
 
 @dataclass
@@ -46,6 +45,7 @@ def search_inputs(
     timeout: float = 60.0,
     batch: int = 512,
     most: int = 4_000_000,
+    clock: Clock = CLOCK,
 ) -> Verdict:
     """Decide a property on one box.
 
@@ -57,8 +57,9 @@ def search_inputs(
         timeout: seconds.
         batch: boxes bounded at once.
         most: boxes that may wait at once; beyond, the answer is unknown.
+        clock: by which the time goes.
     """
-    began = time.monotonic()
+    began = clock()
     region = Region(region.low.double(), region.high.double())
     pile = _Pile(region.low, region.high)
     margin, boxes = float("inf"), 0
@@ -71,10 +72,10 @@ def search_inputs(
                     "unsafe",
                     counterexample=verdict,
                     method="input splits",
-                    seconds=time.monotonic() - began,
+                    seconds=clock() - began,
                     steps=boxes,
                 )
-        spent = time.monotonic() - began
+        spent = clock() - began
         if not len(pile.low):
             return Verdict("safe", margin, method="input splits", seconds=spent, steps=boxes)
         if spent > timeout or len(pile.low) > most:

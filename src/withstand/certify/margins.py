@@ -98,7 +98,7 @@ def least_margin(
         1
     )
     quick = torch.where(torch.isnan(quick), -torch.inf, quick)
-    near = (quick <= target) & (quick > target - 0.02 * (1e-3 + quick[torch.isfinite(quick)].abs().median()))
+    near = (quick <= target) & (quick > target - 0.05 * (1e-3 + quick[torch.isfinite(quick)].abs().median()))
     rows = near.nonzero().squeeze(1)
     if len(rows):
         exact = bound(network, region[rows], weight[rows], method, target=target, ascent=ascent, memory=memory).amin(1)

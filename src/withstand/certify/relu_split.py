@@ -1,145 +1,35 @@
 """Complete search by the signs of ReLUs, many sub-problems at once (beta-CROWN; Wang et al., 2021).
 
-A sub-problem fixes the signs of some ReLUs' inputs, bounds one function with optimised slopes and multipliers, and
-is cut in two at the ReLU whose relaxation costs the bound most. Sizes: `R` sub-problems, `U` ReLUs in doubt.
+The sub-problems with the lowest bounds are cut in two until all are proven, or a point that breaks the property is met.
+What a short search leaves open is searched again from a root whose boxes searches of their own have shrunk, as long
+as these make the root's bound better.
 """
 
-import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from withstand.certify.activation import ReLU
-from withstand.certify.bounds.alpha import Ascent, Climbed, climb
-from withstand.certify.bounds.backward import Relaxed
-from withstand.certify.bounds.crown import MEMORY, output_bounds, relax_network, rows_at_once, take
-from withstand.certify.bounds.interval import Box
-from withstand.certify.bounds.relaxation import Lines, relu
+from withstand.certify.bounds.alpha import Ascent
+from withstand.certify.bounds.crown import MEMORY, output_bounds, relax_network
 from withstand.certify.box import Region
 from withstand.certify.falsify import Replay, falsify
 from withstand.certify.input_split import confirm
 from withstand.certify.network import Network
 from withstand.certify.property import Property
-from withstand.certify.verdict import Verdict
+from withstand.certify.sub_problems import Splitter, SubProblems
+from withstand.certify.tighten import tighten
+from withstand.certify.verdict import CLOCK, Clock, Verdict, passed
 
 _ROOT = Ascent(steps=40, rate=0.25)
-_INNER = Ascent(steps=12, rate=0.15, patience=4)
-
-
-@dataclass
-class _Problems:
-    """Sub-problems: signs, slopes and multipliers `(R, U)`, rows of the property, bounds, where to cut next `(R,)`."""
-
-    sign: Tensor
-    slope: Tensor
-    pull: Tensor
-    row: Tensor
-    bound: Tensor
-    cut: Tensor
-
-    def take(self, index: Tensor) -> "_Problems":
-        return _Problems(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
-
-    def join(self, other: "_Problems") -> "_Problems":
-        names = self.__dataclass_fields__
-        return _Problems(*(torch.cat([getattr(self, name), getattr(other, name)]) for name in names))
-
-
-class _Search:
-    """One region and property, with the root's relaxation."""
-
-    def __init__(self, network: Network, region: Region, wanted: Property, memory: int) -> None:
-        self.network, self.wanted = network, wanted
-        self.root = relax_network(network, region.to(network.dtype), memory=memory)
-        self.weight = wanted.weight.to(network.dtype)
-        self.batch = max(2, min(256, rows_at_once(network, memory) // 4))
-        self.places: dict[int, Tensor] = {}
-        """By ReLU node, the flat places of the entries in doubt."""
-        for place, node in enumerate(network.nodes):
-            if isinstance(node.operation, ReLU):
-                box = self.root.boxes[node.inputs[0]]
-                where = ((box.low < 0) & (box.high > 0)).flatten().nonzero().squeeze(1)
-                if len(where):
-                    self.places[place] = where
-        self.doubtful = sum(len(where) for where in self.places.values())
-
-    def bounds_of(self, problems: _Problems, ascent: Ascent) -> tuple[_Problems, Tensor]:
-        """Bound sub-problems; return them with bounds and cuts, and points where the bounds are lowest."""
-        relaxed, splits, pulls = self._pose(problems)
-        climbed = climb(
-            relaxed,
-            self.weight[problems.row],
-            ascent,
-            splits=splits,
-            pulls=pulls,
-            target=-self.wanted.offset[problems.row],
-        )
-        bound = torch.maximum(problems.bound, climbed.bound + self.wanted.offset[problems.row])
-        slope, pull, score = problems.slope.clone(), torch.zeros_like(problems.pull), []
-        first = 0
-        for place, where in self.places.items():
-            span = slice(first, first + len(where))
-            first += len(where)
-            if place in climbed.slopes:
-                slope[:, span] = climbed.slopes[place].flatten(1)[:, where]
-            if place in climbed.pulls:
-                pull[:, span] = climbed.pulls[place].flatten(1)[:, where]
-            score.append(self._costs(place, where, relaxed, climbed))
-        costs = torch.cat(score, 1).masked_fill(problems.sign != 0, -1.0)
-        best, cut = costs.max(1)
-        cut = torch.where(best < 0, -1, cut)
-        assert climbed.slope is not None
-        region = relaxed.region
-        corner = torch.where(climbed.slope > 0, region.low, region.high)
-        return _Problems(problems.sign, slope, pull, problems.row, bound, cut), corner
-
-    def _pose(self, problems: _Problems) -> tuple[Relaxed, dict[int, Tensor], dict[int, Tensor]]:
-        """Return the relaxation with each sub-problem's signs put in."""
-        relaxed = take(self.root, torch.zeros(len(problems.row), dtype=torch.long))
-        splits, pulls = {}, {}
-        first = 0
-        for place, where in self.places.items():
-            span = slice(first, first + len(where))
-            first += len(where)
-            (source,) = self.network.nodes[place].inputs
-            box = relaxed.boxes[source]
-            sign = torch.zeros(box.low.shape, dtype=torch.int8).flatten(1)
-            sign[:, where] = problems.sign[:, span]
-            sign = sign.view(box.low.shape)
-            low, high = box.low.clone(), box.high.clone()
-            low[sign > 0] = low[sign > 0].clamp_min(0)
-            high[sign < 0] = high[sign < 0].clamp_max(0)
-            operation = self.network.nodes[place].operation
-            assert isinstance(operation, ReLU)
-            relaxed.boxes[source] = Box(low, high)
-            lines = relu(low, high, operation.slope)
-            slopes = lines.low_slope.flatten(1).clone()
-            still = (low < 0) & (high > 0)
-            old = problems.slope[:, span]
-            slopes[:, where] = torch.where(still.flatten(1)[:, where] & ~old.isnan(), old, slopes[:, where])
-            relaxed.lines[place] = replace(lines, low_slope=slopes.view(low.shape))
-            splits[place] = sign
-            pull = torch.zeros_like(low).flatten(1)
-            pull[:, where] = problems.pull[:, span]
-            pulls[place] = pull.view(low.shape)
-        return relaxed, splits, pulls
-
-    def _costs(self, place: int, where: Tensor, relaxed: Relaxed, climbed: Climbed) -> Tensor:
-        """Return what each ReLU's relaxation costs the bound, `(R, len(where))`; 0 where it costs nothing."""
-        (source,) = self.network.nodes[place].inputs
-        low, high = (value.flatten(1)[:, where] for value in (relaxed.boxes[source].low, relaxed.boxes[source].high))
-        lines = relaxed.lines[place]
-        assert isinstance(lines, Lines)
-        if place not in climbed.seen:
-            return torch.zeros_like(low)
-        weight = climbed.seen[place].flatten(1)[:, where]
-        slope = climbed.slopes[place].flatten(1)[:, where] if place in climbed.slopes else torch.zeros_like(low)
-        above = -weight.clamp_max(0) * lines.high_shift.flatten(1)[:, where]
-        below = weight.clamp_min(0) * torch.minimum(-slope * low, (1 - slope) * high)
-        cost = torch.where((low < 0) & (high > 0), above + below, 0)
-        # A ReLU that costs nothing now may still be cut when nothing else is left.
-        return torch.where((low < 0) & (high > 0), cost, -1.0)
+_INNER = Ascent(steps=6, rate=0.2, patience=4)
+_STAGES = ((1, 0.12), (16, 0.3), (64, 0.6), (256, 1.0))
+"""Leaves of the trees that shrink the root's boxes, and the share of the time at which a stage ends."""
+_SHRINK = 0.4
+"""Share of a stage that may go into the boxes."""
+_WORTH = 0.1
+"""Share of its distance from 0 by which the root's bound has to rise for the search to begin again."""
 
 
 def search_relus(
@@ -151,6 +41,7 @@ def search_relus(
     timeout: float = 60.0,
     memory: int = MEMORY,
     attack: bool = True,
+    clock: Clock = CLOCK,
 ) -> Verdict:
     """Decide a property on one region of a network whose activations are ReLUs (others stay relaxed).
 
@@ -162,96 +53,122 @@ def search_relus(
         timeout: seconds.
         memory: bytes that one backward pass may hold.
         attack: look for a counterexample first.
+        clock: by which the time goes.
     """
-    began = time.monotonic()
-    replay = replay or network
-    count = 0
-    point = falsify(network, region, wanted) if attack else None
-    if point is not None and (shown := confirm(point, wanted, replay)) is not None:
-        return Verdict("unsafe", counterexample=shown, method="relu splits", seconds=time.monotonic() - began)
-    search = _Search(network.to(torch.float32), region, wanted, memory)
-    rough = output_bounds(search.root, search.weight[None], memory=memory) + wanted.offset
-    margin = wanted.per_group(rough)[0]
-    rows = [
-        rough[0].masked_fill(wanted.group != group, -torch.inf).argmax()
-        for group in range(wanted.groups)
-        if margin[group] <= 0
-    ]
-    least = margin[margin > 0].min().item() if bool((margin > 0).any()) else float("inf")
+    began, replay, count = clock(), replay or network, 0
 
     def answer(status: str, **said: object) -> Verdict:
-        return Verdict(status, method="relu splits", seconds=time.monotonic() - began, steps=count, **said)  # type: ignore[arg-type]
+        return Verdict(status, method="relu splits", seconds=clock() - began, steps=count, **said)  # type: ignore[arg-type]
 
-    if not rows:
+    point = falsify(network, region, wanted) if attack else None
+    if point is not None and (shown := confirm(point, wanted, replay)) is not None:
+        return answer("unsafe", counterexample=shown)
+    quick = network.to(torch.float32)
+    root = relax_network(quick, region.to(torch.float32), memory=memory)
+    weight = wanted.weight[None].to(torch.float32)
+    rough = output_bounds(root, weight, memory=memory)[0] + wanted.offset
+    if (least := wanted.least(rough[None]).item()) > 0:
         return answer("safe", margin=least)
-    row = torch.stack(rows)
-    wide = (len(row), search.doubtful)
-    open_ = _Problems(
-        torch.zeros(wide, dtype=torch.int8),
-        torch.full(wide, torch.nan),
-        torch.zeros(wide),
-        row,
-        rough[0, row],
-        torch.full((len(row),), -1),
-    )
-    fresh, ascent, stuck = open_, _ROOT, 0
-    open_ = open_.take(torch.zeros(0, dtype=torch.long))
-    while len(fresh.row):
-        pieces: list[_Problems] = []
-        for part in torch.split(torch.arange(len(fresh.row)), search.batch):
-            if pieces and time.monotonic() - began > timeout:
-                # What was not reached stays open, with its parent's bound.
-                pieces.append(fresh.take(torch.arange(int(part[0]), len(fresh.row))))
-                break
-            piece, corner = search.bounds_of(fresh.take(part), ascent)
-            pieces.append(piece)
-            point = _breaking(network, wanted, corner.double(), region)
-            if point is not None and (shown := confirm(point, wanted, replay)) is not None:
-                return answer("unsafe", counterexample=shown)
-        done = pieces[0]
-        for piece in pieces[1:]:
-            done = done.join(piece)
-        count += len(done.row)
-        ascent = _INNER
-        proven = done.bound > 0
-        if bool(proven.any()):
-            least = min(least, done.bound[proven].min().item())
-        late = time.monotonic() - began > timeout
-        whole = ~proven & (done.cut < 0) & (not late)
-        stuck += int(whole.sum())
-        open_ = open_.join(done.take((~proven & ~whole).nonzero().squeeze(1)))
-        if late and len(open_.row):
-            return answer(
-                "unknown",
-                margin=open_.bound.min().item(),
-                reason=f"time-out after {timeout:.3g} s: {count} sub-problems looked at, {len(open_.row)} open",
-            )
-        if not len(open_.row):
+    search, shrinking = _Search(Splitter(root, wanted.weight, wanted.offset, memory=memory), wanted, rough), True
+    breaks = partial(_shown, quick, wanted, region, replay)
+    for leaves, share in _STAGES:
+        if shrinking:
+            seconds = _SHRINK * (began + share * timeout - clock())
+            tighten(root, seconds=seconds, leaves=leaves, memory=memory, clock=clock)
+            better = torch.maximum(rough, output_bounds(root, weight, memory=memory)[0] + wanted.offset)
+            gain = wanted.least(better[None]) - wanted.least(rough[None])
+            # Where better boxes change little the search goes on as it is, and they are sought no longer.
+            shrinking = leaves == 1 or bool(gain > _WORTH * wanted.least(rough[None]).abs())
+            rough = better
+            if shrinking:
+                count += search.count
+                search = _Search(Splitter(root, wanted.weight, wanted.offset, memory=memory), wanted, rough)
+        point = search.run(passed(clock, began + share * timeout), breaks)
+        if point is not None or not search.open:
             break
-        order = open_.bound.argsort()
-        fresh = _split(open_.take(order[: search.batch // 2]))
-        open_ = open_.take(order[search.batch // 2 :])
-    if stuck:
+    count += search.count
+    if point is not None:
+        return answer("unsafe", counterexample=point)
+    if not search.open and not search.stuck:
+        return answer("safe", margin=search.least)
+    if search.open:
         return answer(
-            "unknown", reason=f"{stuck} sub-problems with every sign fixed stay open: the bound is not exact there"
+            "unknown",
+            margin=search.worst,
+            reason=f"time-out after {timeout:.3g} s: {count} sub-problems looked at, {search.open} open",
         )
-    return answer("safe", margin=least)
+    return answer(
+        "unknown", reason=f"{search.stuck} sub-problems with every sign fixed stay open: the bound is not exact there"
+    )
 
 
-def _split(problems: _Problems) -> _Problems:
-    """Return both children of each sub-problem."""
-    index = torch.arange(len(problems.row))
-    up, down = (replace(problems, sign=problems.sign.clone()) for _ in range(2))
-    up.sign[index, problems.cut] = 1
-    down.sign[index, problems.cut] = -1
-    return up.join(down)
+class _Search:
+    """A search that can be gone on with.
+
+    Args:
+        splitter: bounds sub-problems of the property's inequalities.
+        wanted: the property: of each group one inequality has to be proven.
+        rough: what is known of each inequality, `(K,)`.
+    """
+
+    def __init__(self, splitter: Splitter, wanted: Property, rough: Tensor) -> None:
+        self.splitter = splitter
+        margin = wanted.per_group(rough[None])[0]
+        hardest = [rough.masked_fill(wanted.group != group, -torch.inf).argmax() for group in range(wanted.groups)]
+        row = torch.stack(hardest)[margin <= 0]
+        self.least = margin[margin > 0].min().item() if bool((margin > 0).any()) else float("inf")
+        """The smallest proven bound."""
+        self.count = self.stuck = 0
+        self._fresh = SubProblems.whole(row, rough[row], splitter.doubtful)
+        self._open = self._fresh.take(row[:0])
+        self._ascent = _ROOT
+
+    @property
+    def open(self) -> int:
+        """The number of sub-problems that are neither proven nor stuck."""
+        return len(self._open.row) + len(self._fresh.row)
+
+    @property
+    def worst(self) -> float:
+        """The lowest bound of those."""
+        return torch.cat([self._open.bound, self._fresh.bound]).min().item()
+
+    def run(self, late: Callable[[], bool], breaks: Callable[[Tensor], Tensor | None]) -> Tensor | None:
+        """Search until time is up, nothing is open, or a point that breaks the property is met, which is returned.
+
+        Args:
+            late: tells whether time is up.
+            breaks: tells of points `(B, *shape)` one that breaks the property, if any does.
+        """
+        batch = self.splitter.batch
+        while self.open and not late():
+            if not len(self._fresh.row):
+                order = self._open.bound.argsort()
+                self._fresh = self._open.take(order[: batch // 2]).split()
+                self._open = self._open.take(order[batch // 2 :])
+            every = torch.arange(len(self._fresh.row))
+            done, corner = self.splitter.bounded(self._fresh.take(every[:batch]), self._ascent)
+            self._fresh = self._fresh.take(every[batch:])
+            if not len(self._fresh.row):
+                self._ascent = _INNER
+            self.count += len(done.row)
+            point = breaks(corner)
+            if point is not None:
+                return point
+            proven = done.bound > 0
+            if bool(proven.any()):
+                self.least = min(self.least, done.bound[proven].min().item())
+            whole = ~proven & (done.cut < 0)
+            self.stuck += int(whole.sum())
+            self._open = self._open.join(done.take((~proven & ~whole).nonzero().squeeze(1)))
+        return None
 
 
-def _breaking(network: Network, wanted: Property, corner: Tensor, region: Region) -> Tensor | None:
-    """Return the first of the points that lies in the region and breaks the property on the captured network."""
-    corner = torch.minimum(torch.maximum(corner, region.low), region.high)
+def _shown(network: Network, wanted: Property, region: Region, replay: Replay, corner: Tensor) -> Tensor | None:
+    """Return the first of some corners that lies in the region, if it breaks the property on the real model too."""
     if region.center is not None:
         return None  # a corner of the box is no point of the ball
+    corner = torch.minimum(torch.maximum(corner.double(), region.low), region.high)
     with torch.no_grad():
         found = (wanted.least(wanted.values(network(corner))) <= 0).nonzero()
-    return corner[found[0, 0]] if len(found) else None
+    return confirm(corner[found[0, 0]], wanted, replay) if len(found) else None

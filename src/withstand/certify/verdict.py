@@ -1,11 +1,23 @@
 """What certification says of one sample."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
 
 Status = Literal["safe", "unsafe", "unknown"]
+
+Clock = Callable[[], float]
+"""Seconds that never fall: `time.monotonic`, or `time.process_time` to leave out what other programs take."""
+
+CLOCK: Clock = time.monotonic
+
+
+def passed(clock: Clock, until: float) -> Callable[[], bool]:
+    """Return what tells whether a moment on a clock has passed."""
+    return lambda: clock() > until
 
 
 @dataclass(frozen=True, slots=True)

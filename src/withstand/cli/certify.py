@@ -15,10 +15,14 @@ def run_certify(
     data: str | None = None,
     norm: Literal["linf", "l2", "l1"] = "linf",
     eps: str = "1/255",
-    method: Literal["auto", "ibp", "crown-ibp", "crown", "alpha-crown", "bab", "milp", "smt", "smoothing"] = "auto",
+    method: Literal[
+        "auto", "ibp", "crown-ibp", "crown", "alpha-crown", "bab", "milp", "smt", "grid", "smoothing"
+    ] = "auto",
     samples: int = 100,
     timeout: float = 10.0,
     sigma: float = 0.25,
+    features: int | None = None,
+    spans: int = 1,
     vnnlib: Path | None = None,
     seed: int = 0,
     out: Path | None = None,
@@ -30,11 +34,13 @@ def run_certify(
         run: a run folder; or a network: FILE.onnx, FILE.safetensors with its FILE.json, FILE.py:NAME or MODULE:NAME
         norm: how the size of a change is measured
         eps: the radius, in input units or like 1/255; curves go to twice that
-        method: bounds alone (ibp, crown-ibp, crown, alpha-crown; auto is the cheap ones first); bab, milp or smt also
-            search; smoothing certifies the noisy classifier in L2, with confidence and not by proof
+        method: bounds alone (ibp, crown-ibp, crown, alpha-crown; auto is the cheap ones first); bab, milp, smt or grid
+            also search; smoothing certifies the noisy classifier in L2, with confidence and not by proof
         samples: how many test samples are certified
         timeout: seconds of search for each sample, or for the instance
         sigma: of smoothing's noise, in input units
+        features: inputs that a grid steps together, the most prominent first; all if not said
+        spans: a grid's steps to each side
         vnnlib: answer this property of a FILE.onnx, as verification competitions ask it
         out: for a network that is no run: the folder of its finding and report, certificate-NAME if not said; with
             --vnnlib the file of the answer
@@ -49,8 +55,9 @@ def run_certify(
             raise ConfigError("--out is for networks that are no runs: a run's findings stay in its folder")
         opened = open_run(run, allow=allow)
         finding = opened.certify(
-            data, norm=norm, eps=eps, method=method, samples=samples, timeout=timeout, sigma=sigma, seed=seed
-        )
+            data, norm=norm, eps=eps, method=method, samples=samples, timeout=timeout, sigma=sigma, features=features,
+            spans=spans, seed=seed,
+        )  # fmt: skip
         report = opened.report()
     else:
         from withstand.api import certify
@@ -60,7 +67,7 @@ def run_certify(
         folder = out or Path(f"certificate-{re.sub(r'[^0-9A-Za-z]+', '-', str(run)).strip('-')}")
         finding = certify(
             str(run), data, out=folder, norm=norm, eps=eps, method=method, samples=samples, timeout=timeout,
-            sigma=sigma, seed=seed, allow=allow,
+            sigma=sigma, features=features, spans=spans, seed=seed, allow=allow,
         )  # fmt: skip
         report = folder / "report.html"
     return Reply(f"{show_finding(finding)}\nreport: {report}", {**finding_facts(finding), "report": str(report)})

@@ -4,7 +4,7 @@ Sizes: `N` samples.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from statistics import median
 
@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from withstand.attacks.apgd import APGD
 from withstand.attacks.curve import Curve, curve
+from withstand.attacks.fab import FAB
 from withstand.attacks.objectives import Margin
+from withstand.certify.capture import capture
 from withstand.certify.prover import certified_radius
 from withstand.certify.settle import Certifier, settle
 from withstand.certify.verdict import Verdict
@@ -40,6 +42,8 @@ class Certificate(Evaluator):
         radii: points of the curves, up to twice the ball's radius.
         halvings: of the bisection (by CROWN) that finds each sample's largest proven radius.
         timeout: seconds of search for each sample.
+        features: inputs that a grid steps together; None for all.
+        spans: a grid's steps to each side.
         pictures: how many counterexamples are kept.
         seed: of the choice of samples and of the attacks.
     """
@@ -50,15 +54,19 @@ class Certificate(Evaluator):
     radii: int = 8
     halvings: int = 8
     timeout: float = 10.0
+    features: int | None = None
+    spans: int = 1
     pictures: int = 8
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.ball.targeted or self.ball.eps == 0:
             raise ConfigError(f"a certificate needs an untargeted ball with eps above 0, not {self.ball!r}")
-        for name in ("samples", "radii", "halvings"):
-            if getattr(self, name) < 1:
+        for name in ("samples", "radii", "halvings", "features", "spans"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not self.timeout > 0:
+            raise ConfigError(f"timeout must be above 0 seconds, not {self.timeout!r}")
 
     def evaluate(self, subject: Victim | Callable[[Tensor], Outputs] | nn.Module, source: Source) -> Finding:
         """Return the finding "certificate".
@@ -81,12 +89,21 @@ class Certificate(Evaluator):
         x = batch.x.float() / 255 * (victim.high - victim.low) + victim.low if batch.x.dtype == torch.uint8 else batch.x
         draws = Draws(derive(self.seed, "certificate"), batch.index)
         verdicts = settle(
-            victim, x, batch.y, self.ball, method=self.method, timeout=self.timeout, generator=draws.child("attack")
+            victim,
+            x,
+            batch.y,
+            self.ball,
+            method=self.method,
+            timeout=self.timeout,
+            features=self.features,
+            spans=self.spans,
+            generator=draws.child("attack"),
         )
         grid = tuple(2 * self.ball.eps * step / self.radii for step in range(1, self.radii + 1))
         proven = certified_radius(victim, x, batch.y, Ball(self.ball.norm, grid[-1]), steps=self.halvings)
         attack = APGD(self.ball, Margin(), steps=30, drop_finished=True)
         broken = curve(attack, victim, x, batch.y, eps=grid, generator=draws.child("curve"))
+        broken = _closer(broken, victim, x, batch.y, Ball(self.ball.norm, grid[-1]), draws.child("closest"))
         pictures, notes = self._pictures(victim, x, batch.y, verdicts)
         return Finding(
             name="certificate",
@@ -97,7 +114,7 @@ class Certificate(Evaluator):
                 "samples": _by_sample(rows, verdicts, proven, broken),
                 **notes,
             },
-            checks=_checks(self.ball, verdicts, proven, broken),
+            checks=(*_checks(self.ball, verdicts, proven, broken), *_left_out(victim, x)),
             protocol={
                 "certificate": describe(self),
                 "ball": {"norm": self.ball.norm, "eps": self.ball.eps},
@@ -109,7 +126,7 @@ class Certificate(Evaluator):
                 "broken": "share with an input of the ball that the model itself gets wrong, clean errors included",
                 "undecided": "neither: the true robust accuracy lies between proven and proven + undecided",
                 "curves": f"largest proven radius by {self.halvings} halvings with CROWN; smallest radius broken by "
-                "APGD on the margin",
+                "APGD on the margin and FAB",
                 "±": "half the width of the 95 % interval (Wilson)",
             },
             pictures=pictures,
@@ -154,6 +171,29 @@ class Certificate(Evaluator):
             for label, wrong, row in zip(y[rows].tolist(), predicted, rows, strict=True)
         )
         return pictures, {"pictures": Table(("label", "predicted", "found by"), notes)} if pictures else {}
+
+
+def _left_out(victim: Victim, x: Tensor) -> tuple[Check, ...]:
+    """Return what the certified network leaves out of the model, said in a check each."""
+    with victim.held():
+        notes = capture(victim, x[:1], check=False).notes
+    return tuple(Check("the certified network answers as the model does", True, note) for note in notes)
+
+
+def _closer(broken: Curve, victim: Victim, x: Tensor, y: Tensor, ball: Ball, draws: Draws) -> Curve:
+    """Return the curve with each sample's radius lowered to the nearest counterexample that FAB finds within the ball.
+
+    A curve's own radii are those that were tried; FAB seeks the distance itself.
+    """
+    rows = (broken.radius > 0).nonzero().squeeze(1)
+    if not len(rows):
+        return broken
+    found = FAB(ball, steps=20)(victim, x[rows], y[rows], generator=draws[rows])
+    nearer = found.success & (found.norm < broken.radius[rows])
+    radius, nearest = broken.radius.clone(), broken.x.clone()
+    radius[rows[nearer]] = found.norm[nearer].to(radius)
+    nearest[rows[nearer]] = found.x[nearer].to(nearest)
+    return replace(broken, radius=radius, x=nearest)
 
 
 def _by_method(verdicts: tuple[Verdict, ...]) -> Table:

@@ -1,5 +1,7 @@
 """Any encoder of timm (PyTorch image models), by its name there."""
 
+from typing import Any
+
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, MissingExtra, nearest
@@ -29,7 +31,7 @@ class Timm(Model):
         known = [*timm.list_models(), *timm.list_models(pretrained=True)]  # the latter are name.tag
         if name not in known:
             raise ConfigError(f"timm has no model {name!r}: {nearest(name, known)}")
-        sized = {} if size is None else {"img_size": size}
+        sized: dict[str, Any] = {} if size is None else {"img_size": size}
         try:
             self.model = timm.create_model(name, pretrained=pretrained, in_chans=channels, num_classes=0, **sized)
         except TypeError as error:
@@ -42,7 +44,8 @@ class Timm(Model):
             why = str(error).partition("\n")[0]
             raise ConfigError(f"no published weights for {name!r} ({why}): leave out pretrained") from error
         # Some models end in a wider layer before the classifier; that layer is part of the features.
-        self.width = int(getattr(self.model, "head_hidden_size", None) or self.model.num_features)
+        width: Any = getattr(self.model, "head_hidden_size", None) or self.model.num_features
+        self.width = int(width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return features `(B, width)` of normalised pictures `(B, channels, H, W)`."""

@@ -15,8 +15,17 @@ from types import ModuleType
 from withstand.core.errors import ConfigError, nearest
 
 _SHARED = {
-    "__init__", "catalogue", "claim", "graphs", "pictures", "reproduction", "robust_pictures", "tables", "trial",
-}  # fmt: skip
+    "__init__",
+    "catalogue",
+    "certified_pictures",
+    "claim",
+    "graphs",
+    "pictures",
+    "reproduction",
+    "robust_pictures",
+    "tables",
+    "trial",
+}
 
 
 @dataclass(frozen=True)

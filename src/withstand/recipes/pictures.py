@@ -13,6 +13,7 @@ from withstand.data.load import Data, splits
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import SGD, Optimizer
 from withstand.methods.robust.acl import ACL
+from withstand.models.convnet import ConvNet
 from withstand.models.normalized import Normalized
 from withstand.models.resnet import ResNet
 from withstand.models.scattering_encoder import ScatteringEncoder
@@ -33,9 +34,10 @@ class PictureSetup(Options):
     Args:
         data: a set's name, a folder of pictures (with one folder a class where labels are learnt from), an array file.
         size: side in pixels to which a folder's photos are brought; the sets have their own.
-        model: resnet, vit, scattering, timm:NAME or timm:NAME:pretrained.
-        width: channels of the ResNet's first stage, a twelfth of the ViT's width, or channels behind scattering.
-        depth: layers of the encoder.
+        model: resnet, vit, convnet, scattering, timm:NAME or timm:NAME:pretrained.
+        width: channels of the ResNet's first stage or the convnet's first layer, a twelfth of the ViT's width, or
+            channels behind scattering.
+        depth: layers of the encoder; convolutions of the convnet.
         epochs: passes over the data.
         batch: samples a step.
         learning_rate: of SGD, for a batch of 256, or of 128 where labels are learnt from; scaled with the batch.
@@ -70,10 +72,12 @@ def encoder(model: str, width: int, depth: int, shape: tuple[int, ...]) -> Model
     """Return an encoder of pictures in [0, 1], normalization inside.
 
     Args:
-        model: "resnet", "vit", "scattering" or "scattering:16" for other orientations than 8, or "timm:NAME" for any
-            timm model (extra `timm`), "timm:NAME:pretrained" with its published weights.
-        width: channels of the ResNet's first stage, a twelfth of the ViT's width, or channels behind scattering.
-        depth: layers: 10, 18 or 34 of a ResNet, any number of a ViT; blocks behind scattering.
+        model: "resnet", "vit", "convnet", "scattering" or "scattering:16" for other orientations than 8, or "timm:NAME"
+            for any timm model (extra `timm`), "timm:NAME:pretrained" with its published weights.
+        width: channels of the ResNet's first stage or the convnet's first layer, a twelfth of the ViT's width, or
+            channels behind scattering.
+        depth: layers: 10, 18 or 34 of a ResNet, any number of a ViT; strided convolutions of a convnet; blocks behind
+            scattering.
         shape: the pictures' (C, H, W).
     """
     channels, size = shape[0], shape[-1]
@@ -84,6 +88,8 @@ def encoder(model: str, width: int, depth: int, shape: tuple[int, ...]) -> Model
         network = ResNet(width, depth, channels, "large" if size >= LARGE else "small")
     elif kind == "vit":
         network = ViT(_patch(size), 12 * width, depth, channels=channels)
+    elif kind == "convnet":
+        network = ConvNet(width, (channels, *shape[1:]), depth)  # type: ignore[arg-type]
     elif kind == "scattering" and (name.isdigit() or not name):
         scales, orientations = 4 if size >= LARGE else 2, int(name or 8)
         like = (channels, shape[1], size)
@@ -91,7 +97,8 @@ def encoder(model: str, width: int, depth: int, shape: tuple[int, ...]) -> Model
     elif kind == "timm" and name:
         network = Timm(name.removesuffix(":pretrained"), pretrained=name.endswith(":pretrained"), channels=channels)
     else:
-        raise ConfigError(f"model {model!r} is unknown: {nearest(kind, ['resnet', 'vit', 'scattering', 'timm:NAME'])}")
+        known = ["resnet", "vit", "convnet", "scattering", "timm:NAME"]
+        raise ConfigError(f"model {model!r} is unknown: {nearest(kind, known)}")
     return Normalized(network, mean, std)
 
 

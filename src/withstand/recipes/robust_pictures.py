@@ -17,7 +17,7 @@ from withstand.core.victim import Victim
 from withstand.data.imbalanced import Imbalance, Imbalanced
 from withstand.data.load import splits
 from withstand.engine.experiment import Experiment, Plan
-from withstand.engine.optimizers import SGD
+from withstand.engine.optimizers import SGD, Optimizer
 from withstand.evaluation.features import embed, unit_range
 from withstand.evaluation.linear import fit_linear
 from withstand.methods.labelled import LabelledMethod
@@ -61,13 +61,22 @@ class ImbalancedSetup(RobustSetup):
     imbalance: Imbalance = "step"
 
 
-def experiment_with_labels(name: str, method: Callable[[Model, Source], Method], setup: PictureSetup) -> Experiment:
+def experiment_with_labels(
+    name: str,
+    method: Callable[[Model, Source], Method],
+    setup: PictureSetup,
+    *,
+    optimizer: Optimizer | None = None,
+    crop: PaddedCrop | None = None,
+) -> Experiment:
     """Return the experiment of a method that learns from labels.
 
     Args:
         name: the recipe's slug.
         method: makes the method round an encoder, for a source with labels.
         setup: data, network, budget.
+        optimizer: in place of SGD with momentum 0.9 and weight decay 5e-4.
+        crop: how pictures are shifted and mirrored; None for shifts by an eighth of the side.
 
     Raises:
         DataError: no labels, or no pictures.
@@ -82,12 +91,12 @@ def experiment_with_labels(name: str, method: Callable[[Model, Source], Method],
     plan = Plan(
         epochs=setup.epochs,
         batch=setup.batch,
-        optimizer=SGD(setup.learning_rate * setup.batch / 128, weight_decay=5e-4),
+        optimizer=optimizer or SGD(setup.learning_rate * setup.batch / 128, weight_decay=5e-4),
         schedule=WarmupCosine(warmup=min(1.0, setup.epochs / 10)),
         seed=setup.seed,
         processes=setup.processes,
     )
-    view = MultiCrop((PaddedCrop(max(1, train.shape[-1] // 8)),), (1,))
+    view = MultiCrop((crop or PaddedCrop(max(1, train.shape[-1] // 8)),), (1,))
     network = encoder(setup.model, setup.width, setup.depth, train.shape)
     return Experiment(name, train, view, method(network, train), plan, test)
 
@@ -178,9 +187,9 @@ def under_attack(
     )
 
 
-def both(found: Mapping[str, Sequence[tuple[float, float]]]) -> Table:
-    """Return the table of (clean, robust) accuracies by seed, from each system's."""
-    columns = [f"{name}, {kind}" for name in found for kind in ("clean", "under attack")]
+def both(found: Mapping[str, Sequence[tuple[float, float]]], second: str = "under attack") -> Table:
+    """Return the table of (clean, robust) accuracies by seed, from each system's; `second` names the robust ones."""
+    columns = [f"{name}, {kind}" for name in found for kind in ("clean", second)]
     seeds = zip(*found.values(), strict=True)
     rows = [(seed, *(value for pair in pairs for value in pair)) for seed, pairs in enumerate(seeds)]
     return Table(("seed", *columns), tuple(rows))

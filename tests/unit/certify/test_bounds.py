@@ -180,3 +180,22 @@ def test_a_window_of_a_strided_dilated_and_grouped_convolution_is_its_part_of_th
         (whole,) = conv.transpose(window.fill(inside, out), (shape,))
         ((part, seen),) = conv.transpose_window(inside, window, (shape,))
         torch.testing.assert_close(seen.fill(part, shape), whole, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"), [(4, 2, 1), (3, 2, 1), (5, 3, 1), (3, 2, 2), (4, 2, 3), (3, 1, 1)]
+)
+def test_an_input_goes_into_no_more_outputs_than_are_counted(kernel: int, stride: int, dilation: int) -> None:
+    from withstand.certify.bounds.rounding import backward_terms
+    from withstand.certify.operation import Conv2d
+
+    conv = Conv2d(
+        weight=torch.ones(3, 2, kernel, kernel, dtype=torch.float64),
+        stride=(stride, stride),
+        padding=(1, 1),
+        dilation=(dilation, dilation),
+    )
+    x = torch.zeros(1, 2, 19, 19, dtype=torch.float64)
+    outputs = conv.apply(x)
+    (counted,) = conv.transpose(torch.ones_like(outputs), ((2, 19, 19),))
+    assert counted.max() == backward_terms(conv)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from withstand.certify.box import inward
 from withstand.certify.exchange.specification import Specification
 from withstand.certify.exchange.vnnlib import parse_vnnlib, read_vnnlib
 from withstand.certify.exchange.vnnlib_write import answer, margin_specification, write_vnnlib
@@ -102,3 +103,14 @@ def test_what_cannot_be_read_gets_one_line(text: str, message: str) -> None:
 def test_a_file_that_is_none(tmp_path: object) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         read_vnnlib(f"{tmp_path}/none.vnnlib")
+
+
+def test_points_are_rounded_into_the_box() -> None:
+    # 0.679857769, a corner of ACAS-Xu's property 2, lies between two float32 numbers: the nearer one is outside.
+    low, high = torch.tensor([0.6], dtype=torch.float64), torch.tensor([0.679857769], dtype=torch.float64)
+    assert high.float().double() > high
+    for point in (low, high, high + 1, low - 1, (low + high) / 2):
+        shown = inward(point, low, high, torch.float32)
+        assert shown.dtype == torch.float32
+        assert low <= shown.double() <= high
+        assert (shown.double() - point.clamp(low, high)).abs() < 1e-7

@@ -40,13 +40,17 @@ def test_shares_add_up_and_the_curves_keep_their_order(found: Finding) -> None:
     assert build(describe(SETTINGS)) == SETTINGS
 
 
-def test_exact_solvers_decide_what_bounds_leave_open() -> None:
+def small_net() -> tuple[nn.Module, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)).eval()
     with torch.no_grad():
         for value in net.parameters():
             value.copy_(torch.randn(value.shape, generator=generator))
-    x = torch.rand(12, 4, generator=generator)
+    return net, torch.rand(12, 4, generator=generator)
+
+
+def test_exact_solvers_decide_what_bounds_leave_open() -> None:
+    net, x = small_net()
     ball = Ball("linf", 0.12)
     exact = settle(net, x, ball=ball, method="milp")
     search = settle(net, x, ball=ball, method="bab")
@@ -56,6 +60,52 @@ def test_exact_solvers_decide_what_bounds_leave_open() -> None:
         settle(net, x, ball=Ball("l2", 0.1), method="milp")
     with pytest.raises(ConfigError, match="'crown'"):
         settle(net, x, ball=ball, method="crwn")  # type: ignore[arg-type]
+
+
+def test_a_grid_is_a_proof_only_with_its_cells() -> None:
+    net, x = small_net()
+    ball = Ball("linf", 0.12)
+    exact = settle(net, x, ball=ball, method="milp")
+    whole = settle(net, x, ball=ball, method="grid", spans=3)
+    assert [one.status for one in whole] == [one.status for one in exact]
+    assert "grid" in {one.method for one in whole}
+    bare = settle(net, x, ball=ball, method="grid", features=1)
+    for one, other in zip(bare, exact, strict=True):
+        assert one.status in (other.status, "unknown")
+        assert one.status != "unknown" or "no_counterexample_on_grid" in one.reason
+    assert any(one.status == "unknown" for one in bare)
+
+
+def test_a_grid_that_cannot_be_held_is_refused_with_its_count() -> None:
+    victim, x, y = digits()
+    with pytest.raises(ConfigError, match=r"64 dimensions has 3.43e\+30 points, more than 2,000,000: take fewer"):
+        settle(victim, x[:2], y[:2], Ball("linf", 0.03), method="grid")
+    with pytest.raises(ConfigError, match=r"784 dimensions has 3\^784 points"):
+        settle(nn.Linear(784, 2).eval(), torch.rand(1, 784), ball=Ball("linf", 0.03), method="grid")
+    with pytest.raises(ConfigError, match="features must be at least 1, not 0"):
+        replace(SETTINGS, features=0)
+    with pytest.raises(ConfigError, match="timeout must be above 0 seconds, not 0"):
+        replace(SETTINGS, timeout=0)
+
+
+def test_the_broken_radius_is_no_point_of_the_grid(found: Finding) -> None:
+    table = found.tables["samples"]
+    broken = [value for value in table.column("smallest broken radius") if value not in (None, 0.0)]
+    assert any(min(abs(value - tried) for tried in (0.015, 0.03, 0.045, 0.06)) > 1e-5 for value in broken)
+    for proven, value in zip(
+        table.column("largest proven radius"), table.column("smallest broken radius"), strict=True
+    ):
+        assert value is None or proven <= value
+
+
+def test_a_softmax_at_the_end_is_stripped_and_said() -> None:
+    victim, x, y = digits()
+    assert isinstance(victim.model, nn.Module)
+    ending = replace(victim, model=nn.Sequential(victim.model, nn.Softmax(1)).eval())
+    found = replace(SETTINGS, samples=4).evaluate(ending, ArraySource(x, y))
+    (said,) = [check for check in found.checks if "answers as the model does" in check.name]
+    assert said.passed
+    assert "softmax at the end stripped" in said.detail
 
 
 def test_smoothing_says_that_it_is_no_proof() -> None:

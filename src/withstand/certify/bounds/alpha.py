@@ -64,20 +64,24 @@ def climb(
     splits: Mapping[int, Tensor] | None = None,
     pulls: Mapping[int, Tensor] | None = None,
     target: float | Tensor = float("inf"),
+    start: int | None = None,
 ) -> Climbed:
-    """Raise the lower bounds of R functions of the output, one for each of the relaxation's samples.
+    """Raise the lower bounds of R functions of one node, one for each of the relaxation's samples.
 
     Args:
         relaxed: R samples; its lines are where the slopes start.
-        weight: the functions, `(R, outputs)`.
+        weight: the functions, `(R, *shape of the node)`.
         ascent: how.
         splits: by ReLU node, 1 where its input is known to be at least 0, -1 where at most 0, else 0.
         pulls: multipliers to begin with.
         target: rows above it have no need to rise; one number, or one a row.
+        start: the node; None for the output.
     """
     network, splits = relaxed.network, splits or {}
-    last = len(network.nodes) - 1
-    places = {place: where for place in relaxed.lines if (where := _unstable(relaxed, place)) is not None}
+    last = len(network.nodes) - 1 if start is None else start
+    places = {
+        place: where for place in relaxed.lines if place < last and (where := _unstable(relaxed, place)) is not None
+    }
     lines = {place: relaxed.lines[place] for place in places}
     slopes = {place: lines[place].low_slope[where].clone().requires_grad_() for place, where in places.items()}  # type: ignore[union-attr]
     signs = {place: sign for place, sign in splits.items() if bool(sign.any())}

@@ -113,7 +113,7 @@ def _linear_function(
                 here, window = window.fill(here, node.shape), None
             if operation.bias is not None:
                 total = total + _bias(here, operation.bias if window is None else window.cut(operation.bias))
-            total = total - _rounding(relaxed, place, operation, here, rows)
+            total = total - _rounding(relaxed, place, operation, here, window)
             parts = kept or tuple((part, None) for part in operation.transpose(here, shapes))
         else:
             lines = relaxed.lines[place]
@@ -125,7 +125,7 @@ def _linear_function(
                 lines = lines.cut(window)
             part, shift = _through(lines, here, rows, network.nodes[node.inputs[0]].shape)
             total = total + shift
-            total = total - _activation_rounding(relaxed, place, here, rows)
+            total = total - _activation_rounding(relaxed, place, here, window)
             if place in relaxed.pull:
                 pull = relaxed.pull[place]
                 total = total - gamma(1, part.dtype) * _norm(pull.flatten(1), 1).double() * rows.of(
@@ -215,21 +215,36 @@ def _choose(choice: Choice, here: Tensor, rows: Rows, shape: tuple[int, ...]) ->
     return part.view(-1, *shape), _dot(flat - kept, choice.high, rows)
 
 
-def _rounding(relaxed: Relaxed, place: int, operation: LinearOperation, here: Tensor, rows: Rows) -> Tensor:
-    """Bound the rounding of one transposed product: |c| times the sizes that its sums are made of."""
+def _rounding(relaxed: Relaxed, place: int, operation: LinearOperation, here: Tensor, window: Window | None) -> Tensor:
+    """Bound the rounding of one transposed product: |c| |A| times the inputs' sizes, `(R,)`.
+
+    Each computed coefficient is off by at most gamma times its entry of |A|^T |c|, and meets an input of that size.
+    """
     with torch.no_grad():
-        sources = [relaxed.boxes[source] for source in relaxed.network.nodes[place].inputs]
-        ones = operation.absolute(*(torch.ones_like(box.low[:1]) for box in sources)).amax()
-        size = torch.stack([box.size for box in sources]).amax(0).double() * ones.double()
+        node = relaxed.network.nodes[place]
+        size = operation.absolute(*(_most(relaxed.boxes[source]) for source in node.inputs))
         if operation.bias is not None:
-            size = size + operation.bias.abs().amax().double()
-        factor = gamma(backward_terms(operation), here.dtype)
-        return factor * _norm(here.flatten(1), 1).double() * rows.of(size)
+            size = size + operation.bias.abs()
+        return gamma(backward_terms(operation), here.dtype) * _weighed(here, size.expand(1, *node.shape), window)
 
 
-def _activation_rounding(relaxed: Relaxed, place: int, here: Tensor, rows: Rows) -> Tensor:
+def _activation_rounding(relaxed: Relaxed, place: int, here: Tensor, window: Window | None) -> Tensor:
     with torch.no_grad():
-        return gamma(1, here.dtype) * _norm(here.flatten(1), 1).double() * rows.of(_size(relaxed, place))
+        (source,) = relaxed.network.nodes[place].inputs
+        before, after = _most(relaxed.boxes[source]), _most(relaxed.boxes[place])
+        size = before + after if before.shape == after.shape else before.amax() + after
+        return gamma(1, here.dtype) * _weighed(here, size, window)
+
+
+def _most(box: Box) -> Tensor:
+    """Return each entry's largest size over all samples, `(1, *shape)`."""
+    return torch.maximum(box.low.abs(), box.high.abs()).amax(0, keepdim=True)
+
+
+def _weighed(coefficient: Tensor, size: Tensor, window: Window | None) -> Tensor:
+    """Return the sum of |c| times a size for each entry, float64 `(R,)`; |c| may be of a window alone."""
+    size = size if window is None else window.cut(size)
+    return (coefficient.detach().abs().flatten(1) @ size.flatten()).double()
 
 
 def _size(relaxed: Relaxed, place: int) -> Tensor:

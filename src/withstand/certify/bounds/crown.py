@@ -49,9 +49,13 @@ def rows_at_once(network: Network, memory: int = MEMORY) -> int:
     return max(1, memory // (8 * widest * torch.finfo(network.dtype).bits // 8))
 
 
-@torch.no_grad()
 def relax_network(
-    network: Network, region: Region, *, intermediate: Literal["ibp", "crown"] = "crown", memory: int = MEMORY
+    network: Network,
+    region: Region,
+    *,
+    intermediate: Literal["ibp", "crown"] = "crown",
+    memory: int = MEMORY,
+    differentiable: bool = False,
 ) -> Relaxed:
     """Return boxes of all nodes and lines of all activations for a region in the network's precision.
 
@@ -61,10 +65,13 @@ def relax_network(
         intermediate: how the activations' inputs are bounded. "crown" goes back from every one that intervals
             leave in doubt; where they don't, the relaxation is exact anyway.
         memory: bytes that one backward pass may hold.
+        differentiable: keep gradients to the network's tensors; of "ibp" alone.
     """
+    if differentiable and intermediate != "ibp":
+        raise ConfigError('only intermediate="ibp" is differentiable')
     relaxed = Relaxed(network, region)
     users = activations_of(network)
-    with full_precision():
+    with full_precision(), torch.set_grad_enabled(differentiable):
         for place, node in enumerate(network.nodes):
             relaxed.boxes.append(interval(node, relaxed.boxes, region))
             if node.inputs and not isinstance(node.operation, LinearOperation):
@@ -142,14 +149,14 @@ def _place(entry: Tensor, shape: Shape, window: Window | None) -> Tensor:
     return (channel * tall + row - window.top) * wide + column - window.left
 
 
-@torch.no_grad()
-def output_bounds(relaxed: Relaxed, weight: Tensor, *, memory: int = MEMORY) -> Tensor:
+def output_bounds(relaxed: Relaxed, weight: Tensor, *, memory: int = MEMORY, differentiable: bool = False) -> Tensor:
     """Return lower bounds of linear functions of the output, float64 `(N, K)`.
 
     Args:
         relaxed: the network's relaxation over N regions.
         weight: one row a function, `(N, K, outputs)`.
         memory: bytes that one backward pass may hold.
+        differentiable: keep gradients to the network's tensors.
     """
     samples, functions, outputs = weight.shape
     network = relaxed.network
@@ -157,7 +164,7 @@ def output_bounds(relaxed: Relaxed, weight: Tensor, *, memory: int = MEMORY) -> 
     weight = weight.to(network.dtype)
     at_once = rows_at_once(network, memory)
     parts = []
-    with full_precision():
+    with full_precision(), torch.set_grad_enabled(differentiable):
         step = max(1, at_once // max(1, functions))
         for first in range(0, samples, step):
             few = take(relaxed, slice(first, first + step))
@@ -175,12 +182,21 @@ def output_bounds(relaxed: Relaxed, weight: Tensor, *, memory: int = MEMORY) -> 
     return torch.cat(parts) if parts else weight.new_zeros(0, functions, dtype=torch.float64)
 
 
-@torch.no_grad()
-def interval_bounds(relaxed: Relaxed, weight: Tensor) -> Tensor:
+def interval_bounds(relaxed: Relaxed, weight: Tensor, *, differentiable: bool = False) -> Tensor:
     """Return what intervals alone say of linear functions of the output, float64 `(N, K)`.
 
     A last matrix is multiplied into the functions first, so that margins are bounded and not differences of bounds.
+
+    Args:
+        relaxed: the network's relaxation over N regions.
+        weight: one row a function, `(N, K, outputs)`.
+        differentiable: keep gradients to the network's tensors.
     """
+    with torch.set_grad_enabled(differentiable):
+        return _interval_bounds(relaxed, weight)
+
+
+def _interval_bounds(relaxed: Relaxed, weight: Tensor) -> Tensor:
     network = relaxed.network
     last = network.nodes[-1]
     weight = weight.double()

@@ -4,6 +4,7 @@ A sum of n products, in any order, is off by at most `n u / (1 - n u)` times the
 the unit roundoff (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1).
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,7 +28,14 @@ def backward_terms(operation: LinearOperation) -> int:
     if isinstance(operation, Linear):
         return operation.weight.shape[0]
     if isinstance(operation, Conv2d):
-        return operation.weight.shape[0] // operation.groups * operation.weight.shape[2] * operation.weight.shape[3]
+        # With a stride, an input meets only every so manieth place of the kernel.
+        places = [
+            math.ceil(size / (stride // math.gcd(stride, dilation)))
+            for size, stride, dilation in zip(
+                operation.weight.shape[2:], operation.stride, operation.dilation, strict=True
+            )
+        ]
+        return operation.weight.shape[0] // operation.groups * math.prod(places)
     return operation.terms
 
 

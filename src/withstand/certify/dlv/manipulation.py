@@ -45,16 +45,7 @@ class Grid:
         Raises:
             ConfigError: an unknown mode, or more points than can be held, with the number.
         """
-        if mode not in get_args(Mode):
-            raise ConfigError(f"mode {mode!r} is unknown: {nearest(str(mode), get_args(Mode))}")
-        size = len(self.dims)
-        count: int = {"line": (2 * self.spans + 1) ** size, "convex": 2**size, "point": 1}[mode]
-        if count > MOST_POINTS:
-            raise ConfigError(
-                f"{mode} enumeration of {size} dimensions has {count:.3g} points, more than {MOST_POINTS:,}: "
-                "take fewer dimensions or spans"
-            )
-        return count
+        return check_count(mode, len(self.dims), self.spans)
 
     def values(self) -> Tensor:
         """Return the values on each dimension's ladder, `(P, 2m + 1)`: from low over the centre to high."""
@@ -95,6 +86,24 @@ class Grid:
         digits = (number[:, None] // base ** torch.arange(size, dtype=torch.int64)) % base
         low, high = ladder[:, :-1].gather(1, digits.T).T, ladder[:, 1:].gather(1, digits.T).T
         return low, high
+
+
+def check_count(mode: Mode, dims: int, spans: int) -> int:
+    """Return the number of points of an enumeration: line (2m + 1)^P, convex 2^P, point 1.
+
+    Raises:
+        ConfigError: an unknown mode, or more points than can be held, with the number.
+    """
+    if mode not in get_args(Mode):
+        raise ConfigError(f"mode {mode!r} is unknown: {nearest(str(mode), get_args(Mode))}")
+    base = {"line": 2 * spans + 1, "convex": 2, "point": 1}[mode]
+    if dims * math.log(base) > math.log(MOST_POINTS):
+        size = f"{float(base) ** dims:.3g}" if dims * math.log10(base) < 300 else f"{base}^{dims}"
+        raise ConfigError(
+            f"{mode} enumeration of {dims} dimensions has {size} points, more than {MOST_POINTS:,}: "
+            "take fewer dimensions (features) or spans"
+        )
+    return int(base**dims)
 
 
 def ladder_size(low: Tensor, high: Tensor, step: float) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from withstand.certify.box import inward
 from withstand.certify.exchange.specification import Case, Polytope
 from withstand.certify.exchange.vnnlib_write import margin_specification
 from withstand.certify.network import Network
@@ -85,9 +86,5 @@ class Question:
 
         The point is rounded to the real network's precision, inside the box; at most 0 is a counterexample.
         """
-        inside = torch.maximum(torch.minimum(x.double().view(self.low.shape), self.high), self.low)
-        shown = inside.to(self.dtype)
-        up, down = torch.full_like(shown, torch.inf), torch.full_like(shown, -torch.inf)
-        shown = torch.where(shown.double() < self.low, torch.nextafter(shown, up), shown)
-        shown = torch.where(shown.double() > self.high, torch.nextafter(shown, down), shown)
+        shown = inward(x.view(self.low.shape), self.low, self.high, self.dtype)
         return shown, float(self.margins(shown[None]))
