@@ -36,7 +36,7 @@ def synthetic(nodes: int, edges: int) -> GraphSource:
     """Return a graph whose ends are `nodes * u^2`: the k-th node's share of edges falls as 1 / sqrt(k)."""
     draw = np.random.default_rng(0)
     ends = (draw.random((2, edges)) ** 2 * nodes).astype(np.int64)
-    return GraphSource(ends, draw.standard_normal((nodes, FEATURES), dtype=np.float32))
+    return GraphSource(ends, draw.standard_normal((nodes, FEATURES), dtype=np.float32) + 0.5)
 
 
 def main() -> None:
