@@ -14,8 +14,9 @@ from withstand.core.batch import Batch, tensors_of
 from withstand.core.random import Draws
 from withstand.core.roles import Source, View
 from withstand.data.graphs.container import Graphs
-from withstand.data.graphs.named import NamedGraph
-from withstand.data.graphs.sets import GraphSet, NamedGraphSet
+from withstand.data.graphs.load import open_graphs
+from withstand.data.graphs.named import CompactGraph, NamedGraph
+from withstand.data.graphs.sets import CompactGraphSet, GraphSet, NamedGraphSet
 from withstand.data.graphs.source import GraphPart, GraphSource, Labelled, SeenLabels
 from withstand.data.graphs.tables import EdgeList
 from withstand.views.graph import DropEdges, GraphView, GraphViews, MaskNodes, SampleNeighbors
@@ -58,6 +59,16 @@ def edge_list(path: Path, patch: pytest.MonkeyPatch) -> EdgeList:
     return EdgeList(str(path / "net.csv"))
 
 
+def by_path(make: Callable[[Path, pytest.MonkeyPatch], Source], name: str) -> "Maker":
+    """The same file, named by its path."""
+
+    def opened(path: Path, patch: pytest.MonkeyPatch) -> Source:
+        make(path, patch)
+        return open_graphs(path / name)
+
+    return opened
+
+
 Maker = Callable[[Path, pytest.MonkeyPatch], Source]
 SOURCES: dict[str, tuple[type[Source], Maker]] = {
     "graph": (GraphSource, lambda path, patch: graph()),
@@ -69,6 +80,8 @@ SOURCES: dict[str, tuple[type[Source], Maker]] = {
     "set": (GraphSet, lambda path, patch: graph_set(12)),
     "named set": (NamedGraphSet, molecules),
     "edge list": (EdgeList, edge_list),
+    "compact": (CompactGraph, by_path(citations, "planetoid/cora.npz")),
+    "compact set": (CompactGraphSet, by_path(molecules, "tu/MUTAG.npz")),
 }
 VIEWS: dict[str, tuple[type[View], Callable[[], View]]] = {
     "mask": (MaskNodes, lambda: MaskNodes(0.5, 0.3)),

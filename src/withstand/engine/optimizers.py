@@ -79,7 +79,7 @@ class AdamW(Optimizer):
     betas: tuple[float, float] = (0.9, 0.999)
 
     def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(self._groups(parameters), lr=self.learning_rate, betas=self.betas)
+        return torch.optim.AdamW(self._groups(parameters), lr=self.learning_rate, betas=self.betas, fused=True)
 
 
 @dataclass(frozen=True)

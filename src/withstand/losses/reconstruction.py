@@ -11,7 +11,8 @@ def scaled_cosine_error(prediction: Tensor, target: Tensor, alpha: float = 3.0) 
     """Return (1 - cos(x_i, z_i))^alpha of each row, `(M,)` (GraphMAE, Hou et al., 2022, eq. 4).
 
     The angle alone counts, so that the scale of features and their number do not; alpha above 1 takes weight from
-    rows that are nearly right. A row of zeros has cosine 0, so error 1.
+    rows that are nearly right. A row of zeros has cosine 0, so error 1, and a slope of about 1e12 there: lengths below
+    1e-12 count as 1e-12, as in the official code, and published results hang on it (see GraphMAE).
 
     Args:
         prediction: z, `(M, F)`.
@@ -20,8 +21,9 @@ def scaled_cosine_error(prediction: Tensor, target: Tensor, alpha: float = 3.0) 
     """
     length = torch.linalg.vector_norm(prediction, dim=1)
     # The prediction is divided after the sum: its rows are long.
-    cosine = (prediction * unit_rows(target)).sum(1) / torch.where(length > 1e-12, length, torch.inf)
-    return (1 - cosine).clamp_min(0) ** alpha if alpha != 1 else 1 - cosine
+    cosine = (prediction * unit_rows(target)).sum(1) / length.clamp_min(1e-12)
+    errors: Tensor = (1 - cosine).clamp_min(0) ** alpha if alpha != 1 else 1 - cosine
+    return errors
 
 
 @full_precision

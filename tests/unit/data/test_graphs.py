@@ -196,6 +196,19 @@ def test_tables_of_nodes(text: str, tmp_path: Path) -> None:
         EdgeList(str(tmp_path / "net.csv"))
 
 
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"edge_index": [[0], [1]]}, "no compact citation graph: it lacks feat_data"),
+        ({"edge_index": [[0], [1]], "graph_id": [0, 0]}, "no compact set of graphs: it lacks node_label, y"),
+    ],
+)
+def test_compact_files_that_lack_something(keys: dict[str, list[int]], message: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "net.npz", **{name: np.array(values) for name, values in keys.items()})
+    with pytest.raises(DataError, match=message):
+        open_graphs(tmp_path / "net.npz")
+
+
 def test_sets_of_graphs() -> None:
     source = GraphSet([[0, 3, 4], [1, 4, 5]], [0, 0, 0, 1, 1, 1], torch.eye(6), [0, 1])
     batch = Graphs.of(source[[1, 0, 1]].x)

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from withstand.core.errors import DataError, nearest
 from withstand.core.roles import Source
-from withstand.data.graphs.named import CITATIONS, NamedGraph
-from withstand.data.graphs.sets import NAMED_SETS, NamedGraphSet
+from withstand.data.graphs.named import CITATIONS, CompactGraph, NamedGraph
+from withstand.data.graphs.sets import NAMED_SETS, CompactGraphSet, NamedGraphSet
 from withstand.data.graphs.tables import EdgeList
 
 GRAPHS = (*CITATIONS, *NAMED_SETS)
@@ -17,9 +19,9 @@ def open_graphs(data: Any) -> Source:
     """Return a source for whatever holds a graph.
 
     Args:
-        data: a name, the path of an edge list (`.csv`; a table of nodes named `*.nodes.csv` beside it is read too),
-            a torch-geometric `Data`, a NetworkX graph, a SciPy sparse adjacency matrix, or a source, which is given
-            back.
+        data: a name, the path of an edge list (`.csv`; a table of nodes named `*.nodes.csv` beside it is read too) or
+            of a compact `.npz` file (one graph, or a set where it holds `graph_id`), a torch-geometric `Data`, a
+            NetworkX graph, a SciPy sparse adjacency matrix, or a source, which is given back.
 
     Raises:
         DataError: an unknown name or path, or data that hold no graph.
@@ -50,4 +52,8 @@ def _named(data: str) -> Source:
     path = Path(data).expanduser()
     if path.suffix in (".csv", ".tsv", ".txt") and path.is_file():
         return EdgeList(str(path))
-    raise DataError(f"{data!r} is neither an edge list (.csv) nor the name of a graph: {nearest(data, GRAPHS)}")
+    if path.suffix == ".npz" and path.is_file():
+        with np.load(path, allow_pickle=False) as file:
+            several = "graph_id" in file.files
+        return CompactGraphSet(str(path)) if several else CompactGraph(str(path))
+    raise DataError(f"{data!r} is neither a file of a graph (.csv, .npz) nor the name of one: {nearest(data, GRAPHS)}")

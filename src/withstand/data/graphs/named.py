@@ -54,6 +54,23 @@ class NamedGraph(GraphSource):
         return partial(NamedGraph, self.name), ()
 
 
+class CompactGraph(GraphSource):
+    """A graph in one compact `.npz` file, keys as `read_citations` names them.
+
+    Args:
+        path: the file.
+        normalize: divide each node's features by their sum, as is usual for words.
+
+    Raises:
+        DataError: other keys, or edges, features, labels or masks that do not fit.
+    """
+
+    def __init__(self, path: str, *, normalize: bool = False) -> None:
+        file = Path(path)
+        super().__init__(**read_citations(file), normalize=normalize)
+        self.name, self.origin = file.stem, f"the file {file.name}; {self.counts}"
+
+
 def compact_file(folder: str, name: str) -> Path | None:
     """Return the set's compact file, or None where the variable is not set or has no such file."""
     base = os.environ.get(VARIABLE)

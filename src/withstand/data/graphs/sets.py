@@ -147,8 +147,7 @@ class NamedGraphSet(GraphSet):
             raise DataError(f"there is no set of graphs {name!r}: {nearest(name, NAMED_SETS)}")
         compact = compact_file("tu", NAMED_SETS[name])
         edges, graph, labels, kinds = _official(name) if compact is None else _compact(compact)
-        features = one_hot(kinds).float() if kinds.numel() and int(kinds.max()) > int(kinds.min()) else None
-        super().__init__(edges, graph, features, labels)
+        super().__init__(edges, graph, _kinds_as_features(kinds), labels)
         where = "official files" if compact is None else f"{VARIABLE}: tu/{compact.name}"
         self.name, self.origin = name, f"{where}; {len(self):,} graphs, {self.counts}"
 
@@ -156,9 +155,34 @@ class NamedGraphSet(GraphSet):
         return partial(NamedGraphSet, self.name), ()
 
 
+class CompactGraphSet(GraphSet):
+    """A set of graphs in one compact `.npz` file: `edge_index` (2, E), `graph_id` and `node_label` (N,), `y` (B,).
+
+    Args:
+        path: the file.
+
+    Raises:
+        DataError: other keys, or edges that do not fit.
+    """
+
+    def __init__(self, path: str) -> None:
+        file = Path(path)
+        edges, graph, labels, kinds = _compact(file)
+        super().__init__(edges, graph, _kinds_as_features(kinds), labels)
+        self.name, self.origin = file.stem, f"the file {file.name}; {len(self):,} graphs, {self.counts}"
+
+
+def _kinds_as_features(kinds: Tensor) -> Tensor | None:
+    """Return one feature for each label of a node; None where all nodes have the same."""
+    return one_hot(kinds).float() if kinds.numel() and int(kinds.max()) > int(kinds.min()) else None
+
+
 def _compact(path: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return edges, each node's graph, labels from 0, and each node's label from 0."""
     with np.load(path, allow_pickle=False) as file:
+        missing = sorted({"edge_index", "graph_id", "node_label", "y"} - set(file.files))
+        if missing:
+            raise DataError(f"{str(path)!r} is no compact set of graphs: it lacks {', '.join(missing)}")
         edges, graph, kinds, labels = (
             torch.from_numpy(file[name].astype(np.int64)) for name in ("edge_index", "graph_id", "node_label", "y")
         )

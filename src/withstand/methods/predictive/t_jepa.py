@@ -134,7 +134,7 @@ class TJEPA(Method):
         loss = mse_loss(predicted.to(wide), wanted.to(wide))
         flat = whole[:GAUGED].flatten(1)
         # What all rows share, the columns' own tokens, is taken off: it would pass for collapse. `row_std` tells that.
-        return {"loss": loss, **monitors(whole), "embeddings": (flat - flat.mean(0))[None]}
+        return {"loss": loss, **monitors(whole[:GAUGED]), "embeddings": (flat - flat.mean(0))[None]}
 
     def predict(self, x: Tensor, context: Tensor, targets: Tensor) -> Tensor:
         """Return predicted tokens `(B, M, t, H)` from what the student makes of the context."""

@@ -4,9 +4,10 @@ Sizes: `B` samples, `T` tokens, `H` width, `A` attention heads.
 """
 
 from torch import Tensor, nn
-from torch.nn.functional import dropout, linear, relu, scaled_dot_product_attention
+from torch.nn.functional import dropout, linear
 
 from withstand.core.errors import ConfigError
+from withstand.models.tables.attention import attend
 
 
 class TransformerLayer(nn.Module):
@@ -32,25 +33,21 @@ class TransformerLayer(nn.Module):
 
     def forward(self, x: Tensor, keep: int | None = None) -> Tensor:
         """Return tokens `(B, T, H)` of tokens `(B, T, H)`; with `keep`, only the last `keep` of them."""
-        whole, x = x, x if keep is None else x[:, -keep:]
-        x = self.norm1(x + self._drop(self._attend(x, whole)))
-        out: Tensor = self.norm2(x + self._drop(self.down(self._drop(relu(self.up(x))))))
-        return out
+        asked = x if keep is None else x[:, -keep:]
+        # Tokens lie one under another: what a linear map gives is then its own tensor, and can be changed in place.
+        flat = asked.reshape(-1, x.shape[2])
+        flat = self.norm1(self._drop(self._attend(asked, x)).add_(flat))
+        out: Tensor = self.norm2(self._drop(self.down(self._drop(self.up(flat).relu_()))).add_(flat))
+        return out.view_as(asked)
 
-    def _attend(self, x: Tensor, whole: Tensor) -> Tensor:
-        count, tokens, width = x.shape
-        if x is whole:
-            parts = self.into(x).view(count, tokens, 3, self.heads, -1)
-            query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
-        else:
-            weight, bias = self.into.weight, self.into.bias
-            query = linear(x, weight[:width], bias[:width]).view(count, tokens, self.heads, -1).transpose(1, 2)
-            parts = linear(whole, weight[width:], bias[width:]).view(count, whole.shape[1], 2, self.heads, -1)
-            key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
-        rate = self.dropout if self.training else 0.0
-        seen = scaled_dot_product_attention(query, key, value, dropout_p=rate)
-        mixed: Tensor = self.out(seen.transpose(1, 2).reshape(count, tokens, width))
-        return mixed
+    def _attend(self, asked: Tensor, whole: Tensor) -> Tensor:
+        """Return `(B T, H)`."""
+        width = whole.shape[2]
+        weight, bias = self.into.weight, self.into.bias
+        query, pairs = linear(asked, weight[:width], bias[:width]), linear(whole, weight[width:], bias[width:])
+        seen = attend(query, pairs, self.heads, self.dropout if self.training else 0.0)
+        out: Tensor = self.out(seen.flatten(0, 1))
+        return out
 
     def _drop(self, x: Tensor) -> Tensor:
         return dropout(x, self.dropout, self.training) if self.dropout else x
