@@ -55,7 +55,7 @@ def cropped(filters: Tensor, factor: int) -> Tensor:
 
 
 def smoothing(line: Tensor, factor: int) -> Tensor:
-    """Return the matrix that filters an axis by `line`, subsamples it, and leaves both ends out, `(n / factor - 2, n)`."""
+    """Return the matrix that filters by `line`, subsamples, and leaves both ends out, `(n / factor - 2, n)`."""
     side = len(line)
     spread: Tensor = torch.fft.ifft(line)
     kernel = spread.real
