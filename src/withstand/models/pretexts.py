@@ -34,6 +34,8 @@ class Pretext(nn.Module):
     def forward(self, encoder: Callable[[Tensor], Tensor], x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Return the cross-entropy and the share of right answers, 0-d each, on floating pictures `(B, C, H, W)`."""
         inputs, labels = self.made(x, draws)
+        if x.is_contiguous(memory_format=torch.channels_last):  # as the engine has laid it out
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
         logits = self.logits(encoder(inputs))
         return cross_entropy(logits.float() if logits.dtype != torch.float64 else logits, labels), (
             (logits.detach().argmax(1) == labels).float().mean()

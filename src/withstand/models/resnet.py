@@ -76,12 +76,17 @@ class BasicBlock(nn.Module):
         self.norm1 = nn.BatchNorm2d(wide)
         self.conv2 = nn.Conv2d(wide, wide, 3, 1, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(wide)
+        self.stride = stride
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or narrow != wide:
-            self.shortcut = nn.Sequential(nn.Conv2d(narrow, wide, 1, stride, bias=False), nn.BatchNorm2d(wide))
+            self.shortcut = nn.Sequential(nn.Conv2d(narrow, wide, 1, bias=False), nn.BatchNorm2d(wide))
 
     def forward(self, x: Tensor) -> Tensor:
         y = relu(self.norm1(self.conv1(x)), inplace=True)
+        # The shortcut's 1 x 1 convolution gets every other place: with a stride of its own, and 8 channels in at 64
+        # pixels, its weights' gradient writes out of bounds on CPUs in the channels-last layout (torch 2.14).
+        if self.stride != 1:
+            x = x[:, :, :: self.stride, :: self.stride]
         # Batch normalisation keeps its input, not its output, for the backward pass: in place is safe.
         y = self.norm2(self.conv2(y)).add_(self.shortcut(x))
         return relu(y, inplace=True)

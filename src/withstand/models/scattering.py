@@ -11,12 +11,14 @@ faster than a Fourier transform for each path, and as exact.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.models.wavelets import cropped, low_pass, morlet_bank
+from withstand.models.wavelets import cropped, low_pass, morlet_bank, smoothing
 
 TOGETHER, COLUMNS = 16, 32
 """Maps that take a step together on a CPU, and columns of the second transforms, so that what lies between steps stays
@@ -61,17 +63,7 @@ class Scattering(nn.Module):
         self.shape, self.scales, self.orientations, self.order = tuple(shape), scales, orientations, order
         self.paths = path_count(scales, orientations, order)
         self.out = tuple(side // 2**scales for side in shape)
-        sides = [(side // 2**scales + 2) * 2**scales for side in shape]
-        borders = [_mirror(side, wide) for side, wide in zip(shape, sides, strict=True)]
-        smooth = low_pass(sides, scales)
-        banks = [morlet_bank(sides, scale, orientations) for scale in range(scales)]
-        self.mean = _Average(smooth, 2**scales, borders)
-        self.averages = [_Average(cropped(smooth, 2**low), 2 ** (scales - low)) for low in range(scales)]
-        self.first = [_Bank(bank, 2**scale, borders) for scale, bank in enumerate(banks)]
-        self.second = [
-            [_Bank(cropped(banks[high], 2**low), 2 ** (high - low)) for high in range(low + 1, scales)]
-            for low in range(scales if order == 2 else 0)
-        ]
+        self.mean, self.averages, self.first, self.second = _steps(self.shape, scales, orientations, order)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return coefficients `(..., P, H / 2^J, W / 2^J)` of floating pictures `(..., H, W)`.
@@ -140,6 +132,26 @@ class _Space:
         return x.contiguous() if place is None else place.copy_(x)
 
 
+@lru_cache(maxsize=4)
+def _steps(
+    shape: tuple[int, ...], scales: int, orientations: int, order: int
+) -> tuple["_Average", list["_Average"], list["_Bank"], list[list["_Bank"]]]:
+    """Return the averages of pictures and of maps of each scale, and the first and the second banks; networks share."""
+    sides = [(side // 2**scales + 2) * 2**scales for side in shape]
+    borders = [_mirror(side, wide) for side, wide in zip(shape, sides, strict=True)]
+    smooth = low_pass(sides, scales)
+    banks = [morlet_bank(sides, scale, orientations) for scale in range(scales)]
+    return (
+        _Average(smooth, 2**scales, borders),
+        [_Average(cropped(smooth, 2**low), 2 ** (scales - low)) for low in range(scales)],
+        [_Bank(bank, 2**scale, borders) for scale, bank in enumerate(banks)],
+        [
+            [_Bank(cropped(banks[high], 2**low), 2 ** (high - low)) for high in range(low + 1, scales)]
+            for low in range(scales if order == 2 else 0)
+        ],
+    )
+
+
 def _enough(place: Tensor, like: Tensor, shape: Sequence[int]) -> Tensor:
     count = math.prod(shape)
     return place if len(place) >= count and place.dtype == like.dtype else like.new_empty(count)
@@ -188,7 +200,7 @@ class _Average:
 
     def __init__(self, smooth: Tensor, factor: int, borders: Sequence[Tensor] | None = None) -> None:
         peak = smooth[0, 0].sqrt()  # a Gaussian is the product of one along each axis
-        matrices = [_smoothing(line / peak, factor) for line in (smooth[:, 0], smooth[0])]
+        matrices = [smoothing(line / peak, factor) for line in (smooth[:, 0], smooth[0])]
         if borders is not None:
             matrices = [matrix @ border for matrix, border in zip(matrices, borders, strict=True)]
         self.rows, self.columns = map(_Fixed, matrices)
@@ -239,6 +251,9 @@ class _Fixed:
     def __init__(self, matrix: Tensor) -> None:
         self._exact, self._cast = matrix.contiguous(), matrix.contiguous()
 
+    def __deepcopy__(self, memo: object) -> Self:
+        return self  # nothing in it changes but the type that was last asked for
+
     def like(self, x: Tensor) -> Tensor:
         if self._cast.dtype == x.dtype and self._cast.device == x.device:
             return self._cast
@@ -261,15 +276,6 @@ def _part(frequency: int, sine: bool, side: int) -> Tensor:
     """Return a cosine, or a sine, along an axis of `side` places."""
     angle = 2 * math.pi / side * (frequency * torch.arange(side) % side).double()
     return angle.sin() if sine else angle.cos()
-
-
-def _smoothing(line: Tensor, factor: int) -> Tensor:
-    """Return the matrix that filters by `line` (in the Fourier domain), subsamples, and leaves both ends out."""
-    side = len(line)
-    spread: Tensor = torch.fft.ifft(line)
-    kernel = spread.real
-    places = torch.arange(1, side // factor - 1) * factor
-    return kernel[(places[:, None] - torch.arange(side)) % side]
 
 
 def _mirror(side: int, wide: int) -> Tensor:

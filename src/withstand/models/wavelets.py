@@ -54,6 +54,15 @@ def cropped(filters: Tensor, factor: int) -> Tensor:
     return filters
 
 
+def smoothing(line: Tensor, factor: int) -> Tensor:
+    """Return the matrix that filters by `line`, subsamples, and leaves both ends out, `(n / factor - 2, n)`."""
+    side = len(line)
+    spread: Tensor = torch.fft.ifft(line)
+    kernel = spread.real
+    places = torch.arange(1, side // factor - 1) * factor
+    return kernel[(places[:, None] - torch.arange(side)) % side]
+
+
 def _gabor(sides: Sequence[int], sigma: float, angle: float, frequency: float, slant: float) -> Tensor:
     rows, columns = (torch.arange(-REPEATS * n, (REPEATS + 1) * n, dtype=torch.float64) for n in sides)
     along = rows[:, None] * math.cos(angle) + columns * math.sin(angle)
