@@ -60,10 +60,10 @@ def search_relus(
     def answer(status: str, **said: object) -> Verdict:
         return Verdict(status, method="relu splits", seconds=clock() - began, steps=count, **said)  # type: ignore[arg-type]
 
-    point = falsify(network, region, wanted) if attack else None
+    quick = network.to(torch.float32)
+    point = falsify(quick, region, wanted) if attack else None
     if point is not None and (shown := confirm(point, wanted, replay)) is not None:
         return answer("unsafe", counterexample=shown)
-    quick = network.to(torch.float32)
     root = relax_network(quick, region.to(torch.float32), memory=memory)
     weight = wanted.weight[None].to(torch.float32)
     rough = output_bounds(root, weight, memory=memory)[0] + wanted.offset

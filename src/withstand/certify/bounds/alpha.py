@@ -119,7 +119,7 @@ def climb(
                 )
                 for place, multiplier in multipliers.items()
             }
-            stage = Relaxed(network, relaxed.region, relaxed.boxes, now, pull, best.seen)
+            stage = Relaxed(network, relaxed.region, relaxed.boxes, now, pull, best.seen, relaxed.most)
             slope_in, constant = linear_function(stage, last, weight, Rows())
             bound = constant + concretize(slope_in, relaxed.region, Rows())
             best.slope = slope_in.detach()

@@ -58,6 +58,8 @@ class Relaxed:
         lines: relaxations by node.
         pull: Lagrangian terms by node, `(R, *shape)`: subtracted from the coefficients of the node's input.
         seen: where to leave the coefficients of each activation's output, if anybody asks.
+        most: by node, each entry's largest size over all samples, `(1, *shape)`, as far as it was needed. Boxes only
+            shrink, and samples are only left out: what was found once stays an upper bound.
     """
 
     network: Network
@@ -66,6 +68,14 @@ class Relaxed:
     lines: dict[int, Lines | Choice] = field(default_factory=dict)
     pull: Mapping[int, Tensor] = field(default_factory=dict)
     seen: dict[int, Tensor] | None = None
+    most: dict[int, Tensor] = field(default_factory=dict)
+
+    def sizes(self, place: int) -> Tensor:
+        """Return each entry's largest size at a node over all samples, `(1, *shape)`, or a little more."""
+        if place not in self.most:
+            box = self.boxes[place]
+            self.most[place] = torch.maximum(box.low.abs(), box.high.abs()).amax(0, keepdim=True).detach()
+        return self.most[place]
 
 
 def lower_bounds(relaxed: Relaxed, start: int, coefficient: Tensor, rows: Rows, window: Window | None = None) -> Tensor:
@@ -128,9 +138,7 @@ def _linear_function(
             total = total - _activation_rounding(relaxed, place, here, window)
             if place in relaxed.pull:
                 pull = relaxed.pull[place]
-                total = total - gamma(1, part.dtype) * _norm(pull.flatten(1), 1).double() * rows.of(
-                    _size(relaxed, place)
-                )
+                total = total - gamma(1, part.dtype) * _weighed(pull, relaxed.sizes(node.inputs[0]))
                 part = part - pull
             parts = ((part, window),)
         for source, found in zip(node.inputs, parts, strict=True):
@@ -222,7 +230,7 @@ def _rounding(relaxed: Relaxed, place: int, operation: LinearOperation, here: Te
     """
     with torch.no_grad():
         node = relaxed.network.nodes[place]
-        size = operation.absolute(*(_most(relaxed.boxes[source]) for source in node.inputs))
+        size = operation.absolute(*(relaxed.sizes(source) for source in node.inputs))
         if operation.bias is not None:
             size = size + operation.bias.abs()
         return gamma(backward_terms(operation), here.dtype) * _weighed(here, size.expand(1, *node.shape), window)
@@ -231,23 +239,12 @@ def _rounding(relaxed: Relaxed, place: int, operation: LinearOperation, here: Te
 def _activation_rounding(relaxed: Relaxed, place: int, here: Tensor, window: Window | None) -> Tensor:
     with torch.no_grad():
         (source,) = relaxed.network.nodes[place].inputs
-        before, after = _most(relaxed.boxes[source]), _most(relaxed.boxes[place])
+        before, after = relaxed.sizes(source), relaxed.sizes(place)
         size = before + after if before.shape == after.shape else before.amax() + after
         return gamma(1, here.dtype) * _weighed(here, size, window)
-
-
-def _most(box: Box) -> Tensor:
-    """Return each entry's largest size over all samples, `(1, *shape)`."""
-    return torch.maximum(box.low.abs(), box.high.abs()).amax(0, keepdim=True)
 
 
 def _weighed(coefficient: Tensor, size: Tensor, window: Window | None) -> Tensor:
     """Return the sum of |c| times a size for each entry, float64 `(R,)`; |c| may be of a window alone."""
     size = size if window is None else window.cut(size)
     return (coefficient.detach().abs().flatten(1) @ size.flatten()).double()
-
-
-def _size(relaxed: Relaxed, place: int) -> Tensor:
-    """Return the largest size of an activation's inputs and outputs together, `(N,)`."""
-    (source,) = relaxed.network.nodes[place].inputs
-    return relaxed.boxes[source].size.double() + relaxed.boxes[place].size.double()

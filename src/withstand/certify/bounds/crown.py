@@ -227,4 +227,4 @@ def take(relaxed: Relaxed, rows: slice | Tensor) -> Relaxed:
         return relaxed
     boxes = [Box(box.low[index], box.high[index]) for box in relaxed.boxes]
     lines = {place: found.take(index) for place, found in relaxed.lines.items()}
-    return Relaxed(relaxed.network, relaxed.region[index], boxes, lines)
+    return Relaxed(relaxed.network, relaxed.region[index], boxes, lines, most=dict(relaxed.most))
