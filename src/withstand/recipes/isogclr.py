@@ -7,6 +7,10 @@ claims: pictures of frequent kinds get higher temperatures than rare ones, which
 learns from: unlabelled pictures, photos, images; two views of each
 use it when: some kinds of pictures are much rarer than others; a temperature cannot be tuned; batches are small
 command: withstand train isogclr --data fashion-mnist-small
+time: 157 s of a processor for the claim, 3 seeds
+reached: undecided: linear accuracy 0.262 ± 0.006 against SimCLR's 0.263 ± 0.008 (1,698 CIFAR-10 pictures, classes of
+  500 to 25, balanced test, ResNet of width 8, 12 epochs); temperatures come out as claimed, a little higher in the
+  three largest classes than in the three smallest in each seed, 0.251 against 0.245
 """
 
 from dataclasses import replace
@@ -53,15 +57,19 @@ def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
     """Compare with SimCLR at iSogCLR's first temperature, on CIFAR-10 with classes of 500 to 25 pictures.
 
     The test part is balanced. The mean temperatures of the three largest and the three smallest classes stand beside.
+    They descend at 0.03, as in the first official code: a picture is met twelve times. iSogCLR's gradient is about a
+    fifth of SimCLR's, by its temperature times two. Of the rates 0.36 and 1.2 for iSogCLR and 0.06, 0.12 and 0.36 for
+    SimCLR, tried on another seed, the best of each are taken, 1.2 and 0.12.
     """
     refuse_other_scale(scale)
     system, baseline, rows = [], [], []
     for seed in range(seeds):
         with isolated(seed, "claim"):
-            ours = experiment(small(SETUP, seed, epochs=12, batch=64))
-            theirs = simclr.experiment(small(simclr.SETUP, seed, epochs=12, batch=64), temperature=0.1)
+            ours = experiment(replace(small(SETUP, seed, epochs=12, batch=64), learning_rate=1.2))
+            same = replace(small(simclr.SETUP, seed, epochs=12, batch=64), learning_rate=0.12)
+            theirs = simclr.experiment(same, temperature=0.1)
             tail = Imbalanced(ours.source, "exp", ratio=0.05, seed=seed)
-            method = ISogCLR(ours.method.encoder, samples=len(tail))
+            method = ISogCLR(ours.method.encoder, samples=len(tail), rate=0.03)
             ours = replace(ours, source=tail, method=method)
             theirs = replace(theirs, source=tail, view=ours.view)
         system.append(accuracies(trained(ours), ours)["linear accuracy"])
