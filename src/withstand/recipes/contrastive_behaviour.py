@@ -140,7 +140,8 @@ def measured(trial: Experiment) -> dict[str, float]:
     worth = accuracies(trained(trial), trial)
     assert trial.test is not None
     geometry = ContrastiveGeometry(view=trial.view, samples=1000).evaluate(trial.method, trial.test).numbers
-    return {**worth, **{name: geometry[name] for name in ("uniformity", "tolerance", "alignment")}}
+    lie = {name: geometry[name] for name in ("uniformity", "tolerance", "alignment")}
+    return {**{str(name): value for name, value in worth.items()}, **lie}
 
 
 def _parts(found: dict[tuple[str, str], list[dict[str, float]]], seeds: int) -> tuple[tuple[Cell, ...], ...]:

@@ -133,13 +133,13 @@ def test_the_loss_goes_from_the_clean_one_to_the_mix(kind: str) -> None:
     method.after_step(10)
     worst = nn.functional.cross_entropy(worst_logits(method.margins(x, y, 0.1), y), y)
     terms = method.step(batch)
-    assert terms["loss"].item() == pytest.approx(float(0.5 * clean + 0.5 * worst))
+    assert terms["loss"].item() == pytest.approx((0.5 * clean + 0.5 * worst).item())
     assert terms["radius"].item() == pytest.approx(0.1)
     assert terms["certified_accuracy"] <= terms["clean_accuracy"]
     method.after_step(2)
     beta = 1 - method.grown(2) if kind == "crown-ibp" else 0.0
     worst = nn.functional.cross_entropy(worst_logits(method.margins(x, y, 0.04, beta=beta), y), y)
-    assert method.step(batch)["loss"].item() == pytest.approx(float(0.8 * clean + 0.2 * worst))
+    assert method.step(batch)["loss"].item() == pytest.approx((0.8 * clean + 0.2 * worst).item())
 
 
 def test_copies_and_pickles_bound_their_own_weights() -> None:

@@ -138,7 +138,7 @@ def _linear_function(
             total = total - _activation_rounding(relaxed, place, here, window)
             if place in relaxed.pull:
                 pull = relaxed.pull[place]
-                total = total - gamma(1, part.dtype) * _weighed(pull, relaxed.sizes(node.inputs[0]))
+                total = total - gamma(1, part.dtype) * _weighed(pull, relaxed.sizes(node.inputs[0]), window)
                 part = part - pull
             parts = ((part, window),)
         for source, found in zip(node.inputs, parts, strict=True):
