@@ -40,7 +40,8 @@ def main() -> None:
         "# Competition instances",
         "",
         "Networks and properties of the verification competition (VNN-COMP 2021), answered as by",
-        "`withstand certify FILE.onnx --vnnlib FILE.vnnlib`: `unsat` is a proof, `sat` a counterexample, `timeout` neither.",
+        "`withstand certify FILE.onnx --vnnlib FILE.vnnlib`: `unsat` is a proof, `sat` a counterexample, `timeout` is",
+        "neither.",
         "Made by `python tools/competition_page.py` from [competition.jsonl](competition.jsonl), which",
         "`python -m benchmarks.competition docs/competition.jsonl` writes, a line an instance, and goes on with.",
         "",
@@ -53,10 +54,10 @@ def main() -> None:
         *[_row(label, [record for record in records if record["family"] == name]) for name, label in NAMES.items()],
         _row("all", records),
         "",
-        f"- {sum(bool(record['shown to onnxruntime']) for record in shown)} of {len(shown)} counterexamples are ones for "
-        "onnxruntime too, on the network's own file.",
-        f"- {len(told)} of the instances were also answered by tools of that competition; {len(against)} of the answers "
-        "here are contradicted by more of them than agree. Single tools contradict all others at times.",
+        f"- {sum(bool(record['shown to onnxruntime']) for record in shown)} of {len(shown)} counterexamples are ones "
+        "for onnxruntime too, on the network's own file.",
+        f"- {len(told)} of the instances were also answered by tools of that competition; {len(against)} of "
+        "the answers here are contradicted by more of them than agree. Single tools contradict all others at times.",
         f"- Left open here though several tools broke them: {_missed(records)}.",
         "",
         "## Every instance",
