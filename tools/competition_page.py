@@ -40,26 +40,25 @@ def main() -> None:
         "# Competition instances",
         "",
         "Networks and properties of the verification competition (VNN-COMP 2021), answered as by",
-        "`withstand certify FILE.onnx --vnnlib FILE.vnnlib`: `unsat` is a proof, `sat` a counterexample, `timeout`",
-        "neither. Made by",
-        "`python tools/competition_page.py` from [competition.jsonl](competition.jsonl), which",
-        "`python -m benchmarks.competition docs/competition.jsonl` writes, a line an instance.",
+        "`withstand certify FILE.onnx --vnnlib FILE.vnnlib`: `unsat` is a proof, `sat` a counterexample, `timeout` is",
+        "neither.",
+        "Made by `python tools/competition_page.py` from [competition.jsonl](competition.jsonl), which",
+        "`python -m benchmarks.competition docs/competition.jsonl` writes, a line an instance, and goes on with.",
         "",
         f"Limit {_list(limits)} s of processor time for each instance, {_list(threads)} thread, no accelerator;",
         f"{', '.join(versions)}. Seconds are processor time too, reading the files included.",
-        "The ResNets come without properties: boxes are round",
-        "the first test pictures of CIFAR-10 that they get right.",
+        "The ResNets come without properties: boxes are round the first test pictures of CIFAR-10 that they get right.",
         "",
         "| family | instances | unsat | sat | timeout | solved | median s | longest s |",
         "|---|---|---|---|---|---|---|---|",
         *[_row(label, [record for record in records if record["family"] == name]) for name, label in NAMES.items()],
         _row("all", records),
         "",
-        f"- {sum(bool(record['shown to onnxruntime']) for record in shown)} of {len(shown)} counterexamples are ones",
-        "  for onnxruntime too, on the network file itself.",
-        f"- {len(told)} of the instances were answered by tools of that competition; "
-        f"{len(against)} of our answers are contradicted by more of them than agree.",
-        f"- {_missed(records)} instances that another tool broke, and no proof contradicts, are left open here.",
+        f"- {sum(bool(record['shown to onnxruntime']) for record in shown)} of {len(shown)} counterexamples are ones "
+        "for onnxruntime too, on the network's own file.",
+        f"- {len(told)} of the instances were also answered by tools of that competition; {len(against)} of "
+        "the answers here are contradicted by more of them than agree. Single tools contradict all others at times.",
+        f"- Left open here though several tools broke them: {_missed(records)}.",
         "",
         "## Every instance",
         "",
@@ -78,7 +77,7 @@ def _outvoted(record: Record) -> bool:
 
 def _missed(records: list[Record]) -> int:
     left = [record["others"] for record in records if record["answer"] == "timeout"]
-    return sum(others["sat"] > others["unsat"] for others in left)  # type: ignore[index]
+    return sum(others["sat"] > max(1, others["unsat"]) for others in left)  # type: ignore[index]
 
 
 def _row(label: str, records: list[Record]) -> str:
