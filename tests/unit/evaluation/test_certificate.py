@@ -13,6 +13,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Finding
 from withstand.core.part import build, describe
 from withstand.core.threat import Ball
+from withstand.core.victim import Victim
 from withstand.data.arrays import ArraySource
 from withstand.evaluation.certificate import Certificate
 from withstand.evaluation.smoothed import SmoothedCertificate
@@ -101,7 +102,7 @@ def test_the_broken_radius_is_no_point_of_the_grid(found: Finding) -> None:
 def test_a_softmax_at_the_end_is_stripped_and_said() -> None:
     victim, x, y = digits()
     assert isinstance(victim.model, nn.Module)
-    ending = replace(victim, model=nn.Sequential(victim.model, nn.Softmax(1)).eval())
+    ending = Victim(nn.Sequential(victim.model, nn.Softmax(1)).eval())
     found = replace(SETTINGS, samples=4).evaluate(ending, ArraySource(x, y))
     (said,) = [check for check in found.checks if "answers as the model does" in check.name]
     assert said.passed
