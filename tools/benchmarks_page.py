@@ -65,8 +65,9 @@ def _steps(stored: dict[str, Any]) -> list[str]:
         needed = stored["needed"][name]
         rows.append(f"| {name} | {ratio:.2f}x | {needed:.2f}x | {ratio / needed:.2f}x | {stored['why'][name]} |")
     return [
-        f"`python -m benchmarks.joint_embedding`: ",
-        f"{stored['work']}, two views of 32 x 32, ResNet-10. What a method needs are its passes through the encoder over SimCLR's, a backward pass counting as two forward ones.",
+        f"`python -m benchmarks.joint_embedding`: {stored['work']}, two views of 32 x 32, ResNet-10.",
+        "What a method needs are its passes through the encoder over SimCLR's, a backward pass counting as two forward",
+        "ones.",
         "",
         "| method | measured | needed | measured over needed | why |",
         "|---|---|---|---|---|",
