@@ -22,7 +22,7 @@ def page() -> str:
         "",
         "Made by `python tools/benchmarks_page.py` from what is stored in [benchmarks/](benchmarks).",
     ]
-    if findings:
+    if "simclr" in findings:  # costs are told over its
         lines += ["", "## Joint-embedding methods on one budget", "", *_methods(findings)]
     if steps := _last("steps.jsonl"):
         lines += ["", "## A step over SimCLR's", "", *_steps(list(steps.values())[-1])]
@@ -65,8 +65,9 @@ def _steps(stored: dict[str, Any]) -> list[str]:
         needed = stored["needed"][name]
         rows.append(f"| {name} | {ratio:.2f}x | {needed:.2f}x | {ratio / needed:.2f}x | {stored['why'][name]} |")
     return [
-        f"`python -m benchmarks.joint_embedding`: {stored['work']}, two views of 32 x 32, ResNet-10. What a method",
-        "needs are its passes through the encoder over SimCLR's, a backward pass counting as two forward ones.",
+        f"`python -m benchmarks.joint_embedding`: {stored['work']}, two views of 32 x 32, ResNet-10.",
+        "What a method needs are its passes through the encoder over SimCLR's, a backward pass counting as two forward",
+        "ones.",
         "",
         "| method | measured | needed | measured over needed | why |",
         "|---|---|---|---|---|",
