@@ -29,7 +29,7 @@ def main() -> None:
     for finding in findings:
         seeds = finding.tables["seeds"]
         _, system, baseline = seeds.columns
-        quantity = next(name for name in finding.numbers).rsplit(",", 1)[0]
+        quantity = next(iter(finding.numbers)).removesuffix(f", {system}")
         cells = [
             str(finding.protocol["statement"]),
             quantity,
