@@ -7,7 +7,8 @@ learns from: unlabelled pictures, photos, images; two or more views of each
 use it when: vision transformers are trained, or features for nearest neighbours are wanted
 command: withstand train dino --data fashion-mnist-small
 reached: kNN accuracy 0.800 against 0.733 untrained, linear 0.803 against 0.756, on fashion-mnist-small (width 8, 5
-  epochs, the other defaults); 0.285 against 0.245 and 0.326 against 0.279 on 5,000 CIFAR-10 pictures (6 epochs)
+  epochs, the other defaults); 0.285 against 0.245 and 0.326 against 0.279 on 5,000 CIFAR-10 pictures (6 epochs), where
+  the head's bottleneck keeps an effective rank of 1.3 to 1.7 and the collapse warning shows: the encoder still learns
 """
 
 from functools import partial
