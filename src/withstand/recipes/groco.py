@@ -47,7 +47,7 @@ def experiment(
 def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
     """Compare GroCo with SimCLR at the paper's temperature 0.1, on the same views, by nearest neighbours on CIFAR-10.
 
-    Rates were tried for three epochs on another seed, two of GroCo's Adam (4e-3 was kept) and one of SimCLR's SGD, 0.12.
+    Rates were tried for three epochs on another seed, two of GroCo's Adam (4e-3 was kept), one of SimCLR's SGD (0.12).
     """
     refuse_other_scale(scale)
 
