@@ -8,6 +8,9 @@ learns from: unlabelled pictures, photos, images; two views of each
 use it when: batches are small, pictures are of few kinds, and plain pixels tell something of the kind
 not for: pictures whose clusters follow color: batches of unlike colors make color an easier short cut
 command: withstand train g-simclr --data fashion-mnist-small
+time: 219 s of a processor for the claim, 3 seeds
+reached: not reproduced at this scale: linear accuracy 0.783 ± 0.008 against SimCLR's 0.795 ± 0.009 (5,000 Fashion-MNIST
+  pictures, ResNet of width 8, batches of 64, 6 epochs)
 """
 
 from dataclasses import replace
