@@ -9,8 +9,8 @@ use it when: a temperature is to be chosen and it is to be known what it does; t
 not for: batches under about 64, whose hardest tenth is a handful of negatives
 command: withstand train contrastive-behaviour --data fashion-mnist-small
 time: 269 s of a processor for the claim, 3 seeds
-reached: not reproduced at this scale: kNN accuracy at temperature 1 is 0.240 ± 0.009 by the hardest tenth of the negatives
-  and 0.284 ± 0.010 by all (5,000 CIFAR-10 pictures of half the side, ResNet of width 8, 6 epochs)
+reached: not reproduced at this scale: kNN accuracy at temperature 1 is 0.240 ± 0.009 by the hardest tenth of the
+  negatives and 0.284 ± 0.010 by all (5,000 CIFAR-10 pictures of half the side, ResNet of width 8, 6 epochs)
 """
 
 from collections.abc import Callable, Sequence
