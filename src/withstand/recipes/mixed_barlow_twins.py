@@ -7,8 +7,8 @@ learns from: unlabelled pictures, photos, images; two views of each
 use it when: data are few and training is long
 command: withstand train mixed-barlow-twins --data fashion-mnist-small
 time: 446 s of a processor for the claim, 3 seeds
-reached: undecided: after 40 epochs on 1,000 CIFAR-10 pictures kNN accuracy 0.332 ± 0.019 with mixed pictures, 0.342 ± 0.026
-  without (ResNet of width 8)
+reached: undecided: after 40 epochs on 1,000 CIFAR-10 pictures kNN accuracy 0.332 ± 0.019 with mixed pictures,
+  0.342 ± 0.026 without (ResNet of width 8)
 """
 
 from dataclasses import replace
