@@ -118,14 +118,15 @@ class LookAhead:
         # Where none is kept, all turns up to the first that there was no room to ask are behind.
         later = asked & ~chosen
         used = torch.where(moved, first + 1, torch.where(later.any(1), later.long().argmax(1), valid.sum(1)))
-        counted = chosen & (torch.arange(ahead, device=used.device) < used[:, None])
+        behind = torch.arange(ahead, device=used.device) < used[:, None]
+        counted = chosen & behind
         risen = moved.nonzero().squeeze(1)
         winner = (chosen.flatten().cumsum(0) - 1)[risen * ahead + first[risen]]
         self.x[rows[risen]], self.gain[rows[risen]] = tried[winner], said[winner]
         self.turns[rows] += used
         self.problem.queries[self.problem.rows[rows]] += counted.sum(1)
         if self.screen is not None and foretold is not None:
-            self.screen.learn(rows, foretold, torch.where(counted, rise, -torch.inf))
+            self.screen.learn(rows, foretold, torch.where(counted, rise, -torch.inf), behind)
         spent, passed = max(int(counted.sum()), 1), int(used.sum())
         self.kept = max(0.9 * self.kept + 0.1 * len(risen) / spent, 1e-3)
         self.asked = max(0.9 * self.asked + 0.1 * min(spent / passed, 1.0), 1e-3)
