@@ -24,7 +24,7 @@ from withstand.evaluation.decisive import Aids
 from withstand.recipes.catalogue import entry
 from withstand.report import render
 from withstand.runs import Run
-from withstand.subjects import Ensemble, audit_of, certificate_of, victim_of
+from withstand.subjects import Ensemble, Search, audit_of, certificate_of, victim_of
 
 
 def experiment(
@@ -165,6 +165,7 @@ def audit(
     samples: int = 500,
     steps: int = 20,
     ensemble: Ensemble = "standard",
+    search: Search = "fast",
     surrogate: str | Path | nn.Module | Victim | None = None,
     prover: Prover | None = None,
     corruptions: bool = False,
@@ -188,6 +189,7 @@ def audit(
         samples: how many test samples are attacked.
         steps: gradient steps at each radius.
         ensemble: AutoAttack's version at the headline's ball, or "none".
+        search: "plain" takes every step of the published AutoAttack; "fast" saves those that cannot matter.
         surrogate: another model of the same inputs and labels, whose attacks are carried over.
         prover: samples that it proves are not attacked.
         corruptions: also count what is left under the fifteen common corruptions (pictures with labels).
@@ -199,7 +201,7 @@ def audit(
     Raises:
         WithstandError: one clear line about what to mend.
     """
-    settings = audit_of(norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, seed=seed)
+    settings = audit_of(norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, search=search, seed=seed)
     train, test = splits(data, size=size)
     victim = victim_of(subject, train, allow)
     other = None if surrogate is None else victim_of(surrogate, train, allow)

@@ -31,7 +31,7 @@ from withstand.evaluation.projection_head import Layers
 from withstand.evaluation.sample_state import SampleState
 from withstand.methods.labelled import LabelledMethod
 from withstand.report import render
-from withstand.subjects import Ensemble, audit_of, certificate_of, probed, radius_of, victim_of
+from withstand.subjects import Ensemble, Search, audit_of, certificate_of, probed, radius_of, victim_of
 
 
 class Run:
@@ -181,6 +181,7 @@ class Run:
         samples: int = 500,
         steps: int = 20,
         ensemble: Ensemble = "standard",
+        search: Search = "fast",
         surrogate: str | Path | nn.Module | Victim | None = None,
         prover: Prover | None = None,
         seed: int = 0,
@@ -199,6 +200,7 @@ class Run:
             samples: how many test samples are attacked.
             steps: gradient steps at each radius.
             ensemble: AutoAttack's version at the headline's ball, or "none".
+            search: "plain" takes every step of the published AutoAttack; "fast" saves those that cannot matter.
             surrogate: another model, as for `withstand.audit`, whose attacks are carried over to this one.
             prover: samples that it proves are not attacked.
             seed: of the choice of samples and of random starts.
@@ -211,7 +213,7 @@ class Run:
             finding = own.evaluate(self.classifier(data), self.sources(data)[1])
             self.folder.save(finding)
             return finding
-        audit = audit_of(norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, seed=seed)
+        audit = audit_of(norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, search=search, seed=seed)
         victim, test = self.victim(data)
         aids = Aids(
             surrogate=None if surrogate is None else victim_of(surrogate, self.sources(data)[0], self._allow),

@@ -29,6 +29,7 @@ from withstand.evaluation.robustness import Audit
 from withstand.evaluation.smoothed import SmoothedCertificate
 
 Ensemble: TypeAlias = Literal["standard", "plus", "rand", "none"]
+Search: TypeAlias = Literal["fast", "plain"]
 
 
 def victim_of(subject: str | Path | nn.Module | Victim, train: Source, allow: Sequence[str] = ()) -> Victim:
@@ -61,11 +62,19 @@ def probed(encoder: Model, train: Source) -> nn.Module:
 
 
 def audit_of(
-    *, norm: Norm, eps: Sequence[str | float] | str | float, samples: int, steps: int, ensemble: Ensemble, seed: int
+    *,
+    norm: Norm,
+    eps: Sequence[str | float] | str | float,
+    samples: int,
+    steps: int,
+    ensemble: Ensemble,
+    search: Search,
+    seed: int,
 ) -> Audit:
     """Return the audit that the front door's arguments ask for; see `withstand.audit`."""
     radii = tuple(radius_of(one, norm) for one in ([eps] if isinstance(eps, str | float | int) else eps))
-    audit = Audit(ball=Ball(norm, max(radii)), samples=samples, steps=steps, ensemble=ensemble, seed=seed)
+    ball = Ball(norm, max(radii))
+    audit = Audit(ball=ball, samples=samples, steps=steps, ensemble=ensemble, search=search, seed=seed)
     if len(radii) == 1:
         return audit
     curves = {"linf": replace(audit, linf=radii), "l2": replace(audit, l2=radii), "l1": replace(audit, l1=radii)}

@@ -17,6 +17,7 @@ from withstand.attacks.boundary import strongest_rivals
 from withstand.attacks.gradient import Best
 from withstand.attacks.l1 import sparse_direction
 from withstand.attacks.objectives import DLR, TargetedDLR
+from withstand.attacks.outlook import CLIMB, hopeless
 from withstand.attacks.problem import AT_ONCE, Problem
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
@@ -43,6 +44,7 @@ class APGD(InputAttack):
             then counts as a success when most passes say so.
         drop_finished: leave a sample alone once its goal is met. The same successes in less time; the
             objective may stay lower there.
+        give_up: in Linf, with targets, end a run at a checkpoint where it lacks more than it could still gain.
     """
 
     steps: int = 100
@@ -50,6 +52,7 @@ class APGD(InputAttack):
     targets: int | None = None
     passes: int = 1
     drop_finished: bool = False
+    give_up: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "restarts", "targets", "passes"):
@@ -141,6 +144,10 @@ class APGD(InputAttack):
             if since == run.period:
                 run.adjust()
                 since = 0
+                if self.give_up and self.targets is not None and self.ball.norm == "linf":
+                    run.keep((~hopeless(run.top_gain, run.first_gain, step / steps, CLIMB)).nonzero().squeeze(1))
+                    if not len(run.x):
+                        return
             if step < steps:
                 run.move()
                 since += 1
@@ -152,6 +159,7 @@ class _Run:
     Attributes:
         x, gain, success, slope: the point of now, and what the victim says there.
         top_x, top_gain, top_slope: the point of the highest gain so far.
+        first_gain: the gain where the climb began.
         length: step sizes, in input units.
         period: steps from the last checkpoint to the next.
     """
@@ -162,6 +170,7 @@ class _Run:
     def __init__(self, problem: Problem, x: Tensor, passes: int) -> None:
         self.problem, self.x, self.passes = problem, x, passes
         self.gain, self.success, self.slope = self._look()
+        self.first_gain = self.gain
         self.top_x, self.top_gain, self.top_slope = self.x.clone(), self.gain.clone(), self.slope.clone()
 
     def keep(self, rows: Tensor) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.boundary import class_gaps, cross, distance, needs_classes, rolled, strongest_rivals, unrolled
 from withstand.attacks.objectives import Loss, Margin, Objective
+from withstand.attacks.outlook import EVERY, too_far
 from withstand.attacks.problem import AT_ONCE, Problem
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
@@ -34,6 +35,7 @@ class FAB(InputAttack):
         bisections: halvings, at the end, of the piece between the result and `backward` of it.
         drop_finished: leave a sample alone once it is broken within eps. The same successes in less time; the
             distance may stay larger there.
+        give_up: in Linf, end a run whose boundary turns out to lie well outside eps. Distances stay larger there.
     """
 
     objective: Objective | Loss = Margin()  # noqa: RUF009 - a frozen value
@@ -45,6 +47,7 @@ class FAB(InputAttack):
     backward: float = 0.9
     bisections: int = 10
     drop_finished: bool = False
+    give_up: bool = False
 
     def __post_init__(self) -> None:
         needs_classes(self.objective)
@@ -116,7 +119,8 @@ class FAB(InputAttack):
     def _walk(self, problem: Problem, x: Tensor, rivals: Tensor | None, closest: "_Closest") -> None:
         low, high, norm = problem.victim.low, problem.victim.high, self.ball.norm
         clean, point = unrolled(problem.x, problem.x), unrolled(x, problem.x)
-        for _ in range(self.steps):
+        foretold = torch.full_like(closest.size[problem.rows], torch.inf)
+        for step in range(1, self.steps + 1):
             gaps, slopes = class_gaps(problem, rolled(point, problem.x), rivals)
             gap, slope = gaps[:, 0].to(point), slopes[:, 0]
             if gaps.shape[1] > 1:
@@ -128,23 +132,31 @@ class FAB(InputAttack):
             ways = cross(torch.stack([point, clean]), torch.stack([gap, far_gap]), slope, norm, low, high)
             here, there = ways
             near, far = (self.ball.size(way).clamp_min(1e-8)[:, None] for way in ways)
+            foretold = torch.minimum(foretold, far.squeeze(1))
             lean = (near / (near + far)).clamp_max(self.lean)
             here, there = (way.mul_(self.overshoot).add_(base) for way, base in ((here, point), (there, clean)))
             point = torch.lerp(here, there, lean).clamp_(low, high)
             success = problem.values(rolled(point, problem.x))[1]
-            if not bool(success.any()):
-                continue
-            hit = success.nonzero().squeeze(1)
-            closest.update(problem.rows[hit], rolled(point[hit], problem.x))
-            point[hit] = torch.lerp(clean[hit], point[hit], self.backward)
-            if self.drop_finished:
-                left = closest.size[problem.rows] > self.ball.eps
-                if not bool(left.all()):
-                    problem, clean, point = problem.take(left), clean[left], point[left]
-                    rivals = None if rivals is None else rivals[left]
-                    if not len(point):
-                        return
+            if bool(success.any()):
+                hit = success.nonzero().squeeze(1)
+                closest.update(problem.rows[hit], rolled(point[hit], problem.x))
+                point[hit] = torch.lerp(clean[hit], point[hit], self.backward)
+            left = self._worth_a_step(closest.size[problem.rows], foretold, step)
+            if not bool(left.all()):
+                problem, clean, point, foretold = problem.take(left), clean[left], point[left], foretold[left]
+                rivals = None if rivals is None else rivals[left]
+                if not len(point):
+                    return
         closest.last(problem.rows, rolled(point, problem.x))
+
+    def _worth_a_step(self, size: Tensor, foretold: Tensor, step: int) -> Tensor:
+        """Return which runs go on after a step, bool `(N,)`."""
+        left = torch.ones_like(size, dtype=torch.bool)
+        if self.drop_finished:
+            left &= size > self.ball.eps
+        if self.give_up and self.ball.norm == "linf" and step % EVERY == 0:
+            left &= ~too_far(size, foretold, self.ball.eps, step)
+        return left
 
     def _bisect(self, problem: Problem, closest: "_Closest") -> None:
         """Move results along the line to the clean input, as far as they stay on the wrong side."""

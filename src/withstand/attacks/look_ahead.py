@@ -15,6 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from withstand.attacks.outlook import SQUARES, hopeless
 from withstand.attacks.problem import Problem
 from withstand.attacks.screen import FIRST, PAGE, Screen
 from withstand.core.random import Draws
@@ -35,6 +36,7 @@ class LookAhead:
         gain: what the objective says there.
         turns: rectangles tried on each so far.
         screen: leaves out turns; None where every one is asked.
+        first_gain: the gain at the clean input, by which hopeless searches are known; None where none is given up.
 
     Args:
         problem: the samples, with a ball in Linf.
@@ -44,6 +46,7 @@ class LookAhead:
         sides: of the rectangle in each turn.
         shape: C, H and W of a sample seen as a picture.
         screened: whether slopes may leave out turns.
+        first_gain: what the objective says of the clean input, where hopeless searches shall be given up.
     """
 
     def __init__(
@@ -56,25 +59,30 @@ class LookAhead:
         shape: tuple[int, int, int],
         *,
         screened: bool = False,
+        first_gain: Tensor | None = None,
     ) -> None:
         self.problem, self.gain, self.draws, self.shape = problem, gain, draws, shape
         self.x = torch.empty_like(problem.x).copy_(x)  # in the layout that the victim is fastest in
         self.sides = torch.tensor(sides, device=x.device)
         self.turns = torch.zeros_like(problem.rows)
         self.screen = Screen(self._flat(x)) if screened else None
+        self.first_gain = first_gain
         self.kept, self.asked = 1.0, 1.0
 
     def run(self, found: Tensor) -> None:
-        """Search until every goal is met or every turn is taken; `found` gets the points, by the samples' rows."""
+        """Search until every goal is met or given up, or every turn taken; `found` gets the points, by their rows."""
         end, last = 0, len(self.sides)
         while len(self.x) and end < last:
-            if self.screen is None or (end >= FIRST and not self.screen.turn_page(self.problem, self.x)):
-                self.screen, end = None, last
-            else:
-                end = min(end + PAGE if end else FIRST, last)
+            if self.screen is not None and end >= FIRST and not self.screen.turn_page(self.problem, self.x):
+                self.screen = None
+            in_pages = self.screen is not None or self.first_gain is not None
+            end = min(end + PAGE if end else FIRST, last) if in_pages else last
             met = self._page(end)
             found[self.problem.rows] = self.x
             left = ~met
+            if self.first_gain is not None:
+                left &= ~hopeless(self.gain, self.first_gain, end / last, SQUARES)
+                self.first_gain = self.first_gain[left]
             self.problem, self.draws = self.problem.take(left), self.draws[left]
             self.x, self.gain, self.turns = self.x[left], self.gain[left], self.turns[left]
             if self.screen is not None:

@@ -130,6 +130,8 @@ class Problem:
         # The sum is cheaper to look at, and finite when all are; but a sum of finite numbers may overflow.
         if not bool(torch.isfinite(slope.sum())) and not bool(torch.isfinite(slope).all()):
             raise DataError("the victim's gradient holds NaN or infinite values")
+        if 0 in slope.stride():  # a sum's slope is one number seen many times, and attacks write on theirs
+            slope = slope.clone(memory_format=torch.contiguous_format)
         return slope if self.mask is None else slope * self.mask
 
     def step(self, x: Tensor, gradient: Tensor, length: float) -> Tensor:

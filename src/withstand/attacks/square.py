@@ -45,6 +45,7 @@ class Square(InputAttack):
         screened: in Linf, pass over rectangles that the slope at the sample's point rules out by far, where slopes
             can be had and foretell what the victim says: a few times faster on a plain network. Each that is passed
             over counts as one of `queries`. Decisions differ from the plain search in rare cases alone.
+        give_up: in Linf, where the objective is the margin, end a search that lacks more than it could still gain.
     """
 
     objective: Objective | Loss = Margin()  # noqa: RUF009 - a frozen value
@@ -52,6 +53,7 @@ class Square(InputAttack):
     share: float = 0.8
     rescale: bool = True
     screened: bool = False
+    give_up: bool = False
 
     def __post_init__(self) -> None:
         if self.queries < 1:
@@ -61,10 +63,10 @@ class Square(InputAttack):
 
     def search(self, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
         found = problem.x.clone()
-        done = problem.values(found)[1]
+        first, done = problem.values(found)
         if bool(done.all()):
             return found
-        problem, draws = problem.take(~done), draws[~done]
+        problem, draws, first = problem.take(~done), draws[~done], first[~done]
         x = self._first(problem, draws.child("start")) if start is None else start[~done]
         gain, done = problem.values(x)
         if self.ball.norm == "linf":
@@ -73,7 +75,9 @@ class Square(InputAttack):
             _, *shape = _picture(x)
             sides = [self.sides(turn, *shape[1:]) for turn in range(self.queries)]
             place = problem.take(left), x[left], gain[left], draws[left].child("turns")
-            LookAhead(*place, sides, (shape[0], shape[1], shape[2]), screened=self.screened).run(found)
+            first_gain = first[left] if self.give_up and isinstance(problem.objective, Margin) else None
+            picture = shape[0], shape[1], shape[2]
+            LookAhead(*place, sides, picture, screened=self.screened, first_gain=first_gain).run(found)
             return found
         for turn in range(self.queries):
             if bool(done.any()):

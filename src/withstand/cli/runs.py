@@ -128,6 +128,7 @@ def run_audit(
     samples: int = 500,
     steps: int = 20,
     ensemble: Literal["standard", "plus", "rand", "none"] = "standard",
+    search: Literal["fast", "plain"] = "fast",
     corruptions: bool = False,
     surrogate: str | None = None,
     seed: int = 0,
@@ -143,6 +144,7 @@ def run_audit(
         samples: how many test samples are attacked
         steps: gradient steps at each radius
         ensemble: AutoAttack's version at the headline's radius; none for a quick look by PGD alone
+        search: plain takes every step of the published AutoAttack; fast saves those that cannot matter
         corruptions: also count what is left under the fifteen common corruptions
         surrogate: another network, whose attacks are carried over to this one as a check
         out: for a network that is no run: the folder of its finding and report, audit-NAME if not said
@@ -159,8 +161,8 @@ def run_audit(
                 raise ConfigError("--out is for networks that are no runs: a run's findings stay in its folder")
             opened = open_run(run, allow=allow)
             finding = opened.audit(
-                data, norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, surrogate=surrogate,
-                seed=seed, progress=progress,
+                data, norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, search=search,
+                surrogate=surrogate, seed=seed, progress=progress,
             )  # fmt: skip
             others = [opened.corruptions(data, samples=samples, seed=seed)] if corruptions else []
             # A robust accuracy without the clean worth beside it says little.
@@ -175,7 +177,7 @@ def run_audit(
             folder = out or Path(f"audit-{re.sub(r'[^0-9A-Za-z]+', '-', str(run)).strip('-')}")
             audit(
                 str(run), data, out=folder, norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble,
-                surrogate=surrogate, corruptions=corruptions, seed=seed, allow=allow, progress=progress,
+                search=search, surrogate=surrogate, corruptions=corruptions, seed=seed, allow=allow, progress=progress,
             )  # fmt: skip
             findings, report = RunFolder(folder).findings(), folder / "report.html"
     told = {found.name: found for found in findings}

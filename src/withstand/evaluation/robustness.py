@@ -46,6 +46,8 @@ class Audit(Evaluator):
         restarts: of each attack at each radius.
         ensemble: AutoAttack's version at the headline's ball: "standard", "plus", or "rand" for a victim that draws at
             random; "none" to let the curve's attacks decide, which is faster and tells less.
+        search: of AutoAttack: "plain" takes every step of the published algorithms, "fast" saves those that cannot
+            matter.
         prove: let cheap bounds (IBP, CROWN-IBP) prove samples first, which AutoAttack then leaves alone; the protocol
             says so where the network has operations without bounds.
         goal: "labels" or "embedding"; None for labels where the source has them.
@@ -62,6 +64,7 @@ class Audit(Evaluator):
     steps: int = 10
     restarts: int = 1
     ensemble: Literal["standard", "plus", "rand", "none"] = "standard"
+    search: Literal["fast", "plain"] = "fast"
     prove: bool = True
     goal: Literal["labels", "embedding"] | None = None
     pictures: int = 8
@@ -125,7 +128,7 @@ class Audit(Evaluator):
         )
         if goal == "embedding":
             return displacement(case)
-        ensemble = None if self.ensemble == "none" else AutoAttack(self.ball, self.ensemble)
+        ensemble = None if self.ensemble == "none" else AutoAttack(self.ball, self.ensemble, search=self.search)
         given = aids or Aids()
         if ensemble is None or given.prover is not None or not self.prove:
             return robust_accuracy(case, ensemble, given)

@@ -1,6 +1,7 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -156,10 +157,10 @@ def test_eps_zero_leaves_everything_as_it_is() -> None:
 
 
 def test_the_versions_are_the_papers() -> None:
-    standard = AutoAttack(BALL).attacks()
+    standard = AutoAttack(BALL, search="plain").attacks()
     assert list(standard) == ["APGD-CE", "APGD-T", "FAB-T", "Square"]
     assert standard["APGD-T"] == APGD(BALL, DLR(), targets=9, drop_finished=True)
-    assert standard["Square"] == Square(BALL, queries=5000, rescale=False, screened=True)
+    assert standard["Square"] == Square(BALL, queries=5000, rescale=False)
     assert standard["FAB-T"] == FAB(BALL, targets=9, drop_finished=True)
     assert [attack.restarts for attack in standard.values() if isinstance(attack, APGD)] == [1, 1]
     plus = AutoAttack(BALL, "plus").attacks()
@@ -174,6 +175,17 @@ def test_the_versions_are_the_papers() -> None:
         with pytest.raises(ConfigError, match=message):
             AutoAttack(**bad)
     assert build(describe(AutoAttack(BALL, "plus"))) == AutoAttack(BALL, "plus")
+
+
+@pytest.mark.parametrize("version", ["standard", "plus", "rand"])
+def test_fast_differs_from_plain_by_its_shortcuts_alone(version: Literal["standard", "plus", "rand"]) -> None:
+    fast, plain = (AutoAttack(BALL, version, search=search).attacks() for search in ("fast", "plain"))
+    assert list(fast) == list(plain)
+    for name, attack in fast.items():
+        settings = {item.name: getattr(attack, item.name) for item in fields(attack)}
+        shortcuts = {item: False for item in settings if item in ("give_up", "screened")}
+        assert type(plain[name])(**{**settings, **shortcuts}) == plain[name]
+    assert any(getattr(attack, "give_up", False) for attack in fast.values()) == (version != "rand")
 
 
 @pytest.fixture

@@ -196,6 +196,6 @@ def test_an_ensemble_finds_the_same_with_and_without(tmp_path: Path) -> None:
         worst_of(attacks, Victim(model), x, y, state=tmp_path / "state")
 
 
-def test_precision_is_auto_or_full() -> None:
-    with pytest.raises(ConfigError, match="precision 'ful' is unknown"):
-        AutoAttack(BALL, precision="ful")  # type: ignore[arg-type]
+def test_search_is_fast_or_plain() -> None:
+    with pytest.raises(ConfigError, match="search 'plane' is unknown"):
+        AutoAttack(BALL, search="plane")  # type: ignore[arg-type]
