@@ -5,7 +5,7 @@ import re
 
 NBSP = "\u00a0"
 
-_SHARES = ("accuracy", "share ", "recall", "precision", "f1", "success")
+_SHARES = ("accuracy", "share ", "recall", "precision", "f1", "success", "broken by ")
 _OTHERS = (
     "loss",
     "norm",
@@ -55,6 +55,8 @@ def is_share(name: str, values: list[float], context: str = "") -> bool:
 
     >>> is_share("accuracy", [0.8]), is_share("linear", [0.8]), is_share("linear", [0.8], context="accuracy")
     (True, False, True)
+    >>> is_share("broken by PGD, cross-entropy", [0.035]), is_share("cross-entropy", [0.035])
+    (True, False)
     """
     own, around = name.lower(), context.lower()
     named = any(word in own for word in _SHARES) or (
