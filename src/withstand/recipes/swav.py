@@ -19,7 +19,8 @@ from withstand.recipes.pictures import PictureSetup, experiment_on_pictures
 from withstand.recipes.trial import head_to_head, refuse_other_scale, small
 from withstand.views.presets import multicrop_small, swav_large
 
-SETUP = PictureSetup()
+SETUP = PictureSetup(learning_rate=0.48)
+"""SimCLR's rate, 0.12, hardly moves the prototypes in a short run."""
 
 
 def experiment(
