@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from withstand.certify.certify import certify
-from withstand.core.random import isolated, permutation
+from withstand.core.random import permutation
 from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import Ball, parse_eps
 from withstand.engine.experiment import Experiment
@@ -17,7 +17,7 @@ from withstand.methods.robust.certified_training import CertifiedTraining
 from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import PictureSetup
 from withstand.recipes.robust_pictures import both, class_count, experiment_with_labels, share, trained_network
-from withstand.recipes.trial import budget
+from withstand.recipes.trial import budget, side_by_side
 from withstand.views.padded_crop import PaddedCrop
 
 SAMPLES = 500
@@ -94,12 +94,7 @@ def more_proven(
     eps: str,
 ) -> Claim:
     """Train a system and its baseline, seed by seed, and return the claim on certified accuracy."""
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-    for seed in range(seeds):
-        with isolated(seed, "claim"):
-            pair = ours(seed), theirs(seed)
-        for name, trial in zip(names, pair, strict=True):
-            found[name].append(proven(trial, parse_eps(eps)))
+    found, pair = side_by_side(ours, theirs, names, seeds, lambda trial: proven(trial, parse_eps(eps)))
     system, baseline = (tuple(certified for _, certified in found[name]) for name in names)
     return Claim(
         slug=slug,

@@ -10,7 +10,7 @@ from withstand.attacks.gradient import PGD
 from withstand.attacks.objectives import Margin
 from withstand.core.errors import DataError
 from withstand.core.finding import Table
-from withstand.core.random import isolated, permutation
+from withstand.core.random import permutation
 from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import Ball, parse_eps
 from withstand.core.victim import Victim
@@ -23,7 +23,7 @@ from withstand.evaluation.linear import fit_linear
 from withstand.methods.labelled import LabelledMethod
 from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import PictureSetup, encoder
-from withstand.recipes.trial import budget, trained
+from withstand.recipes.trial import budget, side_by_side, trained
 from withstand.schedules import WarmupCosine
 from withstand.views.compose import MultiCrop
 from withstand.views.padded_crop import PaddedCrop
@@ -161,18 +161,17 @@ def under_attack(
         seeds: how many.
         eps: the radius that they are attacked within.
     """
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-    for seed in range(seeds):
-        with isolated(seed, "claim"):
-            pair = ours(seed), theirs(seed)
-        for name, trial in zip(names, pair, strict=True):
-            if isinstance(trial.method, LabelledMethod):
-                network = trained_network(trial)
-            else:
-                encoder = trained(trial)
-                network = nn.Sequential(encoder, fit_linear(embed(encoder, trial.source)).as_linear()).eval()
-            clean, holds, _ = withstood(network, trial, parse_eps(eps))
-            found[name].append((share(clean), share(holds)))
+
+    def measure(trial: Experiment) -> tuple[float, float]:
+        if isinstance(trial.method, LabelledMethod):
+            network = trained_network(trial)
+        else:
+            encoder = trained(trial)
+            network = nn.Sequential(encoder, fit_linear(embed(encoder, trial.source)).as_linear()).eval()
+        clean, holds, _ = withstood(network, trial, parse_eps(eps))
+        return share(clean), share(holds)
+
+    found, pair = side_by_side(ours, theirs, names, seeds, measure)
     system, baseline = (tuple(robust for _, robust in found[name]) for name in names)
     judge = "" if isinstance(pair[0].method, LabelledMethod) else " of a linear classifier on clean features"
     return Claim(

@@ -24,6 +24,7 @@ from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import PictureSetup
 
 Setup = TypeVar("Setup", bound=PictureSetup)
+Found = TypeVar("Found")
 Quantity = Literal["kNN accuracy", "linear accuracy"]
 
 K = 20
@@ -89,6 +90,23 @@ def fixed(trial: Experiment, optimizer: Optimizer) -> Experiment:
     return replace(trial, plan=replace(trial.plan, optimizer=optimizer, precision="float32", layout="channels-last"))
 
 
+def side_by_side(
+    ours: Callable[[int], Experiment],
+    theirs: Callable[[int], Experiment],
+    names: tuple[str, str],
+    seeds: int,
+    measure: Callable[[Experiment], Found],
+) -> tuple[dict[str, list[Found]], tuple[Experiment, Experiment]]:
+    """Return what is measured of a system and of its baseline, by name and seed, and the last trial of each."""
+    found: dict[str, list[Found]] = {name: [] for name in names}
+    for seed in range(seeds):
+        with isolated(seed, "claim"):
+            pair = ours(seed), theirs(seed)
+        for name, trial in zip(names, pair, strict=True):
+            found[name].append(measure(trial))
+    return found, pair
+
+
 def head_to_head(
     slug: str,
     statement: str,
@@ -114,20 +132,15 @@ def head_to_head(
         watch: a figure of a trained experiment that is shown beside.
         watched: what that figure is.
     """
-    system: list[float] = []
-    baseline: list[float] = []
-    rows: list[tuple[float, ...]] = []
-    for seed in range(seeds):
-        with isolated(seed, "claim"):
-            pair = ours(seed), theirs(seed)
-        for trial, figures in zip(pair, (system, baseline), strict=True):
-            figures.append(accuracies(trained(trial), trial, (quantity,))[quantity])
-        if watch is not None:
-            rows.append((seed, *map(watch, pair)))
-    mine, other = (trial.plan for trial in pair)
-    rates: dict[str, Tree] = {
-        name: plan.optimizer.learning_rate for name, plan in zip(names, (mine, other), strict=True)
-    }
+
+    def measure(trial: Experiment) -> tuple[float, float | None]:
+        accuracy = accuracies(trained(trial), trial, (quantity,))[quantity]
+        return accuracy, None if watch is None else watch(trial)
+
+    found, pair = side_by_side(ours, theirs, names, seeds, measure)
+    system, baseline = (found[name] for name in names)
+    rows = [(seed, mine[1], other[1]) for seed, (mine, other) in enumerate(zip(system, baseline, strict=True))]
+    rates: dict[str, Tree] = {name: trial.plan.optimizer.learning_rate for name, trial in zip(names, pair, strict=True)}
     probe = (
         "kNN, k 20, T 0.07, cosine" if quantity == "kNN accuracy" else "linear, C chosen on a held-out part of train"
     )
@@ -135,11 +148,11 @@ def head_to_head(
         slug=slug,
         statement=statement,
         quantity=quantity,
-        system=tuple(system),
-        baseline=tuple(baseline),
+        system=tuple(accuracy for accuracy, _ in system),
+        baseline=tuple(accuracy for accuracy, _ in baseline),
         names=names,
         protocol={**budget(pair[0]), "probe": probe, "learning rates": rates},
-        tables={watched: Table(("seed", *names), tuple(rows))} if rows else {},
+        tables={watched: Table(("seed", *names), tuple(rows))} if watch is not None else {},
     )
 
 
