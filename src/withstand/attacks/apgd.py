@@ -17,7 +17,7 @@ from withstand.attacks.boundary import strongest_rivals
 from withstand.attacks.gradient import Best
 from withstand.attacks.l1 import sparse_direction
 from withstand.attacks.objectives import DLR, TargetedDLR
-from withstand.attacks.outlook import CLIMB, hopeless
+from withstand.attacks.outlook import hopeless
 from withstand.attacks.problem import AT_ONCE, Problem
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
@@ -145,7 +145,7 @@ class APGD(InputAttack):
                 run.adjust()
                 since = 0
                 if self.give_up and self.targets is not None and self.ball.norm == "linf":
-                    run.keep((~hopeless(run.top_gain, run.first_gain, step / steps, CLIMB)).nonzero().squeeze(1))
+                    run.keep((~hopeless(run.top_gain, run.first_gain, step / steps)).nonzero().squeeze(1))
                     if not len(run.x):
                         return
             if step < steps:

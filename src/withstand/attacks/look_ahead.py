@@ -15,7 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from withstand.attacks.outlook import SQUARES, hopeless
+from withstand.attacks.outlook import Growth
 from withstand.attacks.problem import Problem
 from withstand.attacks.screen import FIRST, PAGE, Screen
 from withstand.core.random import Draws
@@ -36,7 +36,7 @@ class LookAhead:
         gain: what the objective says there.
         turns: rectangles tried on each so far.
         screen: leaves out turns; None where every one is asked.
-        first_gain: the gain at the clean input, by which hopeless searches are known; None where none is given up.
+        growth: tells which searches are hopeless; None where none is given up.
 
     Args:
         problem: the samples, with a ball in Linf.
@@ -66,7 +66,7 @@ class LookAhead:
         self.sides = torch.tensor(sides, device=x.device)
         self.turns = torch.zeros_like(problem.rows)
         self.screen = Screen(self._flat(x)) if screened else None
-        self.first_gain = first_gain
+        self.growth = None if first_gain is None else Growth(first_gain, len(sides))
         self.kept, self.asked = 1.0, 1.0
 
     def run(self, found: Tensor) -> None:
@@ -75,14 +75,14 @@ class LookAhead:
         while len(self.x) and end < last:
             if self.screen is not None and end >= FIRST and not self.screen.turn_page(self.problem, self.x):
                 self.screen = None
-            in_pages = self.screen is not None or self.first_gain is not None
+            in_pages = self.screen is not None or self.growth is not None
             end = min(end + PAGE if end else FIRST, last) if in_pages else last
             met = self._page(end)
             found[self.problem.rows] = self.x
             left = ~met
-            if self.first_gain is not None:
-                left &= ~hopeless(self.gain, self.first_gain, end / last, SQUARES)
-                self.first_gain = self.first_gain[left]
+            if self.growth is not None:
+                left &= ~self.growth.hopeless(end, self.gain)
+                self.growth.keep(left)
             self.problem, self.draws = self.problem.take(left), self.draws[left]
             self.x, self.gain, self.turns = self.x[left], self.gain[left], self.turns[left]
             if self.screen is not None:

@@ -10,7 +10,7 @@ from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack import AutoAttack
 from withstand.attacks.fab import FAB
 from withstand.attacks.objectives import DLR, CrossEntropy
-from withstand.attacks.outlook import CLIMB, SQUARES, hopeless, too_far
+from withstand.attacks.outlook import CLIMB, Growth, hopeless, too_far
 from withstand.attacks.square import Square
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
@@ -29,19 +29,30 @@ def some_digits(count: int = 48) -> tuple[Victim, Tensor, Tensor]:
 
 def test_a_run_is_given_up_where_it_lacks_more_than_the_limit() -> None:
     first, gain = torch.tensor([-5.0, -5.0, -5.0, -5.0, -5.0]), torch.tensor([-4.2, -3.9, -4.96, 1.0, -6.0])
-    assert hopeless(gain, first, 0.22, CLIMB).tolist() == [True, False, False, False, False]
-    assert hopeless(gain, first, 0.6, CLIMB).tolist() == [True, True, False, False, False]
-    assert not hopeless(gain, first, 0.1, CLIMB).any()
+    assert hopeless(gain, first, 0.22).tolist() == [True, False, False, False, False]
+    assert hopeless(gain, first, 0.6).tolist() == [True, True, False, False, False]
+    assert not hopeless(gain, first, 0.1).any()
 
 
-@pytest.mark.parametrize("limits", [CLIMB, SQUARES])
-def test_limits_fall_as_the_end_comes_nearer(limits: tuple[tuple[float, float], ...]) -> None:
-    shares, values = zip(*limits, strict=True)
+def test_limits_fall_as_the_end_comes_nearer() -> None:
+    shares, values = zip(*CLIMB, strict=True)
     assert list(shares) == sorted(shares)
     assert list(values) == sorted(values, reverse=True)
     gain, first = torch.full((1,), -2.0), torch.full((1,), -3.0)
-    by_share = [bool(hopeless(gain, first, step / 100, limits)) for step in range(101)]
+    by_share = [bool(hopeless(gain, first, step / 100)) for step in range(101)]
     assert by_share == sorted(by_share)
+
+
+def test_a_search_is_given_up_by_its_own_growth() -> None:
+    """Rows: slow and far, slow and near, as far but fast, nothing gained, broken."""
+    growth = Growth(torch.tensor([-4.0, -2.3, -4.0, -4.0, -4.0]), 5000)
+    early = torch.tensor([-2.2, -0.5, -3.5, -4.0, -3.0])
+    late = torch.tensor([-2.0, -0.3, -2.0, -4.0, 0.5])
+    assert not growth.hopeless(500, early).any()
+    assert not growth.hopeless(700, early).any()
+    assert growth.hopeless(1000, late).tolist() == [True, False, False, False, False]
+    growth.keep(torch.tensor([False, True, True, False, False]))
+    assert growth.hopeless(5000, late[1:3]).tolist() == [True, True]
 
 
 def test_a_boundary_is_too_far_by_where_it_was_found_and_by_what_was_foretold() -> None:
