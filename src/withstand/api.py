@@ -189,7 +189,7 @@ def audit(
         samples: how many test samples are attacked.
         steps: gradient steps at each radius.
         ensemble: AutoAttack's version at the headline's ball, or "none".
-        search: "plain" takes every step of the published AutoAttack; "fast" saves those that cannot matter.
+        search: "plain" takes every step of the published AutoAttack; "fast" saves those that could hardly matter.
         surrogate: another model of the same inputs and labels, whose attacks are carried over.
         prover: samples that it proves are not attacked.
         corruptions: also count what is left under the fifteen common corruptions (pictures with labels).

@@ -200,7 +200,7 @@ class Run:
             samples: how many test samples are attacked.
             steps: gradient steps at each radius.
             ensemble: AutoAttack's version at the headline's ball, or "none".
-            search: "plain" takes every step of the published AutoAttack; "fast" saves those that cannot matter.
+            search: "plain" takes every step of the published AutoAttack; "fast" saves those that could hardly matter.
             surrogate: another model, as for `withstand.audit`, whose attacks are carried over to this one.
             prover: samples that it proves are not attacked.
             seed: of the choice of samples and of random starts.

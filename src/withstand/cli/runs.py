@@ -144,7 +144,7 @@ def run_audit(
         samples: how many test samples are attacked
         steps: gradient steps at each radius
         ensemble: AutoAttack's version at the headline's radius; none for a quick look by PGD alone
-        search: plain takes every step of the published AutoAttack; fast saves those that cannot matter
+        search: plain takes every step of the published AutoAttack; fast saves those that could hardly matter
         corruptions: also count what is left under the fifteen common corruptions
         surrogate: another network, whose attacks are carried over to this one as a check
         out: for a network that is no run: the folder of its finding and report, audit-NAME if not said

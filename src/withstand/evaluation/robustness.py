@@ -46,8 +46,8 @@ class Audit(Evaluator):
         restarts: of each attack at each radius.
         ensemble: AutoAttack's version at the headline's ball: "standard", "plus", or "rand" for a victim that draws at
             random; "none" to let the curve's attacks decide, which is faster and tells less.
-        search: of AutoAttack: "plain" takes every step of the published algorithms, "fast" saves those that cannot
-            matter.
+        search: of AutoAttack: "plain" takes every step of the published algorithms, "fast" saves those that could
+            hardly matter.
         prove: let cheap bounds (IBP, CROWN-IBP) prove samples first, which AutoAttack then leaves alone; the protocol
             says so where the network has operations without bounds.
         goal: "labels" or "embedding"; None for labels where the source has them.
