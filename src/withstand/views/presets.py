@@ -79,7 +79,8 @@ def multicrop_small(
     """
     color = _color(0.4, 0.4, 0.2, 0.1) if solarize else _color(0.8, 0.8, 0.8, 0.2)
     whole: tuple[PictureView, ...] = (RandomResizedCrop(size, (smallest_crop, 1.0), flip=0.5), *color)
-    part = Compose((RandomResizedCrop(max(4, 4 * round(size / 8)), (smallest_local, smallest_crop), flip=0.5), *color))
+    share = (smallest_local if local_crops else 0.0, smallest_crop)  # without parts, theirs hinders no whole view
+    part = Compose((RandomResizedCrop(max(4, 4 * round(size / 8)), share, flip=0.5), *color))
     if not solarize:
         return _multicrop((Compose(whole),), (2,), part, local_crops)
     return _multicrop((Compose(whole), Compose((*whole, Solarize(probability=0.2)))), (1, 1), part, local_crops)

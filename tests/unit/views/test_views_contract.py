@@ -41,6 +41,7 @@ SETS = (
     presets.simclr_large(24),
     presets.barlow_large(24),
     presets.vicreg_small(24),
+    presets.multicrop_small(24, local_crops=0, smallest_crop=0.08),
     presets.multicrop_small(24, local_crops=2),
     presets.multicrop_small(24, local_crops=1, solarize=True),
     presets.swav_large(28, local_crops=2),
