@@ -2,8 +2,8 @@
 
 Attacks gain most at first. How much a run still gains hangs on how much it has gained, and on the share of it that is
 behind; limits here are above what was met on networks trained on CIFAR-10, undefended and certifiably trained
-(ResNet-20 within 0.5/255 and 1/255, Kolter and Wong's within 2/255). A run that has gained next to nothing is never
-given up: whoever hides his gradients gets all steps.
+(ResNet-20 within 0.5/255 and 1/255, Kolter and Wong's within 2/255; `python -m benchmarks.outlook`). A run that has
+gained next to nothing is never given up: whoever hides his gradients gets all steps.
 
 Shapes: values `(N,)`, above 0 where an attack has succeeded.
 """
@@ -33,7 +33,7 @@ class Growth:
     """How the gains of a random search have grown, turn by turn; rows are samples.
 
     Gains grow about as the logarithm of the turns: what the rest of 5,000 turns added was at most 2.2 times what the
-    last doubling of turns did, for each doubling left, and 3.2 times in the last tenth, where it is next to nothing.
+    last doubling of turns did, for each doubling left, and 3.2 times in the last fifth, where it is next to nothing.
 
     Args:
         first: the gain before the search.

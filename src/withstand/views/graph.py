@@ -3,6 +3,7 @@
 They take and give `Graphs` (`batch.x`); `GraphViews` runs some in turn and makes the outcome the batch's view.
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,9 +20,9 @@ from withstand.data.graphs.sparse import Pattern, Sparse
 class GraphView(View):
     """A change of graphs."""
 
+    @abstractmethod
     def change(self, graphs: Graphs, draws: Draws) -> Graphs:
         """Return the changed graphs; `draws` are the samples'."""
-        raise NotImplementedError
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         return batch.with_x(self.change(Graphs.of(batch.x), draws).as_samples())
