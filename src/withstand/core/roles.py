@@ -178,7 +178,7 @@ class Method(Part, nn.Module):
         """
 
     def order(self, order: Tensor, batch: int) -> Tensor:
-        """Return which samples an epoch's batches hold, one batch after another, as many as `order` has whole ones.
+        """Return which samples an epoch's batches hold, one batch after another: at least the whole ones of `order`.
 
         Called at a resume inside an epoch too: let the outcome hang on `order`, a random one, and on buffers alone.
         """

@@ -19,7 +19,9 @@ class Plan(Part):
 
     Args:
         epochs: passes over the data; raising it later continues a finished run on the longer schedule.
-        batch: samples a step, over all processes; the last, smaller batch of an epoch is dropped.
+        batch: samples a step, over all processes.
+        drop_last: drop what is left of an epoch when no whole batch is left, as methods that compare samples with one
+            another need; otherwise it is a smaller batch, unless there is less than a sample for each process.
         optimizer: what steps the parameters.
         schedule: the learning rate's course.
         accumulate: batches whose gradients are averaged into one update.
@@ -36,6 +38,7 @@ class Plan(Part):
 
     epochs: int = 20
     batch: int = 256
+    drop_last: bool = True
     optimizer: Optimizer = field(default_factory=lambda: SGD(0.06))
     schedule: Schedule = field(default_factory=WarmupCosine)
     accumulate: int = 1
@@ -105,7 +108,7 @@ class Experiment(Part):
             self.first.check()
 
     def steps_per_epoch(self) -> int:
-        """Return how many whole batches the source gives.
+        """Return how many batches an epoch has.
 
         Raises:
             DataError: there is not one whole batch.
@@ -114,4 +117,5 @@ class Experiment(Part):
         if count < batch:
             remedy = f"use --batch {count} or less, or more data" if count > 1 else "give at least two samples"
             raise DataError(f"batch {batch} is larger than the {count} sample(s) of the data: {remedy}")
-        return count // batch
+        rest = 0 if self.plan.drop_last else count % batch // self.plan.processes
+        return count // batch + (rest > 0)

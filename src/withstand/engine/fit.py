@@ -18,7 +18,7 @@ from torch import Tensor
 
 from withstand.core.batch import Batch, tensors_of
 from withstand.core.distributed import gather, total
-from withstand.core.errors import NonFiniteLoss
+from withstand.core.errors import ConfigError, NonFiniteLoss
 from withstand.core.random import Draws, isolated, permutation
 from withstand.core.roles import Terms
 from withstand.engine import checkpoint
@@ -61,6 +61,8 @@ def fit(
                 with isolated(plan.seed, "epoch", epoch):
                     method.before_epoch(epoch, trainer.pass_over)
             order = method.order(permutation(len(experiment.source), plan.seed, "order", epoch), plan.batch)
+            if len(order) <= (per_epoch - 1) * plan.batch:
+                raise ConfigError(f"{type(method).__name__} makes whole batches only: it needs drop_last=True")
             for place in range(first, per_epoch):
                 batch = trainer.batch(order, place, epoch)
                 trainer.set_rates(step, per_epoch)
@@ -125,8 +127,9 @@ class _Trainer:
 
     def batch(self, order: Tensor, place: int, epoch: int) -> Batch:
         """Return this process's share of an epoch's batch, with its views."""
-        share = self._plan.batch // self._fabric.world_size
-        start = place * self._plan.batch + self._fabric.global_rank * share
+        first, world = place * self._plan.batch, self._fabric.world_size
+        share = min(self._plan.batch, len(order) - first) // world
+        start = first + self._fabric.global_rank * share
         batch = self._source[order[start : start + share]].to(self._fabric.device)
         batch = self._view(batch, Draws(self._plan.seed, batch.index, epoch=epoch).child("views"))
         return replace(batch, views=tuple(self._numerics.cast(view) for view in batch.views))

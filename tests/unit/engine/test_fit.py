@@ -17,7 +17,7 @@ import faults
 from faults import FaultyView
 from toys import ToyPictures, toy_experiment, toy_method, weights
 from withstand.core.batch import Batch
-from withstand.core.errors import NonFiniteLoss
+from withstand.core.errors import ConfigError, NonFiniteLoss
 from withstand.core.random import Draws, permutation
 from withstand.core.roles import Method, Model, Terms, View
 from withstand.engine import checkpoint
@@ -55,6 +55,13 @@ class Linear(Method):
 
     def step(self, batch: Batch) -> Terms:
         return {"loss": self.w @ self.encoder(batch.views[0]).mean(0)}
+
+
+class Whole(Linear):
+    """Batches of its own, as methods that group samples make them."""
+
+    def order(self, order: Tensor, batch: int) -> Tensor:
+        return order[: len(order) // batch * batch]
 
 
 class Duel(Method):
@@ -122,10 +129,11 @@ class Broken(Method):
 
 def linear(**plan: object) -> Experiment:
     """Five batches of 8 in order, rate 1, no momentum, no decay."""
-    settings: dict[str, object] = {"precision": "float64", "layout": "contiguous", "log_every": 1, "epochs": 1} | plan
+    usual = {"precision": "float64", "layout": "contiguous", "log_every": 1, "epochs": 1, "batch": 8}
+    settings: dict[str, object] = usual | plan
     return Experiment(
         "linear", ToyPictures(40), AsFloat(), Linear(),
-        Plan(batch=8, optimizer=SGD(1.0, weight_decay=0.0, momentum=0.0), schedule=Constant(), **settings),
+        Plan(optimizer=SGD(1.0, weight_decay=0.0, momentum=0.0), schedule=Constant(), **settings),
     )  # fmt: skip
 
 
@@ -142,6 +150,25 @@ def test_order_of_batches_and_plain_descent(tmp_path: Path) -> None:
     train(linear(epochs=2), tmp_path / "run", quiet=True, allow=ALLOW)
     expected = -torch.stack(means(5, 2)).sum(0)
     torch.testing.assert_close(weights(tmp_path / "run")["w"], expected, atol=1e-6, rtol=0)
+
+
+def test_what_is_left_of_an_epoch_can_be_a_smaller_batch(tmp_path: Path) -> None:
+    """Batches of 16 of 40 samples leave 8: their gradient is their own mean."""
+    short = linear(drop_last=False, epochs=2, batch=16)
+    assert short.steps_per_epoch() == 3
+    train(short, tmp_path / "run", quiet=True, allow=ALLOW)
+    source, expected = ToyPictures(40), torch.zeros(3, dtype=torch.float64)
+    for epoch in range(2):
+        for rows in permutation(40, 0, "order", epoch).split(16):
+            expected -= (source[rows].x.double() / 255).mean((0, 2, 3))
+    torch.testing.assert_close(weights(tmp_path / "run")["w"], expected, atol=1e-6, rtol=0)
+    assert linear(drop_last=True, batch=16).steps_per_epoch() == 2
+
+
+def test_a_method_that_makes_whole_batches_refuses_a_smaller_one(tmp_path: Path) -> None:
+    experiment = linear(drop_last=False, batch=16)
+    with pytest.raises(ConfigError, match="Whole makes whole batches only: it needs drop_last=True"):
+        train(replace(experiment, method=Whole()), tmp_path / "run", quiet=True, allow=ALLOW)
 
 
 def test_accumulate_averages_batches_into_one_update(tmp_path: Path) -> None:

@@ -12,6 +12,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 FEW = 24
 """Keys up to which the products are batched here; from about 30 on torch's kernel is as fast."""
+LEAST = 400
+"""Products of a batch in which T K H / A is below this go through torch's plain loop, many times slower than larger
+ones; queries that are all 0, whose output is left out, lift them over it."""
 SAFE = 80.0
 """exp(80) times `FEW`, and exp(-80), are ordinary float32 numbers."""
 
@@ -43,7 +46,9 @@ def _by_kernel(query: Tensor, pairs: Tensor, heads: int, dropout: float) -> Tens
 
 def _forward(query: Tensor, pairs: Tensor, heads: int) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Return the output, and what its gradient needs: Q, K, V by head and the weights."""
-    (q,), (k, v) = _apart(query, heads, 1), _apart(pairs, heads, 2)
+    tokens = query.shape[1]
+    rows = max(tokens, -(-LEAST // (pairs.shape[1] * (query.shape[2] // heads))))
+    (q,), (k, v) = _apart(query, heads, 1, rows), _apart(pairs, heads, 2, pairs.shape[1])
     weights = _scaled(q, k.transpose(1, 2), q.shape[2] ** -0.5)
     # In place of torch's softmax, which is many times slower over so few entries. Scores that no exponential overflows
     # on need no shift.
@@ -52,7 +57,7 @@ def _forward(query: Tensor, pairs: Tensor, heads: int) -> tuple[Tensor, tuple[Te
         weights.sub_(weights.amax(2, keepdim=True))
     weights.exp_()
     weights.div_(_sums(weights))
-    return _together(torch.bmm(weights, v)[None], heads), (q, k, v, weights)
+    return _together(torch.bmm(weights, v)[None], heads, tokens), (q, k, v, weights)
 
 
 class _FewTokens(torch.autograd.Function):
@@ -67,7 +72,8 @@ class _FewTokens(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         q, k, v, weights = ctx.saved_tensors
-        (gradient,) = _apart(gradient.contiguous(), ctx.heads, 1)
+        tokens = gradient.shape[1]
+        (gradient,) = _apart(gradient.contiguous(), ctx.heads, 1, q.shape[1])
         to_pairs = k.new_empty(2, *k.shape)
         torch.bmm(weights.transpose(1, 2), gradient, out=to_pairs[1])
         # The softmax: dL/ds = p (dL/dp - sum of p dL/dp).
@@ -76,7 +82,11 @@ class _FewTokens(torch.autograd.Function):
         scale = q.shape[2] ** -0.5
         to_query = _scaled(slopes, k, scale)
         torch.baddbmm(to_pairs[0], slopes.transpose(1, 2), q, beta=0, alpha=scale, out=to_pairs[0])
-        return _together(to_query[None], ctx.heads), _together(to_pairs, ctx.heads), None
+        return (
+            _together(to_query[None], ctx.heads, tokens),
+            _together(to_pairs, ctx.heads, k.shape[1]),
+            None,
+        )
 
 
 def _sums(x: Tensor) -> Tensor:
@@ -89,15 +99,18 @@ def _scaled(first: Tensor, second: Tensor, scale: float) -> Tensor:
     return torch.baddbmm(out, first, second, beta=0, alpha=scale)
 
 
-def _apart(x: Tensor, heads: int, parts: int) -> Tensor:
-    """Return `(parts, N A, T, H / A)` of `(N, T, parts H)`."""
+def _apart(x: Tensor, heads: int, parts: int, rows: int) -> Tensor:
+    """Return `(parts, N A, R, H / A)` of `(N, T, parts H)`; the last R - T rows are 0."""
     count, tokens, width = x.shape
     split = x.view(count, tokens, parts, heads, width // parts // heads).permute(2, 0, 3, 1, 4)
-    return split.reshape(parts, count * heads, tokens, -1)
+    out = x.new_empty(parts, count, heads, rows, split.shape[4])
+    out[:, :, :, :tokens].copy_(split)
+    out[:, :, :, tokens:].zero_()
+    return out.flatten(1, 2)
 
 
-def _together(x: Tensor, heads: int) -> Tensor:
-    """Return `(N, T, parts H)` of `(parts, N A, T, H / A)`."""
-    parts, count, tokens, width = x.shape
-    split = x.view(parts, count // heads, heads, tokens, width).permute(1, 3, 0, 2, 4)
+def _together(x: Tensor, heads: int, tokens: int) -> Tensor:
+    """Return the first T rows `(N, T, parts H)` of `(parts, N A, R, H / A)`."""
+    parts, count, rows, width = x.shape
+    split = x.view(parts, count // heads, heads, rows, width)[:, :, :, :tokens].permute(1, 3, 0, 2, 4)
     return split.reshape(count // heads, tokens, parts * heads * width)
