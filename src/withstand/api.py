@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from withstand.attacks.ensemble import Progress, Prover
+from withstand.core.device import device_of
 from withstand.core.errors import ConfigError
 from withstand.core.finding import Finding
 from withstand.core.options import call
@@ -91,6 +92,7 @@ def train(
     epochs: int | None = None,
     seed: int | None = None,
     processes: int | None = None,
+    device: str | None = None,
     options: Mapping[str, object] | None = None,
     settings: Mapping[str, Tree] | None = None,
     allow: Sequence[str] = (),
@@ -107,6 +109,7 @@ def train(
         epochs: passes over the data; the recipe's own if None.
         seed: of weights, order and views.
         processes: how many train together.
+        device: "auto" (a GPU where there is one), "cpu", "cuda" or "mps"; the recipe's own, auto, if None.
         options: further arguments of the recipe, by name: `{"temperature": 0.2}`.
         settings: any setting, by dotted path: `{"plan.clip": 1.0}`.
         allow: modules outside withstand that the settings may name.
@@ -129,9 +132,17 @@ def train(
         plan = plan if seed is None else replace(plan, seed=seed)
         plan = plan if processes is None else replace(plan, processes=processes)
         made = replace(method, plan=plan)
+    if device is not None:
+        made = _on(made, device)
     path = Path(out) if out is not None else default_out(made)
     folder = launch.train(made, path, fresh=fresh, quiet=quiet, tensorboard=tensorboard, allow=tuple(allow))
-    return Run(folder.path, supply=externals(made), allow=allow)
+    return Run(folder.path, supply=externals(made), allow=allow, device=device or "auto")
+
+
+def _on(made: Experiment, device: str) -> Experiment:
+    """Return an experiment, with its earlier stages, to be trained on a device."""
+    first = _on(made.first, device) if isinstance(made.first, Experiment) else made.first
+    return replace(made, plan=replace(made.plan, device=device), first=first)
 
 
 def default_out(experiment: Experiment) -> Path:
@@ -139,18 +150,25 @@ def default_out(experiment: Experiment) -> Path:
     return Path("runs") / f"{experiment.name}-{experiment.source.name}"
 
 
-def open_run(path: str | Path, *, supply: Mapping[str, object] | None = None, allow: Sequence[str] = ()) -> Run:
+def open_run(
+    path: str | Path,
+    *,
+    supply: Mapping[str, object] | None = None,
+    allow: Sequence[str] = (),
+    device: str = "auto",
+) -> Run:
     """Open a run folder.
 
     Args:
         path: the folder.
         supply: what its description could only mention (arrays, own networks), by dotted path.
         allow: modules outside withstand that the description may name.
+        device: where its networks are while something is measured: auto (a GPU where there is one), cpu, cuda or mps.
 
     Raises:
         RunError: it is no run folder.
     """
-    run = Run(path, supply=supply, allow=allow)
+    run = Run(path, supply=supply, allow=allow, device=device)
     run.folder.record()
     return run
 
@@ -171,6 +189,7 @@ def audit(
     corruptions: bool = False,
     seed: int = 0,
     size: int | None = None,
+    device: str = "auto",
     allow: Sequence[str] = (),
     progress: Callable[[Progress], None] | None = None,
 ) -> Finding:
@@ -195,6 +214,7 @@ def audit(
         corruptions: also count what is left under the fifteen common corruptions (pictures with labels).
         seed: of the choice of samples and of random starts.
         size: the side of pictures from a folder.
+        device: where a network that had to be found is run: auto, cpu, cuda or mps. One's own stays where it is.
         allow: modules outside withstand that a description may name.
         progress: is told how far AutoAttack is.
 
@@ -203,8 +223,10 @@ def audit(
     """
     settings = audit_of(norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, search=search, seed=seed)
     train, test = splits(data, size=size)
-    victim = victim_of(subject, train, allow)
-    other = None if surrogate is None else victim_of(surrogate, train, allow)
+    victim, *others = (
+        victim_of(one, train, allow, device_of(device)) for one in (subject, surrogate) if one is not None
+    )
+    other = others[0] if others else None
     if out is None:
         return settings.evaluate(victim, test, aids=Aids(other, prover, None, progress))
     folder = RunFolder(Path(out))
@@ -235,6 +257,7 @@ def certify(
     spans: int = 1,
     seed: int = 0,
     size: int | None = None,
+    device: str = "auto",
     allow: Sequence[str] = (),
 ) -> Finding:
     """Prove what any network withstands, break it, or say that nobody knows.
@@ -254,6 +277,7 @@ def certify(
         spans: a grid's steps to each side.
         seed: of the choice of samples, and of what is drawn.
         size: the side of pictures from a folder.
+        device: where a network that had to be found is run: auto, cpu, cuda or mps. One's own stays where it is.
         allow: modules outside withstand that a description may name.
 
     Raises:
@@ -271,7 +295,7 @@ def certify(
         seed=seed,
     )
     train, test = splits(data, size=size)
-    victim = victim_of(subject, train, allow)
+    victim = victim_of(subject, train, allow, device_of(device))
     if out is None:
         return evaluator.evaluate(victim, test)
     folder = RunFolder(Path(out))

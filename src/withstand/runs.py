@@ -1,6 +1,7 @@
 """Run: a trained encoder with all that is known of it; ask it what it is worth and withstands."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,7 @@ from torch import nn
 from withstand.attacks.ensemble import Progress, Prover
 from withstand.attacks.named import named
 from withstand.core.batch import Batch
+from withstand.core.device import device_of, moved
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Finding
 from withstand.core.part import build
@@ -35,13 +37,22 @@ from withstand.subjects import Ensemble, Search, audit_of, certificate_of, probe
 
 
 class Run:
-    """A trained encoder with all that is known of it; its folder is its whole state."""
+    """A trained encoder with all that is known of it; its folder is its whole state.
+
+    Its networks lie on the CPU, and are on `device` while something is measured.
+    """
 
     def __init__(
-        self, path: str | Path, *, supply: Mapping[str, object] | None = None, allow: Sequence[str] = ()
+        self,
+        path: str | Path,
+        *,
+        supply: Mapping[str, object] | None = None,
+        allow: Sequence[str] = (),
+        device: str = "auto",
     ) -> None:
         self.folder = RunFolder(Path(path))
         self._supply, self._allow = dict(supply or {}), tuple(allow)
+        self.device = device_of(device)
 
     @property
     def path(self) -> Path:
@@ -107,17 +118,23 @@ class Run:
     def embed(self, data: Data | None = None, *, split: str = "train") -> Features:
         """Return the features of the run's own data, or of other data."""
         train, test = self.sources(data)
-        return embed(self.encoder, train if split == "train" else test)
+        with moved(self.device, self.method):
+            return embed(self.encoder, train if split == "train" else test)
 
     def probe(self, data: Data | None = None) -> list[Finding]:
         """Measure what the encoder is worth, beside an untrained one, and keep the findings."""
         train, test = self.sources(data)
-        findings = probe(self.encoder, train, test, control=self.untrained)
-        if data is None:
-            findings += self._judged()
+        with self._moved():
+            findings = probe(self.encoder, train, test, control=self.untrained)
+            if data is None:
+                findings += self._judged()
         for finding in findings:
             self.folder.save(finding)
         return findings
+
+    def _moved(self) -> AbstractContextManager[None]:
+        """Hold the method, and the untrained one, on the run's device."""
+        return moved(self.device, self.method, self.untrained_method)
 
     def _judged(self) -> list[Finding]:
         """Return what the experiment's own judges find, and what the method keeps of its samples."""
@@ -140,10 +157,11 @@ class Run:
         own = self.method._init_args.get("temperature")
         tau = temperature if temperature is not None else own if isinstance(own, float) else 0.2
         judge = ContrastiveGeometry(temperature=tau, view=self._two_views(test))
-        findings = [
-            judge.evaluate(self.method, test, control=self.untrained_method),
-            Layers().evaluate(self.method, train, test=test, control=self.untrained_method),
-        ]
+        with self._moved():
+            findings = [
+                judge.evaluate(self.method, test, control=self.untrained_method),
+                Layers().evaluate(self.method, train, test=test, control=self.untrained_method),
+            ]
         for finding in findings:
             self.folder.save(finding)
         return findings
@@ -164,7 +182,9 @@ class Run:
         """
         if isinstance(self.method, LabelledMethod):
             return self.method.network().eval()
-        return probed(self.encoder, self.sources(data)[0])
+        with moved(self.device, self.method):
+            network = probed(self.encoder, self.sources(data)[0])
+        return network.cpu()
 
     def victim(self, data: Data | None = None) -> tuple[Victim, Source]:
         """Return what is attacked, and the test samples: with labels a classifier, without them the encoder."""
@@ -210,18 +230,22 @@ class Run:
         if isinstance(own, Evaluator):
             if (norm, eps) not in (("linf", "8/255"), ("linf", ("8/255",))):
                 raise ConfigError("this run has an audit of its own, whose norm and radii are set when it is trained")
-            finding = own.evaluate(self.classifier(data), self.sources(data)[1])
+            classifier = self.classifier(data)
+            with moved(self.device, classifier):
+                finding = own.evaluate(classifier, self.sources(data)[1])
             self.folder.save(finding)
             return finding
         audit = audit_of(norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, search=search, seed=seed)
         victim, test = self.victim(data)
+        train = self.sources(data)[0]
         aids = Aids(
-            surrogate=None if surrogate is None else victim_of(surrogate, self.sources(data)[0], self._allow),
+            surrogate=None if surrogate is None else victim_of(surrogate, train, self._allow, self.device),
             prover=prover,
             state=self.folder.path / "audit.state",
             progress=progress,
         )
-        finding = audit.evaluate(victim, test, aids=aids)
+        with moved(self.device, victim.model):
+            finding = audit.evaluate(victim, test, aids=aids)
         self.folder.save(finding)
         (self.folder.path / "audit.state").unlink(missing_ok=True)
         return finding
@@ -240,7 +264,9 @@ class Run:
         _, test = self.sources(data)
         if test.labels is None:
             raise DataError("corruptions take accuracy away, which needs labels, and the data have none")
-        finding = CorruptionBench(samples=samples, seed=seed).evaluate(Victim(self.classifier(data)), test)
+        classifier = self.classifier(data)
+        with moved(self.device, classifier):
+            finding = CorruptionBench(samples=samples, seed=seed).evaluate(Victim(classifier), test)
         self.folder.save(finding)
         return finding
 
@@ -277,7 +303,9 @@ class Run:
             spans=spans,
             seed=seed,
         )
-        finding = evaluator.evaluate(Victim(self.classifier(data)), self.sources(data)[1])
+        classifier = self.classifier(data)
+        with moved(self.device, classifier):
+            finding = evaluator.evaluate(Victim(classifier), self.sources(data)[1])
         self.folder.save(finding)
         return finding
 
@@ -310,7 +338,10 @@ class Run:
         bare = victim.model is self.encoder
         ball = Ball(norm, radius_of(eps, norm))
         made = named(attack, ball, steps=steps, restarts=restarts, embedding=bare)
-        return made(victim, unit_range(batch.x), None if bare else batch.y, generator=seed), batch
+        with moved(self.device, victim.model):
+            there = batch.to(self.device)
+            found = made(victim, unit_range(there.x), None if bare else there.y, generator=seed)
+        return found.cpu(), batch
 
     def export(self, out: str | Path | None = None, *, form: Literal["safetensors", "onnx"] = "safetensors") -> Path:
         """Write the encoder alone, and return the file's path.

@@ -10,12 +10,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal, TypeAlias, get_args
 
+import torch
 from safetensors.torch import load_file
 from torch import nn
 
 from withstand.certify.exchange.onnx_import import read_onnx
 from withstand.certify.settle import Certifier
 from withstand.certify.smoothing import Smoothing
+from withstand.core.device import home
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.part import build
 from withstand.core.random import isolated
@@ -32,7 +34,12 @@ Ensemble: TypeAlias = Literal["standard", "plus", "rand", "none"]
 Search: TypeAlias = Literal["fast", "plain"]
 
 
-def victim_of(subject: str | Path | nn.Module | Victim, train: Source, allow: Sequence[str] = ()) -> Victim:
+def victim_of(
+    subject: str | Path | nn.Module | Victim,
+    train: Source,
+    allow: Sequence[str] = (),
+    device: torch.device | None = None,
+) -> Victim:
     """Return what is attacked.
 
     Args:
@@ -41,8 +48,13 @@ def victim_of(subject: str | Path | nn.Module | Victim, train: Source, allow: Se
             function that returns one. An encoder gets a linear probe where the data have labels.
         train: on which the probe is fitted.
         allow: modules outside withstand that a description may name.
+        device: where a network that had to be found is put; None leaves it where it is, as one's own always is.
     """
     found = _find(str(subject), allow) if isinstance(subject, str | Path) else subject
+    if device is not None and isinstance(subject, str | Path):
+        network = found.model if isinstance(found, Victim) else found
+        if isinstance(network, nn.Module):
+            network.to(device)
     if isinstance(found, Victim):
         return found
     if isinstance(found, Model) and train.labels is not None:
@@ -58,7 +70,7 @@ def probed(encoder: Model, train: Source) -> nn.Module:
     """
     if train.labels is None:
         raise DataError("a classifier needs labels, and the data have none: attack the encoder itself")
-    return nn.Sequential(encoder, fit_linear(embed(encoder, train)).as_linear()).eval()
+    return nn.Sequential(encoder, fit_linear(embed(encoder, train)).as_linear().to(home(encoder))).eval()
 
 
 def audit_of(

@@ -6,6 +6,7 @@ from typing import Literal
 
 from withstand.cli.reply import Reply, finding_facts, show_finding
 from withstand.core.errors import ConfigError
+from withstand.core.options import Device
 from withstand.core.part import Tree
 
 
@@ -26,6 +27,7 @@ def run_certify(
     vnnlib: Path | None = None,
     seed: int = 0,
     out: Path | None = None,
+    device: Device = "auto",
     allow: tuple[str, ...] = (),
 ) -> Reply:
     """Prove that answers hold in a whole ball, find inputs that break them, and say what stays undecided.
@@ -53,7 +55,7 @@ def run_certify(
 
         if out is not None:
             raise ConfigError("--out is for networks that are no runs: a run's findings stay in its folder")
-        opened = open_run(run, allow=allow)
+        opened = open_run(run, allow=allow, device=device)
         finding = opened.certify(
             data, norm=norm, eps=eps, method=method, samples=samples, timeout=timeout, sigma=sigma, features=features,
             spans=spans, seed=seed,
@@ -67,7 +69,7 @@ def run_certify(
         folder = out or Path(f"certificate-{re.sub(r'[^0-9A-Za-z]+', '-', str(run)).strip('-')}")
         finding = certify(
             str(run), data, out=folder, norm=norm, eps=eps, method=method, samples=samples, timeout=timeout,
-            sigma=sigma, features=features, spans=spans, seed=seed, allow=allow,
+            sigma=sigma, features=features, spans=spans, seed=seed, device=device, allow=allow,
         )  # fmt: skip
         report = folder / "report.html"
     return Reply(f"{show_finding(finding)}\nreport: {report}", {**finding_facts(finding), "report": str(report)})

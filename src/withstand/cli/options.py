@@ -19,6 +19,7 @@ SHARED = {
     "allow": "a module outside withstand that a configuration may name",
     "config": "take the experiment from this run.json",
     "data": "a set's name, a folder of pictures, a .npy or .npz file",
+    "device": "where networks run: a GPU where there is one, or cpu, cuda, mps",
     "epochs": "passes over the data",
     "fresh": "start over in a folder that holds a run",
     "out": "where to write",

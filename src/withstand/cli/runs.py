@@ -6,6 +6,7 @@ from typing import Literal
 
 from withstand.cli.reply import Reply, finding_facts, show_finding
 from withstand.core.errors import ConfigError, DataError
+from withstand.core.options import Device
 
 
 def run_embed(
@@ -14,6 +15,7 @@ def run_embed(
     data: str | None = None,
     split: Literal["train", "test"] = "train",
     out: Path | None = None,
+    device: Device = "auto",
     allow: tuple[str, ...] = (),
 ) -> Reply:
     """Write a run's features of its own data, or of other data.
@@ -30,7 +32,7 @@ def run_embed(
     path = out or run / f"features-{split}.npz"
     if path.suffix != ".npz":
         raise DataError(f"--out must name an .npz file, not {str(path)!r}")
-    features = open_run(run, allow=allow).embed(data, split=split)
+    features = open_run(run, allow=allow, device=device).embed(data, split=split)
     arrays = {"x": features.x.numpy(), "index": features.index.numpy()}
     if features.y is not None:
         arrays["y"] = features.y.numpy()
@@ -47,6 +49,7 @@ def run_probe(
     data: str | None = None,
     geometry: bool = False,
     temperature: float | None = None,
+    device: Device = "auto",
     allow: tuple[str, ...] = (),
 ) -> Reply:
     """Measure what a run's encoder is worth, beside an untrained one; without labels, gauges and neighbors only.
@@ -59,7 +62,7 @@ def run_probe(
 
     if temperature is not None and not geometry:
         raise ConfigError("--temperature belongs to --geometry: no other probe asks for one")
-    opened = open_run(run, allow=allow)
+    opened = open_run(run, allow=allow, device=device)
     if geometry:
         found = opened.geometry(data, temperature=temperature)
         text = "\n".join(show_finding(finding) for finding in found)
@@ -83,6 +86,7 @@ def run_attack(
     samples: int = 64,
     seed: int = 0,
     out: Path | None = None,
+    device: Device = "auto",
     allow: tuple[str, ...] = (),
 ) -> Reply:
     """Attack a run's encoder and keep the attacked inputs.
@@ -103,7 +107,7 @@ def run_attack(
     from withstand.core.files import replacing
     from withstand.core.threat import Ball, parse_eps
 
-    attacked, batch = open_run(run, allow=allow).attack(
+    attacked, batch = open_run(run, allow=allow, device=device).attack(
         data, attack=attack, norm=norm, eps=eps, samples=samples, steps=steps, restarts=restarts, seed=seed
     )
     path = out or run / "adversarial.npz"
@@ -133,6 +137,7 @@ def run_audit(
     surrogate: str | None = None,
     seed: int = 0,
     out: Path | None = None,
+    device: Device = "auto",
     allow: tuple[str, ...] = (),
 ) -> Reply:
     """Measure what a run's encoder, or any network, is worth and withstands, and whether the numbers can be believed.
@@ -159,7 +164,7 @@ def run_audit(
                 raise ConfigError(f"{run} is no run folder: name a network in it as {run}:NAME")
             if out is not None:
                 raise ConfigError("--out is for networks that are no runs: a run's findings stay in its folder")
-            opened = open_run(run, allow=allow)
+            opened = open_run(run, allow=allow, device=device)
             finding = opened.audit(
                 data, norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, search=search,
                 surrogate=surrogate, seed=seed, progress=progress,
@@ -177,7 +182,8 @@ def run_audit(
             folder = out or Path(f"audit-{re.sub(r'[^0-9A-Za-z]+', '-', str(run)).strip('-')}")
             audit(
                 str(run), data, out=folder, norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble,
-                search=search, surrogate=surrogate, corruptions=corruptions, seed=seed, allow=allow, progress=progress,
+                search=search, surrogate=surrogate, corruptions=corruptions, seed=seed, device=device,
+                allow=allow, progress=progress,
             )  # fmt: skip
             findings, report = RunFolder(folder).findings(), folder / "report.html"
     told = {found.name: found for found in findings}

@@ -7,6 +7,7 @@ from pathlib import Path
 from withstand.cli.options import parse
 from withstand.cli.reply import Reply, show_finding
 from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.options import Device
 from withstand.core.part import Tree
 from withstand.recipes.catalogue import entries, entry
 
@@ -17,6 +18,7 @@ def _own_options(
     out: Path | None = None,
     set: tuple[str, ...] = (),
     config: Path | None = None,
+    device: Device | None = None,
     allow: tuple[str, ...] = (),
     fresh: bool = False,
     strict: bool = False,
@@ -52,7 +54,7 @@ def run_train(words: Sequence[str]) -> tuple[Reply, bool]:
 
     from withstand import api
 
-    own = {name: values.pop(name) for name in ("out", "set", "config", "allow", "fresh", "strict", "quiet")}
+    own = {name: values.pop(name) for name in ("out", "set", "config", "device", "allow", "fresh", "strict", "quiet")}
     as_json, tensorboard = bool(values.pop("json")), bool(values.pop("tensorboard"))
     settings, allow = dict(map(read_setting, _words(own["set"]))), _words(own["allow"])
     if method is None:
@@ -67,8 +69,15 @@ def run_train(words: Sequence[str]) -> tuple[Reply, bool]:
         count = len(made.source.skipped)
         raise DataError(f"{count} part(s) of the data cannot be used ({shown}): repair or remove them")
     out = None if own["out"] is None else Path(str(own["out"]))
+    device = None if own["device"] is None else str(own["device"])
     run = api.train(
-        made, out=out, allow=allow, fresh=bool(own["fresh"]), quiet=bool(own["quiet"]), tensorboard=tensorboard
+        made,
+        out=out,
+        device=device,
+        allow=allow,
+        fresh=bool(own["fresh"]),
+        quiet=bool(own["quiet"]),
+        tensorboard=tensorboard,
     )
     record = run.folder.record()
     text = f"{run.path}: {record['status']}, {record['seconds']} s of training\nnext: withstand audit {run.path}"

@@ -5,11 +5,14 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from withstand.core.errors import ConfigError, nearest
 
 Made = TypeVar("Made")
+
+Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
+"""Where networks run; auto is a GPU where there is one."""
 
 
 class Options:

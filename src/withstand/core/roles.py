@@ -206,6 +206,10 @@ class Attacked:
     norm: Tensor
     queries: Tensor
 
+    def cpu(self) -> "Attacked":
+        """Return the same on the CPU."""
+        return Attacked(self.x.cpu(), self.success.cpu(), self.loss.cpu(), self.norm.cpu(), self.queries.cpu())
+
 
 class Attack(Part):
     """A frozen recipe for worse inputs."""

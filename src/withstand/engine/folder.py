@@ -7,6 +7,7 @@ to one experiment: the same command again resumes it, another experiment is refu
 import fcntl
 import json
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -123,7 +124,7 @@ class RunFolder:
         record = self.record()
         theirs, ours = _leaves(record["tree"]), _leaves(describe(experiment))
         changed = sorted(
-            key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key) and key not in _FREE
+            key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key) and not _may_change(key)
         )
         if changed:
             key = changed[0]
@@ -235,3 +236,13 @@ def _git_state() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _may_change(key: str) -> bool:
+    """Say whether a setting may differ between two commands that mean the same run; an earlier stage's length may not.
+
+    >>> _may_change("plan.epochs"), _may_change("first.plan.epochs"), _may_change("first.plan.device")
+    (True, False, True)
+    """
+    own = re.sub(r"^(first\.)+", "", key)
+    return own in _FREE and (own == key or own != "plan.epochs")

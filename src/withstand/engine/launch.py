@@ -15,7 +15,8 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.nn.parallel import DistributedDataParallel
 
 from withstand.core import errors
-from withstand.core.errors import ConfigError, RunError, WithstandError
+from withstand.core.device import device_of
+from withstand.core.errors import RunError, WithstandError
 from withstand.core.part import Tree, build, describe, externals
 from withstand.core.random import isolated
 from withstand.core.roles import Method
@@ -26,7 +27,6 @@ from withstand.engine.folder import RunFolder
 from withstand.engine.numerics import Numerics, choose
 
 _DDP_OPTIONS = inspect.signature(DistributedDataParallel.__init__).parameters
-_DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def train(
@@ -88,14 +88,7 @@ def train(
 
 
 def _fabric(plan: Plan) -> Fabric:
-    if plan.device not in _DEVICES:
-        raise ConfigError(f"device {plan.device!r} is unknown: {errors.nearest(plan.device, _DEVICES)}")
-    accelerator = plan.device
-    if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not present[accelerator]:
-        raise ConfigError(f"device {accelerator} is not available here: use --device cpu or auto")
+    accelerator = device_of(plan.device).type
     if plan.processes == 1:
         return Fabric(accelerator=accelerator, devices=1)
     start = "popen" if "LOCAL_RANK" in os.environ else "spawn"  # torchrun and SLURM have started us already

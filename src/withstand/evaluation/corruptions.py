@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from withstand.attacks.objectives import pick
 from withstand.core.batch import Batch
+from withstand.core.device import home
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.finding import Cell, Finding, Table
 from withstand.core.part import describe
@@ -134,7 +135,7 @@ class CorruptionBench(Evaluator):
         """Return how many pictures are still classified right."""
         assert batch.y is not None
         view = Corruption(kind, severity) if kind else None
-        seed, device = derive(self.seed, "corruptions", kind, severity), _device(victim)
+        seed, device = derive(self.seed, "corruptions", kind, severity), home(victim.model)
         right = 0
         for first in range(0, len(batch), self.batch):
             rows = slice(first, first + self.batch)
@@ -144,8 +145,3 @@ class CorruptionBench(Evaluator):
             logits = pick(victim(x * (victim.high - victim.low) + victim.low), "logits")
             right += int((logits.argmax(1).cpu() == batch.y[rows].cpu()).sum())
         return right
-
-
-def _device(victim: Victim) -> torch.device:
-    first = next(victim.model.parameters(), None) if isinstance(victim.model, nn.Module) else None
-    return torch.device("cpu") if first is None else first.device

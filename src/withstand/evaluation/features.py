@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.batch import as_structured
+from withstand.core.device import home
 from withstand.core.errors import DataError
 from withstand.core.random import Draws, derive
 from withstand.core.roles import Method, Source, View
@@ -114,7 +115,7 @@ def embed(
     rows, batch = _chosen(len(source), limit), source.at_once or batch
     batches: list[Tensor] = []
     with _held(subject), torch.no_grad():
-        device = _device(subject)
+        device = home(_module(subject))
         for start in range(0, len(rows), batch):
             samples = source[rows[start : start + batch]].x.to(device)
             batches.append(_forward(subject, samples))
@@ -137,7 +138,7 @@ def embed_views(
     rows = _chosen(len(source), limit)
     pairs: list[tuple[Tensor, Tensor]] = []
     with _held(subject), torch.no_grad():
-        device = _device(subject)
+        device = home(_module(subject))
         for start in range(0, len(rows), batch):
             samples = source[rows[start : start + batch]].to(device)
             views = view(samples, Draws(derive(seed, "gauges"), samples.index)).views
@@ -180,9 +181,3 @@ def _module(subject: Subject) -> nn.Module | None:
 def _held(subject: Subject) -> AbstractContextManager[object]:
     module = _module(subject)
     return nullcontext() if module is None else Victim(module).held()
-
-
-def _device(subject: Subject) -> torch.device:
-    module = _module(subject)
-    first = None if module is None else next(module.parameters(), None)
-    return torch.device("cpu") if first is None else first.device

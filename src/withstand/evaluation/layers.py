@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from withstand.core.device import home
 from withstand.core.errors import DataError
 from withstand.core.roles import Method, Source
 from withstand.core.victim import Victim
@@ -41,7 +42,7 @@ def layer_features(
     encoder = subject.encoder if isinstance(subject, Method) else subject
     head = subject.projector() if isinstance(subject, Method) else None
     network = nn.Sequential(encoder) if head is None else nn.Sequential(encoder, head)
-    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    device = home(network)
     count = len(source) if limit is None else min(limit, len(source))
     rows = torch.arange(count) * len(source) // count
     batch = source.at_once or batch

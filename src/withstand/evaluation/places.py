@@ -2,6 +2,7 @@
 
 import torch
 
+from withstand.core.device import home
 from withstand.core.roles import Method
 from withstand.core.victim import Victim
 from withstand.evaluation.features import Features, Subject
@@ -21,7 +22,7 @@ def places(subject: Subject, features: Features, *, batch: int = 512) -> dict[st
     found = {FEATURES: features}
     head = subject.projector() if isinstance(subject, Method) else None
     if head is not None:
-        device = next((parameter.device for parameter in head.parameters()), torch.device("cpu"))
+        device = home(head)
         blocks = [slice(start, start + batch) for start in range(0, len(features), batch)]
         with Victim(head).held(), torch.no_grad():
             z = torch.cat([head(features.x[rows].to(device)).float().cpu() for rows in blocks])

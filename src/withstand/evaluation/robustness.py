@@ -9,11 +9,12 @@ from hashlib import blake2b
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from withstand.attacks.autoattack import AutoAttack
 from withstand.certify.prover import Prover
 from withstand.core.batch import as_structured
+from withstand.core.device import home
 from withstand.core.errors import ConfigError, DataError, WithstandError, nearest
 from withstand.core.finding import Finding
 from withstand.core.part import describe
@@ -96,7 +97,7 @@ class Audit(Evaluator):
         if not len(source):
             raise DataError("an audit needs samples, and the source is empty")
         rows = permutation(len(source), self.seed, "audit")[: self.samples].sort().values
-        batch = source[rows].to(_device(victim))
+        batch = source[rows].to(home(victim.model))
         if as_structured(batch.x) is not None:
             kind = type(batch.x).__name__
             raise DataError(f"{kind} are no tensor that a ball fits round: node classifiers are audited by GraphAudit")
@@ -153,9 +154,3 @@ def _cheap_prover(case: Case) -> tuple[Prover | None, str]:
     except WithstandError as error:
         return None, f"none: {error}"
     return prover, "IBP and CROWN-IBP, in exact arithmetic for the model's weights"
-
-
-def _device(victim: Victim) -> torch.device:
-    model = victim.model
-    first = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-    return torch.device("cpu") if first is None else first.device

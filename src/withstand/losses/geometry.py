@@ -58,7 +58,8 @@ def effective_rank(z: Tensor) -> Tensor:
     if len(values) == 0:
         return z.new_zeros(())
     share = values / values.sum()
-    return torch.special.entr(share).sum().exp().to(z.dtype)
+    rank: Tensor = torch.special.entr(share).sum().exp()
+    return rank.to(z.dtype)
 
 
 def _singular_values(z: Tensor, least: float) -> Tensor:
