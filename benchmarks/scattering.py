@@ -1,6 +1,7 @@
 """Scattering of CIFAR-size pictures: ours against kymatio's two-dimensional torch and numpy front ends, in one process.
 
     python -m benchmarks.scattering [results.jsonl] [--threads 1] [--batch 128] [--orientations 8] [--repeats 5]
+        [--device cuda]
 
 kymatio (pip install --no-deps kymatio) is imported by module path: its `torch` and `numpy` modules do not import beside
 a SciPy without sph_harm. Both get the same pictures, and their coefficients are compared first.
@@ -26,13 +27,15 @@ def best_seconds(works: dict[str, Callable[[], object]], repeats: int) -> dict[s
         for name, work in works.items():
             start = time.perf_counter()
             work()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
             best[name] = min(best[name], time.perf_counter() - start)
     return best
 
 
 def difference(ours: Tensor, theirs: Tensor, first: int) -> float:
     """Return the largest difference of coefficients; kymatio divides each filter by 3.1415 where pi stands."""
-    orders = torch.ones(ours.shape[2])
+    orders = torch.ones(ours.shape[2], device=ours.device)
     orders[1:], orders[1 + first :] = 2, 3
     return float((ours * ((math.pi / 3.1415) ** orders)[:, None, None] - theirs).abs().max())
 
@@ -44,10 +47,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--orientations", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    x = torch.rand(options.batch, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    ours = Scattering((32, 32), 2, options.orientations)
+    x = torch.rand(options.batch, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(options.device)
+    ours = Scattering((32, 32), 2, options.orientations).to(options.device)
     works: dict[str, Callable[[], object]] = {"withstand": lambda: ours(x)}
     try:
         from kymatio.scattering2d.frontend.numpy_frontend import ScatteringNumPy2D
@@ -56,13 +60,17 @@ def main() -> None:
         print(f"kymatio is missing ({error}): pip install --no-deps kymatio")
     else:
         settings = {"J": 2, "shape": (32, 32), "L": options.orientations}
-        theirs, plain, arrays = ScatteringTorch2D(**settings), ScatteringNumPy2D(**settings), x.numpy()
-        works |= {"kymatio torch": lambda: theirs(x), "kymatio numpy": lambda: plain(arrays)}
+        theirs = ScatteringTorch2D(**settings).to(options.device)
+        works["kymatio torch"] = lambda: theirs(x)
+        if options.device == "cpu":
+            plain, arrays = ScatteringNumPy2D(**settings), x.numpy()
+            works["kymatio numpy"] = lambda: plain(arrays)
         with torch.no_grad():
             print(f"largest difference {difference(ours(x), theirs(x), 2 * options.orientations):.1e}")
     with torch.no_grad():
         seconds = best_seconds(works, options.repeats)
-    print(f"32 x 32 x 3, J 2, L {options.orientations}, batch {options.batch}, {options.threads} threads")
+    where = f"{options.threads} threads" if options.device == "cpu" else torch.cuda.get_device_name()
+    print(f"32 x 32 x 3, J 2, L {options.orientations}, batch {options.batch}, {where}")
     for name, value in seconds.items():
         ratio = f"   {value / seconds['withstand']:5.1f}x" if name != "withstand" else ""
         print(f"{name:14s} {1000 * value / options.batch:7.3f} ms a picture{ratio}")

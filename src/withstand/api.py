@@ -25,7 +25,7 @@ from withstand.evaluation.decisive import Aids
 from withstand.recipes.catalogue import entry
 from withstand.report import render
 from withstand.runs import Run
-from withstand.subjects import Ensemble, Search, audit_of, certificate_of, victim_of
+from withstand.subjects import Ensemble, Search, audit_of, certificate_of, place_of, victim_of
 
 
 def experiment(
@@ -295,7 +295,7 @@ def certify(
         seed=seed,
     )
     train, test = splits(data, size=size)
-    victim = victim_of(subject, train, allow, device_of(device))
+    victim = victim_of(subject, train, allow, place_of(method, device_of(device)))
     if out is None:
         return evaluator.evaluate(victim, test)
     folder = RunFolder(Path(out))

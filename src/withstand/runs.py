@@ -33,7 +33,7 @@ from withstand.evaluation.projection_head import Layers
 from withstand.evaluation.sample_state import SampleState
 from withstand.methods.labelled import LabelledMethod
 from withstand.report import render
-from withstand.subjects import Ensemble, Search, audit_of, certificate_of, probed, radius_of, victim_of
+from withstand.subjects import Ensemble, Search, audit_of, certificate_of, place_of, probed, radius_of, victim_of
 
 
 class Run:
@@ -230,9 +230,7 @@ class Run:
         if isinstance(own, Evaluator):
             if (norm, eps) not in (("linf", "8/255"), ("linf", ("8/255",))):
                 raise ConfigError("this run has an audit of its own, whose norm and radii are set when it is trained")
-            classifier = self.classifier(data)
-            with moved(self.device, classifier):
-                finding = own.evaluate(classifier, self.sources(data)[1])
+            finding = own.evaluate(self.classifier(data), self.sources(data)[1])
             self.folder.save(finding)
             return finding
         audit = audit_of(norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, search=search, seed=seed)
@@ -304,7 +302,7 @@ class Run:
             seed=seed,
         )
         classifier = self.classifier(data)
-        with moved(self.device, classifier):
+        with moved(place_of(method, self.device), classifier):
             finding = evaluator.evaluate(Victim(classifier), self.sources(data)[1])
         self.folder.save(finding)
         return finding

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from withstand.certify.exchange.onnx_import import read_onnx
-from withstand.certify.settle import Certifier
+from withstand.certify.settle import SOLVERS, Certifier
 from withstand.certify.smoothing import Smoothing
 from withstand.core.device import home
 from withstand.core.errors import ConfigError, DataError, nearest
@@ -120,6 +120,11 @@ def certificate_of(
         spans=spans,
         seed=seed,
     )
+
+
+def place_of(method: str, device: torch.device) -> torch.device:
+    """Return where a certificate's network has to be: solvers know the CPU alone."""
+    return torch.device("cpu") if method in SOLVERS else device
 
 
 def radius_of(eps: str | float, norm: Norm) -> float:

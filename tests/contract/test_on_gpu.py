@@ -19,6 +19,7 @@ from graphs import graph, graph_set
 from toys import ToyPictures, toy_experiment
 from unit.certify.random_networks import KINDS, network
 from victims import digits, random_pictures, small_net
+from withstand.api import _on
 from withstand.attacks.autoattack import AutoAttack
 from withstand.certify.box import Region
 from withstand.certify.certify import certify
@@ -172,7 +173,7 @@ def test_scattering_is_the_same() -> None:
 
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     def trained(epochs: int, name: str) -> list[float]:
-        made = ws.api._on(toy_experiment(epochs=epochs), "cuda")
+        made = _on(toy_experiment(epochs=epochs), "cuda")
         folder = train(made, tmp_path / name, quiet=True, allow=("toys",))
         return [json.loads(line)["loss"] for line in folder.metrics_path.read_text().splitlines()]
 
@@ -182,13 +183,15 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
 
 
 def test_a_run_is_measured_there_and_lies_on_the_cpu(tmp_path: Path) -> None:
-    train(ws.api._on(toy_experiment(epochs=1), "cuda"), tmp_path / "run", quiet=True, allow=("toys",))
+    train(_on(toy_experiment(epochs=1), "cuda"), tmp_path / "run", quiet=True, allow=("toys",))
     found = {}
     for device in ("cuda", "cpu"):
         run = Run(tmp_path / "run", device=device, allow=("toys",))
         data = pictures(200)
         audit = run.audit(data, samples=20, steps=3, ensemble="none")
-        proof = run.certify(data, samples=4, timeout=1.0, method="ibp")
+        run.certify(data, samples=2, timeout=1.0, method="smoothing")
+        run.certify(data, samples=2, timeout=1.0, method="milp")
+        proof = run.certify(data, samples=4, timeout=1.0)
         attacked, _ = run.attack(data, samples=4)
         assert attacked.x.device.type == "cpu"
         assert not any(parameter.is_cuda for parameter in run.encoder.parameters())

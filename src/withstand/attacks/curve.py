@@ -50,6 +50,10 @@ class Curve:
         new.radius[rows], new.winner[rows], new.x[rows] = eps, winner, x
         return new
 
+    def cpu(self) -> "Curve":
+        """Return the same on the CPU."""
+        return Curve(self.eps, self.radius.cpu(), self.winner.cpu(), self.x.cpu())
+
     @property
     def accuracy(self) -> tuple[float, ...]:
         """The robust accuracy at each radius: the share of all samples that hold."""

@@ -74,7 +74,7 @@ def certify(
         )
     attacked = False
     for stage in _STAGES.get(method, (method,)):
-        rows = _open(verdicts)
+        rows = _open(verdicts, margin)
         if not len(rows):
             break
         if stage == "bab":
@@ -106,8 +106,9 @@ def certify(
     )
 
 
-def _open(verdicts: list[Verdict | None]) -> Tensor:
-    return torch.tensor([row for row, verdict in enumerate(verdicts) if verdict is None], dtype=torch.long)
+def _open(verdicts: list[Verdict | None], like: Tensor) -> Tensor:
+    rows = [row for row, verdict in enumerate(verdicts) if verdict is None]
+    return torch.tensor(rows, dtype=torch.long, device=like.device)
 
 
 def _bounds(subject: Subject, ball: Ball, rows: Tensor, method: str, memory: int) -> Tensor:
@@ -124,7 +125,7 @@ def _falsify(
     generator: Draws | int | None,
 ) -> bool:
     """Attack what is open, success being judged by the model itself; return that it was done."""
-    rows = _open(verdicts)
+    rows = _open(verdicts, margin)
     if not len(rows) or ball.eps == 0:
         return True
     started = time.monotonic()

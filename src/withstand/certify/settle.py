@@ -21,6 +21,8 @@ from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 
 Certifier: TypeAlias = Literal["auto", "ibp", "crown-ibp", "crown", "alpha-crown", "bab", "milp", "smt", "grid"]
+SOLVERS = ("milp", "smt", "grid")
+"""Those that work on the CPU alone."""
 BUDGET = 20_000
 """Cells that a grid may be split into for a proof, for each sample."""
 
@@ -60,6 +62,8 @@ def settle(
         return certify(model, x, y, ball, method=method, timeout=timeout, generator=generator)  # type: ignore[arg-type]
     if ball.norm != "linf":
         raise ConfigError(f"{method} decides boxes, norm linf, not {ball.norm}: bab takes every norm")
+    if x.device.type != "cpu":
+        raise ConfigError(f"{method} is a solver of the CPU: move the network and its inputs there, or use bab")
     subject = Subject.of(model, x, y)
     settings = None
     if method == "grid":

@@ -190,7 +190,7 @@ class _Trainer:
     def line(self, terms: Terms, step: int, epochs: float, clock: _Clock) -> dict[str, float]:
         """Return a line of metrics; scalars are means over processes."""
         scalars = {name: value for name, value in terms.items() if value.dim() == 0}
-        stacked = torch.stack([value.detach() for value in scalars.values()])
+        stacked = torch.stack([value.detach().to(self._fabric.device) for value in scalars.values()])
         reduced = self._fabric.all_reduce(stacked, reduce_op="mean")
         assert isinstance(reduced, Tensor)
         line = {"step": float(step), "epoch": epochs, **dict(zip(scalars, reduced.tolist(), strict=True))}

@@ -21,6 +21,7 @@ from withstand.certify.capture import capture
 from withstand.certify.prover import certified_radius
 from withstand.certify.settle import Certifier, settle
 from withstand.certify.verdict import Verdict
+from withstand.core.device import home
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Check, Finding, Table
 from withstand.core.part import describe
@@ -83,7 +84,7 @@ class Certificate(Evaluator):
         if not len(source):
             raise DataError("a certificate needs samples, and the source is empty")
         rows = permutation(len(source), self.seed, "audit")[: self.samples].sort().values
-        batch = source[rows]
+        batch = source[rows].to(home(victim.model))
         if batch.y is None:
             raise DataError("a certificate is about right answers, and the source has no labels")
         x = batch.x.float() / 255 * (victim.high - victim.low) + victim.low if batch.x.dtype == torch.uint8 else batch.x
@@ -100,10 +101,10 @@ class Certificate(Evaluator):
             generator=draws.child("attack"),
         )
         grid = tuple(2 * self.ball.eps * step / self.radii for step in range(1, self.radii + 1))
-        proven = certified_radius(victim, x, batch.y, Ball(self.ball.norm, grid[-1]), steps=self.halvings)
+        proven = certified_radius(victim, x, batch.y, Ball(self.ball.norm, grid[-1]), steps=self.halvings).cpu()
         attack = APGD(self.ball, Margin(), steps=30, drop_finished=True)
         broken = curve(attack, victim, x, batch.y, eps=grid, generator=draws.child("curve"))
-        broken = _closer(broken, victim, x, batch.y, Ball(self.ball.norm, grid[-1]), draws.child("closest"))
+        broken = _closer(broken, victim, x, batch.y, Ball(self.ball.norm, grid[-1]), draws.child("closest")).cpu()
         pictures, notes = self._pictures(victim, x, batch.y, verdicts)
         return Finding(
             name="certificate",

@@ -115,7 +115,7 @@ def embed(
     rows, batch = _chosen(len(source), limit), source.at_once or batch
     batches: list[Tensor] = []
     with _held(subject), torch.no_grad():
-        device = home(_module(subject))
+        device = place_of(subject)
         for start in range(0, len(rows), batch):
             samples = source[rows[start : start + batch]].x.to(device)
             batches.append(_forward(subject, samples))
@@ -138,7 +138,7 @@ def embed_views(
     rows = _chosen(len(source), limit)
     pairs: list[tuple[Tensor, Tensor]] = []
     with _held(subject), torch.no_grad():
-        device = home(_module(subject))
+        device = place_of(subject)
         for start in range(0, len(rows), batch):
             samples = source[rows[start : start + batch]].to(device)
             views = view(samples, Draws(derive(seed, "gauges"), samples.index)).views
@@ -147,6 +147,11 @@ def embed_views(
             pairs.append((_forward(subject, views[0]), _forward(subject, views[1])))
     first, second = (torch.cat(parts) for parts in zip(*pairs, strict=True))
     return Features(first, None, rows), Features(second, None, rows)
+
+
+def place_of(subject: Subject) -> torch.device:
+    """Return where a subject's network is, and its inputs have to be."""
+    return home(_module(subject))
 
 
 def unit_range(x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from withstand.certify.smoothing import ABSTAIN, Smoothing
+from withstand.core.device import home
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Finding
 from withstand.core.part import describe
@@ -55,7 +56,9 @@ class SmoothedCertificate(Evaluator):
         if batch.y is None:
             raise DataError("a certificate is about right answers, and the source has no labels")
         x = batch.x.float() / 255 * (victim.high - victim.low) + victim.low if batch.x.dtype == torch.uint8 else batch.x
-        found = self.smoothing.certify(victim, x, generator=Draws(derive(self.seed, "smoothing"), batch.index))
+        found = self.smoothing.certify(
+            victim, x.to(home(victim.model)), generator=Draws(derive(self.seed, "smoothing"), batch.index)
+        )
         clean, spread = share(found.certified(batch.y, 0.0))
         held, around = share(found.certified(batch.y, self.eps))
         head = ball_name("l2", self.eps)

@@ -17,7 +17,7 @@ from withstand.core.random import permutation
 from withstand.core.roles import Evaluator, Source
 from withstand.data.subset import Subset
 from withstand.data.tables.source import TableSource
-from withstand.evaluation.features import embed
+from withstand.evaluation.features import embed, place_of
 from withstand.evaluation.table_heads import Answers, Head, HeadName
 from withstand.models.tables.encoder import TableEncoder
 
@@ -182,7 +182,8 @@ def _raw(source: Source) -> Tensor:
 
 
 def _embedded(subject: Subject, x: Tensor) -> Tensor:
-    return torch.cat([subject(part).float() for part in torch.split(x, 1024)])
+    there = place_of(subject)
+    return torch.cat([subject(part.to(there)).float().cpu() for part in torch.split(x, 1024)])
 
 
 def _largest(item: tuple[str, float]) -> float:

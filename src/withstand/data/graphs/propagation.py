@@ -93,15 +93,17 @@ def context_shares(edges: Pattern, labels: Tensor, classes: int) -> Tensor:
     """Return the shares of classes round each node, `(N, C)` (SelfTask, Jin et al., 2020).
 
     Neighbors count once, and so do all that lie two steps away, so that a node that is both counts twice; a node does
-    not count for itself. A node without neighbors has zeros.
+    not count for itself. A node without neighbors has zeros. Counted on the CPU.
     """
+    there = labels.device
+    edges, labels = edges.to("cpu"), labels.cpu()
     plain = edges.keep(edges.row != edges.column)
     ones = torch.ones(len(plain))
     hot = one_hot(labels, classes).float()
     near = product(plain, ones, hot)
     second = _two_steps(plain)
     counts = near + product(second, torch.ones(len(second)), hot)
-    return counts / counts.sum(1, keepdim=True).clamp_min(1)
+    return (counts / counts.sum(1, keepdim=True).clamp_min(1)).to(there)
 
 
 def _two_steps(plain: Pattern) -> Pattern:

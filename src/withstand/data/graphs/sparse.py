@@ -205,6 +205,7 @@ def _multiply(pattern: Pattern, values: Tensor, dense: Tensor) -> Tensor:
 def _csr(pattern: Pattern, values: Tensor) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly disabled")  # on a GPU
         return torch.sparse_csr_tensor(
             pattern.start, pattern.column, values, (pattern.rows, pattern.columns), check_invariants=False
         )

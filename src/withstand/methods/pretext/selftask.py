@@ -103,16 +103,19 @@ class SelfTask(LabelledMethod):
         return {"loss": loss, **facts, "embeddings": z.detach()[chosen][None]}
 
     def _prepare(self, clean: Graphs, labels: Tensor) -> tuple[Graphs, list[Targets]]:
-        """Return the graph that the encoder sees and each task's targets, made once."""
+        """Return the graph that the encoder sees and each task's targets, made once, on the CPU."""
         mark = id(clean.edges)
         if self._prepared is None or self._prepared[0] != mark:
-            graphs, targets = clean, []
+            there = labels.device
+            clean, labels = clean.to("cpu"), labels.cpu()
+            graphs, targets = clean, list[Targets]()
             for place, task in enumerate(self.tasks):
                 asked = self.weights[place] != 0
                 stream = self._stream("prepare", place, 0)
                 targets.append(task.prepare(clean, labels, self.classes, stream) if asked else {})
                 graphs = task.change(graphs, labels, stream) if asked else graphs
-            self._prepared = mark, graphs, targets
+            moved: list[Targets] = [{name: value.to(there) for name, value in told.items()} for told in targets]
+            self._prepared = mark, graphs.to(there), moved
         return self._prepared[1], self._prepared[2]
 
     def _stream(self, word: str, place: int, step: int) -> Draws:

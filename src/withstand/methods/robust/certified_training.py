@@ -83,7 +83,7 @@ class CertifiedTraining(LabelledMethod):
         grown = self.grown(int(self.steps))
         kappa, eps = 1 - (1 - self.kappa) * grown, self.eps * grown
         right = accuracy(logits, y)
-        terms = {"clean_accuracy": right, "certified_accuracy": right, "radius": torch.tensor(eps)}
+        terms = {"clean_accuracy": right, "certified_accuracy": right, "radius": right.new_tensor(eps)}
         if eps == 0:
             return {"loss": clean, **terms}
         margins = self.margins(x, y, eps, beta=1 - grown if self.bound == "crown-ibp" else 0.0)
