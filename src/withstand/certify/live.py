@@ -44,7 +44,9 @@ class LiveNetwork:
         key = (tuple(x.shape[1:]), x.dtype, x.device)
         if key not in self._traces:
             self._traces[key] = _traced(self._module, given, x)
-        return read(self._traces[key], tuple(x.shape[1:]), given).to(x.dtype, x.device)
+        # Networks are read on the CPU; gradients find their way back to where the parameters are.
+        here = [value.cpu() for value in given]
+        return read(self._traces[key], tuple(x.shape[1:]), here).to(x.dtype, x.device)
 
     def margins(self, x: Tensor, y: Tensor, eps: float, *, methods: tuple[LiveBound, ...] = ("ibp",)) -> list[Tensor]:
         """Return lower bounds of the margins `f_y - f_j` within `eps` (Linf) of x, each `(B, C - 1)`, by each method.
