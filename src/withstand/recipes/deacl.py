@@ -8,6 +8,10 @@ learns from: unlabelled pictures, photos, images, and a run that trained an enco
 use it when: there is an encoder already, and it must withstand small changes of its inputs; the cheapest robust
   pretraining
 command: withstand train deacl --data fashion-mnist-small --teacher runs/simclr-fashion-mnist-small
+time: 5 minutes on a GPU for the claim, 3 seeds
+reached: reproduced: under PGD-20 at 4/255 a linear classifier on clean features keeps 0.675 ± 0.015, 0.188 ± 0.024 on
+  SimCLR's of as many epochs (10,000 Fashion-MNIST pictures, ResNets of width 8, 8 epochs after 8); clean, the two are
+  on a level
 """
 
 from dataclasses import replace

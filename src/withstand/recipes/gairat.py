@@ -7,6 +7,9 @@ claims: samples near the class boundary, which few steps bring down, should weig
 learns from: labelled pictures, photos, images
 use it when: reweighting is to be compared with plain adversarial training; instance weights, boundary
 command: withstand train gairat --data fashion-mnist-small
+time: 8 minutes on a GPU for the claim, 3 seeds
+reached: not reproduced at this scale: accuracy under PGD-20 at 8/255 0.689 ± 0.006, 0.715 ± 0.006 by plain adversarial
+  training (10,000 Fashion-MNIST pictures, ResNet of width 8, 8 epochs)
 """
 
 from dataclasses import replace

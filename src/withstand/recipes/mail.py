@@ -7,6 +7,9 @@ claims: margins between probabilities, continuous and blind to the attack's path
 learns from: labelled pictures, photos, images
 use it when: reweighting is to be compared with plain adversarial training or with TRADES; instance weights, margin
 command: withstand train mail --data fashion-mnist-small
+time: 8 minutes on a GPU for the claim, 3 seeds
+reached: not reproduced at this scale: accuracy under PGD-20 at 8/255 0.681 ± 0.003, 0.708 ± 0.003 by plain adversarial
+  training (10,000 Fashion-MNIST pictures, ResNet of width 8, 8 epochs)
 """
 
 from dataclasses import replace

@@ -7,6 +7,9 @@ claims: misclassified samples matter most for robustness: a boosted cross-entrop
 learns from: labelled pictures, photos, images
 use it when: a classifier must withstand small changes of its inputs, and some clean accuracy may go for it
 command: withstand train mart --data fashion-mnist-small
+time: 8 minutes on a GPU for the claim, 3 seeds
+reached: undecided: accuracy under PGD-20 at 8/255 0.723 ± 0.012, 0.715 ± 0.001 by plain adversarial training (10,000
+  Fashion-MNIST pictures, ResNet of width 8, 8 epochs)
 """
 
 from dataclasses import replace

@@ -6,6 +6,8 @@ claims: with a predictor and large batches in place of MoCo v2's queue, residual
 learns from: unlabelled pictures, photos, images; two views of each
 use it when: vision transformers or residual networks are trained with large batches
 command: withstand train mocov3 --data fashion-mnist-small
+time: 257 processor seconds for the claim, 3 seeds
+reached: undecided: kNN accuracy 0.317 ± 0.006, 0.312 ± 0.015 for MoCo v2 (5,000 CIFAR-10 pictures, ResNet of width 8)
 """
 
 from functools import partial

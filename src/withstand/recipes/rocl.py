@@ -7,6 +7,9 @@ learns from: unlabelled pictures, photos, images; two views of each
 use it when: there are no labels, and what is built on the encoder must withstand small changes of its inputs; robust
   pretraining
 command: withstand train rocl --data fashion-mnist-small
+time: 5 minutes on a GPU for the claim, 3 seeds
+reached: reproduced: under PGD-20 at 4/255 a linear classifier on clean features keeps 0.678 ± 0.020, 0.259 ± 0.067 on
+  SimCLR's (10,000 Fashion-MNIST pictures, ResNet of width 8, 8 epochs); clean, the two are on a level
 """
 
 from dataclasses import replace
