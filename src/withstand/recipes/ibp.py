@@ -31,16 +31,22 @@ def experiment(setup: CertifiedSetup = SETUP) -> Experiment:
 
 
 def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare with PGD-AT on the same network by certified accuracy."""
+    """Compare with PGD-AT by certified accuracy: the same network, views and plan; by PGD-AT's own SGD a seed diverged."""
     refuse_other_scale(scale)
     return more_proven(
         "ibp",
         "more of a network's robustness can be proven after training on interval bounds than after training on attacks",
         lambda seed: experiment(replace(SETUP, epochs=12, seed=seed)),
-        lambda seed: pgd_at.experiment(
-            replace(pgd_at.SETUP, model="convnet", depth=2, epochs=12, eps=SETUP.eps, steps=5, seed=seed)
-        ),
+        _attacked,
         names=("IBP", "PGD-AT"),
         seeds=seeds,
         eps=SETUP.eps,
     )
+
+
+def _attacked(seed: int) -> Experiment:
+    """Return the experiment with attacks in place of bounds."""
+    ours = experiment(replace(SETUP, epochs=12, seed=seed))
+    same = replace(pgd_at.SETUP, model=SETUP.model, depth=SETUP.depth, width=SETUP.width, epochs=12, eps=SETUP.eps)
+    theirs = pgd_at.experiment(replace(same, steps=5, seed=seed))
+    return replace(theirs, view=ours.view, plan=ours.plan)
