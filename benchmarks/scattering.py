@@ -69,7 +69,7 @@ def main() -> None:
             print(f"largest difference {difference(ours(x), theirs(x), 2 * options.orientations):.1e}")
     with torch.no_grad():
         seconds = best_seconds(works, options.repeats)
-    where = f"{options.threads} threads" if options.device == "cpu" else torch.cuda.get_device_name()
+    where = f"{options.threads} thread(s)" if options.device == "cpu" else torch.cuda.get_device_name()
     print(f"32 x 32 x 3, J 2, L {options.orientations}, batch {options.batch}, {where}")
     for name, value in seconds.items():
         ratio = f"   {value / seconds['withstand']:5.1f}x" if name != "withstand" else ""
@@ -77,7 +77,7 @@ def main() -> None:
     if options.results is not None:
         mine = seconds.pop("withstand")
         line = {
-            "work": "scattering of CIFAR-size pictures",
+            "work": f"scattering of 32 x 32 pictures, batch {options.batch}, {where}",
             "ours": options.batch / mine,
             "peers": {name: options.batch / value for name, value in seconds.items()},
             "ratio": {name: value / mine for name, value in seconds.items()},

@@ -154,8 +154,8 @@ def main() -> None:
         line = {
             "work": name,
             "ours": mine,
-            "peers": {"authors": peer},
-            "ratio": {"authors": mine / peer} if peer else {},
+            "peers": {"the authors' code": peer},
+            "ratio": {"the authors' code": mine / peer} if peer else {},
         }
         with arguments.results.open("a") as file:
             file.write(json.dumps(line) + "\n")

@@ -30,6 +30,8 @@ def page() -> str:
         lines += ["", "## End to end, against lightly's loops", "", *_loops(loops)]
     if attacks := _last("autoattack.jsonl"):
         lines += ["", "## AutoAttack against its peers", "", *_attacks(attacks)]
+    if peers := _last("peers.jsonl"):
+        lines += ["", "## Beside other code", "", *_peers(peers)]
     return "\n".join(lines) + "\n"
 
 
@@ -111,6 +113,22 @@ def _attacks(stored: dict[str, dict[str, Any]]) -> list[str]:
         "these networks by `python -m benchmarks.outlook`.",
         "",
         "| work | ours | after proofs by CROWN | torchattacks | official |",
+        "|---|---|---|---|---|",
+        *rows,
+    ]
+
+
+def _peers(stored: dict[str, dict[str, Any]]) -> list[str]:
+    rows = [
+        f"| {work} | {line['ours']:,.0f} | {peer} | {rate:,.0f} | {line['ratio'][peer]:.1f}x |"
+        for work, line in stored.items()
+        for peer, rate in line["peers"].items()
+    ]
+    return [
+        "`python -m benchmarks.scattering` and `python -m benchmarks.t_jepa --peer CHECKOUT`, with --device cuda on a GPU:",
+        "pictures, or rows of a table, a second, in one run with the other code; the same results are asked of both.",
+        "",
+        "| work | ours | other code | its rate | ratio |",
         "|---|---|---|---|---|",
         *rows,
     ]

@@ -31,7 +31,7 @@ def experiment(setup: CertifiedSetup = SETUP) -> Experiment:
 
 
 def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare with PGD-AT by certified accuracy: the same network, views and plan; by PGD-AT's own SGD a seed diverged."""
+    """Compare with PGD-AT by certified accuracy; network, views and plan are the same, as PGD-AT's own SGD diverged."""
     refuse_other_scale(scale)
     return more_proven(
         "ibp",

@@ -1,6 +1,6 @@
 """The authors' own code on a set of graphs, for the accuracies that `benchmarks.graphmae_accuracy` stands beside.
 
-    python benchmarks/graphmae_official.py CHECKOUT SET.npz [--name MUTAG] [--seeds 0 1 2] [--shuffle SEED]
+    python benchmarks/peers/graphmae.py CHECKOUT SET.npz [--name MUTAG] [--seeds 0 1 2] [--shuffle SEED]
 
 Runs where the authors' code does, in an environment of its own: Python 3.11, torch 2.2, dgl 1.1, numpy 1, scikit-learn,
 tqdm, pyyaml, ogb, tensorboardX. CHECKOUT is a clone of github.com/THUDM/GraphMAE at commit b14f080, branch main. Two
