@@ -125,8 +125,8 @@ def _peers(stored: dict[str, dict[str, Any]]) -> list[str]:
         for peer, rate in line["peers"].items()
     ]
     return [
-        "`python -m benchmarks.scattering` and `python -m benchmarks.t_jepa --peer CHECKOUT`, with --device cuda on a GPU:",
-        "pictures, or rows of a table, a second, in one run with the other code; the same results are asked of both.",
+        "`python -m benchmarks.scattering` and `python -m benchmarks.t_jepa --peer CHECKOUT`, with --device cuda on a",
+        "GPU: pictures, or rows of a table, a second, in one run with the other code, at the same sizes.",
         "",
         "| work | ours | other code | its rate | ratio |",
         "|---|---|---|---|---|",
