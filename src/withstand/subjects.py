@@ -123,8 +123,8 @@ def certificate_of(
 
 
 def place_of(method: str, device: torch.device) -> torch.device:
-    """Return where a certificate's network has to be: solvers know the CPU alone."""
-    return torch.device("cpu") if method in SOLVERS else device
+    """Return where a certificate's network has to be: solvers know the CPU alone, and proofs need float64."""
+    return torch.device("cpu") if method in SOLVERS or device.type == "mps" else device
 
 
 def radius_of(eps: str | float, norm: Norm) -> float:
