@@ -120,18 +120,23 @@ def _attacks(stored: dict[str, dict[str, Any]]) -> list[str]:
 
 def _peers(stored: dict[str, dict[str, Any]]) -> list[str]:
     rows = [
-        f"| {work} | {line['ours']:,.0f} | {peer} | {rate:,.0f} | {line['ratio'][peer]:.1f}x |"
+        f"| {work} | {_rate(line['ours'])} | {peer} | {_rate(rate)} | {line['ratio'][peer]:.1f}x |"
         for work, line in stored.items()
         for peer, rate in line["peers"].items()
     ]
     return [
-        "`python -m benchmarks.scattering` and `python -m benchmarks.t_jepa --peer CHECKOUT`, with --device cuda on a",
-        "GPU: pictures, or rows of a table, a second, in one run with the other code, at the same sizes.",
+        "`python -m benchmarks.scattering`, `python -m benchmarks.t_jepa --peer CHECKOUT`, on a GPU with --device cuda, and",
+        "`python -m benchmarks.graphmae --authors CHECKOUT`: pictures, rows of a table, or epochs a second, in one run with",
+        "the other code, at the same sizes.",
         "",
         "| work | ours | other code | its rate | ratio |",
         "|---|---|---|---|---|",
         *rows,
     ]
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
 
 
 def _spread(finding: Finding, name: str) -> str:
