@@ -125,9 +125,9 @@ def _peers(stored: dict[str, dict[str, Any]]) -> list[str]:
         for peer, rate in line["peers"].items()
     ]
     return [
-        "`python -m benchmarks.scattering`, `python -m benchmarks.t_jepa --peer CHECKOUT`, on a GPU with --device cuda,",
-        "and `python -m benchmarks.graphmae --authors CHECKOUT`: pictures, rows of a table, or epochs a second, in one",
-        "run with the other code, at the same sizes.",
+        "`python -m benchmarks.scattering` and `python -m benchmarks.t_jepa --peer CHECKOUT`, on a GPU with --device",
+        "cuda, and `python -m benchmarks.graphmae --authors CHECKOUT`: pictures, rows of a table, or epochs a second,",
+        "in one run with the other code, at the same sizes.",
         "",
         "| work | ours | other code | its rate | ratio |",
         "|---|---|---|---|---|",

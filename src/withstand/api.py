@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from withstand.attacks.ensemble import Progress, Prover
-from withstand.core.device import device_of
+from withstand.core.device import device_of, home
 from withstand.core.errors import ConfigError
 from withstand.core.finding import Finding
 from withstand.core.options import call
@@ -25,7 +25,7 @@ from withstand.evaluation.decisive import Aids
 from withstand.recipes.catalogue import entry
 from withstand.report import render
 from withstand.runs import Run
-from withstand.subjects import Ensemble, Search, audit_of, certificate_of, place_of, victim_of
+from withstand.subjects import Ensemble, Search, audit_of, certificate_of, solver_device, victim_of
 
 
 def experiment(
@@ -223,10 +223,8 @@ def audit(
     """
     settings = audit_of(norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, search=search, seed=seed)
     train, test = splits(data, size=size)
-    victim, *others = (
-        victim_of(one, train, allow, device_of(device)) for one in (subject, surrogate) if one is not None
-    )
-    other = others[0] if others else None
+    victim = victim_of(subject, train, allow, device_of(device))
+    other = None if surrogate is None else victim_of(surrogate, train, allow, home(victim.model))
     if out is None:
         return settings.evaluate(victim, test, aids=Aids(other, prover, None, progress))
     folder = RunFolder(Path(out))
@@ -295,7 +293,7 @@ def certify(
         seed=seed,
     )
     train, test = splits(data, size=size)
-    victim = victim_of(subject, train, allow, place_of(method, device_of(device)))
+    victim = victim_of(subject, train, allow, solver_device(method, device_of(device)))
     if out is None:
         return evaluator.evaluate(victim, test)
     folder = RunFolder(Path(out))

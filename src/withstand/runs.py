@@ -33,7 +33,7 @@ from withstand.evaluation.projection_head import Layers
 from withstand.evaluation.sample_state import SampleState
 from withstand.methods.labelled import LabelledMethod
 from withstand.report import render
-from withstand.subjects import Ensemble, Search, audit_of, certificate_of, place_of, probed, radius_of, victim_of
+from withstand.subjects import Ensemble, Search, audit_of, certificate_of, probed, radius_of, solver_device, victim_of
 
 
 class Run:
@@ -302,7 +302,7 @@ class Run:
             seed=seed,
         )
         classifier = self.classifier(data)
-        with moved(place_of(method, self.device), classifier):
+        with moved(solver_device(method, self.device), classifier):
             finding = evaluator.evaluate(Victim(classifier), self.sources(data)[1])
         self.folder.save(finding)
         return finding

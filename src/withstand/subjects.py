@@ -122,7 +122,7 @@ def certificate_of(
     )
 
 
-def place_of(method: str, device: torch.device) -> torch.device:
+def solver_device(method: str, device: torch.device) -> torch.device:
     """Return where a certificate's network has to be: solvers know the CPU alone, and proofs need float64."""
     return torch.device("cpu") if method in SOLVERS or device.type == "mps" else device
 
