@@ -68,30 +68,30 @@ def _version(name: str) -> str | None:
 
 def _time_parts(path: Path, allow: tuple[str, ...]) -> dict[str, float]:
     """Return the seconds that loading, views and the training step take for one batch of a run."""
-    import torch
-
     from withstand.api import from_tree, open_run
+    from withstand.core.device import device_of
     from withstand.core.random import Draws, isolated, permutation
     from withstand.engine.numerics import Numerics, choose
 
     record = open_run(path, allow=allow).folder.record()
     experiment = from_tree(record["tree"], allow=allow)
-    plan, method = experiment.plan, experiment.method.train()
-    numerics = Numerics.from_record(record["engine"]) or choose(experiment, torch.device("cpu"))
+    plan, device = experiment.plan, device_of("auto")
+    method = experiment.method.to(device).train()
+    numerics = Numerics.from_record(record["engine"]) or choose(experiment, device)
     numerics.prepare(method)
     rows = permutation(len(experiment.source), plan.seed, "doctor")[: plan.batch]
-    batch = experiment.source[rows]
+    batch = experiment.source[rows].to(device)
     viewed = experiment.view(batch, Draws(plan.seed, batch.index))
     ready = replace(viewed, views=tuple(map(numerics.cast, viewed.views)))
 
     def step() -> None:
-        with numerics.autocast(torch.device("cpu")):
+        with numerics.autocast(device):
             loss = method(ready)["loss"]
         loss.backward()
 
     with isolated(plan.seed, "doctor"):
         return {
-            "loading": _seconds(lambda: experiment.source[rows]),
+            "loading": _seconds(lambda: experiment.source[rows].to(device)),
             "views": _seconds(lambda: experiment.view(batch, Draws(plan.seed, batch.index))),
             "step": _seconds(step),
         }
@@ -99,10 +99,17 @@ def _time_parts(path: Path, allow: tuple[str, ...]) -> dict[str, float]:
 
 def _seconds(work: Callable[[], object], repeats: int = 3) -> float:
     """Return the least seconds of a few runs, after one to warm up."""
-    work()
+    import torch
+
+    def finish() -> None:
+        work()
+        if torch.cuda.is_available():  # which is handed its work and does it later
+            torch.cuda.synchronize()
+
+    finish()
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
-        work()
+        finish()
         times.append(time.perf_counter() - start)
     return min(times)
