@@ -1,6 +1,7 @@
 """Launch: from an experiment to a finished run, in one process or several."""
 
 import inspect
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from withstand.core import errors
 from withstand.core.device import device_of
-from withstand.core.errors import RunError, WithstandError
+from withstand.core.errors import ConfigError, RunError, WithstandError
 from withstand.core.part import Tree, build, describe, externals
 from withstand.core.random import isolated
 from withstand.core.roles import Method
@@ -26,6 +27,10 @@ from withstand.engine.fit import fit
 from withstand.engine.folder import RunFolder
 from withstand.engine.numerics import Numerics, choose
 
+# Advice that does not fit here, for a run chooses its own precision.
+logging.getLogger("lightning_fabric.utilities.rank_zero").addFilter(
+    lambda record: "set_float32_matmul_precision" not in record.getMessage()
+)
 _DDP_OPTIONS = inspect.signature(DistributedDataParallel.__init__).parameters
 
 
@@ -91,6 +96,12 @@ def _fabric(plan: Plan) -> Fabric:
     accelerator = device_of(plan.device).type
     if plan.processes == 1:
         return Fabric(accelerator=accelerator, devices=1)
+    cards = torch.cuda.device_count() if accelerator == "cuda" else 1
+    if accelerator != "cpu" and plan.processes > cards:
+        raise ConfigError(
+            f"{plan.processes} processes on {accelerator} need a device each, and {cards} is there: use --processes "
+            f"{cards}, or --device cpu"
+        )
     start = "popen" if "LOCAL_RANK" in os.environ else "spawn"  # torchrun and SLURM have started us already
     # Buffers are computed alike in every process; torch renamed the switch.
     switch = "forward_sync_buffers" if "forward_sync_buffers" in _DDP_OPTIONS else "broadcast_buffers"

@@ -49,6 +49,14 @@ def in_stages(processes: int) -> Experiment:
     return staged(plain, stages=2, clusters=3)
 
 
+def with_rest(processes: int) -> Experiment:
+    """Three batches of 24 and one of 8."""
+    return toy_experiment(
+        epochs=2, count=80, batch=24, drop_last=False, method=toy_method(BarlowTwins), optimizer=LARS(0.1, trust=0.02),
+        precision="float64", processes=processes,
+    )  # fmt: skip
+
+
 def work(place: int, folder: str) -> None:
     """What torchrun does, once for all runs: starting processes takes longer than they do."""
     torch.set_num_threads(1)
@@ -62,6 +70,7 @@ def work(place: int, folder: str) -> None:
     left_open = toy_experiment(epochs=1, processes=2, precision="auto", layout="contiguous")
     train(left_open, Path(folder, "auto"), quiet=True, allow=ALLOW)
     train(in_stages(2), Path(folder, "stages"), quiet=True, allow=ALLOW)
+    train(with_rest(2), Path(folder, "rest"), quiet=True, allow=ALLOW)
 
 
 def free_port() -> int:
@@ -111,6 +120,13 @@ def test_stages_learn_the_same(two: Path, tmp_path: Path) -> None:
     assert torch.equal(one["group_labels"], other["group_labels"])
     for name, value in one.items():
         torch.testing.assert_close(other[name], value, rtol=0, atol=1e-9, msg=name)
+
+
+def test_an_epochs_rest_is_shared_too(two: Path, tmp_path: Path) -> None:
+    train(with_rest(1), tmp_path / "run", quiet=True, allow=ALLOW)
+    expected = losses(tmp_path / "run")
+    assert len(expected) == 2 * 4
+    assert (expected - losses(two / "rest")).abs().max() <= 1e-6
 
 
 def test_numerics_are_chosen_once_for_all(two: Path) -> None:

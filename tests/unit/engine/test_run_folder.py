@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric.utilities.rank_zero import rank_zero_info
 
 from toys import ToyPictures, toy_experiment, toy_method, weights
 from withstand.core.errors import ConfigError, DataError, RunError
 from withstand.core.finding import Finding
 from withstand.core.part import build
 from withstand.engine.experiment import Experiment, Plan
-from withstand.engine.folder import RunFolder
+from withstand.engine.folder import RunFolder, _may_change
 from withstand.engine.launch import train
 from withstand.engine.optimizers import AdamW
 
@@ -186,6 +187,28 @@ def test_a_device_that_is_not_there(device: str, told: str, tmp_path: Path, monk
         run(toy_experiment(device=device), tmp_path / "run")
     assert told in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_more_processes_than_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ConfigError, match="2 processes on cuda need a device each, and 1 is there: use --processes 1"):
+        run(toy_experiment(device="cuda", processes=2), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_earlier_stage_may_move_but_not_change_its_length() -> None:
+    assert _may_change("plan.epochs")
+    assert not _may_change("first.plan.epochs")
+    assert _may_change("first.first.plan.device")
+    assert not _may_change("first.plan.batch")
+
+
+def test_the_engines_advice_on_precision_is_not_passed_on(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        rank_zero_info("you should set `torch.set_float32_matmul_precision('high')`")
+        rank_zero_info("something else")
+    assert [record.getMessage() for record in caplog.records] == ["something else"]
 
 
 @pytest.mark.parametrize(
