@@ -35,6 +35,7 @@ class WarmupCosine(Schedule):
         warmup: epochs of the rise; fractions are allowed. Longer than the run means a rise only.
         start: factor at step 0 (Barlow Twins: 0).
         final: factor at the end (Barlow Twins: 0.001; SimCLR: 0).
+        share: largest share of the run that the rise may take, for short runs; None for any.
 
     >>> WarmupCosine(warmup=1).factor(0, 10, 5), WarmupCosine(warmup=1).factor(10, 10, 5)
     (0.0, 1.0)
@@ -43,13 +44,17 @@ class WarmupCosine(Schedule):
     warmup: float = 0.0
     start: float = 0.0
     final: float = 0.0
+    share: float | None = None
 
     def __post_init__(self) -> None:
         if self.warmup < 0 or self.start < 0 or self.final < 0:
             raise ConfigError(f"warmup, start and final must be at least 0: {self}")
+        if self.share is not None and not 0 <= self.share <= 1:
+            raise ConfigError(f"share must lie in [0, 1], or be None, not {self.share!r}")
 
     def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
-        rise = self.warmup * steps_per_epoch
+        longest = self.warmup if self.share is None else min(self.warmup, self.share * epochs)
+        rise = longest * steps_per_epoch
         if step < rise:
             return self.start + (1 - self.start) * step / rise
         total = epochs * steps_per_epoch

@@ -47,6 +47,14 @@ def test_warmup_longer_than_the_run_only_rises() -> None:
     assert factors == [step / 40 for step in range(20)]
 
 
+def test_the_rise_takes_a_share_of_the_run_at_most() -> None:
+    bounded, plain = WarmupCosine(10, share=0.1), WarmupCosine(0.5)
+    assert [bounded.factor(step, 4, 5) for step in range(20)] == [plain.factor(step, 4, 5) for step in range(20)]
+    assert bounded.factor(400, 4, 1000) == WarmupCosine(10).factor(400, 4, 1000)
+    with pytest.raises(ConfigError, match=r"share must lie in \[0, 1\]"):
+        WarmupCosine(share=1.5)
+
+
 @pytest.mark.parametrize("name", ["warmup", "start", "final"])
 def test_negative_settings_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="at least 0"):

@@ -141,7 +141,7 @@ def experiment_on_pictures(
         epochs=setup.epochs,
         batch=setup.batch,
         optimizer=optimizer or SGD(setup.learning_rate * setup.batch / 256, weight_decay=5e-4),
-        schedule=WarmupCosine(warmup=min(warmup, setup.epochs / 10)),
+        schedule=WarmupCosine(warmup, share=0.1),
         seed=setup.seed,
         processes=setup.processes,
     )

@@ -92,7 +92,7 @@ def experiment_with_labels(
         epochs=setup.epochs,
         batch=setup.batch,
         optimizer=optimizer or SGD(setup.learning_rate * setup.batch / 128, weight_decay=5e-4),
-        schedule=WarmupCosine(warmup=min(1.0, setup.epochs / 10)),
+        schedule=WarmupCosine(1.0, share=0.1),
         seed=setup.seed,
         processes=setup.processes,
     )

@@ -107,7 +107,7 @@ def table_plan(setup: TableSetup, rows: int, *, warmup: float) -> Plan:
         epochs=setup.epochs,
         batch=min(setup.batch, rows - rows % setup.processes),
         optimizer=AdamW(setup.learning_rate, setup.weight_decay),
-        schedule=WarmupCosine(warmup=min(warmup, setup.epochs / 10)),
+        schedule=WarmupCosine(warmup, share=0.1),
         precision=precision,
         layout="contiguous",
         seed=setup.seed,
