@@ -118,8 +118,12 @@ def run_attack(
             file, x=batch.x.numpy(), adversarial=attacked.x.numpy(), index=batch.index.numpy(), **arrays
         )
     share = attacked.success.float().mean().item()
-    goal = "embeddings moved away from the clean ones" if batch.y is None else "predictions wrong"
-    text = f"{attack}, {Ball(norm, parse_eps(eps))}: {share:.1%} of {len(batch)} {goal}\nattacked inputs: {path}"
+    if batch.y is None:
+        moved = attacked.loss.mean().item()
+        found = f"{len(batch)} embeddings moved by {moved:.3f} on average (1 - cosine), {share:.1%} of them by more than 0.5"
+    else:
+        found = f"{share:.1%} of {len(batch)} predictions wrong"
+    text = f"{attack}, {Ball(norm, parse_eps(eps))}: {found}\nattacked inputs: {path}"
     return Reply(text, {"path": str(path), "success": share, "samples": len(batch)})
 
 

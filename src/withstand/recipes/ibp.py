@@ -8,6 +8,9 @@ learns from: labelled pictures, photos, images
 use it when: robustness has to be proven and not only measured; certified, verified, provable defense
 not for: large radii on photographs, where clean accuracy falls far; networks without bounds (attention, layer norm)
 command: withstand train ibp --data fashion-mnist-small
+time: 26 processor minutes for the claim, 3 seeds
+reached: reproduced: certified accuracy at 0.1 0.581 ± 0.008, 0.055 ± 0.019 after training on attacks (10,000
+  Fashion-MNIST pictures, 12 epochs)
 """
 
 from dataclasses import replace
