@@ -120,7 +120,7 @@ def run_attack(
     share = attacked.success.float().mean().item()
     if batch.y is None:
         moved = attacked.loss.mean().item()
-        found = f"{len(batch)} embeddings moved by {moved:.3f} on average (1 - cosine), {share:.1%} of them by more than 0.5"
+        found = f"{len(batch)} embeddings moved by {moved:.3f} on average (1 - cosine), {share:.1%} by more than 0.5"
     else:
         found = f"{share:.1%} of {len(batch)} predictions wrong"
     text = f"{attack}, {Ball(norm, parse_eps(eps))}: {found}\nattacked inputs: {path}"
