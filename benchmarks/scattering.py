@@ -1,10 +1,12 @@
 """Scattering of CIFAR-size pictures: ours against kymatio's two-dimensional torch and numpy front ends, in one process.
 
     python -m benchmarks.scattering [results.jsonl] [--threads 1] [--batch 128] [--orientations 8] [--repeats 5]
-        [--device cuda]
+        [--device cuda] [--parts]
 
 kymatio (pip install --no-deps kymatio) is imported by module path: its `torch` and `numpy` modules do not import beside
-a SciPy without sph_harm. Both get the same pictures, and their coefficients are compared first.
+a SciPy without sph_harm. Both get the same pictures, and their coefficients are compared first. --parts times what no
+way of computing them can leave out, by torch's own transforms: the padded pictures' spectra, the waves' inverse
+transforms and their moduli, J 2.
 """
 
 import argparse
@@ -40,6 +42,21 @@ def difference(ours: Tensor, theirs: Tensor, first: int) -> float:
     return float((ours * ((math.pi / 3.1415) ** orders)[:, None, None] - theirs).abs().max())
 
 
+def unavoidable(pictures: int, orientations: int, repeats: int) -> dict[str, float]:
+    """Return the milliseconds a picture of three channels of what has to be computed, by kind."""
+    maps, wave = 3 * pictures, torch.complex64
+    first, large = torch.rand(maps * orientations, 40, 40), torch.randn(maps * orientations, 40, 40, dtype=wave)
+    small = torch.randn(maps * (orientations + orientations**2), 20, 20, dtype=wave)
+    real, imaginary = torch.rand(2, large.numel() + small.numel()).unbind()
+    place = torch.empty_like(real)
+    works: dict[str, Callable[[], object]] = {
+        "spectra": lambda: torch.fft.fft2(first),
+        "inverse transforms": lambda: (torch.fft.ifft2(large), torch.fft.ifft2(small)),
+        "moduli": lambda: torch.square(real, out=place).addcmul_(imaginary, imaginary).sqrt_(),
+    }
+    return {name: 1000 * value / pictures for name, value in best_seconds(works, repeats).items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", nargs="?", type=Path, help="file that gets one JSON line")
@@ -48,6 +65,7 @@ def main() -> None:
     parser.add_argument("--orientations", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--parts", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     x = torch.rand(options.batch, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(options.device)
@@ -74,6 +92,9 @@ def main() -> None:
     for name, value in seconds.items():
         ratio = f"   {value / seconds['withstand']:5.1f}x" if name != "withstand" else ""
         print(f"{name:14s} {1000 * value / options.batch:7.3f} ms a picture{ratio}")
+    if options.parts:
+        for name, value in unavoidable(4, options.orientations, 50).items():
+            print(f"{name:18s} {value:7.3f} ms a picture")
     if options.results is not None:
         mine = seconds.pop("withstand")
         line = {
