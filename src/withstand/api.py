@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from withstand.attacks.ensemble import Progress, Prover
-from withstand.core.device import device_of, home
+from withstand.core.device import device_of
 from withstand.core.errors import ConfigError
 from withstand.core.finding import Finding
 from withstand.core.options import call
@@ -224,7 +224,7 @@ def audit(
     settings = audit_of(norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, search=search, seed=seed)
     train, test = splits(data, size=size)
     victim = victim_of(subject, train, allow, device_of(device))
-    other = None if surrogate is None else victim_of(surrogate, train, allow, home(victim.model))
+    other = None if surrogate is None else victim_of(surrogate, train, allow)
     if out is None:
         return settings.evaluate(victim, test, aids=Aids(other, prover, None, progress))
     folder = RunFolder(Path(out))

@@ -235,9 +235,8 @@ class Run:
             return finding
         audit = audit_of(norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, search=search, seed=seed)
         victim, test = self.victim(data)
-        train = self.sources(data)[0]
         aids = Aids(
-            surrogate=None if surrogate is None else victim_of(surrogate, train, self._allow, self.device),
+            surrogate=None if surrogate is None else victim_of(surrogate, self.sources(data)[0], self._allow),
             prover=prover,
             state=self.folder.path / "audit.state",
             progress=progress,

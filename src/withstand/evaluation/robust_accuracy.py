@@ -18,6 +18,7 @@ from withstand.attacks.curve import Curve, curve
 from withstand.attacks.noise import Noise
 from withstand.attacks.objectives import CrossEntropy, Margin, pick
 from withstand.attacks.problem import NoGradient
+from withstand.core.device import home, moved
 from withstand.core.finding import Cell, Check, Finding, Table
 from withstand.core.part import describe
 from withstand.core.threat import Norm
@@ -123,7 +124,8 @@ def _carried(case: Case, surrogate: Victim) -> Check:
     few = case.few()
     attack = case.climb(CrossEntropy(), case.ball.norm, drop_finished=False)
     draws = few.draws.child("surrogate")
-    return carried_over(attack, few.victim, surrogate, few.x, few.y, generator=draws, batch=few.batch)
+    with moved(home(few.victim.model), surrogate.model):
+        return carried_over(attack, few.victim, surrogate, few.x, few.y, generator=draws, batch=few.batch)
 
 
 def _head(case: Case) -> str:

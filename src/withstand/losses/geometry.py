@@ -68,7 +68,7 @@ def _singular_values(z: Tensor, least: float) -> Tensor:
         values: Tensor = torch.linalg.svdvals(z)
         return values[values > least]
     # The products' eigenvalues are several times cheaper, and in float64 exact where float32 has digits.
-    wide = z.double()
+    wide = (z.cpu() if z.device.type == "mps" else z).double()  # which mps does not know
     squares: Tensor = torch.linalg.eigvalsh(wide @ wide.T if len(z) < z.shape[1] else wide.T @ wide)
     return squares[squares > least**2].sqrt()
 

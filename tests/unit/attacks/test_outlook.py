@@ -6,7 +6,6 @@ from torch import Tensor
 
 from victims import digits
 from withstand.attacks.apgd import APGD
-from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack import AutoAttack
 from withstand.attacks.fab import FAB
 from withstand.attacks.objectives import DLR, CrossEntropy
@@ -15,7 +14,7 @@ from withstand.attacks.square import Square
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 
-ATTACKS = {
+ATTACKS: dict[str, APGD | FAB | Square] = {
     "APGD-T": APGD(Ball(), DLR(), targets=9, drop_finished=True),
     "FAB-T": FAB(Ball(), targets=9, drop_finished=True),
     "Square": Square(Ball(), queries=2000),
@@ -67,7 +66,7 @@ def test_a_boundary_is_too_far_by_where_it_was_found_and_by_what_was_foretold() 
 def test_what_succeeds_is_the_same_in_fewer_queries(name: str, eps: float) -> None:
     victim, x, y = some_digits()
     plain = ATTACKS[name].at(eps)
-    short = replace(plain, give_up=True)  # type: ignore[call-arg]
+    short = replace(plain, give_up=True)
     full, found = plain(victim, x, y, generator=0), short(victim, x, y, generator=0)
     assert 0 < full.success.sum() < len(x)
     assert torch.equal(found.success, full.success)
@@ -79,7 +78,7 @@ def test_what_succeeds_is_the_same_in_fewer_queries(name: str, eps: float) -> No
 @pytest.mark.parametrize("name", ATTACKS)
 def test_alone_and_in_company_a_sample_is_given_up_alike(name: str) -> None:
     victim, x, y = some_digits(12)
-    attack = replace(ATTACKS[name].at(0.05), give_up=True)  # type: ignore[call-arg]
+    attack = replace(ATTACKS[name].at(0.05), give_up=True)
     together, apart = attack(victim, x, y, generator=0), attack(victim, x, y, generator=0, batch=5)
     torch.testing.assert_close(together.x, apart.x, rtol=0, atol=1e-3)
     holds = ~together.success
@@ -97,10 +96,10 @@ def test_alone_and_in_company_a_sample_is_given_up_alike(name: str) -> None:
     ],
     ids=lambda attack: type(attack).__name__,
 )
-def test_where_limits_were_not_measured_nothing_is_given_up(attack: InputAttack) -> None:
+def test_where_limits_were_not_measured_nothing_is_given_up(attack: APGD | FAB | Square) -> None:
     victim, x, y = some_digits(12)
     full = attack(victim, x, y, generator=0)
-    found = replace(attack, give_up=True)(victim, x, y, generator=0)  # type: ignore[call-arg]
+    found = replace(attack, give_up=True)(victim, x, y, generator=0)
     assert torch.equal(found.x, full.x)
     assert torch.equal(found.queries, full.queries)
 
@@ -111,7 +110,7 @@ def test_a_victim_whose_slope_is_zero_gets_all_steps() -> None:
     attack = ATTACKS["APGD-T"].at(0.05)
     full = attack(blind, x, y, generator=0)
     stuck = full.queries == full.queries.max()
-    found = replace(attack, give_up=True)(blind, x, y, generator=0)  # type: ignore[call-arg]
+    found = replace(attack, give_up=True)(blind, x, y, generator=0)
     assert stuck.any()
     assert torch.equal(found.queries[stuck], full.queries[stuck])
 

@@ -85,3 +85,12 @@ def test_half_precision_and_mistakes() -> None:
         assert gauge(z).dtype == torch.float32
         with pytest.raises(DataError, match="at least 2 rows"):
             gauge(z[:1])
+
+
+@pytest.mark.parametrize("shape", [(12, 40), (40, 12), (16, 16)])
+def test_effective_rank_in_float32_is_that_of_the_singular_values(shape: tuple[int, int]) -> None:
+    """By products' eigenvalues there, with singular values over four orders of magnitude."""
+    z = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * torch.logspace(0, -4, shape[1])
+    values = torch.linalg.svdvals(z.double() - z.double().mean(0))
+    share = values[values > 1e-9] / values.sum()
+    assert effective_rank(z).item() == pytest.approx((-share * share.log()).sum().exp().item(), rel=1e-4)

@@ -21,10 +21,10 @@ def inputs(tokens: int, keys: int, scale: float = 1.0) -> tuple[Tensor, Tensor]:
     return (scale * query).requires_grad_(), pairs.requires_grad_()
 
 
-@pytest.mark.parametrize(("tokens", "keys"), [(1, 1), (3, 5), (5, 5), (2, FEW + 1)])
+@pytest.mark.parametrize(("tokens", "keys"), [(1, 1), (3, 5), (5, 5), (6, 20), (2, FEW + 1)])
 @pytest.mark.parametrize("scale", [1.0, 300.0])
 def test_values_and_gradients_are_those_of_the_formula(tokens: int, keys: int, scale: float) -> None:
-    """With large scores too, whose exponentials need a shift."""
+    """With large scores too, whose exponentials need a shift; with too few products, which are padded, and enough."""
     query, pairs = inputs(tokens, keys, scale)
     out, expected = attend(query, pairs, 2), plain(query, pairs, 2)
     torch.testing.assert_close(out, expected)
