@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 from benchmarks._nets import NETS
 from withstand.attacks.autoattack import AutoAttack
-from withstand.certify.margins import METHODS
-from withstand.certify.prover import Prover
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
+from withstand.verification.margins import METHODS
+from withstand.verification.prover import Prover
 
 CASES = ("kw-cifar:2", "resnet20:0.5", "resnet20:1")
 PEERS = ("torchattacks", "torchattacks, 100 steps", "pyautoattack")

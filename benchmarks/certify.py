@@ -24,14 +24,14 @@ from torch import Tensor, nn
 
 from benchmarks._nets import NETS
 from withstand.attacks.autoattack import AutoAttack
-from withstand.certify.box import Region
-from withstand.certify.capture import capture
-from withstand.certify.exchange.instance import Instance
-from withstand.certify.input_split import box_bounds
-from withstand.certify.margins import least_margin, margin_weights
-from withstand.certify.prover import Prover
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
+from withstand.verification.box import Region
+from withstand.verification.capture import capture
+from withstand.verification.exchange.instance import Instance
+from withstand.verification.input_split import box_bounds
+from withstand.verification.margins import least_margin, margin_weights
+from withstand.verification.prover import Prover
 
 DATA = Path(os.environ["WITHSTAND_DATA"])
 METHODS = ("ibp", "crown-ibp", "crown", "alpha-crown")

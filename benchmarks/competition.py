@@ -26,10 +26,10 @@ import numpy as np
 import onnxruntime
 import torch
 
-from withstand.certify.exchange.instance import Instance
-from withstand.certify.exchange.onnx_import import read_onnx
-from withstand.certify.exchange.solve import solve
-from withstand.certify.exchange.vnnlib_write import margin_specification, write_vnnlib
+from withstand.verification.exchange.instance import Instance
+from withstand.verification.exchange.onnx_import import read_onnx
+from withstand.verification.exchange.solve import solve
+from withstand.verification.exchange.vnnlib_write import margin_specification, write_vnnlib
 
 DATA = Path(os.environ["WITHSTAND_DATA"])
 RESNETS = {"resnet_2b": 2 / 255, "resnet_4b": 1 / 255}

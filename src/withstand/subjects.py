@@ -14,9 +14,6 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from withstand.certify.exchange.onnx_import import read_onnx
-from withstand.certify.settle import SOLVERS, Certifier
-from withstand.certify.smoothing import Smoothing
 from withstand.core.device import home
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.part import build
@@ -29,6 +26,9 @@ from withstand.evaluation.features import embed
 from withstand.evaluation.linear import fit_linear
 from withstand.evaluation.robustness import Audit
 from withstand.evaluation.smoothed import SmoothedCertificate
+from withstand.verification.exchange.onnx_import import read_onnx
+from withstand.verification.settle import SOLVERS, Certifier
+from withstand.verification.smoothing import Smoothing
 
 Ensemble: TypeAlias = Literal["standard", "plus", "rand", "none"]
 Search: TypeAlias = Literal["fast", "plain"]
@@ -105,7 +105,7 @@ def certificate_of(
     spans: int,
     seed: int,
 ) -> Certificate | SmoothedCertificate:
-    """Return the certificate that the front door's arguments ask for; see `withstand.certify`."""
+    """Return the certificate that the front door's arguments ask for; see `withstand.verification`."""
     radius = radius_of(eps, norm)
     if method == "smoothing":
         return SmoothedCertificate(radius, Smoothing(sigma), samples=samples, seed=seed)

@@ -22,13 +22,10 @@ import withstand as ws
 from faults import FaultyView, Stop
 from graphs import graph, graph_set
 from toys import ToyPictures, toy_experiment
-from unit.certify.random_networks import KINDS, network
+from unit.verification.random_networks import KINDS, network
 from victims import digits, random_pictures, small_net
 from withstand.api import _on
 from withstand.attacks.autoattack import AutoAttack
-from withstand.certify.box import Region
-from withstand.certify.certify import Method, certify
-from withstand.certify.margins import METHODS, bound
 from withstand.core.random import Draws, isolated
 from withstand.core.roles import Attack
 from withstand.core.threat import Ball
@@ -39,6 +36,9 @@ from withstand.engine.launch import train
 from withstand.models.scattering import Scattering
 from withstand.recipes.catalogue import entries
 from withstand.runs import Run
+from withstand.verification.box import Region
+from withstand.verification.certify import Method, certify
+from withstand.verification.margins import METHODS, bound
 from withstand.views.presets import simclr_small
 
 pytestmark = [

@@ -77,9 +77,9 @@ def run_certify(
 
 def _instance(network: Path, vnnlib: Path, timeout: float, out: Path | None) -> Reply:
     """Answer a competition's instance in the competition's words."""
-    from withstand.certify.exchange.instance import Instance
-    from withstand.certify.exchange.solve import solve
     from withstand.core.files import replacing
+    from withstand.verification.exchange.instance import Instance
+    from withstand.verification.exchange.solve import solve
 
     instance = Instance.read(network, vnnlib)
     verdict = solve(instance, timeout=timeout)

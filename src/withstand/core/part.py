@@ -17,6 +17,7 @@ from types import FunctionType, NoneType, UnionType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from withstand.core.errors import ConfigError, nearest
+from withstand.core.moved import current_path
 
 Tree: TypeAlias = "None | bool | int | float | str | list[Tree] | dict[str, Tree]"
 """What JSON can hold."""
@@ -201,6 +202,7 @@ def _join(path: str, name: str) -> str:
 
 def _locate(name: str, allow: Sequence[str], where: str, *, function: bool) -> Callable[..., Any]:
     """Import the part class, or the module-level function, that `name` says."""
+    name = current_path(name)
     module_name, _, attribute = name.rpartition(".")
     top = name.partition(".")[0]
     if not module_name:

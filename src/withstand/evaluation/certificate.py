@@ -17,10 +17,6 @@ from withstand.attacks.apgd import APGD
 from withstand.attacks.curve import Curve, curve
 from withstand.attacks.fab import FAB
 from withstand.attacks.objectives import Margin
-from withstand.certify.capture import capture
-from withstand.certify.prover import certified_radius
-from withstand.certify.settle import Certifier, settle
-from withstand.certify.verdict import Verdict
 from withstand.core.device import home
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Check, Finding, Table
@@ -30,6 +26,10 @@ from withstand.core.roles import Evaluator, Source
 from withstand.core.threat import Ball
 from withstand.core.victim import Outputs, Victim
 from withstand.evaluation.under_attack import ball_name, eps_cells, eps_columns, share, strips
+from withstand.verification.capture import capture
+from withstand.verification.prover import certified_radius
+from withstand.verification.settle import Certifier, settle
+from withstand.verification.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Certificate(Evaluator):
 
     Args:
         ball: the threat model, untargeted.
-        method: how proofs are sought at the ball's radius; see `withstand.certify.settle`.
+        method: how proofs are sought at the ball's radius; see `withstand.verification.settle`.
         samples: how many samples are certified, drawn by the seed as an audit draws them.
         radii: points of the curves, up to twice the ball's radius.
         halvings: of the bisection (by CROWN) that finds each sample's largest proven radius.

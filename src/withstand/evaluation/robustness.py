@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.autoattack import AutoAttack
-from withstand.certify.prover import Prover
 from withstand.core.batch import as_structured
 from withstand.core.device import home
 from withstand.core.errors import ConfigError, DataError, WithstandError, nearest
@@ -26,6 +25,7 @@ from withstand.evaluation.decisive import Aids
 from withstand.evaluation.displacement import displacement
 from withstand.evaluation.robust_accuracy import robust_accuracy
 from withstand.evaluation.under_attack import Case
+from withstand.verification.prover import Prover
 
 
 @dataclass(frozen=True)

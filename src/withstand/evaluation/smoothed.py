@@ -7,7 +7,6 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-from withstand.certify.smoothing import ABSTAIN, Smoothing
 from withstand.core.device import home
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Finding
@@ -16,6 +15,7 @@ from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Evaluator, Source
 from withstand.core.victim import Outputs, Victim
 from withstand.evaluation.under_attack import ball_name, share
+from withstand.verification.smoothing import ABSTAIN, Smoothing
 
 
 @dataclass(frozen=True)

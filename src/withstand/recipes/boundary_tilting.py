@@ -18,8 +18,6 @@ from statistics import mean
 import torch
 from torch import Tensor, nn
 
-from withstand.certify.geometry.path import COLUMNS, Loss, Step, kinds, plane, regularisation_path, subspace, table
-from withstand.certify.geometry.tilting import Kind, TiltingAnalysis
 from withstand.core.errors import DataError
 from withstand.core.finding import Cell, Finding, Table
 from withstand.core.random import Draws, derive
@@ -28,6 +26,8 @@ from withstand.data.load import splits
 from withstand.evaluation.features import Features, embed
 from withstand.recipes.claim import Claim
 from withstand.recipes.trial import refuse_other_scale
+from withstand.verification.geometry.path import COLUMNS, Loss, Step, kinds, plane, regularisation_path, subspace, table
+from withstand.verification.geometry.tilting import Kind, TiltingAnalysis
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e4)
 _CLAIM_PENALTIES = (1e-2, 1e-1, 1.0, 10.0, 100.0, 1e4)

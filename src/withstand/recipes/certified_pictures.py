@@ -6,7 +6,6 @@ from typing import Literal
 
 import torch
 
-from withstand.certify.certify import certify
 from withstand.core.random import permutation
 from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import Ball, parse_eps
@@ -18,6 +17,7 @@ from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import PictureSetup
 from withstand.recipes.robust_pictures import both, class_count, experiment_with_labels, share, trained_network
 from withstand.recipes.trial import budget, side_by_side
+from withstand.verification.certify import certify
 from withstand.views.padded_crop import PaddedCrop
 
 SAMPLES = 500

@@ -7,8 +7,6 @@ import torch
 from torch import nn
 
 from victims import digits
-from withstand.certify.settle import settle
-from withstand.certify.smoothing import Smoothing
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Finding
 from withstand.core.part import build, describe
@@ -16,6 +14,8 @@ from withstand.core.threat import Ball
 from withstand.data.arrays import ArraySource
 from withstand.evaluation.certificate import Certificate
 from withstand.evaluation.smoothed import SmoothedCertificate
+from withstand.verification.settle import settle
+from withstand.verification.smoothing import Smoothing
 
 SETTINGS = Certificate(Ball("linf", 0.03), samples=16, radii=4, halvings=4)
 

@@ -8,10 +8,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from withstand.certify.box import Region
-from withstand.certify.capture import capture
-from withstand.certify.live import LiveNetwork
-from withstand.certify.margins import bound, margin_weights
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Model
@@ -19,6 +15,10 @@ from withstand.methods.robust.certified_training import CertifiedTraining, worst
 from withstand.models.convnet import ConvNet
 from withstand.models.normalized import Normalized
 from withstand.models.resnet import ResNet
+from withstand.verification.box import Region
+from withstand.verification.capture import capture
+from withstand.verification.live import LiveNetwork
+from withstand.verification.margins import bound, margin_weights
 
 
 class Perceptron(Model):

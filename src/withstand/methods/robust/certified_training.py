@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from withstand.certify.live import LiveNetwork
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.roles import Model, Terms
 from withstand.methods.labelled import LabelledMethod, accuracy
+from withstand.verification.live import LiveNetwork
 
 BOUNDS = ("ibp", "crown-ibp")
 

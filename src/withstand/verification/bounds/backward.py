@@ -1,0 +1,250 @@
+"""The backward pass of CROWN (Zhang et al., 2018): a linear function of any node, bounded below over a region.
+
+Going back through the graph, a linear function of a node becomes one of the nodes before it; where an activation
+is met, each coefficient takes the line that keeps the bound below. At the input the dual norm makes a number of it.
+
+Sizes: `N` samples, `R` rows; a row is one function of one sample. Coefficients are `(R, *shape)`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from withstand.verification.bounds.interval import Box
+from withstand.verification.bounds.relaxation import Choice, Lines
+from withstand.verification.bounds.rounding import backward_terms, gamma
+from withstand.verification.box import Region
+from withstand.verification.network import Network
+from withstand.verification.operation import Constant, LinearOperation
+from withstand.verification.window import Window
+
+
+@dataclass(eq=False)
+class Rows:
+    """Which sample each row belongs to.
+
+    Attributes:
+        sample: int64 `(R,)`; None where every sample has `each` rows, one sample after the other.
+        each: rows of a sample.
+    """
+
+    sample: Tensor | None = None
+    each: int = 1
+
+    def spread(self, values: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return per-sample values and per-row coefficients, shaped so that they broadcast."""
+        if self.sample is not None:
+            return values[self.sample], like
+        if self.each == 1:
+            return values, like
+        return values[:, None], like.view(len(values), self.each, *like.shape[1:])
+
+    def of(self, values: Tensor) -> Tensor:
+        """Return one number a row from one number a sample."""
+        return values[self.sample] if self.sample is not None else values.repeat_interleave(self.each)
+
+
+@dataclass(eq=False)
+class Relaxed:
+    """Everything that a backward pass needs to know of the nodes before its start.
+
+    Attributes:
+        network: the graph.
+        region: the inputs, in the network's precision.
+        boxes: bounds of the nodes' values, in order.
+        lines: relaxations by node.
+        pull: Lagrangian terms by node, `(R, *shape)`: subtracted from the coefficients of the node's input.
+        seen: where to leave the coefficients of each activation's output, if anybody asks.
+        most: by node, each entry's largest size over all samples, `(1, *shape)`, as far as it was needed. Boxes only
+            shrink, and samples are only left out: what was found once stays an upper bound.
+    """
+
+    network: Network
+    region: Region
+    boxes: list[Box] = field(default_factory=list)
+    lines: dict[int, Lines | Choice] = field(default_factory=dict)
+    pull: Mapping[int, Tensor] = field(default_factory=dict)
+    seen: dict[int, Tensor] | None = None
+    most: dict[int, Tensor] = field(default_factory=dict)
+
+    def sizes(self, place: int) -> Tensor:
+        """Return each entry's largest size at a node over all samples, `(1, *shape)`, or a little more."""
+        if place not in self.most:
+            box = self.boxes[place]
+            self.most[place] = torch.maximum(box.low.abs(), box.high.abs()).amax(0, keepdim=True).detach()
+        return self.most[place]
+
+
+def lower_bounds(relaxed: Relaxed, start: int, coefficient: Tensor, rows: Rows, window: Window | None = None) -> Tensor:
+    """Return a lower bound of each row's linear function of node `start` over the region, float64 `(R,)`.
+
+    Args:
+        relaxed: the network's relaxation.
+        start: the node.
+        coefficient: of the functions, `(R, *shape)`; with a window, what they are in it.
+        rows: which sample each belongs to.
+        window: outside of it, all coefficients are zero. The work is that of the places which the window sees.
+    """
+    slope, seen, constant = _linear_function(relaxed, start, coefficient, rows, window)
+    return constant + concretize(slope, relaxed.region if seen is None else relaxed.region.cut(seen), rows)
+
+
+def linear_function(relaxed: Relaxed, start: int, coefficient: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+    """Return a linear function of the input below each row's: slopes `(R, *shape)`, constants float64 `(R,)`."""
+    slope, _, constant = _linear_function(relaxed, start, coefficient, rows, None)
+    return slope, constant
+
+
+def _linear_function(
+    relaxed: Relaxed, start: int, coefficient: Tensor, rows: Rows, window: Window | None
+) -> tuple[Tensor, Window | None, Tensor]:
+    """Return slopes, the window of the input that they are of, and constants."""
+    network = relaxed.network
+    pending: dict[int, tuple[Tensor, Window | None]] = {start: (coefficient, window)}
+    total = coefficient.new_zeros(len(coefficient), dtype=torch.float64)
+    for place in range(start, 0, -1):
+        if place not in pending:
+            continue
+        here, window = pending.pop(place)
+        node = network.nodes[place]
+        operation = node.operation
+        parts: tuple[tuple[Tensor, Window | None], ...]
+        if isinstance(operation, Constant):
+            value = operation.value.expand(1, *node.shape)
+            total = total + _dot(here, value if window is None else window.cut(value), Rows())
+            continue
+        if isinstance(operation, LinearOperation):
+            shapes = tuple(network.nodes[source].shape for source in node.inputs)
+            kept = None if window is None else operation.transpose_window(here, window, shapes)
+            if window is not None and kept is None:
+                here, window = window.fill(here, node.shape), None
+            if operation.bias is not None:
+                total = total + _bias(here, operation.bias if window is None else window.cut(operation.bias))
+            total = total - _rounding(relaxed, place, operation, here, window)
+            parts = kept or tuple((part, None) for part in operation.transpose(here, shapes))
+        else:
+            lines = relaxed.lines[place]
+            if window is not None and (isinstance(lines, Choice) or place in relaxed.pull or relaxed.seen is not None):
+                here, window = window.fill(here, node.shape), None
+            if relaxed.seen is not None:
+                relaxed.seen[place] = here.detach()
+            if window is not None and isinstance(lines, Lines):
+                lines = lines.cut(window)
+            part, shift = _through(lines, here, rows, network.nodes[node.inputs[0]].shape)
+            total = total + shift
+            total = total - _activation_rounding(relaxed, place, here, window)
+            if place in relaxed.pull:
+                pull = relaxed.pull[place]
+                total = total - gamma(1, part.dtype) * _weighed(pull, relaxed.sizes(node.inputs[0]), window)
+                part = part - pull
+            parts = ((part, window),)
+        for source, found in zip(node.inputs, parts, strict=True):
+            pending[source] = _sum(pending[source], found, network.nodes[source].shape) if source in pending else found
+    if 0 not in pending:
+        return coefficient.new_zeros(len(coefficient), *network.shape), None, total
+    return *pending[0], total
+
+
+def _sum(
+    first: tuple[Tensor, Window | None], second: tuple[Tensor, Window | None], shape: tuple[int, ...]
+) -> tuple[Tensor, Window | None]:
+    """Add coefficients of one node, each in its own window."""
+    (here, window), (there, other) = first, second
+    if window is None or other is None:
+        whole = (part if seen is None else seen.fill(part, shape) for part, seen in (first, second))
+        return sum(whole, start=here.new_zeros(())), None
+    hull = window.hull(other)
+    return window.within(hull, here) + other.within(hull, there), hull
+
+
+def concretize(coefficient: Tensor, region: Region, rows: Rows) -> Tensor:
+    """Return the smallest value of a linear function over each region, float64 `(R,)`, rounded down."""
+    flat = coefficient.flatten(1).double()
+    low, high = region.low.flatten(1).double(), region.high.flatten(1).double()
+    size = gamma(flat.shape[1], torch.float64) * _norm(flat, 1) * rows.of(torch.maximum(low.abs(), high.abs()).amax(1))
+    least = _dot(flat, (low + high) / 2, rows) - _dot(flat.abs(), (high - low) / 2, rows)
+    if region.center is not None and region.eps is not None:
+        dual = _norm(flat, 2 if region.norm == "l2" else torch.inf)
+        ball = _dot(flat, region.center.flatten(1).double(), rows) - rows.of(region.eps.double()) * dual
+        least = torch.maximum(least, ball)
+    return least - size
+
+
+def _norm(flat: Tensor, order: float) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(flat, ord=order, dim=1)
+    return norm
+
+
+def _dot(coefficient: Tensor, values: Tensor, rows: Rows) -> Tensor:
+    """Return each row's product with its sample's values, summed in float64, `(R,)`."""
+    values, coefficient = rows.spread(values.flatten(1), coefficient.flatten(1))
+    return (coefficient * values).sum(-1, dtype=torch.float64).flatten()
+
+
+def _bias(coefficient: Tensor, bias: Tensor) -> Tensor:
+    """Return each row's product with a bias that is broadcast to the coefficient's shape."""
+    if bias.dim() == 3 and bias.shape[1:] == (1, 1) and coefficient.dim() == 4:
+        return coefficient.sum((2, 3), dtype=torch.float64) @ bias.flatten().double()
+    return (coefficient * bias).flatten(1).sum(1, dtype=torch.float64)
+
+
+def _through(lines: Lines | Choice, here: Tensor, rows: Rows, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Return the coefficients before an activation, and what the lines' shifts add."""
+    if isinstance(lines, Choice):
+        return _choose(lines, here, rows, shape)
+    low, wide = rows.spread(lines.low_slope, here)
+    high, _ = rows.spread(lines.high_slope, here)
+    part = wide * torch.where(wide > 0, low, high)
+    total = _shift(here, lines.high_shift, rows, upward=True)
+    if lines.low_shift is not None:
+        total = total + _shift(here, lines.low_shift, rows, upward=False)
+    return part.view(here.shape), total
+
+
+def _shift(here: Tensor, shift: Tensor, rows: Rows, *, upward: bool) -> Tensor:
+    """Return what the lines' shifts add to each row; most lines of ReLUs have none."""
+    flat, shift = here.flatten(1), shift.flatten(1)
+    used = (shift != 0).any(0).nonzero().squeeze(1)
+    if 2 * len(used) < shift.shape[1]:
+        flat, shift = flat[:, used], shift[:, used]
+    return _dot(flat.clamp_max(0) if upward else flat.clamp_min(0), shift, rows)
+
+
+def _choose(choice: Choice, here: Tensor, rows: Rows, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    flat = here.flatten(1)
+    alone, wide = rows.spread(choice.alone, flat)
+    kept = torch.where((wide > 0) | alone, wide, 0).view(flat.shape)
+    place = rows.spread(choice.place, flat)[0]
+    place = place.expand(wide.shape).reshape(flat.shape)
+    part = flat.new_zeros(len(flat), math.prod(shape)).scatter_add(1, place, kept)
+    return part.view(-1, *shape), _dot(flat - kept, choice.high, rows)
+
+
+def _rounding(relaxed: Relaxed, place: int, operation: LinearOperation, here: Tensor, window: Window | None) -> Tensor:
+    """Bound the rounding of one transposed product: |c| |A| times the inputs' sizes, `(R,)`.
+
+    Each computed coefficient is off by at most gamma times its entry of |A|^T |c|, and meets an input of that size.
+    """
+    with torch.no_grad():
+        node = relaxed.network.nodes[place]
+        size = operation.absolute(*(relaxed.sizes(source) for source in node.inputs))
+        if operation.bias is not None:
+            size = size + operation.bias.abs()
+        return gamma(backward_terms(operation), here.dtype) * _weighed(here, size.expand(1, *node.shape), window)
+
+
+def _activation_rounding(relaxed: Relaxed, place: int, here: Tensor, window: Window | None) -> Tensor:
+    with torch.no_grad():
+        (source,) = relaxed.network.nodes[place].inputs
+        before, after = relaxed.sizes(source), relaxed.sizes(place)
+        size = before + after if before.shape == after.shape else before.amax() + after
+        return gamma(1, here.dtype) * _weighed(here, size, window)
+
+
+def _weighed(coefficient: Tensor, size: Tensor, window: Window | None) -> Tensor:
+    """Return the sum of |c| times a size for each entry, float64 `(R,)`; |c| may be of a window alone."""
+    size = size if window is None else window.cut(size)
+    return (coefficient.detach().abs().flatten(1) @ size.flatten()).double()

@@ -1,0 +1,118 @@
+"""Interval bound propagation (Gowal et al., 2018): from a box at each operation's input to a box at its output.
+
+Sizes: `N` samples. Boxes are `(N, *shape)`. Right after the input, a ball is bounded by the dual norm instead.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from withstand.verification.activation import Activation, MaxPool2d, ReLU
+from withstand.verification.bounds.rounding import gamma
+from withstand.verification.box import Region
+from withstand.verification.network import Node
+from withstand.verification.operation import Constant, Conv2d, Input, Linear, LinearOperation, Rearrange, Scale
+
+
+@dataclass(eq=False)
+class Box:
+    """Bounds of one node's values.
+
+    Attributes:
+        low: `(N, *shape)`.
+        high: `(N, *shape)`.
+        exact: no box could be smaller (in exact arithmetic).
+        reach: how far each entry moves when the input moves by 1, where the node is the input, only scaled and
+            rearranged; `(N, *shape)`. None elsewhere.
+        center: the value at the ball's centre, where `reach` is given and the region is a ball.
+    """
+
+    low: Tensor
+    high: Tensor
+    exact: bool = False
+    reach: Tensor | None = None
+    center: Tensor | None = None
+
+    @property
+    def size(self) -> Tensor:
+        """The largest absolute value, `(N,)`."""
+        return torch.maximum(self.low.abs(), self.high.abs()).flatten(1).amax(1)
+
+    def meet(self, low: Tensor, high: Tensor) -> None:
+        """Shrink to what both boxes hold."""
+        self.low, self.high = torch.maximum(self.low, low), torch.minimum(self.high, high)
+
+
+def interval(node: Node, boxes: list[Box], region: Region) -> Box:
+    """Return the box of one node's values from those of its inputs.
+
+    Args:
+        node: the node.
+        boxes: of all nodes before it.
+        region: the inputs, in the network's precision.
+    """
+    operation = node.operation
+    if isinstance(operation, Input):
+        return Box(region.low, region.high, True, torch.ones_like(region.low), region.center)
+    if isinstance(operation, Constant):
+        value = operation.value.expand(len(region), *node.shape)
+        return Box(value, value, True)
+    inputs = [boxes[place] for place in node.inputs]
+    if isinstance(operation, LinearOperation):
+        return _linear(operation, inputs, region)
+    (before,) = inputs
+    low, high = operation.forward(before.low), operation.forward(before.high)
+    if isinstance(operation, Activation) and not (isinstance(operation, ReLU) and not operation.slope):
+        slack = 8 * torch.finfo(low.dtype).eps
+        low, high = low - slack * low.abs(), high + slack * high.abs()
+    elif not isinstance(operation, Activation | MaxPool2d):
+        raise TypeError(f"{type(operation).__name__} has no interval bounds")
+    return Box(low, high)
+
+
+def _linear(operation: LinearOperation, inputs: list[Box], region: Region) -> Box:
+    middle = operation.forward(*((box.low + box.high) / 2 for box in inputs))
+    spread = operation.absolute(*((box.high - box.low) / 2 for box in inputs))
+    slack = _slack(operation, inputs)
+    box = Box(middle - spread - slack, middle + spread + slack)
+    reach = inputs[0].reach
+    if reach is None or not isinstance(operation, Linear | Conv2d | Scale | Rearrange):
+        return box
+    box.exact = True
+    if isinstance(operation, Scale | Rearrange):
+        box.reach = operation.absolute(reach) * (1 + gamma(1, reach.dtype))
+        box.center = None if inputs[0].center is None else operation.forward(inputs[0].center)
+    elif inputs[0].center is not None and region.eps is not None:
+        around = operation.forward(inputs[0].center)
+        eps = region.eps.view(-1, *[1] * (around.dim() - 1))
+        spread = eps * _dual_norm(operation, reach[:1], region) * (1 + gamma(operation.terms, around.dtype)) + slack
+        box.meet(around - spread, around + spread)
+    return box
+
+
+def _slack(operation: LinearOperation, inputs: list[Box]) -> Tensor | float:
+    """Return how far the computed middle and spread can be off, broadcast to the output."""
+    factor = gamma(operation.terms, inputs[0].low.dtype)
+    if isinstance(operation, Rearrange):
+        return 0.0
+    if isinstance(operation, Linear | Scale):
+        size = operation.absolute(torch.maximum(inputs[0].low.abs(), inputs[0].high.abs()))
+    else:
+        # For convolutions a bound of the sum's size is enough: their sums are short.
+        rows = operation.absolute(*(torch.ones_like(box.low[:1]) for box in inputs))
+        most = torch.stack([box.size for box in inputs]).amax(0)
+        size = rows * most.view(-1, *[1] * (rows.dim() - 1))
+    if operation.bias is not None:
+        size = size + operation.bias.abs()
+    return 2 * factor * size
+
+
+def _dual_norm(operation: Linear | Conv2d, reach: Tensor, region: Region) -> Tensor:
+    """Return how far each output moves at most when the input moves by 1 in the region's norm, `(1, *shape)`."""
+    if region.norm == "l2":
+        return operation.absolute(reach.square(), power=2).sqrt()
+    if isinstance(operation, Linear):
+        return (operation.weight.abs() * reach.flatten(0, -2).amax(0)).amax(1)
+    # A bound: at the border some of the kernel meets only padding.
+    return (operation.weight.abs().amax((1, 2, 3)) * reach.amax()).view(1, -1, 1, 1)

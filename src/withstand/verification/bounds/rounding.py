@@ -1,0 +1,51 @@
+"""How far rounding can carry a computed bound, so that what is proven in float32 holds in exact arithmetic.
+
+A sum of n products, in any order, is off by at most `n u / (1 - n u)` times the sum of their sizes, where u is
+the unit roundoff (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1).
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from withstand.verification.operation import Conv2d, Linear, LinearOperation
+
+
+def gamma(terms: int, dtype: torch.dtype) -> float:
+    """Return a bound of the relative error of a sum of `terms` products.
+
+    Twice the textbook's, with some terms to spare: for weights rounded from float64, and for the few roundings
+    that are made before and after the sum.
+    """
+    unit = torch.finfo(dtype).eps / 2
+    return 2 * (terms + 8) * unit / max(1e-9, 1 - (terms + 8) * unit)
+
+
+def backward_terms(operation: LinearOperation) -> int:
+    """Return the most outputs that one input goes into: the terms of a sum in `transpose`."""
+    if isinstance(operation, Linear):
+        return operation.weight.shape[0]
+    if isinstance(operation, Conv2d):
+        # With a stride, an input meets only every so manieth place of the kernel.
+        places = [
+            math.ceil(size / (stride // math.gcd(stride, dilation)))
+            for size, stride, dilation in zip(
+                operation.weight.shape[2:], operation.stride, operation.dilation, strict=True
+            )
+        ]
+        return operation.weight.shape[0] // operation.groups * math.prod(places)
+    return operation.terms
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Keep accelerators from rounding float32 products to 10 bits while bounds are computed."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    kept = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = kept

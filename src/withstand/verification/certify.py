@@ -1,0 +1,141 @@
+"""Certify a classifier on samples: cheap bounds first, then attacks, dearer bounds and search on what is left."""
+
+import time
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from withstand.attacks.apgd import APGD
+from withstand.attacks.objectives import CrossEntropy
+from withstand.core.errors import ConfigError
+from withstand.core.random import Draws
+from withstand.core.threat import Ball
+from withstand.core.victim import Victim
+from withstand.verification.bounds.crown import MEMORY, check_method
+from withstand.verification.branch_and_bound import search
+from withstand.verification.margins import least_margin
+from withstand.verification.subject import TIE, Subject
+from withstand.verification.verdict import Verdict
+
+Method = Literal["auto", "ibp", "crown-ibp", "crown", "alpha-crown", "bab"]
+
+_STAGES = {
+    "auto": ("ibp", "crown", "alpha-crown"),
+    "bab": ("ibp", "crown", "alpha-crown", "bab"),
+}
+"""Methods that are several bounds, each on what the ones before it left open."""
+
+
+def certify(
+    model: nn.Module | Victim,
+    x: Tensor,
+    y: Tensor | None = None,
+    ball: Ball = Ball(),  # noqa: B008 - a frozen value
+    *,
+    method: Method = "auto",
+    attack: bool = True,
+    timeout: float = 60.0,
+    memory: int = MEMORY,
+    generator: Draws | int | None = None,
+) -> tuple[Verdict, ...]:
+    """Return for each sample whether its class holds in all of the ball, clipped to the valid range.
+
+    "safe" is proven in exact arithmetic for the model's weights. "unsafe" comes with an input of the ball that the
+    model itself gets wrong. Bounds alone can't tell more than "unknown".
+
+    Args:
+        model: a classifier in eval mode; a `Victim` brings its range and normalisation.
+        x: clean inputs, `(N, *shape)`, in the victim's range.
+        y: labels, `(N,)`; None for the model's own answers.
+        ball: what has to be withstood.
+        method: "ibp", "crown-ibp", "crown" or "alpha-crown"; "auto" is IBP, CROWN and optimised slopes, each on what
+            is left; "bab" goes on with branch and bound.
+        attack: look for counterexamples first, by APGD.
+        timeout: seconds of branch and bound for each sample.
+        memory: bytes that one backward pass may hold.
+        generator: draws or a seed, for the attack.
+
+    Raises:
+        ConfigError: an unknown method, a model in train mode, an operation without bounds.
+        DataError: inputs outside the range, labels that are no classes.
+    """
+    check_method(method, get_args(Method))
+    if not timeout > 0:
+        raise ConfigError(f"timeout must be above 0 seconds, not {timeout!r}")
+    began = time.monotonic()
+    subject = Subject.of(model, x, y)
+    count = len(x)
+    margin = torch.full((count,), -torch.inf, dtype=torch.float64, device=subject.x.device)
+    verdicts: list[Verdict | None] = [None] * count
+    for row in (~subject.right).nonzero().flatten().tolist():
+        verdicts[row] = Verdict(
+            "unsafe", counterexample=subject.x[row].clone(), reason="wrong before any change", method="clean"
+        )
+    attacked = False
+    for stage in _STAGES.get(method, (method,)):
+        rows = _open(verdicts, margin)
+        if not len(rows):
+            break
+        if stage == "bab":
+            for row in rows.tolist():
+                verdicts[row] = search(subject, ball, row, timeout=timeout, memory=memory)
+            continue
+        started = time.monotonic()
+        found = _bounds(subject, ball, rows, stage, memory)
+        margin[rows] = torch.maximum(margin[rows], found)
+        each = (time.monotonic() - started) / len(rows)
+        for row in rows[margin[rows] > TIE].tolist():
+            verdicts[row] = Verdict("safe", margin[row].item(), method=stage, seconds=each)
+        if attack and stage != "ibp" and not attacked:
+            attacked = _falsify(subject, ball, verdicts, margin, generator)
+    if attack and not attacked:
+        _falsify(subject, ball, verdicts, margin, generator)
+    each = (time.monotonic() - began) / max(1, count)
+    return tuple(
+        verdict
+        or Verdict(
+            "unknown",
+            margin[row].item(),
+            reason=f"{method} bounds the margin by {margin[row]:.3g} only"
+            + (", and APGD found nothing" if attack else ""),
+            method=method,
+            seconds=each,
+        )
+        for row, verdict in enumerate(verdicts)
+    )
+
+
+def _open(verdicts: list[Verdict | None], like: Tensor) -> Tensor:
+    rows = [row for row, verdict in enumerate(verdicts) if verdict is None]
+    return torch.tensor(rows, dtype=torch.long, device=like.device)
+
+
+def _bounds(subject: Subject, ball: Ball, rows: Tensor, method: str, memory: int) -> Tensor:
+    return least_margin(
+        subject.network, subject.region(ball, rows), subject.weight[rows], method, target=TIE, memory=memory
+    )
+
+
+def _falsify(
+    subject: Subject,
+    ball: Ball,
+    verdicts: list[Verdict | None],
+    margin: Tensor,
+    generator: Draws | int | None,
+) -> bool:
+    """Attack what is open, success being judged by the model itself; return that it was done."""
+    rows = _open(verdicts, margin)
+    if not len(rows) or ball.eps == 0:
+        return True
+    started = time.monotonic()
+    draws = generator[rows] if isinstance(generator, Draws) else generator
+    attack = APGD(ball, CrossEntropy(), steps=50, drop_finished=True)
+    found = attack(subject.victim, subject.x[rows], subject.y[rows], generator=draws)
+    each = (time.monotonic() - started) / len(rows)
+    for place, row in enumerate(rows.tolist()):
+        if bool(found.success[place]):
+            verdicts[row] = Verdict(
+                "unsafe", margin[row].item(), counterexample=found.x[place], method="attack", seconds=each
+            )
+    return True

@@ -1,0 +1,58 @@
+"""Counterexamples to a property in a box, by signed gradient steps from many starts on the captured network.
+
+Classifiers in norm balls are attacked by the attack engine; this is for boxes and properties that it does not know.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from withstand.core.random import Draws
+from withstand.verification.box import Region
+from withstand.verification.network import Network
+from withstand.verification.property import Property
+
+Replay = Callable[[Tensor], Tensor]
+"""Outputs `(B, C)` of the real model for inputs `(B, *shape)`."""
+
+
+def falsify(
+    network: Network,
+    region: Region,
+    wanted: Property,
+    *,
+    starts: int = 64,
+    steps: int = 40,
+    seed: int = 0,
+) -> Tensor | None:
+    """Return a point of one region (N = 1) at which the captured network breaks the property; None if none was met."""
+    draws = Draws(seed, torch.arange(starts, device=region.low.device))
+    x = region.sample(draws.uniform(*network.shape)[:, None].double())[:, 0]
+    low, high = region.low.double(), region.high.double()
+    for step in range(steps + 1):
+        x = x.detach().requires_grad_()
+        with torch.enable_grad():
+            values = wanted.per_group(wanted.values(network(x)))
+            # Each start goes for one group, so that all are tried; the last half for whichever is closest.
+            aim = torch.arange(starts, device=x.device) % wanted.groups
+            chosen = values.gather(1, aim[:, None]).squeeze(1)
+            chosen = torch.where(torch.arange(starts, device=x.device) < starts // 2, chosen, values.amin(1))
+            found = (values.amin(1) <= 0).nonzero()
+            if len(found):
+                return x[found[0, 0]].detach()
+            if step == steps:
+                return None
+            (slope,) = torch.autograd.grad(chosen.sum(), x)
+        moved = x.detach() - (high - low) * slope.sign() * (0.3 if step < steps // 2 else 0.05)
+        x = _confine(torch.minimum(torch.maximum(moved, low), high), region)
+    return None
+
+
+def _confine(x: Tensor, region: Region) -> Tensor:
+    if region.center is None or region.eps is None:
+        return x
+    delta = x - region.center
+    size = torch.linalg.vector_norm(delta.flatten(1), ord=2 if region.norm == "l2" else 1, dim=1).clamp_min(1e-300)
+    factor: Tensor = (region.eps / size).clamp_max(1)
+    return region.center + delta * factor.view(-1, *[1] * (x.dim() - 1))
