@@ -15,6 +15,7 @@ from torch import Tensor
 from withstand.core.distributed import first_row, gather
 from withstand.core.errors import ConfigError, DataError
 from withstand.losses.precision import full_precision
+from withstand.losses.temperature import Temperature, checked_temperature
 
 
 @full_precision
@@ -47,7 +48,9 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tens
     return log[first : first + len(scores)].exp() * samples
 
 
-def swapped_cross_entropy(scores: Sequence[Tensor], targets: Sequence[Tensor], temperature: float = 0.1) -> Tensor:
+def swapped_cross_entropy(
+    scores: Sequence[Tensor], targets: Sequence[Tensor], temperature: Temperature = 0.1
+) -> Tensor:
     """Return the cross-entropy of each target with the scores of every other view, mean over pairs and samples.
 
     Args:
@@ -55,8 +58,7 @@ def swapped_cross_entropy(scores: Sequence[Tensor], targets: Sequence[Tensor], t
         targets: assignments of the first T views, each `(B, K)`, T at most V; they get no gradient.
         temperature: of the scores' softmax, above 0.
     """
-    if not temperature > 0:
-        raise ConfigError(f"temperature must be above 0, not {temperature!r}")
+    temperature = checked_temperature(temperature)
     if len(scores) < 2 or not 1 <= len(targets) <= len(scores):
         raise DataError(
             f"{len(scores)} views cannot be told from the targets of {len(targets)}: give two or more views"

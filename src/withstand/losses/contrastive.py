@@ -15,10 +15,11 @@ from withstand.core.distributed import first_row, gather, world_size
 from withstand.core.errors import ConfigError, DataError
 from withstand.losses.precision import full_precision, unit_rows
 from withstand.losses.similarity import pairwise_logsumexp, similarity_logsumexp
+from withstand.losses.temperature import Temperature, checked_temperature
 
 
 @full_precision
-def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.2) -> Tensor:
+def nt_xent(z1: Tensor, z2: Tensor, temperature: Temperature = 0.2) -> Tensor:
     """Return the normalised temperature-scaled cross-entropy: each view must find its other view among all.
 
     The mean over 2N anchors of `-s_pos + logsumexp` over the other 2N - 1 rows, the positive included; never
@@ -34,7 +35,7 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.2) -> Tensor:
 
 
 @full_precision
-def dcl(z1: Tensor, z2: Tensor, temperature: float = 0.1) -> Tensor:
+def dcl(z1: Tensor, z2: Tensor, temperature: Temperature = 0.1) -> Tensor:
     """Return the decoupled contrastive loss: NT-Xent without the positive in the log-sum-exp.
 
     The mean over 2N anchors of `-s_pos + logsumexp` over the 2(N - 1) views of other samples (half of the
@@ -48,7 +49,9 @@ def dcl(z1: Tensor, z2: Tensor, temperature: float = 0.1) -> Tensor:
 
 
 @full_precision
-def dclw(z1: Tensor, z2: Tensor, temperature: float = 0.1, *, sigma: float = 0.5, detach_weight: bool = True) -> Tensor:
+def dclw(
+    z1: Tensor, z2: Tensor, temperature: Temperature = 0.1, *, sigma: float = 0.5, detach_weight: bool = True
+) -> Tensor:
     """Return DCL with hard positives weighted up by a negated von Mises-Fisher weight.
 
     Sample i's positive term is multiplied by `w_i = 2 - N softmax_i(cos_i / sigma)`, whose mean over the batch
@@ -72,7 +75,7 @@ def dclw(z1: Tensor, z2: Tensor, temperature: float = 0.1, *, sigma: float = 0.5
 
 
 @full_precision
-def dcl_queue(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float = 0.1) -> Tensor:
+def dcl_queue(queries: Tensor, keys: Tensor, queue: Tensor, temperature: Temperature = 0.1) -> Tensor:
     """Return DCL against a queue of stored keys, as in MoCo: `-s_pos + logsumexp(s_queue)`, mean over anchors.
 
     Args:
@@ -91,7 +94,7 @@ def dcl_queue(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float =
 
 
 @full_precision
-def npc_factor(z1: Tensor, z2: Tensor, temperature: float = 0.1) -> Tensor:
+def npc_factor(z1: Tensor, z2: Tensor, temperature: Temperature = 0.1) -> Tensor:
     """Return each anchor's negative-positive coupling q_B in (0, 1), `(2B,)`, first views first.
 
     `q_B = U / (exp(s_pos) + U)` with U the sum over negatives. NT-Xent's gradient is q_B times DCL's, so small
@@ -101,9 +104,9 @@ def npc_factor(z1: Tensor, z2: Tensor, temperature: float = 0.1) -> Tensor:
     return (negatives - positive.repeat(2)).sigmoid()
 
 
-def _two_terms(z1: Tensor, z2: Tensor, temperature: float, *, decoupled: bool) -> tuple[Tensor, Tensor]:
+def _two_terms(z1: Tensor, z2: Tensor, temperature: Temperature, *, decoupled: bool) -> tuple[Tensor, Tensor]:
     """Return the positives' similarities over temperature `(B,)`, and the log-sum-exp over the rest `(2B,)`."""
-    _check(z1, z2, temperature)
+    temperature = _check(z1, z2, temperature)
     one, two = unit_rows(z1), unit_rows(z2)
     local, samples = len(one), len(one) * world_size()
     if decoupled and samples < 2:
@@ -122,8 +125,7 @@ def _two_terms(z1: Tensor, z2: Tensor, temperature: float, *, decoupled: bool) -
     return (one * two).sum(1) / temperature, rest
 
 
-def _check(z1: Tensor, z2: Tensor, temperature: float) -> None:
+def _check(z1: Tensor, z2: Tensor, temperature: Temperature) -> Temperature:
     if z1.dim() != 2 or z1.shape != z2.shape or len(z1) == 0:
         raise DataError(f"two views need projections of one shape (B, D), not {tuple(z1.shape)} and {tuple(z2.shape)}")
-    if not temperature > 0:
-        raise ConfigError(f"temperature must be above 0, not {temperature!r}")
+    return checked_temperature(temperature)

@@ -15,10 +15,11 @@ from torch import Tensor
 from withstand.core.errors import ConfigError, DataError
 from withstand.losses.individual_temperatures import contrasts
 from withstand.losses.precision import full_precision, unit_rows
+from withstand.losses.temperature import Temperature, checked_temperature
 
 
 @full_precision
-def hard_contrastive(z1: Tensor, z2: Tensor, temperature: float = 0.2, *, alpha: float = 1.0) -> Tensor:
+def hard_contrastive(z1: Tensor, z2: Tensor, temperature: Temperature = 0.2, *, alpha: float = 1.0) -> Tensor:
     """Return NT-Xent on each anchor's hardest negatives alone, mean over 2B anchors.
 
     Args:
@@ -27,8 +28,7 @@ def hard_contrastive(z1: Tensor, z2: Tensor, temperature: float = 0.2, *, alpha:
         temperature: tau, above 0.
         alpha: share of an anchor's negatives that is kept, the most similar; 1 is NT-Xent.
     """
-    if not temperature > 0:
-        raise ConfigError(f"temperature must be above 0, not {temperature!r}")
+    temperature = checked_temperature(temperature)
     positive, negatives = _hardest(z1, z2, alpha)
     rest = (negatives / temperature).logsumexp(1)
     return (torch.logaddexp(rest, positive / temperature) - positive / temperature).mean()
@@ -68,7 +68,7 @@ def _hardest(z1: Tensor, z2: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
 
 
 @full_precision
-def relative_penalties(similarity: Tensor, temperature: float) -> Tensor:
+def relative_penalties(similarity: Tensor, temperature: Temperature) -> Tensor:
     """Return each negative's share of the push on its anchor, `softmax(s / tau)`, `(A, M)` rows summing to 1.
 
     The derivative of InfoNCE by a negative's cosine over that by the positive's, in absolute value.
@@ -77,8 +77,7 @@ def relative_penalties(similarity: Tensor, temperature: float) -> Tensor:
         similarity: cosines of A anchors to their M negatives.
         temperature: tau, above 0. Towards 0 the nearest negative takes all; at infinity all share alike.
     """
-    if not temperature > 0:
-        raise ConfigError(f"temperature must be above 0, not {temperature!r}")
+    temperature = checked_temperature(temperature)
     return (similarity / temperature).softmax(1)
 
 
@@ -99,7 +98,7 @@ class Penalties(NamedTuple):
 
 
 @full_precision
-def penalty_distribution(z: Tensor, temperature: float) -> Penalties:
+def penalty_distribution(z: Tensor, temperature: Temperature) -> Penalties:
     """Return how embeddings `(N, D)`, each an anchor with all others as negatives, share the push at a temperature."""
     return penalties(ordered_negatives(z), temperature)
 
@@ -117,7 +116,7 @@ def ordered_negatives(z: Tensor) -> Tensor:
 
 
 @full_precision
-def penalties(ordered: Tensor, temperature: float) -> Penalties:
+def penalties(ordered: Tensor, temperature: Temperature) -> Penalties:
     """Return how anchors share the push among negatives.
 
     Args:

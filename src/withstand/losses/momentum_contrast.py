@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from withstand.core.distributed import first_row, gather
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import DataError
 from withstand.losses.precision import full_precision, unit_rows
 from withstand.losses.similarity import similarity_logsumexp
+from withstand.losses.temperature import Temperature, checked_temperature
 
 
 @full_precision
 def info_nce_queue(
-    queries: Tensor, keys: Tensor, queue: Tensor, temperature: float = 0.2, *, own: Tensor | None = None
+    queries: Tensor, keys: Tensor, queue: Tensor, temperature: Temperature = 0.2, *, own: Tensor | None = None
 ) -> Tensor:
     """Return the cross-entropy of finding each query's key among it and the queue, mean over this process's queries.
 
@@ -28,7 +29,7 @@ def info_nce_queue(
         temperature: tau, above 0.
         own: further negatives of unit length that each query alone has, `(B, S, D)`; they get no gradient.
     """
-    _check(queries, keys, temperature)
+    temperature = _check(queries, keys, temperature)
     query = unit_rows(queries)
     positive = (query * unit_rows(keys)).sum(1) / temperature
     negatives = torch.full_like(positive, -torch.inf)
@@ -42,7 +43,7 @@ def info_nce_queue(
 
 
 @full_precision
-def info_nce_across(queries: Tensor, keys: Tensor, temperature: float = 0.2) -> Tensor:
+def info_nce_across(queries: Tensor, keys: Tensor, temperature: Temperature = 0.2) -> Tensor:
     """Return the cross-entropy of finding each query's key among all keys of the global batch, mean over queries.
 
     Unlike NT-Xent, only keys are negatives, never other queries.
@@ -52,7 +53,7 @@ def info_nce_across(queries: Tensor, keys: Tensor, temperature: float = 0.2) -> 
         keys: each query's positive in the same row, `(B, D)`, unnormalised.
         temperature: tau, above 0.
     """
-    _check(queries, keys, temperature)
+    temperature = _check(queries, keys, temperature)
     query, key = unit_rows(queries), unit_rows(keys)
     everyone = gather(key)
     logits = query @ everyone.T / temperature
@@ -60,8 +61,7 @@ def info_nce_across(queries: Tensor, keys: Tensor, temperature: float = 0.2) -> 
     return (logits.logsumexp(1) - logits[row, row + first_row(len(query))]).mean()
 
 
-def _check(queries: Tensor, keys: Tensor, temperature: float) -> None:
+def _check(queries: Tensor, keys: Tensor, temperature: Temperature) -> Temperature:
     if queries.dim() != 2 or queries.shape != keys.shape or len(queries) == 0:
         raise DataError(f"queries and keys need one shape (B, D), not {tuple(queries.shape)} and {tuple(keys.shape)}")
-    if not temperature > 0:
-        raise ConfigError(f"temperature must be above 0, not {temperature!r}")
+    return checked_temperature(temperature)

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from withstand.core.distributed import first_row, gather, world_size
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import DataError
 from withstand.losses.precision import full_precision, unit_rows
 from withstand.losses.similarity import similarity_logsumexp
+from withstand.losses.temperature import Temperature, checked_temperature
 
 
-def nt_xent_views(views: Sequence[Tensor], temperature: float = 0.5, *, stop_keys: bool = True) -> Tensor:
+def nt_xent_views(views: Sequence[Tensor], temperature: Temperature = 0.5, *, stop_keys: bool = True) -> Tensor:
     """Return the mean over V N anchors of the sum over the V - 1 positives of `-s_pos + logsumexp`, 0-d.
 
     The log-sum-exp runs over the other V N - 1 rows. With two views this is NT-Xent in value.
@@ -33,13 +34,12 @@ def nt_xent_views(views: Sequence[Tensor], temperature: float = 0.5, *, stop_key
     shapes = {view.shape for view in views}
     if len(views) < 2 or len(shapes) != 1 or views[0].dim() != 2:
         raise DataError(f"views need projections of one shape (B, D), at least two, not {[*map(tuple, shapes)]}")
-    if not temperature > 0:
-        raise ConfigError(f"temperature must be above 0, not {temperature!r}")
+    temperature = checked_temperature(temperature)
     return _loss(torch.stack(tuple(views)), temperature, stop_keys)
 
 
 @full_precision
-def _loss(views: Tensor, temperature: float, stop_keys: bool) -> Tensor:
+def _loss(views: Tensor, temperature: Temperature, stop_keys: bool) -> Tensor:
     count, local, width = views.shape
     anchors = unit_rows(views.reshape(-1, width))
     samples = local * world_size()

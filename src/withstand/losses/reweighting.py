@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from withstand.core.distributed import gather
-from withstand.core.errors import ConfigError
 from withstand.losses.precision import full_precision
+from withstand.losses.temperature import Temperature, checked_temperature
 
 Curve: TypeAlias = Literal["tanh", "sigmoid", "discrete"]
 
@@ -61,16 +61,16 @@ def margin_weights(margin: Tensor, *, bias: float, slope: float, scale: float | 
 
 
 @full_precision
-def worst_case_weights(losses: Tensor, temperature: float) -> Tensor:
+def worst_case_weights(losses: Tensor, temperature: Temperature) -> Tensor:
     """Return the weights `softmax(l / r)` that maximise the regularised sum, `(B,)`; large r gives uniform ones."""
-    _check(temperature)
+    temperature = checked_temperature(temperature)
     return (losses / temperature).softmax(0)
 
 
 @full_precision
-def log_mean_exponential(losses: Tensor, temperature: float) -> Tensor:
+def log_mean_exponential(losses: Tensor, temperature: Temperature) -> Tensor:
     """Return log mean exp(l / r) over all processes, 0-d; times r, the value at the worst-case weights."""
-    _check(temperature)
+    temperature = checked_temperature(temperature)
     every = gather(losses)
     return (every / temperature).logsumexp(0) - math.log(len(every))
 
@@ -88,8 +88,3 @@ def barrier_minimizer(slope: Tensor, low: Tensor, high: Tensor, barrier: float) 
 def barrier_curvature(delta: Tensor, low: Tensor, high: Tensor, barrier: float) -> Tensor:
     """Return the barrier's second derivative at `delta`, entry by entry."""
     return barrier * ((high - delta).pow(-2) + (delta - low).pow(-2))
-
-
-def _check(temperature: float) -> None:
-    if not temperature > 0:
-        raise ConfigError(f"temperature must be above 0, not {temperature!r}")

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from withstand.losses.precision import full_precision
+from withstand.losses.temperature import Temperature
 
 # How large exponents may grow without a shift by the row's maximum. Sums of exp(50) times 1e7, and their
 # inverses times gradients of 1e-8, stay well inside float32's normal numbers; likewise for float64.
@@ -21,27 +22,27 @@ _LARGEST_EXPONENT = {torch.float32: 50.0, torch.float64: 500.0}
 
 
 @full_precision
-def similarity_logsumexp(queries: Tensor, keys: Tensor, temperature: float, exclude: Tensor) -> Tensor:
+def similarity_logsumexp(queries: Tensor, keys: Tensor, temperature: Temperature, exclude: Tensor) -> Tensor:
     """Return `log sum_j exp(<q_i, k_j> / temperature)` over the keys that row i does not exclude, `(R,)`.
 
     Args:
         queries: `(R, D)`.
         keys: `(K, D)`.
-        temperature: tau, above 0.
+        temperature: tau, above 0; a learnable one gets its gradient.
         exclude: columns left out of each row, int64 `(R, k)`; k may be 0, and some key must remain.
     """
     return _Similarity.apply(queries, keys, temperature, exclude)  # type: ignore[no-any-return]
 
 
 @full_precision
-def pairwise_logsumexp(points: Tensor, temperature: float, exclude: Tensor) -> Tensor:
+def pairwise_logsumexp(points: Tensor, temperature: Temperature, exclude: Tensor) -> Tensor:
     """Return `log sum_j exp(<p_i, p_j> / temperature)` over the other points that i does not exclude, `(R,)`.
 
     The matrix is symmetric, so that half of it is enough: about twice as fast as `similarity_logsumexp`.
 
     Args:
         points: rows of length at most 1, `(R, D)`.
-        temperature: tau, above 0.
+        temperature: tau, above 0; a learnable one gets its gradient.
         exclude: columns left out of each row besides itself, int64 `(R, k)`. Exclusion must be mutual: when row
             i excludes j, row j excludes i.
     """
@@ -53,31 +54,35 @@ def pairwise_logsumexp(points: Tensor, temperature: float, exclude: Tensor) -> T
 
 class _Similarity(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, queries: Tensor, keys: Tensor, temperature: float, exclude: Tensor) -> Tensor:
+    def forward(ctx: Any, queries: Tensor, keys: Tensor, temperature: Temperature, exclude: Tensor) -> Tensor:
         scaled = queries / temperature
         result = queries.new_empty(len(queries))
         for rows, similarity in _stripes(scaled, keys, exclude):
             largest = similarity.amax(1)
             result[rows] = similarity.sub_(largest[:, None]).exp_().sum(1).log_().add_(largest)
-        ctx.temperature = temperature
-        ctx.save_for_backward(queries, keys, exclude, result)
+        ctx.save_for_backward(queries, keys, _as_tensor(temperature, queries), exclude, result)
         return result
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        queries, keys, exclude, result = ctx.saved_tensors
-        scaled = queries / ctx.temperature
-        to_queries = torch.empty_like(queries) if ctx.needs_input_grad[0] else None
-        to_keys = torch.zeros_like(keys) if ctx.needs_input_grad[1] else None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        queries, keys, temperature, exclude, result = ctx.saved_tensors
+        scaled = queries / temperature
+        for_queries, for_keys, for_temperature, _ = ctx.needs_input_grad
+        to_queries = torch.empty_like(queries) if for_queries or for_temperature else None
+        to_keys = torch.zeros_like(keys) if for_keys else None
         with torch.autocast(queries.device.type, enabled=False):
             for rows, similarity in _stripes(scaled, keys, exclude):
                 share = similarity.sub_(result[rows, None]).exp_().mul_(gradient[rows, None])
                 if to_queries is not None:
-                    to_queries[rows] = (share @ keys).div_(ctx.temperature)
+                    to_queries[rows] = (share @ keys).div_(temperature)
                 if to_keys is not None:
                     to_keys.addmm_(share.T, scaled[rows])
-        return to_queries, to_keys, None, None
+        # Queries and temperature enter as their quotient alone: tau dL/dtau = -<q, dL/dq>.
+        to_temperature = None
+        if for_temperature and to_queries is not None:
+            to_temperature = -(queries * to_queries).sum() / temperature
+        return to_queries if for_queries else None, to_keys, to_temperature, None
 
 
 def _stripes(scaled: Tensor, keys: Tensor, exclude: Tensor) -> Iterator[tuple[slice, Tensor]]:
@@ -92,32 +97,34 @@ def _stripes(scaled: Tensor, keys: Tensor, exclude: Tensor) -> Iterator[tuple[sl
 
 class _Pairwise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, points: Tensor, temperature: float, exclude: Tensor) -> Tensor:
+    def forward(ctx: Any, points: Tensor, temperature: Temperature, exclude: Tensor) -> Tensor:
         sums = points.new_zeros(len(points))
         for rows, below, exponential in _half_stripes(points, temperature, exclude):
             sums[rows] += exponential.sum(1)
             sums[below] += exponential[:, rows.stop - rows.start :].sum(0)
         result = sums.log_()
-        ctx.temperature = temperature
-        ctx.save_for_backward(points, exclude, result)
+        ctx.save_for_backward(points, _as_tensor(temperature, points), exclude, result)
         return result
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        points, exclude, result = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        points, temperature, exclude, result = ctx.saved_tensors
         # With E = exp(S) and a = gradient / row sums, row i receives sum_j E_ij (a_i + a_j) p_j: a symmetric matrix.
         factor = gradient * (-result).exp()
         to_points = torch.zeros_like(points)
         with torch.autocast(points.device.type, enabled=False):
-            for rows, below, exponential in _half_stripes(points, ctx.temperature, exclude):
+            for rows, below, exponential in _half_stripes(points, temperature, exclude):
                 weight = exponential.mul_(factor[rows, None] + factor[None, rows.start :])
                 to_points[rows] += weight @ points[rows.start :]
                 to_points[below].addmm_(weight[:, rows.stop - rows.start :].T, points[rows])
-        return to_points.div_(ctx.temperature), None, None
+        to_points.div_(temperature)
+        # Points enter twice where the temperature enters once: tau dL/dtau = -<p, dL/dp> / 2.
+        to_temperature = -(points * to_points).sum() / (2 * temperature) if ctx.needs_input_grad[1] else None
+        return to_points, to_temperature, None
 
 
-def _half_stripes(points: Tensor, temperature: float, exclude: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
+def _half_stripes(points: Tensor, temperature: Temperature, exclude: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
     """Give exp(similarity) of each stripe of rows with the columns from its first row on, 0 where excluded.
 
     Columns below the stripe's last row stand for the mirrored entries too: `(rows, below, stripe)`.
@@ -134,6 +141,10 @@ def _half_stripes(points: Tensor, temperature: float, exclude: Tensor) -> Iterat
         # Columns before this stripe were left out there; name the row itself again instead.
         column = torch.where(column < 0, column[:, :1], column)
         yield rows, slice(rows.stop, count), stripe.exp_().scatter_(1, column, 0)
+
+
+def _as_tensor(temperature: Temperature, like: Tensor) -> Tensor:
+    return temperature if isinstance(temperature, Tensor) else like.new_tensor(temperature)
 
 
 def _height(width: int, device: torch.device) -> int:

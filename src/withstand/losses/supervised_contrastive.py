@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from withstand.core.distributed import first_row, gather, total, world_size
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import DataError
 from withstand.losses.precision import full_precision, unit_rows
+from withstand.losses.temperature import Temperature, checked_temperature
 
 
 @full_precision
 def supervised_contrastive(
     z: Tensor,
     groups: Tensor,
-    temperature: float = 0.1,
+    temperature: Temperature = 0.1,
     *,
     stored: Tensor | None = None,
     stored_groups: Tensor | None = None,
@@ -35,8 +36,7 @@ def supervised_contrastive(
         stored: further rows to compare with `(K, D)`, no anchors; the same on every process.
         stored_groups: their groups `(K,)`.
     """
-    if not temperature > 0:
-        raise ConfigError(f"temperature must be above 0, not {temperature!r}")
+    temperature = checked_temperature(temperature)
     if z.dim() != 2 or groups.shape != z.shape[:1]:
         raise DataError(f"each of {tuple(z.shape)} embeddings needs a group, not {tuple(groups.shape)} of them")
     unit = unit_rows(z)
