@@ -124,7 +124,8 @@ def penalties(ordered: Tensor, temperature: Temperature) -> Penalties:
         temperature: tau, above 0.
     """
     shares = relative_penalties(ordered, temperature)
-    entropy = torch.special.entr(shares).sum(1).mean()
+    # Not of the shares, whose logarithm has no slope where they underflow to 0.
+    entropy = -(shares * (ordered / checked_temperature(temperature)).log_softmax(1)).sum(1).mean()
     means = shares.mean(0)
     return Penalties(entropy, entropy / math.log(ordered.shape[1]), means[0], means.cumsum(0))
 
