@@ -83,7 +83,7 @@ class Splitter:
     ) -> None:
         self.network = root.network
         self.start = len(self.network.nodes) - 1 if start is None else start
-        lines = {place: found for place, found in root.lines.items() if place < self.start}
+        lines = {place: found for place, found in root.lines.items() if place <= self.start}
         self.root = Relaxed(self.network, root.region, root.boxes[: self.start + 1], lines, most=dict(root.most))
         self.weight, self.offset = weight.to(self.network.dtype), offset
         self.batch = max(2, min(256, rows_at_once(self.network, memory) // 4))

@@ -10,7 +10,20 @@ from withstand.verification.capture_graph import Builder, Place
 from withstand.verification.network import Network
 from withstand.verification.operation import Add, AvgPool2d, Concat, Conv2d, Linear, Mean, Rearrange, Scale
 
-KINDS = ("dense", "leaky", "curved", "mixed", "conv", "strided", "residual", "concat", "pooled", "deep")
+KINDS = (
+    "dense",
+    "leaky",
+    "curved",
+    "mixed",
+    "conv",
+    "strided",
+    "residual",
+    "concat",
+    "pooled",
+    "deep",
+    "ended",
+    "chained",
+)
 
 
 class Maker:
@@ -51,13 +64,15 @@ def network(kind: str, seed: int, outputs: int = 4) -> Network:
     maker = Maker(seed, (2, 6, 5) if images else (5,))
     add = maker.builder.add
     x = Place(0)
-    if kind in ("dense", "leaky", "curved", "mixed", "deep"):
+    if kind in ("dense", "leaky", "curved", "mixed", "deep", "ended", "chained"):
         bends: dict[str, list[Callable[[Place], Place]]] = {
             "dense": [maker.relu],
             "leaky": [lambda p: maker.relu(p, 0.1)],
             "curved": [lambda p: add(Sigmoid(), p), lambda p: add(Tanh(), p)],
             "mixed": [maker.relu, lambda p: add(Tanh(), p), lambda p: maker.relu(p, 0.3)],
             "deep": [maker.relu] * 5,
+            "ended": [maker.relu, lambda p: maker.relu(p, 0.2)],
+            "chained": [lambda p: maker.relu(add(Tanh(), p), 0.1), lambda p: maker.relu(maker.relu(p, 0.5))],
         }
         if seed % 2:
             x = maker.scale(x)
@@ -84,7 +99,10 @@ def network(kind: str, seed: int, outputs: int = 4) -> Network:
         size = int(torch.Size(maker.builder.shape(x)).numel())
         x = add(MaxPool2d((1, 2), (1, 2)), add(Rearrange(shape=(1, 3, 6), places=places.clamp_max(size - 1)[None]), x))
         x = maker.flat(x)
-    return maker.builder.network(maker.linear(x, outputs), ())
+    x = maker.linear(x, outputs)
+    if kind == "ended":  # what the functions are of is an activation itself
+        x = maker.relu(x, 0.1 * (seed % 2))
+    return maker.builder.network(x, ())
 
 
 def points(low: Tensor, high: Tensor, count: int, seed: int) -> Tensor:

@@ -21,7 +21,7 @@ def wanted_of(net: Network, region: Region) -> Property:
     return Property.margins(int(net((region.low + region.high) / 2).argmax()), net.classes)
 
 
-@pytest.mark.parametrize("kind", ["dense", "leaky", "deep"])
+@pytest.mark.parametrize("kind", ["dense", "leaky", "deep", "ended"])
 def test_both_searches_decide_alike_and_never_against_a_point(kind: str) -> None:
     seen = set()
     for seed in range(6):
@@ -82,6 +82,21 @@ def test_convolutions_with_residuals_are_decided() -> None:
         if verdict.status == "safe":
             assert wanted.least(wanted.values(net(tried))).min() > 0
         assert verdict.status != "unknown" or verdict.reason
+
+
+@pytest.mark.parametrize("kind", ["ended", "chained"])
+def test_functions_of_an_activation_are_searched_as_those_of_a_matrix(kind: str) -> None:
+    # The output, and the input of a ReLU whose boxes are shrunk, may be another activation's output.
+    searched = 0
+    for seed in range(6):
+        net = network(kind, seed)
+        box = region(net, seed, 0.2)
+        wanted = wanted_of(net, box)
+        verdict = search_relus(net, box, wanted, timeout=3, attack=False)
+        values = wanted.values(net(box.sample(points(box.low, box.high, 400, seed))[:, 0]))
+        assert not (verdict.status == "safe" and (wanted.least(values) <= 0).any())
+        searched += verdict.steps
+    assert searched
 
 
 def test_a_counterexample_that_the_real_model_withstands_is_none() -> None:

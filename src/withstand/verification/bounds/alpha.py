@@ -80,7 +80,7 @@ def climb(
     network, splits = relaxed.network, splits or {}
     last = len(network.nodes) - 1 if start is None else start
     places = {
-        place: where for place in relaxed.lines if place < last and (where := _unstable(relaxed, place)) is not None
+        place: where for place in relaxed.lines if place <= last and (where := _unstable(relaxed, place)) is not None
     }
     lines = {place: relaxed.lines[place] for place in places}
     slopes = {place: lines[place].low_slope[where].clone().requires_grad_() for place, where in places.items()}  # type: ignore[union-attr]
