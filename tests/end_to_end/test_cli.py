@@ -212,6 +212,7 @@ def test_doctor_names_the_bottleneck(run: Path, capsys: pytest.CaptureFixture[st
     assert main(["doctor", "--run", str(run), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert set(facts["milliseconds a batch"]) == {"loading", "views", "step"}
+    assert {"float32 contiguous", "float32 channels-last"} <= set(facts["milliseconds a step"])
     assert facts["packages"]["torch"]
 
 

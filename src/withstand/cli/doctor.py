@@ -47,12 +47,15 @@ def run_doctor(run: Path | None = None, *, allow: tuple[str, ...] = ()) -> Reply
     lines += [f"  {name:18} {found or 'MISSING'}" for name, found in packages.items()]
     lines += ["", "extras", *(f"  {name:18} {state}" for name, state in extras.items())]
     if run is not None:
-        times = _time_parts(run, allow)
+        times, options = _time_parts(run, allow)
         facts["milliseconds a batch"] = {name: round(1000 * seconds, 2) for name, seconds in times.items()}
+        facts["milliseconds a step"] = {name: round(1000 * seconds, 2) for name, seconds in options.items()}
         slowest = max(times, key=lambda name: times[name])
         share = times[slowest] / sum(times.values())
         lines += ["", "milliseconds a batch", *(f"  {name:18} {1000 * s:8.1f}" for name, s in times.items())]
         lines += [f"  {share:.0%} of the time goes into {slowest}"]
+        lines += ["", "milliseconds a step, by --set plan.precision= and plan.layout="]
+        lines += [f"  {name:24} {1000 * s:8.1f}" for name, s in options.items()]
     missing = [name for name, found in packages.items() if not found]
     if missing:
         lines.append(f"missing: pip install {' '.join(missing)}")
@@ -66,12 +69,15 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _time_parts(path: Path, allow: tuple[str, ...]) -> dict[str, float]:
-    """Return the seconds that loading, views and the training step take for one batch of a run."""
+def _time_parts(path: Path, allow: tuple[str, ...]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the seconds of loading, views and the training step for a batch of a run; and of a step by its numerics.
+
+    The latter, on at most 128 samples, tell whether another precision or layout would be faster.
+    """
     from withstand.api import from_tree, open_run
     from withstand.core.device import device_of
     from withstand.core.random import Draws, isolated, permutation
-    from withstand.engine.numerics import Numerics, choose
+    from withstand.engine.numerics import Numerics, choose, native_bfloat16, time_step
 
     record = open_run(path, allow=allow).folder.record()
     experiment = from_tree(record["tree"], allow=allow)
@@ -89,12 +95,19 @@ def _time_parts(path: Path, allow: tuple[str, ...]) -> dict[str, float]:
             loss = method(ready)["loss"]
         loss.backward()
 
+    options = [
+        Numerics(precision, layout)
+        for precision in ("float32", "bfloat16")
+        for layout in ("contiguous", "channels-last")
+        if precision == "float32" or native_bfloat16(device)
+    ]
     with isolated(plan.seed, "doctor"):
-        return {
+        parts = {
             "loading": _seconds(lambda: experiment.source[rows].to(device)),
             "views": _seconds(lambda: experiment.view(batch, Draws(plan.seed, batch.index))),
             "step": _seconds(step),
         }
+        return parts, {f"{o.precision} {o.layout}": time_step(experiment, o, device) for o in options}
 
 
 def _seconds(work: Callable[[], object], repeats: int = 3) -> float:

@@ -26,9 +26,9 @@ class Plan(Part):
         schedule: the learning rate's course.
         accumulate: batches whose gradients are averaged into one update.
         clip: largest gradient norm; None clips nothing.
-        precision: "float32", "bfloat16" (autocast), "float64", or "auto": the faster of the first two,
-            timed once on this machine and kept for the life of the run.
-        layout: of four-axis tensors: "contiguous", "channels-last", or "auto", timed likewise.
+        precision: "float32", "bfloat16" (autocast), "float64", or "auto": one of the first two, by rule from the device
+            and the network, and kept for the life of the run; see `engine.numerics.choose`.
+        layout: of four-axis tensors: "contiguous", "channels-last", or "auto", by rule likewise.
         device: "auto", "cpu", "cuda" or "mps".
         processes: how many train together; each takes its share of every batch.
         seed: of weights, order and views.

@@ -3,7 +3,6 @@
 import inspect
 import logging
 import os
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -120,7 +119,7 @@ def _work(
 ) -> None:
     """Train in this process, one of `fabric.world_size`."""
     fabric.barrier()  # the first process has claimed the folder
-    folder, began = RunFolder(out), time.perf_counter()
+    folder = RunFolder(out)
     seed = int(tree["init_args"]["plan"]["init_args"]["seed"])  # type: ignore[index, call-overload, arg-type]
     with isolated(seed, "weights"):
         experiment: Experiment = build(tree, allow=allow, supply=supply)
@@ -138,7 +137,6 @@ def _work(
                     "channels_last": numerics.layout == "channels-last",
                     "processes": fabric.world_size,
                     "reason": numerics.reason,
-                    "seconds_choosing": round(time.perf_counter() - began, 2),
                 }
             )
     progress = fit(fabric, experiment, numerics, folder, quiet=quiet, tensorboard=tensorboard)

@@ -1,4 +1,4 @@
-"""Numerics: which precision and memory layout a run computes in, chosen once by timing when not given."""
+"""Numerics: which precision and memory layout a run computes in, by rule where the plan leaves them open."""
 
 import copy
 import time
@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from withstand.core.batch import Batch, as_structured
+from withstand.core.batch import as_structured
 from withstand.core.errors import ConfigError
 from withstand.core.part import Tree
 from withstand.core.random import Draws, isolated
@@ -54,36 +54,71 @@ class Numerics:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
 
-_ENOUGH = 1.0
-"""Seconds of timing after which an option is judged: large networks differ by more than noise."""
+_AT_MOST = 128
+"""Samples on which a step is tried or timed."""
 
 
-def choose(experiment: Experiment, device: torch.device, *, most: int = 128) -> Numerics:
-    """Return the plan's numerics, timing what it leaves open on at most `most` samples of the first batch.
+def choose(experiment: Experiment, device: torch.device) -> Numerics:
+    """Return the plan's numerics; what it leaves open follows by rule from the device and the network.
 
-    Processes that train together must all call it, for losses gather; timings, and so choices, may differ.
+    So the same command on the same machine computes the same weights. bfloat16 is for devices that multiply it
+    natively, on processors for convolutional networks alone: attention between few tokens loses there by the casts.
+    Two-axis convolutions like channels last. A step that some operation cannot take in bfloat16 is taken in float32.
+
+    Processes that train together must all call it, for losses gather.
     """
     plan = experiment.plan
-    precisions = ["float32", "bfloat16"] if plan.precision == "auto" else [plan.precision]
-    layouts = ["contiguous", "channels-last"] if plan.layout == "auto" else [plan.layout]
     if device.type == "mps" and plan.precision == "float64":
         raise ConfigError("precision float64 is not available on mps: use float32")
-    options = [Numerics(precision, layout) for precision in precisions for layout in layouts]
-    if len(options) == 1:
-        return options[0]
-    share = min(plan.batch, most, len(experiment.source))
-    batch = experiment.source[torch.arange(share)].to(device)
-    batch = experiment.view(batch, Draws(plan.seed, batch.index))
-    seconds = {option: _time_step(experiment.method, batch, option, device) for option in options}
-    fastest = min(seconds, key=lambda option: seconds[option])
-    times = ", ".join(f"{o.precision} {o.layout} {seconds[o] * 1000:.0f} ms" for o in options)
-    return replace(fastest, reason=f"fastest of one timing on {share} samples: {times}")
+    convolutional = _convolutions(experiment.method) > 1  # a transformer's patches are cut out by one
+    layout, reasons = str(plan.layout), []
+    if layout == "auto":
+        layout = "channels-last" if convolutional and device.type in ("cpu", "cuda") else "contiguous"
+        reasons.append(f"{layout} for {'a' if convolutional else 'no'} convolutional network")
+    precision = str(plan.precision)
+    if precision == "auto":
+        native = native_bfloat16(device)
+        precision = "bfloat16" if native and (convolutional or device.type == "cuda") else "float32"
+        reasons.append(f"{precision} on {device.type} {'with' if native else 'without'} bfloat16 products")
+        if precision == "bfloat16" and (missing := _cannot(experiment, Numerics(precision, layout), device)):
+            precision = "float32"
+            reasons[-1] = f"float32, for a step in bfloat16 fails: {missing}"
+    return Numerics(precision, layout, "; ".join(reasons) or "as asked for")
 
 
-def _time_step(method: Method, batch: Batch, option: Numerics, device: torch.device, repeats: int = 3) -> float:
-    """Return the least seconds of a forward and backward pass of a copy of the method."""
-    trial = copy.deepcopy(method).to(device).train()
+def native_bfloat16(device: torch.device) -> bool:
+    """Return whether a device multiplies bfloat16 without emulating it."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    units = torch.cpu.get_capabilities()
+    return bool(units.get("amx_bf16") or units.get("avx512_bf16"))
+
+
+def _convolutions(method: Method) -> int:
+    return sum(isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in method.modules())
+
+
+def _cannot(experiment: Experiment, option: Numerics, device: torch.device) -> str | None:
+    """Return the first line of what a step in bfloat16 fails with where one in float32 does not; None if it runs."""
+    try:
+        time_step(experiment, option, device, repeats=0)
+    except RuntimeError as error:
+        time_step(experiment, replace(option, precision="float32"), device, repeats=0)
+        return str(error).splitlines()[0]
+    return None
+
+
+def time_step(experiment: Experiment, option: Numerics, device: torch.device, *, repeats: int = 3) -> float:
+    """Return the least seconds of a forward and backward pass of a copy of the method, on part of the first batch.
+
+    The first pass warms up, and counts where there are no repeats.
+    """
+    trial = copy.deepcopy(experiment.method).to(device).train()
     option.prepare(trial)
+    batch = experiment.source[torch.arange(min(experiment.plan.batch, _AT_MOST, len(experiment.source)))].to(device)
+    batch = experiment.view(batch, Draws(experiment.plan.seed, batch.index))
     batch = replace(batch, views=tuple(option.cast(view) for view in batch.views))
     times = []
     with isolated(0, "timing"):
@@ -95,6 +130,4 @@ def _time_step(method: Method, batch: Batch, option: Numerics, device: torch.dev
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             times.append(time.perf_counter() - start)
-            if len(times) > 1 and sum(times) > _ENOUGH:
-                break
-    return min(times[1:])
+    return min(times[-repeats:])

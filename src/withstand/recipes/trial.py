@@ -58,9 +58,9 @@ def stages(experiment: Experiment, epochs: Sequence[int]) -> Iterator[Model]:
 
 
 def computed_alike(experiment: Experiment) -> Experiment:
-    """Return the experiment with float32 and channels-last where its plan leaves them to timing.
+    """Return the experiment with float32 and channels-last where its plan leaves them to the rule.
 
-    Both sides of a claim must compute alike, and so must the next time it is tested.
+    Both sides of a claim must compute alike, and so must the next time it is tested, on any machine.
     """
     plan = experiment.plan
     precision = "float32" if plan.precision == "auto" else plan.precision
@@ -86,7 +86,7 @@ def small(setup: Setup, seed: int, *, epochs: int = 5, batch: int = 256) -> Setu
 
 
 def fixed(trial: Experiment, optimizer: Optimizer) -> Experiment:
-    """Return a trial with an optimizer in place of its own, in float32, so that no time goes into timing numerics."""
+    """Return a trial with an optimizer in place of its own, in float32, channels last."""
     return replace(trial, plan=replace(trial.plan, optimizer=optimizer, precision="float32", layout="channels-last"))
 
 

@@ -1,46 +1,72 @@
-"""The choice of precision and layout: made once, among what is left open, and without a trace."""
+"""The choice of precision and layout: by rule where it is left open, and without a trace."""
 
 import pytest
 import torch
 
 from toys import toy_experiment
 from withstand.core.errors import ConfigError
-from withstand.engine import numerics
+from withstand.engine.experiment import Experiment
 from withstand.engine.numerics import Numerics, choose
+from withstand.methods.contrastive.simclr import SimCLR
+from withstand.models.resnet import ResNet
+from withstand.models.vit import ViT
 
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize(
-    ("precision", "layout", "timed"),
-    [
-        ("auto", "auto", 4),
-        ("auto", "channels-last", 2),
-        ("bfloat16", "auto", 2),
-        ("float64", "contiguous", 0),
-        ("float64", "auto", 2),
-    ],
-)
-def test_only_what_is_open_is_timed_and_the_fastest_wins(
-    precision: str, layout: str, timed: int, monkeypatch: pytest.MonkeyPatch
+def the(network: str) -> Experiment:
+    """Return an experiment that leaves its numerics open, on a ResNet or a ViT."""
+    encoder = ResNet(4, 10) if network == "convolutional" else ViT(4, 24, 1, channels=3)
+    return toy_experiment(method=SimCLR(encoder, dim=8), precision="auto", layout="auto")
+
+
+@pytest.mark.parametrize("units", [{"amx_bf16": True}, {"avx512_bf16": True}, {}], ids=["amx", "avx512", "none"])
+@pytest.mark.parametrize("network", ["convolutional", "other"])
+def test_what_is_left_open_follows_from_the_processor_and_the_network(
+    network: str, units: dict[str, bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Numerics] = []
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units)
+    found = choose(the(network), CPU)
+    assert found.layout == ("channels-last" if network == "convolutional" else "contiguous")
+    assert found.precision == ("bfloat16" if units and network == "convolutional" else "float32")
+    assert found.precision in found.reason
+    assert found.layout in found.reason
 
-    def clock(method, batch, option, device) -> float:
-        asked.append(option)
-        return 1.0 / len(asked)  # the last one asked is the fastest
 
-    monkeypatch.setattr(numerics, "_time_step", clock)
-    found = choose(toy_experiment(precision=precision, layout=layout), CPU)
-    assert len(asked) == timed
-    for option in [*asked, found]:
-        assert option.precision == precision or precision == "auto"
-        assert option.layout == layout or layout == "auto"
-    if timed:
-        assert (found.precision, found.layout) == (asked[-1].precision, asked[-1].layout)
-        assert f"{asked[0].precision} {asked[0].layout} 1000 ms" in found.reason
-    else:
-        assert found.reason == "as asked for"
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float64"])
+@pytest.mark.parametrize("layout", ["contiguous", "channels-last"])
+def test_what_the_plan_says_holds(precision: str, layout: str) -> None:
+    assert choose(toy_experiment(precision=precision, layout=layout), CPU) == Numerics(precision, layout)
+
+
+def test_a_step_that_bfloat16_cannot_take_is_taken_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    experiment = the("convolutional")
+    forward = ResNet.forward
+
+    def odd(self: ResNet, x: torch.Tensor) -> torch.Tensor:
+        features = forward(self, x)
+        if features.dtype == torch.bfloat16:
+            raise RuntimeError("\"qr\" not implemented for 'BFloat16'\nand more")
+        return features
+
+    monkeypatch.setattr(ResNet, "forward", odd)
+    found = choose(experiment, CPU)
+    assert found.precision == "float32"
+    assert "\"qr\" not implemented for 'BFloat16'" in found.reason
+    assert "and more" not in found.reason
+
+
+def test_a_step_that_fails_in_every_precision_keeps_its_own_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    experiment = the("convolutional")
+
+    def broken(self: ResNet, x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr(ResNet, "forward", broken)
+    with pytest.raises(RuntimeError, match="no such thing"):
+        choose(experiment, CPU)
 
 
 def test_choosing_leaves_no_trace() -> None:

@@ -133,7 +133,7 @@ def test_numerics_are_chosen_once_for_all(two: Path) -> None:
     record = json.loads((two / "auto" / "run.json").read_text())
     assert record["status"] == "finished"
     assert record["engine"]["processes"] == 2
-    assert "fastest of one timing" in record["engine"]["reason"]
+    assert "on cpu" in record["engine"]["reason"]
 
 
 def test_only_the_first_process_keeps_the_folder(two: Path) -> None:

@@ -91,7 +91,7 @@ def test_resume_in_mid_epoch(kind: type[Method], optimizer: Optimizer, tmp_path:
 )
 def test_resume_with_other_numerics(settings: dict[str, str], tmp_path: Path) -> None:
     experiment = faulty(toy_experiment(count=80, save_every=0.0, **settings))
-    if settings.get("precision") == "auto":  # the choice is timed once and belongs to the run
+    if settings.get("precision") == "auto":  # the choice is made once and belongs to the run
         faults.arrange(stop_view=9)
         with pytest.raises(Stop):
             train(experiment, tmp_path / "run", quiet=True, allow=ALLOW)
@@ -99,7 +99,7 @@ def test_resume_with_other_numerics(settings: dict[str, str], tmp_path: Path) ->
         faults.arrange()
         train(experiment, tmp_path / "run", quiet=True, allow=ALLOW)
         assert json.loads((tmp_path / "run" / "run.json").read_text())["engine"] == chosen
-        assert faults.plan.views == 15 - 7  # steps 8 to 15, and no timing
+        assert faults.plan.views == 15 - 7  # steps 8 to 15, and no trial
     else:
         assert_resumes_exactly(experiment, tmp_path, stops=(8,), left=8)
 
@@ -139,9 +139,10 @@ def test_a_finished_run_stays_as_it_is(tmp_path: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_run_and_another_another(tmp_path: Path) -> None:
+    open_numerics = {"precision": "auto", "layout": "auto"}
     for name, seed in (("one", 0), ("two", 0), ("other", 1)):
         torch.manual_seed(len(name))
-        train(toy_experiment(epochs=1, seed=seed), tmp_path / name, quiet=True, allow=ALLOW)
+        train(toy_experiment(epochs=1, seed=seed, **open_numerics), tmp_path / name, quiet=True, allow=ALLOW)
     one, two, other = (weights(tmp_path / name) for name in ("one", "two", "other"))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert all(not torch.equal(one[name], other[name]) for name in one if one[name].dim() == 4)
