@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from withstand.core.finding import Finding
+from withstand.core.finding import HIGH, LOW, Finding
 from withstand.core.part import Tree
 
 
@@ -19,8 +19,12 @@ class Reply:
 def show_finding(finding: Finding) -> str:
     """Return a finding's numbers and checks as lines of text."""
     lines = [finding.name]
-    width = max(map(len, finding.numbers), default=0)
-    lines += [f"  {name:{width}}  {_show(value)}" for name, value in finding.numbers.items()]
+    stored = finding.numbers
+    named = [name for name in stored if not name.endswith((LOW, HIGH))]
+    width = max(map(len, named), default=0)
+    for name in named:
+        ends = f" [{_show(stored[name + LOW])}, {_show(stored[name + HIGH])}]" if name + LOW in stored else ""
+        lines.append(f"  {name:{width}}  {_show(stored[name])}{ends}")
     marks = {True: "ok", False: "FAILED", None: "not judged"}
     lines += [f"  [{marks[check.passed]}] {check.name}: {check.detail}" for check in finding.checks]
     return "\n".join(lines)

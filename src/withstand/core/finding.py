@@ -18,13 +18,20 @@ from withstand.core.part import Tree
 
 Cell: TypeAlias = str | int | float | bool | None
 
+SPREAD = " ±"
+"""Ends the name of a number's or a column's spread: one width to both sides."""
+
+LOW, HIGH = ", 95 % low", ", 95 % high"
+"""End the names of the ends of a share's 95 % interval, which is not even round the share."""
+
 
 @dataclass(frozen=True)
 class Table:
     """Rows of plain values under named columns.
 
-    A column called `"NAME ±"` is the spread of column `NAME`. With `x` naming a numeric column, the
-    others are curves over it, and the report draws them; a column `"X name"` says what the values of `x` stand for.
+    A column called `"NAME ±"` is the spread of column `NAME`; `"NAME, 95 % low"` and `"NAME, 95 % high"` are the ends
+    of its interval. With `x` naming a numeric column, the others are curves over it, and the report draws them; a
+    column `"X name"` says what the values of `x` stand for.
     `note` tells a reader how to read the curves.
     """
 
@@ -61,7 +68,8 @@ class Finding:
 
     Attributes:
         name: what was evaluated, as a file name: "knn", "linear", "audit".
-        numbers: headline figures by name; accuracies are shares in [0, 1].
+        numbers: headline figures by name; accuracies are shares in [0, 1]. Spreads and the ends of intervals are called
+            as in a `Table`.
         tables: curves and comparisons.
         checks: why the numbers are believable.
         protocol: every choice behind the numbers, readable alone.

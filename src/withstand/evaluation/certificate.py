@@ -25,7 +25,8 @@ from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Evaluator, Source
 from withstand.core.threat import Ball
 from withstand.core.victim import Outputs, Victim
-from withstand.evaluation.under_attack import ball_name, eps_cells, eps_columns, share, strips
+from withstand.evaluation.intervals import Share
+from withstand.evaluation.under_attack import ball_name, eps_cells, eps_columns, strips
 from withstand.verification.capture import capture
 from withstand.verification.prover import certified_radius
 from withstand.verification.settle import Certifier, settle
@@ -128,18 +129,17 @@ class Certificate(Evaluator):
                 "undecided": "neither: the true robust accuracy lies between proven and proven + undecided",
                 "curves": f"largest proven radius by {self.halvings} halvings with CROWN; smallest radius broken by "
                 "APGD on the margin and FAB",
-                "±": "half the width of the 95 % interval (Wilson)",
+                "interval": "95 %, Wilson",
             },
             pictures=pictures,
         )
 
     def _numbers(self, verdicts: tuple[Verdict, ...], proven: Tensor, broken: Curve) -> dict[str, float]:
         head = ball_name(self.ball.norm, self.ball.eps)
-        clean, spread = share(broken.holds(0))
-        numbers = {"clean accuracy": clean, "clean accuracy ±": spread}
+        numbers = Share.of(broken.holds(0)).numbers("clean accuracy")
         for name, status in (("proven", "safe"), ("broken", "unsafe"), ("undecided", "unknown")):
-            value, spread = share(torch.tensor([verdict.status == status for verdict in verdicts]))
-            numbers |= {f"{name} share, {head}": value, f"{name} share, {head} ±": spread}
+            found = Share.of(torch.tensor([verdict.status == status for verdict in verdicts]))
+            numbers |= found.numbers(f"{name} share, {head}")
         right = broken.holds(0)
         if bool(right.any()):
             numbers["median proven radius"] = median(proven[right].tolist())
@@ -151,7 +151,7 @@ class Certificate(Evaluator):
         rows = []
         for eps in (0.0, *grid):
             safe = broken.holds(0) if eps == 0 else proven >= eps
-            rows.append((*eps_cells(self.ball.norm, eps), share(safe)[0], share(broken.holds(eps))[0]))
+            rows.append((*eps_cells(self.ball.norm, eps), Share.of(safe).value, Share.of(broken.holds(eps)).value))
         columns = (*eps_columns(self.ball.norm), "proven accuracy", "accuracy under attack")
         return Table(columns, tuple(rows), x="eps")
 

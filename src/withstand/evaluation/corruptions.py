@@ -19,7 +19,7 @@ from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Evaluator, Source
 from withstand.core.victim import Outputs, Victim
-from withstand.evaluation.intervals import wilson
+from withstand.evaluation.intervals import Share
 from withstand.evaluation.probe import CONTROL
 from withstand.views.corruptions import CORRUPTIONS, Corruption
 from withstand.views.picture import as_unit, check_pictures
@@ -88,10 +88,8 @@ class CorruptionBench(Evaluator):
         by_kind = {kind: self._mean(share, kind) for kind in self.kinds}
         worst = min(by_kind, key=lambda kind: by_kind[kind])
         clean = share["", 0]
-        low, high = wilson(round(clean * len(rows)), len(rows))
         numbers = {
-            "clean accuracy": clean,
-            "clean accuracy ±": (high - low) / 2,
+            **Share(round(clean * len(rows)), len(rows)).numbers("clean accuracy"),
             MEAN: sum(by_kind.values()) / len(by_kind),
             f"accuracy under the worst corruption, {worst}": by_kind[worst],
         }
@@ -117,7 +115,7 @@ class CorruptionBench(Evaluator):
                 "split": blake2b(rows.numpy().tobytes(), digest_size=8).hexdigest(),
                 "settings": "CIFAR-10-C's, whatever the pictures' size",
                 "frost": "a computed texture, not the published photographs",
-                "±": "half the width of the 95 % interval (Wilson)",
+                "interval": "95 %, Wilson",
             },
         )
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from withstand.core.errors import DataError
 from withstand.core.finding import Cell, Check, Table
 from withstand.core.roles import Defense
+from withstand.evaluation.intervals import Share, columns
 from withstand.evaluation.roc import auroc, rejected_at
-from withstand.evaluation.under_attack import share
 
 GRID = tuple(place / 40 for place in range(41))
 """False-positive rates at which ROC curves are drawn."""
@@ -91,15 +91,15 @@ def attack_table(clean: Judged, attempts: Sequence[Attempt], fpr: float) -> Tabl
                 int(one.deceived.sum()),
                 number(auroc(positives, fooled)),
                 number(rejected_at(positives, fooled, fpr)),
-                share(one.clean.right & one.worse.right)[0],
-                *share(one.handled),
+                Share.of(one.clean.right & one.worse.right).value,
+                *Share.of(one.handled).cells,
             )
         )
-    columns = (
+    heads = (
         "attack", "knows the defense", "samples", "deceived", "AUROC", rate, "accuracy without rejection",
-        "accuracy with rejection", "accuracy with rejection ±",
+        *columns("accuracy with rejection"),
     )  # fmt: skip
-    return Table(columns, tuple(rows))
+    return Table(heads, tuple(rows))
 
 
 def roc_table(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> Table:
@@ -137,9 +137,9 @@ def strength_check(attempts: Sequence[Attempt]) -> Check:
         return Check(name, None, "none was run: what the defense withstands is not known")
     left = worst(aware, lambda one: one.handled)
     blind = worst([one for one in attempts if not one.aware], lambda one: one.handled)[: len(left)]
-    after, before = share(left)[0], share(blind)[0]
-    detail = f"they leave {after:.1%} of {len(left)} samples handled, the others {before:.1%}"
-    return Check(name, after <= before, detail)
+    after, before = Share.of(left), Share.of(blind)
+    detail = f"they leave {after.value:.1%} of {len(left)} samples handled, the others {before.value:.1%}"
+    return Check(name, after.value <= before.value, detail)
 
 
 def cells(classes: tuple[str, ...], labels: Tensor) -> list[Cell]:

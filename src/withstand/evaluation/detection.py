@@ -39,8 +39,9 @@ from withstand.evaluation.detected import (
     worst,
 )
 from withstand.evaluation.features import unit_range
+from withstand.evaluation.intervals import Share
 from withstand.evaluation.roc import auroc
-from withstand.evaluation.under_attack import ball_name, share, strips
+from withstand.evaluation.under_attack import ball_name, strips
 
 PROTOCOL: dict[str, Tree] = {
     "score": "higher is cleaner",
@@ -51,7 +52,7 @@ PROTOCOL: dict[str, Tree] = {
     "threshold": "from clean samples that are not judged; no attacked ones are needed",
     "what an attacker may know": "attacks that know the defense know classifier, detector and threshold, but not the "
     "numbers that it will draw",
-    "±": "half the width of the 95 % interval (Wilson)",
+    "interval": "95 %, Wilson",
 }
 
 
@@ -193,21 +194,16 @@ class Detection(Evaluator):
         head = ball_name(self.ball.norm, self.ball.eps)
         right = clean.score[clean.right]
         blind = [one for one in attempts if not one.aware]
-        accuracy, spread = share(clean.right)
-        bare = share(worst(blind, lambda one: one.clean.right & one.worse.right))[0]
-        handled, around = share(worst(blind, lambda one: one.handled))
+        bare = worst(blind, lambda one: one.clean.right & one.worse.right)
         numbers = {
-            "clean accuracy": accuracy,
-            "clean accuracy ±": spread,
-            "clean accuracy with rejection": share(clean.right & clean.accepted)[0],
-            f"accuracy without rejection, {head}": bare,
-            f"accuracy with rejection, {head}": handled,
-            f"accuracy with rejection, {head} ±": around,
+            **Share.of(clean.right).numbers("clean accuracy"),
+            "clean accuracy with rejection": Share.of(clean.right & clean.accepted).value,
+            f"accuracy without rejection, {head}": Share.of(bare).value,
+            **Share.of(worst(blind, lambda one: one.handled)).numbers(f"accuracy with rejection, {head}"),
         }
         if len(blind) < len(attempts):
-            left, around = share(worst(attempts, lambda one: one.handled))
-            key = f"accuracy with rejection, attacks that know the defense, {head}"
-            numbers |= {key: left, f"{key} ±": around}
+            left = Share.of(worst(attempts, lambda one: one.handled))
+            numbers |= left.numbers(f"accuracy with rejection, attacks that know the defense, {head}")
         found = {f"AUROC, {one.name}": number(auroc(right, one.worse.score[one.deceived])) for one in attempts}
         return numbers | {key: value for key, value in found.items() if value is not None}
 

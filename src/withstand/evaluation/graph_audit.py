@@ -20,7 +20,7 @@ from withstand.core.roles import Evaluator, Source
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
 from withstand.data.graphs.container import Graphs
-from withstand.evaluation.intervals import wilson
+from withstand.evaluation.intervals import Share
 
 
 class FeatureVictim(nn.Module):
@@ -111,7 +111,6 @@ class GraphAudit(Evaluator):
             for place, (radius, share) in enumerate(zip(radii, self.eps, strict=True))
         ]
         last = attacked[-1]
-        low, high = wilson(int(last.sum()), len(last))
         checks = (
             Check(
                 "the attack is stronger than noise",
@@ -125,8 +124,7 @@ class GraphAudit(Evaluator):
             name="audit",
             numbers={
                 "clean accuracy": _share(clean),
-                f"robust accuracy, features, {self.norm} {radii[-1]:.4g}": _share(last),
-                f"robust accuracy, features, {self.norm} {radii[-1]:.4g} ±": (high - low) / 2,
+                **Share.of(last).numbers(f"robust accuracy, features, {self.norm} {radii[-1]:.4g}"),
                 f"accuracy under noise, {self.norm} {radii[-1]:.4g}": _share(noisy[-1]),
                 f"robust accuracy, {self.flips} edge flip(s)": float(table.rows[-1][1] or 0),
             },

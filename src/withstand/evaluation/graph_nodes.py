@@ -18,7 +18,7 @@ from withstand.core.roles import Source
 from withstand.data.graphs.source import PARTS, GraphSource
 from withstand.data.subset import Subset
 from withstand.evaluation.features import Features, Subject, embed
-from withstand.evaluation.intervals import wilson
+from withstand.evaluation.intervals import Share
 from withstand.evaluation.probe import AccuracyProbe, Embedded, Fitted
 
 RAW = "raw features, same probe"
@@ -77,13 +77,11 @@ class NodeProbe(AccuracyProbe):
         raw_train, raw_test = (raw[source.part(name).rows] for name in ("train", "test"))
         plain = self._run(Features(raw_train, train.y, train.index), None)[0]
         chosen, flat = _accuracy(best, tested.x, tested.labels), _accuracy(plain, raw_test, tested.labels)
-        low, high = wilson(round(chosen * len(tested)), len(tested))
         return replace(
             finding,
             numbers={
                 **finding.numbers,
-                "accuracy, epoch chosen on validation": chosen,
-                "accuracy, epoch chosen on validation ±": (high - low) / 2,
+                **Share(round(chosen * len(tested)), len(tested)).numbers("accuracy, epoch chosen on validation"),
                 f"accuracy, {RAW}": flat,
             },
             tables={

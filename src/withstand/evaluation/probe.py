@@ -16,7 +16,7 @@ from withstand.core.finding import Cell, Check, Finding, Table
 from withstand.core.part import Tree, describe
 from withstand.core.roles import Evaluator, Source
 from withstand.evaluation.features import Features, Progress, Subject, embed
-from withstand.evaluation.intervals import paired_difference, wilson
+from withstand.evaluation.intervals import Share, paired_difference
 from withstand.evaluation.splits import hold_out
 
 CONTROL = "untrained control"
@@ -151,9 +151,7 @@ class AccuracyProbe(Probe):
         if control is not None:
             right[CONTROL] = self.fit(control.train).predict(control.judged.x) == test.labels
         most = torch.bincount(train.labels).argmax()
-        numbers = {"accuracy": _share(right["encoder"])}
-        low, high = wilson(int(right["encoder"].sum()), len(test))
-        numbers["accuracy ±"] = (high - low) / 2
+        numbers = Share.of(right["encoder"]).numbers("accuracy")
         if control is not None:
             numbers[f"accuracy, {CONTROL}"] = _share(right[CONTROL])
         classes = by_class(test, right)
@@ -170,7 +168,7 @@ class AccuracyProbe(Probe):
                 "probe": describe(self),
                 **fitted.choices,
                 **embedded.protocol(),
-                "interval": "95 %, Wilson; difference: paired, normal",
+                "interval": "95 %, Wilson; difference: paired, Newcombe",
             },
         )
 
@@ -186,9 +184,7 @@ def by_class(test: Features, right: dict[str, Tensor]) -> Table:
 
 
 def _overview(right: dict[str, Tensor]) -> Table:
-    rows: list[tuple[Cell, ...]] = [
-        (name, _share(hits), *wilson(int(hits.sum()), len(hits))) for name, hits in right.items()
-    ]
+    rows: list[tuple[Cell, ...]] = [(name, *Share.of(hits).cells) for name, hits in right.items()]
     if CONTROL in right:
         rows.append(("encoder less control", *paired_difference(right["encoder"], right[CONTROL])))
     return Table(("subject", "accuracy", "low", "high"), tuple(rows))

@@ -17,7 +17,7 @@ from withstand.core.finding import Cell, Check, Finding, Table
 from withstand.core.part import describe
 from withstand.core.roles import Evaluator, Source
 from withstand.evaluation.features import Features, Progress, Subject
-from withstand.evaluation.intervals import paired_difference, wilson
+from withstand.evaluation.intervals import Share, columns, paired_difference
 from withstand.evaluation.knn import vote
 from withstand.evaluation.layers import ENCODER, HEAD, HeadWeights, condition, head_weights, layer_features, spectrum
 from withstand.evaluation.linear import LogisticProbe, fit_linear
@@ -125,7 +125,7 @@ class Layers(Evaluator):
                 "test": len(parts[ENCODER][1] or parts[ENCODER][0]),
                 "weighing": "standard deviation along the features' principal directions before the head; after it, "
                 "how far its output moves with one standard deviation along them (least squares)",
-                "interval": "95 %, Wilson; difference: paired, normal",
+                "interval": "95 %, Wilson; difference: paired, Newcombe",
             },
         )
 
@@ -167,12 +167,10 @@ class Layers(Evaluator):
         if worth:
             for words, name in ends.items():
                 hits = worth[name].right[0]
-                low, high = wilson(int(hits.sum()), len(hits))
-                numbers[f"linear accuracy {words}"] = worth[name].shares[0]
-                numbers[f"linear accuracy {words} ±"] = (high - low) / 2
+                numbers |= Share.of(hits).numbers(f"linear accuracy {words}")
             if HEAD in judged:
-                lost, low, high = paired_difference(worth[ENCODER].right[0], worth[HEAD].right[0])
-                numbers |= {"accuracy lost in the head": lost, "accuracy lost in the head ±": (high - low) / 2}
+                lost = paired_difference(worth[ENCODER].right[0], worth[HEAD].right[0])
+                numbers |= dict(zip(columns("accuracy lost in the head"), lost, strict=True))
             numbers["linear accuracy of the best layer"] = max(one.shares[0] for one in worth.values())
         for words, name in ends.items():
             numbers[f"effective rank {words}"] = float(effective_rank(judged[name]))

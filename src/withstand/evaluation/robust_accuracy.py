@@ -24,7 +24,8 @@ from withstand.core.part import describe
 from withstand.core.threat import Norm
 from withstand.core.victim import Victim
 from withstand.evaluation.decisive import Aids, Attacked, Decided, decide
-from withstand.evaluation.under_attack import Case, ball_name, eps_cells, eps_columns, share, strips
+from withstand.evaluation.intervals import Share, columns
+from withstand.evaluation.under_attack import Case, ball_name, eps_cells, eps_columns, strips
 
 
 def robust_accuracy(case: Case, ensemble: AutoAttack | None, aids: Aids) -> Finding:
@@ -76,7 +77,7 @@ def robust_accuracy(case: Case, ensemble: AutoAttack | None, aids: Aids) -> Find
             "AutoAttack": None if ensemble is None else describe(ensemble),
             "robust accuracy": "share of all samples that are right on the clean input and under every attack at "
             "this radius and every smaller one",
-            "±": "half the width of the 95 % interval (Wilson)",
+            "interval": "95 %, Wilson",
             "verdict": verdict(checks),
         },
         pictures=pictures,
@@ -137,14 +138,11 @@ def _numbers(
 ) -> dict[str, float]:
     norm, eps, head = case.ball.norm, case.ball.eps, _head(case)
     right = noise[norm].holds(0)
-    clean, spread = share(right)
-    numbers = {"clean accuracy": clean, "clean accuracy ±": spread}
+    numbers = Share.of(right).numbers("clean accuracy")
     if attacked:
         holds = attacked[norm].curve.holds(eps)
-        robust, spread = share(holds)
         numbers |= {
-            f"robust accuracy, {head}": robust,
-            f"robust accuracy, {head} ±": spread,
+            **Share.of(holds).numbers(f"robust accuracy, {head}"),
             f"worst class's robust accuracy, {head}": min(_by_class(case, holds).values()),
         }
     elif decided is not None:
@@ -152,7 +150,7 @@ def _numbers(
     if decided is not None and bool(decided.worst.proven.any()):
         numbers[f"proven accuracy, {head}"] = decided.proven
     numbers |= {
-        f"accuracy under noise, {head}": share(noise[norm].holds(eps))[0],
+        f"accuracy under noise, {head}": Share.of(noise[norm].holds(eps)).value,
         "worst class's clean accuracy": min(_by_class(case, right).values()),
     }
     for norm, found in attacked.items():
@@ -165,9 +163,9 @@ def _over_eps(case: Case, norm: Norm, noise: dict[Norm, Curve], attacked: dict[N
     """Return the curves of one norm, from the clean accuracy at eps 0 on."""
     rows = []
     for eps in (0.0, *case.radii[norm]):
-        robust = share(attacked[norm].curve.holds(eps)) if attacked else ()
-        rows.append((*eps_cells(norm, eps), *robust, share(noise[norm].holds(eps))[0]))
-    names = ("robust accuracy", "robust accuracy ±") if attacked else ()
+        robust = Share.of(attacked[norm].curve.holds(eps)).cells if attacked else ()
+        rows.append((*eps_cells(norm, eps), *robust, Share.of(noise[norm].holds(eps)).value))
+    names = columns("robust accuracy") if attacked else ()
     return Table((*eps_columns(norm), *names, "accuracy under noise"), tuple(rows), x="eps")
 
 

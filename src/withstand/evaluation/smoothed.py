@@ -14,7 +14,8 @@ from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Evaluator, Source
 from withstand.core.victim import Outputs, Victim
-from withstand.evaluation.under_attack import ball_name, share
+from withstand.evaluation.intervals import Share
+from withstand.evaluation.under_attack import ball_name
 from withstand.verification.smoothing import ABSTAIN, Smoothing
 
 
@@ -59,18 +60,14 @@ class SmoothedCertificate(Evaluator):
         found = self.smoothing.certify(
             victim, x.to(home(victim.model)), generator=Draws(derive(self.seed, "smoothing"), batch.index)
         )
-        clean, spread = share(found.certified(batch.y, 0.0))
-        held, around = share(found.certified(batch.y, self.eps))
         head = ball_name("l2", self.eps)
         largest = max(self.smoothing.largest, self.eps)
         return Finding(
             name="certificate",
             numbers={
-                "clean accuracy, smoothed": clean,
-                "clean accuracy, smoothed ±": spread,
-                f"certified accuracy, {head}": held,
-                f"certified accuracy, {head} ±": around,
-                "share of abstentions": share(found.prediction == ABSTAIN)[0],
+                **Share.of(found.certified(batch.y, 0.0)).numbers("clean accuracy, smoothed"),
+                **Share.of(found.certified(batch.y, self.eps)).numbers(f"certified accuracy, {head}"),
+                "share of abstentions": Share.of(found.prediction == ABSTAIN).value,
             },
             tables={"certified accuracy against eps, l2": found.curve(batch.y, [largest * k / 10 for k in range(11)])},
             protocol={
@@ -81,6 +78,6 @@ class SmoothedCertificate(Evaluator):
                 "split": blake2b(rows.numpy().tobytes(), digest_size=8).hexdigest(),
                 "certified": "the smoothed classifier's answer is right and cannot change within the radius; for each "
                 f"sample wrong with probability {self.smoothing.alpha:g} at most. It says nothing of the network",
-                "±": "half the width of the 95 % interval (Wilson)",
+                "interval": "95 %, Wilson",
             },
         )

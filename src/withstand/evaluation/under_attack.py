@@ -16,7 +16,6 @@ from withstand.core.part import Tree
 from withstand.core.random import Draws
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
-from withstand.evaluation.intervals import wilson
 
 CHECKED = 100
 """Samples on which the believability checks run, at most."""
@@ -89,13 +88,6 @@ def eps_columns(norm: Norm) -> tuple[str, ...]:
 def eps_cells(norm: Norm, eps: float) -> tuple[str | float, ...]:
     """Return the cells under `eps_columns`."""
     return (eps, of_255(eps)) if norm == "linf" else (eps,)
-
-
-def share(holds: Tensor) -> tuple[float, float]:
-    """Return the share that holds, and half the width of its 95 % interval."""
-    hits, count = int(holds.sum()), len(holds)
-    low, high = wilson(hits, count)
-    return hits / count, (high - low) / 2
 
 
 def strips(victim: Victim, clean: Tensor, attacked: Tensor) -> dict[str, npt.NDArray[np.uint8]]:

@@ -5,13 +5,14 @@ import math
 import re
 from dataclasses import dataclass, replace
 from statistics import fmean, median
+from typing import TypeGuard
 
-from withstand.core.finding import Cell, Table
+from withstand.core.finding import HIGH, LOW, SPREAD, Cell, Table
 from withstand.core.part import Tree
 from withstand.report import wording
 from withstand.report.folder import Row
-from withstand.report.scores import Measured, Score
-from withstand.report.tables import SPREAD, ShownTable, is_numeric, numbers, shares, show
+from withstand.report.scores import Measured, Score, within
+from withstand.report.tables import ShownTable, is_around, is_numeric, numbers, shares, show
 
 _MOST_POINTS = 400
 _MOST_CLASSES = 20
@@ -50,7 +51,7 @@ def curves(name: str, table: Table, context: str = "") -> list[Chart]:
     lines = [
         column
         for column in table.columns
-        if column != table.x and not column.endswith(SPREAD) and is_numeric(table, column)
+        if column != table.x and not is_around(column, table.columns) and is_numeric(table, column)
     ]
     groups: dict[str, list[str]] = {}
     for column in lines:
@@ -111,8 +112,9 @@ def _curve(heading: str, table: Table, lines: list[str], *, percent: bool) -> Ch
             # The page gives each subject its color; a control has its subject's, or gray beside a single one.
             "meta": None if gray else subjects.index(stem),
         }
-        if column + SPREAD in table.columns:
-            trace["error_y"] = {"array": _clean(list(table.column(column + SPREAD))), "thickness": 1.2, "width": 3}
+        bars = _bars(table, column, percent=percent)
+        if bars:
+            trace["error_y"] = {**bars, "thickness": 1.2, "width": 3}
         traces.append(trace)
     label = "eps, in steps of 1/255" if in_255 else safe(wording.title(x_name))
     axis: dict[str, Tree] = {"title": {"text": label}}
@@ -128,6 +130,30 @@ def _curve(heading: str, table: Table, lines: list[str], *, percent: bool) -> Ch
     named = ", ".join(wording.title(column) for column in lines)
     alt = f"Curves over {wording.title(x_name)}: {named}. The numbers are in the table."
     return Chart(heading, {"data": traces, "layout": layout}, alt)
+
+
+def _bars(table: Table, column: str, *, percent: bool) -> dict[str, Tree]:
+    """Return a column's error bars: to the ends of its intervals, or as wide as its spreads, but never past 100 %."""
+    values = table.column(column)
+    if {column + LOW, column + HIGH} <= set(table.columns):
+        ends: list[tuple[Cell, Cell]] = list(zip(table.column(column + LOW), table.column(column + HIGH), strict=True))
+    elif column + SPREAD in table.columns and not percent:
+        return {"array": _clean(list(table.column(column + SPREAD)))}
+    elif column + SPREAD in table.columns:
+        spreads = zip(values, table.column(column + SPREAD), strict=True)
+        ends = [within(value, spread) if _real(value) and _real(spread) else (None, None) for value, spread in spreads]
+    else:
+        return {}
+    below: list[Tree] = []
+    above: list[Tree] = []
+    for value, (low, high) in zip(values, ends, strict=True):
+        below.append(value - low if _real(value) and _real(low) else None)
+        above.append(high - value if _real(value) and _real(high) else None)
+    return {"symmetric": False, "array": above, "arrayminus": below}
+
+
+def _real(value: Cell) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def metric(rows: tuple[Row, ...], name: str, title: str, note: str = "", *, from_zero: bool = False) -> Chart | None:

@@ -6,13 +6,24 @@ from pathlib import Path
 
 from withstand.core.errors import ConfigError
 from withstand.core.files import replacing
-from withstand.core.finding import Cell, Table
+from withstand.core.finding import HIGH, LOW, SPREAD, Cell, Table
 from withstand.core.part import Tree
 from withstand.report import wording
 from withstand.report.charts import Chart, overlay
 from withstand.report.folder import StoredRun, number, text
 from withstand.report.render import template
-from withstand.report.tables import SPREAD, Shown, ShownTable, cell, context_of, is_numeric, numbers, shares, show
+from withstand.report.tables import (
+    Shown,
+    ShownTable,
+    around,
+    cell,
+    context_of,
+    is_around,
+    is_numeric,
+    numbers,
+    shares,
+    show,
+)
 
 
 @dataclass(frozen=True)
@@ -99,30 +110,25 @@ def _keys(tables: Iterable[Mapping[str, object]]) -> list[str]:
 
 def _numbers(stored: dict[str, dict[str, float]]) -> Table | None:
     """Return figures in rows and runs in columns, the spreads beside their figures."""
-    keys = [key for key in _keys(stored.values()) if not key.endswith(SPREAD)]
+    every = _keys(stored.values())
+    keys = [key for key in every if not is_around(key, every)]
     if not keys:
         return None
-    columns: list[str] = ["figure"]
+    columns = [("", "")]
     for run, own in stored.items():
-        columns += [run, *([run + SPREAD] if any(key + SPREAD in own for key in keys) else [])]
-    rows = []
-    for key in keys:
-        row: list[Cell] = [key]
-        for column in columns[1:]:
-            spread = column.endswith(SPREAD)
-            row.append(stored[column.removesuffix(SPREAD)].get(key + SPREAD if spread else key))
-        rows.append(tuple(row))
-    return Table(tuple(columns), tuple(rows))
+        columns += [(run, ""), *((run, end) for end in (SPREAD, LOW, HIGH) if any(key + end in own for key in keys))]
+    rows: list[tuple[Cell, ...]] = [(key, *(stored[run].get(key + end) for run, end in columns[1:])) for key in keys]
+    return Table(("figure", *(run + end for run, end in columns[1:])), tuple(rows))
 
 
 def _shown(table: Table, context: str) -> ShownTable:
     """Return the figures in words; each row has its own kind of figure."""
-    kept = [column for column in table.columns if not column.endswith(SPREAD)]
+    kept = [column for column in table.columns if not is_around(column, table.columns)]
     rows = []
     for row in table.rows:
         values, key = dict(zip(table.columns, row, strict=True)), str(row[0])
         share = wording.is_share(key, numbers(row[1:]), context)
-        cells = (cell(key, values[run], share=share, spread=values.get(run + SPREAD)) for run in kept[1:])
+        cells = (cell(key, values[run], share=share, around=around(run, values)) for run in kept[1:])
         rows.append((Shown(wording.title(key)), *cells))
     return ShownTable(tuple(kept), tuple(rows), (False, *[True] * (len(kept) - 1)))
 
@@ -140,7 +146,7 @@ def _overlaid(finding: str, name: str, tables: dict[str, Table], context: str) -
             for run, table in drawn.items()
             if table.x == first.x and column in table.columns and is_numeric(table, column)
         }
-        control = column.endswith(SPREAD) or "untrained" in column
+        control = is_around(column, first.columns) or "untrained" in column
         if column == first.x or control or len(having) < 2 or first.x is None:
             continue
         x = first.x
@@ -170,7 +176,7 @@ def _cautions(runs: dict[str, StoredRun], shared: Sequence[str]) -> list[str]:
 
 def _lines(finding: str, table: Table) -> list[str]:
     """Return a table as lines of text."""
-    kept = [column for column in table.columns if not column.endswith(SPREAD)]
+    kept = [column for column in table.columns if not is_around(column, table.columns)]
     widths = [max(len(column), 12) for column in kept[1:]]
     name = max(len(str(row[0])) for row in table.rows)
     lines = [f"{finding:{name + 2}}  " + "  ".join(f"{c:>{w}}" for c, w in zip(kept[1:], widths, strict=True))]

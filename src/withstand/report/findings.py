@@ -8,7 +8,7 @@ from withstand.core.part import Tree
 from withstand.report import wording
 from withstand.report.charts import Chart, curves
 from withstand.report.pictures import PictureBlock, blocks
-from withstand.report.tables import SPREAD, Shown, ShownTable, cell, context_of, show
+from withstand.report.tables import Shown, ShownTable, around, cell, context_of, is_around, show
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,12 @@ def _figures(finding: Finding) -> list[Figure]:
     stored, context = finding.numbers, context_of(finding)
 
     def shown(key: str) -> Shown:
-        return cell(
-            key, stored[key], share=wording.is_share(key, [stored[key]], context), spread=stored.get(key + SPREAD)
-        )
+        return cell(key, stored[key], share=wording.is_share(key, [stored[key]], context), around=around(key, stored))
 
     # "NAME, untrained control, WHERE" is the control of "NAME, WHERE"
     controls = {base: key for key in stored if (base := re.sub(r", untrained[^,]*", "", key)) != key and base in stored}
     return [
         Figure(wording.title(key), shown(key), shown(control) if (control := controls.get(key)) else None)
         for key in stored
-        if key not in controls.values() and not (key.endswith(SPREAD) and key.removesuffix(SPREAD) in stored)
+        if key not in controls.values() and not is_around(key, stored)
     ]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from withstand.core.finding import Finding
 from withstand.report import wording
 from withstand.report.folder import number, text
-from withstand.report.tables import SPREAD
+from withstand.report.tables import around, is_around
 
 PROBES = ("knn", "linear", "naive-bayes", "centroid")
 """Probes in the order in which they speak for an encoder."""
@@ -75,9 +75,9 @@ class Strength:
 def score(finding: Finding) -> Score | None:
     """Return a probe's headline, or None when the finding holds no accuracy.
 
-    Intervals come from "NAME ±" numbers, or from a table with the columns subject, accuracy, low and high.
+    Intervals stand beside the numbers, or in a table with the columns subject, accuracy, low and high.
     """
-    named = [key for key in finding.numbers if "accuracy" in key and not key.endswith(SPREAD)]
+    named = [key for key in finding.numbers if "accuracy" in key and not is_around(key, finding.numbers)]
     controls = [key for key in named if "untrained" in key]
     own = [key for key in named if key not in controls]
     if not own:
@@ -107,10 +107,15 @@ def _subjects(finding: Finding) -> dict[str, Measured]:
 
 
 def _measured(finding: Finding, key: str, row: Measured | None) -> Measured:
-    value, spread = finding.numbers[key], finding.numbers.get(key + SPREAD)
+    value, beside = finding.numbers[key], around(key, finding.numbers)
     if row is not None:
         return Measured(value, row.interval)
-    return Measured(value, None if spread is None else (value - spread, value + spread))
+    return Measured(value, beside if isinstance(beside, tuple) or beside is None else within(value, beside))
+
+
+def within(value: float, spread: float) -> Interval:
+    """Return the interval of a share with an even spread, as older findings hold it, cut where no share can be."""
+    return max(value - spread, 0.0 if value >= 0 else -1.0), min(value + spread, 1.0)
 
 
 def scores(findings: dict[str, Finding]) -> list[Score]:
@@ -139,4 +144,11 @@ def strength(audit: Finding) -> Strength | None:
 
 
 def _first(finding: Finding, words: str) -> float | None:
-    return next((value for key, value in finding.numbers.items() if key.startswith(words) and "±" not in key), None)
+    return next(
+        (
+            value
+            for key, value in finding.numbers.items()
+            if key.startswith(words) and not is_around(key, finding.numbers)
+        ),
+        None,
+    )

@@ -1,12 +1,10 @@
 """Tables as the page shows them: every number in words, with its exact value kept beside it."""
 
-import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from withstand.core.finding import Cell, Finding, Table
+from withstand.core.finding import HIGH, LOW, SPREAD, Cell, Finding, Table
 from withstand.report import wording
-
-SPREAD = " ±"
 
 
 @dataclass(frozen=True)
@@ -51,35 +49,42 @@ def shares(context: str, table: Table, column: str) -> bool:
     return column != table.x and not integers and wording.is_share(column, values, context)
 
 
-def cell(column: str, value: Cell, *, share: bool = False, spread: Cell = None) -> Shown:
-    """Return one value in words, its spread behind it."""
+def is_around(name: str, stored: Iterable[str]) -> bool:
+    """Whether a name is that of a spread, or of an end of an interval, of another one that is stored too."""
+    return any(name.endswith(end) and name.removesuffix(end) in stored for end in (SPREAD, LOW, HIGH))
+
+
+def around(name: str, stored: Mapping[str, Cell]) -> wording.Around:
+    """Return what is stored of how far off a number may be."""
+    low, high, spread = (stored.get(name + end) for end in (LOW, HIGH, SPREAD))
+    if isinstance(low, int | float) and isinstance(high, int | float):
+        return float(low), float(high)
+    return float(spread) if isinstance(spread, int | float) else None
+
+
+def cell(column: str, value: Cell, *, share: bool = False, around: wording.Around = None) -> Shown:
+    """Return one value in words, and behind it how far off it may be."""
     if value is None:
         return Shown("–")
     if isinstance(value, bool):
         return Shown("yes" if value else "no")
     if isinstance(value, str):
         return Shown(value)
-    around = float(spread) if isinstance(spread, int | float) else None
     if share:
         return Shown(wording.percent(value, around), float(value))
-    words = wording.eps(value) if column.startswith("eps") else wording.plain(value)
-    if around is not None and math.isfinite(around):
-        words += f" ± {wording.plain(around)}"
-    return Shown(words, float(value))
+    return Shown(wording.eps(value) if column.startswith("eps") else wording.measured(value, around), float(value))
 
 
 def show(context: str, table: Table) -> ShownTable:
-    """Return a table for the page; columns "NAME ±" move into the cells of NAME, k/255 into those of eps."""
+    """Return a table for the page; spreads and intervals of NAME move into its cells, k/255 into those of eps."""
     share = {column: shares(context, table, column) for column in table.columns}
-    merged = {name + SPREAD for name in table.columns} | ({"k/255"} if "eps" in table.columns else set())
-    kept = [name for name in table.columns if name not in merged]
+    merged = {"k/255"} if "eps" in table.columns else set()
+    kept = [name for name in table.columns if name not in merged and not is_around(name, table.columns)]
     rows = []
     for row in table.rows:
         values = dict(zip(table.columns, row, strict=True))
         rows.append(
-            tuple(
-                cell(column, values[column], share=share[column], spread=values.get(column + SPREAD)) for column in kept
-            )
+            tuple(cell(column, values[column], share=share[column], around=around(column, values)) for column in kept)
         )
     return ShownTable(
         tuple(wording.title(column) for column in kept),

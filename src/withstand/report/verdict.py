@@ -7,6 +7,7 @@ from withstand.core.part import Tree
 from withstand.report import wording
 from withstand.report.folder import StoredRun, dig, number, text
 from withstand.report.scores import Score, scores, strength
+from withstand.report.tables import is_around
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ def _strength(run: StoredRun) -> str:
 def _certified(run: StoredRun) -> str:
     """Return what a certificate says, where there is one."""
     numbers = run.findings["certificate"].numbers if "certificate" in run.findings else {}
-    shares = {key.partition(" share")[0]: numbers[key] for key in numbers if " share, " in key and "±" not in key}
+    named = [key for key in numbers if " share, " in key and not is_around(key, numbers)]
+    shares = {key.partition(" share")[0]: numbers[key] for key in named}
     if not {"proven", "broken", "undecided"} <= shares.keys():
         return ""
     ball = next(key.partition(", ")[2] for key in numbers if key.startswith("proven share"))

@@ -2,8 +2,12 @@
 
 import math
 import re
+from typing import TypeAlias
 
 NBSP = "\u00a0"
+
+Around: TypeAlias = float | tuple[float, float] | None
+"""What is known of how far off a number may be: a spread to both sides, or both ends of an interval."""
 
 _SHARES = ("accuracy", "share ", "recall", "precision", "f1", "success", "broken by ")
 _OTHERS = (
@@ -65,16 +69,37 @@ def is_share(name: str, values: list[float], context: str = "") -> bool:
     return named and all(-1 <= value <= 1 for value in values if math.isfinite(value))
 
 
-def percent(value: float, spread: float | None = None) -> str:
-    """Return a share in percent, with its spread where there is one.
+def percent(value: float, around: Around = None) -> str:
+    """Return a share in percent, with its spread or the ends of its interval where there are such.
 
     >>> percent(0.8).replace(NBSP, " "), percent(0.8, 0.01).replace(NBSP, " ")
     ('80.0 %', '80.0 ± 1.0 %')
+    >>> percent(0.0, (0.0, 0.088)).replace(NBSP, " ")
+    '0.0 % [0.0, 8.8]'
     """
     if not math.isfinite(value):
         return "not a number"
-    around = f"{NBSP}±{NBSP}{100 * spread:.1f}" if spread is not None and math.isfinite(spread) else ""
-    return f"{100 * value:.1f}{around}{NBSP}%"
+    words = f"{100 * value:.1f}{NBSP}%"
+    if around is None:
+        return words
+    if isinstance(around, tuple):
+        low, high = around
+        return f"{words} [{100 * low:.1f},{NBSP}{100 * high:.1f}]"
+    return f"{100 * value:.1f}{NBSP}±{NBSP}{100 * around:.1f}{NBSP}%" if math.isfinite(around) else words
+
+
+def measured(value: float, around: Around = None) -> str:
+    """Return a number that is no share, with its spread or the ends of its interval.
+
+    >>> measured(0.5, 0.25), measured(0.5, (0.1, 0.8)).replace(NBSP, " ")
+    ('0.5 ± 0.25', '0.5 [0.1, 0.8]')
+    """
+    words = plain(value)
+    if around is None:
+        return words
+    if isinstance(around, tuple):
+        return f"{words} [{plain(around[0])},{NBSP}{plain(around[1])}]"
+    return f"{words} ± {plain(around)}" if math.isfinite(around) else words
 
 
 def points(value: float) -> str:

@@ -67,7 +67,7 @@ def test_ten_folds() -> None:
 
     finding = FoldedSVM(folds=10, repeats=2, inner=3).evaluate(by_label, source, control=blind)
     assert finding.numbers["accuracy"] == 1
-    assert finding.numbers["accuracy ±"] == 0
+    assert finding.numbers["accuracy ±"] == 0  # over repeats
     assert finding.numbers["accuracy, untrained control"] == pytest.approx(0.5)
     assert "stratified 10 folds" in str(finding.protocol["protocol"])
     few = GraphSet([[0], [0]], list(range(12)), None, [0] * 8 + [1] * 4)

@@ -187,4 +187,18 @@ def test_paired_difference_is_narrower_than_two_intervals() -> None:
     mean, low, high = paired_difference(first, second)
     assert mean == pytest.approx(float(first[:20].double().mean()) * 0.02)
     assert high - low < (wilson(800, 1000)[1] - wilson(800, 1000)[0]) / 2
-    assert paired_difference(first, first) == (0, 0, 0)
+
+
+def test_paired_difference_stays_inside_and_holds_as_often_as_it_says() -> None:
+    yes, no = torch.ones(5, dtype=torch.bool), torch.zeros(5, dtype=torch.bool)
+    assert paired_difference(yes, no)[2] == 1
+    assert paired_difference(no, yes)[1] == -1
+    nothing, low, high = paired_difference(yes, yes)
+    assert nothing == 0 > low == pytest.approx(-high)  # five equal answers do not show that two are the same
+    generator = torch.Generator().manual_seed(0)
+    held = 0
+    for _ in range(400):  # both right in 0.6, only the first in 0.25, only the other in 0.1
+        place = torch.multinomial(torch.tensor([0.6, 0.25, 0.1, 0.05]), 40, replacement=True, generator=generator)
+        _, low, high = paired_difference(place <= 1, (place == 0) | (place == 2))
+        held += low <= 0.15 <= high
+    assert 0.92 < held / 400 < 0.99

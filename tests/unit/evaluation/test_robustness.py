@@ -15,8 +15,9 @@ from withstand.core.roles import Indices, Source
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 from withstand.evaluation.decisive import Aids
+from withstand.evaluation.intervals import Share
 from withstand.evaluation.robustness import Audit
-from withstand.evaluation.under_attack import share, strips
+from withstand.evaluation.under_attack import strips
 
 AUDIT = Audit(Ball("linf", 0.1), linf=(0.05, 0.2), l2=(0.5,), samples=60, steps=8, ensemble="none")
 FULL = replace(AUDIT, linf=(0.02, 0.2), l2=(), samples=24, ensemble="standard", prove=False)
@@ -65,7 +66,8 @@ def test_numbers_and_curves_agree(audited: Finding) -> None:
     assert audited.name == "audit"
     numbers = audited.numbers
     assert 0.9 < numbers["clean accuracy"] <= 1
-    assert 0 < numbers["clean accuracy ±"] < 0.1
+    assert 0.8 < numbers["clean accuracy, 95 % low"] < numbers["clean accuracy"]
+    assert numbers["clean accuracy"] <= numbers["clean accuracy, 95 % high"] <= 1
     head = next(name for name in numbers if name.startswith("robust accuracy"))
     assert head == "robust accuracy, linf 25.5/255"
     table = audited.tables["accuracy against eps, linf"]
@@ -258,10 +260,9 @@ def test_what_cannot_be_audited_is_refused() -> None:
     assert build(describe(AUDIT)) == AUDIT
 
 
-def test_share_comes_with_half_its_interval() -> None:
-    found, spread = share(torch.arange(100) < 50)
-    assert found == 0.5
-    assert spread == pytest.approx(0.0962, abs=1e-4)
+def test_share_comes_with_its_interval() -> None:
+    assert Share.of(torch.arange(100) < 50).cells == pytest.approx((0.5, 0.4038, 0.5962), abs=1e-4)
+    assert str(Share(0, 40)) == "0.0% [0.0%, 8.8%]"
 
 
 def test_strips_magnify_and_skip_what_is_no_picture() -> None:

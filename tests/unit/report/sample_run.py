@@ -89,7 +89,12 @@ def probe(name: str, accuracy: float, control: float) -> Finding:
     """Return a probe's finding as the evaluation writes it."""
     return Finding(
         name,
-        numbers={"accuracy": accuracy, "accuracy ±": 0.018, "accuracy, untrained control": control},
+        numbers={
+            "accuracy": accuracy,
+            "accuracy, 95 % low": accuracy - 0.019,
+            "accuracy, 95 % high": accuracy + 0.017,
+            "accuracy, untrained control": control,
+        },
         tables={
             "accuracy": Table(
                 ("subject", "accuracy", "low", "high"),
@@ -182,7 +187,8 @@ def findings() -> list[Finding]:
             numbers={
                 "clean accuracy": 0.794,
                 "robust accuracy, linf 8/255": 0.12,
-                "robust accuracy, linf 8/255 ±": 0.028,
+                "robust accuracy, linf 8/255, 95 % low": 0.094,
+                "robust accuracy, linf 8/255, 95 % high": 0.152,
                 "worst class's robust accuracy, linf 8/255": 0.02,
                 "accuracy under noise, linf 8/255": 0.78,
                 "clean accuracy, 95 % low": 0.757,
@@ -236,9 +242,12 @@ def few_labels(count: int) -> tuple[float, ...]:
 
 
 def over_eps(radii: tuple[float, ...], slope: float) -> Table:
-    rows = tuple((e, f"{e * 255:.3g}/255", max(0.794 - slope * e, 0), 0.03, 0.794 - slope * e / 20) for e in radii)
-    columns = ("eps", "k/255", "robust accuracy", "robust accuracy ±", "accuracy under noise")
-    return Table(columns, rows, x="eps")
+    rows = []
+    for e in radii:
+        robust = max(0.794 - slope * e, 0)
+        rows.append((e, f"{e * 255:.3g}/255", robust, 0.9 * robust, robust + 0.03, 0.794 - slope * e / 20))
+    names = ("robust accuracy", "robust accuracy, 95 % low", "robust accuracy, 95 % high")
+    return Table(("eps", "k/255", *names, "accuracy under noise"), tuple(rows), x="eps")
 
 
 def write_run(folder: Path, *, only: set[str] | None = None, **changes: object) -> Path:

@@ -108,9 +108,9 @@ def test_the_numbers_shown_are_the_numbers_stored(full):
     folder, page = full
     for finding in findings():
         for name, value in finding.numbers.items():
-            if not name.endswith(" ±"):
+            if not name.endswith((" ±", "95 % low", "95 % high")):
                 assert value in page.values, (finding.name, name)
-    assert "80.0\u00a0±\u00a01.8\u00a0%" in page.text
+    assert "80.0\u00a0% [78.1,\u00a081.7]" in page.text
     assert "+8.9" in page.text
     assert "8/255 = 0.0314" in page.text
     run = json.loads((folder / "run.json").read_text())
@@ -129,7 +129,8 @@ def test_charts_hold_the_stored_values(full):
     assert by_trace["kNN, untrained control"]["meta"] == by_trace["kNN"]["meta"] != by_trace["Linear"]["meta"]
     audit = next(figure for figure in page.figures if "1/255" in json.dumps(figure["layout"]))
     assert audit["data"][0]["x"] == [0, 1, 2, 4, 8, 16]
-    assert audit["data"][0]["error_y"]["array"] == [0.03] * 6
+    np.testing.assert_allclose(audit["data"][0]["error_y"]["array"], 0.03)
+    np.testing.assert_allclose(audit["data"][0]["error_y"]["arrayminus"], 0.1 * np.array(audit["data"][0]["y"]))
 
 
 def test_conditions_of_one_quantity_share_a_chart_and_its_table_is_shown_once(tmp_path):
