@@ -1,3 +1,7 @@
+import gzip
+from fractions import Fraction
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -83,7 +87,17 @@ def test_answers_in_the_competitions_form() -> None:
         (HEAD + BOX + "(assert (<= X_0 X_1))", "several inputs"),
         (HEAD + BOX + "(assert (<= Y_7 0))", "Y_7 is used but not declared"),
         (HEAD + BOX + "(assert (<= Y_0 banana))", "'banana' is neither"),
-        (HEAD + BOX + "(assert (<= Y_0 nan))", "not a finite number"),
+        (HEAD + BOX + "(assert (<= Y_0 nan))", "'nan' is neither"),
+        (HEAD + BOX + "(assert (<= Y_0 1_000))", "'1_000' is neither"),
+        (HEAD + BOX + "(assert (<= Y_0 \u0661))", "is neither a variable nor a number"),
+        (HEAD + BOX + "(assert (<= Y_0 1e999))", "not a finite number"),
+        (HEAD + BOX + "(assert (<= Y_\u0660 1))", "is not a variable"),
+        (HEAD + "(declare-const X_3 Real)", "declares X_3, but no X_2"),
+        (HEAD + "(declare-const X_99999999 Real)", "declares X_99999999, but no X_2"),
+        (HEAD + "(declare-const X_2 Int)", "neither a declaration of a Real"),
+        ("(vnnlib-version <2.0>)", "VNN-LIB 2.0"),
+        (HEAD + BOX + "(assert " + "(and " * 100_000, "brackets at a time"),
+        (HEAD + BOX + f"(assert {'x' * 100_000})", "none of and, or"),
         (HEAD + BOX + "(assert (not (<= Y_0 0)))", "none of and, or"),
         (HEAD + BOX + "(assert (<= (* Y_0 Y_1) 0))", "product of variables"),
         (HEAD + BOX + "(assert (<= 0 1))", "names no variable"),
@@ -92,17 +106,41 @@ def test_answers_in_the_competitions_form() -> None:
         ("", "declares no inputs"),
         ("(exit)", "neither a declaration"),
         (HEAD + BOX + "(assert (or (<= Y_0 0) (<= Y_1 0)))" * 14, "more than 10,000 cases"),
+        (HEAD + BOX + "(assert (or" + "(<= Y_0 0)" * 10_001 + "))", "more than 10,000 cases"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_gets_one_line(text: str, message: str) -> None:
     with pytest.raises(DataError, match=message) as raised:
         parse_vnnlib(text)
     assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 300
 
 
 def test_a_file_that_is_none(tmp_path: object) -> None:
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="there is no file"):
         read_vnnlib(f"{tmp_path}/none.vnnlib")
+
+
+def test_a_packed_file(tmp_path: Path) -> None:
+    text = HEAD + BOX + "(assert (<= Y_0 Y_1))"
+    for name in ("a.vnnlib.gz", "a.vnnlib"):  # what it is called does not matter
+        (tmp_path / name).write_bytes(gzip.compress(text.encode()))
+        assert same(read_vnnlib(tmp_path / name), parse_vnnlib(text))
+    for content, message in (
+        (gzip.compress(text.encode())[:-9], "packed by gzip and damaged"),
+        (gzip.compress(text.encode())[:12] + b"zzzz", "packed by gzip and damaged"),
+        (gzip.compress(bytes(1 << 27)), "unpack it yourself"),
+    ):
+        (tmp_path / "b.vnnlib").write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            read_vnnlib(tmp_path / "b.vnnlib")
+
+
+def test_a_quotient_is_rounded_outward() -> None:
+    found = parse_vnnlib(HEAD + BOX + "(assert (<= (* 3 X_0) 1))(assert (>= (* -49 X_1) -9))(assert (<= Y_0 0))")
+    (case,) = found.cases
+    assert Fraction(case.high[0].item()) >= Fraction(1, 3)
+    assert Fraction(case.high[1].item()) >= Fraction(9, 49)
 
 
 def test_points_are_rounded_into_the_box() -> None:

@@ -10,34 +10,41 @@ one by one; outputs may be combined linearly. Sizes: `D` inputs, `K` outputs, fl
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from withstand.core.errors import DataError
+from withstand.verification.exchange.packed import read_bytes
 from withstand.verification.exchange.specification import Case, Polytope, Specification
 
 Tree: TypeAlias = "str | list[Tree]"
 _MOST_CASES = 10_000
 """How many cases a property may fall apart into."""
-_TOKEN = re.compile(r"[()]|[^\s()]+")
-_VARIABLE = re.compile(r"([XY])_(\d+)$")
+_MOST_NUMBERS = 4_000_000
+"""How many bounds on inputs all cases together may hold: a short file can ask for more than memory has."""
+_DEEPEST = 64
+"""How many brackets may be open at a time."""
+_TOKEN = re.compile(r";[^\n]*|[()]|[^\s();]+")
+_VARIABLE = re.compile(r"([XY])_([0-9]{1,9})$")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$")
 
 
 def read_vnnlib(path: Path | str) -> Specification:
-    """Read a file.
+    """Read a file, or one that gzip packed.
 
     Raises:
         DataError: it is missing, or not of this language, with the reason on one line.
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
         raise DataError(f"{path} cannot be read as a VNN-LIB file ({error})") from error
     try:
         return parse_vnnlib(text)
@@ -47,24 +54,35 @@ def read_vnnlib(path: Path | str) -> Specification:
 
 def parse_vnnlib(text: str) -> Specification:
     """Return the property that a text asserts; see `read_vnnlib`."""
-    sizes = {"X": 0, "Y": 0}
-    asserted: list[Tree] = []
+    declared: dict[str, set[int]] = {"X": set(), "Y": set()}
+    plain: list[_Atom] = []  # what holds in every case
+    unions: list[list[_Clause]] = []
     for command in _expressions(text):
         match command:
-            case ["declare-const" | "declare-fun", str(name), *_]:
+            case ["declare-const", str(name), "Real"] | ["declare-fun", str(name), [], "Real"]:
                 kind, place = _variable(name)
-                sizes[kind] = max(sizes[kind], place + 1)
+                declared[kind].add(place)
             case ["assert", formula]:
-                asserted.append(formula)
+                clauses = _normal(formula, declared)
+                if len(clauses) == 1:
+                    plain.extend(clauses[0])
+                else:
+                    unions.append(clauses)
+                    _check_count(unions)
+            case ["vnnlib-version", *_]:
+                raise DataError("it is of VNN-LIB 2.0, and only files of version 1 can be read")
             case _:
-                raise DataError(f"{_shown(command)} is neither a declaration nor an assertion of one formula")
-    if not sizes["X"] or not sizes["Y"]:
+                raise DataError(f"{_shown(command)} is neither a declaration of a Real nor an assertion of one formula")
+    if not declared["X"] or not declared["Y"]:
         raise DataError("it declares no inputs X_0, X_1, ... or no outputs Y_0, Y_1, ...")
-    return _cases([_normal(formula, sizes) for formula in asserted], sizes)
+    for kind, places in declared.items():
+        if max(places) >= len(places):
+            absent = min(set(range(len(places))) - places)
+            raise DataError(f"it declares {kind}_{max(places)}, but no {kind}_{absent}")
+    return _cases(plain, unions, len(declared["X"]), len(declared["Y"]))
 
 
-@dataclass(frozen=True)
-class _Atom:
+class _Atom(NamedTuple):
     """`sum of factors * variables <= bound`, over inputs or over outputs."""
 
     kind: str
@@ -76,10 +94,14 @@ _Clause: TypeAlias = tuple[_Atom, ...]
 
 
 def _expressions(text: str) -> Iterator[Tree]:
-    tokens = _TOKEN.findall(re.sub(r";[^\n]*", "", text))
     stack: list[list[Tree]] = []
-    for token in tokens:
+    for found in _TOKEN.finditer(text):
+        token = found[0]
+        if token[0] == ";":
+            continue
         if token == "(":
+            if len(stack) == _DEEPEST:
+                raise DataError(f"it opens more than {_DEEPEST} brackets at a time")
             stack.append([])
         elif token == ")":
             if not stack:
@@ -92,36 +114,39 @@ def _expressions(text: str) -> Iterator[Tree]:
         elif stack:
             stack[-1].append(token)
         else:
-            raise DataError(f"{token!r} stands outside of brackets")
+            raise DataError(f"{_shown(token)} stands outside of brackets")
     if stack:
         raise DataError("it leaves a bracket open: the file may be cut off")
 
 
-def _normal(formula: Tree, sizes: dict[str, int]) -> list[_Clause]:
+def _normal(formula: Tree, declared: dict[str, set[int]]) -> list[_Clause]:
     """Return a formula as a union of clauses."""
     match formula:
         case ["and", *parts]:
-            return _both([_normal(part, sizes) for part in parts])
+            clauses = [_normal(part, declared) for part in parts]
+            fixed = tuple(atom for part in clauses if len(part) == 1 for atom in part[0])
+            several = [part for part in clauses if len(part) != 1]
+            _check_count(several)
+            return [fixed + tuple(atom for clause in chosen for atom in clause) for chosen in product(*several)]
         case ["or", *parts]:
-            return [clause for part in parts for clause in _normal(part, sizes)]
+            found: list[_Clause] = []
+            for part in parts:
+                found += _normal(part, declared)
+                _check_count([found])
+            return found
         case ["<=" | ">=" as relation, left, right]:
-            return [(_atom(relation, left, right, sizes),)]
+            return [(_atom(relation, left, right, declared),)]
     raise DataError(f"{_shown(formula)} is none of and, or, <=, >=")
 
 
-def _both(parts: Sequence[list[_Clause]]) -> list[_Clause]:
-    """Return the clauses of a conjunction: one of each part, in every combination."""
-    fixed = tuple(atom for part in parts if len(part) == 1 for atom in part[0])
-    several = [part for part in parts if len(part) != 1]
-    count = 1
-    for part in several:
-        count *= len(part)
-        if count > _MOST_CASES:
-            raise DataError(f"it falls apart into more than {_MOST_CASES:,} cases")
-    return [fixed + tuple(atom for clause in chosen for atom in clause) for chosen in product(*several)]
+def _check_count(unions: Sequence[list[_Clause]], numbers: int = 1) -> None:
+    """Refuse more combinations of one clause of each union than can be looked at, `numbers` in each."""
+    count = math.prod(len(clauses) for clauses in unions)
+    if count > (most := min(_MOST_CASES, _MOST_NUMBERS // numbers)):
+        raise DataError(f"it falls apart into more than {most:,} cases")
 
 
-def _atom(relation: str, left: Tree, right: Tree, sizes: dict[str, int]) -> _Atom:
+def _atom(relation: str, left: Tree, right: Tree, declared: dict[str, set[int]]) -> _Atom:
     found: dict[tuple[str, int], float] = {}
     constant = 0.0
     for side, sign in ((left, 1.0), (right, -1.0)):
@@ -137,7 +162,7 @@ def _atom(relation: str, left: Tree, right: Tree, sizes: dict[str, int]) -> _Ato
         raise DataError(f"{_shown([relation, left, right])} {what}")
     kind = kinds.pop()
     for _, place in used:
-        if place >= sizes[kind]:
+        if place not in declared[kind]:
             raise DataError(f"{kind}_{place} is used but not declared before")
     if kind == "X" and len(used) > 1:
         raise DataError(f"{_shown([relation, left, right])} bounds several inputs at once: only boxes can be read")
@@ -180,56 +205,76 @@ def _scaled(
 def _variable(name: str) -> tuple[str, int]:
     match = _VARIABLE.match(name)
     if match is None:
-        raise DataError(f"{name!r} is not a variable X_0, X_1, ... or Y_0, Y_1, ...")
+        raise DataError(f"{_shown(name)!r} is not a variable X_0, X_1, ... or Y_0, Y_1, ...")
     return match[1], int(match[2])
 
 
 def _number(word: str) -> float:
-    try:
-        value = float(word)
-    except ValueError:
-        raise DataError(f"{word!r} is neither a variable nor a number") from None
+    if not _NUMBER.match(word):
+        raise DataError(f"{_shown(word)!r} is neither a variable nor a number")
+    value = float(word)
     if not math.isfinite(value):
-        raise DataError(f"{word!r} is not a finite number")
+        raise DataError(f"{_shown(word)!r} is not a finite number")
     return value
 
 
-def _cases(asserted: Sequence[list[_Clause]], sizes: dict[str, int]) -> Specification:
+def _cases(plain: Sequence[_Atom], unions: Sequence[list[_Clause]], inputs: int, outputs: int) -> Specification:
     """Return the conjunction of all assertions, cases with one box put together."""
-    boxes: dict[tuple[bytes, bytes], tuple[Tensor, Tensor, list[Polytope]]] = {}
-    for clause in _both(asserted):
-        least, most = [-math.inf] * sizes["X"], [math.inf] * sizes["X"]
-        rows = []
-        for atom in clause:
-            if atom.kind == "Y":
-                rows.append(atom)
-                continue
+    moved = any(atom.kind == "X" for clauses in unions for clause in clauses for atom in clause)
+    _check_count(unions, outputs + (inputs if moved else 0))
+    low = np.full(inputs, -np.inf)
+    high = np.full(inputs, np.inf)
+    _narrow(low, high, plain)
+    cases: dict[tuple[tuple[int, float, float], ...], tuple[Tensor, Tensor, list[Polytope]]] = {}
+    for chosen in product(*unions):
+        atoms = [atom for clause in chosen for atom in clause]
+        least, most = (low.copy(), high.copy()) if moved else (low, high)
+        _narrow(least, most, atoms)
+        free = ~(np.isfinite(least) & np.isfinite(most))
+        if free.any():
+            raise DataError(f"X_{int(free.argmax())} is not bounded from both sides")
+        rows = [atom for atom in (*plain, *atoms) if atom.kind == "Y"]
+        if not rows:
+            raise DataError("it says nothing of the outputs Y")
+        if (least > most).any():
+            continue  # no input satisfies this case
+        places = sorted({place for atom in atoms if atom.kind == "X" for place, _ in atom.terms})
+        key = tuple((place, float(least[place]), float(most[place])) for place in places)
+        box = cases.setdefault(key, (torch.from_numpy(least), torch.from_numpy(most), []))
+        box[2].append(_polytope(rows, outputs))
+    return Specification(inputs, outputs, tuple(Case(*box[:2], tuple(box[2])) for box in cases.values()))
+
+
+def _narrow(low: npt.NDArray[np.float64], high: npt.NDArray[np.float64], atoms: Sequence[_Atom]) -> None:
+    """Cut a box, in place, to what the atoms over inputs allow."""
+    for atom in atoms:
+        if atom.kind == "X":
             ((place, factor),) = atom.terms
             value = atom.bound / factor
             if factor > 0:
-                most[place] = min(most[place], value)
+                # A quotient is rounded: outward, so that no input is lost.
+                high[place] = min(high[place], value if factor == 1 else math.nextafter(value, math.inf))
             else:
-                least[place] = max(least[place], value)
-        low, high = torch.tensor(least, dtype=torch.float64), torch.tensor(most, dtype=torch.float64)
-        free = ~(torch.isfinite(low) & torch.isfinite(high))
-        if bool(free.any()):
-            raise DataError(f"X_{int(free.nonzero()[0])} is not bounded from both sides")
-        if bool((low > high).any()):
-            continue  # no input satisfies this case
-        weight = torch.zeros(len(rows), sizes["Y"], dtype=torch.float64)
-        for row, atom in enumerate(rows):
-            for place, factor in atom.terms:
-                weight[row, place] = factor
-        if not rows:
-            raise DataError("it says nothing of the outputs Y")
-        polytope = Polytope(weight, torch.tensor([atom.bound for atom in rows], dtype=torch.float64))
-        key = (low.numpy().tobytes(), high.numpy().tobytes())
-        boxes.setdefault(key, (low, high, []))[2].append(polytope)
-    return Specification(
-        sizes["X"], sizes["Y"], tuple(Case(low, high, tuple(found)) for low, high, found in boxes.values())
-    )
+                low[place] = max(low[place], value if factor == -1 else math.nextafter(value, -math.inf))
+
+
+def _polytope(rows: Sequence[_Atom], outputs: int) -> Polytope:
+    weight = torch.zeros(len(rows), outputs, dtype=torch.float64)
+    for row, atom in enumerate(rows):
+        for place, factor in atom.terms:
+            weight[row, place] = factor
+    return Polytope(weight, torch.tensor([atom.bound for atom in rows], dtype=torch.float64))
 
 
 def _shown(tree: Tree) -> str:
-    text = tree if isinstance(tree, str) else f"({' '.join(_shown(part) for part in tree)})"
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    """Return the beginning of an expression."""
+    parts: list[str] = []
+    waiting: list[Tree] = [tree]
+    while waiting and len(parts) < 30:
+        match waiting.pop():
+            case str(word):
+                parts.append(word)
+            case branch:
+                waiting += [")", *reversed(branch), "("]
+    text = re.sub(r"\( | (?=\))", lambda found: found[0].strip(), " ".join(part[:60] for part in parts))
+    return text if len(text) <= 60 and not waiting else f"{text[:57]}..."

@@ -1,0 +1,1 @@
+"""What is fuzzed: one module a reader, found by its name, with `READER = Reader(...)`."""
