@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.batch import Batch
+from withstand.core.errors import ConfigError
 from withstand.core.finding import Finding
 from withstand.core.part import Part
 from withstand.core.random import Draws
@@ -166,7 +167,12 @@ class Method(Part, nn.Module):
         """
 
     def inherit(self, earlier: "Method") -> None:
-        """Take over what the method of the run's earlier stage learnt; called before the first step."""
+        """Take over what the method of the run's earlier stage learnt; called before the first step.
+
+        Raises:
+            ConfigError: this method builds on nothing, as most do.
+        """
+        raise ConfigError(f"{type(self).__name__} starts from new weights: it takes no earlier stage (first=)")
 
     def before_run(self, steps: int) -> None:
         """Learn how many steps the whole run has, for schedules of the method's own; called at a resume too."""

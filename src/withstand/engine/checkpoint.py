@@ -106,6 +106,12 @@ def load(
     return None
 
 
+def last_step(folder: Path) -> int:
+    """Return the step of the newest checkpoint, sound or not; 0 when there is none."""
+    names = [path.name for path in _complete(folder)]
+    return int(names[-1].removeprefix("step-")) if names else 0
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file; refuses anything else, pickles above all.
 

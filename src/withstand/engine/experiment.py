@@ -104,6 +104,10 @@ class Experiment(Part):
         """
         self.steps_per_epoch()
         self.method.accept(len(self.source), self.plan.batch)
+        if self.first is not None and type(self.method).inherit is Method.inherit:
+            raise ConfigError(
+                f"{type(self.method).__name__} starts from new weights: it takes no earlier stage (first=)"
+            )
         if isinstance(self.first, Experiment):
             self.first.check()
 

@@ -77,6 +77,7 @@ def fit(
                     journal.watch(line)
                 due = step == last or clock.since_save() > plan.save_every
                 if main and due and (step == last or trainer.settled):  # pending gradients are not saved
+                    trainer.refuse_non_finite_weights(step)
                     checkpoint.save(folder.checkpoints, method, trainer.optimizers, clock.mark(step))
             journal.epoch(epoch + 1, plan.epochs, line)
     return clock.mark(step)
@@ -204,6 +205,18 @@ class _Trainer:
             line |= gauges(terms["embeddings"])
         return line
 
+    def refuse_non_finite_weights(self, step: int) -> None:
+        """Stop before weights that are not finite become a checkpoint."""
+        for name, parameter in self._method.named_parameters():
+            if not parameter.detach().isfinite().all():
+                raise NonFiniteLoss(f"after step {step} the weights are not finite, {name!r} first. {self._remedies()}")
+
+    def _remedies(self) -> str:
+        """Return what is left, and what usually helps."""
+        sound = checkpoint.last_step(RunFolder(self._folder).checkpoints)
+        left = f"The checkpoint of step {sound} is sound" if sound else "There is no checkpoint yet"
+        return f"{left}. Usual remedies: a lower learning rate, --set plan.precision=float32, --set plan.clip=1"
+
     def _refuse_non_finite(self, terms: Terms, batch: Batch) -> None:
         """Stop before a non-finite loss reaches the parameters; keep the batch for whoever looks into it."""
         broken = (~torch.isfinite(terms["loss"].detach())).float()
@@ -225,7 +238,6 @@ class _Trainer:
             str(path).format(self._fabric.global_rank),
         )
         raise NonFiniteLoss(
-            f"the loss is not finite, and the first term that is not is {names[int(places[owner])]!r}. The last "
-            f"checkpoint is sound, and the batch is in {str(path).format(owner)}. Usual remedies: a lower learning "
-            "rate, --set plan.precision=float32, --set plan.clip=1"
+            f"the loss is not finite, and the first term that is not is {names[int(places[owner])]!r}. The batch is in "
+            f"{str(path).format(owner)}. {self._remedies()}"
         )

@@ -23,6 +23,7 @@ from withstand.core.finding import Finding
 from withstand.core.part import Tree, describe
 from withstand.core.roles import Source
 from withstand.core.version import __version__
+from withstand.engine.checkpoint import last_step
 from withstand.engine.experiment import Experiment
 
 # What may change between two commands that mean the same run.
@@ -79,7 +80,7 @@ class RunFolder:
         """Make the folder this experiment's, and say whether it is a resumed run.
 
         Raises:
-            RunError: the folder belongs to another experiment, or holds other things.
+            RunError: the folder belongs to another experiment, was trained for longer, or holds other things.
         """
         if not self.exists() and any(not _ours(path.name) for path in self.path.iterdir()):
             raise RunError(f"{self.path} holds other files and no run: name another folder with --out")
@@ -88,6 +89,7 @@ class RunFolder:
         resumed = self.exists()
         if resumed:
             self._refuse_another(experiment)
+            self._refuse_fewer_epochs(experiment)
             record = self.record()
             self.write(record | {"tree": describe(experiment), "status": "running"})
         else:
@@ -136,6 +138,16 @@ class RunFolder:
         data = record.get("data")
         if isinstance(data, dict) and data.get("fingerprint") != experiment.source.fingerprint():
             raise RunError(f"the data changed since {self.path} was begun: name another folder with --out, or --fresh")
+
+    def _refuse_fewer_epochs(self, experiment: Experiment) -> None:
+        """Refuse to call what was trained for longer, and on a longer schedule, a shorter run."""
+        per_epoch, epochs = experiment.steps_per_epoch(), experiment.plan.epochs
+        done = last_step(self.checkpoints)
+        if done > epochs * per_epoch:
+            raise RunError(
+                f"{self.path} was trained for {done / per_epoch:.4g} epochs already, more than the {epochs} asked for: "
+                "name another folder with --out, or start over with --fresh"
+            )
 
     @contextmanager
     def locked(self) -> Iterator[None]:

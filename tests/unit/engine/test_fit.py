@@ -24,6 +24,7 @@ from withstand.engine import checkpoint
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.launch import train
 from withstand.engine.optimizers import SGD
+from withstand.methods.contrastive.simclr import SimCLR
 from withstand.schedules import Constant
 
 ALLOW = ("toys", "faults", "test_fit")
@@ -290,6 +291,33 @@ def test_fresh_starts_over_after_a_broken_run(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         ".lock", "checkpoint", "metrics.jsonl", "run.json",
     ]  # fmt: skip
+
+
+class Exploding(SimCLR):
+    """A method whose weights are no numbers after a step."""
+
+    def __init__(self, encoder: Model, dim: int, step: int) -> None:
+        super().__init__(encoder, dim=dim)
+        self.at = step
+
+    def after_step(self, step: int) -> None:
+        if step == self.at:
+            next(self.head.parameters()).data[0] = torch.nan
+
+
+@pytest.mark.parametrize(("step", "save_every"), [(12, 1e9), (12, 0.0), (3, 0.0), (1, 0.0)])
+def test_weights_that_are_no_numbers_are_no_checkpoint(step: int, save_every: float, tmp_path: Path) -> None:
+    """Nor is a run finished whose last step left some: its loss was finite before that step."""
+    experiment = toy_experiment(method=Exploding(toy_method().encoder, 8, step), save_every=save_every)
+    with pytest.raises(NonFiniteLoss, match=rf"after step {step} the weights are not finite, 'head") as caught:
+        train(experiment, tmp_path / "run", quiet=True, allow=(*ALLOW, "test_fit"))
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "stopped"
+    if save_every == 0.0 and step > 1:
+        assert f"The checkpoint of step {step - 1} is sound" in str(caught.value)
+        assert all(value.isfinite().all() for value in weights(tmp_path / "run").values())
+    else:
+        assert "There is no checkpoint yet" in str(caught.value)
+        assert not (tmp_path / "run" / "checkpoint").exists()
 
 
 @pytest.mark.parametrize(("term", "named"), [("redundancy", "redundancy"), ("embeddings", "embeddings")])

@@ -92,6 +92,15 @@ def test_more_epochs_continue(finished: Path, tmp_path: Path) -> None:
     assert record["tree"]["init_args"]["plan"]["init_args"]["epochs"] == 3
 
 
+def test_fewer_epochs_never_rewrite_the_record(tmp_path: Path) -> None:
+    run(toy_experiment(epochs=2), tmp_path / "run")
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    with pytest.raises(RunError, match=r"was trained for 2 epochs already, more than the 1 asked for.*--out.*--fresh"):
+        run(toy_experiment(epochs=1), tmp_path / "run")
+    assert (tmp_path / "run" / "run.json").read_bytes() == before
+    run(toy_experiment(epochs=2), tmp_path / "run")
+
+
 def test_fresh_starts_over(tmp_path: Path) -> None:
     run(toy_experiment(epochs=2, seed=1), tmp_path / "run")
     RunFolder(tmp_path / "run").save(Finding("knn"))

@@ -118,3 +118,12 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path)
             replace(made, method=MCL(SimCLR(made.method.encoder), made.method.features, samples=79)), tmp_path / "run"
         )
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("as_a_run", [True, False])
+def test_a_method_that_builds_on_nothing_refuses_an_earlier_stage(as_a_run: bool, tmp_path: Path) -> None:
+    plain = toy_experiment(epochs=1)
+    first = str(train(plain, tmp_path / "first", quiet=True, allow=ALLOW).path) if as_a_run else plain
+    with pytest.raises(ConfigError, match=r"SimCLR starts from new weights: it takes no earlier stage"):
+        train(replace(plain, first=first), tmp_path / "run", quiet=True, allow=ALLOW)
+    assert not (tmp_path / "run").exists()
