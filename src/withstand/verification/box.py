@@ -73,11 +73,13 @@ class Region:
                 f"inputs lie in [{x.min():.4g}, {x.max():.4g}], outside the valid range [{low:g}, {high:g}]: "
                 "give low= and high="
             )
-        # What attacks call inside the ball is rounded to x's own type: the region is that much wider.
-        ulp = torch.finfo(x.dtype).eps * max(abs(low), abs(high)) if x.dtype != torch.float64 else 0.0
+        # What attacks call inside the ball is rounded to x's own type, entry by entry: the region is that much wider.
+        unit = torch.finfo(x.dtype).eps * max(abs(low), abs(high)) if x.dtype != torch.float64 else 0.0
+        entries = x[0].numel() if len(x) else 1
+        ulp = unit * {"linf": 1.0, "l2": max(1.0, entries**0.5 / 2), "l1": max(1.0, entries / 2)}[ball.norm]
         center = x.detach().double().clamp(low, high)
         radius = (torch.full((len(x),), ball.eps, dtype=torch.float64) if eps is None else eps).to(center)
-        radius = radius + torch.where(radius > 0, ulp, 0.0)
+        radius = torch.where(radius > 0, radius + ulp, radius)
         side = radius.view(-1, *[1] * (x.dim() - 1))
         lower, upper = (center - side).clamp_min(low), (center + side).clamp_max(high)
         if ball.norm == "linf":

@@ -174,8 +174,8 @@ def _over_dims(mean: bool) -> Rule:
         keep = bool(arguments[2]) if len(arguments) > 2 else bool(options.get("keepdim", False))
         if not dims or dims[0] < 0:
             raise ConfigError("a mean or sum mixes the samples of a batch: certificates need each sample on its own")
-        count = math.prod(before[d] for d in dims) if mean else 1
-        return builder.add(Mean(dims=dims, keep=keep, count=count), x)
+        entries = math.prod(before[d] for d in dims)
+        return builder.add(Mean(dims=dims, keep=keep, count=entries if mean else 1, entries=entries), x)
 
     return rule
 

@@ -7,6 +7,7 @@ what bounds need: the adjoint of A, and |A| without ever writing A down as a mat
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any, Self
 
 import torch
@@ -97,6 +98,11 @@ class LinearOperation(Operation):
         return None
 
 
+def _sum_to(values: Tensor, shape: Shape) -> Tensor:
+    """Return batches summed over what broadcasting a sample of `shape` has repeated; the adjoint of it."""
+    return values if values.shape[1:] == shape else values.sum_to_size(len(values), *shape)
+
+
 def _weight(weight: Tensor, power: int, signed: bool) -> Tensor:
     return weight if signed else weight.abs() if power == 1 else weight.abs().pow(power)
 
@@ -156,28 +162,43 @@ class Conv2d(LinearOperation):
             start * stride - padding
             for start, stride, padding in zip((window.top, window.left), self.stride, self.padding, strict=True)
         )
-        # What lies in the padding is no part of the input.
-        height, width = shapes[0][-2:]
-        seen = Window(max(top, 0), min(top + part.shape[2], height), max(left, 0), min(left + part.shape[3], width))
+        # What lies in the padding is no part of the input; where all does, the window is empty.
+        (height, width), (tall, wide) = shapes[0][-2:], part.shape[2:]
+        first_row, first_column = min(max(top, 0), height), min(max(left, 0), width)
+        seen = Window(
+            first_row,
+            max(min(top + tall, height), first_row),
+            first_column,
+            max(min(left + wide, width), first_column),
+        )
         return ((part[:, :, seen.top - top : seen.bottom - top, seen.left - left : seen.right - left], seen),)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Scale(LinearOperation):
-    """`weight * x + bias`, entry by entry; `weight` is broadcast to the sample's shape, None stands for 1."""
+    """`weight * x + bias`; None stands for 1 and 0. Sample, weight and bias are broadcast to one shape."""
 
     weight: Tensor | None = None
 
     def _map(self, inputs: tuple[Tensor, ...], power: int, *, signed: bool) -> Tensor:
-        return inputs[0] if self.weight is None else inputs[0] * _weight(self.weight, power, signed)
+        (x,) = inputs
+        if self.weight is not None:
+            x = x * _weight(self.weight, power, signed)
+        # A bias alone may repeat entries: one channel less the means of three.
+        return x if self.bias is None else x.expand_as(x + self.bias)
 
     def transpose(self, cotangent: Tensor, shapes: tuple[Shape, ...]) -> tuple[Tensor, ...]:
-        return (cotangent if self.weight is None else cotangent * self.weight,)
+        part = cotangent if self.weight is None else cotangent * self.weight
+        return (_sum_to(part, shapes[0]),)
 
     def transpose_window(
         self, cotangent: Tensor, window: Window, shapes: tuple[Shape, ...]
-    ) -> tuple[tuple[Tensor, Window], ...]:
-        return ((cotangent if self.weight is None else cotangent * window.cut(self.weight), window),)
+    ) -> tuple[tuple[Tensor, Window], ...] | None:
+        part = cotangent if self.weight is None else cotangent * window.cut(self.weight)
+        # Repeated rows or columns make one place of the input seen from everywhere.
+        if 1 in shapes[0][-2:]:
+            return None
+        return ((_sum_to(part, (shapes[0][0], *part.shape[-2:])), window),)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -212,15 +233,19 @@ class AvgPool2d(LinearOperation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Mean(LinearOperation):
-    """The mean (or the sum) over some of a sample's dimensions, which count from 0 without the batch."""
+    """The mean (or the sum) over some of a sample's dimensions, which count from 0 without the batch.
+
+    `count` is what the sum is divided by, `entries` how many it is of.
+    """
 
     dims: tuple[int, ...]
     keep: bool = False
     count: int = 1
+    entries: int = 1
 
     @property
     def terms(self) -> int:
-        return max(self.count, 1024)
+        return max(self.count, self.entries, 1024)
 
     def _map(self, inputs: tuple[Tensor, ...], power: int, *, signed: bool) -> Tensor:
         return inputs[0].sum([d + 1 for d in self.dims], keepdim=self.keep) / float(self.count) ** power
@@ -242,6 +267,12 @@ class Rearrange(LinearOperation):
 
     def to(self, dtype: torch.dtype, device: torch.device | None = None) -> Self:
         return self if self.places is None else replace(self, places=self.places.to(device=device))
+
+    @cached_property
+    def copies(self) -> int:
+        """In how many places an input stands at most."""
+        used = None if self.places is None else self.places[self.places >= 0]
+        return 1 if used is None or not len(used) else int(used.bincount().max())
 
     def _map(self, inputs: tuple[Tensor, ...], power: int, *, signed: bool) -> Tensor:
         (x,) = inputs
@@ -275,11 +306,8 @@ class Add(LinearOperation):
         return first - second if signed and self.signs[1] < 0 else first + second
 
     def transpose(self, cotangent: Tensor, shapes: tuple[Shape, ...]) -> tuple[Tensor, ...]:
-        found = []
-        for sign, shape in zip(self.signs, shapes, strict=True):
-            part = cotangent if sign > 0 else -cotangent
-            found.append(part if part.shape[1:] == shape else part.sum_to_size(len(part), *shape))
-        return tuple(found)
+        signed = (cotangent if sign > 0 else -cotangent for sign in self.signs)
+        return tuple(_sum_to(part, shape) for part, shape in zip(signed, shapes, strict=True))
 
     def transpose_window(
         self, cotangent: Tensor, window: Window, shapes: tuple[Shape, ...]

@@ -7,12 +7,14 @@ from torch import Tensor
 from unit.verification.dense_oracle import Oracle
 from unit.verification.random_networks import KINDS, network, points
 from withstand.core.threat import Ball, Norm
+from withstand.verification.activation import ReLU
 from withstand.verification.bounds import crown
 from withstand.verification.bounds.crown import relax_network
+from withstand.verification.bounds.rounding import backward_terms
 from withstand.verification.box import Region
 from withstand.verification.margins import METHODS, bound, margin_weights
-from withstand.verification.network import Network
-from withstand.verification.operation import Conv2d
+from withstand.verification.network import Network, sequential
+from withstand.verification.operation import Conv2d, Linear
 from withstand.verification.window import Window
 
 EPS: dict[Norm, float] = {"linf": 0.06, "l2": 0.15, "l1": 0.3}
@@ -116,9 +118,6 @@ def test_interval_boxes_equal_the_dense_oracles(kind: str) -> None:
 def test_a_linear_network_is_bounded_exactly_by_the_dual_norm(norm: Norm) -> None:
     net = network("dense", 0)
     weight = net.nodes[1].operation.weight  # type: ignore[union-attr]
-    from withstand.verification.network import sequential
-    from withstand.verification.operation import Linear
-
     bias = torch.zeros(8, dtype=torch.float64)
     linear = sequential((5,), [Linear(weight=weight, bias=bias)])
     x = torch.full((1, 5), 0.5, dtype=torch.float64)
@@ -169,6 +168,25 @@ def test_windows_give_the_bounds_of_whole_pictures(
             torch.testing.assert_close(box.high, other.high, rtol=0, atol=1e-11)
 
 
+def test_units_that_see_padding_alone_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = torch.Generator().manual_seed(0)
+    weight = torch.randn(3, 2, 2, 2, generator=draws, dtype=torch.float64)
+    bias = torch.randn(3, 1, 1, generator=draws, dtype=torch.float64)
+    conv = Conv2d(weight=weight, bias=bias, stride=(1, 1), padding=(3, 3))
+    head = Conv2d(weight=torch.randn(1, 3, 3, 3, generator=draws, dtype=torch.float64))
+    net = sequential((2, 6, 5), [conv, ReLU(), head, ReLU()])
+    monkeypatch.setattr(crown, "_WORTH_TILES", 1)
+    monkeypatch.setattr(crown, "_TILES", 36)
+    for norm in EPS:
+        region = regions(net, 0, norm)
+        relaxed = relax_network(net, region)
+        tried = region.sample(points(region.low, region.high, 50, 0))
+        for x in tried:
+            for box, value in zip(relaxed.boxes, net.values(x), strict=True):
+                assert (box.low <= value).all()
+                assert (value <= box.high).all()
+
+
 def test_a_window_of_a_strided_dilated_and_grouped_convolution_is_its_part_of_the_whole() -> None:
     draws = torch.Generator().manual_seed(0)
     weight = torch.randn(6, 2, 3, 2, generator=draws, dtype=torch.float64)
@@ -186,9 +204,6 @@ def test_a_window_of_a_strided_dilated_and_grouped_convolution_is_its_part_of_th
     ("kernel", "stride", "dilation"), [(4, 2, 1), (3, 2, 1), (5, 3, 1), (3, 2, 2), (4, 2, 3), (3, 1, 1)]
 )
 def test_an_input_goes_into_no_more_outputs_than_are_counted(kernel: int, stride: int, dilation: int) -> None:
-    from withstand.verification.bounds.rounding import backward_terms
-    from withstand.verification.operation import Conv2d
-
     conv = Conv2d(
         weight=torch.ones(3, 2, kernel, kernel, dtype=torch.float64),
         stride=(stride, stride),
@@ -198,4 +213,4 @@ def test_an_input_goes_into_no_more_outputs_than_are_counted(kernel: int, stride
     x = torch.zeros(1, 2, 19, 19, dtype=torch.float64)
     outputs = conv.apply(x)
     (counted,) = conv.transpose(torch.ones_like(outputs), ((2, 19, 19),))
-    assert counted.max() == backward_terms(conv)
+    assert counted.max() == backward_terms(conv, [(2, 19, 19)], tuple(outputs.shape[1:]))

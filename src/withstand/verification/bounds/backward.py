@@ -114,7 +114,9 @@ def _linear_function(
         parts: tuple[tuple[Tensor, Window | None], ...]
         if isinstance(operation, Constant):
             value = operation.value.expand(1, *node.shape)
+            unit = gamma(1, here.dtype) + gamma(here[0].numel(), torch.float64)
             total = total + _dot(here, value if window is None else window.cut(value), Rows())
+            total = total - unit * _weighed(here, value.abs(), window)
             continue
         if isinstance(operation, LinearOperation):
             shapes = tuple(network.nodes[source].shape for source in node.inputs)
@@ -163,14 +165,16 @@ def _sum(
 def concretize(coefficient: Tensor, region: Region, rows: Rows) -> Tensor:
     """Return the smallest value of a linear function over each region, float64 `(R,)`, rounded down."""
     flat = coefficient.flatten(1).double()
+    if not flat.shape[1]:
+        return flat.new_zeros(len(flat))  # a window of padding alone
     low, high = region.low.flatten(1).double(), region.high.flatten(1).double()
-    size = gamma(flat.shape[1], torch.float64) * _norm(flat, 1) * rows.of(torch.maximum(low.abs(), high.abs()).amax(1))
+    most = torch.maximum(low.abs(), high.abs()).amax(1)
     least = _dot(flat, (low + high) / 2, rows) - _dot(flat.abs(), (high - low) / 2, rows)
     if region.center is not None and region.eps is not None:
         dual = _norm(flat, 2 if region.norm == "l2" else torch.inf)
         ball = _dot(flat, region.center.flatten(1).double(), rows) - rows.of(region.eps.double()) * dual
-        least = torch.maximum(least, ball)
-    return least - size
+        least, most = torch.maximum(least, ball), torch.maximum(most, region.eps.double())
+    return least - gamma(flat.shape[1], torch.float64) * _norm(flat, 1) * rows.of(most)
 
 
 def _norm(flat: Tensor, order: float) -> Tensor:
@@ -233,7 +237,10 @@ def _rounding(relaxed: Relaxed, place: int, operation: LinearOperation, here: Te
         size = operation.absolute(*(relaxed.sizes(source) for source in node.inputs))
         if operation.bias is not None:
             size = size + operation.bias.abs()
-        return gamma(backward_terms(operation), here.dtype) * _weighed(here, size.expand(1, *node.shape), window)
+        terms = backward_terms(operation, [relaxed.network.nodes[source].shape for source in node.inputs], node.shape)
+        # The bias is summed over all entries, in double.
+        unit = gamma(terms, here.dtype) + gamma(here[0].numel(), torch.float64)
+        return unit * _weighed(here, size.expand(1, *node.shape), window)
 
 
 def _activation_rounding(relaxed: Relaxed, place: int, here: Tensor, window: Window | None) -> Tensor:
@@ -241,7 +248,8 @@ def _activation_rounding(relaxed: Relaxed, place: int, here: Tensor, window: Win
         (source,) = relaxed.network.nodes[place].inputs
         before, after = relaxed.sizes(source), relaxed.sizes(place)
         size = before + after if before.shape == after.shape else before.amax() + after
-        return gamma(1, here.dtype) * _weighed(here, size, window)
+        # The shifts are summed over all entries, in double.
+        return (gamma(1, here.dtype) + gamma(here[0].numel(), torch.float64)) * _weighed(here, size, window)
 
 
 def _weighed(coefficient: Tensor, size: Tensor, window: Window | None) -> Tensor:

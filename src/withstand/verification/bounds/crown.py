@@ -63,7 +63,8 @@ def relax_network(
         network: the captured network.
         region: N inputs' regions.
         intermediate: how the activations' inputs are bounded. "crown" goes back from every one that intervals
-            leave in doubt; where they don't, the relaxation is exact anyway.
+            leave in doubt; where they don't, the relaxation is exact anyway. "ibp" goes back from the first layer
+            alone, over a ball and where an input stands in several places.
         memory: bytes that one backward pass may hold.
         differentiable: keep gradients to the network's tensors; of "ibp" alone.
     """
@@ -77,9 +78,15 @@ def relax_network(
             if node.inputs and not isinstance(node.operation, LinearOperation):
                 before = relaxed.boxes[node.inputs[0]]
                 relaxed.lines[place] = relax(node.operation, before.low, before.high)
-            bent = users[place]
-            if bent and intermediate == "crown" and not relaxed.boxes[place].exact:
+            bent, box = users[place], relaxed.boxes[place]
+            if not bent or box.exact:
+                continue
+            if intermediate == "crown":
                 refine(relaxed, place, all(isinstance(user.operation, ReLU) for user in bent), memory)
+            elif box.linear and region.center is not None:
+                # Of a first layer over copies of inputs intervals know nothing of the ball: the dual norm is taken of
+                # what each entry is of the input itself.
+                refine(relaxed, place, False, memory)
     return relaxed
 
 
@@ -216,7 +223,8 @@ def _interval_bounds(relaxed: Relaxed, weight: Tensor) -> Tensor:
     size = weight.abs() @ torch.maximum(low.abs(), high.abs())
     found = weight @ ((low + high) / 2) - weight.abs() @ ((high - low) / 2)
     found = found - gamma(2 * weight.shape[2], torch.float64) * size
-    shift = shift - gamma(1, network.dtype) / 4 * rounded
+    # The matrix is rounded to the network's precision, its products with the functions to double.
+    shift = shift - (gamma(1, network.dtype) / 4 + gamma(network.classes, torch.float64)) * rounded
     return found.squeeze(-1) + shift
 
 

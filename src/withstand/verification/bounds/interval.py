@@ -1,6 +1,7 @@
 """Interval bound propagation (Gowal et al., 2018): from a box at each operation's input to a box at its output.
 
-Sizes: `N` samples. Boxes are `(N, *shape)`. Right after the input, a ball is bounded by the dual norm instead.
+Sizes: `N` samples. Boxes are `(N, *shape)`. The first layer of a ball is bounded by the dual norm instead, as long as
+each of its inputs is one of the network's own: a norm of copies is none of the input's.
 """
 
 from dataclasses import dataclass
@@ -23,14 +24,16 @@ class Box:
         low: `(N, *shape)`.
         high: `(N, *shape)`.
         exact: no box could be smaller (in exact arithmetic).
-        reach: how far each entry moves when the input moves by 1, where the node is the input, only scaled and
-            rearranged; `(N, *shape)`. None elsewhere.
+        linear: the node is a linear function of the network's input.
+        reach: how far each entry moves when its input moves by 1, where the node is the network's input, only scaled
+            and put elsewhere, no input more than once; `(N, *shape)`. None elsewhere.
         center: the value at the ball's centre, where `reach` is given and the region is a ball.
     """
 
     low: Tensor
     high: Tensor
     exact: bool = False
+    linear: bool = False
     reach: Tensor | None = None
     center: Tensor | None = None
 
@@ -54,13 +57,13 @@ def interval(node: Node, boxes: list[Box], region: Region) -> Box:
     """
     operation = node.operation
     if isinstance(operation, Input):
-        return Box(region.low, region.high, True, torch.ones_like(region.low), region.center)
+        return Box(region.low, region.high, True, True, torch.ones_like(region.low), region.center)
     if isinstance(operation, Constant):
         value = operation.value.expand(len(region), *node.shape)
-        return Box(value, value, True)
+        return Box(value, value, True, True)
     inputs = [boxes[place] for place in node.inputs]
     if isinstance(operation, LinearOperation):
-        return _linear(operation, inputs, region)
+        return _linear(node, operation, inputs, region)
     (before,) = inputs
     low, high = operation.forward(before.low), operation.forward(before.high)
     if isinstance(operation, Activation) and not (isinstance(operation, ReLU) and not operation.slope):
@@ -71,18 +74,21 @@ def interval(node: Node, boxes: list[Box], region: Region) -> Box:
     return Box(low, high)
 
 
-def _linear(operation: LinearOperation, inputs: list[Box], region: Region) -> Box:
+def _linear(node: Node, operation: LinearOperation, inputs: list[Box], region: Region) -> Box:
     middle = operation.forward(*((box.low + box.high) / 2 for box in inputs))
     spread = operation.absolute(*((box.high - box.low) / 2 for box in inputs))
     slack = _slack(operation, inputs)
-    box = Box(middle - spread - slack, middle + spread + slack)
+    box = Box(middle - spread - slack, middle + spread + slack, linear=all(before.linear for before in inputs))
     reach = inputs[0].reach
     if reach is None or not isinstance(operation, Linear | Conv2d | Scale | Rearrange):
         return box
     box.exact = True
     if isinstance(operation, Scale | Rearrange):
-        box.reach = operation.absolute(reach) * (1 + gamma(1, reach.dtype))
-        box.center = None if inputs[0].center is None else operation.forward(inputs[0].center)
+        # Copies are each bounded exactly, but no longer free of each other.
+        copied = operation.copies > 1 if isinstance(operation, Rearrange) else node.shape != reach.shape[1:]
+        if not copied:
+            box.reach = operation.absolute(reach) * (1 + gamma(1, reach.dtype))
+            box.center = None if inputs[0].center is None else operation.forward(inputs[0].center)
     elif inputs[0].center is not None and region.eps is not None:
         around = operation.forward(inputs[0].center)
         eps = region.eps.view(-1, *[1] * (around.dim() - 1))
@@ -109,7 +115,10 @@ def _slack(operation: LinearOperation, inputs: list[Box]) -> Tensor | float:
 
 
 def _dual_norm(operation: Linear | Conv2d, reach: Tensor, region: Region) -> Tensor:
-    """Return how far each output moves at most when the input moves by 1 in the region's norm, `(1, *shape)`."""
+    """Return how far each output moves at most when the network's input moves by 1 in the region's norm.
+
+    `(1, *shape)`. Every input of the operation is another one of the network's, moved by its reach.
+    """
     if region.norm == "l2":
         return operation.absolute(reach.square(), power=2).sqrt()
     if isinstance(operation, Linear):

@@ -69,9 +69,11 @@ def relu(low: Tensor, high: Tensor, slope: float = 0.0) -> Lines:
     unit = 4 * torch.finfo(low.dtype).eps
     split = (low < 0) & (high > 0)
     width = torch.where(split, high - low, 1)
-    chord = torch.where(split, (high - slope * low) / width, (low >= 0).to(low) * (1 - slope) + slope)
+    # Of two numbers alone `where` makes float32: the slope would be another one than the network's.
+    one, flat = torch.ones_like(low), torch.full_like(low, slope)
+    chord = torch.where(split, (high - slope * low) / width, torch.where(low >= 0, one, flat))
     shift = torch.maximum(slope * low - chord * low, high - chord * high) + unit * (high.abs() + low.abs())
-    lower = torch.where(split, torch.where(high > -low, 1.0, slope).to(low), chord)
+    lower = torch.where(split, torch.where(high > -low, one, flat), chord)
     return Lines(lower, chord, torch.where(split, shift, 0))
 
 

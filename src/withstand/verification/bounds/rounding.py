@@ -5,12 +5,13 @@ the unit roundoff (Higham, Accuracy and Stability of Numerical Algorithms, 2002,
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 
-from withstand.verification.operation import Conv2d, Linear, LinearOperation
+from withstand.verification.operation import Add, Conv2d, Linear, LinearOperation, Rearrange, Scale
+from withstand.verification.window import Shape
 
 
 def gamma(terms: int, dtype: torch.dtype) -> float:
@@ -23,8 +24,14 @@ def gamma(terms: int, dtype: torch.dtype) -> float:
     return 2 * (terms + 8) * unit / max(1e-9, 1 - (terms + 8) * unit)
 
 
-def backward_terms(operation: LinearOperation) -> int:
-    """Return the most outputs that one input goes into: the terms of a sum in `transpose`."""
+def backward_terms(operation: LinearOperation, shapes: Sequence[Shape], out: Shape) -> int:
+    """Return the most outputs that one input goes into: the terms of a sum in `transpose`.
+
+    Args:
+        operation: which one.
+        shapes: of its inputs' samples.
+        out: of its output's.
+    """
     if isinstance(operation, Linear):
         return operation.weight.shape[0]
     if isinstance(operation, Conv2d):
@@ -36,6 +43,10 @@ def backward_terms(operation: LinearOperation) -> int:
             )
         ]
         return operation.weight.shape[0] // operation.groups * math.prod(places)
+    if isinstance(operation, Rearrange):
+        return operation.copies
+    if isinstance(operation, Scale | Add):
+        return max(math.prod(out) // max(1, math.prod(shape)) for shape in shapes)
     return operation.terms
 
 
