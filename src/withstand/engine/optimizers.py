@@ -7,12 +7,12 @@ layer-wise adaptation: what every self-supervised recipe here does.
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
 
-from withstand.core.errors import ConfigError
+from withstand.core.errors import ConfigError, nearest
 from withstand.core.part import Part
 
 
@@ -84,11 +84,15 @@ class AdamW(Optimizer):
 
 @dataclass(frozen=True)
 class LARS(Optimizer):
-    """Layer-wise adaptive rate scaling (You, Gitman, Ginsburg 2017), as Barlow Twins' code has it.
+    """Layer-wise adaptive rate scaling (You, Gitman, Ginsburg 2017); by default as Barlow Twins' code has it.
+
+    `LARS(rate, trust=0.02, clip=True, ratio="separate")` is solo-learn's.
 
     Args:
         trust: eta, the trust coefficient (Barlow Twins 0.001, solo-learn's CIFAR recipes 0.02).
         clip: let adaptation only ever lower the rate, as solo-learn does (min(q / lr, 1)).
+        ratio: what a weight's norm is divided by: "decayed", the norm of the gradient with weight decay added,
+            ||g + w p|| (Barlow Twins), or "separate", the sum of both norms, ||g|| + w ||p|| (solo-learn, the paper).
         vector_rate: base rate of one-axis parameters, when it differs (Barlow Twins: 0.0048 against 0.2).
     """
 
@@ -98,25 +102,30 @@ class LARS(Optimizer):
     trust: float = 0.001
     clip: bool = False
     vector_rate: float | None = None
+    ratio: Literal["decayed", "separate"] = "decayed"
 
     def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        if self.ratio not in ("decayed", "separate"):
+            raise ConfigError(f"ratio {self.ratio!r} is unknown: {nearest(self.ratio, ('decayed', 'separate'))}")
         groups = self._groups(parameters)
         for group in groups:
             if self.vector_rate is not None and not group["adapt"]:
                 group["lr"] = group["initial_lr"] = self.vector_rate
-        return LARSOptimizer(groups, self.momentum, self.trust, self.clip)
+        return LARSOptimizer(groups, self.momentum, self.trust, self.clip, self.ratio == "separate")
 
 
 class LARSOptimizer(torch.optim.Optimizer):
     """The update of `LARS`.
 
-    For an adapted parameter p with gradient g: d = g + w p, q = trust ||p|| / ||d|| (1 when either is 0),
-    m <- momentum m + q d, p <- p - lr m. The norm of d is taken after weight decay is added. Groups
-    without `adapt` use q = 1.
+    For an adapted parameter p with gradient g: d = g + w p, q = trust ||p|| / n (1 when either is 0),
+    m <- momentum m + q d, p <- p - lr m. n is ||d||, or with `separate` ||g|| + w ||p||. Groups without
+    `adapt` use q = 1.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], momentum: float, trust: float, clip: bool) -> None:
-        super().__init__(groups, {"momentum": momentum, "trust": trust, "clip": clip})
+    def __init__(
+        self, groups: list[dict[str, Any]], momentum: float, trust: float, clip: bool, separate: bool = False
+    ) -> None:
+        super().__init__(groups, {"momentum": momentum, "trust": trust, "clip": clip, "separate": separate})
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -141,6 +150,9 @@ class LARSOptimizer(torch.optim.Optimizer):
         direction = gradient.add(parameter, alpha=group["weight_decay"])
         if group["adapt"]:
             size, length = parameter.norm(), direction.norm()
+            if group["separate"]:
+                steep = gradient.norm()  # where it is 0 nothing is learnt, and decay is no reason to adapt
+                length = torch.where(steep > 0, steep + group["weight_decay"] * size, 0.0)
             trust = group["trust"] * size / length
             if group["clip"]:
                 trust = (trust / group["lr"]).clamp_max(1.0)

@@ -36,27 +36,38 @@ def run(settings: LARS | SGD, steps: int = 4, scale: float = 1.0, rates: tuple[f
 
 
 def plain_lars(
-    parameter: Tensor, grads: list[Tensor], *, rate: float, decay: float, momentum: float, trust: float, clip: bool
+    parameter: Tensor,
+    grads: list[Tensor],
+    *,
+    rate: float,
+    decay: float,
+    momentum: float,
+    trust: float,
+    clip: bool,
+    separate: bool,
 ) -> Tensor:
     """The update, number by number, without torch's norms or in-place arithmetic."""
     p, m = parameter.tolist(), [[0.0] * parameter.shape[1] for _ in range(len(parameter))]
     for gradient in grads:
         g = gradient.tolist()
         d = [[g[i][j] + decay * p[i][j] for j in range(len(p[0]))] for i in range(len(p))]
-        q = trust * math.sqrt(sum(v * v for row in p for v in row)) / math.sqrt(sum(v * v for row in d for v in row))
+        size, slope, decayed = (math.sqrt(sum(v * v for row in rows for v in row)) for rows in (p, g, d))
+        q = trust * size / (slope + decay * size if separate else decayed)
         q = min(q / rate, 1.0) if clip else q
         m = [[momentum * m[i][j] + q * d[i][j] for j in range(len(p[0]))] for i in range(len(p))]
         p = [[p[i][j] - rate * m[i][j] for j in range(len(p[0]))] for i in range(len(p))]
     return torch.tensor(p, dtype=torch.float64)
 
 
-@pytest.mark.parametrize(
-    ("trust", "clip"), [(0.001, False), (0.02, True), (5.0, True)], ids=["barlow", "solo-learn", "clipped"]
-)
-def test_lars_equals_the_plain_formula(trust: float, clip: bool) -> None:
+@pytest.mark.parametrize("ratio", ["decayed", "separate"])
+@pytest.mark.parametrize(("trust", "clip"), [(0.001, False), (0.02, True), (5.0, True)])
+def test_lars_equals_the_plain_formula(trust: float, clip: bool, ratio: str) -> None:
     matrix, _ = pair()
-    expected = plain_lars(matrix, gradients(4, matrix, 1), rate=0.3, decay=1e-2, momentum=0.9, trust=trust, clip=clip)
-    found, _ = run(LARS(0.3, weight_decay=1e-2, trust=trust, clip=clip))
+    expected = plain_lars(
+        matrix, gradients(4, matrix, 1), rate=0.3, decay=0.5, momentum=0.9, trust=trust, clip=clip,
+        separate=ratio == "separate",
+    )  # fmt: skip
+    found, _ = run(LARS(0.3, weight_decay=0.5, trust=trust, clip=clip, ratio=ratio))
     torch.testing.assert_close(found, expected, atol=1e-14, rtol=1e-12)
 
 
@@ -83,11 +94,12 @@ def test_lars_vectors_are_plain_descent_without_decay() -> None:
     assert torch.equal(run(LARS(0.3, vector_rate=0.01))[1], run(SGD(0.01, weight_decay=0.0))[1])
 
 
+@pytest.mark.parametrize("ratio", ["decayed", "separate"])
 @pytest.mark.parametrize("clip", [False, True])
-def test_lars_where_a_norm_is_zero(clip: bool) -> None:
+def test_lars_where_a_norm_is_zero(clip: bool, ratio: str) -> None:
     """Zero weights move as under plain descent; zero gradients without decay do not move at all."""
     zero, still = nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.ones(2, 2))
-    optimizer = LARS(2.0, weight_decay=0.0, clip=clip).make([zero, still])
+    optimizer = LARS(2.0, weight_decay=0.0, clip=clip, ratio=ratio).make([zero, still])
     zero.grad, still.grad = torch.ones(2, 2), torch.zeros(2, 2)
     optimizer.step()
     assert torch.equal(zero.detach(), torch.full((2, 2), -2.0))
@@ -127,6 +139,8 @@ def test_only_matrices_decay(settings: SGD | AdamW | LARS) -> None:
 
 
 def test_hopeless_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"ratio 'seperate' is unknown.*separate"):
+        LARS(0.1, ratio="seperate").make(pair())
     for settings in (SGD(0.0), AdamW(0.1, weight_decay=-1.0)):
         with pytest.raises(ConfigError, match="learning_rate must be above 0"):
             settings.make(pair())

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from graphs import graph, graph_set
 from withstand.core.errors import ConfigError, DataError
@@ -187,3 +187,10 @@ def test_wrong_input_is_refused_in_one_line() -> None:
         GAT(6, 9, 2)
     with pytest.raises(ConfigError, match="did you mean 'mean'"):
         GIN(6, 8, pooling="meen")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer", None])
+def test_gin_leaves_out_only_the_biases_that_its_norm_takes_away(norm: str | None) -> None:
+    """A norm over nodes takes off what all nodes share; one over each node's features does not."""
+    first, second = (layer for layer in GIN(3, 4, 1, norm=norm).layers[0].modules() if isinstance(layer, nn.Linear))
+    assert (first.bias is None) == (second.bias is None) == (norm == "batch")

@@ -5,6 +5,7 @@ needs: one view with hidden nodes (MaskNodes)            modalities: graphs
 sizes: N nodes, M hidden ones, F features, D encoder width
 differences: the code can leave a hidden node neither blank nor replaced, through rounding; here the counts add up, as
     the paper has it. A decoder of one head aggregates before its wide map, for the hidden nodes only: the same sums.
+    GCN layers are Kipf and Welling's; the code's divide the bias, too, by the square root of the node's degree.
 caution: what is published hangs on an accident that is kept here. At the first step the decoder's bias is 0, so that a
     hidden node whose neighbors are all hidden is decoded to exactly 0, where the error's slope is about 1e12. Adam's
     second moments never come down from it: after a few steps the bias of such nodes' words, 78 % of Cora's and all the

@@ -6,7 +6,9 @@ sizes: B rows, D columns, R [REG] tokens, H token width, M target sets
 differences: the authors' code indexes masks into [REG] + columns without an offset, so that [REG] is sometimes masked
     and the last column never predicted, and its M target sets are one array, so all the same. Here [REG] is always
     seen and never a target, and the sets are independent, as the paper has it. The teacher is in eval mode, its
-    dropout off, unless asked for. Gradients are not clamped entry by entry. A missing number has a learnt token.
+    dropout off, unless asked for. Gradients are not clamped entry by entry, and weight
+    decay stays what it is (the code can raise it by half a cosine; its published setting has none). A missing number
+    has a learnt token.
 """
 
 import torch

@@ -5,7 +5,9 @@ needs: two views            modalities: any with an encoder whose inputs can be 
 sizes: B samples, W encoder width, D projection width
 differences: where the paper and its two codes differ, the CIFAR code is followed: rows of unit length, unbiased
     variances, and the mixing term weighted by `mix_weight` times lambda (the ImageNet code halves it, and correlates
-    one view with itself where the paper has both). The official code keeps the best checkpoint by its test accuracy.
+    one view with itself where the paper has both). The head's last layer has a bias, as in the official
+    code: rows come to length 1 before the standardisation that would take it away. The official code keeps the best
+    checkpoint by its test accuracy.
 """
 
 import torch
@@ -62,7 +64,7 @@ class MixedBarlowTwins(Method):
         self.redundancy_weight, self.mix_weight = redundancy_weight, mix_weight
         self.unit_length, self.unbiased = unit_length, unbiased
         width = encoder.width if hidden is None else hidden
-        self.head = ProjectionHead(encoder.width, width, dim, layers, last_bias=False)
+        self.head = ProjectionHead(encoder.width, width, dim, layers)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def step(self, batch: Batch) -> Terms:

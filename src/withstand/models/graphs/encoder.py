@@ -153,7 +153,7 @@ class GIN(GraphEncoder):
         self._dropout, self._norm = dropout, norm
         widths = [features, *[hidden] * depth]
         layers: list[GraphLayer] = [
-            GINLayer(a, b, dropout=dropout, norm=norm, last_bias=norm is None) for a, b in itertools.pairwise(widths)
+            GINLayer(a, b, dropout=dropout, norm=norm, last_bias=norm != "batch") for a, b in itertools.pairwise(widths)
         ]
         self._stack(features, layers, hidden, norm, pooling)
 

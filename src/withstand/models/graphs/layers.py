@@ -1,4 +1,4 @@
-"""Layers on graphs, as GraphMAE (Hou et al., 2022) has them: GAT, GIN, GCN.
+"""Layers on graphs: GAT and GIN as GraphMAE (Hou et al., 2022) has them, GCN as its authors.
 
 A layer reads node features and edges, and gives node features. `rows` asks for some nodes only: what the others would
 get is not computed. Sizes: `N` nodes, `F` width in, `D` width out, `K` heads.
@@ -120,7 +120,7 @@ class GINLayer(GraphLayer):
         dropout: on the input.
         norm: inside the perceptron.
         hidden: width of the hidden layer, where it is not D.
-        last_bias: whether the output has a bias (idle before a normalisation).
+        last_bias: whether the output has a bias (idle before a normalisation over nodes).
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class GINLayer(GraphLayer):
         super().__init__()
         hidden = width if hidden is None else hidden
         self.dropout = dropout
-        self.first = nn.Linear(width_in, hidden, bias=norm is None)  # a normalisation would take the bias away
+        self.first = nn.Linear(width_in, hidden, bias=norm != "batch")  # which would take the bias away
         self.norm, self.activation = make_norm(norm, hidden), nn.PReLU()
         self.second = nn.Linear(hidden, width, bias=last_bias)
 
@@ -152,6 +152,8 @@ class GINLayer(GraphLayer):
 
 class GCNLayer(GraphLayer):
     """Graph convolution (Kipf, Welling 2017): D^-1/2 (A + I) D^-1/2 X W + b.
+
+    GraphMAE's code divides the bias, too, by the square root of the node's degree.
 
     Args:
         width_in: F.

@@ -6,13 +6,13 @@ Sizes: `B` rows, `D` columns, `W` slots of a row, `R` [REG] tokens, `H` token wi
 from typing import Literal, TypeAlias, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.roles import Model
 from withstand.data.tables.schema import Schema
 from withstand.models.tables.tokens import ColumnTokenizer, interleaved_waves, pick
-from withstand.models.tables.transformer import begun, stack
+from withstand.models.tables.transformer import closing, stack
 
 Pool: TypeAlias = Literal["flatten", "mean", "max", "reg", "columns"]
 
@@ -61,11 +61,8 @@ class TableEncoder(Model):
         self.width = kept * hidden
         self.tokenizer = ColumnTokenizer(schema, hidden, reg_tokens, value_scale=value_scale)
         self.layers = stack(layers, hidden, heads, feedforward or 2 * hidden, dropout)
-        drop = nn.Dropout(dropout)
         # The closing LayerNorm matters: as targets, features then have about unit scale.
-        self.end = nn.Sequential(
-            drop, nn.LayerNorm(hidden), begun(nn.Linear(hidden, hidden)), drop, nn.LayerNorm(hidden)
-        )
+        self.end = closing(hidden, dropout)
         places = interleaved_waves(reg_tokens + self.columns, hidden)
         self.register_buffer("places", places, persistent=False)  # part of the configuration, so not of the state
 

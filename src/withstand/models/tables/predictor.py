@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from withstand.models.tables.tokens import halved_waves
-from withstand.models.tables.transformer import begun, stack
+from withstand.models.tables.transformer import begun, closing, stack
 
 
 class QueryPredictor(nn.Module):
@@ -39,7 +39,8 @@ class QueryPredictor(nn.Module):
         super().__init__()
         self.into, self.out = begun(nn.Linear(width, hidden)), begun(nn.Linear(hidden, width))
         self.query = nn.Parameter(nn.init.trunc_normal_(torch.empty(hidden), std=0.02))
-        self.layers, self.norm = stack(layers, hidden, heads, feedforward or 4 * hidden, dropout), nn.LayerNorm(hidden)
+        self.layers = stack(layers, hidden, heads, feedforward or 4 * hidden, dropout)
+        self.end, self.norm = closing(hidden, dropout), nn.LayerNorm(hidden)
         waves = torch.cat([halved_waves(places, hidden), torch.zeros(1, hidden)])
         self.register_buffer("waves", waves, persistent=False)
 
@@ -58,5 +59,5 @@ class QueryPredictor(nn.Module):
         for layer in first:
             tokens = layer(tokens)
         # The last layer need not say what becomes of the seen tokens.
-        found: Tensor = self.out(self.norm(last(tokens, keep=count)))
+        found: Tensor = self.out(self.norm(self.end(last(tokens, keep=count))))
         return found.view(rows, sets, count, -1)

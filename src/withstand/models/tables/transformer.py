@@ -60,6 +60,12 @@ def stack(layers: int, hidden: int, heads: int, feedforward: int, dropout: float
     return nn.Sequential(*(begun(TransformerLayer(hidden, heads, feedforward, dropout)) for _ in range(layers)))
 
 
+def closing(hidden: int, dropout: float = 0.0) -> nn.Sequential:
+    """Return what T-JEPA's stacks end with: LayerNorm, a linear map, LayerNorm, dropout before both norms."""
+    drop = nn.Dropout(dropout)
+    return nn.Sequential(drop, nn.LayerNorm(hidden), begun(nn.Linear(hidden, hidden)), drop, nn.LayerNorm(hidden))
+
+
 def begun(module: nn.Module) -> nn.Module:
     """Draw the weights of every linear layer from a truncated normal law (0.02), set biases to 0; in place."""
     for child in module.modules():
