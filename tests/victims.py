@@ -26,6 +26,21 @@ class Linear2(nn.Module):
         return torch.stack([torch.zeros_like(score), score], 1)
 
 
+class Touchy(nn.Module):
+    """Refuses what careless callers do: no samples, train mode, gradients of its parameters; and flattens by `view`."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.train()
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert not any(module.training for module in self.modules())
+        assert not any(parameter.requires_grad for parameter in self.parameters())
+        flat = x.view(x.size(0), -1)  # torch cannot tell the width of nothing
+        return self.net(flat.view(x.shape))
+
+
 def small_net(classes: int = 5, channels: int = 1, dtype: torch.dtype = torch.float32) -> nn.Sequential:
     """Return an untrained convolutional net with batch norm and dropout, the same at every call."""
     with torch.random.fork_rng(devices=[]):

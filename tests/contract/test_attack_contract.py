@@ -4,14 +4,16 @@ import importlib
 import inspect
 import json
 import pkgutil
+from dataclasses import fields, replace
 from itertools import filterfalse, product
+from typing import TypeAlias
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import withstand.attacks
-from victims import random_pictures, small_net
+from victims import Touchy, random_pictures, small_net
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import build, describe
 from withstand.core.random import Draws
@@ -46,6 +48,14 @@ def balls() -> list[tuple[type[Attack], Ball]]:
             continue
         chosen.append((kind, Ball(norm, eps, targeted)))
     return chosen
+
+
+def with_options(kind: type[Attack], ball: Ball) -> Attack:
+    """Return the cheap attack with everything switched on that is a switch."""
+    attack = cheap(kind, ball)
+    return replace(
+        attack, **{item.name: True for item in fields(attack) if isinstance(getattr(attack, item.name), bool)}
+    )
 
 
 every_attack = pytest.mark.parametrize("kind", attacks(), ids=lambda kind: kind.__name__)
@@ -141,7 +151,10 @@ class Flaky(nn.Module):
         return self.net(x)
 
 
-def state(model: nn.Module) -> tuple[list[bool], list[object], list[Tensor], Tensor]:
+State: TypeAlias = tuple[list[bool], list[tuple[bool, Tensor | None, Tensor | None]], list[Tensor], Tensor]
+
+
+def state(model: nn.Module) -> State:
     return (
         [module.training for module in model.modules()],
         [(p.requires_grad, p.grad, None if p.grad is None else p.grad.clone()) for p in model.parameters()],
@@ -150,25 +163,45 @@ def state(model: nn.Module) -> tuple[list[bool], list[object], list[Tensor], Ten
     )
 
 
+def same_state(before: State, after: State) -> None:
+    (modes, flags, values, generator), (after_modes, after_flags, after_values, after_generator) = before, after
+    assert modes == after_modes
+    for (flag, grad, copy), (now_flag, now_grad, now) in zip(flags, after_flags, strict=True):
+        assert flag == now_flag
+        assert grad is now_grad
+        assert copy is now is None or torch.equal(copy, now)
+    assert all(torch.equal(a, b) for a, b in zip(values, after_values, strict=True))
+    assert torch.equal(generator, after_generator)
+
+
 @every_attack
 @pytest.mark.parametrize("fail_at", [-1, 1, 2])
 def test_the_victim_and_the_global_generator_are_left_as_found(kind: type[Attack], fail_at: int) -> None:
     x, y = random_pictures()
     model = Flaky(fail_at)
-    modes, flags, values, generator = state(model)
+    before = state(model)
     if fail_at > 0:
         with pytest.raises(ArithmeticError):
             cheap(kind, Ball("linf", 0.1))(Victim(model), x, y, batch=3)
     else:
         cheap(kind, Ball("linf", 0.1))(Victim(model), x, y)
-    after_modes, after_flags, after_values, after_generator = state(model)
-    assert modes == after_modes
-    for (flag, grad, copy), (after, same, now) in zip(flags, after_flags, strict=True):
-        assert flag == after
-        assert grad is same
-        assert copy is now is None or torch.equal(copy, now)
-    assert all(torch.equal(a, b) for a, b in zip(values, after_values, strict=True))
-    assert torch.equal(generator, after_generator)
+    same_state(before, state(model))
+
+
+@every_ball
+@pytest.mark.parametrize("labelled", [True, False])
+def test_touchy_victims_are_served(kind: type[Attack], ball: Ball, labelled: bool) -> None:
+    """One that needs samples in every pass, in eval mode, and in one piece; with every option of the attack."""
+    x, y = random_pictures()
+    if ball.targeted and not labelled:
+        return
+    model = Touchy(small_net())
+    before = state(model)
+    for attack in (cheap(kind, ball), with_options(kind, ball)):
+        for batch in (1, 4, 64):
+            attack(Victim(model), x, y if labelled else None, batch=batch)
+        attack(Victim(model), x[:0], y[:0])
+    same_state(before, state(model))
 
 
 @every_ball

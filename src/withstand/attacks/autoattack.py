@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from withstand.attacks.apgd import APGD
 from withstand.attacks.attack import InputAttack
-from withstand.attacks.checks import believability, gradients, logits, same_twice
+from withstand.attacks.checks import believability, checkable, gradients, logits, same_twice
 from withstand.attacks.ensemble import Progress, Prover, Worst, worst_of
 from withstand.attacks.fab import FAB
 from withstand.attacks.gradient import PGD
@@ -163,7 +163,7 @@ class AutoAttack(Part):
             drop_finished=True,
         )
         draws = as_draws(generator, len(x), x.device).child("checks")
-        x = victim.check(x.detach())
+        x = checkable(victim, x)
         if self.version == "rand" or self.ball.norm == "l1":
             found = [same_twice(victim, x), logits(attack, victim, x), gradients(attack, victim, x, y, draws)]
         else:

@@ -15,6 +15,7 @@ from withstand.attacks.gradient import PGD
 from withstand.attacks.noise import Noise
 from withstand.attacks.objectives import EmbeddingDistance, Margin, as_objective, pick
 from withstand.attacks.problem import NoGradient, pose
+from withstand.core.errors import DataError
 from withstand.core.finding import Check
 from withstand.core.random import Draws, as_draws
 from withstand.core.victim import Outputs, Victim
@@ -41,9 +42,12 @@ def believability(
         y: labels; None for the victim's own clean output.
         generator: draws, a torch generator or a seed.
         batch: samples attacked at once.
+
+    Raises:
+        DataError: no samples, or inputs out of range.
     """
     draws = as_draws(generator, len(x), x.device)
-    x = victim.check(x.detach())
+    x = checkable(victim, x)
     checks = [same_twice(victim, x), *([] if _on_embeddings(attack) else [logits(attack, victim, x)])]
     slopes = gradients(attack, victim, x, y, draws)
     checks.append(slopes)
@@ -56,6 +60,13 @@ def believability(
     if not _on_embeddings(attack):
         checks += [_unlimited(trial, attack), _other_objective(trial, attack, full)]
     return (*checks, _beats_noise(trial, attack, full))
+
+
+def checkable(victim: Victim, x: Tensor) -> Tensor:
+    """Return samples as checks take them: one at least, inside the victim's range."""
+    if not len(x):
+        raise DataError("checks need at least one sample")
+    return victim.check(x.detach())
 
 
 def verdict(checks: Sequence[Check]) -> str:
@@ -97,10 +108,10 @@ def logits(attack: PGD, victim: Victim, x: Tensor) -> Check:
 def gradients(attack: PGD, victim: Victim, x: Tensor, y: Tensor | None, draws: Draws) -> Check:
     """Check that the gradient at random points of the ball is there, for at least 95 % of samples."""
     name = "gradients are there"
-    problem = pose(victim, as_objective(attack.objective), attack.ball, x, y)
-    start = problem.confine(x + attack.ball.sample(x, draws.child("gradients")))
     try:
         with victim.held():
+            problem = pose(victim, as_objective(attack.objective), attack.ball, x, y)
+            start = problem.confine(x + attack.ball.sample(x, draws.child("gradients")))
             slope = problem.gradient(start)[2]
     except NoGradient as error:
         return Check(name, False, str(error))

@@ -260,6 +260,8 @@ class _Run:
 
 def _own_outputs(attack: InputAttack, victim: Victim, x: Tensor, batch: int) -> Tensor:
     reference = as_objective(attack.objective).reference
+    if not len(x):
+        return x.new_empty(0, dtype=torch.int64)
     with victim.held(), torch.no_grad():
         return torch.cat([reference(victim(part.clone())) for part in torch.split(x, batch)])
 

@@ -124,7 +124,7 @@ class FAB(InputAttack):
             gaps, slopes = class_gaps(problem, rolled(point, problem.x), rivals)
             gap, slope = gaps[:, 0].to(point), slopes[:, 0]
             if gaps.shape[1] > 1:
-                row, nearest = torch.arange(len(x), device=x.device), distance(gaps, slopes, norm).argmin(1)
+                row, nearest = torch.arange(len(gap), device=x.device), distance(gaps, slopes, norm).argmin(1)
                 gap, slope = gaps[row, nearest].to(point), slopes[row, nearest]
             slope = unrolled(slope, problem.x)
             # The same plane seen from the clean input; a gap is linear there by definition.

@@ -143,7 +143,9 @@ class LookAhead:
     def _values(self, tried: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
         """Return gain and success of `(T, ...)`; only what turns out to be of use is counted as a query."""
         rows = torch.arange(len(tried), device=tried.device)
-        return replace(self.problem, y=self.problem.y[sample], rows=rows, queries=torch.zeros_like(rows)).values(tried)
+        asked = replace(self.problem, y=self.problem.y[sample], rows=rows, queries=torch.zeros_like(rows))
+        gain, met = asked.values(tried)
+        return gain.to(self.gain), met
 
     def _rectangles(self, rows: Tensor, turns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return what stands `(M, K, C, P)`, where in a flat picture, and what the turns `(M, K)` of samples write."""

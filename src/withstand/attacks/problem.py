@@ -91,7 +91,9 @@ class Problem:
         return joined.alone()
 
     def values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the gain, which attacks raise, and whether the goal is met."""
+        """Return the gain, which attacks raise, and whether the goal is met. Without samples no victim is called."""
+        if not len(x):
+            return _nothing(x)
         with torch.no_grad():
             return self._judge(self.outputs(x), x)
 
@@ -102,6 +104,8 @@ class Problem:
             NoGradient: the victim cuts the way from input to output.
             DataError: the victim gives NaN, or its gradient is not finite.
         """
+        if not len(x):
+            return *_nothing(x), torch.empty_like(x)
         with torch.enable_grad():
             x = x.detach().requires_grad_(True)
             gain, success = self._judge(self.outputs(x), x)
@@ -198,6 +202,12 @@ class Problem:
         own = logits.gather(1, label[:, None]).squeeze(1)
         margin = logits.scatter(1, label[:, None], -torch.inf).amax(1) - own
         return margin > -share * (logits.amax(1) - logits.amin(1))
+
+
+def _nothing(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the values of no samples: many a network cannot be called without any."""
+    gain = x.detach().new_empty(0, dtype=torch.promote_types(x.dtype, torch.float32))
+    return gain, gain.bool()
 
 
 def pose(

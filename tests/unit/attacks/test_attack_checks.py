@@ -2,12 +2,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from victims import digits, random_pictures, small_net
-from withstand.attacks.checks import believability, verdict
+from victims import Touchy, digits, random_pictures, small_net
+from withstand.attacks.checks import believability, carried_over, verdict
 from withstand.attacks.gradient import PGD
 from withstand.attacks.objectives import EmbeddingDistance
+from withstand.core.errors import DataError
 from withstand.core.finding import Check
-from withstand.core.threat import Ball
+from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
 
 ATTACK = PGD(Ball("linf", 0.1), steps=12, drop_finished=True)
@@ -87,12 +88,20 @@ def test_verdict_names_every_reason() -> None:
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_checks_leave_the_model_as_it_was(norm: str) -> None:
+@pytest.mark.parametrize("labelled", [True, False])
+def test_checks_leave_the_model_as_it_was(norm: Norm, labelled: bool) -> None:
     x, y = random_pictures(12)
-    net = small_net().train()
+    net = Touchy(small_net())
     generator = torch.get_rng_state()
     before = [value.clone() for value in net.state_dict().values()]
-    believability(ATTACK.at(0.1, norm), Victim(net), x, y)
+    believability(ATTACK.at(0.1, norm), Victim(net), x, y if labelled else None)
+    carried_over(ATTACK.at(0.1, norm), Victim(net), Victim(Touchy(small_net())), x, y if labelled else None)
     assert all(module.training for module in net.modules())
     assert all(torch.equal(a, b) for a, b in zip(before, net.state_dict().values(), strict=True))
     assert torch.equal(generator, torch.get_rng_state())
+
+
+def test_no_samples_are_no_evidence() -> None:
+    x, y = random_pictures(12)
+    with pytest.raises(DataError, match="at least one sample"):
+        believability(ATTACK, Victim(small_net()), x[:0], y[:0])

@@ -1,4 +1,4 @@
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from victims import digits, random_pictures
+from victims import Touchy, digits, random_pictures
 from withstand.attacks.apgd import APGD
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack import AutoAttack
@@ -18,10 +18,10 @@ from withstand.attacks.noise import Noise
 from withstand.attacks.objectives import DLR, Margin
 from withstand.attacks.problem import Problem
 from withstand.attacks.square import Square
-from withstand.core.errors import ConfigError, RunError
+from withstand.core.errors import ConfigError, DataError, RunError
 from withstand.core.part import build, describe
 from withstand.core.random import Draws
-from withstand.core.threat import Ball
+from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
 
 BALL = Ball("linf", 0.1)
@@ -186,6 +186,48 @@ def test_fast_differs_from_plain_by_its_shortcuts_alone(version: Literal["standa
         shortcuts = {item: False for item in settings if item in ("give_up", "screened")}
         assert type(plain[name])(**{**settings, **shortcuts}) == plain[name]
     assert any(getattr(attack, "give_up", False) for attack in fast.values()) == (version != "rand")
+
+
+@pytest.mark.parametrize("version", ["standard", "plus", "rand"])
+@pytest.mark.parametrize("search", ["plain", "fast"])
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.12), ("l2", 0.8), ("l1", 4.0)])
+def test_touchy_victims_are_served_whole(
+    version: Literal["standard", "plus", "rand"],
+    search: Literal["plain", "fast"],
+    norm: Norm,
+    eps: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without labels, checks included: never without samples, always in eval mode, and left as it was."""
+    attacks = AutoAttack(Ball(norm, eps), version, search=search).attacks()
+    budget = {"steps": 10, "queries": 260 if norm == "linf" else 20, "targets": 2, "passes": 2, "restarts": 2}
+    fewer = {
+        name: replace(attack, **{key: min(budget[key], getattr(attack, key)) for key in budget_of(attack)})
+        for name, attack in attacks.items()
+    }
+    monkeypatch.setattr(AutoAttack, "attacks", lambda self: fewer)
+    victim, x, y = small()
+    model = Touchy(nn.Sequential(victim.model, nn.BatchNorm1d(10)))
+    model.train()
+    generator, values = torch.get_rng_state(), [value.clone() for value in model.state_dict().values()]
+    attack = AutoAttack(Ball(norm, eps), version, search=search)
+    for labels in (None, y[:8]):
+        worst = attack(Victim(model), x[:8], labels, batch=5)
+        assert worst.checks
+        assert torch.equal(worst.x, attack(Victim(model), x[:8], labels, batch=5, checks=False).x)
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(a, b) for a, b in zip(values, model.state_dict().values(), strict=True))
+    assert torch.equal(generator, torch.get_rng_state())
+    for labels in (None, y[:0]):
+        assert len(attack(Victim(model), x[:0], labels).x) == 0
+    with pytest.raises(DataError, match="at least one sample"):
+        attack.checks(Victim(model), x[:0])
+
+
+def budget_of(attack: InputAttack) -> set[str]:
+    """Return which of an attack's settings cost time, and are set."""
+    costly = {"steps", "queries", "targets", "passes", "restarts"}
+    return {item.name for item in fields(attack) if item.name in costly and getattr(attack, item.name) is not None}
 
 
 @pytest.fixture

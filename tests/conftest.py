@@ -1,0 +1,21 @@
+"""What holds in every test: no victim is ever called without samples, for many a network cannot be."""
+
+from collections.abc import Iterator
+
+import pytest
+from torch import Tensor
+
+from withstand.core.victim import Outputs, Victim
+
+
+@pytest.fixture(autouse=True)
+def no_call_without_samples() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:  # one of its own: tests undo theirs
+        plain = Victim.__call__
+
+        def call(victim: Victim, x: Tensor) -> Outputs:
+            assert len(x), "a victim was called without samples"
+            return plain(victim, x)
+
+        patch.setattr(Victim, "__call__", call)
+        yield
