@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.autoattack import AutoAttack
+from withstand.attacks.ensemble import Prover as EnsembleProver
 from withstand.core.batch import as_structured
 from withstand.core.device import home
-from withstand.core.errors import ConfigError, DataError, WithstandError, nearest
+from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.finding import Finding
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
@@ -23,6 +24,7 @@ from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Outputs, Victim
 from withstand.evaluation.decisive import Aids
 from withstand.evaluation.displacement import displacement
+from withstand.evaluation.optional_prover import OptionalProver
 from withstand.evaluation.robust_accuracy import robust_accuracy
 from withstand.evaluation.under_attack import Case
 from withstand.verification.prover import Prover
@@ -50,7 +52,7 @@ class Audit(Evaluator):
         search: of AutoAttack: "plain" takes every step of the published algorithms, "fast" saves those that could
             hardly matter.
         prove: let cheap bounds (IBP, CROWN-IBP) prove samples first, which AutoAttack then leaves alone; the protocol
-            says so where the network has operations without bounds.
+            says so where they could not, because an operation has no bounds, say.
         goal: "labels" or "embedding"; None for labels where the source has them.
         pictures: how many attacked pictures are kept.
         seed: of the choice of samples and of every draw.
@@ -131,11 +133,11 @@ class Audit(Evaluator):
             return displacement(case)
         ensemble = None if self.ensemble == "none" else AutoAttack(self.ball, self.ensemble, search=self.search)
         given = aids or Aids()
-        if ensemble is None or given.prover is not None or not self.prove:
-            return robust_accuracy(case, ensemble, given)
-        prover, words = _cheap_prover(case)
-        case = replace(case, protocol={**case.protocol, "prover": words})
-        return robust_accuracy(case, ensemble, replace(given, prover=prover))
+        prover = None if ensemble is None else _optional(given.prover, case, self.prove)
+        finding = robust_accuracy(case, ensemble, replace(given, prover=prover))
+        if prover is None:
+            return finding
+        return replace(finding, protocol={**finding.protocol, "prover": prover.words()})
 
     def radii(self) -> dict[Norm, tuple[float, ...]]:
         """Return the radii by norm, ascending, the headline's among them."""
@@ -145,14 +147,12 @@ class Audit(Evaluator):
         return {norm: tuple(sorted(set(chosen[norm]))) for norm in first if chosen[norm]}
 
 
-def _cheap_prover(case: Case) -> tuple[Prover | None, str]:
-    """Return what proves samples cheaply, or None where it cannot, and how the protocol puts it."""
+def _optional(given: EnsembleProver | None, case: Case, prove: bool) -> OptionalProver | None:
+    """Return what proves samples before they are attacked: what was given, else cheap bounds where they are wanted."""
+    if given is not None:
+        return OptionalProver(given, "as given")
+    if not prove:
+        return None
     if case.x.device.type == "mps":
-        return None, "none: proofs need float64, which this device does not have"
-    prover = Prover("crown-ibp")
-    assert case.y is not None
-    try:
-        prover(case.victim, case.x[:1], case.y[:1], case.ball)
-    except WithstandError as error:
-        return None, f"none: {error}"
-    return prover, "IBP and CROWN-IBP, in exact arithmetic for the model's weights"
+        return OptionalProver(None, "none: proofs need float64, which this device does not have")
+    return OptionalProver(Prover("crown-ibp"), "IBP and CROWN-IBP, in exact arithmetic for the model's weights")

@@ -208,6 +208,33 @@ def test_what_is_proven_is_counted_and_left_alone(undecided: Finding) -> None:
     assert tried == left - proven < left
 
 
+@pytest.mark.parametrize("good", [0, 1])
+def test_a_prover_that_fails_proves_nothing_more_and_ends_nothing(undecided: Finding, good: int) -> None:
+    asked = 0
+
+    def prover(victim: Victim, x: Tensor, y: Tensor, ball: Ball) -> Tensor:
+        nonlocal asked
+        asked += 1
+        if asked > good:
+            raise RuntimeError("size mismatch\n(1x3)")
+        return y < 7
+
+    batches = replace(FULL, batch=8)
+    found = batches.evaluate(digits()[0], Digits(), aids=Aids(prover=prover))
+    assert asked == good + 1, "a prover that failed is asked no more"
+    assert (found.numbers.get(PROVEN, 0.0) > 0) == bool(good)
+    said = str(found.protocol["prover"])
+    assert "RuntimeError: size mismatch (1x3)" in said
+    assert said.startswith("as given; of the first 8 samples alone" if good else "none: ")
+    assert found.numbers[HEAD] <= undecided.numbers[HEAD]
+
+
+def test_a_network_without_bounds_is_audited_and_the_protocol_says_why() -> None:
+    net = digits()[0].model
+    found = replace(FULL, prove=True).evaluate(Victim(lambda x: net(x + 1e-9 * x.cos())), Digits())
+    assert "has no bounds" in str(found.protocol["prover"])
+
+
 def test_an_audit_in_l1() -> None:
     found = Audit(Ball("l1", 4.0), linf=(), l2=(), samples=24, steps=6, ensemble="none").evaluate(digits()[0], Digits())
     assert found.believable, found.protocol["verdict"]
