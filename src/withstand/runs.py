@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -21,13 +22,15 @@ from withstand.core.roles import Attacked, Evaluator, Method, Model, Source, Vie
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
 from withstand.data.load import Data, splits_like
+from withstand.data.rows import own_rows, rows_like
+from withstand.data.subset import labelled
 from withstand.engine import checkpoint
 from withstand.engine.export import to_onnx, to_safetensors
 from withstand.engine.folder import RunFolder
 from withstand.evaluation.contrastive_geometry import ContrastiveGeometry
 from withstand.evaluation.corruptions import CorruptionBench
 from withstand.evaluation.decisive import Aids
-from withstand.evaluation.features import Features, embed, unit_range
+from withstand.evaluation.features import Features, embed, joined, unit_range
 from withstand.evaluation.probes import probe
 from withstand.evaluation.projection_head import Layers
 from withstand.evaluation.sample_state import SampleState
@@ -103,23 +106,40 @@ class Run:
         return self.untrained_method.encoder
 
     def sources(self, data: Data | None = None) -> tuple[Source, Source]:
-        """Return (train, test): the run's own, or other data's."""
+        """Return (train, test): the run's own, or other data's; where only some samples have labels, those."""
         if data is not None:
-            train = self._build("source")
-            assert isinstance(train, Source)
-            return splits_like(train, data)
-        source, labelled, test = (self._build(place) for place in ("source", "labelled", "test"))
-        train = source if labelled is None else labelled
+            own = self._build("source")
+            assert isinstance(own, Source)
+            ours, theirs = splits_like(own, data)
+            return labelled(ours), labelled(theirs)
+        source, judged, test = (self._build(place) for place in ("source", "labelled", "test"))
+        train = source if judged is None else judged
         assert isinstance(train, Source)
         if not isinstance(test, Source):
             raise DataError("the run kept no test samples: name data to evaluate on")
-        return train, test
+        return labelled(train), labelled(test)
 
-    def embed(self, data: Data | None = None, *, split: str = "train") -> Features:
-        """Return the features of the run's own data, or of other data."""
-        train, test = self.sources(data)
+    def embed(self, data: Data | None = None, *, split: str = "all") -> Features:
+        """Return the features of every sample, in the order of its file, set or folder.
+
+        `index` holds each sample's place there, `names` what it is called where it has a name, and `parts` the part
+        that it belongs to. Labels are -1 where a sample has none.
+
+        Args:
+            data: the run's own if None.
+            split: "all"; or "train", "test" or another part that the data come in. Of the run's own data, "train" is
+                what was learnt from.
+
+        Raises:
+            ConfigError: the data have no such part.
+        """
+        source, test = self._build("source"), self._build("test")
+        assert isinstance(source, Source)
+        assert test is None or isinstance(test, Source)
+        rows = own_rows(source, test, split) if data is None else rows_like(source, data, split)
         with moved(self.device, self.method):
-            return embed(self.encoder, train if split == "train" else test)
+            found = [replace(embed(self.encoder, some.source), index=some.index, parts=some.parts) for some in rows]
+        return joined(found)
 
     def probe(self, data: Data | None = None) -> list[Finding]:
         """Measure what the encoder is worth, beside an untrained one, and keep the findings."""

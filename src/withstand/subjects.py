@@ -21,6 +21,7 @@ from withstand.core.random import isolated
 from withstand.core.roles import Model, Source
 from withstand.core.threat import Ball, Norm, parse_eps
 from withstand.core.victim import Victim
+from withstand.data.subset import labelled
 from withstand.evaluation.certificate import Certificate
 from withstand.evaluation.features import embed
 from withstand.evaluation.linear import fit_linear
@@ -70,7 +71,8 @@ def probed(encoder: Model, train: Source) -> nn.Module:
     """
     if train.labels is None:
         raise DataError("a classifier needs labels, and the data have none: attack the encoder itself")
-    return nn.Sequential(encoder, fit_linear(embed(encoder, train)).as_linear().to(home(encoder))).eval()
+    features = embed(encoder, labelled(train))
+    return nn.Sequential(encoder, fit_linear(features).as_linear().to(home(encoder))).eval()
 
 
 def audit_of(

@@ -29,7 +29,7 @@ from withstand.data.imbalanced import Imbalanced
 from withstand.data.named import NamedSource
 from withstand.data.pasted import Pasted
 from withstand.data.shrunk import Shrunk
-from withstand.data.subset import Held, Subset
+from withstand.data.subset import Held, Labelled, Subset
 from withstand.data.tables.source import TableSource
 from withstand.data.tinted import Tinted
 from withstand.views import presets
@@ -165,6 +165,7 @@ SOURCES: dict[str, tuple[type[Source], Callable[[Path], Source]]] = {
     "named": (NamedSource, lambda path: NamedSource("digits")),
     "table": (TableSource, lambda path: toy_rows()),
     "subset": (Subset, lambda path: Subset(mapped(path), [7, 3, 9, 3, 0])),
+    "labelled": (Labelled, lambda path: Labelled(ArraySource(array(path), [None, *range(11)]))),
     "held train": (Held, lambda path: Held(mapped(path), "train", fraction=0.3)),
     "imbalanced": (Imbalanced, lambda path: Imbalanced(mapped(path), "step", ratio=0.5)),
     "grouped": (Grouped, lambda path: Grouped(mapped(path), (0, 1, 0))),

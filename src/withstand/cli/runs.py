@@ -13,21 +13,22 @@ def run_embed(
     run: Path,
     *,
     data: str | None = None,
-    split: Literal["train", "test"] = "train",
+    split: str = "all",
     out: Path | None = None,
     device: Device = "auto",
     allow: tuple[str, ...] = (),
 ) -> Reply:
-    """Write a run's features of its own data, or of other data.
+    """Write a run's features of its own data, or of other data: every sample, in the data's order.
 
     Args:
-        split: which part of the data
-        out: the .npz file, features-SPLIT.npz in the run folder if not said
+        split: all; or train, test or another part that the data come in
+        out: the .npz file, features-SPLIT.npz in the run folder if not said: x, each sample's place (index), and as far
+            as known its label (y, -1 for none; classes), name (names) and part (parts)
     """
     import numpy as np
 
     from withstand.api import open_run
-    from withstand.core.files import replacing
+    from withstand.core.files import printable, replacing
 
     path = out or run / f"features-{split}.npz"
     if path.suffix != ".npz":
@@ -36,6 +37,8 @@ def run_embed(
     arrays = {"x": features.x.numpy(), "index": features.index.numpy()}
     if features.y is not None:
         arrays["y"] = features.y.numpy()
+    words = {"classes": features.classes, "names": features.names, "parts": features.parts}
+    arrays |= {name: np.array([printable(word) for word in some]) for name, some in words.items() if some}
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as aside, aside.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]

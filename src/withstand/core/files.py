@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and how their names are shown."""
 
 import os
 from collections.abc import Iterator
@@ -21,6 +21,19 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+def printable(name: str | bytes) -> str:
+    """Return a name as it can be written anywhere: bytes that are no UTF-8, and control characters, escaped.
+
+    >>> printable("caf\\udce9.png"), printable("café.png")
+    ('caf\\\\xe9.png', 'café.png')
+    """
+    try:
+        shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a character that no file system gave
+        shown = str(name).encode("utf-8", "backslashreplace").decode()
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in shown)
 
 
 def sync(path: Path) -> None:

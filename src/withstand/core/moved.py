@@ -2,8 +2,9 @@
 
 MOVED = {
     "withstand.certify": "withstand.verification",
+    "withstand.data.graphs.source.Labelled": "withstand.data.subset.Labelled",
 }
-"""Where a module, or a room with all its modules, lies now, by the path that it had."""
+"""Where a part, a module, or a room with all its modules, lies now, by the path that it had."""
 
 
 def current_path(name: str) -> str:

@@ -40,12 +40,15 @@ class Source(Part):
         origin: where they were read from, in words.
         skipped: (what, reason) of each file, column or set of rows that was left out because it could not be used.
         at_once: how many samples are best embedded at once, as the nodes of one graph; None where any number is.
+        names: what each sample is called where it has a name, as a picture's file has; else empty, and samples are
+            known by their place.
     """
 
     name: str = "data"
     origin: str = "given in memory"
     skipped: tuple[tuple[str, str], ...] = ()
     at_once: int | None = None
+    names: tuple[str, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -1,11 +1,10 @@
 """Arrays as a source: NumPy, torch, and `.npy` and `.npz` files, memory-mapped where possible."""
 
 import warnings
-import zipfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -13,9 +12,12 @@ from torch import Tensor
 
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError
+from withstand.core.files import printable
 from withstand.core.roles import Indices, Source
-from withstand.data.digest import as_indices, check_labels, digest
+from withstand.data.digest import as_indices, digest
+from withstand.data.labels import read_labels
 from withstand.data.layout import arrange, check_values, find_layout, sample_shape
+from withstand.data.npz import Array, npz_names, read_member, read_npy, words
 
 ArrayLike: TypeAlias = np.ndarray[Any, Any] | Tensor | str | Path
 _BLOCK = 64 << 20
@@ -33,12 +35,14 @@ class ArraySource(Source):
     Args:
         x: `(N, ...)` numbers: an array, a tensor, or the path of a `.npy` or `.npz` file. Pictures are uint8,
             or float in [0, 1].
-        y: labels `(N,)`: whole numbers from 0, or names, which are numbered in sorted order; an array or a path.
+        y: labels `(N,)`, numbers or names, as `withstand.data.labels` reads them; an array, a list or a path. None for
+            a sample without one.
         layout: `NCHW`, `NHWC` or `NHW` for pictures, `rows` to pass anything through; `auto` follows the rule in
             `withstand.data.layout`.
         classes: the names of labels 0, 1, ...
         split: which part of an `.npz` that holds `x_train`, `y_train`, `x_test`, `y_test`. Without it such a
-            file gives `train`; other `.npz` files hold `x` and perhaps `y`, or a single array of any name.
+            file gives `train`; other `.npz` files hold `x` and perhaps `y` and `names`, or a single array of any
+            name. `classes` may be beside them; other arrays are not read, and a warning names them.
 
     Raises:
         DataError: NaN or infinity, a shape, type or range that cannot be read, labels of another length,
@@ -52,7 +56,7 @@ class ArraySource(Source):
     def __init__(
         self,
         x: ArrayLike,
-        y: ArrayLike | Sequence[int] | Sequence[str] | None = None,
+        y: ArrayLike | Sequence[int | str | bytes | None] | None = None,
         *,
         layout: str = "auto",
         classes: Sequence[str] = (),
@@ -61,10 +65,20 @@ class ArraySource(Source):
         named = tuple(classes)
         array: object = x
         given: object = y
+        beside: Sequence[object] = ()
         if isinstance(x, str | Path):
-            self.name, self.origin = Path(x).stem, f"the file {x}"
-            array, stored, stored_classes = read_arrays(Path(x), split)
-            given, named = stored if y is None else y, named or stored_classes
+            self.name, self.origin = printable(Path(x).stem), f"the file {printable(str(x))}"
+            stored = read_arrays(Path(x), split)
+            array, named, self.names = stored.x, named or stored.classes, stored.names
+            if y is None:
+                given, beside = stored.y, stored.beside
+            if stored.unread:
+                without = "" if given is not None else ", and no labels"
+                warnings.warn(
+                    f"{str(x)!r}: {', '.join(stored.unread)} not read{without}; known are x, y, classes and names, or "
+                    "x_train, y_train, x_test and y_test",
+                    stacklevel=3,
+                )
         elif split is not None:
             raise DataError(
                 f"split={split!r} chooses from an .npz file with x_train and x_test; an array has no splits"
@@ -79,9 +93,12 @@ class ArraySource(Source):
         self._shape = sample_shape(tuple(data.shape), self._layout)
         self._x = data if self._mapped else arrange(data, self._layout)
         self._labels: Tensor | None = None
+        if isinstance(given, str | Path):
+            given = read_arrays(Path(given)).x
         if given is not None:
-            labels, named = _labels(given, named)
-            self._labels = check_labels(labels, len(data), named)
+            self._labels, named, note = read_labels(given, len(data), named, beside=beside)
+            if note:
+                warnings.warn(f"{self.origin}: {note}", stacklevel=3)
         self._classes = named
 
     def __len__(self) -> int:
@@ -114,8 +131,28 @@ class ArraySource(Source):
         return partial(type(self), **self._init_args), ()
 
 
-def read_arrays(path: Path, split: str | None = None) -> tuple[object, object, tuple[str, ...]]:
-    """Return samples, labels or None, and class names from a `.npy` or `.npz` file, mapped where possible.
+class Stored(NamedTuple):
+    """What a `.npy` or `.npz` file holds for a source: arrays, mapped where possible, or None.
+
+    Attributes:
+        x: the samples.
+        y: their labels.
+        classes: the classes' names.
+        beside: the labels of the file's other part, which are numbered alike.
+        names: what each sample is called.
+        unread: the names of arrays that are not looked at.
+    """
+
+    x: Array
+    y: Array | None = None
+    classes: tuple[str, ...] = ()
+    beside: tuple[Array, ...] = ()
+    names: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+
+
+def read_arrays(path: Path, split: str | None = None) -> Stored:
+    """Return what a `.npy` or `.npz` file holds.
 
     Raises:
         DataError: a missing, damaged or pickled file, other keys than allowed, an unknown split.
@@ -126,74 +163,55 @@ def read_arrays(path: Path, split: str | None = None) -> tuple[object, object, t
         raise DataError(
             f"{str(path)!r} is neither a .npy or .npz file (numpy.save, numpy.savez) nor a folder of pictures"
         )
-    try:
-        if path.suffix == ".npy":
-            if split is not None:
-                raise DataError(
-                    f"split={split!r} chooses from an .npz file with x_train and x_test; {path.name} has none"
-                )
-            return np.load(path, mmap_mode="r", allow_pickle=False), None, ()
-        with np.load(path, allow_pickle=False) as members:
-            x, y = _keys(members.files, path, split)
-            labels = None if y is None else members[y]
-            classes = tuple(map(str, members["classes"])) if "classes" in members.files else ()
-            mapped = _map_member(path, f"{x}.npy")
-            return members[x] if mapped is None else mapped, labels, classes
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(
-            f"{str(path)!r} cannot be read as an array (pickles and objects are refused): {reason}"
-        ) from None
+    if path.suffix == ".npy":
+        if split is not None:
+            raise DataError(f"split={split!r} chooses from an .npz file with x_train and x_test; {path.name} has none")
+        return Stored(read_npy(path))
+    there = npz_names(path)
+    x, y = _keys(there, path, split)
+    part = y.partition("_")[2]
+    others = [f"y_{other}" for other in ("train", "test") if part and other != part and f"y_{other}" in there]
+    classes = words(read_member(path, "classes"), "classes") if "classes" in there and x != "classes" else ()
+    known = {x, y, "classes", *((f"{axis}_{other}" for axis in "xy" for other in ("train", "test")) if part else ())}
+    called = next((key for key in ("names", "ids") if key in there and not part and x != key), None)
+    data = read_member(path, x)
+    names = words(read_member(path, called), called) if called is not None else ()
+    if called is not None and len(names) != len(data):
+        raise DataError(f"{called!r} in {str(path)!r} holds {len(names)} names for {len(data)} samples")
+    return Stored(
+        data,
+        read_member(path, y) if y in there else None,
+        classes,
+        tuple(read_member(path, other) for other in others),
+        names,
+        tuple(printable(name) for name in there if name not in known and name != called),
+    )
 
 
 def npz_splits(path: Path) -> bool:
     """Return whether an `.npz` file holds both a training and a test part."""
-    if path.suffix != ".npz" or not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return {"x_train.npy", "x_test.npy"} <= set(archive.namelist())
+    return path.suffix == ".npz" and {"x_train", "x_test"} <= set(npz_names(path))
 
 
-def _keys(names: Sequence[str], path: Path, split: str | None) -> tuple[str, str | None]:
-    """Return the names of the samples and of the labels."""
+def _keys(names: Sequence[str], path: Path, split: str | None) -> tuple[str, str]:
+    """Return the names of the samples and of their labels, which need not be there."""
     if split not in (None, "train", "test"):
         raise DataError(f"unknown split {split!r}: 'train' or 'test'")
     wanted = f"x_{split or 'train'}"
     if wanted in names:
         x, y = wanted, f"y_{split or 'train'}"
     elif split is not None:
-        raise DataError(f"{str(path)!r} has no {wanted}: it holds {', '.join(names) or 'nothing'}")
+        raise DataError(f"{str(path)!r} has no {wanted}: it holds {', '.join(map(printable, names)) or 'nothing'}")
     elif "x" in names:
         x, y = "x", "y"
     elif len(names) == 1:
         x, y = names[0], "y"
     else:
         raise DataError(
-            f"{str(path)!r} holds {', '.join(names) or 'nothing'}: "
+            f"{str(path)!r} holds {', '.join(map(printable, names)) or 'nothing'}: "
             "allowed are x_train, y_train, x_test, y_test; or x, y; or a single array"
         )
-    return x, y if y in names else None
-
-
-def _map_member(path: Path, name: str) -> np.memmap[Any, Any] | None:
-    """Return an array stored in a zip file without compression, mapped; None when it has to be unpacked."""
-    with zipfile.ZipFile(path) as archive:
-        info = archive.getinfo(name)
-        if info.compress_type != zipfile.ZIP_STORED:
-            return None
-        with archive.open(info) as member:
-            version = np.lib.format.read_magic(member)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = read(member)
-            header = member.tell()
-    if dtype.hasobject or 0 in shape:
-        return None
-    with path.open("rb") as file:
-        file.seek(info.header_offset + 26)  # the local header's name and extra lengths: it may differ from the central
-        lengths = int.from_bytes(file.read(2), "little") + int.from_bytes(file.read(2), "little")
-    offset = info.header_offset + 30 + lengths + header
-    mapped: np.memmap[Any, Any] = np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
-    return mapped if mapped.flags.aligned else None
+    return x, y
 
 
 def _tensor(array: object, name: str) -> Tensor:
@@ -222,22 +240,3 @@ def read_only(array: np.ndarray[Any, Any]) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)
-
-
-def _labels(y: object, classes: tuple[str, ...]) -> tuple[Tensor, tuple[str, ...]]:
-    """Return labels as a tensor, and the class names; labels that are names get numbers."""
-    if isinstance(y, str | Path):
-        y = read_arrays(Path(y))[0]
-    if isinstance(y, list | tuple):
-        try:
-            y = np.asarray(y)
-        except ValueError:
-            raise DataError("y is a list of unlike things: labels are whole numbers or names, one a sample") from None
-    if isinstance(y, np.ndarray) and y.dtype.kind == "U":
-        names = classes or tuple(map(str, np.unique(y)))
-        unknown = sorted(set(map(str, np.unique(y))) - set(names))
-        if unknown or y.ndim != 1:
-            raise DataError(f"y has shape {y.shape} and names {unknown} that are not among the classes {names}")
-        number = {name: place for place, name in enumerate(names)}
-        return torch.tensor([number[str(name)] for name in y]), names
-    return _tensor(y, "y"), classes

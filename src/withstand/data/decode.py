@@ -26,6 +26,16 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
+def is_picture(path: Path) -> bool:
+    """Return whether a file begins as a picture does that `decode` may read; the rest of it is not looked at."""
+    try:
+        with Image.open(path, formats=FORMATS):
+            return True
+    except Exception:
+        # Pillow fails in many ways on what is no picture; whichever it is, the answer is no.
+        return False
+
+
 def decode(path: Path, size: int) -> NDArray[np.uint8]:
     """Return a picture file as `(3, size, size)`: its shorter side resized to `size`, and the center cropped.
 

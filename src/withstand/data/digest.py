@@ -42,6 +42,14 @@ def check_labels(y: Tensor, count: int, classes: Sequence[str], *, name: str = "
     return y
 
 
+def too_many_classes(classes: int, samples: int) -> bool:
+    """Return whether so many different values are the samples' own names, not classes: more than one to two samples.
+
+    Up to 20 samples nobody can tell.
+    """
+    return samples > 20 and 2 * classes > samples
+
+
 def digest(source: Source, *words: str) -> str:
     """Return a digest of a source's content, however it is stored: samples, labels and class names.
 

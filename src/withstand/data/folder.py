@@ -5,17 +5,21 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError
+from withstand.core.files import printable
 from withstand.core.roles import Indices, Source
 from withstand.data.arrays import read_only
 from withstand.data.cache import File, pictures_of
+from withstand.data.decode import is_picture
 from withstand.data.digest import as_indices
+from withstand.data.folder_classes import classes_of
+from withstand.data.folder_parts import find_parts, role_of
 from withstand.data.place import cache_folder
 
 NOT_PICTURES = frozenset(
@@ -27,21 +31,26 @@ NOT_PICTURES = frozenset(
 )
 """Suffixes of files that are passed over; anything else is tried as a picture."""
 
+_SHOWN = 3
+"""How many files a message names."""
+
 
 class ImageFolder(Source):
     """The pictures of a folder, decoded once into a cache file that is mapped into memory.
 
     Folders within the folder are classes, named in sorted order, when there are at least two of them with
-    pictures in them (at any depth) and no picture lies outside; otherwise the pictures are unlabelled. JPEG, PNG,
-    WebP, GIF and BMP of any mode become RGB uint8 `(3, size, size)`: EXIF orientation respected, shorter side
-    resized to `size` (antialiased) and the center cropped, transparency over white, 16 bits to 8, an
-    animation's first frame.
+    pictures in them (at any depth); otherwise the pictures are unlabelled. A folder that holds nothing but one other
+    folder is passed through. Pictures outside the class folders have no label (-1); where these are most of all,
+    or most classes would hold one picture, there are no classes. Whatever is not labelled beside
+    what is, or for such a reason, is named in a warning. JPEG, PNG, WebP, GIF and BMP of any mode become RGB uint8
+    `(3, size, size)`: EXIF orientation respected, shorter side resized to `size` (antialiased) and the center cropped,
+    transparency over white, 16 bits to 8, an animation's first frame.
 
     The cache is verified by checksum when it is opened, and a damaged one is made again. A file that was changed
     (by size or time of change), added or removed is noticed then, and only such files are decoded.
 
     Args:
-        path: the folder.
+        path: the folder; one with parts, such as `train` and `valid`, is opened by `load` and `splits`.
         size: the side of the pictures, in pixels.
         cache: folder for the cache file; the user's cache folder (`$XDG_CACHE_HOME/withstand`) when None.
         strict: refuse a folder with files that cannot be read, instead of skipping these with one warning.
@@ -51,11 +60,11 @@ class ImageFolder(Source):
     Attributes:
         skipped: (name, reason) of each file that is no readable picture.
         ignored: how many hidden files, and files that are plainly not pictures by their suffix, were passed over.
-        names: each sample's file name, relative to the folder.
+        names: each sample's file name, relative to the folder, as the operating system gives it (`os.fsdecode`).
 
     Raises:
-        DataError: no such folder, no pictures in it, unreadable ones when `strict`, unknown classes, or a cache
-            that cannot be written.
+        DataError: no such folder, no pictures in it, parts in it, unreadable ones when `strict`, unknown classes, or a
+            cache that cannot be written.
     """
 
     def __init__(
@@ -68,8 +77,7 @@ class ImageFolder(Source):
         classes: Sequence[str] | None = None,
     ) -> None:
         folder = Path(path)
-        whole = folder.resolve().parent if folder.name in ("train", "test", "val") else folder.resolve()
-        self.name, self.origin = whole.name, f"pictures below {folder}"
+        self.name, self.origin = printable(_whole(folder.resolve()).name), f"pictures below {printable(str(folder))}"
         if size < 1:
             raise DataError(f"size={size} must be at least 1 pixel")
         files, self.ignored = list_files(folder)
@@ -77,12 +85,14 @@ class ImageFolder(Source):
         found = pictures_of(folder, files, size, place)
         pairs = list(zip(found.files, found.reasons, strict=True))
         self.names = tuple(file.name for file, reason in pairs if reason is None)
-        self.skipped = tuple((file.name, reason) for file, reason in pairs if reason is not None)
+        self.skipped = tuple((printable(file.name), reason) for file, reason in pairs if reason is not None)
         self._complain(folder, strict)
         self._x = read_only(found.pixels)
         self._digest = found.digest
-        self._classes = class_names(self.names) if classes is None else tuple(classes)
-        self._labels = _labels(self.names, self._classes, folder) if self._classes else None
+        sorted_out = classes_of(self.names, None if classes is None else tuple(classes), folder)
+        self._classes, self._labels = sorted_out.classes, sorted_out.labels
+        if sorted_out.note:
+            warnings.warn(f"{str(folder)!r}: {sorted_out.note}", stacklevel=3)
 
     def _complain(self, folder: Path, strict: bool) -> None:
         """Refuse what cannot be used, and warn of what is skipped."""
@@ -136,20 +146,81 @@ def list_files(folder: Path) -> tuple[list[File], int]:
         raise DataError(f"{str(folder)!r} is a file, not a folder of pictures")
     files, others = [], 0
     for name, entry in _walk(folder):
-        whole = entry.is_file()
-        plain = whole or entry.is_symlink()  # no pipe or device; a broken link is to be reported
-        if not plain or entry.name.startswith(".") or os.path.splitext(entry.name)[1].lower() in NOT_PICTURES:
+        if not may_be_picture(entry):
             others += 1
         else:
-            about = entry.stat(follow_symlinks=whole)
+            about = entry.stat(follow_symlinks=entry.is_file())
             files.append(File(name, about.st_size, about.st_mtime_ns))
     return sorted(files, key=lambda file: file.name), others
 
 
-def class_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the classes of pictures by these relative names: their folders, if all lie in one of two or more."""
-    folders = {name.partition("/")[0] if "/" in name else "" for name in names}
-    return () if "" in folders or len(folders) < 2 else tuple(sorted(folders))
+def open_parts(folder: Path) -> tuple[dict[str, Path], str]:
+    """Return the folders of a folder's parts by the part's name (train, test, validation), and what belongs to none.
+
+    Nothing where the folder has no parts. Folders that hold nothing but one other folder are passed through.
+
+    Raises:
+        DataError: as for `find_parts`.
+    """
+    above: list[str] = []
+    while True:
+        loose, inner = _level(folder)
+        real = os.path.realpath(folder)
+        if loose or len(inner) != 1 or real in above:
+            break
+        above.append(real)
+        folder = folder / inner[0]
+    parts = find_parts(inner)
+    if parts is None:
+        return {}, ""
+    aside = [*(f"the folder {printable(name)!r}" for name in parts.aside), *(printable(name) for name in loose)]
+    return {part: folder / name for part, name in parts.items().items()}, ", ".join(aside)
+
+
+def _level(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the first pictures that lie in a folder itself, and its folders with pictures in them."""
+    files, folders = [], []
+    for entry in _entries(folder):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            folders.append(entry)
+        elif may_be_picture(entry):
+            files.append(entry)
+    loose = islice((entry.name for entry in sorted(files, key=_name) if is_picture(Path(entry.path))), _SHOWN)
+    inner = [
+        entry.name
+        for entry in sorted(folders, key=_name)
+        if any(may_be_picture(file) and is_picture(Path(file.path)) for _, file in _walk(Path(entry.path)))
+    ]
+    return list(loose), inner
+
+
+def _name(entry: "os.DirEntry[str]") -> str:
+    return entry.name
+
+
+def may_be_picture(entry: "os.DirEntry[str]") -> bool:
+    """Return whether an entry is a file that is neither hidden nor plainly something else by its suffix."""
+    return (
+        (entry.is_file() or entry.is_symlink())  # no pipe or device; a broken link is to be reported
+        and not entry.name.startswith(".")
+        and os.path.splitext(entry.name)[1].lower() not in NOT_PICTURES
+    )
+
+
+def _whole(folder: Path) -> Path:
+    """Return the folder that a part belongs to; itself where its name is no part's."""
+    while folder.parent != folder and role_of(folder.name)[0] is not None and not role_of(folder.name)[1]:
+        folder = folder.parent
+    return folder
+
+
+def _entries(folder: Path) -> "list[os.DirEntry[str]]":
+    try:
+        return list(os.scandir(folder))
+    except OSError as error:
+        raise DataError(f"{str(folder)!r} cannot be read: {error.strerror}") from None
 
 
 def _walk(folder: Path, prefix: str = "", above: tuple[str, ...] = ()) -> "Iterator[tuple[str, os.DirEntry[str]]]":
@@ -157,21 +228,8 @@ def _walk(folder: Path, prefix: str = "", above: tuple[str, ...] = ()) -> "Itera
     real = os.path.realpath(folder)
     if real in above:
         return
-    try:
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        raise DataError(f"{str(folder)!r} cannot be read: {error.strerror}") from None
-    for entry in entries:
+    for entry in _entries(folder):
         if not entry.is_dir():
             yield prefix + entry.name, entry
         elif not entry.name.startswith("."):
             yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", (*above, real))
-
-
-def _labels(names: Sequence[str], classes: Sequence[str], folder: Path) -> Tensor:
-    number = {name: place for place, name in enumerate(classes)}
-    found = [name.partition("/")[0] for name in names]
-    unknown = sorted(set(found) - set(number))
-    if unknown:
-        raise DataError(f"{str(folder)!r} has {unknown[0]!r}, which is not among the classes {', '.join(classes)}")
-    return torch.tensor([number[name] for name in found])

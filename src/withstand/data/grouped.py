@@ -34,7 +34,7 @@ class Grouped(Source):
         self.source, self.groups = source, tuple(groups)
         self.name, self.origin, self.skipped = source.name, f"{source.origin}, classes in groups", source.skipped
         self.at_once = source.at_once
-        self._labels = torch.tensor(self.groups)[labels]
+        self._labels = torch.where(labels < 0, -1, torch.tensor(self.groups)[labels])
 
     def __len__(self) -> int:
         return len(self.source)

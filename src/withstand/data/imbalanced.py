@@ -50,7 +50,7 @@ class Imbalanced(_Chosen):
         labels = source.labels
         if labels is None:
             raise DataError("classes cannot be cut: the source has no labels")
-        present = labels.bincount()
+        present = labels[labels >= 0].bincount()
         if len(present) < 2:
             raise DataError("classes cannot be cut: the source has only one")
         most = int(present.min()) if largest is None else largest

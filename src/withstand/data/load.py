@@ -1,5 +1,8 @@
 """The front door to data: anything that holds samples becomes a source."""
 
+import warnings
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,10 +14,12 @@ from withstand.core.errors import DataError, nearest
 from withstand.core.roles import Source
 from withstand.data.arrays import ArraySource, npz_splits
 from withstand.data.dataset import DatasetSource
-from withstand.data.folder import ImageFolder
+from withstand.data.folder import ImageFolder, open_parts
 from withstand.data.graphs.load import GRAPHS, open_graphs
+from withstand.data.graphs.sets import GraphSet
+from withstand.data.graphs.source import GraphSource
 from withstand.data.named import NAMES, NamedSource
-from withstand.data.subset import Held, Subset, holdout
+from withstand.data.subset import holdout, in_whole, labelled
 from withstand.data.tables.files import is_table_file
 from withstand.data.tables.frame import is_frame
 from withstand.data.tables.named import TABLES
@@ -34,7 +39,9 @@ def load(data: Data, *, split: str = "train", size: int | None = None) -> Source
             of pictures or of a `.npy` or `.npz` file, a table (its name, a CSV, Parquet or Feather file, a data frame),
             an array, a tensor, a `torch.utils.data.Dataset`, or a source, which is given back.
         split: `train` or `test`, of sets, `.npz` files and folders that have both; data without a test part are
-            `train` (and `splits` holds a part of them out).
+            `train` (and `splits` holds a part of them out). A folder's parts are told by their names in any case and
+            with words such as `_set` behind them: train or training; test or testing, else valid, validation, val,
+            eval or dev.
         size: the side of pictures from a folder, 64 when not said. Other data have their size; another one here
             is refused.
 
@@ -46,19 +53,21 @@ def load(data: Data, *, split: str = "train", size: int | None = None) -> Source
     """
     if split not in ("train", "test"):
         raise DataError(f"unknown split {split!r}: 'train' or 'test'")
-    both = _has_test(data)
-    if split == "test" and not both:
+    openers = _openers(data, size)
+    if split == "train":
+        return openers["train"]()
+    test = openers.get("test", openers.get("validation"))
+    if test is None:
         raise DataError(f"{_called(data)} has no test part: splits() holds out a share of it")
-    source = _open(data, split if both else None, size)
-    if size is not None and source.shape[-2:] != (size, size):
-        raise DataError(f"size={size} resizes folders of pictures only; {_called(data)} has samples of {source.shape}")
-    return source
+    return test()
 
 
 def splits(data: Data, *, size: int | None = None, fraction: float = 0.2, seed: int = 0) -> tuple[Source, Source]:
     """Return (train, test): the data's own test part where there is one, else a share held out.
 
-    A set's own split; the `x_test` of an `.npz` file; the folder's `train` and `test` (or `val`) folders.
+    A set's own split; the `x_test` of an `.npz` file; a folder's own parts. Test samples are what is judged, so where
+    only some have a label they are those; and where training pictures have labels and a folder's test pictures have
+    none, its validation part stands in for them, or a share of the training pictures, which a warning says.
 
     Args:
         data: as for `load`.
@@ -68,24 +77,57 @@ def splits(data: Data, *, size: int | None = None, fraction: float = 0.2, seed: 
     """
     if _is_table(data):
         rows = data if isinstance(data, TableSource) else TableSource(data, part="train", fraction=fraction, seed=seed)
-        return rows.other("train"), rows.other("test")
-    train = load(data, size=size)
-    if not _has_test(data):
-        return holdout(train, fraction, seed)
-    return train, load(data, split="test", size=size)
+        return rows.other("train"), labelled(rows.other("test"))
+    openers = _openers(data, size)
+    train = openers.pop("train")()
+    for opener in openers.values():
+        test = opener()
+        if train.labels is None or test.labels is not None:
+            return train, labelled(test)
+    if openers:
+        warnings.warn(
+            f"{_called(data)} has labels in its training part alone: {fraction:.0%} of these pictures are held out "
+            "to judge by",
+            stacklevel=2,
+        )
+    return holdout(train, fraction, seed)
+
+
+def parts_of(data: Data, *, size: int | None = None) -> dict[str, Source]:
+    """Return the parts that data come in, by name: `train` (all there is where they have none), `test`, `validation`.
+
+    Arguments as for `load`.
+    """
+    return {part: opener() for part, opener in _openers(data, size).items()}
 
 
 def splits_like(source: Source, data: Data) -> tuple[Source, Source]:
     """Return (train, test) of other data, read as `source` was: photos at its size, rows by its schema."""
-    while isinstance(source, Held | Subset):
-        source = source.source
+    source = in_whole(source)[0]
+    if isinstance(source, GraphSource | GraphSet):
+        return labelled_parts(open_graphs(data))
     if isinstance(source, TableSource):
         if isinstance(data, TableSource):
             return splits(data)
         rows = TableSource(data, part="train", schema=source.schema)
-        return rows, rows.other("test")
-    size = source.shape[-1] if len(source.shape) == 3 and Path(str(data)).is_dir() else None
-    return splits(data, size=size)
+        return rows, labelled(rows.other("test"))
+    return splits(data, size=size_like(source, data))
+
+
+def size_like(source: Source, data: Data) -> int | None:
+    """Return the side to which a folder's pictures are brought to be as `source`'s are; None for other data."""
+    folder = _path_of(data)
+    return source.shape[-1] if len(source.shape) == 3 and isinstance(folder, Path) and folder.is_dir() else None
+
+
+def labelled_parts(source: Source) -> tuple[Source, Source]:
+    """Return (what probes are fitted to, what they are scored on): a graph's own parts, or a share held out.
+
+    Samples without a label are left out of both.
+    """
+    if isinstance(source, GraphSource) and {"train", "test"} <= set(source.parts):
+        return source.part("train"), source.part("test")
+    return holdout(labelled(source))
 
 
 def _is_table(data: object) -> bool:
@@ -96,24 +138,49 @@ def _is_table(data: object) -> bool:
 
 
 def _has_test(data: Data) -> bool:
-    """Return whether the data have a test part of their own."""
+    """Return whether data that are no folder have a test part of their own."""
     if _is_table(data):
         return True
     if isinstance(data, NamedSource):
         return data.split == "train"
     if isinstance(data, str) and data in NAMES:
         return True
-    if not isinstance(data, str | Path):
-        return False
-    path = Path(data).expanduser()
-    return npz_splits(path) if path.is_file() else _test_folder(path) is not None
+    path = _path_of(data)
+    return isinstance(path, Path) and path.is_file() and npz_splits(path)
 
 
-def _test_folder(path: Path) -> Path | None:
-    """Return the folder `test`, else `val`, beside a folder `train`."""
-    if not (path / "train").is_dir():
+def _path_of(data: object) -> Path | None:
+    """Return the path that data are named by; None where they are something else, or a set's name."""
+    if not isinstance(data, str | Path) or (isinstance(data, str) and data in (*NAMES, *GRAPHS, *TABLES)):
         return None
-    return next((path / name for name in ("test", "val") if (path / name).is_dir()), None)
+    return Path(data).expanduser()
+
+
+def _openers(data: Data, size: int | None) -> dict[str, Callable[[], Source]]:
+    """Return what opens each part that data come in: `train`, then the others, the one to judge by first."""
+    folder = _path_of(data)
+    parts: dict[str, Path] = {}
+    if folder is not None and folder.is_dir():
+        parts, aside = open_parts(folder)
+        if aside:
+            warnings.warn(f"{str(folder)!r} has parts ({', '.join(parts)}); left aside: {aside}", stacklevel=3)
+    if not parts:
+        names = ("train", "test") if _has_test(data) else ("train",)
+        return {part: partial(_sized, data, part if len(names) > 1 else None, size) for part in names}
+    train = cache(partial(ImageFolder, parts["train"], DEFAULT_SIZE if size is None else size))
+
+    def other(part: str) -> Source:
+        # Every part numbers its classes as the training folder does.
+        return ImageFolder(parts[part], train().shape[-1], classes=train().classes)
+
+    return {"train": train} | {part: partial(other, part) for part in parts if part != "train"}
+
+
+def _sized(data: Data, split: str | None, size: int | None) -> Source:
+    source = _open(data, split, size)
+    if size is not None and source.shape[-2:] != (size, size):
+        raise DataError(f"size={size} resizes folders of pictures only; {_called(data)} has samples of {source.shape}")
+    return source
 
 
 def _open(data: Data, split: str | None, size: int | None) -> Source:
@@ -140,13 +207,7 @@ def _open(data: Data, split: str | None, size: int | None) -> Source:
         raise DataError(
             f"{str(data)!r} is neither a path nor the name of a set: {nearest(str(data), [*NAMES, *TABLES, *GRAPHS])}"
         )
-    side = DEFAULT_SIZE if size is None else size
-    test = _test_folder(path)
-    if split is None or test is None:
-        return ImageFolder(path, side)
-    train = ImageFolder(path / "train", side)
-    # Both parts number their classes as the training folder does.
-    return train if split == "train" else ImageFolder(test, side, classes=train.classes)
+    return ImageFolder(path, DEFAULT_SIZE if size is None else size)
 
 
 def _called(data: object) -> str:

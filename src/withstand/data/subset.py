@@ -18,6 +18,8 @@ class _Chosen(Source):
     """Rows of another source; what `Subset` and `Held` share."""
 
     source: Source
+    as_they_are = True
+    """Whether samples are handed on unchanged."""
     _rows: Tensor
 
     def _choose(self, source: Source, rows: Tensor) -> None:
@@ -25,6 +27,7 @@ class _Chosen(Source):
         self.source, self._rows = source, rows
         self.name, self.origin, self.skipped = source.name, source.origin, source.skipped
         self.at_once = source.at_once
+        self.names = tuple(source.names[row] for row in rows.tolist()) if source.names else ()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -89,8 +92,49 @@ class Subset(_Chosen):
             raise DataError("a subset needs at least one index")
 
 
+class Labelled(Subset):
+    """The samples whose answer is known: a label, or a number to predict.
+
+    Args:
+        source: a graph, a table, or anything else with labels, -1 where there is none.
+
+    Raises:
+        DataError: no sample has one.
+    """
+
+    def __init__(self, source: Source) -> None:
+        known = answered(source)
+        if known is None or not bool(known.any()):
+            raise DataError("no sample has a label")
+        super().__init__(source, known.nonzero()[:, 0])
+
+
+def answered(source: Source) -> Tensor | None:
+    """Return which samples' label, or number to predict, is known, bool `(N,)`; None where the source has neither."""
+    if source.labels is not None:
+        return source.labels >= 0
+    return None if source.targets is None else ~source.targets.isnan()
+
+
+def labelled(source: Source) -> Source:
+    """Return the samples whose label, or number to predict, is known: the source itself where that is all or none."""
+    known = answered(source)
+    return source if known is None or bool(known.all()) or not bool(known.any()) else Labelled(source)
+
+
+def in_whole(source: Source) -> tuple[Source, Tensor]:
+    """Return the whole that chosen samples were chosen from, and each sample's place in it, int64 `(N,)`."""
+    rows = torch.arange(len(source))
+    while isinstance(source, _Chosen) and source.as_they_are:
+        rows = source.rows[rows]
+        source = source.source
+    return source, rows
+
+
 class Held(_Chosen):
     """One side of a fixed division of a source in two; `holdout` gives both.
+
+    Samples without a label, where others have one, stay on the training side: they can be learnt from, and not judged.
 
     Args:
         source: the whole.
@@ -110,7 +154,7 @@ class Held(_Chosen):
             raise ConfigError(f"fraction={fraction} must lie between 0 and 1: it is the share that is held out")
         if len(source) < 2:
             raise DataError("a source of one sample cannot be divided in two")
-        test = held_out(len(source), source.labels, fraction, seed)
+        test = held_out(len(source), source.labels, fraction, seed, answered(source))
         self._choose(source, (test if part == "test" else ~test).nonzero()[:, 0])
 
 
@@ -125,12 +169,17 @@ def holdout(source: Source, fraction: float = 0.2, seed: int = 0) -> tuple[Held,
     return Held(source, "train", fraction=fraction, seed=seed), Held(source, "test", fraction=fraction, seed=seed)
 
 
-def held_out(size: int, labels: Tensor | None, fraction: float, seed: int) -> Tensor:
+def held_out(size: int, labels: Tensor | None, fraction: float, seed: int, known: Tensor | None = None) -> Tensor:
     """Return which samples are held out, bool `(size,)`; at least one, and not all.
 
     Classes share the held-out places by largest remainder, so that the whole is exact and no class is off by
-    more than one.
+    more than one. Where `known`, bool `(size,)`, names some samples, the share is one of these alone.
     """
+    rows = torch.arange(size) if known is None else known.nonzero()[:, 0]
+    if 2 <= len(rows) < size:
+        held = torch.zeros(size, dtype=torch.bool)
+        held[rows] = held_out(len(rows), None if labels is None else labels[rows], fraction, seed)
+        return held
     total = min(max(round(size * fraction), 1), size - 1)
     order = permutation(size, seed, "holdout")
     held = torch.zeros(size, dtype=torch.bool)

@@ -40,6 +40,7 @@ class Tinted(_Chosen):
         if told not in get_args(Told):
             raise ConfigError(f"told {told!r} is unknown: {nearest(str(told), get_args(Told))}")
         self._choose(source, torch.arange(len(source)))
+        self.as_they_are = False
         self.tints, self.told = tints, told
         self.name = f"tinted {source.name}"
         self._tint = Draws(derive(seed, "tints"), self._rows).integers(0, tints, 1)[:, 0]

@@ -20,6 +20,7 @@ import torch
 from withstand.core.errors import RunError
 from withstand.core.files import replacing
 from withstand.core.finding import Finding
+from withstand.core.moved import current_path
 from withstand.core.part import Tree, describe
 from withstand.core.roles import Source
 from withstand.core.version import __version__
@@ -185,7 +186,7 @@ def _ours(name: str) -> bool:
 def _leaves(tree: Tree, path: str = "") -> dict[str, Tree]:
     """Flatten a described tree to its plain values by dotted path; classes stand under their own path."""
     if isinstance(tree, dict) and "class_path" in tree:
-        own: dict[str, Tree] = {f"{path}.class_path".lstrip("."): tree["class_path"]}
+        own: dict[str, Tree] = {f"{path}.class_path".lstrip("."): current_path(str(tree["class_path"]))}
         return own | _leaves(tree.get("init_args", {}), path)
     if isinstance(tree, dict | list):
         items = tree.items() if isinstance(tree, dict) else enumerate(tree)

@@ -13,6 +13,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Cell, Check, Finding, Table
 from withstand.core.part import describe
 from withstand.core.roles import Evaluator, Source, View
+from withstand.data.subset import labelled
 from withstand.evaluation.features import Features, Subject, embed, embed_views
 from withstand.evaluation.places import places
 from withstand.evaluation.probe import CONTROL
@@ -98,6 +99,7 @@ class ContrastiveGeometry(Evaluator):
         )
 
     def _clouds(self, subject: Subject, source: Source) -> dict[str, "_Cloud"]:
+        source = labelled(source)
         codes = places(subject, embed(subject, source, limit=self.samples))
         if self.view is None:
             return {name: _Cloud(some, None) for name, some in codes.items()}

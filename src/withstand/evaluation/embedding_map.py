@@ -129,6 +129,8 @@ def _label(features: Features, row: int) -> Cell:
     if features.y is None:
         return None
     label = int(features.y[row])
+    if label < 0:
+        return None
     return features.classes[label] if label < len(features.classes) else label
 
 

@@ -3,7 +3,7 @@
 Sizes: `N` samples, `D` feature width, `K` classes. Features live on the CPU in float32.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -30,19 +30,23 @@ class Features:
 
     Attributes:
         x: features, float32 `(N, D)` on the CPU, finite.
-        y: labels from 0, int64 `(N,)`, or None.
+        y: labels from 0, int64 `(N,)`, -1 for a sample without one; or None.
         index: each sample's place in its source, int64 `(N,)`; every draw hangs on it, so that the order of
             samples changes nothing.
         classes: the names of labels 0, 1, ...; may be empty.
+        names: what each sample is called, as a picture's file; may be empty.
+        parts: which part of the data each sample comes from, as "train" or "test"; may be empty.
 
     Raises:
-        DataError: shapes that do not fit, features that are not finite, negative labels.
+        DataError: shapes that do not fit, features that are not finite, labels below -1.
     """
 
     x: Tensor
     y: Tensor | None
     index: Tensor
     classes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.x.dim() != 2 or self.x.dtype != torch.float32 or self.x.is_cuda:
@@ -56,8 +60,11 @@ class Features:
                 raise DataError(
                     f"{name} must be int64 ({len(self.x)},), one a sample, not {values.dtype} {tuple(values.shape)}"
                 )
-        if self.y is not None and int(self.y.min()) < 0:
-            raise DataError(f"labels must count from 0, not from {int(self.y.min())}")
+        for what, words in (("names", self.names), ("parts", self.parts)):
+            if words and len(words) != len(self.x):
+                raise DataError(f"there are {len(words)} {what} for {len(self.x)} samples")
+        if self.y is not None and int(self.y.min()) < -1:
+            raise DataError(f"labels must count from 0, not from {int(self.y.min())}; -1 is a sample without one")
         bad = ~torch.isfinite(self.x).all(1)
         if bool(bad.any()):
             raise DataError(
@@ -75,18 +82,26 @@ class Features:
 
     @property
     def labels(self) -> Tensor:
-        """The labels.
+        """The labels, every one known.
 
         Raises:
-            DataError: there are none.
+            DataError: there are none, or some samples lack theirs.
         """
         if self.y is None:
             raise DataError("this probe needs labels and the source has none: only Gauges and Map work without")
+        if int(self.y.min()) < 0:
+            lacking = int((self.y < 0).sum())
+            raise DataError(f"{lacking} of {len(self)} samples have no label: leave them out (Labelled(source) does)")
         return self.y
 
     def __getitem__(self, rows: Tensor) -> "Features":
         """Return the chosen rows."""
-        return Features(self.x[rows], None if self.y is None else self.y[rows], self.index[rows], self.classes)
+        names, parts = (
+            tuple(words[row] for row in torch.arange(len(self))[rows].tolist()) if words else ()
+            for words in (self.names, self.parts)
+        )
+        y = None if self.y is None else self.y[rows]
+        return Features(self.x[rows], y, self.index[rows], self.classes, names, parts)
 
     def digest(self) -> str:
         """Return a short hash of which samples these are and how they are labelled, whatever their order."""
@@ -124,7 +139,29 @@ def embed(
     if not batches:
         raise DataError("the source is empty: there is nothing to embed")
     labels = source.labels
-    return Features(torch.cat(batches), None if labels is None else labels[rows].cpu(), rows, source.classes)
+    y = None if labels is None else labels[rows].cpu()
+    names = tuple(source.names[row] for row in rows.tolist()) if source.names else ()
+    return Features(torch.cat(batches), y, rows, source.classes, names)
+
+
+def joined(pieces: Sequence[Features]) -> Features:
+    """Return the samples of several pieces one after the other; places are each piece's own."""
+    first = pieces[0]
+    labels = [piece.y for piece in pieces if piece.y is not None]
+    y = None
+    if labels:
+        y = torch.cat([torch.full((len(piece),), -1) if piece.y is None else piece.y for piece in pieces])
+    names = tuple(name for piece in pieces for name in piece.names or ("",) * len(piece))
+    return Features(
+        torch.cat([piece.x for piece in pieces]),
+        y,
+        torch.cat([piece.index for piece in pieces]),
+        next((piece.classes for piece in pieces if piece.classes), first.classes),
+        names if any(names) else (),
+        tuple(part for piece in pieces for part in piece.parts or ("",) * len(piece))
+        if any(any(piece.parts) for piece in pieces)
+        else (),
+    )
 
 
 def embed_views(

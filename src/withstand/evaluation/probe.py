@@ -15,6 +15,7 @@ from withstand.core.errors import DataError
 from withstand.core.finding import Cell, Check, Finding, Table
 from withstand.core.part import Tree, describe
 from withstand.core.roles import Evaluator, Source
+from withstand.data.subset import labelled
 from withstand.evaluation.features import Features, Progress, Subject, embed
 from withstand.evaluation.intervals import Share, paired_difference
 from withstand.evaluation.splits import hold_out
@@ -73,6 +74,8 @@ def embed_all(
 ) -> Embedded:
     """Embed train and test once. Without a test source, a share of each class of train becomes test.
 
+    Samples without a label, where others have one, are left out.
+
     Args:
         subject: see `embed`.
         source: train samples.
@@ -82,8 +85,10 @@ def embed_all(
         batch: samples in one forward pass.
         progress: called after each batch of each source.
     """
+    source = labelled(source)
     train = embed(subject, source, batch=batch, progress=progress)
     if test is not None:
+        test = labelled(test)
         tested = embed(subject, test, batch=batch, progress=progress)
         if tested.width != train.width:
             raise DataError(f"train features are {train.width} wide and test features {tested.width}")

@@ -99,7 +99,10 @@ def _by_frequency(name: str, values: Tensor, known: Tensor, labels: Tensor | Non
     """Return Spearman's correlation with the size of a sample's class, where one is at least twice another."""
     if labels is None:
         return {}
-    sizes = torch.bincount(labels[labels >= 0])[labels.clamp_min(0)][known]
+    known = known[labels[known] >= 0]
+    if not len(known):
+        return {}
+    sizes = torch.bincount(labels[labels >= 0])[labels[known]]
     if 2 * int(sizes.min()) > int(sizes.max()) or float(values[known].std(correction=0)) == 0:
         return {}
     found = spearmanr(values[known].numpy(), sizes.numpy()).statistic
@@ -108,7 +111,7 @@ def _by_frequency(name: str, values: Tensor, known: Tensor, labels: Tensor | Non
 
 def _by_class(name: str, values: Tensor, known: Tensor, source: Source, labels: Tensor) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    for label in labels[known].unique().tolist():  # type: ignore[no-untyped-call]
+    for label in labels[known][labels[known] >= 0].unique().tolist():  # type: ignore[no-untyped-call]
         some = values[known[labels[known] == label]]
         rows.append((_class(source, label), len(some), float(some.mean()), float(some.std(correction=0))))
     return Table(("class", "samples", name, f"{name} ±"), tuple(rows))
@@ -125,4 +128,6 @@ def _rows(name: str, values: Tensor, rows: Tensor, source: Source) -> Table:
 
 
 def _class(source: Source, label: int) -> Cell:
-    return source.classes[label] if 0 <= label < len(source.classes) else label
+    if label < 0:
+        return None
+    return source.classes[label] if label < len(source.classes) else label

@@ -15,7 +15,7 @@ from withstand.core.finding import Cell, Finding, Table
 from withstand.core.part import describe
 from withstand.core.random import permutation
 from withstand.core.roles import Evaluator, Source
-from withstand.data.subset import Subset
+from withstand.data.subset import Subset, labelled
 from withstand.data.tables.source import TableSource
 from withstand.evaluation.features import embed, place_of
 from withstand.evaluation.table_heads import Answers, Head, HeadName
@@ -53,10 +53,8 @@ class TableHeads(Evaluator):
             test: rows to judge on; the other part of a table when None.
             control: an untrained encoder.
         """
-        train, judged = (
-            chosen(source, self.labelled or self.limit, self.seed),
-            _test(source, test, self.tested, self.seed),
-        )
+        train = chosen(labelled(source), self.labelled or self.limit, self.seed)
+        judged = _test(source, test, self.tested, self.seed)
         answers, truth = answers_of(train), answers_of(judged)
         measured = "accuracy" if answers.classes else "RMSE"
         inputs: dict[str, tuple[Tensor, Tensor]] = {"features": (embed(subject, train).x, embed(subject, judged).x)}
@@ -110,7 +108,8 @@ class ColumnImportance(Evaluator):
         self, subject: Subject, source: Source, *, test: Source | None = None, control: Subject | None = None
     ) -> Finding:
         """Return the finding "columns"; arguments as for `TableHeads`, `control` is not used."""
-        train, judged = chosen(source, self.limit, self.seed), _test(source, test, self.tested, self.seed)
+        train = chosen(labelled(source), self.limit, self.seed)
+        judged = _test(source, test, self.tested, self.seed)
         answers, truth = answers_of(train), answers_of(judged)
         head = Head("linear", seed=self.seed).fit(embed(subject, train).x, answers)
         whole = truth.score(head(embed(subject, judged).x))
@@ -174,7 +173,7 @@ def _test(source: Source, test: Source | None, most: int, seed: int) -> Source:
         if not isinstance(source, TableSource):
             raise DataError("name the rows to judge on")
         test = source.other("test")
-    return chosen(test, most, seed)
+    return chosen(labelled(test), most, seed)
 
 
 def _raw(source: Source) -> Tensor:

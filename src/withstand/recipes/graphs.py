@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from withstand.core.roles import Evaluator, Source
 from withstand.data.graphs.sets import GraphSet
-from withstand.data.graphs.source import GraphSource, Labelled
-from withstand.data.subset import holdout
+from withstand.data.graphs.source import GraphSource
 from withstand.evaluation.graph_audit import GraphAudit
 from withstand.evaluation.graph_nodes import NodeProbe
 from withstand.evaluation.graph_sets import FoldedSVM
@@ -79,19 +78,6 @@ PUBLISHED = {
         "gin", depth=2, mask=0.25, replace=0.1, alpha=2, epochs=300, batch=16, norm="batch", pooling="sum"
     ),
 }  # fmt: skip
-
-
-def labelled_parts(source: Source) -> tuple[Source, Source]:
-    """Return (what probes are fitted to, what they are scored on): the graph's own parts, or a share held out.
-
-    Nodes without a label are left out of both.
-    """
-    if isinstance(source, GraphSource) and {"train", "test"} <= set(source.parts):
-        return source.part("train"), source.part("test")
-    labels = source.labels
-    if labels is None or bool((labels >= 0).all()):
-        return holdout(source)
-    return holdout(Labelled(source))
 
 
 def judges(source: Source, published: Published) -> tuple[Evaluator, ...]:

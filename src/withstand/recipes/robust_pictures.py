@@ -16,6 +16,7 @@ from withstand.core.threat import Ball, parse_eps
 from withstand.core.victim import Victim
 from withstand.data.imbalanced import Imbalance, Imbalanced
 from withstand.data.load import splits
+from withstand.data.subset import labelled
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import SGD, Optimizer
 from withstand.evaluation.features import embed, unit_range
@@ -86,6 +87,7 @@ def experiment_with_labels(
         raise DataError(f"{name} learns from pictures (C, H, W), not samples of shape {train.shape}")
     if train.labels is None:
         raise DataError(f"{name} learns from labels, and the data have none: acl hardens an encoder without labels")
+    train = labelled(train)
     if isinstance(setup, ImbalancedSetup) and setup.ratio != 1:
         train = Imbalanced(train, setup.imbalance, ratio=setup.ratio)
     plan = Plan(

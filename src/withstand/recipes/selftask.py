@@ -23,7 +23,8 @@ from withstand.core.finding import Cell, Table
 from withstand.core.random import isolated
 from withstand.core.roles import Source
 from withstand.data.graphs.load import open_graphs
-from withstand.data.graphs.source import GraphSource, Labelled, SeenLabels
+from withstand.data.graphs.source import GraphSource, SeenLabels
+from withstand.data.subset import Labelled
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Adam
 from withstand.methods.pretext.selftask import SelfTask

@@ -100,14 +100,15 @@ def test_bad_arrays_get_one_clear_line(x, says):
     ("y", "says"),
     [
         (np.zeros(11, int), "11 labels for 12 samples"),
-        (np.zeros((12, 1), int), "one a sample"),
+        (np.zeros((12, 2), int), r"argmax\(1\) of one-hot rows"),
         (np.zeros(12), "labels are whole numbers"),
-        (np.full(12, -1), "the label -1: labels count from 0"),
+        (np.full(12, -2), "the label -2, but there are 2 class names"),
         (np.full(12, 3), "the label 3, but there are 2 class names"),
         (["a"] * 11 + ["z"], "not among the classes"),
         (["a"] * 11, "11 labels for 12 samples"),
-        (np.array([None] * 12), "type object"),
-        ([[0], [0, 1]] * 6, "unlike things"),
+        ([[0], [0, 1]] * 6, r"holds \[0\], a list"),
+        ([0, "a"] * 6, "numbers and text"),
+        ([0, 1.5] * 6, "holds 1.5, a float"),
     ],
 )
 def test_bad_labels_get_one_clear_line(y, says):

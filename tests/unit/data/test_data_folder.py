@@ -72,8 +72,36 @@ def test_class_folders_give_labels(tmp_path):
     assert ImageFolder(tmp_path, 8, classes=()).labels is None
     with pytest.raises(DataError, match="'bees', which is not among the classes ants"):
         ImageFolder(tmp_path, 8, classes=("ants",))
-    picture(tmp_path / "outside.png")
-    assert ImageFolder(tmp_path, 8).labels is None
+
+
+def test_a_stray_picture_costs_no_labels_and_is_named(tmp_path):
+    for name in ("bees/a.png", "ants/b.png", "ants/c.png", "outside.png"):
+        picture(tmp_path / name)
+    with pytest.warns(UserWarning, match=r"1 of 4 pictures lie outside .* no label \(outside.png\)") as said:
+        source = ImageFolder(tmp_path, 8)
+    assert len(said) == 1
+    assert source.labels.tolist() == [0, 0, 1, -1]
+    assert source[[3, 2]].y.tolist() == [-1, 1]
+    for number in range(4):
+        picture(tmp_path / f"more-{number}.png")
+    with pytest.warns(UserWarning, match=r"no labels are read from its 2 folders \(ants, bees\), as 5 of 8"):
+        assert ImageFolder(tmp_path, 8).labels is None
+
+
+def test_a_folder_for_each_picture_is_no_class(tmp_path):
+    for number in range(21):
+        picture(tmp_path / f"patient {number}" / "scan.png", side=8)
+    with pytest.warns(UserWarning, match="no labels are read from its 21 folders, which hold 21 pictures"):
+        assert ImageFolder(tmp_path, 8).classes == ()
+
+
+def test_single_folders_are_passed_through(tmp_path):
+    for name in ("bees/a.png", "ants/b.png"):
+        picture(tmp_path / "archive" / "images" / name)
+    source = ImageFolder(tmp_path, 8)
+    assert source.classes == ("ants", "bees")
+    assert source.labels.tolist() == [0, 1]
+    assert source.names == ("archive/images/ants/b.png", "archive/images/bees/a.png")
 
 
 def test_one_folder_within_is_no_class(tmp_path):

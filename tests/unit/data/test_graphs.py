@@ -12,10 +12,10 @@ from withstand.data.graphs.clean import clean_edges
 from withstand.data.graphs.container import Graphs
 from withstand.data.graphs.load import open_graphs
 from withstand.data.graphs.sets import GraphSet
-from withstand.data.graphs.source import GraphSource, Labelled
+from withstand.data.graphs.source import GraphSource
 from withstand.data.graphs.sparse import Sparse
 from withstand.data.graphs.tables import EdgeList
-from withstand.data.subset import holdout
+from withstand.data.subset import Labelled, holdout
 
 
 def test_edges_are_counted_and_mended() -> None:

@@ -121,12 +121,33 @@ def test_numbers_to_predict() -> None:
     assert source.fingerprint() != other.fingerprint()
 
 
-def test_rows_without_their_target_are_left_out_and_counted() -> None:
+def test_rows_without_their_target_are_learnt_from_and_not_judged() -> None:
     table = columns()
     table["answer"][:4] = ""
-    source = TableSource(table, target="answer")
-    assert len(source) == 36
-    assert source.skipped[0] == ("4 row(s)", "the target 'answer' is missing")
+    source = TableSource(table, target="answer", part="train")
+    assert source.labels is not None
+    assert source.labels[:4].tolist() == [-1] * 4
+    assert source.rows[:4].tolist() == [0, 1, 2, 3]
+    test = source.other("test")
+    assert test.labels is not None
+    assert (len(source), len(test), int(test.labels.min())) == (33, 7, 0)
+    assert sorted([*source.rows.tolist(), *test.rows.tolist()]) == list(range(40))
+    assert source.whole().rows.tolist() == list(range(40))
+    number = TableSource({**table, "value": [float("nan")] * 5 + [k / 7 for k in range(35)]}, target="value")
+    assert number.targets is not None
+    assert number.targets.isnan().nonzero()[:, 0].tolist() == list(range(5))
+
+
+def test_other_rows_are_read_as_the_schema_says() -> None:
+    table = {"x": [1.0, 2.0, 3.5, 4.0] * 10, "y": [float(k) for k in range(40)]}
+    schema = TableSource(table, target="y").schema
+    few = TableSource({"x": [2.0, 3.0], "y": [5.0, 5.0]}, schema=schema)
+    assert few.targets is not None
+    assert few.targets.tolist() == [5.0, 5.0]
+    assert TableSource({"x": [2.0], "y": [5.0]}, schema=schema).labels is None
+    blank = TableSource({"x": [2.0, 3.0], "y": ["", ""]}, schema=schema)
+    assert blank.labels is None
+    assert blank.targets is None
 
 
 @pytest.mark.parametrize(

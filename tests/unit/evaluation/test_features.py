@@ -94,7 +94,7 @@ def test_features_refuse_what_does_not_fit() -> None:
         lambda: Features(x.double(), None, index),
         lambda: Features(x[0], None, index),
         lambda: Features(x, torch.zeros(2, dtype=torch.int64), index),
-        lambda: Features(x, torch.tensor([0, 1, -1]), index),
+        lambda: Features(x, torch.tensor([0, 1, -2]), index),
         lambda: Features(x, torch.zeros(3), index),
         lambda: Features(x[:0], None, index[:0]),
         lambda: Features(x / 0, None, index),

@@ -85,7 +85,7 @@ def test_guided_experiment_trains_its_autoencoder_first(tmp_path: Path) -> None:
     assert isinstance(made.first.method, DenoisingAutoencoder)
     assert experiment("g-simclr", {**options, "clusters": 32}).method.clusters == 32
     run = train("g-simclr", options=options, out=tmp_path / "run", quiet=True)
-    assert run.embed().x.shape == (51, 16)
+    assert run.embed(split="train").x.shape == (51, 16)
     assert len(run.method.group_labels.unique()) > 8
     with pytest.raises(ConfigError, match="clusters 16 are more than the 12 samples"):
         train("g-simclr", options={**options, "data": pictures(15), "batch": 8, "clusters": 16}, out=tmp_path / "few")

@@ -177,23 +177,6 @@ class GraphPart(Subset):
         super().__init__(source, source.rows(name))
 
 
-class Labelled(Subset):
-    """The samples that have a label.
-
-    Args:
-        source: a graph, or anything else with labels, -1 where there is none.
-
-    Raises:
-        DataError: no sample has one.
-    """
-
-    def __init__(self, source: Source) -> None:
-        labels = source.labels
-        if labels is None or not bool((labels >= 0).any()):
-            raise DataError("no sample has a label")
-        super().__init__(source, (labels >= 0).nonzero()[:, 0])
-
-
 class SeenLabels(Subset):
     """A whole graph of which the labels of the train part are seen, and -1 stands for the others.
 

@@ -25,14 +25,21 @@ class Target:
     """What is predicted.
 
     Attributes:
-        labels: class numbers, int64 `(N,)`; None for a number.
-        values: the number, float64 `(N,)`; None for classes.
+        labels: class numbers, int64 `(N,)`, -1 where missing; None for a number.
+        values: the number, float64 `(N,)`, NaN where missing; None for classes.
         classes: the classes' names.
     """
 
     labels: Tensor | None = None
     values: Tensor | None = None
     classes: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> Tensor | None:
+        """Where the target is not missing, bool `(N,)`; None where nothing is predicted."""
+        if self.labels is not None:
+            return self.labels >= 0
+        return None if self.values is None else ~self.values.isnan()
 
 
 def find_target(frame: Frame, name: str, task: Task = "auto", classes: tuple[str, ...] = ()) -> Target:
@@ -97,6 +104,7 @@ def fit_schema(
         DataError: a feature that says the same as the target, words in a column said to be numeric, no column left.
     """
     said = dict(kinds or {})
+    known = None if target is None else frame.rows(~missing(frame.columns[target]))
     for name in (*said, *ignore):
         if name not in frame.columns:
             raise ConfigError(f"the table has no column {name!r}: {nearest(name, frame.columns)}")
@@ -114,7 +122,7 @@ def fit_schema(
         if isinstance(column, str):
             left.append((name, column))
             continue
-        if target is not None and _same(values, frame.columns[target]):
+        if target is not None and known is not None and _same(known.columns[name], known.columns[target]):
             raise DataError(
                 f"column {name!r} says the same as the target {target!r} in every row: ignore it, or the features "
                 "hold the answer"

@@ -15,7 +15,7 @@ from withstand.core.roles import Indices, Source
 from withstand.data.digest import as_indices, digest
 from withstand.data.subset import held_out
 from withstand.data.tables.files import is_table_file, read_file
-from withstand.data.tables.frame import Frame, frame_of, missing
+from withstand.data.tables.frame import Frame, Words, frame_of, missing
 from withstand.data.tables.infer import Target, Task, find_target, fit_schema
 from withstand.data.tables.named import TABLES, named_table
 from withstand.data.tables.schema import Schema, slots_that_move
@@ -29,7 +29,8 @@ class TableSource(Source):
     """Rows of a table, or of its training or test part.
 
     Kinds, ranges and categories come from training rows alone, whichever part this is. Columns that are constant,
-    empty or free text are left out, and `skipped` says so; rows whose target is missing too. Missing values and
+    empty or free text are left out, and `skipped` says so. Rows whose target is missing have label -1, or NaN to
+    predict: they are training rows, and no test rows. Missing values and
     categories that training did not have get slots of their own; values beyond training's range are cut off, and
     `notes` counts them.
 
@@ -47,6 +48,9 @@ class TableSource(Source):
         seed: chooses which rows those are.
         delimiter: what separates a CSV's fields; found by itself when None.
         schema: columns as an earlier run learnt them, in place of learning them here; all rows are given then.
+
+    Attributes:
+        rows: each row's place in the table, int64 `(N,)`.
 
     Raises:
         DataError: a table that cannot be read, and all that `fit_schema` and `find_target` refuse.
@@ -75,10 +79,9 @@ class TableSource(Source):
             raise ConfigError(f"fraction={fraction} must lie between 0 and 1: it is the share that is held out")
         frame, target, split = self._open(table, target, split, delimiter)
         if target is None and schema is not None and schema.target in frame.columns:
-            target = schema.target
-        frame = self._with_target(frame, target)
-        classes = schema.classes if schema is not None and schema.target == target else ()
-        found = Target() if target is None else find_target(frame, target, task, classes)
+            target = None if missing(frame.columns[schema.target]).all() else schema.target
+        learnt = schema is not None and schema.target == target
+        found = Target() if target is None else _target(frame, target, task, schema if learnt else None)
         tested = self._tested(frame, split, found, fraction, seed)
         if schema is None:
             training = frame if part == "all" else frame.rows(~tested)
@@ -91,7 +94,7 @@ class TableSource(Source):
         if not chosen.any():
             raise DataError(f"the table has no {part} rows")
         rows = frame.rows(chosen)
-        self.part = part
+        self.part, self.rows = part, torch.from_numpy(chosen.nonzero()[0])
         self.schema, self._coded = schema, schema.code(rows)
         self._target = _rows(found, torch.from_numpy(chosen))
         self._missing = {name: float(missing(rows.columns[name]).mean()) for name in schema.fields}
@@ -121,21 +124,12 @@ class TableSource(Source):
                 raise ConfigError(f"{what} {column!r} is no column of the table: {nearest(column, frame.columns)}")
         return frame, target, split
 
-    def _with_target(self, frame: Frame, target: str | None) -> Frame:
-        """Return the rows whose target is known."""
-        if target is None or not (gone := missing(frame.columns[target])).any():
-            return frame
-        if gone.all():
-            raise DataError(f"target {target!r} is missing in every row")
-        self.skipped = ((f"{int(gone.sum()):,} row(s)", f"the target {target!r} is missing"),)
-        return frame.rows(~gone)
-
     def _tested(self, frame: Frame, split: str | None, target: Target, fraction: float, seed: int) -> Any:
         """Return which rows are the test part, bool `(N,)`."""
         if split is None:
             if len(frame) < 2:
                 return np.zeros(len(frame), dtype=bool)
-            return held_out(len(frame), target.labels, fraction, seed).numpy()
+            return held_out(len(frame), target.labels, fraction, seed, target.known).numpy()
         values = frame.columns[split]
         names = getattr(values, "names", ())
         if set(names) != {"train", "test"} or missing(values).any():
@@ -194,9 +188,31 @@ class TableSource(Source):
         """Return another part of the same table."""
         return TableSource(**{**self._init_args, "part": part})
 
+    def whole(self) -> "TableSource":
+        """Return every row, in the table's order, by the same schema."""
+        keep = {**self._init_args, "part": "all", "schema": self.schema, "kinds": None, "ignore": ()}
+        return TableSource(**keep)
+
     def fingerprint(self) -> str:
         values = self._target.values
         return digest(self, *([] if values is None else [values.numpy().tobytes().hex()]))
+
+
+def _target(frame: Frame, name: str, task: Task, learnt: Schema | None) -> Target:
+    """Return the target's values, what they are as it was learnt: label -1, or NaN, where it is missing."""
+    values = frame.columns[name]
+    gone = missing(values)
+    if gone.all():
+        raise DataError(f"target {name!r} is missing in every row")
+    if learnt is not None and not learnt.classes and not isinstance(values, Words):
+        return Target(values=torch.from_numpy(values.copy()))
+    classes = () if learnt is None else learnt.classes
+    found, known = find_target(frame.rows(~gone), name, task, classes), torch.from_numpy(~gone)
+    if found.values is not None:
+        whole = torch.full((len(frame),), torch.nan, dtype=torch.float64)
+        return Target(values=whole.masked_scatter(known, found.values))
+    assert found.labels is not None
+    return replace(found, labels=torch.full((len(frame),), -1).masked_scatter(known, found.labels))
 
 
 def _rows(target: Target, chosen: Tensor) -> Target:

@@ -1,0 +1,108 @@
+"""All samples of what is given, in its own order, each with its place: what is read where rows keep their identity."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from withstand.core.errors import ConfigError
+from withstand.core.roles import Source
+from withstand.data.graphs.load import open_graphs
+from withstand.data.graphs.sets import GraphSet
+from withstand.data.graphs.source import GraphSource
+from withstand.data.load import Data, parts_of, size_like
+from withstand.data.subset import Subset, in_whole
+from withstand.data.tables.source import TableSource
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Samples in the order of their file, set or folder.
+
+    Attributes:
+        source: the samples, to be read from the first to the last.
+        index: each one's place in its file, set or folder, int64 `(N,)`.
+        parts: the part of the data that each comes from; "" where it belongs to none.
+    """
+
+    source: Source
+    index: Tensor
+    parts: tuple[str, ...]
+
+
+def own_rows(train: Source, test: Source | None, split: str = ALL) -> list[Rows]:
+    """Return the samples of a run's own data.
+
+    Where both sides were chosen from one whole, its samples come in its order, with places in it; else one side after
+    the other.
+
+    Args:
+        train: what was learnt from.
+        test: what was kept for evaluation.
+        split: "train", "test" or "all".
+
+    Raises:
+        ConfigError: an unknown split.
+    """
+    sides = {"train": train} if test is None else {"train": train, "test": test}
+    _check(split, sides)
+    whole, places = _whole(train)
+    if test is None:
+        return _chosen(whole, places.sort().values, ["train"] * len(places))
+    other, tested = _whole(test)
+    if whole.fingerprint() != other.fingerprint():
+        return [_part(source, part) for part, source in sides.items() if split in (part, ALL)]
+    word = dict.fromkeys(places.tolist(), "train") | dict.fromkeys(tested.tolist(), "test")
+    rows = {"train": places.sort().values, "test": tested.sort().values, ALL: torch.tensor(sorted(word))}[split]
+    return _chosen(whole, rows, [word[row] if split == ALL else split for row in rows.tolist()])
+
+
+def rows_like(source: Source, data: Data, split: str = ALL) -> list[Rows]:
+    """Return the samples of other data, read as `source` was: photos at its size, rows by its schema.
+
+    Args:
+        source: what a run learnt from.
+        data: as for `load`.
+        split: "train", "test" or another part that the data come in; "all" for every sample there is. Data without
+            parts are "train".
+
+    Raises:
+        ConfigError: an unknown split.
+        DataError: data that cannot be read.
+    """
+    like = _whole(source)[0]
+    if isinstance(data, Source):
+        found = {"train": data}
+    elif isinstance(like, TableSource):
+        found = {"train": TableSource(data, part="all", schema=like.schema)}
+    elif isinstance(like, GraphSource | GraphSet):
+        found = {"train": open_graphs(data)}
+    else:
+        found = parts_of(data, size=size_like(like, data))
+    _check(split, found)
+    if len(found) == 1:
+        return [_part(found["train"], "")]
+    return [_part(part, name) for name, part in found.items() if split in (name, ALL)]
+
+
+def _whole(source: Source) -> tuple[Source, Tensor]:
+    """Return what a source was chosen from, and the places of its samples there; of a table, every row."""
+    whole, rows = in_whole(source)
+    return (whole.whole(), whole.rows[rows]) if isinstance(whole, TableSource) else (whole, rows)
+
+
+def _part(source: Source, name: str) -> Rows:
+    return Rows(source, torch.arange(len(source)), (name,) * len(source))
+
+
+def _chosen(whole: Source, rows: Tensor, parts: Sequence[str]) -> list[Rows]:
+    every = len(rows) == len(whole) and bool((rows == torch.arange(len(whole))).all())
+    return [Rows(whole if every else Subset(whole, rows), rows, tuple(parts))]
+
+
+def _check(split: str, parts: Iterable[str]) -> None:
+    if split not in (*parts, ALL):
+        raise ConfigError(f"unknown split {split!r}: allowed are {', '.join([*parts, ALL])}")
