@@ -56,6 +56,7 @@ def _methods(findings: dict[str, Finding]) -> list[str]:
         "Each method runs its recipe's own views, head, learning rate and momentum. Of these, BYOL's head and momentum",
         "and SwAV's learning rate were chosen on seed 0 of this budget, where both had stood at the untrained control.",
         "It is short: methods that learn slowly at first, those with a teacher above all, stand higher in long runs.",
+        "MCL's features are those of its stages' three encoders together, three times as wide as the others'.",
         "The cost is processor time of training over SimCLR's, the recipe's own number of views included.",
         "",
         "| method | kNN | linear | cost of a run | seeds |",

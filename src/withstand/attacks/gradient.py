@@ -7,7 +7,7 @@ from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.problem import Problem
-from withstand.core.errors import ConfigError
+from withstand.core.errors import ConfigError, above
 from withstand.core.random import Draws
 
 
@@ -55,7 +55,7 @@ class PGD(InputAttack):
         if self.step_size is not None and self.steps * self.step_size < 1:
             raise ConfigError(
                 f"{self.steps} steps of {self.step_size:.3g} eps cannot cross the ball: step_size is a share of eps, "
-                f"at least {1 / self.steps:.3g} here (None chooses {2.5 / self.steps:.3g})"
+                f"at least {above(1 / self.steps)} here (None chooses {2.5 / self.steps:.3g})"
             )
         if self.restarts > 1 and not self.random_start:
             raise ConfigError("restarts without random_start would all be the same")

@@ -5,6 +5,7 @@ code 2. Anything else that escapes is a bug and keeps its traceback.
 """
 
 from collections.abc import Iterable
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from difflib import get_close_matches
 
 
@@ -37,6 +38,29 @@ class MissingExtra(WithstandError, ImportError):
 
     def __init__(self, feature: str, package: str, extra: str) -> None:
         super().__init__(f"{feature} needs {package}: pip install 'withstand[{extra}]'")
+
+
+def above(least: float, digits: int = 3) -> str:
+    """Return a number to advise where at least `least` is needed: rounded up, so that what is advised works.
+
+    >>> above(1 / 6), above(25)
+    ('0.167', '25')
+    """
+    return _rounded(least, digits, ROUND_CEILING)
+
+
+def below(most: float, digits: int = 3) -> str:
+    """Return a number to advise where at most `most` is allowed: rounded down.
+
+    >>> below(1 / 6)
+    '0.166'
+    """
+    return _rounded(most, digits, ROUND_FLOOR)
+
+
+def _rounded(value: float, digits: int, rounding: str) -> str:
+    rounded = Context(prec=digits, rounding=rounding).create_decimal(Decimal(value))
+    return f"{float(rounded):.{digits}g}"
 
 
 def nearest(name: str, allowed: Iterable[str], *, most: int = 3) -> str:

@@ -46,7 +46,10 @@ def options_of(function: Callable[..., object]) -> list[Option]:
     found: list[Option] = []
     for name, parameter in inspect.signature(function).parameters.items():
         if isinstance(parameter.default, Options):
-            found.extend(_fields(parameter.default))
+            # What the function itself says of a shared option is truer of it than what is said for all.
+            found.extend(
+                dataclasses.replace(item, text=texts.get(item.name, item.text)) for item in _fields(parameter.default)
+            )
         else:
             found.append(Option(name, parameter.default, hints.get(name, str), texts.get(name)))
     return found

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import ConfigError, DataError, above
 from withstand.losses.individual_temperatures import contrasts
 from withstand.losses.precision import full_precision, unit_rows
 from withstand.losses.temperature import Temperature, checked_temperature
@@ -58,7 +58,7 @@ def _hardest(z1: Tensor, z2: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     some = contrasts(z1, z2, subtract_positive=False)
     if alpha * some.negatives < 1:
         raise ConfigError(
-            f"alpha {alpha!r} keeps none of {some.negatives} negatives: give at least {1 / some.negatives:.3g}"
+            f"alpha {alpha!r} keeps none of {some.negatives} negatives: give at least {above(1 / some.negatives)}"
         )
     negatives = some.h[some.negative].view(len(some.h), some.negatives)
     kept = math.ceil(alpha * some.negatives - 1e-9)

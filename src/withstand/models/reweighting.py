@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import ConfigError, DataError, below
 from withstand.core.roles import Model
 
 
@@ -34,7 +34,9 @@ class ReweightingHead(Model):
         smallest = torch.finfo(torch.float32).tiny
         if (width - 1) * math.log(kappa) > -math.log(smallest):
             most = smallest ** (-1 / (width - 1))
-            raise ConfigError(f"kappa {kappa!r} to the power {1 - width} is 0 in float32: give {most:.4g} or less")
+            raise ConfigError(
+                f"kappa {kappa!r} to the power {1 - width} is 0 in float32: give {below(most, 4)} or less"
+            )
         self.width = width
         scale = (-math.log(kappa) * torch.arange(width, dtype=torch.float64)).exp()
         self.register_buffer("scale", scale.float(), persistent=False)

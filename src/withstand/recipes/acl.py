@@ -43,6 +43,7 @@ def experiment(
 
     Args:
         setup: data, network, budget, inner attack.
+        learning_rate: of SGD, for a batch of 256; scaled with the batch.
         temperature: the contrastive loss's tau.
     """
     method = partial(

@@ -8,6 +8,7 @@ import ast
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -106,8 +107,17 @@ def _words(text: str) -> set[str]:
 
 def _read(path: Path) -> Entry:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    text = ast.get_docstring(tree) or ""
-    title, _, rest = text.partition("\n")
+    title, facts = _header(tree)
+    imported = [node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)]
+    folders = (name.split(".")[2] for name in imported if re.fullmatch(r"withstand\.methods\.\w+\.\w+", name))
+    if differences := list(filter(None, [facts.get("differences"), *map(_differences, imported)])):
+        facts["differences"] = " ".join(differences)
+    return Entry(path.stem.replace("_", "-"), title, facts, next(folders, None))
+
+
+def _header(tree: ast.Module) -> tuple[str, dict[str, str]]:
+    """Return a file's title, and the `key: value` lines below it."""
+    title, _, rest = (ast.get_docstring(tree) or "").partition("\n")
     facts: dict[str, str] = {}
     for line in rest.splitlines():
         start = re.match(r"([a-z][a-z ]*): (.*)", line)
@@ -116,6 +126,14 @@ def _read(path: Path) -> Entry:
         elif facts and line.startswith(" "):
             last = next(reversed(facts))
             facts[last] = f"{facts[last]} {line.strip()}"
-    imported = (node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom))
-    folders = (name.split(".")[2] for name in imported if re.fullmatch(r"withstand\.methods\.\w+\.\w+", name))
-    return Entry(path.stem.replace("_", "-"), title.strip(), facts, next(folders, None))
+    return title.strip(), facts
+
+
+@lru_cache
+def _differences(module: str) -> str | None:
+    """Return how a system's own module says that it differs from paper and official code; None where it does not."""
+    room = re.fullmatch(r"withstand\.((?:methods|defenses|verification|evaluation)\.[\w.]+)", module)
+    if room is None:
+        return None
+    path = Path(__file__).parent.parent.joinpath(*room[1].split(".")).with_suffix(".py")
+    return _header(ast.parse(path.read_text(encoding="utf-8")))[1].get("differences") if path.is_file() else None

@@ -50,6 +50,7 @@ def experiment(
 
     Args:
         setup: data, network, budget, inner attack.
+        learning_rate: of SGD, for a batch of 256; scaled with the batch.
         teacher: folder of the run whose encoder is distilled, say one of simclr.
         gamma: what consistency under attack weighs.
         center: take features relative to the teacher's mean; the paper does not, and its encoders train a thousand

@@ -33,7 +33,8 @@ def experiment(
     """Return the experiment.
 
     Args:
-        setup: data, network, budget; the learning rate is Adam's.
+        setup: data, network, budget.
+        learning_rate: of AdamW, for a batch of 256; scaled with the batch.
         dim: width of the projection.
         negatives: nearest other pictures that are sorted along.
         steepness: of the sorting network.

@@ -40,7 +40,7 @@ class PictureSetup(Options):
         depth: layers of the encoder; convolutions of the convnet.
         epochs: passes over the data.
         batch: samples a step.
-        learning_rate: of SGD, for a batch of 256, or of 128 where labels are learnt from; scaled with the batch.
+        learning_rate: of SGD, for a batch of 256; scaled with the batch.
         seed: of weights, order, views and attacks.
         processes: how many train together.
     """

@@ -38,6 +38,7 @@ class RobustSetup(PictureSetup):
     """What a recipe of adversarial training can be told besides.
 
     Args:
+        learning_rate: of SGD, for a batch of 128; scaled with the batch.
         eps: radius of the inner attack (Linf), in input units or like 8/255.
         steps: of the inner attack.
     """

@@ -34,6 +34,7 @@ def experiment(setup: RobustSetup = SETUP, *, temperature: float = 0.5, attacked
 
     Args:
         setup: data, network, budget, inner attack.
+        learning_rate: of SGD, for a batch of 256; scaled with the batch.
         temperature: the contrastive loss's tau.
         attacked_weight: weight of the attacked pair's own loss beside that of all three views.
     """

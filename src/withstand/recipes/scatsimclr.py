@@ -44,8 +44,8 @@ def experiment(
     """Return the experiment.
 
     Args:
-        setup: data, network, budget; the rate is Adam's, as it is. The paper's network is scattering:16 of width 64
-            and depth 30, trained at 3e-4.
+        setup: data, network, budget. The paper's network is scattering:16 of width 64 and depth 30, trained at 3e-4.
+        learning_rate: of Adam.
         temperature: the loss's tau.
         pretext: rotation, jigsaw or none.
         pretext_weight: of the pretext task's loss.

@@ -41,6 +41,7 @@ def make(name: str, setup: More = More(seed=7), *, flag: bool = False) -> tuple[
     Args:
         name: a name.
         setup: what is shared.
+        seed: of these draws.
         flag: a flag.
     """
     return name, setup, flag
@@ -50,7 +51,7 @@ def test_options_are_flattened_with_their_own_defaults_and_texts() -> None:
     assert options_of(make) == [
         Option("name", inspect.Parameter.empty, str, "a name."),
         Option("size", 4, int, "how large, in pixels."),
-        Option("seed", 7, int, "of draws."),
+        Option("seed", 7, int, "of these draws."),
         Option("rate", 0.5, float, "a speed."),
         Option("flag", False, bool, "a flag."),
     ]

@@ -1,0 +1,57 @@
+"""What a recipe's help says of its options is true of it."""
+
+import re
+from dataclasses import fields, replace
+from inspect import signature
+
+import pytest
+
+from withstand.core.options import options_of
+from withstand.engine.experiment import Experiment
+from withstand.recipes.catalogue import Entry, entries
+from withstand.recipes.tables import TableSetup
+
+RECIPES = [
+    item
+    for item in entries()
+    if hasattr(item.module(), "SETUP")
+    and hasattr(item.module(), "experiment")
+    and "teacher" not in signature(item.module().experiment).parameters  # which is a trained run
+]
+
+
+def setting(item: Entry, batch: int, learning_rate: float | None = None) -> Experiment:
+    """Return a recipe's experiment at its own setting but for these."""
+    module = item.module()
+    known = {field.name for field in fields(module.SETUP)}
+    data = "digits-table" if isinstance(module.SETUP, TableSetup) else "digits"
+    changes = {"batch": batch, "width": 4, "data": data, "learning_rate": learning_rate}
+    given = {name: value for name, value in changes.items() if name in known and value is not None}
+    experiment: Experiment = module.experiment(replace(module.SETUP, **given))
+    return experiment
+
+
+@pytest.mark.parametrize("item", RECIPES, ids=lambda item: item.slug)
+def test_the_learning_rate_is_the_optimizers_that_the_help_names(item: Entry) -> None:
+    texts = {option.name: option.text or "" for option in options_of(item.module().experiment)}
+    if "learning_rate" not in texts:
+        return
+    one, other = (setting(item, batch, 0.01).plan.optimizer for batch in (64, 128))
+    text = texts["learning_rate"]
+    assert re.search(rf"\b{type(one).__name__}\b", text), (type(one).__name__, text)
+    scaled = other.learning_rate == pytest.approx(2 * one.learning_rate)
+    assert scaled == ("scaled with the batch" in text), (one, other, text)
+    if scaled:
+        reference = re.search(r"for a batch of (\d+)", text)
+        assert reference is not None
+        assert one.learning_rate * int(reference[1]) / 64 == pytest.approx(0.01)
+
+
+def test_what_a_method_says_of_its_differences_reaches_its_entry() -> None:
+    """Read from the method's own file, whatever the recipe is called."""
+    found = {item.slug: item.facts.get("differences", "") for item in entries()}
+    assert "official head also normalises" in found["simclr"]
+    assert "[REG] is always seen" in found["t-jepa"]
+    assert "a whole batch" in found["beyond"]
+    told = {item.slug for item in entries() if item.family is not None}
+    assert {slug for slug in told if not found[slug]} == set()
