@@ -1,7 +1,7 @@
 """Capture: from any model in eval mode to a `Network`, by running it once on an example and watching.
 
 What runs is the model's own Python, so that branches on shapes or types are no obstacle. Constants are folded in
-float64. The result is held against the model on random inputs before it is handed out.
+float64. The result is held against the model on many inputs before it is handed out.
 """
 
 import operator
@@ -14,8 +14,12 @@ from torch import Tensor, fx, nn
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import derive
 from withstand.core.victim import Victim
+from withstand.verification.box import Region
+from withstand.verification.capture_check import compare
 from withstand.verification.capture_graph import Builder, Place, fold
 from withstand.verification.capture_rules import REARRANGING, RULES, unsupported
+from withstand.verification.capture_trace import traced
+from withstand.verification.capture_writes import WRITES, write
 from withstand.verification.network import Network
 
 BATCH = 3
@@ -34,7 +38,7 @@ def capture(model: nn.Module | Victim | Callable[[Tensor], Tensor], x: Tensor, *
     Args:
         model: gives one tensor for a batch; a `Victim` is captured with its normalisation.
         x: inputs, `(N, *shape)` with N at least 1; only their shape, type and device matter.
-        check: compare the result with the model on random inputs.
+        check: compare the result with the model at corners of the valid range, and at points inside.
 
     Raises:
         ConfigError: a module in train mode, or an operation without bounds, with the nearest rewrite.
@@ -56,42 +60,20 @@ def capture(model: nn.Module | Victim | Callable[[Tensor], Tensor], x: Tensor, *
         graph = _trace(victim, example)
         network = read(graph, tuple(x.shape[1:])).to(torch.float64, x.device)
         if check:
-            _compare(network, victim, example)
+            valid = torch.full((2, 1, *x.shape[1:]), victim.low, dtype=torch.float64, device=x.device)
+            valid[1] = victim.high
+            compare(network, victim, Region.box(valid[0], valid[1]), x.dtype)
     return network
 
 
 def _trace(victim: Victim, example: Tensor) -> fx.GraphModule:
-    from torch.fx.experimental.proxy_tensor import make_fx
-
     def run(x: Tensor) -> Tensor:
-        output = victim(x)
+        output = victim(x.clone())  # what changes its input changes a copy
         if not isinstance(output, Tensor):
             raise DataError(f"capture needs a model that gives one tensor, not {type(output).__name__}")
         return output
 
-    try:
-        return make_fx(run, tracing_mode="real")(example)
-    except RuntimeError as error:
-        if "data-dependent" not in str(error):
-            raise
-        raise ConfigError(
-            "the network branches on the values of its input: only a fixed graph can be certified"
-        ) from None
-
-
-def _compare(network: Network, victim: Victim, example: Tensor) -> None:
-    """Refuse a capture that differs from the model; an in-place change of a view could cause that."""
-    wanted = victim(example.clone())
-    assert isinstance(wanted, Tensor)
-    found = network(example)
-    for note in network.notes:
-        if note.startswith("softmax"):
-            found = found.softmax(-1)
-        elif note.startswith("log-softmax"):
-            found = found.log_softmax(-1)
-    off = (found - wanted).abs().max().item() if found.shape == wanted.shape else float("inf")
-    if not off <= 1e-4 * max(1.0, wanted.abs().max().item()):
-        raise ConfigError(f"the captured network differs from the model by {off:.3g}: does it change views in place?")
+    return traced(run, example)
 
 
 def read(graph: fx.GraphModule, shape: tuple[int, ...], given: Sequence[Tensor] = ()) -> Network:
@@ -131,19 +113,21 @@ def _call(builder: Builder, step: fx.Node, known: dict[fx.Node, Any], notes: lis
             raise ConfigError(f"the network draws at random ({step.name}): only a fixed net can be certified")
         found = step.target(*_double(arguments), **_double(options))  # type: ignore[operator]
         return list(found) if isinstance(found, tuple) else found.cpu()
-    overload = str(step.target).removeprefix("aten.").partition(".")[0]
-    name = overload.rstrip("_") if not overload.startswith("_") else overload
+    name = str(step.target).removeprefix("aten.").partition(".")[0]
     if name in _FILLING:
         like = torch.zeros(BATCH, *builder.shape(arguments[0]), dtype=torch.float64)
         return step.target(like, *arguments[1:], **{**options, "device": None})  # type: ignore[operator]
     shape = _shape(step)
     if name in _SAME or (name == "_to_copy" and _floating(step)):
+        _check_cast(step)
         return arguments[0]
     if name in _SOFTMAX:
         if [user.op for user in step.users] != ["output"] or arguments[1] % (len(shape) + 1) != len(shape):
             raise unsupported(f"a {_SOFTMAX[name]} that is not the last step")
         notes.append(f"{_SOFTMAX[name]} at the end stripped: classes rank alike by what it is given")
         return arguments[0]
+    if name in WRITES:
+        return write(builder, name, step.target, arguments, shape, BATCH)  # type: ignore[arg-type]
     if name in REARRANGING:
         return builder.rearrange(step.target, arguments, options, BATCH)  # type: ignore[arg-type]
     if name not in RULES:
@@ -151,8 +135,6 @@ def _call(builder: Builder, step: fx.Node, known: dict[fx.Node, Any], notes: lis
     place = RULES[name](builder, arguments, options, shape)
     if builder.shape(place) != shape:
         raise unsupported(f"{name} of this form")
-    if overload.endswith("_") and not overload.startswith("_"):
-        known[step.all_input_nodes[0]] = place
     return place
 
 
@@ -167,6 +149,13 @@ def _shape(step: fx.Node) -> tuple[int, ...]:
 
 def _floating(step: fx.Node) -> bool:
     return bool(step.meta["val"].is_floating_point())
+
+
+def _check_cast(step: fx.Node) -> None:
+    """Refuse a cast to fewer digits than float32 has, or than the value had: the network would lose the rounding."""
+    given, found = (torch.finfo(node.meta["val"].dtype).eps for node in (step.all_input_nodes[0], step))
+    if found > max(given, torch.finfo(torch.float32).eps):
+        raise unsupported(f"a cast to {str(step.meta['val'].dtype).removeprefix('torch.')}")
 
 
 def _double(arguments: Any) -> Any:

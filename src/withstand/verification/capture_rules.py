@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from withstand.core.errors import ConfigError
+from withstand.core.errors import ConfigError, DataError
 from withstand.verification.activation import MaxPool2d, ReLU, Sigmoid, Tanh
 from withstand.verification.capture_graph import Builder, Place
 from withstand.verification.operation import Add, AvgPool2d, Concat, Conv2d, Linear, Mean, Scale
@@ -124,13 +124,15 @@ def _sum_of_two(sign: int) -> Rule:
         first, second = arguments[:2]
         alpha = float(options.get("alpha", 1))
         if isinstance(first, Place) and isinstance(second, Place):
+            if len(builder.shape(first)) != len(builder.shape(second)):
+                raise DataError("a sum mixes the samples of a batch: certificates need each sample on its own")
             if alpha != 1:
                 second = builder.add(Scale(weight=_double(alpha)), second)
             return builder.add(Add(signs=(1, sign)), first, second)
         x, constant = (first, second) if isinstance(first, Place) else (second, first)
         flipped = sign < 0 and not isinstance(first, Place)
         weight = None if x is first else _double(sign * alpha)
-        bias = _sample(constant, shape) * (sign * alpha if x is first else 1)
+        bias = constant_of(constant, shape) * (sign * alpha if x is first else 1)
         return builder.add(Scale(weight=weight if flipped or alpha != 1 else None, bias=bias), x)
 
     return rule
@@ -140,8 +142,12 @@ def _rsub(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], s
     return _sum_of_two(-1)(builder, [arguments[1], arguments[0]], options, shape)
 
 
-def _sample(value: Any, shape: Shape) -> Tensor:
-    """Return a constant as it meets one sample; it may not differ between the samples of a batch."""
+def constant_of(value: Any, shape: Shape) -> Tensor:
+    """Return a constant as it meets one sample, float64; it may not differ between the samples of a batch.
+
+    Raises:
+        ConfigError: it differs.
+    """
     constant = _double(value)
     if constant.dim() > len(shape):
         if not bool((constant == constant[:1]).all()):
@@ -156,7 +162,7 @@ def _times(divide: bool) -> Rule:
         if (isinstance(first, Place) and isinstance(second, Place)) or (divide and isinstance(second, Place)):
             raise unsupported("pow")
         x, constant = (first, second) if isinstance(first, Place) else (second, first)
-        factor = _sample(constant, shape)
+        factor = constant_of(constant, shape)
         return builder.add(Scale(weight=1 / factor if divide else factor), x)
 
     return rule
@@ -214,7 +220,7 @@ def _cat(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], sh
     if dim < 0:
         raise ConfigError("a concatenation mixes the samples of a batch: certificates need each sample on its own")
     places = [
-        p if isinstance(p, Place) else builder.constant(_sample(p, shape), tuple(p.shape[1:])) for p in arguments[0]
+        p if isinstance(p, Place) else builder.constant(constant_of(p, shape), tuple(p.shape[1:])) for p in arguments[0]
     ]
     return builder.add(Concat(dim=dim), *places)
 

@@ -14,6 +14,7 @@ from withstand.core.errors import DataError
 from withstand.verification.bounds.crown import interval_bounds, output_bounds, relax_network
 from withstand.verification.box import Region
 from withstand.verification.capture import BATCH, read
+from withstand.verification.capture_trace import traced
 from withstand.verification.margins import margin_weights
 from withstand.verification.network import Network
 
@@ -72,8 +73,6 @@ class LiveNetwork:
 
 
 def _traced(module: nn.Module, given: list[Tensor], x: Tensor) -> fx.GraphModule:
-    from torch.fx.experimental.proxy_tensor import make_fx
-
     names = [name for name, _ in (*module.named_parameters(), *module.named_buffers())]
     modes = {child: child.training for child in module.modules()}
 
@@ -85,7 +84,7 @@ def _traced(module: nn.Module, given: list[Tensor], x: Tensor) -> fx.GraphModule
     try:
         module.eval()
         with torch.no_grad():
-            return make_fx(run, tracing_mode="real")(*(value.detach() for value in given), example)
+            return traced(run, *(value.detach() for value in given), example)
     finally:
         for child, mode in modes.items():
             child.training = mode

@@ -1,13 +1,19 @@
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, DataError
+from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 from withstand.models.normalized import Normalized
 from withstand.models.resnet import ResNet
 from withstand.verification.activation import MaxPool2d
+from withstand.verification.box import Region
 from withstand.verification.capture import capture
+from withstand.verification.capture_check import points_of
 from withstand.verification.operation import Add, Conv2d, Linear, Rearrange, Scale
 
 
@@ -93,10 +99,117 @@ def test_what_has_no_bounds_is_named_with_a_rewrite() -> None:
         capture(lambda x: x + 1e-9 * torch.randn(4), x)
     with pytest.raises(DataError, match=r"mixes the samples"):
         capture(lambda x: x - x.mean(0), x)
+    with pytest.raises(DataError, match=r"mixes the samples"):
+        capture(lambda x: x + x.unsqueeze(1).expand(-1, 3, -1), x)
     with pytest.raises(DataError, match=r"does not depend on its input"):
         capture(lambda x: torch.zeros(3, 2), x)
     with pytest.raises(DataError, match=r"one tensor, not dict"):
         capture(lambda x: {"logits": x}, x)
+
+
+def added_to_a_column(x: Tensor) -> Tensor:
+    y = x * 1.0
+    y[:, 0].add_(1)
+    return y
+
+
+def through_several_views(x: Tensor) -> Tensor:
+    y = x.clone()
+    flat = y.view(len(y), -1)
+    flat[:, 1:3] = 0.5
+    y.narrow(1, 0, 2).mul_(2)
+    flat.select(1, 3).copy_(y[:, 0])
+    return flat - y
+
+
+def put_at_places(x: Tensor) -> Tensor:
+    y = torch.zeros_like(x)
+    y[:, [0, 2]] = x[:, 1:3]
+    y[:, 3] = x[:, 0] + 1
+    y[:, 1].fill_(0.25)
+    return y.relu_()
+
+
+def halves_of_one_tensor(x: Tensor) -> Tensor:
+    first, second = x.chunk(2, 1)
+    first.add_(second)
+    return torch.cat([x, first], 1)
+
+
+def its_own_input(x: Tensor) -> Tensor:
+    x[:, 1:] = torch.tensor([0.5, 1.0, 2.0], dtype=x.dtype) - x[:, :1]
+    return x.mul_(3)
+
+
+@pytest.mark.parametrize(
+    "function", [added_to_a_column, through_several_views, put_at_places, halves_of_one_tensor, its_own_input]
+)
+def test_changes_in_place_are_followed_through_all_views(function: Callable[[Tensor], Tensor]) -> None:
+    x = torch.rand(7, 4, dtype=torch.float64) * 2 - 0.5
+    given = x.clone()
+    network = capture(Victim(function, low=-1, high=2), x)
+    assert torch.equal(x, given)
+    torch.testing.assert_close(network(x), function(x.clone()), rtol=0, atol=1e-14)
+
+
+class Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.calls.add_(1)
+
+
+class Remembering(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls = getattr(self, "calls", 0) + 1
+        return x * self.calls
+
+
+def outside_of_torch(x: Tensor) -> Tensor:
+    return x + float(np.sort(x.detach().numpy(), axis=None)[-1])
+
+
+def only_at_a_corner(x: Tensor) -> Tensor:
+    # What a library outside of torch may do: all but the highest corner is as it was traced.
+    return x + torch.from_numpy((x.detach().numpy() >= 1).all(1, keepdims=True)).to(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (Counting().eval(), "changes a tensor in place by add_"),
+        (Remembering().eval(), "differs from the model by"),
+        (outside_of_torch, "differs from the model by"),
+        (only_at_a_corner, "differs from the model by"),
+        (lambda x: x.half().float() * 2, "a cast to float16"),
+        (lambda x: x.to(torch.bfloat16).to(x.dtype), "a cast to bfloat16"),
+    ],
+)
+def test_what_tracing_cannot_follow_is_refused(function: Callable[[Tensor], Tensor], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        capture(function, torch.rand(1, 4))
+
+
+def test_the_points_of_the_comparison_are_of_all_regions_corners_among_them() -> None:
+    for count in (1, 5, 200):
+        x = torch.full((count, 3), 0.5, dtype=torch.float64)
+        for norm in ("linf", "l2", "l1"):
+            region = Region.around(x, Ball(norm, 0.2))  # type: ignore[arg-type]
+            points = points_of(region)
+            assert len(points) == max(64, count)
+            far = (points - 0.5).abs()
+            size = {"linf": far.amax(1), "l2": far.norm(dim=1), "l1": far.sum(1)}[norm]
+            assert size.max() <= 0.2 + 1e-9
+            if norm == "linf":
+                at_corners = (far - 0.2).abs().amax(1) < 1e-9
+                assert 0.5 <= at_corners.double().mean() < 1
+
+
+def test_values_may_be_cast_to_no_fewer_digits() -> None:
+    network = capture(lambda x: x.double() * 2, torch.rand(1, 4))
+    assert [type(node.operation) for node in network.nodes[1:]] == [Scale]
 
 
 def _half_trained() -> nn.Module:

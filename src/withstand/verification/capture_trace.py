@@ -1,0 +1,48 @@
+"""Tracing: the ATen operations that a model runs on an example, with changes in place written as new values.
+
+A view that is changed changes what it is a view of, and all other views of that. Functionalisation writes every such
+change as an operation that gives the whole tensor anew, so that a graph of values says it all.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, fx
+
+from withstand.core.errors import ConfigError
+
+
+def traced(run: Callable[..., Tensor], *example: Tensor) -> fx.GraphModule:
+    """Return the graph of what `run` does on an example, nothing in it changed in place.
+
+    Args:
+        run: gives one tensor.
+        example: its arguments; only the operations that meet their values are followed.
+
+    Raises:
+        ConfigError: a branch on the values of the example, or a change that cannot be followed.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    try:
+        graph = make_fx(torch.func.functionalize(run, remove="mutations"), tracing_mode="real")(*example)
+    except RuntimeError as error:
+        if "data-dependent" in str(error):
+            raise ConfigError(
+                "the network branches on the values of its input: only a fixed graph can be certified"
+            ) from None
+        raise
+    for step in graph.graph.nodes:
+        if step.op == "call_function" and _changes(step.target):
+            name = str(step.target).removeprefix("aten.").partition(".")[0]
+            raise ConfigError(
+                f"the network changes a tensor in place by {name}, which tracing cannot follow: a buffer, say, or a "
+                "constant that the next call would see changed"
+            )
+    graph.graph.eliminate_dead_code()
+    return graph
+
+
+def _changes(target: object) -> bool:
+    schema = getattr(target, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
