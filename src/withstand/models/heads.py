@@ -14,7 +14,8 @@ class ProjectionHead(Model):
     | SimCLR, MoCo v2 (solo-learn) | 2 | no | no | yes | yes |
     | SimCLR (official) | 2 | yes | yes | no | no |
     | DCL | 2 | yes | no | no | yes |
-    | BYOL, projector and predictor | 2 | yes | no | yes | yes |
+    | BYOL, projector and predictor (official) | 2 | yes | no | idle | no |
+    | BYOL (solo-learn) | 2 | yes | no | yes | yes |
     | MoCo v3, projector | 2 | yes | yes | no | no |
     | MoCo v3, predictor | 2 | yes | no | no | no |
     | SimSiam, projector | 3 | yes | yes | no | no |

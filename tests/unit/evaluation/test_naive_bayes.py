@@ -186,6 +186,15 @@ def test_the_variance_floor_is_a_share_of_the_mean_variance() -> None:
     assert plain.var_[0] == 1e-9
     floored = NaiveBayesProbe(var_floor=0.25).fit(x, y)
     np.testing.assert_allclose(floored.var_, np.maximum(plain.var_, 0.25 * (plain.var_ - 1e-9).mean()))
+    # 0.25 lifts several features' variances to the floor exactly, and leaves the others as they are.
+    floor = 0.25 * (plain.var_ - 1e-9).mean()
+    assert (floored.var_ == floored.var_.min()).sum() >= 1
+    np.testing.assert_allclose(floored.var_.min(), floor)
+    each = NaiveBayesProbe(var_floor=0.25, shared_variance=False).fit(x, y)
+    alone = NaiveBayesProbe(var_floor=0.0, eps=0.0, shared_variance=False)
+    alone.partial_fit(x, y)
+    for found, variance in zip(each.var_, alone.var_, strict=True):  # each class has a floor of its own
+        np.testing.assert_allclose(found, np.maximum(variance + 1e-9, 0.25 * variance.mean()))
     with pytest.raises(DataError, match="1 features do not vary"):
         exact().fit(x, y)
     with pytest.raises(DataError, match="1 features do not vary"):

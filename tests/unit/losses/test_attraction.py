@@ -74,11 +74,22 @@ def test_closed_forms() -> None:
     assert terms.repulsion.item() == pytest.approx(-2 * 1.5)
 
 
-def test_weights_are_the_log_mean_exps_gradient() -> None:
-    """d/dc of (1/t) log mean exp(t c) is the positive weight."""
-    cost = torch.rand(6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    value = (3 * cost).logsumexp(0) / 3
-    torch.testing.assert_close(torch.autograd.grad(value, cost)[0], (3 * cost).softmax(0), **EXACT)
+def test_with_constant_weights_gradients_are_those_of_log_mean_exps() -> None:
+    """d/dc of (1/t) log mean exp(t c) is a positive's weight, and of -(1/t) log mean exp(-t c) minus a negative's."""
+    z = views(4)
+    unit = normalize(z, dim=2)
+    cost = 2 - 2 * torch.einsum("vid,wjd->vwij", unit, unit)
+    same = cost.diagonal(dim1=2, dim2=3)[~torch.eye(4, dtype=torch.bool)].view(4, 3, 5)
+    pull = ((3 * same).logsumexp(1) / 3).mean()
+    off = ~torch.eye(5, dtype=torch.bool)
+    pairs = [cost[x, y][off].view(5, 4) for x in range(4) for y in range(x + 1, 4)]
+    push = ((-2 * torch.stack(pairs)).logsumexp(2) / 2).mean()
+    for found, expected in (
+        (attraction(z, 3.0, detach_weights=True), pull),
+        (repulsion(z, 2.0, detach_weights=True), push),
+    ):
+        one, other = (torch.autograd.grad(value, z, retain_graph=True)[0] for value in (found, expected))
+        torch.testing.assert_close(one, other, **EXACT)
 
 
 def test_detached_weights_keep_the_value() -> None:

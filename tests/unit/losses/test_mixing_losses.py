@@ -150,6 +150,28 @@ def test_mixtures_with_the_query_are_harder_but_keep_to_the_key() -> None:
         assert (to_key >= to_query - 1e-12).all()
 
 
+def test_shares_are_uniform_between_two_keys_and_up_to_a_half_for_the_query() -> None:
+    """Read back from orthogonal keys, whose mixtures show their shares: (a, 1 - a) over its length."""
+    keys = torch.eye(4, 8, dtype=torch.float64)
+    query = torch.nn.functional.one_hot(torch.tensor([7]), 8).double()
+    found = mixtures(query, keys, 4, 4000, 4000)[0]
+    pairs, with_query = found[:4000], found[4000:]
+    assert (found >= -1e-12).all()
+    assert ((pairs > 1e-9).sum(1) <= 2).all()
+    assert (pairs[:, 4:].abs() < 1e-12).all()
+    two = pairs[(pairs > 1e-9).sum(1) == 2]
+    assert len(two) == pytest.approx(3000, abs=150), "two of four keys differ three times in four"
+    assert (two.argmax(1).bincount(minlength=4) > 600).all(), "each key takes part"
+    share = two.sort(1, descending=True).values[:, :2]
+    share = share[:, 0] / share.sum(1)  # of the larger: uniform in [1/2, 1]
+    assert share.mean().item() == pytest.approx(0.75, abs=0.01)
+    assert share.var().item() == pytest.approx(1 / 48, rel=0.1)
+    to_query = with_query[:, 7] / with_query.sum(1)  # uniform in [0, 1/2]
+    assert to_query.max() <= 0.5
+    assert to_query.mean().item() == pytest.approx(0.25, abs=0.01)
+    assert to_query.var().item() == pytest.approx(1 / 48, rel=0.1)
+
+
 def test_the_loss_grows_and_gradients_see_constants() -> None:
     query, key, queue = rows(5, 8), rows(5, 8, 2), unit(30, seed=1)
     own = mixtures(normalize(query, dim=1).detach(), queue, 4, 6, 3)

@@ -7,8 +7,9 @@ from torch.nn.functional import normalize
 
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
-from withstand.core.random import isolated
+from withstand.core.random import Draws, derive, isolated
 from withstand.core.roles import Model
+from withstand.losses.hard_mixing import mix_hard_negatives
 from withstand.losses.mixing import mixed_barlow_twins_terms
 from withstand.losses.momentum_contrast import info_nce_queue
 from withstand.methods.contrastive.mochi import MoCHi
@@ -53,7 +54,7 @@ def test_mixed_barlow_twins_by_its_formula() -> None:
     method, given = mixed(), batch()
     terms = method.step(given)
     order, share = method._mixture(8, torch.device("cpu"))
-    assert 0 < share < 1
+    assert share == float(Draws(derive(0, "mixture"), torch.zeros(1, dtype=torch.int64), epoch=0).uniform(1))
     assert sorted(order.tolist()) == list(range(8))
     v1, v2 = given.views
     mixture = share * v1 + (1 - share) * v2[order]
@@ -64,6 +65,18 @@ def test_mixed_barlow_twins_by_its_formula() -> None:
     torch.testing.assert_close(terms["loss"], expected, **EXACT)
     method.after_step(1)
     assert method._mixture(8, torch.device("cpu"))[1] != share, "each step has a mixture of its own"
+
+
+def test_shares_are_uniform_and_partners_change() -> None:
+    method, shares, orders = mixed(), [], set()
+    for step in range(500):
+        method.after_step(step)
+        order, share = method._mixture(8, torch.device("cpu"))
+        shares.append(share)
+        orders.add(tuple(order.tolist()))
+    assert torch.tensor(shares).mean().item() == pytest.approx(0.5, abs=0.05)
+    assert torch.tensor(shares).var().item() == pytest.approx(1 / 12, rel=0.15)
+    assert len(orders) > 490
 
 
 def test_without_weight_it_is_barlow_twins_in_two_passes() -> None:
@@ -98,7 +111,13 @@ def test_mochi_by_its_formula() -> None:
     method.step(batch(1))
     method.after_step(1)
     query, key = method.head(method.encoder(batch().views[0])), method.teacher.network(batch().views[1])
-    own = method._synthetic(query, batch())
+    # One step is done: the draws are those of step 1, of each sample's own index.
+    draws = Draws(derive(0, "hard mixing"), batch().index, epoch=1)
+    known = method.queue.rows[:8]
+    assert torch.equal(method.queue.known(), known)
+    q = normalize(query, dim=1).detach()
+    own = mix_hard_negatives(q, known, draws, hardest=6, pairs=5, with_query=4)
+    assert own.shape == (8, 9, 5)
     terms = method.step(batch())
     expected = info_nce_queue(query, key, method.queue.rows, 0.2, own=own)
     torch.testing.assert_close(terms["loss"], expected, **EXACT)

@@ -87,6 +87,45 @@ def test_state_hangs_on_the_index() -> None:
     assert method.momentum[others].abs().max() == 0
 
 
+@pytest.mark.parametrize("new_gradient", [0.25, 0.75])
+@pytest.mark.parametrize("clip", [None, 0.05])
+@pytest.mark.parametrize("subtract", [True, False])
+def test_temperatures_follow_their_gradients_number_by_number(
+    new_gradient: float, clip: float | None, subtract: bool
+) -> None:
+    """Three steps by plain sums over the batch: beta, the clip and the positive's part each change the outcome."""
+    method = isogclr(new_gradient=new_gradient, clip=clip, subtract_positive=subtract, rate=0.02, new_share=0.5)
+    index = batch().index
+    tau, momentum, u = [0.1] * 4, [0.0] * 4, [None] * 4
+    for step in range(3):
+        given = batch(seed=step)
+        z = torch.stack(projections(method, given)).detach()
+        z = z / z.norm(dim=2, keepdim=True)
+        slopes, news = [], []
+        for i in range(4):
+            of_view, g_of_view = [], []
+            for v in range(2):
+                positive = float(z[v, i] @ z[1 - v, i]) if subtract else 0.0
+                h = [float(z[v, i] @ z[w, j]) - positive for w in range(2) for j in range(4) if j != i]
+                g = sum(math.exp(x / tau[i]) for x in h) / len(h)
+                mean = g if u[i] is None else 0.5 * u[i] + 0.5 * g
+                slope = math.log(mean) + 0.3 - sum(math.exp(x / tau[i]) * x / tau[i] for x in h) / len(h) / mean
+                of_view.append(slope)
+                g_of_view.append(mean)
+            slopes.append(sum(of_view) / 2)
+            news.append(sum(g_of_view) / 2)
+        if clip is not None:
+            assert any(abs(slope) > clip for slope in slopes), "the clip must bite for this to test it"
+            slopes = [max(-clip, min(clip, slope)) for slope in slopes]
+        momentum = [(1 - new_gradient) * m + new_gradient * s for m, s in zip(momentum, slopes, strict=True)]
+        tau = [min(0.7, max(0.05, t - 0.02 * m)) for t, m in zip(tau, momentum, strict=True)]
+        u = news
+        method.step(given)
+        method.after_step(step + 1)
+        torch.testing.assert_close(method.temperatures[index], torch.tensor(tau, dtype=torch.float64), **EXACT)
+        torch.testing.assert_close(method.log_u[index], torch.tensor(u, dtype=torch.float64).log(), **EXACT)
+
+
 def test_new_and_known_samples_in_one_batch() -> None:
     method = isogclr(new_share=0.25)
     method.step(batch())
