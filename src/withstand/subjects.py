@@ -32,7 +32,7 @@ from withstand.verification.settle import SOLVERS, Certifier
 from withstand.verification.smoothing import Smoothing
 
 Ensemble: TypeAlias = Literal["standard", "plus", "rand", "none"]
-Search: TypeAlias = Literal["fast", "plain"]
+Search: TypeAlias = Literal["plain", "fast"]
 
 
 def victim_of(

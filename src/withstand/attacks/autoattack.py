@@ -37,16 +37,16 @@ class AutoAttack(Part):
         version: "standard" is APGD-CE, APGD-T, FAB-T, Square; "plus" adds APGD-DLR, FAB and restarts; "rand" is
             APGD-CE and APGD-DLR with gradients averaged over 20 passes, for a victim that draws at random.
         output: which entry holds the logits when the victim gives a dict.
-        search: "plain" takes every step of the published algorithms; "fast" searches deep convolutional networks in
-            bfloat16 where the processor has matrix units for it, passes over squares that slopes rule out, and ends
-            runs within Linf that lack more than they could still gain. Every success is the model's own in either
-            case; what holds differs in rare cases alone.
+        search: "plain" takes every step of the published algorithms. "fast" may find less: it searches deep
+            convolutional networks in bfloat16 where the processor has matrix units for it, passes over squares that
+            slopes rule out, and ends runs within Linf that lack more than they could still gain. Every success is
+            the model's own in either case.
     """
 
     ball: Ball = Ball()  # noqa: RUF009 - a frozen value
     version: Literal["standard", "plus", "rand"] = "standard"
     output: str = "logits"
-    search: Literal["fast", "plain"] = "fast"
+    search: Literal["plain", "fast"] = "plain"
 
     def __post_init__(self) -> None:
         for name in ("version", "search"):

@@ -139,7 +139,7 @@ def run_audit(
     samples: int = 500,
     steps: int = 20,
     ensemble: Literal["standard", "plus", "rand", "none"] = "standard",
-    search: Literal["fast", "plain"] = "fast",
+    search: Literal["plain", "fast"] = "plain",
     corruptions: bool = False,
     surrogate: str | None = None,
     seed: int = 0,
@@ -156,7 +156,7 @@ def run_audit(
         samples: how many test samples are attacked
         steps: gradient steps at each radius
         ensemble: AutoAttack's version at the headline's radius; none for a quick look by PGD alone
-        search: plain takes every step of the published AutoAttack; fast saves those that could hardly matter
+        search: plain takes every step of the published AutoAttack; fast leaves out those that hardly ever matter
         corruptions: also count what is left under the fifteen common corruptions
         surrogate: another network, whose attacks are carried over to this one as a check
         out: for a network that is no run: the folder of its finding and report, audit-NAME if not said

@@ -49,8 +49,8 @@ class Audit(Evaluator):
         restarts: of each attack at each radius.
         ensemble: AutoAttack's version at the headline's ball: "standard", "plus", or "rand" for a victim that draws at
             random; "none" to let the curve's attacks decide, which is faster and tells less.
-        search: of AutoAttack: "plain" takes every step of the published algorithms, "fast" saves those that could
-            hardly matter.
+        search: of AutoAttack: "plain" takes every step of the published algorithms; "fast" leaves out those that
+            hardly ever matter, which the finding then says.
         prove: let cheap bounds (IBP, CROWN-IBP) prove samples first, which AutoAttack then leaves alone; the protocol
             says so where they could not, because an operation has no bounds, say.
         goal: "labels" or "embedding"; None for labels where the source has them.
@@ -67,7 +67,7 @@ class Audit(Evaluator):
     steps: int = 10
     restarts: int = 1
     ensemble: Literal["standard", "plus", "rand", "none"] = "standard"
-    search: Literal["fast", "plain"] = "fast"
+    search: Literal["plain", "fast"] = "plain"
     prove: bool = True
     goal: Literal["labels", "embedding"] | None = None
     pictures: int = 8
@@ -123,6 +123,7 @@ class Audit(Evaluator):
                 "audit": describe(self),
                 "ball": {"norm": self.ball.norm, "eps": self.ball.eps},
                 "goal": goal,
+                **({"search": self.search} if goal == "labels" and self.ensemble != "none" else {}),
                 "samples": len(rows),
                 "source": source.fingerprint(),
                 "split": blake2b(rows.numpy().tobytes(), digest_size=8).hexdigest(),

@@ -1,4 +1,5 @@
 from dataclasses import dataclass, fields, replace
+from inspect import signature
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -7,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import withstand
 from victims import Touchy, digits, random_pictures
 from withstand.attacks.apgd import APGD
 from withstand.attacks.attack import InputAttack
@@ -18,11 +20,14 @@ from withstand.attacks.noise import Noise
 from withstand.attacks.objectives import DLR, Margin
 from withstand.attacks.problem import Problem
 from withstand.attacks.square import Square
+from withstand.cli.runs import run_audit
 from withstand.core.errors import ConfigError, DataError, RunError
 from withstand.core.part import build, describe
 from withstand.core.random import Draws
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
+from withstand.evaluation.robustness import Audit
+from withstand.runs import Run
 
 BALL = Ball("linf", 0.1)
 LIST: dict[str, InputAttack] = {
@@ -154,6 +159,13 @@ def test_eps_zero_leaves_everything_as_it_is() -> None:
     worst = AutoAttack(Ball("linf", 0.0))(victim, x, y, checks=False)
     assert torch.equal(worst.x, x)
     assert worst.accuracy == worst.clean_accuracy
+
+
+def test_the_published_algorithm_is_the_default_everywhere() -> None:
+    assert AutoAttack(BALL) == AutoAttack(BALL, search="plain")
+    assert Audit() == Audit(search="plain")
+    for face in (withstand.audit, Run.audit, run_audit):
+        assert signature(face).parameters["search"].default == "plain"
 
 
 def test_the_versions_are_the_papers() -> None:

@@ -160,6 +160,8 @@ def test_autoattack_decides_at_the_headline(decided: Finding, undecided: Finding
     smaller = "robust accuracy, linf 5.1/255"
     assert decided.numbers[smaller] == undecided.numbers[smaller]
     assert undecided.protocol["AutoAttack"] is None
+    assert decided.protocol["search"] == "plain"
+    assert "search" not in undecided.protocol
     assert decided.protocol["verdict"] == "Believable: all 13 checks passed."
     table = decided.tables["AutoAttack, linf 25.5/255"]
     assert table.column("attack") == ("APGD-CE", "APGD-T", "FAB-T", "Square")
