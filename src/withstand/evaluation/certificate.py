@@ -6,7 +6,7 @@ Sizes: `N` samples.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from statistics import median
+from statistics import median, median_high
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from withstand.core.victim import Outputs, Victim
 from withstand.evaluation.intervals import Share
 from withstand.evaluation.under_attack import ball_name, eps_cells, eps_columns, strips
 from withstand.verification.capture import capture
-from withstand.verification.prover import certified_radius
+from withstand.verification.radius import proven_radii
 from withstand.verification.settle import Certifier, settle
 from withstand.verification.verdict import Verdict
 
@@ -41,9 +41,9 @@ class Certificate(Evaluator):
         ball: the threat model, untargeted.
         method: how proofs are sought at the ball's radius; see `withstand.verification.settle`.
         samples: how many samples are certified, drawn by the seed as an audit draws them.
-        radii: points of the curves, up to twice the ball's radius.
-        halvings: of the bisection (by CROWN) that finds each sample's largest proven radius.
-        timeout: seconds of search for each sample.
+        radii: points of the curves, up to twice the ball's radius; that radius itself is always one.
+        halvings: of the bisection, by the same method, that finds each sample's largest proven radius.
+        timeout: seconds for each sample's verdict, and as many for its radius; see `withstand.verification.settle`.
         features: inputs that a grid steps together; None for all.
         spans: a grid's steps to each side.
         pictures: how many counterexamples are kept.
@@ -101,15 +101,19 @@ class Certificate(Evaluator):
             spans=self.spans,
             generator=draws.child("attack"),
         )
-        grid = tuple(2 * self.ball.eps * step / self.radii for step in range(1, self.radii + 1))
-        proven = certified_radius(victim, x, batch.y, Ball(self.ball.norm, grid[-1]), steps=self.halvings).cpu()
+        steps = (2 * self.ball.eps * step / self.radii for step in range(1, self.radii + 1))
+        grid = tuple(sorted({*steps, self.ball.eps, 2 * self.ball.eps}))
+        proven = proven_radii(
+            victim, x, batch.y, self.ball, verdicts, most=grid[-1], method=self.method, steps=self.halvings,
+            timeout=self.timeout, features=self.features, spans=self.spans,
+        ).cpu()  # fmt: skip
         attack = APGD(self.ball, Margin(), steps=30, drop_finished=True)
         broken = curve(attack, victim, x, batch.y, eps=grid, generator=draws.child("curve"))
         broken = _closer(broken, victim, x, batch.y, Ball(self.ball.norm, grid[-1]), draws.child("closest")).cpu()
         pictures, notes = self._pictures(victim, x, batch.y, verdicts)
         return Finding(
             name="certificate",
-            numbers=self._numbers(verdicts, proven, broken),
+            numbers=self._numbers(verdicts, proven, broken, grid[-1]),
             tables={
                 f"proven and attacked accuracy against eps, {self.ball.norm}": self._curves(grid, proven, broken),
                 "verdicts": _by_method(verdicts),
@@ -127,14 +131,15 @@ class Certificate(Evaluator):
                 "model's weights",
                 "broken": "share with an input of the ball that the model itself gets wrong, clean errors included",
                 "undecided": "neither: the true robust accuracy lies between proven and proven + undecided",
-                "curves": f"largest proven radius by {self.halvings} halvings with CROWN; smallest radius broken by "
-                "APGD on the margin and FAB",
+                "curves": f"largest proven radius by {self.halvings} halvings with {self.method}, as the verdicts; "
+                "smallest radius broken by APGD on the margin and FAB; none above "
+                f"{grid[-1]:.4g} was tried",
                 "interval": "95 %, Wilson",
             },
             pictures=pictures,
         )
 
-    def _numbers(self, verdicts: tuple[Verdict, ...], proven: Tensor, broken: Curve) -> dict[str, float]:
+    def _numbers(self, verdicts: tuple[Verdict, ...], proven: Tensor, broken: Curve, most: float) -> dict[str, float]:
         head = ball_name(self.ball.norm, self.ball.eps)
         numbers = Share.of(broken.holds(0)).numbers("clean accuracy")
         for name, status in (("proven", "safe"), ("broken", "unsafe"), ("undecided", "unknown")):
@@ -142,9 +147,14 @@ class Certificate(Evaluator):
             numbers |= found.numbers(f"{name} share, {head}")
         right = broken.holds(0)
         if bool(right.any()):
-            numbers["median proven radius"] = median(proven[right].tolist())
-            worse = median(broken.radius[right].tolist())
-            numbers |= {} if worse == float("inf") else {"median broken radius": worse}
+            # Beyond the last radius nothing was tried: a sample that reaches it is only known to have no smaller one.
+            for name, radius, open_ in (
+                ("proven", proven, proven >= most),
+                ("broken", broken.radius, broken.holds(most)),
+            ):
+                middle = median(radius[right].clamp_max(most).tolist())
+                reached = median_high(open_[right].tolist())
+                numbers[f"median {name} radius" + (", at least" if reached else "")] = middle
         return numbers
 
     def _curves(self, grid: tuple[float, ...], proven: Tensor, broken: Curve) -> Table:

@@ -55,7 +55,9 @@ def decide(
     return search_relus(network, region, wanted, replay=replay, timeout=timeout, memory=memory, clock=clock)
 
 
-def search(subject: Subject, ball: Ball, row: int, *, timeout: float, memory: int = MEMORY) -> Verdict:
+def search(
+    subject: Subject, ball: Ball, row: int, *, timeout: float, memory: int = MEMORY, clock: Clock = CLOCK
+) -> Verdict:
     """Decide one sample of a classifier, which the attack engine has not broken."""
     wanted = Property.margins(int(subject.y[row]), subject.network.classes)
     region = subject.region(ball, slice(row, row + 1))
@@ -67,7 +69,7 @@ def search(subject: Subject, ball: Ball, row: int, *, timeout: float, memory: in
 
     # A margin that float32 cannot tell from a tie is neither proven nor broken.
     wanted = replace(wanted, offset=wanted.offset - TIE)
-    verdict = decide(subject.network, region, wanted, replay=replay, timeout=timeout, memory=memory)
+    verdict = decide(subject.network, region, wanted, replay=replay, timeout=timeout, memory=memory, clock=clock)
     point = verdict.counterexample
     if point is None:
         return verdict

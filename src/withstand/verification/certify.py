@@ -1,6 +1,5 @@
 """Certify a classifier on samples: cheap bounds first, then attacks, dearer bounds and search on what is left."""
 
-import time
 from typing import Literal, get_args
 
 import torch
@@ -16,14 +15,12 @@ from withstand.verification.bounds.crown import MEMORY, check_method
 from withstand.verification.branch_and_bound import search
 from withstand.verification.margins import least_margin
 from withstand.verification.subject import TIE, Subject
-from withstand.verification.verdict import Verdict
+from withstand.verification.verdict import CLOCK, Clock, Late, Verdict, never, passed
 
 Method = Literal["auto", "ibp", "crown-ibp", "crown", "alpha-crown", "bab"]
 
-_STAGES = {
-    "auto": ("ibp", "crown", "alpha-crown"),
-    "bab": ("ibp", "crown", "alpha-crown", "bab"),
-}
+_CHEAP = ("ibp", "crown", "alpha-crown")
+_STAGES = {"auto": _CHEAP, "bab": (*_CHEAP, "bab")}
 """Methods that are several bounds, each on what the ones before it left open."""
 
 
@@ -38,6 +35,7 @@ def certify(
     timeout: float = 60.0,
     memory: int = MEMORY,
     generator: Draws | int | None = None,
+    clock: Clock = CLOCK,
 ) -> tuple[Verdict, ...]:
     """Return for each sample whether its class holds in all of the ball, clipped to the valid range.
 
@@ -52,9 +50,11 @@ def certify(
         method: "ibp", "crown-ibp", "crown" or "alpha-crown"; "auto" is IBP, CROWN and optimised slopes, each on what
             is left; "bab" goes on with branch and bound.
         attack: look for counterexamples first, by APGD.
-        timeout: seconds of branch and bound for each sample.
+        timeout: seconds for each sample; what one does not need, others may not have, but all together take at most
+            this times their number. The attack's steps are made in any case.
         memory: bytes that one backward pass may hold.
         generator: draws or a seed, for the attack.
+        clock: by which the time goes.
 
     Raises:
         ConfigError: an unknown method, a model in train mode, an operation without bounds.
@@ -63,9 +63,29 @@ def certify(
     check_method(method, get_args(Method))
     if not timeout > 0:
         raise ConfigError(f"timeout must be above 0 seconds, not {timeout!r}")
-    began = time.monotonic()
-    subject = Subject.of(model, x, y)
-    count = len(x)
+    began = clock()
+    return certified(
+        Subject.of(model, x, y), ball, method=method, attack=attack, timeout=timeout, memory=memory,
+        generator=generator, clock=clock, began=began,
+    )  # fmt: skip
+
+
+def certified(
+    subject: Subject,
+    ball: Ball,
+    *,
+    method: str,
+    attack: bool,
+    timeout: float,
+    memory: int,
+    generator: Draws | int | None,
+    clock: Clock,
+    began: float,
+) -> tuple[Verdict, ...]:
+    """Certify a subject as `certify` does a model; its time began to go at `began`."""
+    count = len(subject.x)
+    until = began + timeout * count
+    late = passed(clock, until)
     margin = torch.full((count,), -torch.inf, dtype=torch.float64, device=subject.x.device)
     verdicts: list[Verdict | None] = [None] * count
     for row in (~subject.right).nonzero().flatten().tolist():
@@ -78,26 +98,29 @@ def certify(
         if not len(rows):
             break
         if stage == "bab":
-            for row in rows.tolist():
-                verdicts[row] = search(subject, ball, row, timeout=timeout, memory=memory)
+            for place, row in enumerate(rows.tolist()):
+                left = min(timeout, (until - clock()) / (len(rows) - place))
+                if left > 0:
+                    verdicts[row] = search(subject, ball, row, timeout=left, memory=memory, clock=clock)
             continue
-        started = time.monotonic()
-        found = _bounds(subject, ball, rows, stage, memory)
+        started = clock()
+        found = _bounds(subject, ball, rows, stage, memory, late)
         margin[rows] = torch.maximum(margin[rows], found)
-        each = (time.monotonic() - started) / len(rows)
+        each = (clock() - started) / len(rows)
         for row in rows[margin[rows] > TIE].tolist():
             verdicts[row] = Verdict("safe", margin[row].item(), method=stage, seconds=each)
         if attack and stage != "ibp" and not attacked:
-            attacked = _falsify(subject, ball, verdicts, margin, generator)
+            attacked = _falsify(subject, ball, verdicts, margin, generator, clock)
     if attack and not attacked:
-        _falsify(subject, ball, verdicts, margin, generator)
-    each = (time.monotonic() - began) / max(1, count)
+        _falsify(subject, ball, verdicts, margin, generator, clock)
+    each = (clock() - began) / max(1, count)
+    ended = f"time-out after {timeout:.3g} s a sample: " if late() else ""
     return tuple(
         verdict
         or Verdict(
             "unknown",
             margin[row].item(),
-            reason=f"{method} bounds the margin by {margin[row]:.3g} only"
+            reason=f"{ended}{method} bounds the margin by {margin[row]:.3g} only"
             + (", and APGD found nothing" if attack else ""),
             method=method,
             seconds=each,
@@ -111,10 +134,32 @@ def _open(verdicts: list[Verdict | None], like: Tensor) -> Tensor:
     return torch.tensor(rows, dtype=torch.long, device=like.device)
 
 
-def _bounds(subject: Subject, ball: Ball, rows: Tensor, method: str, memory: int) -> Tensor:
-    return least_margin(
-        subject.network, subject.region(ball, rows), subject.weight[rows], method, target=TIE, memory=memory
-    )
+def proven_rows(
+    subject: Subject,
+    ball: Ball,
+    rows: Tensor,
+    method: str,
+    *,
+    eps: Tensor | None = None,
+    memory: int = MEMORY,
+    late: Late = never,
+) -> Tensor:
+    """Return which of some samples a method's bounds prove, each in a ball of its own radius if given, bool."""
+    proven = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+    for stage in _STAGES.get(method, (method,)):
+        left = (~proven).nonzero().squeeze(1)
+        if not len(left) or late():
+            break
+        radii = None if eps is None else eps[left]
+        proven[left] = _bounds(subject, ball, rows[left], stage, memory, late, radii) > TIE
+    return proven
+
+
+def _bounds(
+    subject: Subject, ball: Ball, rows: Tensor, method: str, memory: int, late: Late, eps: Tensor | None = None
+) -> Tensor:
+    region = subject.region(ball, rows, eps)
+    return least_margin(subject.network, region, subject.weight[rows], method, target=TIE, memory=memory, late=late)
 
 
 def _falsify(
@@ -123,16 +168,17 @@ def _falsify(
     verdicts: list[Verdict | None],
     margin: Tensor,
     generator: Draws | int | None,
+    clock: Clock,
 ) -> bool:
     """Attack what is open, success being judged by the model itself; return that it was done."""
     rows = _open(verdicts, margin)
     if not len(rows) or ball.eps == 0:
         return True
-    started = time.monotonic()
+    started = clock()
     draws = generator[rows] if isinstance(generator, Draws) else generator
     attack = APGD(ball, CrossEntropy(), steps=50, drop_finished=True)
     found = attack(subject.victim, subject.x[rows], subject.y[rows], generator=draws)
-    each = (time.monotonic() - started) / len(rows)
+    each = (clock() - started) / len(rows)
     for place, row in enumerate(rows.tolist()):
         if bool(found.success[place]):
             verdicts[row] = Verdict(

@@ -12,6 +12,7 @@ from withstand.core.random import Draws
 from withstand.verification.box import Region
 from withstand.verification.network import Network
 from withstand.verification.property import Property
+from withstand.verification.verdict import Late, never
 
 Replay = Callable[[Tensor], Tensor]
 """Outputs `(B, C)` of the real model for inputs `(B, *shape)`."""
@@ -25,8 +26,19 @@ def falsify(
     starts: int = 64,
     steps: int = 40,
     seed: int = 0,
+    late: Late = never,
 ) -> Tensor | None:
-    """Return a point of one region (N = 1) at which the captured network breaks the property; None if none was met."""
+    """Return a point of one region (N = 1) at which the captured network breaks the property; None if none was met.
+
+    Args:
+        network: the captured network.
+        region: where to look.
+        wanted: the property.
+        starts: points that are moved at once.
+        steps: moves of each.
+        seed: of the starts.
+        late: once it says so, the search ends.
+    """
     draws = Draws(seed, torch.arange(starts, device=region.low.device))
     x = region.sample(draws.uniform(*network.shape)[:, None].double())[:, 0]
     low, high = region.low.double(), region.high.double()
@@ -41,7 +53,7 @@ def falsify(
             found = (values.amin(1) <= 0).nonzero()
             if len(found):
                 return x[found[0, 0]].detach()
-            if step == steps:
+            if step == steps or late():
                 return None
             (slope,) = torch.autograd.grad(chosen.sum(), x)
         moved = x.detach() - (high - low) * slope.sign() * (0.3 if step < steps // 2 else 0.05)

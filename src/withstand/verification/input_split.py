@@ -16,7 +16,13 @@ from withstand.verification.box import Region
 from withstand.verification.falsify import Replay, falsify
 from withstand.verification.network import Network
 from withstand.verification.property import Property
-from withstand.verification.verdict import CLOCK, Clock, Verdict
+from withstand.verification.verdict import CLOCK, Clock, Late, Verdict, never, passed
+
+_FIRST = 32
+"""Boxes of the first batch."""
+_NONE = "which the search for counterexamples took: no box was bounded"
+_SHARE = 0.05
+"""Share of the time left that a batch may take for the next one to be larger."""
 
 
 @dataclass
@@ -60,10 +66,12 @@ def search_inputs(
         clock: by which the time goes.
     """
     began = clock()
+    late = passed(clock, began + timeout)
     region = Region(region.low.double(), region.high.double())
     pile = _Pile(region.low, region.high)
     margin, boxes = float("inf"), 0
-    point = falsify(network, region, wanted)
+    point = falsify(network, region, wanted, late=late)
+    size = min(_FIRST, batch)
     while True:
         if point is not None:
             verdict = confirm(point, wanted, replay or network)
@@ -75,21 +83,24 @@ def search_inputs(
                     seconds=clock() - began,
                     steps=boxes,
                 )
-        spent = clock() - began
         if not len(pile.low):
-            return Verdict("safe", margin, method="input splits", seconds=spent, steps=boxes)
-        if spent > timeout or len(pile.low) > most:
-            reason = f"time-out after {spent:.3g} s" if spent > timeout else f"more than {most} boxes wait"
+            return Verdict("safe", margin, method="input splits", seconds=clock() - began, steps=boxes)
+        if (ended := late()) or len(pile.low) > most:
+            reason = f"time-out after {timeout:.3g} s" if ended else f"more than {most} boxes wait"
             return Verdict(
                 "unknown",
-                reason=f"{reason}: {boxes} boxes looked at, {len(pile.low)} open",
+                reason=f"{reason}: {boxes} boxes bounded, {len(pile.low)} open" if boxes else f"{reason}, {_NONE}",
                 method="input splits",
-                seconds=spent,
+                seconds=clock() - began,
                 steps=boxes,
             )
-        now = pile.take(min(batch, len(pile.low)))
+        # Batches grow as far as time allows: one that is begun is ended.
+        size, started = min(size, len(pile.low)), clock()
+        now = pile.take(size)
         boxes += len(now)
-        bound, slope = box_bounds(network, now, wanted)
+        bound, slope = box_bounds(network, now, wanted, late)
+        quick = clock() - started < _SHARE * (began + timeout - clock())
+        size = min(batch, 2 * size) if quick else max(1, size // 2)
         held = wanted.least(bound)
         proven = held > 0
         if bool(proven.any()):
@@ -111,9 +122,9 @@ def confirm(point: Tensor, wanted: Property, replay: Replay) -> Tensor | None:
     return point if bool((wanted.least(wanted.values(outputs)) <= 0).all()) else None
 
 
-def box_bounds(network: Network, region: Region, wanted: Property) -> tuple[Tensor, Tensor]:
+def box_bounds(network: Network, region: Region, wanted: Property, late: Late = never) -> tuple[Tensor, Tensor]:
     """Return lower bounds `(B, K)` of the property's values over boxes, and their slopes at the input `(B, K, D)`."""
-    relaxed = relax_forward(network, region)
+    relaxed = relax_forward(network, region, late=late)
     rows = Rows(each=len(wanted.weight))
     weight = wanted.weight.to(network.dtype).expand(len(region), -1, -1).flatten(0, 1)
     with full_precision():

@@ -3,6 +3,7 @@
 Sizes: `N` samples, `C` classes, `K` functions of the outputs.
 """
 
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -13,6 +14,7 @@ from withstand.verification.bounds.alpha import DEFAULT, Ascent, alpha_bounds
 from withstand.verification.bounds.crown import MEMORY, check_method, interval_bounds, output_bounds, relax_network
 from withstand.verification.box import Region
 from withstand.verification.network import Network
+from withstand.verification.verdict import Late, never
 
 Method = Literal["ibp", "crown-ibp", "crown", "alpha-crown"]
 METHODS: tuple[str, ...] = get_args(Method)
@@ -42,6 +44,7 @@ def bound(
     target: float = float("inf"),
     ascent: Ascent = DEFAULT,
     memory: int = MEMORY,
+    late: Late = never,
 ) -> Tensor:
     """Return proven lower bounds of linear functions of the output over each region, float64 `(N, K)`.
 
@@ -56,18 +59,23 @@ def bound(
         target: "alpha-crown" stops at bounds above it.
         ascent: how "alpha-crown" optimises.
         memory: bytes that one backward pass may hold.
+        late: once it says so, cheaper bounds stand for what is left.
     """
     check_method(method, METHODS)
     region = region.to(network.dtype)
     relaxed = relax_network(
-        network, region, intermediate="crown" if method in ("crown", "alpha-crown") else "ibp", memory=memory
+        network,
+        region,
+        intermediate="crown" if method in ("crown", "alpha-crown") else "ibp",
+        memory=memory,
+        late=late,
     )
     found = interval_bounds(relaxed, weight)
     if method == "ibp":
         return found
-    found = torch.maximum(found, output_bounds(relaxed, weight, memory=memory))
+    found = torch.maximum(found, output_bounds(relaxed, weight, memory=memory, late=late))
     if method == "alpha-crown":
-        found = alpha_bounds(relaxed, weight, found, ascent=ascent, target=target, memory=memory)
+        found = alpha_bounds(relaxed, weight, found, ascent=ascent, target=target, memory=memory, late=late)
     return found
 
 
@@ -80,6 +88,7 @@ def least_margin(
     target: float = 0.0,
     ascent: Ascent = DEFAULT,
     memory: int = MEMORY,
+    late: Late = never,
 ) -> Tensor:
     """Return each sample's smallest bound, float64 `(N,)`; what float32 leaves close to the target is done in float64.
 
@@ -91,16 +100,16 @@ def least_margin(
         target: the value that a bound has to exceed to be worth something.
         ascent: how "alpha-crown" optimises.
         memory: bytes that one backward pass may hold.
+        late: once it says so, cheaper bounds stand for what is left.
     """
     if not weight.shape[1]:
         raise DataError("a margin needs at least two classes")
-    quick = bound(network.to(torch.float32), region, weight, method, target=target, ascent=ascent, memory=memory).amin(
-        1
-    )
+    bounded = partial(bound, method=method, target=target, ascent=ascent, memory=memory, late=late)
+    quick = bounded(network.to(torch.float32), region, weight).amin(1)
     quick = torch.where(torch.isnan(quick), -torch.inf, quick)
     near = (quick <= target) & (quick > target - 0.05 * (1e-3 + quick[torch.isfinite(quick)].abs().median()))
     rows = near.nonzero().squeeze(1)
-    if len(rows):
-        exact = bound(network, region[rows], weight[rows], method, target=target, ascent=ascent, memory=memory).amin(1)
+    if len(rows) and not late():
+        exact = bounded(network, region[rows], weight[rows]).amin(1)
         quick[rows] = torch.maximum(quick[rows], exact)
     return quick

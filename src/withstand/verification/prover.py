@@ -1,6 +1,8 @@
 """Bounds in the service of attacks: samples that are proven need not be attacked. Sizes: `N` samples."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -10,8 +12,10 @@ from withstand.core.errors import ConfigError
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 from withstand.verification.bounds.crown import MEMORY, check_method
+from withstand.verification.certify import proven_rows
 from withstand.verification.margins import METHODS, least_margin
 from withstand.verification.subject import TIE, Subject
+from withstand.verification.verdict import CLOCK, Clock, Late, never, passed
 
 
 @dataclass(frozen=True)
@@ -59,41 +63,65 @@ def certified_radius(
     y: Tensor | None = None,
     ball: Ball = Ball(),  # noqa: B008 - a frozen value
     *,
-    method: Literal["ibp", "crown-ibp", "crown", "alpha-crown"] = "crown",
+    method: Literal["auto", "ibp", "crown-ibp", "crown", "alpha-crown"] = "crown",
     steps: int = 10,
+    timeout: float = float("inf"),
     memory: int = MEMORY,
+    clock: Clock = CLOCK,
 ) -> Tensor:
     """Return for each sample the largest radius found in which it is proven to hold, float64 `(N,)`.
 
     Bisection between 0 and the ball's radius; a sample that is wrong has radius 0. What is returned is proven, and
-    the method fails at some radius at most `eps / 2^steps` larger.
+    the method fails at some radius at most `eps / 2^steps` larger, unless time was up before.
 
     Args:
         model: a classifier in eval mode.
         x: clean inputs, `(N, *shape)`.
         y: labels; None for the model's own answers.
         ball: its norm, and the largest radius to be tried.
-        method: the bound.
+        method: the bound; "auto" is IBP, CROWN and optimised slopes, each on what is left.
         steps: halvings.
+        timeout: seconds for each sample; all together take at most this times their number.
         memory: bytes that one backward pass may hold.
+        clock: by which the time goes.
     """
-    check_method(method, METHODS)
+    check_method(method, ("auto", *METHODS))
     if steps < 1 or ball.eps <= 0:
         raise ConfigError(f"bisection needs steps of at least 1 and a radius above 0, not {steps} and {ball.eps:g}")
+    if not timeout > 0:
+        raise ConfigError(f"timeout must be above 0 seconds, not {timeout!r}")
+    late = passed(clock, clock() + timeout * len(x))
     subject = Subject.of(model, x, y)
+    holds = partial(proven_rows, subject, ball, method=method, memory=memory, late=late)
+    rows = subject.right.nonzero().squeeze(1)
     proven = torch.zeros(len(x), dtype=torch.float64, device=subject.x.device)
     failed = torch.full_like(proven, ball.eps)
-    rows = subject.right.nonzero().squeeze(1)
-    for step in range(steps + 1):
-        if not len(rows):
-            break
-        # The whole radius first: many samples need no bisection.
-        eps = failed[rows] if step == 0 else (proven[rows] + failed[rows]) / 2
-        region = subject.region(ball, rows, eps)
-        holds = least_margin(subject.network, region, subject.weight[rows], method, target=TIE, memory=memory) > TIE
-        proven[rows] = torch.where(holds, eps, proven[rows])
-        if step == 0:
-            rows = rows[~holds]
-        else:
-            failed[rows] = torch.where(holds, failed[rows], eps)
+    # The whole radius first: many samples need no bisection.
+    whole = holds(rows)
+    proven[rows[whole]] = ball.eps
+    halve(lambda rows, eps: holds(rows, eps=eps), rows[~whole], proven, failed, steps=steps, late=late)
     return proven
+
+
+Holds = Callable[[Tensor, Tensor], Tensor]
+"""Tells of samples, by their places `(M,)`, which are proven in balls of radii `(M,)`, bool `(M,)`."""
+
+
+def halve(holds: Holds, rows: Tensor, proven: Tensor, failed: Tensor, *, steps: int, late: Late = never) -> None:
+    """Bring some samples' proven radii and those that were not proven nearer to each other, by bisection.
+
+    Args:
+        holds: the method.
+        rows: the samples, by their places `(M,)`.
+        proven: proven radii `(N,)`, which are raised.
+        failed: radii `(N,)` at which the method failed, which are lowered.
+        steps: halvings.
+        late: once it says so, radii stay as they are.
+    """
+    for _ in range(steps):
+        if not len(rows) or late():
+            break
+        eps = (proven[rows] + failed[rows]) / 2
+        held = holds(rows, eps)
+        proven[rows] = torch.where(held, eps, proven[rows])
+        failed[rows] = torch.where(held, failed[rows], eps)

@@ -20,7 +20,7 @@ from withstand.verification.network import Network
 from withstand.verification.property import Property
 from withstand.verification.sub_problems import Splitter, SubProblems
 from withstand.verification.tighten import tighten
-from withstand.verification.verdict import CLOCK, Clock, Verdict, passed
+from withstand.verification.verdict import CLOCK, Clock, Late, Verdict, passed
 
 _ROOT = Ascent(steps=40, rate=0.25)
 _INNER = Ascent(steps=6, rate=0.2, patience=4)
@@ -56,17 +56,18 @@ def search_relus(
         clock: by which the time goes.
     """
     began, replay, count = clock(), replay or network, 0
+    late = passed(clock, began + timeout)
 
     def answer(status: str, **said: object) -> Verdict:
         return Verdict(status, method="relu splits", seconds=clock() - began, steps=count, **said)  # type: ignore[arg-type]
 
     quick = network.to(torch.float32)
-    point = falsify(quick, region, wanted) if attack else None
+    point = falsify(quick, region, wanted, late=late) if attack else None
     if point is not None and (shown := confirm(point, wanted, replay)) is not None:
         return answer("unsafe", counterexample=shown)
-    root = relax_network(quick, region.to(torch.float32), memory=memory)
+    root = relax_network(quick, region.to(torch.float32), memory=memory, late=late)
     weight = wanted.weight[None].to(torch.float32)
-    rough = output_bounds(root, weight, memory=memory)[0] + wanted.offset
+    rough = output_bounds(root, weight, memory=memory, late=late)[0] + wanted.offset
     if (least := wanted.least(rough[None]).item()) > 0:
         return answer("safe", margin=least)
     search, shrinking = _Search(Splitter(root, wanted.weight, wanted.offset, memory=memory), wanted, rough), True
@@ -75,7 +76,8 @@ def search_relus(
         if shrinking:
             seconds = _SHRINK * (began + share * timeout - clock())
             tighten(root, seconds=seconds, leaves=leaves, memory=memory, clock=clock)
-            better = torch.maximum(rough, output_bounds(root, weight, memory=memory)[0] + wanted.offset)
+            tighter = output_bounds(root, weight, memory=memory, late=late)[0] + wanted.offset
+            better = torch.maximum(rough, tighter)
             gain = wanted.least(better[None]) - wanted.least(rough[None])
             # Where better boxes change little the search goes on as it is, and they are sought no longer.
             shrinking = leaves == 1 or bool(gain > _WORTH * wanted.least(rough[None]).abs())
@@ -95,7 +97,12 @@ def search_relus(
         return answer(
             "unknown",
             margin=search.worst,
-            reason=f"time-out after {timeout:.3g} s: {count} sub-problems looked at, {search.open} open",
+            reason=f"time-out after {timeout:.3g} s"
+            + (
+                f": {count} sub-problems bounded, {search.open} open"
+                if count
+                else ", which bounds of the whole region took: it was not split"
+            ),
         )
     return answer(
         "unknown", reason=f"{search.stuck} sub-problems with every sign fixed stay open: the bound is not exact there"
@@ -133,7 +140,7 @@ class _Search:
         """The lowest bound of those."""
         return torch.cat([self._open.bound, self._fresh.bound]).min().item()
 
-    def run(self, late: Callable[[], bool], breaks: Callable[[Tensor], Tensor | None]) -> Tensor | None:
+    def run(self, late: Late, breaks: Callable[[Tensor], Tensor | None]) -> Tensor | None:
         """Search until time is up, nothing is open, or a point that breaks the property is met, which is returned.
 
         Args:
@@ -147,7 +154,7 @@ class _Search:
                 self._fresh = self._open.take(order[: batch // 2]).split()
                 self._open = self._open.take(order[batch // 2 :])
             every = torch.arange(len(self._fresh.row))
-            done, corner = self.splitter.bounded(self._fresh.take(every[:batch]), self._ascent)
+            done, corner = self.splitter.bounded(self._fresh.take(every[:batch]), self._ascent, late)
             self._fresh = self._fresh.take(every[batch:])
             if not len(self._fresh.row):
                 self._ascent = _INNER

@@ -17,6 +17,7 @@ from withstand.verification.bounds.crown import MEMORY, rows_at_once, take
 from withstand.verification.bounds.interval import Box
 from withstand.verification.bounds.relaxation import Lines, relu
 from withstand.verification.bounds.rounding import full_precision
+from withstand.verification.verdict import Late, never
 
 _CANDIDATES = 4
 """ReLUs of which both halves are bounded before one is chosen to be cut at."""
@@ -98,8 +99,11 @@ class Splitter:
                     self.places[place] = where
         self.doubtful = sum(len(where) for where in self.places.values())
 
-    def bounded(self, problems: SubProblems, ascent: Ascent) -> tuple[SubProblems, Tensor]:
-        """Return the sub-problems with bounds and cuts, and the corners of the box where their bounds are lowest."""
+    def bounded(self, problems: SubProblems, ascent: Ascent, late: Late = never) -> tuple[SubProblems, Tensor]:
+        """Return the sub-problems with bounds and cuts, and the corners of the box where their bounds are lowest.
+
+        Once `late` says so, slopes are optimised no further and the cuts are the dearest.
+        """
         relaxed, splits, pulls = self._pose(problems)
         offset = self.offset[problems.row]
         climbed = climb(
@@ -110,6 +114,7 @@ class Splitter:
             pulls=pulls,
             target=-offset,
             start=self.start,
+            late=late,
         )
         bound = torch.maximum(problems.bound, climbed.bound + offset)
         slope, pull, score = problems.slope.clone(), torch.zeros_like(problems.pull), [problems.pull[:, :0]]
@@ -123,7 +128,7 @@ class Splitter:
         costs = torch.cat(score, 1).masked_fill(problems.sign != 0, -1.0)
         open_ = ((bound <= 0) & (costs >= 0).any(1)).nonzero().squeeze(1)
         if len(open_):
-            found.cut[open_] = self._chosen(found.take(open_), costs[open_])
+            found.cut[open_] = costs[open_].argmax(1) if late() else self._chosen(found.take(open_), costs[open_])
         assert climbed.slope is not None
         return found, torch.where(climbed.slope > 0, relaxed.region.low, relaxed.region.high)
 

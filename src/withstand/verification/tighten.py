@@ -4,8 +4,6 @@ First by optimised slopes of the ReLUs before (Xu et al., 2021); then by search,
 of a few dozen sub-problems: what a MILP of every unit gives in the end (Tjeng et al., 2019), all units served at once.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -15,9 +13,7 @@ from withstand.verification.bounds.backward import Relaxed
 from withstand.verification.bounds.crown import MEMORY, rows_at_once, take
 from withstand.verification.bounds.relaxation import relu
 from withstand.verification.sub_problems import Splitter, SubProblems
-from withstand.verification.verdict import CLOCK, Clock, passed
-
-Late = Callable[[], bool]
+from withstand.verification.verdict import CLOCK, Clock, Late, passed
 
 _SLOPES = Ascent(steps=20, rate=0.25)
 _HALVES = Ascent(steps=4, rate=0.2)
@@ -66,7 +62,7 @@ def _climb(relaxed: Relaxed, source: int, ascent: Ascent, late: Late, memory: in
         both = _directions(relaxed, source, part)
         # Of an entry whose sign is known nothing else matters.
         whole = take(relaxed, torch.zeros(len(both), dtype=torch.long))
-        _meet(relaxed, source, part, climb(whole, both, ascent, target=0.0, start=source).bound)
+        _meet(relaxed, source, part, climb(whole, both, ascent, target=0.0, start=source, late=late).bound)
 
 
 def _search(relaxed: Relaxed, source: int, leaves: int, late: Late, memory: int) -> None:
@@ -82,7 +78,7 @@ def _search(relaxed: Relaxed, source: int, leaves: int, late: Late, memory: int)
         for index in torch.split(torch.arange(len(fresh.row)), splitter.batch):
             # What is not reached keeps its parent's bound.
             part = fresh.take(index)
-            parts.append(part if late() else splitter.bounded(part, ascent)[0])
+            parts.append(part if late() else splitter.bounded(part, ascent, late)[0])
         piled, ascent = piled.join(*parts), _HALVES
         worst = _worst(piled, len(both))
         cuttable = (piled.bound[worst] <= 0) & (piled.cut[worst] >= 0)

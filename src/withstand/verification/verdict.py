@@ -15,9 +15,18 @@ Clock = Callable[[], float]
 CLOCK: Clock = time.monotonic
 
 
-def passed(clock: Clock, until: float) -> Callable[[], bool]:
+Late = Callable[[], bool]
+"""Tells whether time is up. What is late leaves off between two passes; what it has found until then stays sound."""
+
+
+def passed(clock: Clock, until: float) -> Late:
     """Return what tells whether a moment on a clock has passed."""
     return lambda: clock() > until
+
+
+def never() -> bool:
+    """Tell that there is no end of time."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from withstand.core.threat import Ball
 from withstand.data.arrays import ArraySource
 from withstand.evaluation.certificate import Certificate
 from withstand.evaluation.smoothed import SmoothedCertificate
+from withstand.evaluation.under_attack import ball_name
 from withstand.verification.settle import settle
 from withstand.verification.smoothing import Smoothing
 
@@ -116,6 +117,29 @@ def test_smoothing_says_that_it_is_no_proof() -> None:
     assert list(curve) == sorted(curve, reverse=True)
     assert found.numbers["certified accuracy, l2 0.1"] <= found.numbers["clean accuracy, smoothed"]
     assert "nothing of the network" in str(found.protocol["certified"])
+
+
+@pytest.mark.parametrize("method", ["auto", "ibp", "crown-ibp", "alpha-crown", "bab", "milp", "smt"])
+def test_a_headline_and_its_curve_say_the_same(method: str) -> None:
+    net, x = small_net()
+    for eps, radii in ((0.12, 4), (0.05, 3)):
+        settings = Certificate(Ball("linf", eps), method=method, samples=12, radii=radii, halvings=3, timeout=4)  # type: ignore[arg-type]
+        found = settings.evaluate(net, ArraySource(x, net(x).argmax(1)))
+        name = f"proven share, {ball_name('linf', eps)}"
+        table = found.tables["proven and attacked accuracy against eps, linf"]
+        at = dict(zip(table.column("eps"), table.column("proven accuracy"), strict=True))
+        assert at[eps] == found.numbers[name]
+        assert found.checks[0].passed, found.checks[0]
+        assert method in str(found.protocol["curves"])
+
+
+def test_a_median_at_the_end_of_its_curve_is_a_lower_bound() -> None:
+    net, x = small_net()
+    source = ArraySource(x, net(x).argmax(1))
+    near = Certificate(Ball("linf", 1e-4), samples=12).evaluate(net, source).numbers
+    assert near["median proven radius, at least"] == near["median broken radius, at least"] == 2e-4
+    far = Certificate(Ball("linf", 0.3), samples=12).evaluate(net, source).numbers
+    assert 0 < far["median proven radius"] <= far["median broken radius"] < 0.6
 
 
 def test_what_cannot_be_certified_is_refused() -> None:

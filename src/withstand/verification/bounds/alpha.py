@@ -15,6 +15,7 @@ from withstand.verification.bounds.backward import Relaxed, Rows, concretize, li
 from withstand.verification.bounds.crown import MEMORY, rows_at_once, take
 from withstand.verification.bounds.relaxation import Lines
 from withstand.verification.bounds.rounding import full_precision
+from withstand.verification.verdict import Late, never
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ def climb(
     pulls: Mapping[int, Tensor] | None = None,
     target: float | Tensor = float("inf"),
     start: int | None = None,
+    late: Late = never,
 ) -> Climbed:
     """Raise the lower bounds of R functions of one node, one for each of the relaxation's samples.
 
@@ -76,6 +78,7 @@ def climb(
         pulls: multipliers to begin with.
         target: rows above it have no need to rise; one number, or one a row.
         start: the node; None for the output.
+        late: once it says so, the ascent ends.
     """
     network, splits = relaxed.network, splits or {}
     last = len(network.nodes) - 1 if start is None else start
@@ -134,6 +137,8 @@ def climb(
             open_ = best.bound <= target
             if optimizer is None or step == ascent.steps or idle >= ascent.patience or not bool(open_.any()):
                 break
+            if late():
+                break
             optimizer.zero_grad()
             (-bound[open_].sum()).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -186,6 +191,7 @@ def alpha_bounds(
     ascent: Ascent = DEFAULT,
     target: float = float("inf"),
     memory: int = MEMORY,
+    late: Late = never,
 ) -> Tensor:
     """Return CROWN's bounds raised by optimised slopes, float64 `(N, K)`; none falls.
 
@@ -196,13 +202,16 @@ def alpha_bounds(
         ascent: how slopes are optimised.
         target: bounds above it are left as they are.
         memory: bytes that one backward pass may hold.
+        late: once it says so, the bounds that are left stay as they are.
     """
     found = start.clone()
     samples, functions = (start <= target).nonzero(as_tuple=True)
     step = max(1, rows_at_once(relaxed.network, memory) // 4)
     weight = weight.to(relaxed.network.dtype)
     for first in range(0, len(samples), step):
+        if late():
+            break
         sample, function = samples[first : first + step], functions[first : first + step]
-        climbed = climb(take(relaxed, sample), weight[sample, function], ascent, target=target)
+        climbed = climb(take(relaxed, sample), weight[sample, function], ascent, target=target, late=late)
         found[sample, function] = torch.maximum(found[sample, function], climbed.bound)
     return found

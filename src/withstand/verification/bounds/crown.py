@@ -19,6 +19,7 @@ from withstand.verification.bounds.rounding import full_precision, gamma
 from withstand.verification.box import Region
 from withstand.verification.network import Network, Node
 from withstand.verification.operation import Linear, LinearOperation
+from withstand.verification.verdict import Late, never
 from withstand.verification.window import Shape, Window
 
 Method = Literal["ibp", "crown-ibp", "crown"]
@@ -56,6 +57,7 @@ def relax_network(
     intermediate: Literal["ibp", "crown"] = "crown",
     memory: int = MEMORY,
     differentiable: bool = False,
+    late: Late = never,
 ) -> Relaxed:
     """Return boxes of all nodes and lines of all activations for a region in the network's precision.
 
@@ -67,6 +69,7 @@ def relax_network(
             alone, over a ball and where an input stands in several places.
         memory: bytes that one backward pass may hold.
         differentiable: keep gradients to the network's tensors; of "ibp" alone.
+        late: once it says so, what is left keeps the bounds of intervals.
     """
     if differentiable and intermediate != "ibp":
         raise ConfigError('only intermediate="ibp" is differentiable')
@@ -82,11 +85,11 @@ def relax_network(
             if not bent or box.exact:
                 continue
             if intermediate == "crown":
-                refine(relaxed, place, all(isinstance(user.operation, ReLU) for user in bent), memory)
+                refine(relaxed, place, all(isinstance(user.operation, ReLU) for user in bent), memory, late)
             elif box.linear and region.center is not None:
                 # Of a first layer over copies of inputs intervals know nothing of the ball: the dual norm is taken of
                 # what each entry is of the input itself.
-                refine(relaxed, place, False, memory)
+                refine(relaxed, place, False, memory, late)
     return relaxed
 
 
@@ -100,8 +103,8 @@ def activations_of(network: Network) -> list[list[Node]]:
     return users
 
 
-def refine(relaxed: Relaxed, place: int, only_unstable: bool, memory: int) -> None:
-    """Tighten one node's box by going back from each entry in doubt, in both directions."""
+def refine(relaxed: Relaxed, place: int, only_unstable: bool, memory: int, late: Late = never) -> None:
+    """Tighten one node's box by going back from each entry in doubt, in both directions, until it is late."""
     box = relaxed.boxes[place]
     low, high = box.low.flatten(1), box.high.flatten(1)
     doubt = (low < 0) & (high > 0) if only_unstable else torch.ones_like(low, dtype=torch.bool)
@@ -115,6 +118,8 @@ def refine(relaxed: Relaxed, place: int, only_unstable: bool, memory: int) -> No
     for window, chosen in _tiles(box.low.shape[1:], entries):
         sides = box.low.shape[1:] if window is None else (box.low.shape[1], *window.sides)
         for rows in torch.split(chosen, step):
+            if late():
+                break
             sample, entry = samples[rows], entries[rows]
             unit = low.new_zeros(len(rows), math.prod(sides))
             unit.scatter_(1, _place(entry, box.low.shape[1:], window)[:, None], 1.0)
@@ -156,14 +161,22 @@ def _place(entry: Tensor, shape: Shape, window: Window | None) -> Tensor:
     return (channel * tall + row - window.top) * wide + column - window.left
 
 
-def output_bounds(relaxed: Relaxed, weight: Tensor, *, memory: int = MEMORY, differentiable: bool = False) -> Tensor:
-    """Return lower bounds of linear functions of the output, float64 `(N, K)`.
+def output_bounds(
+    relaxed: Relaxed,
+    weight: Tensor,
+    *,
+    memory: int = MEMORY,
+    differentiable: bool = False,
+    late: Late = never,
+) -> Tensor:
+    """Return lower bounds of linear functions of the output, float64 `(N, K)`; -inf for what came too late.
 
     Args:
         relaxed: the network's relaxation over N regions.
         weight: one row a function, `(N, K, outputs)`.
         memory: bytes that one backward pass may hold.
         differentiable: keep gradients to the network's tensors.
+        late: once it says so, no more bounds are computed.
     """
     samples, functions, outputs = weight.shape
     network = relaxed.network
@@ -174,6 +187,9 @@ def output_bounds(relaxed: Relaxed, weight: Tensor, *, memory: int = MEMORY, dif
     with full_precision(), torch.set_grad_enabled(differentiable):
         step = max(1, at_once // max(1, functions))
         for first in range(0, samples, step):
+            if late():
+                parts.append(weight.new_full((samples - first, functions), -torch.inf, dtype=torch.float64))
+                break
             few = take(relaxed, slice(first, first + step))
             parts.append(
                 torch.cat(

@@ -16,10 +16,13 @@ from withstand.verification.bounds.rounding import full_precision, gamma
 from withstand.verification.box import Region
 from withstand.verification.network import Network
 from withstand.verification.operation import Constant, Input, LinearOperation
+from withstand.verification.verdict import Late, never
 
 
 @torch.no_grad()
-def relax_forward(network: Network, region: Region, *, tighten: bool = True, memory: int = MEMORY) -> Relaxed:
+def relax_forward(
+    network: Network, region: Region, *, tighten: bool = True, memory: int = MEMORY, late: Late = never
+) -> Relaxed:
     """Return boxes and lines as `relax_network` does, from forward functions met with intervals.
 
     The few entries of an activation's input whose sign these leave in doubt can be tightened by going back from them.
@@ -29,6 +32,7 @@ def relax_forward(network: Network, region: Region, *, tighten: bool = True, mem
         region: N regions in the network's precision; of a ball, the box round it is used.
         tighten: go back from what is in doubt.
         memory: bytes that one backward pass may hold.
+        late: once it says so, nothing is tightened.
     """
     relaxed = Relaxed(network, region)
     functions: list[tuple[Tensor, Tensor]] = []
@@ -58,7 +62,7 @@ def relax_forward(network: Network, region: Region, *, tighten: bool = True, mem
                     high[0] += slack
                 box.meet(below, above)
                 if tighten and users[place] and not box.exact:
-                    refine(relaxed, place, all(isinstance(user.operation, ReLU) for user in users[place]), memory)
+                    refine(relaxed, place, all(isinstance(user.operation, ReLU) for user in users[place]), memory, late)
                 continue
             before = relaxed.boxes[node.inputs[0]]
             lines = relax(operation, before.low, before.high)

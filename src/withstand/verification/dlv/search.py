@@ -28,7 +28,7 @@ from withstand.verification.margins import bound
 from withstand.verification.network import Network
 from withstand.verification.property import Property
 from withstand.verification.subject import TIE
-from withstand.verification.verdict import Verdict
+from withstand.verification.verdict import CLOCK, Late, Verdict, never, passed
 
 Status = Literal["safe", "unsafe", "no_counterexample_on_grid", "unknown"]
 
@@ -185,10 +185,10 @@ class _Layer:
             return self.question.margins(values)
         return self.wanted.least(self.wanted.values(self.behind(values)))
 
-    def lower(self, low: Tensor, high: Tensor, method: str) -> Tensor:
-        """Return lower bounds of the margin over boxes `(B, *shape)`."""
+    def lower(self, low: Tensor, high: Tensor, method: str, late: Late = never) -> Tensor:
+        """Return lower bounds of the margin over boxes `(B, *shape)`; once it is late, cheap ones."""
         weight = self.wanted.weight.expand(len(low), -1, -1)
-        values = bound(self.behind, Region.box(low, high), weight, method) + self.wanted.offset
+        values = bound(self.behind, Region.box(low, high), weight, method, late=late) + self.wanted.offset
         # A margin that the real network's precision cannot tell from a tie proves nothing about it.
         return self.wanted.least(values) - (0.0 if self.question.dtype == torch.float64 else TIE)
 
@@ -198,8 +198,10 @@ class _Layer:
         assert method is not None
         shape = self.low.shape
 
+        late = passed(CLOCK, CLOCK() + timeout)
+
         def lower(low: Tensor, high: Tensor) -> Tensor:
-            return self.lower(low.view(-1, *shape), high.view(-1, *shape), method)
+            return self.lower(low.view(-1, *shape), high.view(-1, *shape), method, late)
 
         def margin(points: Tensor) -> Tensor:
             # Points of a hidden layer's box need not be reached by any input: they decide nothing here.
