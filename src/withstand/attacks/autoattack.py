@@ -11,11 +11,12 @@ from torch.overrides import TorchFunctionMode
 
 from withstand.attacks.apgd import APGD
 from withstand.attacks.attack import InputAttack
-from withstand.attacks.checks import believability, checkable, gradients, logits, same_twice
+from withstand.attacks.checks import believability
 from withstand.attacks.ensemble import Progress, Prover, Worst, worst_of
 from withstand.attacks.fab import FAB
 from withstand.attacks.gradient import PGD
 from withstand.attacks.objectives import DLR, CrossEntropy, Margin, pick
+from withstand.attacks.single_passes import checkable, gradients, logits, same_twice
 from withstand.attacks.square import Square
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.finding import Check

@@ -1,37 +1,46 @@
 """Checks that a robustness number can be believed (after Carlini et al., 2019, and AutoAttack's warnings).
 
-An attack that fails does not show that the model withstands: its gradients may be useless. Each check is
-an independent run, nothing warm-started, on the samples given; fifty to a hundred are enough.
+An attack that fails does not show that the model withstands: its gradients may be useless. Each check is an independent
+run, nothing warm-started, on the samples given; fifty to a hundred are enough. Two runs are compared sample by sample,
+so that chance and single samples decide nothing, and a comparison in which nothing happened is not judged.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from withstand.attacks.apgd import APGD
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.gradient import PGD
 from withstand.attacks.noise import Noise
-from withstand.attacks.objectives import EmbeddingDistance, Margin, as_objective, pick
-from withstand.attacks.problem import NoGradient, pose
-from withstand.core.errors import DataError
+from withstand.attacks.objectives import EmbeddingDistance, Margin, as_objective
+from withstand.attacks.paired import at_least, little, outdone, still, stronger
+from withstand.attacks.problem import NoGradient
+from withstand.attacks.single_passes import Found, checkable, gradients, logits, same_twice, uphill
 from withstand.core.finding import Check
 from withstand.core.random import Draws, as_draws
-from withstand.core.victim import Outputs, Victim
+from withstand.core.roles import Attacked
+from withstand.core.victim import Victim
 
-_DEAD = 1e-30
-"""A gradient whose largest entry is below this is lost to rounding."""
+Climb: TypeAlias = PGD | APGD
+"""Attacks of a number of steps along the gradient."""
+
+_NEARER = 0.1
+"""The share of samples that an attack of any size may leave nearer to themselves than another sample lies."""
 
 
 def believability(
-    attack: PGD,
+    attack: Climb,
     victim: Victim,
     x: Tensor,
     y: Tensor | None = None,
     *,
     generator: Draws | torch.Generator | int | None = None,
     batch: int = 64,
+    found: Found | None = None,
 ) -> tuple[Check, ...]:
     """Return every check of `attack` on the victim; a victim without gradients is told after three of them.
 
@@ -42,6 +51,7 @@ def believability(
         y: labels; None for the victim's own clean output.
         generator: draws, a torch generator or a seed.
         batch: samples attacked at once.
+        found: is told what each run found.
 
     Raises:
         DataError: no samples, or inputs out of range.
@@ -49,24 +59,18 @@ def believability(
     draws = as_draws(generator, len(x), x.device)
     x = checkable(victim, x)
     checks = [same_twice(victim, x), *([] if _on_embeddings(attack) else [logits(attack, victim, x)])]
-    slopes = gradients(attack, victim, x, y, draws)
-    checks.append(slopes)
-    trial = _Trial(victim, x, y, draws, batch)
+    checks.append(gradients(attack, victim, x, y, draws))
     try:
+        checks.append(uphill(attack, victim, x, y, draws, found))
+        trial = _Trial.of(attack, victim, x, y, draws, batch, found)
         full = trial.harm(attack)
     except NoGradient:
         return tuple(checks)
     checks += [_more_steps(trial, attack, full), _converged(trial, attack, full), _larger_eps(trial, attack, full)]
+    checks.append(_far(trial, attack) if _on_embeddings(attack) else _unlimited(trial, attack))
     if not _on_embeddings(attack):
-        checks += [_unlimited(trial, attack), _other_objective(trial, attack, full)]
+        checks.append(_other_objective(trial, attack, full))
     return (*checks, _beats_noise(trial, attack, full))
-
-
-def checkable(victim: Victim, x: Tensor) -> Tensor:
-    """Return samples as checks take them: one at least, inside the victim's range."""
-    if not len(x):
-        raise DataError("checks need at least one sample")
-    return victim.check(x.detach())
 
 
 def verdict(checks: Sequence[Check]) -> str:
@@ -75,48 +79,12 @@ def verdict(checks: Sequence[Check]) -> str:
     if failed:
         return f"Not believable because {'; '.join(failed)}."
     judged = sum(check.passed is not None for check in checks)
-    return f"Believable: all {judged} checks passed." if judged else "Not checked."
-
-
-def same_twice(victim: Victim, x: Tensor) -> Check:
-    """Check that equal inputs give equal outputs; a random defense needs gradients averaged over its draws."""
-    with victim.held(), torch.no_grad():
-        first, second = (_tensors(victim(x.clone())) for _ in range(2))
-    shift = max(float((a - b).abs().max() / a.abs().max().clamp_min(1e-12)) for a, b in zip(first, second, strict=True))
-    return Check(
-        "same output twice",
-        shift <= 1e-4,
-        f"two forward passes on the same inputs differ by {shift:.2g} of the largest output",
-    )
-
-
-def logits(attack: PGD, victim: Victim, x: Tensor) -> Check:
-    """Check that the victim gives logits: on probabilities the cross-entropy's gradient fades."""
-    with victim.held(), torch.no_grad():
-        scores = pick(victim(x.clone()), getattr(as_objective(attack.objective), "output", "logits"))
-    sums = scores.sum(1)
-    probabilities = bool(((scores >= 0) & (scores <= 1)).all()) and bool((sums - 1).abs().max() < 1e-3)
-    return Check(
-        "logits, not probabilities",
-        not probabilities,
-        "the victim's outputs are probabilities: give its logits"
-        if probabilities
-        else f"the victim's outputs lie in [{scores.min():.3g}, {scores.max():.3g}]",
-    )
-
-
-def gradients(attack: PGD, victim: Victim, x: Tensor, y: Tensor | None, draws: Draws) -> Check:
-    """Check that the gradient at random points of the ball is there, for at least 95 % of samples."""
-    name = "gradients are there"
-    try:
-        with victim.held():
-            problem = pose(victim, as_objective(attack.objective), attack.ball, x, y)
-            start = problem.confine(x + attack.ball.sample(x, draws.child("gradients")))
-            slope = problem.gradient(start)[2]
-    except NoGradient as error:
-        return Check(name, False, str(error))
-    dead = (slope.flatten(1).abs().amax(1) < _DEAD).float().mean().item()
-    return Check(name, dead <= 0.05, f"the gradient is zero on {dead:.0%} of {len(x)} samples")
+    open_ = [check.name for check in checks if check.passed is None]
+    if judged <= len(open_):
+        return f"Not judged: {len(open_)} of {len(checks)} checks could not tell." if checks else "Not checked."
+    if not open_:
+        return f"Believable: all {judged} checks passed."
+    return f"Believable: {judged} checks passed, {len(open_)} could not be judged ({', '.join(open_)})."
 
 
 def carried_over(
@@ -128,120 +96,188 @@ def carried_over(
     *,
     generator: Draws | torch.Generator | int | None = None,
     batch: int = 64,
+    found: Found | None = None,
 ) -> Check:
     """Check that attacks on another model, carried over, break less than attacks on the victim itself.
 
     Args:
-        attack: run on both; its objective is judged on the victim.
+        attack: run on both; its objective is judged on the victim. Where the victim gives no gradients, the attack on
+            it breaks nothing.
         victim: the model under attack.
         surrogate: another model of the same inputs and labels.
         x: clean inputs, `(N, ...)`.
         y: labels; None for the victim's own predictions.
         generator: draws, a torch generator or a seed.
         batch: samples attacked at once.
+        found: is told what was carried over.
     """
     draws = as_draws(generator, len(x), x.device)
-    own = attack(victim, x, y, generator=draws, batch=batch).success
+    trial = _Trial.of(attack, victim, x, y, draws, batch, found)
     away = attack(surrogate, x, y, generator=draws, batch=batch).x
-    carried = attack.at(0)(victim, away, y, batch=batch).success
-    there, here = carried.float().mean().item(), own.float().mean().item()
+    there = trial.judged(attack, attack.at(0)(victim, away, trial.y, batch=batch))
+    try:
+        here = trial.harm(attack)
+    except NoGradient:
+        here = torch.zeros_like(there)
     return Check(
         "attacks on another model are weaker",
-        there <= here + max(0.02, 1.01 / len(x)),
-        f"{there:.0%} broken by attacks on another model, {here:.0%} by attacks on this one",
+        stronger(here, there),
+        f"{trial.did(attack, there)} by attacks on another model, {trial.did(attack, here)} by attacks on this one",
     )
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """The samples on which checks run."""
+    """The samples on which checks run.
+
+    Attributes:
+        y: what is judged by: labels, or the victim's own clean output.
+        right: which samples are right when clean, bool `(N,)`; all of them where embeddings are moved.
+    """
 
     victim: Victim
     x: Tensor
-    y: Tensor | None
+    y: Tensor
+    right: Tensor
     draws: Draws
     batch: int
+    found: Found | None
 
-    def harm(self, attack: PGD | Noise) -> Tensor:
-        """Return what an attack does to each sample: 1 where it succeeds; for embeddings, the distance."""
-        found = attack(self.victim, self.x, self.y, generator=self.draws, batch=self.batch)
-        return found.loss if _on_embeddings(attack) else found.success.to(found.loss)
+    @classmethod
+    def of(
+        cls,
+        attack: InputAttack,
+        victim: Victim,
+        x: Tensor,
+        y: Tensor | None,
+        draws: Draws,
+        batch: int,
+        found: Found | None,
+    ) -> "_Trial":
+        """Return the trial of an attack's objective."""
+        if y is None:
+            reference = as_objective(attack.objective).reference
+            with victim.held(), torch.no_grad():
+                y = torch.cat([reference(victim(part.clone())) for part in torch.split(x, batch)])
+        clean = attack.at(0)(victim, x, y, batch=batch)
+        right = torch.ones_like(clean.success) if _on_embeddings(attack) else ~clean.success
+        return cls(victim, x, y, right, draws, batch, found)
 
-    def slack(self, full: Tensor) -> float:
-        """Return by how much means may differ without meaning: one sample or 2 %."""
-        return max(0.02, 1.01 / len(self.x)) * float(full.max().clamp_min(1e-12))
+    def harm(self, attack: InputAttack) -> Tensor:
+        """Return what an attack does: whether it breaks a sample that was right; of embeddings, how far they move."""
+        return self.judged(attack, attack(self.victim, self.x, self.y, generator=self.draws, batch=self.batch))
+
+    def judged(self, attack: InputAttack, result: Attacked) -> Tensor:
+        """Return the same of what was found, and tell of it."""
+        if self.found is not None:
+            self.found(attack.ball, result.x, result.success)
+        return result.loss if _on_embeddings(attack) else result.success & self.right
+
+    def did(self, attack: InputAttack, harm: Tensor) -> str:
+        """Return what a run did, in words."""
+        if _on_embeddings(attack):
+            return f"embeddings moved by {harm.mean().item():.3g}"
+        return f"{int(harm.sum())} of {int(self.right.sum())} right samples broken"
 
 
-def _more_steps(trial: _Trial, attack: PGD, full: Tensor) -> Check:
-    fewer = replace(attack, steps=max(attack.steps // 4, 1), step_size=None)
-    weak, strong = trial.harm(fewer).mean().item(), full.mean().item()
+def _more_steps(trial: _Trial, attack: Climb, full: Tensor) -> Check:
+    fewer = _of(attack, max(attack.steps // 4, 1))
+    weak = trial.harm(fewer)
     return Check(
         "more steps do not help the defender",
-        strong >= weak - trial.slack(full),
-        f"{_did(attack, weak)} after {fewer.steps} steps, {_did(attack, strong)} after {attack.steps}",
+        at_least(full, weak) if fewer.steps < attack.steps else None,
+        f"{trial.did(attack, weak)} after {fewer.steps} steps, {trial.did(attack, full)} after {attack.steps}",
     )
 
 
-def _converged(trial: _Trial, attack: PGD, full: Tensor) -> Check:
-    double = replace(attack, steps=2 * attack.steps, step_size=None)
-    base, more = full.mean().item(), trial.harm(double).mean().item()
+def _converged(trial: _Trial, attack: Climb, full: Tensor) -> Check:
+    double = _of(attack, 2 * attack.steps)
+    more = trial.harm(double)
     return Check(
         "twice the steps change little",
-        more <= base + 2 * trial.slack(full),
-        f"{_did(attack, base)} after {attack.steps} steps, {_did(attack, more)} after {double.steps}",
+        None if still(more) and still(full) else _adds_little(full, more),
+        f"{trial.did(attack, full)} after {attack.steps} steps, {trial.did(attack, more)} after {double.steps}",
     )
 
 
-def _larger_eps(trial: _Trial, attack: PGD, full: Tensor) -> Check:
-    wide = attack.at(2 * attack.ball.eps)
-    base, more = full.mean().item(), trial.harm(wide).mean().item()
+def _adds_little(base: Tensor, more: Tensor) -> bool:
+    """Return whether a stronger run does little more: by a tenth, in distances."""
+    if base.is_floating_point():
+        return not outdone(base, more) or more.mean().item() <= 1.1 * base.mean().item()
+    return little(max(int(more.sum()) - int(base.sum()), 0), len(base))
+
+
+def _larger_eps(trial: _Trial, attack: Climb, full: Tensor) -> Check:
+    more = trial.harm(attack.at(2 * attack.ball.eps))
     return Check(
         "a larger eps does not help the defender",
-        more >= base - trial.slack(full),
-        f"{_did(attack, base)} within {attack.ball}, {_did(attack, more)} within twice that",
+        at_least(more, full),
+        f"{trial.did(attack, full)} within {attack.ball}, {trial.did(attack, more)} within twice that",
     )
 
 
-def _unlimited(trial: _Trial, attack: PGD) -> Check:
-    span = trial.victim.high - trial.victim.low
-    whole = span if attack.ball.norm == "linf" else span * trial.x[0].numel() ** 0.5
-    left = 1 - trial.harm(attack.at(whole)).mean().item()
-    held = left > 0.05 and trial.victim.changeable is not None  # what may not be changed may well be enough
+def _whole(trial: _Trial, attack: Climb) -> Climb:
+    """Return the attack that may change the whole input."""
+    span, entries = trial.victim.high - trial.victim.low, trial.x[0].numel()
+    return attack.at({"linf": span, "l2": span * entries**0.5, "l1": span * entries}[attack.ball.norm])
+
+
+def _unlimited(trial: _Trial, attack: Climb) -> Check:
+    left = int((trial.right & ~trial.harm(_whole(trial, attack))).sum())
+    broken = little(left, len(trial.x)) if bool(trial.right.any()) else None
+    partly = broken is False and trial.victim.changeable is not None  # what may not be changed may well be enough
     return Check(
         "an unlimited eps breaks everything",
-        None if held else left <= 0.05,
-        f"with the whole input range allowed, accuracy is still {left:.0%}"
-        + (", and some of the input may not be changed" if held else ""),
+        None if partly else broken,
+        f"with the whole input range allowed, accuracy is still {left / len(trial.x):.0%}"
+        + (", and some of the input may not be changed" if partly else ""),
     )
 
 
-def _other_objective(trial: _Trial, attack: PGD, full: Tensor) -> Check:
+def _far(trial: _Trial, attack: Climb) -> Check:
+    """Check that an attack which may put any other input in place of a sample moves embeddings as far as that would."""
+    moved = trial.harm(_whole(trial, attack))
+    objective = as_objective(attack.objective)
+    others = torch.stack(
+        [objective(trial.y.roll(1, 0), trial.y, trial.x), objective(trial.y, trial.y.roll(1, 0), trial.x)]
+    )
+    others = others.mean(0)
+    short = int((moved < others).sum())
+    partly = trial.victim.changeable is not None
+    told = len(trial.x) > 1 and not still(others)
+    passed = little(short, len(moved), _NEARER) if told else None
+    return Check(
+        "an unlimited eps moves as far as another sample",
+        None if passed is False and partly else passed,
+        f"with the whole input range allowed, embeddings move by {moved.mean().item():.3g}; "
+        f"those of two samples are {others.mean().item():.3g} apart",
+    )
+
+
+def _other_objective(trial: _Trial, attack: Climb, full: Tensor) -> Check:
     margin = replace(attack, objective=Margin(getattr(as_objective(attack.objective), "output", "logits")))
-    extra = ((trial.harm(margin) > 0) & (full == 0)).float().mean().item()
+    other = trial.harm(margin)
+    extra = int((other & ~full).sum())
     return Check(
         "another objective breaks little more",
-        extra <= 0.05,
-        f"raising the margin breaks {extra:.0%} of samples that this attack leaves",
+        None if still(other) and still(full) else little(extra, len(full)),
+        f"raising the margin breaks {extra} of {len(full)} samples that this attack leaves",
     )
 
 
-def _beats_noise(trial: _Trial, attack: PGD, full: Tensor) -> Check:
-    random = trial.harm(Noise(attack.ball, attack.objective)).mean().item()
-    found = full.mean().item()
+def _beats_noise(trial: _Trial, attack: Climb, full: Tensor) -> Check:
+    random = trial.harm(Noise(attack.ball, attack.objective))
     return Check(
         "noise of the same size is weaker",
-        random <= found + trial.slack(full),
-        f"{_did(attack, random)} by noise of the same size, {_did(attack, found)} by the attack",
+        stronger(full, random),
+        f"{trial.did(attack, random)} by noise of the same size, {trial.did(attack, full)} by the attack",
     )
 
 
-def _tensors(outputs: Outputs) -> list[Tensor]:
-    return [outputs] if isinstance(outputs, Tensor) else list(outputs.values())
+def _of(attack: Climb, steps: int) -> Climb:
+    """Return the attack with another number of steps, of the length that suits it."""
+    return replace(attack, steps=steps, step_size=None) if isinstance(attack, PGD) else replace(attack, steps=steps)
 
 
-def _on_embeddings(attack: PGD | Noise) -> bool:
+def _on_embeddings(attack: InputAttack) -> bool:
     return isinstance(attack.objective, EmbeddingDistance)
-
-
-def _did(attack: PGD, harm: float) -> str:
-    return f"embeddings moved by {harm:.3g}" if _on_embeddings(attack) else f"{harm:.0%} broken"

@@ -26,33 +26,22 @@ class Curve:
             change, infinite where it never fell.
         winner: which attack, by place in the sequence, broke it; -1 where none was needed or none did.
         x: the input that broke it, or the last that was tried.
+        tried: by radius, on how many samples each attack was run.
     """
 
     eps: tuple[float, ...]
     radius: Tensor
     winner: Tensor
     x: Tensor
+    tried: tuple[tuple[int, ...], ...] = ()
 
     def holds(self, eps: float) -> Tensor:
         """Return which samples withstand every ball up to radius `eps`, bool `(N,)`."""
         return self.radius > eps
 
-    def broken(self, rows: Tensor, eps: float, x: Tensor, winner: Tensor) -> "Curve":
-        """Return the curve with samples that another attack broke at one of its radii.
-
-        Args:
-            rows: places of samples that hold at `eps`.
-            eps: the radius.
-            x: the inputs that broke them.
-            winner: which attack did, as places in a longer sequence that begins with this curve's.
-        """
-        new = Curve(self.eps, self.radius.clone(), self.winner.clone(), self.x.clone())
-        new.radius[rows], new.winner[rows], new.x[rows] = eps, winner, x
-        return new
-
     def cpu(self) -> "Curve":
         """Return the same on the CPU."""
-        return Curve(self.eps, self.radius.cpu(), self.winner.cpu(), self.x.cpu())
+        return Curve(self.eps, self.radius.cpu(), self.winner.cpu(), self.x.cpu(), self.tried)
 
     @property
     def accuracy(self) -> tuple[float, ...]:
@@ -89,14 +78,17 @@ def curve(
     worst = clean.x.clone()
     radius = torch.where(clean.success, 0.0, torch.inf).double()
     winner = torch.full_like(clean.queries, -1)
+    tried: list[tuple[int, ...]] = []
     for place, size in enumerate(eps):
         left = radius.isinf().nonzero().squeeze(1)
         if place:  # the smaller ball's points, carried to the larger ball's surface
             worst[left] = clean.x[left] + (worst[left] - clean.x[left]) * (size / eps[place - 1])
+        counts = [0] * len(attacks)
         for number, attack in enumerate(attacks):
             left = radius.isinf().nonzero().squeeze(1)
             if not len(left):
                 break
+            counts[number] = len(left)
             found = attack.at(size)(
                 victim,
                 x[left],
@@ -107,4 +99,5 @@ def curve(
             )
             fell = left[found.success]
             worst[left], radius[fell], winner[fell] = found.x, size, number
-    return Curve(tuple(eps), radius, winner, worst)
+        tried.append(tuple(counts))
+    return Curve(tuple(eps), radius, winner, worst, tuple(tried))

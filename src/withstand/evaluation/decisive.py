@@ -1,4 +1,4 @@
-"""The audit's decisive stage: AutoAttack on the headline's ball, given what the curves' attacks left.
+"""The audit's decisive stage: AutoAttack on the headline's ball, given what nothing before it broke.
 
 Sizes: `N` audited samples, `M` of them left.
 """
@@ -7,14 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
+from torch import Tensor
 
 from withstand.attacks.autoattack import AutoAttack, outcome
-from withstand.attacks.curve import Curve
 from withstand.attacks.ensemble import Progress, Prover, Worst
 from withstand.core.finding import Cell, Check, Table
 from withstand.core.victim import Victim
+from withstand.evaluation.breaks import Breaks
 from withstand.evaluation.under_attack import Case
+
+AGAIN = "a second look"
+"""What broke a sample that a victim which draws at random got right once, and wrong the next time."""
 
 
 @dataclass(frozen=True)
@@ -35,28 +38,17 @@ class Aids:
 
 
 @dataclass(frozen=True)
-class Attacked:
-    """What was found within one norm.
-
-    Attributes:
-        curve: what broke at which radius.
-        names: of the attacks, by `curve.winner`.
-    """
-
-    curve: Curve
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Decided:
     """What AutoAttack added.
 
     Attributes:
         worst: its outcome on the `M` samples that it was given.
+        rows: their places, `(M,)`.
         total: the audited samples, `N`.
     """
 
     worst: Worst
+    rows: Tensor
     total: int
 
     def checks(self) -> tuple[Check, ...]:
@@ -64,36 +56,34 @@ class Decided:
         return outcome(self.worst, self.total)
 
     @property
-    def proven(self) -> float:
-        """The share of all samples that are proven to hold."""
-        return int(self.worst.proven.sum()) / self.total
+    def proven(self) -> Tensor:
+        """The places of the samples that are proven to hold."""
+        return self.rows[self.worst.proven]
 
     def table(self) -> Table:
         """Return what each attack did, in order."""
         rows: list[tuple[Cell, ...]] = []
         for tally in self.worst.tallies:
-            rows.append((tally.name, tally.tried, tally.broken, tally.broken / self.total, tally.error or None))
-        return Table(("attack", "tried on", "broke", "share of all samples broken", "could not run"), tuple(rows))
+            ran = bool(tally.tried)
+            broken = tally.broken if ran else None
+            share = tally.broken / self.total if ran else None
+            rows.append((tally.name, tally.tried, broken, share, tally.error or None))
+        return Table(("attack", "tried on", "broke", "share of all samples newly broken", "could not run"), tuple(rows))
 
 
-def decide(
-    case: Case, ensemble: AutoAttack, aids: Aids, found: Attacked | None
-) -> tuple[Attacked | None, Decided | None]:
-    """Run AutoAttack on the samples that hold at the headline's radius, and count what it breaks among the broken.
+def decide(case: Case, ensemble: AutoAttack, aids: Aids, found: Breaks) -> Decided | None:
+    """Run AutoAttack on the samples that nothing broke at the headline's ball, and count what it breaks.
 
     Args:
         case: what is audited.
         ensemble: AutoAttack on the headline's ball.
         aids: prover, state and progress.
-        found: what the curve's attacks broke within the headline's norm; None where the victim gives no gradients,
-            and only black-box attacks will run.
+        found: what was broken before.
     """
-    eps = case.ball.eps
-    rows = torch.arange(len(case.x), device=case.x.device)
-    if found is not None:
-        rows = rows[found.curve.holds(eps)]
+    norm, eps = case.ball.norm, case.ball.eps
+    rows = found.holds(norm, eps).nonzero().squeeze(1)
     if not len(rows):
-        return found, None
+        return None
     worst = ensemble(
         case.victim,
         case.x[rows],
@@ -105,12 +95,14 @@ def decide(
         progress=None if aids.progress is None else _of_all(aids.progress, len(rows) / len(case.x)),
         checks=False,
     )
-    decided = Decided(worst, len(case.x))
-    if found is None:
-        return None, decided
-    fell = worst.winner >= 0
-    curve = found.curve.broken(rows[fell], eps, worst.x[fell], worst.winner[fell] + len(found.names))
-    return Attacked(curve, (*found.names, *ensemble.attacks())), decided
+    lost = rows[~worst.right]
+    found.add(AGAIN, case.ball, lost, case.x[lost])
+    for place, tally in enumerate(worst.tallies):
+        if tally.tried:
+            found.tried(tally.name, norm, eps)
+        broke = worst.winner == place
+        found.add(tally.name, case.ball, rows[broke], worst.x[broke])
+    return Decided(worst, rows, len(case.x))
 
 
 def _of_all(progress: Callable[[Progress], None], given: float) -> Callable[[Progress], None]:

@@ -37,7 +37,7 @@ def displacement(case: Case) -> Finding:
     Raises:
         DataError: inputs outside the range, NaN.
     """
-    attack = case.pgd(EmbeddingDistance(), drop_finished=False)
+    attack = case.climb(EmbeddingDistance(), case.ball.norm, drop_finished=False)
     clean = _embed(case, case.x)
     noise = {norm: _moved(case, Noise(case.ball, EmbeddingDistance()), clean, norm) for norm in case.radii}
     try:

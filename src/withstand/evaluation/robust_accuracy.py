@@ -1,37 +1,41 @@
-"""The audit of accuracy: curves over radii, classes, which attack broke what, and whether to believe it.
+"""The audit of accuracy: noise, curves over radii, another model's attacks, AutoAttack, and whether to believe it.
 
-Sizes: `N` samples, `C` classes. Accuracies are shares of all samples, clean errors included.
+All that any of them breaks is counted together: the robust accuracy at a radius is the smallest that anything found.
+Sizes: `N` samples. Accuracies are shares of all samples, clean errors included.
 """
 
 from dataclasses import replace
-from math import inf
 
-import numpy as np
-import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack import AutoAttack
-from withstand.attacks.checks import believability, carried_over, gradients, logits, same_twice, verdict
+from withstand.attacks.checks import Climb, believability, carried_over, verdict
 from withstand.attacks.curve import Curve, curve
 from withstand.attacks.noise import Noise
-from withstand.attacks.objectives import CrossEntropy, Margin, pick
+from withstand.attacks.objectives import CrossEntropy, Margin
 from withstand.attacks.problem import NoGradient
+from withstand.attacks.single_passes import Found, gradients, logits, same_twice
 from withstand.core.device import home, moved
-from withstand.core.finding import Cell, Check, Finding, Table
-from withstand.core.part import describe
-from withstand.core.threat import Norm
+from withstand.core.finding import Check, Finding
+from withstand.core.part import Tree, describe
+from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
-from withstand.evaluation.decisive import Aids, Attacked, Decided, decide
-from withstand.evaluation.intervals import Share, columns
-from withstand.evaluation.under_attack import Case, ball_name, eps_cells, eps_columns, strips
+from withstand.evaluation.accuracy_tables import by_class, details, over_eps, pictures
+from withstand.evaluation.breaks import Breaks
+from withstand.evaluation.decisive import AGAIN, Aids, Decided, decide
+from withstand.evaluation.headline import BLACK_BOX, WHITE_BOX, Headline, called
+from withstand.evaluation.intervals import Share
+from withstand.evaluation.under_attack import Case, ball_name
+
+NOISE, CARRIED, CHECKS = "noise", "a surrogate's attack", "a check's run"
+"""What breaks samples besides the curves' attacks and AutoAttack's."""
 
 
 def robust_accuracy(case: Case, ensemble: AutoAttack | None, aids: Aids) -> Finding:
     """Return the finding "audit" of a classifier.
 
-    PGD on two objectives draws the curves; at the headline's ball AutoAttack goes on with what it left. A victim
+    PGD on two objectives draws the curves; at the headline's ball AutoAttack goes on with what nothing broke. A victim
     without gradients is given no robust accuracy: only noise and black-box attacks were put to it.
 
     Args:
@@ -43,48 +47,50 @@ def robust_accuracy(case: Case, ensemble: AutoAttack | None, aids: Aids) -> Find
         DataError: inputs outside the range, labels that do not fit, NaN.
     """
     noise = {norm: _curve(case, [Noise(replace(case.ball, norm=norm))], norm) for norm in case.radii}
-    try:
-        attacked = {norm: _attacked(case, norm) for norm in case.radii}
-    except NoGradient:
-        attacked = {}
-    decided = None
-    if ensemble is not None:
-        head, decided = decide(case, ensemble, aids, attacked.get(case.ball.norm))
-        attacked |= {} if head is None else {case.ball.norm: head}
-    carried = None if aids.surrogate is None or not attacked else _carried(case, aids.surrogate)
+    found = Breaks(case.x, noise[case.ball.norm].holds(0), case.radii)
+    for norm, one in noise.items():
+        found.add_curve((NOISE,), one, norm)
+    climbed = _climb(case, found)
+    carried = () if aids.surrogate is None else (_carried(case, aids.surrogate, found),)
+    decided = None if ensemble is None else decide(case, ensemble, aids, found)
     checks = (
-        *_checks(case, attacked),
-        *([] if ensemble is None else ensemble.form(case.victim, case.x)),
-        *([] if decided is None else decided.checks()),
-        *([] if carried is None else [carried]),
+        *_checks(case, ensemble, climbed, found),
+        *(() if ensemble is None else ensemble.form(case.victim, case.x)),
+        *(() if decided is None else (*decided.checks(), *_proofs(case, decided, found))),
+        *carried,
     )
-    pictures, notes = _pictures(case, attacked)
+    headline = _headline(case, ensemble, aids, climbed, found)
+    if headline is not None:
+        checks = (*checks, headline.last_word())
+    shown, notes = pictures(case, found)
     return Finding(
         name="audit",
-        numbers=_numbers(case, noise, attacked, decided),
+        numbers=_numbers(case, noise, headline, decided, found),
         tables={
-            **{f"accuracy against eps, {norm}": _over_eps(case, norm, noise, attacked) for norm in case.radii},
-            **_details(case, attacked),
+            **{
+                f"accuracy against eps, {norm}": over_eps(case, norm, noise[norm], found if climbed else None)
+                for norm in case.radii
+            },
+            **details(case, found),
             **({} if decided is None else {f"AutoAttack, {_head(case)}": decided.table()}),
             **notes,
         },
         checks=checks,
         protocol={
             **case.protocol,
-            "attacks": {
-                name: describe(attack) for norm in case.radii for name, attack in _climbers(case, norm).items()
-            },
+            "attacks": _ran(case, climbed, aids, decided),
             "AutoAttack": None if ensemble is None else describe(ensemble),
-            "robust accuracy": "share of all samples that are right on the clean input and under every attack at "
-            "this radius and every smaller one",
+            "robust accuracy": "share of all samples that are right on the clean input and that nothing in this audit "
+            "broke within the radius: no attack, in whatever norm, no noise, no other model's attack, no check's run",
             "interval": "95 %, Wilson",
-            "verdict": verdict(checks),
+            "headline": None if headline is None else headline.tree(checks),
+            "verdict": verdict(checks) if headline is None else headline.verdict(checks),
         },
-        pictures=pictures,
+        pictures=shown,
     )
 
 
-def _climbers(case: Case, norm: Norm) -> dict[str, InputAttack]:
+def _climbers(case: Case, norm: Norm) -> dict[str, Climb]:
     """Return the attacks that draw the curve of one norm, by name."""
     name = "APGD" if norm == "l1" else "PGD"
     return {
@@ -93,9 +99,19 @@ def _climbers(case: Case, norm: Norm) -> dict[str, InputAttack]:
     }
 
 
-def _attacked(case: Case, norm: Norm) -> Attacked:
-    attacks = _climbers(case, norm)
-    return Attacked(_curve(case, list(attacks.values()), norm), tuple(attacks))
+def _climb(case: Case, found: Breaks) -> dict[Norm, Curve]:
+    """Return the curves by norm, after counting what broke; none for a victim without gradients."""
+    curves = {}
+    for norm in case.radii:
+        attacks = _climbers(case, norm)
+        try:
+            curves[norm] = _curve(case, list(attacks.values()), norm)
+        except NoGradient:
+            return {}
+        lost = (curves[norm].radius == 0).nonzero().squeeze(1)
+        found.add(AGAIN, case.ball, lost, case.x[lost])
+        found.add_curve(tuple(attacks), curves[norm], norm)
+    return curves
 
 
 def _curve(case: Case, attacks: list[InputAttack], norm: Norm) -> Curve:
@@ -103,135 +119,132 @@ def _curve(case: Case, attacks: list[InputAttack], norm: Norm) -> Curve:
     return curve(attacks, case.victim, case.x, case.y, eps=case.radii[norm], generator=draws, batch=case.batch)
 
 
-def _checks(case: Case, attacked: dict[Norm, Attacked]) -> tuple[Check, ...]:
-    """Check at the radius where the attack decides most: the accuracy nearest half of the clean one."""
+def _checks(case: Case, ensemble: AutoAttack | None, climbed: dict[Norm, Curve], found: Breaks) -> tuple[Check, ...]:
+    """Return the checks of the curves' attack; what their runs break is counted too."""
     few = case.few()
-    attack = case.pgd(CrossEntropy(), drop_finished=True)
-    if case.ball.norm == "l1":  # in which PGD's gradients can be judged, its success cannot
-        return (
-            same_twice(few.victim, few.x),
-            logits(attack, few.victim, few.x),
-            gradients(attack, few.victim, few.x, few.y, few.draws.child("checks")),
-        )
-    if attacked:
-        found = attacked[case.ball.norm].curve
-        half = found.holds(0).double().mean().item() / 2
-        attack = attack.at(min(found.eps, key=lambda eps: abs(found.holds(eps).double().mean().item() - half)))
-    return believability(attack, few.victim, few.x, few.y, generator=few.draws.child("checks"), batch=few.batch)
+    draws, tell = few.draws.child("checks"), _teller(found, CHECKS)
+    attack = case.climb(CrossEntropy(), case.ball.norm, drop_finished=True)
+    if ensemble is not None and ensemble.version == "rand":  # made for victims that draw, whose runs differ anyway
+        drawn = replace(same_twice(few.victim, few.x), passed=None)
+        return drawn, logits(attack, few.victim, few.x), gradients(attack, few.victim, few.x, few.y, draws)
+    if climbed:
+        attack = attack.at(_telling(few, attack, climbed[case.ball.norm], tell))
+    return believability(attack, few.victim, few.x, few.y, generator=draws, batch=few.batch, found=tell)
 
 
-def _carried(case: Case, surrogate: Victim) -> Check:
-    """Check that attacks on a surrogate, carried over, break less than attacks on the victim itself."""
-    few = case.few()
+def _telling(few: Case, attack: Climb, drawn: Curve, tell: Found) -> float:
+    """Return a radius at which checks can tell: where the attack breaks most nearly half of what was right.
+
+    Where it breaks hardly anything at any radius of the curve, the radius grows until it does.
+    """
+    half = drawn.holds(0).double().mean().item() / 2
+    eps = min(drawn.eps, key=lambda eps: abs(drawn.holds(eps).double().mean().item() - half))
+    right = drawn.holds(0)[: len(few.x)]
+    broken = right & ~drawn.holds(eps)[: len(few.x)]
+    while 4 * int(broken.sum()) < int(right.sum()) and eps < (few.victim.high - few.victim.low) / 2:
+        eps *= 2
+        hit = attack.at(eps)(few.victim, few.x, few.y, generator=few.draws.child("telling"), batch=few.batch)
+        tell(Ball(attack.ball.norm, eps), hit.x, hit.success)
+        broken = right & hit.success
+    return eps
+
+
+def _carried(case: Case, surrogate: Victim, found: Breaks) -> Check:
+    """Carry attacks on a surrogate over, count what they break, and check that attacks on the victim break more."""
     attack = case.climb(CrossEntropy(), case.ball.norm, drop_finished=False)
-    draws = few.draws.child("surrogate")
-    with moved(home(few.victim.model), surrogate.model):
-        return carried_over(attack, few.victim, surrogate, few.x, few.y, generator=draws, batch=few.batch)
+    found.tried(CARRIED, case.ball.norm, case.ball.eps)
+    with moved(home(case.victim.model), surrogate.model):
+        return carried_over(
+            attack,
+            case.victim,
+            surrogate,
+            case.x,
+            case.y,
+            generator=case.draws.child("surrogate"),
+            batch=case.batch,
+            found=_teller(found, CARRIED),
+        )
+
+
+def _teller(found: Breaks, name: str) -> Found:
+    """Return what counts the successes of runs on the first samples."""
+
+    def tell(ball: Ball, x: Tensor, success: Tensor) -> None:
+        rows = success.nonzero().squeeze(1)
+        found.add(name, ball, rows, x[rows])
+
+    return tell
+
+
+def _proofs(case: Case, decided: Decided, found: Breaks) -> tuple[Check, ...]:
+    """Check that nothing broke what was proven."""
+    proven = decided.proven
+    if not len(proven):
+        return ()
+    broken = int((~found.holds(case.ball.norm, case.ball.eps)[proven]).sum())
+    detail = f"{broken} of {len(proven)} proven samples were broken"
+    return (Check("nothing breaks what is proven", not broken, detail),)
 
 
 def _head(case: Case) -> str:
     return ball_name(case.ball.norm, case.ball.eps)
 
 
+def _headline(
+    case: Case, ensemble: AutoAttack | None, aids: Aids, climbed: dict[Norm, Curve], found: Breaks
+) -> Headline | None:
+    """Return the number that counts; a victim that only noise was put to has none."""
+    if not climbed and ensemble is None and aids.surrogate is None:
+        return None
+    quick = case.quick(case.ball.norm)
+    attacks = [
+        *([quick] if climbed else []),
+        *(["attacks carried over from another model"] if aids.surrogate is not None else []),
+        *([called(ensemble)] if ensemble is not None else []),
+    ]
+    robust = "robust accuracy" if climbed else "accuracy under black-box attacks alone"
+    return Headline(
+        name=f"{robust}, {_head(case)}",
+        what=f"samples hold within {_head(case)}",
+        share=Share.of(found.holds(case.ball.norm, case.ball.eps)),
+        attack=" and ".join((", ".join(attacks[:-1]), attacks[-1])) if len(attacks) > 1 else attacks[0],
+        access=WHITE_BOX if climbed else BLACK_BOX,
+        alone="" if ensemble is not None else " and ".join(attacks),
+    )
+
+
 def _numbers(
-    case: Case, noise: dict[Norm, Curve], attacked: dict[Norm, Attacked], decided: Decided | None
+    case: Case, noise: dict[Norm, Curve], headline: Headline | None, decided: Decided | None, found: Breaks
 ) -> dict[str, float]:
     norm, eps, head = case.ball.norm, case.ball.eps, _head(case)
-    right = noise[norm].holds(0)
-    numbers = Share.of(right).numbers("clean accuracy")
-    if attacked:
-        holds = attacked[norm].curve.holds(eps)
-        numbers |= {
-            **Share.of(holds).numbers(f"robust accuracy, {head}"),
-            f"worst class's robust accuracy, {head}": min(_by_class(case, holds).values()),
-        }
-    elif decided is not None:
-        numbers[f"accuracy under black-box attacks alone, {head}"] = decided.worst.accuracy
-    if decided is not None and bool(decided.worst.proven.any()):
-        numbers[f"proven accuracy, {head}"] = decided.proven
+    numbers = Share.of(found.right).numbers("clean accuracy")
+    if headline is not None:
+        numbers |= headline.share.numbers(headline.name)
+        numbers[f"worst class's {headline.name}"] = min(by_class(case, found.holds(norm, eps)).values())
+    if decided is not None and len(decided.proven):
+        numbers[f"proven accuracy, {head}"] = len(decided.proven) / decided.total
     numbers |= {
         f"accuracy under noise, {head}": Share.of(noise[norm].holds(eps)).value,
-        "worst class's clean accuracy": min(_by_class(case, right).values()),
+        "worst class's clean accuracy": min(by_class(case, found.right).values()),
     }
-    for norm, found in attacked.items():
-        for eps, accuracy in zip(found.curve.eps, found.curve.accuracy, strict=True):
-            numbers.setdefault(f"robust accuracy, {ball_name(norm, eps)}", accuracy)
+    if headline is not None and headline.access == WHITE_BOX:
+        for norm, radii in case.radii.items():
+            for eps in radii:
+                numbers.setdefault(f"robust accuracy, {ball_name(norm, eps)}", Share.of(found.holds(norm, eps)).value)
     return numbers
 
 
-def _over_eps(case: Case, norm: Norm, noise: dict[Norm, Curve], attacked: dict[Norm, Attacked]) -> Table:
-    """Return the curves of one norm, from the clean accuracy at eps 0 on."""
-    rows = []
-    for eps in (0.0, *case.radii[norm]):
-        robust = Share.of(attacked[norm].curve.holds(eps)).cells if attacked else ()
-        rows.append((*eps_cells(norm, eps), *robust, Share.of(noise[norm].holds(eps)).value))
-    names = columns("robust accuracy") if attacked else ()
-    return Table((*eps_columns(norm), *names, "accuracy under noise"), tuple(rows), x="eps")
-
-
-def _details(case: Case, attacked: dict[Norm, Attacked]) -> dict[str, Table]:
-    """Return the table of classes at the headline's ball, and of which attack broke what."""
-    if not attacked:
-        return {}
-    found, eps = attacked[case.ball.norm].curve, case.ball.eps
-    clean, robust = _by_class(case, found.holds(0)), _by_class(case, found.holds(eps))
-    assert case.y is not None
-    counts = case.y.bincount().tolist()
-    classes = [(_class(case, label), counts[label], clean[label], robust[label]) for label in clean]
-    names = dict.fromkeys(name for one in attacked.values() for name in one.names)
-    broke: list[tuple[Cell, ...]] = [
-        (norm, ball_name(norm, eps), *(_broken(one, eps, name) for name in names))
-        for norm, one in attacked.items()
-        for eps in one.curve.eps
-    ]
-    return {
-        "classes": Table(("class", "samples", "clean accuracy", f"robust accuracy, {_head(case)}"), tuple(classes)),
-        "which attack broke what": Table(("norm", "ball", *(f"broken by {name}" for name in names)), tuple(broke)),
-    }
-
-
-def _broken(found: Attacked, eps: float, name: str) -> float | None:
-    """Return the share of samples that an attack broke at this radius, and none broke before."""
-    if name not in found.names:
-        return None
-    place = found.names.index(name)
-    return ((found.curve.radius == eps) & (found.curve.winner == place)).double().mean().item()
-
-
-def _by_class(case: Case, holds: Tensor) -> dict[int, float]:
-    """Return the share that holds by label, of the labels that occur."""
-    assert case.y is not None
-    return {label: holds[case.y == label].double().mean().item() for label in sorted(set(case.y.tolist()))}
-
-
-def _pictures(case: Case, attacked: dict[Norm, Attacked]) -> tuple[dict[str, npt.NDArray[np.uint8]], dict[str, Table]]:
-    """Return pictures under attack, each at the smallest radius that broke it, and what stands below them."""
-    if not attacked:
-        return {}, {}
-    found = attacked[case.ball.norm].curve
-    fell = (found.radius > 0) & found.radius.isfinite()
-    rows = torch.cat([fell.nonzero().squeeze(1), (~fell).nonzero().squeeze(1)])[: case.pictures]
-    pictures = strips(case.victim, case.x[rows], found.x[rows])
-    if not pictures:
-        return {}, {}
-    assert case.y is not None
-    with case.victim.held(), torch.no_grad():
-        before, after = (pick(case.victim(x[rows].clone()), "logits").argmax(1).tolist() for x in (case.x, found.x))
-    notes = [
-        (
-            _class(case, truth),
-            _class(case, clean),
-            _class(case, worse),
-            ball_name(case.ball.norm, radius) if 0 < radius < inf else None,
-        )
-        for truth, clean, worse, radius in zip(
-            case.y[rows].tolist(), before, after, found.radius[rows].tolist(), strict=True
-        )
-    ]
-    return pictures, {
-        "pictures": Table(("label", "predicted", "predicted under attack", "broken at eps"), tuple(notes))
-    }
-
-
-def _class(case: Case, label: int) -> str:
-    return case.classes[label] if label < len(case.classes) else str(label)
+def _ran(case: Case, climbed: dict[Norm, Curve], aids: Aids, decided: Decided | None) -> dict[str, Tree]:
+    """Return the attacks that ran, by norm."""
+    ran: dict[str, Tree] = {}
+    for norm in case.radii:
+        here: dict[str, Tree] = {NOISE: describe(Noise(replace(case.ball, norm=norm)))}
+        if norm in climbed:
+            here |= {name: describe(attack) for name, attack in _climbers(case, norm).items()}
+        if norm == case.ball.norm:
+            if aids.surrogate is not None:
+                here[CARRIED] = describe(case.climb(CrossEntropy(), norm, drop_finished=False))
+            if decided is not None:
+                here["AutoAttack"] = [tally.name for tally in decided.worst.tallies if tally.tried]
+        ran[norm] = {"eps": list(case.radii[norm]), **here}
+    return ran

@@ -125,6 +125,7 @@ class Audit(Evaluator):
                 "goal": goal,
                 **({"search": self.search} if goal == "labels" and self.ensemble != "none" else {}),
                 "samples": len(rows),
+                "samples given": len(source),
                 "source": source.fingerprint(),
                 "split": blake2b(rows.numpy().tobytes(), digest_size=8).hexdigest(),
                 "input range": [victim.low, victim.high],

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.apgd import APGD
-from withstand.attacks.attack import InputAttack
+from withstand.attacks.checks import Climb
 from withstand.attacks.gradient import PGD
 from withstand.attacks.objectives import Loss, Objective
 from withstand.core.part import Tree
@@ -53,16 +53,15 @@ class Case:
     batch: int
     protocol: Mapping[str, Tree]
 
-    def pgd(self, objective: Objective | Loss, *, drop_finished: bool) -> PGD:
-        """Return PGD on the headline's ball; on a cube of its radius in L1, where PGD has no good step."""
-        ball = replace(self.ball, norm="linf") if self.ball.norm == "l1" else self.ball
-        return PGD(ball, objective, steps=self.steps, restarts=self.restarts, drop_finished=drop_finished)
-
-    def climb(self, objective: Objective | Loss, norm: Norm, *, drop_finished: bool) -> InputAttack:
+    def climb(self, objective: Objective | Loss, norm: Norm, *, drop_finished: bool) -> Climb:
         """Return the attack that draws the curve of one norm: PGD, or APGD in L1."""
-        ball = replace(self.ball, norm=norm)
         kind = APGD if norm == "l1" else PGD
+        ball = replace(self.ball, norm=norm)
         return kind(ball, objective, steps=self.steps, restarts=self.restarts, drop_finished=drop_finished)
+
+    def quick(self, norm: Norm) -> str:
+        """Return what that attack is called, with its number of steps: "PGD-20"."""
+        return f"{'APGD' if norm == 'l1' else 'PGD'}-{self.steps}"
 
     def few(self) -> "Case":
         """Return the case of the samples that the believability checks use."""

@@ -22,9 +22,9 @@ def judged(wrap: object, attack: PGD = ATTACK) -> dict[str, Check]:
 
 def test_plain_net_is_believable() -> None:
     checks = judged(lambda net: net)
-    assert len(checks) == 9
+    assert len(checks) == 10
     assert all(check.passed for check in checks.values())
-    assert verdict(list(checks.values())) == "Believable: all 9 checks passed."
+    assert verdict(list(checks.values())) == "Believable: all 10 checks passed."
 
 
 def test_scaled_logits_hide_the_gradient() -> None:
@@ -78,13 +78,16 @@ def test_bare_encoder() -> None:
     attack = PGD(Ball("linf", 0.05), EmbeddingDistance(), steps=12)
     checks = believability(attack, encoder, x)
     assert [check.name for check in checks if not check.passed] == []
-    assert len(checks) == 6
+    assert len(checks) == 8
 
 
 def test_verdict_names_every_reason() -> None:
     checks = [Check("a", True, "fine"), Check("b", False, "it is odd"), Check("c", False, "it is off")]
     assert verdict(checks) == "Not believable because it is odd; it is off."
-    assert verdict([Check("a", None, "no gradient")]) == "Not checked."
+    assert verdict([Check("a", None, "no gradient")]) == "Not judged: 1 of 1 checks could not tell."
+    assert verdict([]) == "Not checked."
+    some = [Check("a", True, "fine"), Check("b", True, "fine"), Check("c", None, "")]
+    assert verdict(some) == "Believable: 2 checks passed, 1 could not be judged (c)."
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
