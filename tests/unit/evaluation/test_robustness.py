@@ -252,7 +252,7 @@ def test_an_audit_in_l1() -> None:
     table = found.tables["accuracy against eps, l1"]
     assert table.column("eps") == (0.0, 4.0)
     assert table.column("robust accuracy")[1] < table.column("accuracy under noise")[1]
-    assert "newly broken by APGD, margin" in found.tables["which attack broke what"].columns
+    assert "newly broken by APGD, cross-entropy" in found.tables["which attack broke what"].columns
 
 
 def test_masked_victim_is_not_believed() -> None:
