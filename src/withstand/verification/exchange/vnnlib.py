@@ -9,6 +9,7 @@ one by one; outputs may be combined linearly. Sizes: `D` inputs, `K` outputs, fl
 
 import math
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
@@ -112,7 +113,8 @@ def _expressions(text: str) -> Iterator[Tree]:
             else:
                 yield done
         elif stack:
-            stack[-1].append(token)
+            # Names and relations come again and again, numbers seldom do.
+            stack[-1].append(token if _NUMBER.match(token) else sys.intern(token))
         else:
             raise DataError(f"{_shown(token)} stands outside of brackets")
     if stack:
