@@ -23,7 +23,6 @@ from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 
 from withstand.verification.exchange.instance import Instance
@@ -100,16 +99,6 @@ def prepared(task: Task, folder: Path) -> tuple[Path, Path]:
     return network, asked
 
 
-def shown(network: Path, instance: Instance, point: torch.Tensor) -> bool:
-    """Return whether onnxruntime, given the point in the file's precision, meets bad outputs."""
-    session = onnxruntime.InferenceSession(network.read_bytes(), providers=["CPUExecutionProvider"])
-    (entry,) = session.get_inputs()
-    shape = [size if isinstance(size, int) and size > 0 else 1 for size in entry.shape]
-    x = point.detach().float().numpy().reshape(shape)
-    output = torch.from_numpy(session.run(None, {entry.name: x})[0]).flatten()
-    return instance.specification.broken(point.float().flatten(), output)
-
-
 def peers(folder: Path | None) -> dict[str, dict[str, str]]:
     """Return other tools' answers by instance."""
     found: dict[str, dict[str, str]] = {}
@@ -139,7 +128,7 @@ def answered(task: Task, limit: float) -> dict[str, object]:
             "reason": verdict.reason,
         }
         if verdict.counterexample is not None:
-            record["shown to onnxruntime"] = shown(network, instance, verdict.counterexample)
+            record["shown to onnxruntime"] = instance.broken(verdict.counterexample)
     return record
 
 

@@ -261,6 +261,10 @@ BAD = {
     "a grid of all pixels": (["certify", "{run}", "--method", "grid"], "64 dimensions has 3.43e+30 points"),
     "a network that is no ONNX": (["certify", "{run}/run.json.onnx", "--data", "digits"], "run.json.onnx"),
     "an instance that is none": (["certify", "{run}/run.json", "--vnnlib", "{run}/run.json"], "not an ONNX file"),
+    "a property, and a radius beside it": (
+        ["certify", "net.onnx", "--vnnlib", "asked.vnnlib", "--eps", "1/255", "--method", "auto", "--samples", "100"],
+        "--eps, --method, --samples would change nothing",
+    ),
     "one run to compare": (["compare", "{run}"], "two runs"),
     "no run folder": (["probe", "no/such/run"], "no/such/run"),
     "no temperature without geometry": (["probe", "{run}", "--temperature", "0.1"], "belongs to --geometry"),

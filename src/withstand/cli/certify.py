@@ -14,18 +14,17 @@ def run_certify(
     run: Path,
     *,
     data: str | None = None,
-    norm: Literal["linf", "l2", "l1"] = "linf",
-    eps: str = "1/255",
-    method: Literal[
-        "auto", "ibp", "crown-ibp", "crown", "alpha-crown", "bab", "milp", "smt", "grid", "smoothing"
-    ] = "auto",
-    samples: int = 100,
+    norm: Literal["linf", "l2", "l1"] | None = None,
+    eps: str | None = None,
+    method: Literal["auto", "ibp", "crown-ibp", "crown", "alpha-crown", "bab", "milp", "smt", "grid", "smoothing"]
+    | None = None,
+    samples: int | None = None,
     timeout: float = 10.0,
-    sigma: float = 0.25,
+    sigma: float | None = None,
     features: int | None = None,
-    spans: int = 1,
+    spans: int | None = None,
     vnnlib: Path | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     out: Path | None = None,
     device: Device = "auto",
     allow: tuple[str, ...] = (),
@@ -34,22 +33,36 @@ def run_certify(
 
     Args:
         run: a run folder; or a network: FILE.onnx, FILE.safetensors with its FILE.json, FILE.py:NAME or MODULE:NAME
-        norm: how the size of a change is measured
-        eps: the radius, in input units or like 1/255; curves go to twice that
-        method: bounds alone (ibp, crown-ibp, crown, alpha-crown; auto is the cheap ones first); bab, milp, smt or grid
-            also search; smoothing certifies the noisy classifier in L2, with confidence and not by proof
-        samples: how many test samples are certified
+        norm: how the size of a change is measured; linf if not said
+        eps: the radius, in input units or like 1/255, which it is if not said; curves go to twice that
+        method: bounds alone (ibp, crown-ibp, crown, alpha-crown; auto, if not said, is the cheap ones first); bab,
+            milp, smt or grid also search; smoothing certifies the noisy classifier in L2, with confidence and not by
+            proof
+        samples: how many test samples are certified; 100 if not said
         timeout: seconds of search for each sample, or for the instance
-        sigma: of smoothing's noise, in input units
+        sigma: of smoothing's noise, in input units; 0.25 if not said
         features: inputs that a grid steps together, the most prominent first; all if not said
-        spans: a grid's steps to each side
-        vnnlib: answer this property of a FILE.onnx, as verification competitions ask it
+        spans: a grid's steps to each side; 1 if not said
+        vnnlib: answer this property of a FILE.onnx, as verification competitions ask it, by branch and bound; the
+            property says what to prove and where, so that of the other options --timeout and --out alone go with it
+        seed: of everything that is drawn; 0 if not said
         out: for a network that is no run: the folder of its finding and report, certificate-NAME if not said; with
             --vnnlib the file of the answer
     """
     if vnnlib is not None:
+        given = {
+            "data": data, "norm": norm, "eps": eps, "method": method, "samples": samples, "sigma": sigma,
+            "features": features, "spans": spans, "seed": seed, "allow": allow or None,
+            "device": None if device == "auto" else device,
+        }  # fmt: skip
+        idle = [f"--{name}" for name, value in given.items() if value is not None]
+        if idle:
+            raise ConfigError(f"--vnnlib answers what its file asks: {', '.join(idle)} would change nothing of it")
         return _instance(run, vnnlib, timeout, out)
 
+    norm, method, seed = norm or "linf", method or "auto", seed or 0
+    eps, samples = "1/255" if eps is None else eps, 100 if samples is None else samples
+    sigma, spans = 0.25 if sigma is None else sigma, 1 if spans is None else spans
     if run.suffix not in (".safetensors", ".onnx", ".py") and (run.is_dir() or ":" not in str(run)):
         from withstand.api import open_run
 
@@ -87,5 +100,8 @@ def _instance(network: Path, vnnlib: Path, timeout: float, out: Path | None) -> 
     if out is not None:
         with replacing(out) as aside:
             aside.write_text(answer, encoding="utf-8")
-    facts: dict[str, Tree] = {"answer": answer.split()[0], "seconds": verdict.seconds}
-    return Reply(answer, {**facts, "method": verdict.method, "reason": verdict.reason})
+    word = answer.split()[0]
+    facts: dict[str, Tree] = {"answer": word, "seconds": verdict.seconds}
+    because = verdict.reason or ("proven in exact arithmetic for the file's weights" if word == "unsat" else "")
+    text = answer if out is None else f"{word}: {because}\nwritten to {out}"
+    return Reply(text, {**facts, "method": verdict.method, "reason": verdict.reason})

@@ -1,9 +1,12 @@
-"""What each ONNX operator is in torch. Each function takes the node's attributes and its inputs.
+"""Which ONNX operators are read, in which forms, and what each is in torch.
 
-Inputs are tensors, plain arrays where the value is known (shapes, axes), or None where an optional one is left out.
+An operator that is not in the table, an attribute that its entry does not name, a value that the entry does not allow,
+an input or output beyond those it counts: each is refused by name, so that no file is read as another function.
+Meanings are those of one opset, `onnx_file.OPSET`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,243 +15,210 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from withstand.core.errors import ConfigError, nearest
+from withstand.core.errors import ConfigError
+from withstand.verification.exchange import onnx_rearrange as moves
+from withstand.verification.exchange import onnx_windows as windows
 
 Value: TypeAlias = "Tensor | npt.NDArray[Any] | None"
 Attributes: TypeAlias = Mapping[str, Any]
 Operator: TypeAlias = Callable[[Attributes, Sequence[Any]], Any]
+"""Takes a node's attributes and inputs: tensors, arrays at the places that `numbers` names, None for one left out."""
+
+ANY: tuple[Any, ...] = ()
+"""The operator's function reads whatever value the attribute has."""
 
 
-def _integers(name: str, place: int, attributes: Attributes, inputs: Sequence[Value]) -> list[int] | None:
-    """Return a list of numbers that older opsets hold in an attribute, newer ones in an input."""
-    if name in attributes:
-        return [int(value) for value in np.atleast_1d(attributes[name])]
-    given = inputs[place] if len(inputs) > place else None
-    if given is None:
-        return None
-    if isinstance(given, Tensor):
-        raise ConfigError(f"the ONNX file computes {name} from the network's input: only fixed ones can be read")
-    return [int(value) for value in np.atleast_1d(given)]
+@dataclass(frozen=True)
+class Readable:
+    """One operator that is read.
+
+    Attributes:
+        run: what it is in torch; returns one tensor, or a list where there may be several outputs.
+        inputs: the least and the most inputs; None for any number.
+        numbers: places of inputs that have to be known numbers: shapes, axes, limits.
+        attributes: those that may be given, each with the values it may have (of each entry, for a list), or `ANY`.
+        several: whether more outputs than the first may be used.
+        known: whether the outputs are known numbers, from the inputs' shapes.
+    """
+
+    run: Operator
+    inputs: tuple[int, int | None] = (1, 1)
+    numbers: tuple[int, ...] = ()
+    attributes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    several: bool = False
+    known: bool = False
 
 
 def _gemm(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
     x, weight = inputs[0], inputs[1]
-    if attributes.get("transA", 0):
-        raise ConfigError("the ONNX file uses Gemm with transA, which mixes the samples of a batch")
+    if not isinstance(weight, Tensor) or x.dim() != 2:
+        raise ConfigError(f"a Gemm of {x.dim()} dimensions: 2 are wanted")
     weight = weight * attributes.get("alpha", 1.0)
-    bias = inputs[2] * attributes.get("beta", 1.0) if len(inputs) > 2 and inputs[2] is not None else None
-    if bias is not None:
-        bias = bias.reshape(-1)
-    return F.linear(x, weight if attributes.get("transB", 0) else weight.T, bias)
-
-
-def _padding(attributes: Attributes, kind: str) -> tuple[tuple[int, int], tuple[int, int, int, int] | None]:
-    """Return symmetric padding, or none and the (left, right, top, bottom) to pad with before."""
-    mode = attributes.get("auto_pad", "NOTSET")
-    if mode not in ("NOTSET", "VALID"):
-        raise ConfigError(f"the ONNX file uses {kind} with auto_pad {mode}: export it with explicit pads")
-    pads = list(attributes.get("pads", [0, 0, 0, 0])) if mode == "NOTSET" else [0, 0, 0, 0]
-    if len(pads) != 4:
-        raise ConfigError(f"the ONNX file uses {kind} in {len(pads) // 2} dimensions: only 2 can be read")
-    top, left, bottom, right = (int(pad) for pad in pads)
-    if (top, left) == (bottom, right):
-        return (top, left), None
-    return (0, 0), (left, right, top, bottom)
-
-
-def _conv(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
-    x, weight = inputs[0], inputs[1]
-    if weight.dim() != 4:
-        raise ConfigError(f"the ONNX file uses Conv in {weight.dim() - 2} dimensions: only 2 can be read")
-    padding, before = _padding(attributes, "Conv")
-    if before is not None:
-        x = F.pad(x, before)
-    bias = inputs[2] if len(inputs) > 2 else None
-    strides, dilations = (tuple(attributes.get(name, [1, 1])) for name in ("strides", "dilations"))
-    return F.conv2d(x, weight, bias, strides, padding, dilations, int(attributes.get("group", 1)))
+    weight = weight if attributes.get("transB", 0) else weight.T
+    if len(inputs) < 3 or inputs[2] is None:
+        return F.linear(x, weight)
+    bias = inputs[2] * attributes.get("beta", 1.0)
+    if bias.dim() > 1 and bias.shape[0] != 1:
+        raise ConfigError("a Gemm adds something else to each sample of a batch")
+    return F.linear(x, weight, bias.expand(1, len(weight))[0])
 
 
 def _batch_norm(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
-    x, weight, bias, mean, variance = inputs[:5]
+    x, weight, bias, mean, variance = inputs
     return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, float(attributes.get("epsilon", 1e-5)))
 
 
-def _max_pool(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
-    padding, before = _padding(attributes, "MaxPool")
-    if before is not None:
-        raise ConfigError("the ONNX file uses MaxPool with uneven pads: only even ones can be read")
-    kernel = tuple(attributes["kernel_shape"])
-    strides, dilations = (tuple(attributes.get(name, [1, 1])) for name in ("strides", "dilations"))
-    return F.max_pool2d(inputs[0], kernel, strides, padding, dilations, bool(attributes.get("ceil_mode", 0)))
-
-
-def _average_pool(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
-    padding, before = _padding(attributes, "AveragePool")
-    counted = bool(attributes.get("count_include_pad", 0))
-    x = inputs[0]
-    if before is not None:
-        if not counted:
-            raise ConfigError("the ONNX file uses AveragePool with uneven pads: only even ones can be read")
-        x = F.pad(x, before)
-    kernel, strides = tuple(attributes["kernel_shape"]), tuple(attributes.get("strides", [1, 1]))
-    return F.avg_pool2d(x, kernel, strides, padding, bool(attributes.get("ceil_mode", 0)), counted)
-
-
-def _reshape(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
-    x = inputs[0]
-    shape = _integers("shape", 1, attributes, inputs) or []
-    if not attributes.get("allowzero", 0):
-        shape = [x.shape[place] if side == 0 else side for place, side in enumerate(shape)]
-    if shape and shape[0] == 1:
-        shape[0] = x.shape[0]  # files made for one sample
-    found: Tensor = x.reshape(shape)
-    return found
-
-
-def _squeeze(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
-    x = inputs[0]
-    axes = _integers("axes", 1, attributes, inputs)
-    if axes is None:
-        axes = [place for place in range(1, x.dim()) if x.shape[place] == 1]
-    for axis in sorted((axis % x.dim() for axis in axes), reverse=True):
-        if axis == 0:
-            raise ConfigError("the ONNX file takes the batch dimension away: samples must stay apart")
-        x = x.squeeze(axis)
-    return x  # type: ignore[no-any-return]
-
-
-def _unsqueeze(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
-    x = inputs[0]
-    axes = _integers("axes", 1, attributes, inputs) or []
-    for axis in sorted(axis % (x.dim() + len(axes)) for axis in axes):
-        x = x.unsqueeze(axis)
-    return x  # type: ignore[no-any-return]
-
-
-def _slice(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
-    x = inputs[0]
-    starts, ends, axes, steps = (
-        _integers(name, place, attributes, inputs) for place, name in enumerate(("starts", "ends", "axes", "steps"), 1)
-    )
-    if starts is None or ends is None:
-        raise ConfigError("the ONNX file has a Slice without starts and ends")
-    axes = axes or list(range(len(starts)))
-    for start, end, axis, step in zip(starts, ends, axes, steps or [1] * len(starts), strict=True):
-        if step < 1:
-            raise ConfigError(f"the ONNX file has a Slice with step {step}: only positive ones can be read")
-        x = x[(*[slice(None)] * (axis % x.dim()), slice(start, end, step))]
-    return x  # type: ignore[no-any-return]
-
-
-def _gather(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
-    x, index = inputs[0], inputs[1]
-    if isinstance(index, Tensor):
-        raise ConfigError("the ONNX file gathers by indices that it computes: only fixed ones can be read")
-    axis = int(attributes.get("axis", 0)) % x.dim()
-    if index.ndim == 0:
-        chosen: Tensor = x.select(axis, int(index))
-        return chosen
-    if index.ndim != 1:
-        raise ConfigError("the ONNX file gathers by a table of indices: only a list of them can be read")
-    return x.index_select(axis, torch.from_numpy(index % x.shape[axis]))  # type: ignore[no-any-return]
-
-
-def _pad(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
-    x = inputs[0]
-    mode, pads = attributes.get("mode", "constant"), _integers("pads", 1, attributes, inputs) or []
-    value = inputs[2] if len(inputs) > 2 and inputs[2] is not None else attributes.get("value", 0.0)
-    if mode != "constant" or float(value) != 0:
-        raise ConfigError(f"the ONNX file pads with mode {mode} and value {float(value):g}: only zeros can be read")
-    half = len(pads) // 2
-    around = [side for place in reversed(range(half)) for side in (pads[place], pads[place + half])]
-    return F.pad(x, around)
-
-
-def _reduce(mean: bool) -> Operator:
+def _over_axes(mean: bool) -> Operator:
     def run(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
-        x, keep = inputs[0], bool(attributes.get("keepdims", 1))
-        axes = _integers("axes", 1, attributes, inputs) or list(range(1, x.dim()))
-        return x.mean(axes, keepdim=keep) if mean else x.sum(axes, keepdim=keep)  # type: ignore[no-any-return]
+        x: Tensor = inputs[0]
+        keep = bool(attributes.get("keepdims", 1))
+        given = inputs[1] if len(inputs) > 1 else None
+        if given is None or not given.size:
+            if attributes.get("noop_with_empty_axes", 0):
+                return x
+            raise ConfigError("a mean or sum over all axes, the batch among them: export it with the axes named")
+        axes = sorted(int(axis) % x.dim() for axis in given.flatten())
+        if axes[0] == 0:
+            raise ConfigError("a mean or sum over the samples of a batch")
+        return x.mean(axes, keepdim=keep) if mean else x.sum(axes, keepdim=keep)
 
     return run
 
 
 def _clip(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
-    bounds = [
-        inputs[place] if len(inputs) > place and inputs[place] is not None else attributes.get(name)
-        for place, name in ((1, "min"), (2, "max"))
-    ]
-    low, high = (None if bound is None else float(bound) for bound in bounds)
-    return torch.clamp(inputs[0], min=low, max=high if high is None or high < 3.4e38 else None)
-
-
-def _flatten(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
-    axis = int(attributes.get("axis", 1)) % inputs[0].dim()
-    if axis != 1:
-        raise ConfigError(f"the ONNX file flattens from axis {axis}, which mixes the samples of a batch")
-    return inputs[0].flatten(1)  # type: ignore[no-any-return]
+    low, high = (
+        float(inputs[place].item()) if len(inputs) > place and inputs[place] is not None else None for place in (1, 2)
+    )
+    if low is None and high is None:
+        found: Tensor = inputs[0]
+        return found
+    if high is not None and high >= torch.finfo(inputs[0].dtype).max:
+        high = None
+    return torch.clamp(inputs[0], min=low, max=high)
 
 
 def _softmax(function: Callable[..., Tensor]) -> Operator:
-    return lambda attributes, inputs: function(inputs[0], dim=int(attributes.get("axis", -1)))
+    def run(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
+        axis = int(attributes.get("axis", -1)) % inputs[0].dim()
+        if axis == 0:
+            raise ConfigError("a softmax over the samples of a batch")
+        return function(inputs[0], dim=axis)
+
+    return run
 
 
-def _same(attributes: Attributes, inputs: Sequence[Any]) -> Any:
-    return inputs[0]
+def _cast(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
+    from onnx import helper
+
+    x: Tensor = inputs[0]
+    kind = helper.tensor_dtype_to_np_dtype(attributes["to"])
+    wanted = {np.float16: torch.float16, np.float32: torch.float32, np.float64: torch.float64}.get(kind.type)
+    # In a wider type a number is what it was; in a narrower one, or in whole numbers, it is another.
+    if wanted is not None and x.dtype == torch.float64:
+        return x  # a file of another precision, run in this one; `read_both` refuses a file of this one
+    if wanted is None or torch.promote_types(x.dtype, wanted) != wanted:
+        raise ConfigError(f"a Cast of {str(x.dtype).removeprefix('torch.')} to {kind}, which rounds")
+    return x.to(wanted) if wanted != x.dtype else x
 
 
-def _transpose(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
-    order = attributes.get("perm", range(inputs[0].dim())[::-1])
-    return inputs[0].permute(*order)  # type: ignore[no-any-return]
+def _dropout(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
+    if len(inputs) > 2 and inputs[2] is not None and bool(inputs[2].any()):
+        raise ConfigError("a Dropout in training mode, which draws at random")
+    found: Tensor = inputs[0]
+    return found
 
 
-OPERATORS: dict[str, Operator] = {
-    "Add": lambda attributes, inputs: inputs[0] + inputs[1],
-    "Sub": lambda attributes, inputs: inputs[0] - inputs[1],
-    "Mul": lambda attributes, inputs: inputs[0] * inputs[1],
-    "Div": lambda attributes, inputs: inputs[0] / inputs[1],
-    "Neg": lambda attributes, inputs: -inputs[0],
-    "Sum": lambda attributes, inputs: sum(inputs[1:], inputs[0]),
-    "MatMul": lambda attributes, inputs: inputs[0] @ inputs[1],
-    "Gemm": _gemm,
-    "Conv": _conv,
-    "BatchNormalization": _batch_norm,
-    "Relu": lambda attributes, inputs: F.relu(inputs[0]),
-    "LeakyRelu": lambda attributes, inputs: F.leaky_relu(inputs[0], float(attributes.get("alpha", 0.01))),
-    "Sigmoid": lambda attributes, inputs: inputs[0].sigmoid(),
-    "Tanh": lambda attributes, inputs: inputs[0].tanh(),
-    "Clip": _clip,
-    "Softmax": _softmax(F.softmax),
-    "LogSoftmax": _softmax(F.log_softmax),
-    "MaxPool": _max_pool,
-    "AveragePool": _average_pool,
-    "GlobalAveragePool": lambda attributes, inputs: inputs[0].mean((2, 3), keepdim=True),
-    "ReduceMean": _reduce(True),
-    "ReduceSum": _reduce(False),
-    "Flatten": _flatten,
-    "Reshape": _reshape,
-    "Transpose": _transpose,
-    "Squeeze": _squeeze,
-    "Unsqueeze": _unsqueeze,
-    "Slice": _slice,
-    "Gather": _gather,
-    "Concat": lambda attributes, inputs: torch.cat(list(inputs), int(attributes["axis"])),
-    "Pad": _pad,
-    "Identity": _same,
-    "Dropout": _same,
-    "Cast": _same,
-    "Shape": lambda attributes, inputs: np.array(inputs[0].shape, dtype=np.int64),
+def _entrywise(function: Callable[[Tensor], Tensor]) -> Readable:
+    return Readable(lambda attributes, inputs: function(inputs[0]))
+
+
+def _of_two(function: Callable[[Any, Any], Any]) -> Readable:
+    return Readable(lambda attributes, inputs: function(inputs[0], inputs[1]), (2, 2))
+
+
+def _leaky_relu(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
+    return F.leaky_relu(inputs[0], float(attributes.get("alpha", 0.01)))
+
+
+_WINDOW = {"auto_pad": ("NOTSET", "VALID"), "pads": ANY, "strides": ANY, "kernel_shape": ANY}
+
+OPERATORS: dict[str, Readable] = {
+    "Add": _of_two(lambda first, second: first + second),
+    "Sub": _of_two(lambda first, second: first - second),
+    "Mul": _of_two(lambda first, second: first * second),
+    "Div": _of_two(lambda first, second: first / second),
+    "Sum": Readable(lambda attributes, inputs: sum(inputs[1:], inputs[0]), (1, None)),
+    "MatMul": _of_two(lambda first, second: first @ second),
+    "Gemm": Readable(_gemm, (2, 3), attributes={"alpha": ANY, "beta": ANY, "transA": (0,), "transB": (0, 1)}),
+    "Conv": Readable(windows.conv, (2, 3), attributes={**_WINDOW, "dilations": ANY, "group": ANY}),
+    "BatchNormalization": Readable(
+        _batch_norm, (5, 5), attributes={"epsilon": ANY, "momentum": ANY, "training_mode": (0,)}
+    ),
+    "Neg": _entrywise(torch.neg),
+    "Relu": _entrywise(F.relu),
+    "LeakyRelu": Readable(_leaky_relu, attributes={"alpha": ANY}),
+    "Sigmoid": _entrywise(torch.sigmoid),
+    "Tanh": _entrywise(torch.tanh),
+    "Clip": Readable(_clip, (1, 3), numbers=(1, 2)),
+    "Softmax": Readable(_softmax(F.softmax), attributes={"axis": ANY}),
+    "LogSoftmax": Readable(_softmax(F.log_softmax), attributes={"axis": ANY}),
+    "MaxPool": Readable(
+        windows.max_pool,
+        attributes={**_WINDOW, "dilations": ANY, "ceil_mode": (0, 1), "storage_order": (0,)},
+    ),
+    "AveragePool": Readable(
+        windows.average_pool,
+        attributes={**_WINDOW, "dilations": (1,), "ceil_mode": (0, 1), "count_include_pad": (0, 1)},
+    ),
+    "GlobalAveragePool": Readable(windows.global_average_pool),
+    "GlobalMaxPool": Readable(windows.global_max_pool),
+    "ReduceMean": Readable(
+        _over_axes(True), (1, 2), numbers=(1,), attributes={"keepdims": (0, 1), "noop_with_empty_axes": (0, 1)}
+    ),
+    "ReduceSum": Readable(
+        _over_axes(False), (1, 2), numbers=(1,), attributes={"keepdims": (0, 1), "noop_with_empty_axes": (0, 1)}
+    ),
+    "Flatten": Readable(moves.flatten, attributes={"axis": ANY}),
+    "Reshape": Readable(moves.reshape, (2, 2), numbers=(1,), attributes={"allowzero": (0, 1)}),
+    "Transpose": Readable(moves.transpose, attributes={"perm": ANY}),
+    "Squeeze": Readable(moves.squeeze, (1, 2), numbers=(1,)),
+    "Unsqueeze": Readable(moves.unsqueeze, (2, 2), numbers=(1,)),
+    "Slice": Readable(moves.slices, (3, 5), numbers=(1, 2, 3, 4)),
+    "Split": Readable(moves.split, (1, 2), numbers=(1,), attributes={"axis": ANY, "num_outputs": ANY}, several=True),
+    "Gather": Readable(moves.gather, (2, 2), numbers=(1,), attributes={"axis": ANY}),
+    "Concat": Readable(moves.concat, (1, None), attributes={"axis": ANY}),
+    "Pad": Readable(moves.pad, (2, 4), numbers=(1, 2, 3), attributes={"mode": ("constant",)}),
+    "Identity": _entrywise(lambda x: x),
+    "Dropout": Readable(_dropout, (1, 3), numbers=(1, 2), attributes={"seed": ANY}),
+    "Cast": Readable(_cast, attributes={"to": ANY, "saturate": ANY}),
+    "Shape": Readable(moves.shape, attributes={"start": ANY, "end": ANY}, known=True),
 }
-"""By name. `Cast` meets floats only: what is cast to whole numbers is a shape, and known."""
+"""By name."""
 
 
-def operator(name: str) -> Operator:
-    """Return what an operator does.
+def complaints(node: Any, attributes: Attributes, used: frozenset[str]) -> list[str]:
+    """Return what of one node cannot be read, in words.
 
-    Raises:
-        ConfigError: one that cannot be read, with the nearest that can.
+    Args:
+        node: the file's.
+        attributes: its attributes, as plain values.
+        used: names that other nodes, or the file's output, read.
     """
-    if name not in OPERATORS:
-        hint = nearest(name, OPERATORS)
-        raise ConfigError(f"the ONNX file uses {name}, which cannot be read here: {hint}")
-    return OPERATORS[name]
+    kind = node.op_type
+    if kind not in OPERATORS:
+        return [kind]
+    entry = OPERATORS[kind]
+    found = []
+    for name, value in attributes.items():
+        if name not in entry.attributes:
+            found.append(f"{kind} with the attribute {name}")
+            continue
+        allowed = entry.attributes[name]
+        if allowed and not all(one in allowed for one in (value if isinstance(value, list) else [value])):
+            found.append(f"{kind} with {name} {value}")
+    least, most = entry.inputs
+    if not least <= len(node.input) <= (len(node.input) if most is None else most):
+        found.append(f"{kind} with {len(node.input)} inputs")
+    if not entry.several and any(name and name in used for name in node.output[1:]):
+        found.append(f"the second output of {kind}")
+    return found

@@ -1,6 +1,5 @@
 """Answer a competition's instance: every case decided by attack, bounds and search within one time limit."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -8,15 +7,25 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError
-from withstand.verification.box import Region, inward
+from withstand.verification.box import Region
 from withstand.verification.branch_and_bound import decide
 from withstand.verification.capture import capture
-from withstand.verification.exchange.instance import Instance
+from withstand.verification.exchange.instance import TOLERANCE, Instance
+from withstand.verification.exchange.onnx_runtime import check
+from withstand.verification.exchange.probabilities import Head, on_inputs
+from withstand.verification.exchange.specification import Case
+from withstand.verification.network import Network, Node
+from withstand.verification.operation import Rearrange
+from withstand.verification.property import Property
 from withstand.verification.verdict import CLOCK, Clock, Verdict
 
 
 def solve(instance: Instance, *, timeout: float = 60.0, clock: Clock = CLOCK) -> Verdict:
     """Return whether the property holds in all of its boxes.
+
+    "safe" is proven in exact arithmetic for the file's weights, and for the inputs that its precision has closest to
+    those that are fixed where it has no number. "unsafe" comes with an input in the file's precision that onnxruntime
+    was shown, and says so in its reason.
 
     Args:
         instance: network and property.
@@ -24,37 +33,86 @@ def solve(instance: Instance, *, timeout: float = 60.0, clock: Clock = CLOCK) ->
         clock: by which the time goes.
 
     Raises:
-        ConfigError: a time-out of 0, or an operation without bounds.
+        ConfigError: a time-out of 0, an operation without bounds, a property of probabilities that has none, or a
+            captured network that differs from onnxruntime's.
     """
     if not timeout > 0:
         raise ConfigError(f"timeout must be above 0 seconds, not {timeout!r}")
     began = clock()
-    shape = instance.network.shape
-    network = capture(instance.network, torch.zeros(1, *shape))
+    for x, y in zip(instance.x, instance.y, strict=True):
+        if instance.specification.broken(x, y, slack=TOLERANCE):
+            return Verdict(
+                "unsafe", counterexample=x, reason=instance.said(x), method="sampling", seconds=clock() - began
+            )
+    network, head = _captured(instance)
+    eps = torch.finfo(instance.network.dtype).eps
 
-    margin, steps, open_, method = float("inf"), 0, "", "no input satisfies the file"
+    margin, steps, open_, method = float("inf"), 0, "", "nothing satisfies the file"
     for case in instance.specification.cases:
-        region = Region.box(case.low.view(1, *shape), case.high.view(1, *shape))
-        shown = partial(inward, low=region.low, high=region.high, dtype=torch.float32)
-
-        def replay(x: Tensor, shown: Callable[[Tensor], Tensor] = shown) -> Tensor:
-            with torch.no_grad():
-                found: Tensor = instance.network(shown(x))
-            return found.flatten(1)
-
         left = timeout - (clock() - began)
         if left <= 0:
-            open_ = open_ or "out of time before every case was looked at"
+            open_ = open_ or f"out of time after {timeout:.3g} s, before every case was looked at"
             break
-        found = decide(network, region, case.wanted(), replay=replay, timeout=left, clock=clock)
+        on_logits = on_inputs(case, head, eps) if head else case
+        if not on_logits.unsafe:
+            continue  # no probabilities are like that
+        wanted = on_logits.wanted()
+        region, why_not = _region(instance, case)
+        replay = partial(_replay, instance, case, network if head else None, wanted)
+        found = decide(network, region, wanted, replay=replay, timeout=left, clock=clock)
         steps += found.steps
-        spent = clock() - began
-        if found.counterexample is not None and instance.broken(point := shown(found.counterexample[None])[0]):
-            return replace(found, counterexample=point, seconds=spent, steps=steps)
+        if found.counterexample is not None:
+            point = instance.rounded(found.counterexample[None], case)[0]
+            if instance.broken(point):
+                spent = clock() - began
+                return replace(found, counterexample=point, reason=instance.said(point), seconds=spent, steps=steps)
         margin, method = min(margin, found.margin), found.method
         if found.status != "safe":
-            open_ = open_ or found.reason or "the counterexample that was found is none for the file's own network"
+            open_ = open_ or found.reason or f"what was found is no counterexample for onnxruntime{why_not}"
     spent = clock() - began
     if open_:
         return Verdict("unknown", margin, reason=open_, method=method, seconds=spent, steps=steps)
     return Verdict("safe", margin, method=method, seconds=spent, steps=steps)
+
+
+def _captured(instance: Instance) -> tuple[Network, Head | None]:
+    """Return what bounds are computed of, held against onnxruntime; and what comes after it, which it leaves out."""
+    network = capture(instance.network, torch.zeros(1, *instance.network.shape, dtype=instance.network.dtype))
+    head: Head | None = None
+    for note in network.notes:
+        head = "softmax" if note.startswith("softmax") else "log-softmax" if note.startswith("log-softmax") else head
+    shape, size = network.nodes[-1].shape, instance.specification.outputs
+    if head and shape[-1] != size:
+        raise ConfigError(f"the network ends in several {head}es, of {shape[-1]} of its {size} outputs each")
+    if len(shape) != 1:
+        flat = Node(Rearrange(shape=(size,)), (len(network.nodes) - 1,), (size,), "flat")
+        network = replace(network, nodes=(*network.nodes, flat))
+    with torch.no_grad():
+        found = torch.cat([network(part.double()) for part in torch.split(instance.x, 16)])
+    found = found.softmax(1) if head == "softmax" else found.log_softmax(1) if head == "log-softmax" else found
+    eps = torch.finfo(instance.network.dtype).eps
+    check(found, instance.y, instance.noise, eps, f"{instance.network.title}, captured,")
+    return network, head
+
+
+def _region(instance: Instance, case: Case) -> tuple[Region, str]:
+    """Return a case's box, with the inputs in it that stand for those that the file's precision does not have."""
+    shape = instance.network.shape
+    low, high = case.low.view(1, *shape), case.high.view(1, *shape)
+    least, most = (instance.rounded(side, case).double() for side in (low, high))
+    off = max((low - least).max().item(), (most - high).max().item())
+    if off > TOLERANCE:
+        return Region.box(low, high), f", whose precision has no number within {TOLERANCE:g} of the inputs"
+    return Region.box(torch.minimum(low, least), torch.maximum(high, most)), ""
+
+
+def _replay(instance: Instance, case: Case, network: Network | None, wanted: Property, x: Tensor) -> Tensor:
+    """Return onnxruntime's outputs; or those of the network before its softmax, NaN where onnxruntime is not broken."""
+    shown = instance.rounded(x, case)
+    if network is None:
+        return instance.runtime(shown)
+    broken = [
+        instance.specification.broken(one, y, slack=TOLERANCE)
+        for one, y in zip(shown, instance.runtime(shown), strict=True)
+    ]
+    return network(shown).masked_fill(~torch.tensor(broken)[:, None], torch.nan)

@@ -81,3 +81,11 @@ class Specification:
             if inside and any(float(polytope.excess(value)) <= 0 for polytope in case.unsafe):
                 return True
         return False
+
+    def outside(self, x: Tensor) -> float:
+        """Return how far an input `(D,)` is from the closest box, in its worst entry: at most 0 inside."""
+        point = x.double().flatten()
+        return min(
+            (torch.maximum(case.low - point, point - case.high).max().item() for case in self.cases),
+            default=float("inf"),
+        )

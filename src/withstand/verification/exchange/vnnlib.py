@@ -252,7 +252,7 @@ def _narrow(low: npt.NDArray[np.float64], high: npt.NDArray[np.float64], atoms: 
     for atom in atoms:
         if atom.kind == "X":
             ((place, factor),) = atom.terms
-            value = atom.bound / factor
+            value = atom.bound / factor + 0.0  # never -0
             if factor > 0:
                 # A quotient is rounded: outward, so that no input is lost.
                 high[place] = min(high[place], value if factor == 1 else math.nextafter(value, math.inf))
