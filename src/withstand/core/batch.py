@@ -8,6 +8,8 @@ from typing import Self, cast
 import torch
 from torch import Tensor
 
+from withstand.core.random import Draws, derive
+
 
 class Structured(ABC):
     """B samples that no single tensor holds, such as graphs: it stands in a batch where their tensor would.
@@ -57,6 +59,10 @@ class Batch:
         y: labels `(B,)`, or None. Never needed to pretrain.
         views: what a view made of `x`, one tensor a view, each with first axis B.
         extras: further tensors a modality needs (edges, masks, times), by name.
+        beside: batches of the experiment's further sources, by their names.
+        seed: of the run; what a method draws hangs on it, see `draws`.
+        step: how many batches the run had before this one.
+        epoch: how many passes over the data.
     """
 
     x: Tensor
@@ -64,6 +70,18 @@ class Batch:
     y: Tensor | None = None
     views: tuple[Tensor, ...] = ()
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+    beside: Mapping[str, "Batch"] = field(default_factory=dict)
+    seed: int = 0
+    step: int = 0
+    epoch: int = 0
+
+    def draws(self, name: str) -> Draws:
+        """Return a stream for each sample of this step, `(B,)`: it hangs on seed, step, index and name alone."""
+        return Draws(derive(self.seed, name), self.index, epoch=self.step)
+
+    def draws_for_all(self, name: str, *words: int | str) -> Draws:
+        """Return one stream for the whole batch of this step, the same on every process: `(1,)`."""
+        return Draws(derive(self.seed, name, *words), torch.zeros(1, dtype=torch.int64), epoch=self.step)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -77,6 +95,7 @@ class Batch:
             y=None if self.y is None else self.y.to(device, non_blocking=True),
             views=tuple(view.to(device, non_blocking=True) for view in self.views),
             extras={name: value.to(device, non_blocking=True) for name, value in self.extras.items()},
+            beside={name: batch.to(device) for name, batch in self.beside.items()},
         )
 
     def with_x(self, x: Tensor) -> Self:

@@ -5,11 +5,12 @@ over processes. A loss that is the mean over the *local* anchors against gathere
 process computes whole from gathered rows, then has the single-process gradient.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 
@@ -67,6 +68,31 @@ def gather(x: Tensor) -> Tensor:
 def total(x: Tensor) -> Tensor:
     """Return the sum of `x` over all processes, with exact gradients. With one process, `x` itself."""
     return x if world_size() == 1 else _Sum.apply(x)
+
+
+def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Replace gradients by their means over processes, in one exchange a type; those that no process has stay None.
+
+    Every process must call it with the same parameters. A process that lacks a gradient takes part with 0.
+    """
+    if world_size() == 1:
+        return
+    has = torch.tensor([parameter.grad is not None for parameter in parameters], device=parameters[0].device)
+    somewhere = has.float()
+    dist.all_reduce(somewhere)
+    known = [parameter for parameter, share in zip(parameters, somewhere.tolist(), strict=True) if share]
+    for dtype in dict.fromkeys(parameter.dtype for parameter in known):
+        alike = [parameter for parameter in known if parameter.dtype == dtype]
+        for parameter in alike:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in alike if parameter.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(flat)
+        flat /= world_size()
+        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+        for gradient, mean in zip(gradients, parts, strict=True):
+            gradient.copy_(mean.view(gradient.shape))
 
 
 def first_says(x: Tensor) -> Tensor:

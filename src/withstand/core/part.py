@@ -109,6 +109,8 @@ def _again(value: object) -> object:
         return type(value)(**{name: _again(inner) for name, inner in value._init_args.items()})
     if isinstance(value, list | tuple):
         return tuple(map(_again, value))
+    if isinstance(value, Mapping):
+        return {name: _again(inner) for name, inner in value.items()}
     return value
 
 

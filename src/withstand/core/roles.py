@@ -115,12 +115,21 @@ class Model(Part, nn.Module):
 class Trainer(Protocol):
     """What the engine offers to a method that runs its own update."""
 
-    def terms(self, batch: Batch) -> Terms:
-        """Run the method's `step` under the run's precision and process group."""
+    def terms(self, batch: Batch, objective: Callable[[Batch], Terms] | None = None) -> Terms:
+        """Run an objective, the method's `step` if None, under the run's precision and process group.
+
+        Its `"loss"` must be finite. Another objective than `step` is for methods with several groups.
+        """
         ...
 
-    def descend(self, loss: Tensor, group: str = "main") -> None:
-        """Back-propagate, clip and step the optimizer of one parameter group."""
+    def descend(self, loss: Tensor, group: str = "main", *, retain: bool = False) -> None:
+        """Back-propagate to one group of parameters alone, clip, and step its optimizer.
+
+        Args:
+            loss: what to lower.
+            group: which of `Method.groups`.
+            retain: keep the graph, for another group's loss that shares it.
+        """
         ...
 
 
@@ -153,11 +162,11 @@ class Method(Part, nn.Module):
         return {}
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return the trainable parameters by optimizer."""
+        """Return the trainable parameters by optimizer; a parameter is in one group."""
         return {"main": [parameter for parameter in self.parameters() if parameter.requires_grad]}
 
     def update(self, batch: Batch, trainer: Trainer) -> Terms:
-        """Do one step; adversarial and bilevel methods override this. Every group must descend in every step."""
+        """Do one step; adversarial and bilevel methods override this. A group may sit out a step."""
         terms = trainer.terms(batch)
         trainer.descend(terms["loss"])
         return terms

@@ -1,5 +1,6 @@
 """Experiment: what is trained on what, how long, and with which settings."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -22,7 +23,7 @@ class Plan(Part):
         batch: samples a step, over all processes.
         drop_last: drop what is left of an epoch when no whole batch is left, as methods that compare samples with one
             another need; otherwise it is a smaller batch, unless there is less than a sample for each process.
-        optimizer: what steps the parameters.
+        optimizer: what steps the parameters; by group's name, where a method has several and they differ.
         schedule: the learning rate's course.
         accumulate: batches whose gradients are averaged into one update.
         clip: largest gradient norm; None clips nothing.
@@ -39,7 +40,7 @@ class Plan(Part):
     epochs: int = 20
     batch: int = 256
     drop_last: bool = True
-    optimizer: Optimizer = field(default_factory=lambda: SGD(0.06))
+    optimizer: Optimizer | Mapping[str, Optimizer] = field(default_factory=lambda: SGD(0.06))
     schedule: Schedule = field(default_factory=WarmupCosine)
     accumulate: int = 1
     clip: float | None = None
@@ -65,6 +66,18 @@ class Plan(Part):
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name} {getattr(self, name)!r} is unknown: {nearest(getattr(self, name), allowed)}")
 
+    def optimizer_of(self, group: str) -> Optimizer:
+        """Return what steps a group of parameters.
+
+        Raises:
+            ConfigError: the plan names optimizers by group, and not this one.
+        """
+        if isinstance(self.optimizer, Optimizer):
+            return self.optimizer
+        if group not in self.optimizer:
+            raise ConfigError(f"the plan has no optimizer for group {group!r}: {nearest(group, self.optimizer)}")
+        return self.optimizer[group]
+
 
 @dataclass(frozen=True, eq=False)
 class Experiment(Part):
@@ -82,6 +95,9 @@ class Experiment(Part):
         audit: what audits the encoder, where its inputs are no tensors that a ball fits round; see `Run.audit`.
         first: the stage before this one, which is trained first, in the folder `first` inside this run's, or the folder
             of a run that was; the method inherits from its method. None where there is nothing to build on.
+        beside: further sources by name, of which each batch brings as many samples along, in `Batch.beside`. Each is
+            passed over at its own pace, in an order by (seed, name, its own epoch).
+        beside_views: what makes views of their batches, by the same names; those without one come as they are.
     """
 
     name: str
@@ -94,6 +110,8 @@ class Experiment(Part):
     judges: tuple[Evaluator, ...] = ()
     audit: Evaluator | None = None
     first: "Experiment | str | None" = None
+    beside: Mapping[str, Source] = field(default_factory=dict)
+    beside_views: Mapping[str, View] = field(default_factory=dict)
 
     def check(self) -> None:
         """Refuse an experiment that cannot run, and its earlier stages', before anything is touched.
@@ -103,6 +121,19 @@ class Experiment(Part):
             ConfigError: a setting does not fit the data or the batch.
         """
         self.steps_per_epoch()
+        for name, source in self.beside.items():
+            if len(source) == 0:
+                raise DataError(f"the data beside, {name!r}, hold no samples")
+        for name in self.beside_views:
+            if name not in self.beside:
+                raise ConfigError(f"there are views for {name!r}, but no data beside: {nearest(name, self.beside)}")
+        groups = self.method.groups()
+        for group in groups:
+            self.plan.optimizer_of(group)
+        if not isinstance(self.plan.optimizer, Optimizer):
+            for group in self.plan.optimizer:
+                if group not in groups:
+                    raise ConfigError(f"{type(self.method).__name__} has no group {group!r}: {nearest(group, groups)}")
         self.method.accept(len(self.source), self.plan.batch)
         if self.first is not None and type(self.method).inherit is Method.inherit:
             raise ConfigError(

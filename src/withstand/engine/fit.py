@@ -6,21 +6,20 @@ and on its number alone, and a resumed run continues as if it had never stopped.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from withstand.core.batch import Batch, tensors_of
-from withstand.core.distributed import gather, total
+from withstand.core.distributed import average_gradients, first_says, gather, total
 from withstand.core.errors import ConfigError, NonFiniteLoss
 from withstand.core.random import Draws, isolated, permutation
-from withstand.core.roles import Terms
+from withstand.core.roles import Terms, View
 from withstand.engine import checkpoint
 from withstand.engine.checkpoint import Progress
 from withstand.engine.experiment import Experiment
@@ -64,7 +63,7 @@ def fit(
             if len(order) <= (per_epoch - 1) * plan.batch:
                 raise ConfigError(f"{type(method).__name__} makes whole batches only: it needs drop_last=True")
             for place in range(first, per_epoch):
-                batch = trainer.batch(order, place, epoch)
+                batch = trainer.batch(order, place, epoch, step)
                 trainer.set_rates(step, per_epoch)
                 with isolated(plan.seed, "step", step, fabric.global_rank):
                     terms = method.update(batch, trainer)
@@ -119,21 +118,52 @@ class _Trainer:
             synchronize(method)
         numerics.prepare(method)
         self._method = method
-        self._module = fabric.setup_module(method)
         self._parameters = method.groups()
         self.optimizers = {
-            name: experiment.plan.optimizer.make(parameters) for name, parameters in self._parameters.items()
+            name: experiment.plan.optimizer_of(name).make(parameters) for name, parameters in self._parameters.items()
         }
+        # DDP wants every parameter to have a gradient in every pass: a group's own are averaged by hand instead.
+        self._alone = len(self._parameters) == 1
+        self._module: nn.Module = fabric.setup_module(method) if self._alone else fabric.to_device(method)
+        if not self._alone:  # as DDP does: all begin where the first process does
+            for value in method.state_dict().values():
+                value.copy_(first_says(value))
         self._pending = dict.fromkeys(self.optimizers, 0)
+        self._beside, self._beside_views = experiment.beside, experiment.beside_views
+        self._orders: dict[str, tuple[int, Tensor]] = {}
 
-    def batch(self, order: Tensor, place: int, epoch: int) -> Batch:
+    def batch(self, order: Tensor, place: int, epoch: int, step: int) -> Batch:
         """Return this process's share of an epoch's batch, with its views."""
         first, world = place * self._plan.batch, self._fabric.world_size
         share = min(self._plan.batch, len(order) - first) // world
         start = first + self._fabric.global_rank * share
-        batch = self._source[order[start : start + share]].to(self._fabric.device)
-        batch = self._view(batch, Draws(self._plan.seed, batch.index, epoch=epoch).child("views"))
+        batch = self._viewed(self._source[order[start : start + share]], self._view, epoch, "views")
+        beside = {name: self._from(name, step, share) for name in self._beside}
+        return replace(batch, beside=beside, seed=self._plan.seed, step=step, epoch=epoch)
+
+    def _viewed(self, batch: Batch, view: View | None, epoch: int, stream: str) -> Batch:
+        """Return a batch on the device, with its views, in the run's type and layout."""
+        batch = batch.to(self._fabric.device)
+        if view is not None:
+            batch = view(batch, Draws(self._plan.seed, batch.index, epoch=epoch).child(stream))
         return replace(batch, views=tuple(self._numerics.cast(view) for view in batch.views))
+
+    def _from(self, name: str, step: int, share: int) -> Batch:
+        """Return this process's share of a further source's samples for a step."""
+        source = self._beside[name]
+        first = step * self._plan.batch + self._fabric.global_rank * share
+        rows, epoch = torch.empty(share, dtype=torch.int64), first // len(source)
+        done = 0
+        while done < share:  # where a pass ends inside a batch, the next begins there
+            epoch, place = divmod(first + done, len(source))
+            if self._orders.get(name, (-1, rows))[0] != epoch:
+                self._orders[name] = epoch, permutation(len(source), self._plan.seed, "beside", name, epoch)
+            order = self._orders[name][1]
+            taken = order[place : place + share - done]
+            rows[done : done + len(taken)] = taken
+            done += len(taken)
+        batch = self._viewed(source[rows], self._beside_views.get(name), step, f"views of {name}")
+        return replace(batch, seed=self._plan.seed, step=step, epoch=epoch)
 
     def pass_over(self, function: Callable[[Tensor], Tensor], batch: int = 512) -> Tensor:
         """Return `function` of every sample, without views or gradients, in index order."""
@@ -157,36 +187,26 @@ class _Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
 
-    def terms(self, batch: Batch) -> Terms:
+    def terms(self, batch: Batch, objective: Callable[[Batch], Terms] | None = None) -> Terms:
         with self._numerics.autocast(self._fabric.device):
-            terms: Terms = self._module(batch)
+            terms: Terms = (objective or self._module)(batch)
         self._refuse_non_finite(terms, batch)
         return terms
 
-    def descend(self, loss: Tensor, group: str = "main") -> None:
+    def descend(self, loss: Tensor, group: str = "main", *, retain: bool = False) -> None:
         optimizer = self.optimizers[group]
-        with self._spared(group):
-            self._fabric.backward(loss / self._plan.accumulate)
+        only = None if self._alone else self._parameters[group]
+        self._fabric.backward(loss / self._plan.accumulate, inputs=only, retain_graph=retain)
         self._pending[group] += 1
         if self._pending[group] < self._plan.accumulate:
             return
         self._pending[group] = 0
+        if not self._alone:
+            average_gradients(self._parameters[group])
         if self._plan.clip is not None:
             torch.nn.utils.clip_grad_norm_(self._parameters[group], self._plan.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-
-    @contextmanager
-    def _spared(self, group: str) -> Iterator[None]:
-        """Keep a backward pass from leaving gradients on the other groups' parameters."""
-        own = set(self._parameters[group])
-        others = {parameter for listed in self._parameters.values() for parameter in listed} - own
-        kept = [(parameter, parameter.grad) for parameter in others]
-        for parameter in others:
-            parameter.grad = None
-        yield
-        for parameter, gradient in kept:
-            parameter.grad = gradient
 
     def line(self, terms: Terms, step: int, epochs: float, clock: _Clock) -> dict[str, float]:
         """Return a line of metrics; scalars are means over processes."""
@@ -195,9 +215,11 @@ class _Trainer:
         reduced = self._fabric.all_reduce(stacked, reduce_op="mean")
         assert isinstance(reduced, Tensor)
         line = {"step": float(step), "epoch": epochs, **dict(zip(scalars, reduced.tolist(), strict=True))}
-        optimizer = next(iter(self.optimizers.values()))
         line |= {
-            "lr": optimizer.param_groups[0]["lr"],
+            "lr" if self._alone else f"lr of {name}": optimizer.param_groups[0]["lr"]
+            for name, optimizer in self.optimizers.items()
+        }
+        line |= {
             "seconds": clock.seconds(),
             "rate": clock.rate(step) * self._plan.batch,
         }

@@ -140,7 +140,7 @@ def head_to_head(
     found, pair = side_by_side(ours, theirs, names, seeds, measure)
     system, baseline = (found[name] for name in names)
     rows = [(seed, mine[1], other[1]) for seed, (mine, other) in enumerate(zip(system, baseline, strict=True))]
-    rates: dict[str, Tree] = {name: trial.plan.optimizer.learning_rate for name, trial in zip(names, pair, strict=True)}
+    rates: dict[str, Tree] = {name: _rate(trial) for name, trial in zip(names, pair, strict=True)}
     probe = (
         "kNN, k 20, T 0.07, cosine" if quantity == "kNN accuracy" else "linear, C chosen on a held-out part of train"
     )
@@ -171,6 +171,12 @@ def accuracies(
         linear = fit_linear(train_features).predict(test_features.x)
         found["linear accuracy"] = _share(linear, test_features.labels)
     return found
+
+
+def _rate(trial: Experiment) -> Tree:
+    """Return the base learning rate, by group where there are several."""
+    rates: dict[str, Tree] = {name: trial.plan.optimizer_of(name).learning_rate for name in trial.method.groups()}
+    return next(iter(rates.values())) if len(rates) == 1 else rates
 
 
 def _share(predicted: torch.Tensor, labels: torch.Tensor) -> float:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 import faults
+from adversaries import adversarial
 from faults import FaultyView
 from toys import toy_experiment, toy_method, weights
 from withstand.core.errors import NonFiniteLoss
@@ -23,7 +24,7 @@ from withstand.methods.contrastive.simclr import SimCLR
 from withstand.methods.redundancy.barlow_twins import BarlowTwins
 from withstand.recipes.mcl import staged
 
-ALLOW = ("toys", "faults")
+ALLOW = ("toys", "faults", "adversaries")
 METHODS = {"simclr": SimCLR, "dcl": DCL, "barlow": BarlowTwins}
 EPOCHS = {"float64": 4, "float32": 1}  # of five steps
 NAMES = [f"{method} {precision}" for precision in ("float64", "float32") for method in METHODS]
@@ -57,6 +58,15 @@ def with_rest(processes: int) -> Experiment:
     )  # fmt: skip
 
 
+def adversaries(processes: int) -> dict[str, Experiment]:
+    """A generator and a critic, each with its own optimizer; a critic that sits out steps; gradients of two batches."""
+    return {
+        "adversaries": adversarial(processes, pause=1),
+        "adversaries with pauses": adversarial(processes, pause=2),
+        "adversaries accumulating": adversarial(processes, pause=2, accumulate=2, clip=0.5),
+    }
+
+
 def work(place: int, folder: str) -> None:
     """What torchrun does, once for all runs: starting processes takes longer than they do."""
     torch.set_num_threads(1)
@@ -71,6 +81,8 @@ def work(place: int, folder: str) -> None:
     train(left_open, Path(folder, "auto"), quiet=True, allow=ALLOW)
     train(in_stages(2), Path(folder, "stages"), quiet=True, allow=ALLOW)
     train(with_rest(2), Path(folder, "rest"), quiet=True, allow=ALLOW)
+    for name, made in adversaries(2).items():
+        train(made, Path(folder, name), quiet=True, allow=ALLOW)
 
 
 def free_port() -> int:
@@ -127,6 +139,21 @@ def test_an_epochs_rest_is_shared_too(two: Path, tmp_path: Path) -> None:
     expected = losses(tmp_path / "run")
     assert len(expected) == 2 * 4
     assert (expected - losses(two / "rest")).abs().max() <= 1e-6
+
+
+@pytest.mark.parametrize("name", adversaries(1))
+def test_several_objectives_learn_the_same(name: str, two: Path, tmp_path: Path) -> None:
+    train(adversaries(1)[name], tmp_path / "run", quiet=True, allow=ALLOW)
+    assert (losses(tmp_path / "run") - losses(two / name)).abs().max() <= 1e-9
+    one, other = weights(tmp_path / "run"), weights(two / name)
+    begun = adversaries(1)[name].method.double().state_dict()
+    for key, value in one.items():
+        torch.testing.assert_close(other[key], value, rtol=0, atol=1e-9, msg=key)
+    assert not torch.equal(one["critic.0.weight"], begun["critic.0.weight"])
+    assert not torch.equal(one["generator.0.weight"], begun["generator.0.weight"])
+    lines = [json.loads(line) for line in (two / name / "metrics.jsonl").read_text().splitlines()]
+    assert all({"lr of generator", "lr of critic"} <= line.keys() and "lr" not in line for line in lines)
+    assert lines[0]["lr of critic"] / lines[0]["lr of generator"] == pytest.approx(0.2)
 
 
 def test_numerics_are_chosen_once_for_all(two: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import faults
+from adversaries import adversarial
 from faults import FaultySource, FaultyView, Stop
 from toys import toy_experiment, toy_method, weights
 from withstand.core.batch import Batch
@@ -20,7 +21,7 @@ from withstand.methods.contrastive.dcl import DCL
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.methods.redundancy.barlow_twins import BarlowTwins
 
-ALLOW = ("toys", "faults", "test_resume")
+ALLOW = ("toys", "faults", "adversaries", "test_resume")
 OPTIMIZERS = [SGD(0.05), LARS(0.2, clip=True, trust=0.02, vector_rate=0.1), AdamW(1e-3)]
 
 
@@ -107,6 +108,15 @@ def test_resume_with_other_numerics(settings: dict[str, str], tmp_path: Path) ->
 def test_resume_of_a_method_that_draws_and_prepares_epochs(tmp_path: Path) -> None:
     experiment = toy_experiment(count=80, method=Forgetful(toy_method().encoder), save_every=0.0)
     assert_resumes_exactly(faulty(experiment), tmp_path, stops=(3, 5, 6), left=4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "left"), [({}, 15 - 3 - 7), ({"accumulate": 2, "clip": 0.5}, 15 - 4)], ids=["plain", "accumulating"]
+)
+def test_resume_of_several_objectives_with_data_beside(settings: dict[str, object], left: int, tmp_path: Path) -> None:
+    """Both optimizers' states, a critic in mid-pause, and the place in the data beside, which end inside a batch."""
+    experiment = adversarial(pause=2, save_every=0.0, precision="float32", **settings)
+    assert_resumes_exactly(faulty(experiment), tmp_path, stops=(4, 8), left=left)
 
 
 def test_resume_when_reading_fails(tmp_path: Path) -> None:
