@@ -9,7 +9,7 @@ import pytest
 from withstand.cli.main import main
 
 pytest.importorskip("pyarrow")
-pytestmark = pytest.mark.filterwarnings("ignore:the embeddings are collapsing")
+pytestmark = pytest.mark.filterwarnings("ignore:the embeddings are collapsing", "ignore:columns of people:UserWarning")
 
 NARROW = ["--hidden", "8", "--layers", "1", "--heads", "2", "--predictor-hidden", "8", "--predictor-heads", "2"]
 
@@ -52,6 +52,24 @@ def test_train_probe_audit_report(tmp_path: Path, capsys: pytest.CaptureFixture[
     capsys.readouterr()
 
 
+@pytest.mark.filterwarnings("default:columns of story:UserWarning")
+def test_how_a_file_was_read_is_told_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table, out = tmp_path / "story.csv", tmp_path / "run"
+    rows = [f"the tale of {row};{row},5;{row / 4:g}\n" for row in range(0, 160, 4)]
+    table.write_text("name;2019;2020\n" + "".join(rows))
+    command = ["train", "t-jepa", "--data", str(table), "--epochs", "1", "--batch", "8", "--out", str(out), *NARROW]
+    assert main(command) == 0
+    told = capsys.readouterr().err
+    assert "story are left out: name: free text, such as 'the tale of " in told
+    line = next(line for line in told.splitlines() if line.startswith("data: story, 32 samples"))
+    assert "semicolon-separated; the first line names the columns; decimal commas in '2019'" in line
+    assert told.index(line) < told.index("epoch 1/1")
+    assert main([*command, "--fresh", "--no-header", "--quiet"]) == 0
+    described = json.loads((out / "run.json").read_text())["data"]["origin"]
+    assert "no header: columns are numbered" in described
+    assert main([*command, "--fresh", "--header", "--delimiter", ",", "--quiet"]) == 2
+
+
 def test_a_number_to_predict(tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert main(["train", "t-jepa", "--data", "diabetes", "--epochs", "1", "--out", str(out), "--quiet", *NARROW]) == 0
@@ -65,7 +83,7 @@ def test_a_number_to_predict(tmp_path: Path) -> None:
     [
         (["--target", "incme"], "did you mean 'income'"),
         (["--kinds", "age:numeric"], "COLUMN=KIND"),
-        (["--delimiter", ";"], "separated by commas"),
+        (["--delimiter", ";"], "comma-separated"),
         (["--immutable", "id"], "is not learnt from"),
         (["--min-context", "0.9", "--max-context", "0.9"], "too few"),
     ],

@@ -97,7 +97,7 @@ def _add(parser: Parser, option: Option) -> None:
         return
     flag = "--" + option.name.replace("_", "-")
     if convert is bool:
-        negatable = argparse.BooleanOptionalAction if option.default else "store_true"
+        negatable = "store_true" if option.default is False else argparse.BooleanOptionalAction
         parser.add_argument(flag, action=negatable, default=option.default, help=help_text)
     elif many:
         # argparse would extend the default; `parse` puts it in where nothing was said.

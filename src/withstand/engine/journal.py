@@ -13,6 +13,7 @@ from torch import Tensor
 
 from withstand.core.errors import MissingExtra
 from withstand.core.files import replacing
+from withstand.core.roles import Source
 from withstand.losses.geometry import alignment, effective_rank, per_dimension_std, uniformity
 
 
@@ -31,6 +32,13 @@ def gauges(embeddings: Tensor) -> dict[str, float]:
     if len(embeddings) > 1:
         found["alignment"] = float(alignment(first, embeddings[1].float()))
     return found
+
+
+def announce(source: Source) -> None:
+    """Say what is learnt from before training begins: how data were read is seen while it can still be changed."""
+    Console(stderr=True, soft_wrap=True).print(
+        f"data: {source.name}, {len(source):,} samples: {source.origin}", highlight=False, markup=False
+    )
 
 
 class Journal:

@@ -24,6 +24,7 @@ from withstand.engine import checkpoint
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.fit import fit
 from withstand.engine.folder import RunFolder
+from withstand.engine.journal import announce
 from withstand.engine.numerics import Numerics, choose
 
 # Advice that does not fit here, for a run chooses its own precision.
@@ -75,6 +76,8 @@ def train(
         return folder
     with folder.locked():
         folder.claim(experiment, fresh=fresh)
+        if not quiet:
+            announce(experiment.source)
         try:
             earlier()
             if isinstance(fabric.strategy, DDPStrategy) and "LOCAL_RANK" not in os.environ:

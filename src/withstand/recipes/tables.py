@@ -26,7 +26,9 @@ class TableSetup(Options):
         kinds: columns whose inferred kind is wrong, as COLUMN=numeric or COLUMN=categorical.
         ignore: columns to leave out.
         immutable: columns that an audit's attacks may not change; categorical ones they never do.
-        delimiter: what separates a CSV's fields; found by itself if not said.
+        delimiter: what separates the fields of a text file; found by itself if not said.
+        header: whether a text file's first line names the columns; found by itself, and told, if not said.
+        decimal: the mark before decimals in a text file, "." or ","; found by itself if not said.
         hidden: width of a column's token.
         layers: Transformer layers of the encoder.
         heads: attention heads.
@@ -50,6 +52,8 @@ class TableSetup(Options):
     ignore: tuple[str, ...] = ()
     immutable: tuple[str, ...] = ()
     delimiter: str | None = None
+    header: bool | None = None
+    decimal: Literal[".", ","] | None = None
     hidden: int = 64
     layers: int = 4
     heads: int = 4
@@ -68,8 +72,11 @@ class TableSetup(Options):
 def table_parts(setup: TableSetup) -> tuple[TableSource, TableSource | None]:
     """Return the training rows and the test rows; no test rows of a source that gives every row."""
     if isinstance(setup.data, TableSource):
-        if setup.target or setup.kinds or setup.ignore or setup.immutable or setup.delimiter:
-            raise ConfigError("target, kinds, ignore, immutable and delimiter belong to a table, not to a source")
+        told = (setup.target, setup.kinds, setup.ignore, setup.immutable, setup.delimiter, setup.header, setup.decimal)
+        if any(one not in (None, ()) for one in told):
+            raise ConfigError(
+                "target, kinds, ignore, immutable, delimiter, header and decimal belong to a table, not to a source"
+            )
         if setup.data.part == "all":
             return setup.data, None
         return setup.data.other("train"), setup.data.other("test")
@@ -82,6 +89,8 @@ def table_parts(setup: TableSetup) -> tuple[TableSource, TableSource | None]:
         ignore=setup.ignore,
         immutable=setup.immutable,
         delimiter=setup.delimiter,
+        header=setup.header,
+        decimal=setup.decimal,
     )
     return train, train.other("test")
 

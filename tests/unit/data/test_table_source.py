@@ -13,6 +13,8 @@ from withstand.data.load import load, splits, splits_like
 from withstand.data.tables.infer import kinds_of
 from withstand.data.tables.source import TableSource
 
+pytestmark = pytest.mark.filterwarnings("ignore:columns of:UserWarning")
+
 
 def columns(count: int = 40) -> dict[str, np.ndarray]:
     place = np.arange(count)
@@ -102,7 +104,7 @@ def test_a_schema_travels() -> None:
     few = TableSource({"number": [1.0], "word": ["zzz"], "zip": [101]}, schema=again)
     assert few.shape == source.shape
     assert few.labels is None
-    with pytest.raises(DataError, match="lacks column 'zip'"):
+    with pytest.raises(DataError, match="column 'zip', which was learnt from, is lacking"):
         TableSource({"number": [1.0], "word": ["a"]}, schema=again)
     with pytest.raises(DataError, match="was numbers in training and holds words"):
         TableSource({"number": ["many"], "word": ["a"], "zip": [1]}, schema=again)

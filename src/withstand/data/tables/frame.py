@@ -1,17 +1,32 @@
-"""Frame: a table's columns in memory, whatever held them: an array, a mapping, a data frame, Arrow."""
+"""Frame: a table's columns in memory, whatever held them: an array, a mapping, a data frame, Arrow, text.
 
+What differs stays different: a column is numbers only where double precision holds each of its values, so that codes of
+17 digits and codes with leading zeros are words.
+"""
+
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from withstand.core.errors import DataError, MissingExtra
+from withstand.core.errors import DataError
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
 MISSING = ("", "?", "NA", "N/A", "#N/A", "NaN", "nan", "<NA>", "null", "NULL")
-"""Words that stand for a missing value."""
+"""Words that stand for a missing value, where text alone can say so."""
+NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+"""A number, as a regular expression that Python and Arrow read alike."""
+DATE = r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?)?"
+"""A date, perhaps with a time, as ISO 8601 writes it."""
+INFINITY = "[+-]?(inf|Inf|INF|infinity|Infinity)"
+CODE = r"[+-]?0\d.*"
+"""Digits after a leading zero: no number, for the zero would be lost."""
+_EXACT = 2**53
+"""Up to here double precision holds every whole number."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +48,13 @@ class Words:
         return len(self.codes)
 
     @classmethod
-    def of(cls, codes: npt.NDArray[np.int64], names: Sequence[str]) -> "Words":
-        """Return words from codes into any names: stripped, sorted, equal ones as one, missing ones as -1."""
-        stripped = [name.strip() for name in names]
-        known = sorted(set(stripped) - set(MISSING))
+    def of(cls, codes: npt.NDArray[np.int64], names: Sequence[str], *, gone: Sequence[str] = MISSING) -> "Words":
+        """Return words from codes into any names: stripped, sorted, equal ones as one, those in `gone` as -1.
+
+        Of words whose missing ones are known, `gone` is the empty word alone, and they are not stripped.
+        """
+        stripped = [name.strip() for name in names] if gone is MISSING else list(names)
+        known = sorted(set(stripped) - set(gone))
         place = {name: number for number, name in enumerate(known)}
         # The last entry is what code -1 reads: a missing value.
         moved = np.array([*(place.get(name, -1) for name in stripped), -1], dtype=np.int64)
@@ -48,24 +66,30 @@ Values: TypeAlias = Numbers | Words
 
 @dataclass(frozen=True)
 class Frame:
-    """Columns of equal length, by name: numbers with NaN where a value is missing, or words."""
+    """Columns of equal length, by name: numbers with NaN where a value is missing, or words.
+
+    Attributes:
+        columns: what can be learnt from.
+        unread: what the other columns hold, such as lists.
+    """
 
     columns: dict[str, Values]
+    unread: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
     def rows(self, chosen: npt.NDArray[Any]) -> "Frame":
         """Return the chosen rows, by mask or places."""
-        return Frame({name: values[chosen] for name, values in self.columns.items()})
+        return Frame({name: values[chosen] for name, values in self.columns.items()}, self.unread)
 
     def numbered(self) -> "Frame":
         """Return the columns named by their place: x0, x1, ..."""
-        return Frame({f"x{place}": values for place, values in enumerate(self.columns.values())})
+        return Frame({f"x{place}": values for place, values in enumerate(self.columns.values())}, self.unread)
 
     def without(self, name: str) -> "Frame":
         """Return the other columns."""
-        return Frame({other: values for other, values in self.columns.items() if other != name})
+        return Frame({other: values for other, values in self.columns.items() if other != name}, self.unread)
 
 
 def missing(values: Values) -> npt.NDArray[np.bool_]:
@@ -88,20 +112,22 @@ def frame_of(data: object) -> Frame:
     """Return the columns of a two-axis array, a mapping of columns, or any data frame.
 
     Raises:
-        DataError: another object, no rows, columns of unequal length, of a type that is none of numbers, words,
-            booleans and times, or that share a name.
+        DataError: another object, no rows, no column of numbers, words, booleans or times, columns of unequal length
+            or that share a name.
         MissingExtra: a data frame, and pyarrow is not installed.
     """
     if isinstance(data, Frame):
         return data
     if is_frame(data):
-        return _checked(_from_arrow(_to_arrow(data)))
+        from withstand.data.tables.arrow import arrow_columns
+
+        return checked(arrow_columns(data))
     if isinstance(data, np.ndarray) and data.dtype.names:
-        return _checked({name: values_of(data[name], name) for name in data.dtype.names})
+        return checked({name: values_of(data[name], name) for name in data.dtype.names})
     if isinstance(data, np.ndarray) and data.ndim == 2:
-        return _checked({f"column {place}": values_of(data[:, place], str(place)) for place in range(data.shape[1])})
+        return checked({f"column {place}": values_of(data[:, place], str(place)) for place in range(data.shape[1])})
     if isinstance(data, Mapping):
-        return _checked({str(name): values_of(np.asarray(column), str(name)) for name, column in data.items()})
+        return checked({str(name): values_of(_array(column), str(name)) for name, column in data.items()})
     shape = f" of shape {data.shape}" if isinstance(data, np.ndarray) else ""
     raise DataError(
         f"a {type(data).__name__}{shape} is no table: give a file, a data frame, a mapping of columns, or an array "
@@ -109,100 +135,130 @@ def frame_of(data: object) -> Frame:
     )
 
 
-def values_of(column: npt.NDArray[Any], name: str) -> Values:
-    """Return one column, numbers or words, from an array of one axis; None and NaN are missing."""
+def _array(column: Any) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(column)
+    except ValueError:  # lists of unequal length
+        found = np.empty(len(column), dtype=object)
+        found[:] = list(column)
+        return found
+
+
+def values_of(column: npt.NDArray[Any], name: str) -> Values | str:
+    """Return one column, numbers or words, from an array of one axis, or what else it holds; None and NaN are missing.
+
+    Raises:
+        DataError: another number of axes.
+    """
     if column.ndim != 1:
         raise DataError(f"column {name!r} has shape {column.shape}: a column has one axis")
-    if column.dtype.kind in "iuf":
+    if column.dtype.kind in "iu":
+        return whole_numbers(column)
+    if column.dtype.kind == "f":
         return column.astype(np.float64)
     if column.dtype.kind in "Mm":
-        return _seconds(column)
+        return seconds(column)
     if column.dtype.kind == "b":
         return Words.of(column.astype(np.int64), ("false", "true"))
-    gone = [value is None or (isinstance(value, float) and value != value) for value in column.tolist()]
-    if column.dtype.kind == "O" and all(
-        empty or isinstance(value, int | float | np.number) for value, empty in zip(column, gone, strict=True)
-    ):
-        return np.array([np.nan if empty else value for value, empty in zip(column, gone, strict=True)], np.float64)
-    texts = np.array(["" if empty else str(value) for value, empty in zip(column, gone, strict=True)], dtype=np.str_)
-    names, codes = np.unique(texts, return_inverse=True)
+    if column.dtype.kind not in "OU":
+        return str(column.dtype)
+    kept = [None if value is None or value != value else value for value in column.tolist()] if _plain(column) else None
+    if kept is None:
+        kinds = sorted({type(value).__name__ for value in column.tolist() if value is not None})
+        return f"objects of type {', '.join(kinds[:3])}"
+    if column.dtype.kind == "O" and all(value is None or _is_number(value) for value in kept):
+        return _numbers(kept)
+    names, codes = np.unique(np.array(["" if value is None else str(value) for value in kept]), return_inverse=True)
     return as_numbers(Words.of(codes.astype(np.int64), names.tolist()))
 
 
+def _plain(column: npt.NDArray[Any]) -> bool:
+    """Say whether an array holds words, numbers, truth values and gaps alone."""
+    return column.dtype.kind == "U" or all(
+        value is None or isinstance(value, str | np.str_ | bool | np.bool_) or _is_number(value)
+        for value in column.tolist()
+    )
+
+
+def _is_number(value: object) -> bool:
+    kinds = int | float | Decimal | np.integer | np.floating
+    return isinstance(value, kinds) and not isinstance(value, bool | np.bool_)
+
+
+def _numbers(values: Sequence[Any]) -> Values:
+    """Return numbers of any kind, or words where double precision would not tell them apart."""
+    held = {value for value in values if value is not None}
+    inexact = [value for value in held if not isinstance(value, float | np.floating) and abs(value) > _EXACT]
+    if all(float(value) == value for value in inexact) and len(set(map(float, held))) == len(held):
+        return np.array([np.nan if value is None else float(value) for value in values], np.float64)
+    names, codes = np.unique(np.array(["" if value is None else str(value) for value in values]), return_inverse=True)
+    return Words.of(codes.astype(np.int64), names.tolist())
+
+
+def whole_numbers(column: npt.NDArray[Any]) -> Values:
+    """Return whole numbers as they are, or as words where double precision cannot hold one of them."""
+    if not len(column) or (column.max() <= _EXACT and column.min() >= -_EXACT):
+        return column.astype(np.float64)
+    held, codes = np.unique(column, return_inverse=True)
+    if all(int(float(value)) == value for value in held.tolist()):
+        return column.astype(np.float64)
+    return Words.of(codes.astype(np.int64), [str(value) for value in held.tolist()])
+
+
 def as_numbers(words: Words) -> Values:
-    """Return numbers where every word is one, and else the words."""
-    try:
-        read = np.array([float(name) for name in words.names] + [np.nan])
-    except ValueError:
+    """Return numbers where every word is one that double precision holds, and else the words."""
+    found = [_number(name) for name in words.names]
+    if None in found:
         return words
+    read = np.array([*found, np.nan], dtype=np.float64)
     return read[words.codes] if words.names else np.full(len(words), np.nan)
 
 
-def _seconds(column: npt.NDArray[Any]) -> Numbers:
-    """Return times as seconds, NaN where there is none."""
+def rounded(words: Words) -> Numbers | None:
+    """Return numbers where every word is written as one, however many digits it has; None where one is not."""
+    if not all(_NUMBER.fullmatch(name) for name in words.names):
+        return None
+    return np.array([*map(float, words.names), np.nan])[words.codes]
+
+
+_NUMBER, _CODE, _INFINITY = (re.compile(pattern, re.ASCII) for pattern in (NUMBER, CODE, INFINITY))
+
+
+def _number(text: str) -> float | None:
+    """Return the number that a text writes; None for words, and for digits that a number would not keep."""
+    if not (_NUMBER.fullmatch(text) or _INFINITY.fullmatch(text)) or _CODE.fullmatch(text):
+        return None
+    return float(text) if not text.lstrip("+-").isdigit() or is_exact(text) else None
+
+
+def is_exact(text: str) -> bool:
+    """Say whether double precision holds a whole number."""
+    return len(text) <= 15 or (len(text) < 300 and int(float(text)) == int(text))
+
+
+def seconds(column: npt.NDArray[Any]) -> Numbers:
+    """Return times or spans of time as seconds, NaN where there is none."""
     unit = "datetime64[us]" if column.dtype.kind == "M" else "timedelta64[us]"
-    seconds = column.astype(unit).astype(np.int64) / 1e6
-    return np.where(np.isnat(column), np.nan, seconds)
+    found = column.astype(unit).astype(np.int64) / 1e6
+    return np.where(np.isnat(column), np.nan, found)
 
 
-def _to_arrow(data: Any) -> Any:
-    try:
-        import pyarrow
-        from pyarrow import interchange
-    except ImportError as error:
-        raise MissingExtra("reading data frames", "pyarrow", "table") from error
-    try:
-        if type(data).__module__.partition(".")[0] == "pandas":
-            data = data.rename(columns=str) if hasattr(data, "columns") else data.to_frame()
-            return pyarrow.Table.from_pandas(data, preserve_index=False)
-        if hasattr(data, "__arrow_c_stream__"):
-            return pyarrow.table(data)
-        return interchange.from_dataframe(data)
-    except (pyarrow.ArrowException, NotImplementedError, ValueError, TypeError) as error:
-        raise DataError(f"the data frame cannot be read: {' '.join(str(error).split())}") from None
+def checked(columns: Mapping[str, Values | str]) -> Frame:
+    """Return columns as a frame; those that hold something else are named in `unread`.
 
-
-def _from_arrow(table: Any) -> dict[str, Values]:
-    repeated = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
-    if repeated:
-        raise DataError(f"the table has more than one column {repeated[0]!r}: rename them")
-    return {name: arrow_values(table.column(name), name) for name in table.column_names}
-
-
-def arrow_values(column: Any, name: str) -> Values:
-    """Return one Arrow column as numbers or words."""
-    import pyarrow
-    from pyarrow import types
-
-    kind = column.type
-    if types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-        kind = column.type
-    if types.is_null(kind):
-        return np.full(len(column), np.nan)
-    if types.is_boolean(kind):
-        column, kind = column.cast(pyarrow.string()), pyarrow.string()
-    if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
-        numbers = column.cast(pyarrow.float64(), safe=False).to_numpy()
-        return np.array(numbers, dtype=np.float64)
-    if types.is_timestamp(kind) or types.is_date(kind):
-        return _seconds(column.cast(pyarrow.timestamp("us")).to_numpy())
-    if types.is_string(kind) or types.is_large_string(kind) or kind == pyarrow.string_view():
-        coded = column.cast(pyarrow.string()).combine_chunks().dictionary_encode()
-        codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-        return as_numbers(Words.of(codes, coded.dictionary.to_pylist()))
-    raise DataError(f"column {name!r} holds {kind}: numbers, words, booleans and times can be read; leave it out")
-
-
-def _checked(columns: dict[str, Values]) -> Frame:
-    lengths = {name: len(values) for name, values in columns.items()}
+    Raises:
+        DataError: no rows, none that can be read, or columns of unequal length.
+    """
+    held = {name: values for name, values in columns.items() if not isinstance(values, str)}
+    unread = {name: values for name, values in columns.items() if isinstance(values, str)}
+    if unread and not held:
+        shown = "; ".join(f"{name!r} holds {what}" for name, what in list(unread.items())[:3])
+        raise DataError(f"the table has no column of numbers, words, booleans or times: {shown}")
+    lengths = {name: len(values) for name, values in held.items()}
     if not lengths or not all(lengths.values()):
         raise DataError(f"the table has {len(columns)} columns and no rows")
     first = next(iter(lengths))
     for name, length in lengths.items():
         if length != lengths[first]:
             raise DataError(f"column {name!r} has {length} rows, column {first!r} has {lengths[first]}")
-    for name, values in columns.items():
-        if not isinstance(values, Words) and bool(np.isinf(values).any()):
-            raise DataError(f"column {name!r} holds infinity, first in row {int(np.isinf(values).argmax())}")
-    return Frame(columns)
+    return Frame(held, unread)

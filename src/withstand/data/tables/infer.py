@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError, nearest
-from withstand.data.tables.frame import Frame, Values, Words, distinct, missing
+from withstand.data.tables.frame import Frame, Values, Words, distinct, missing, rounded
 from withstand.data.tables.schema import Column, Kind, Schema, as_words
 
 Task: TypeAlias = Literal["auto", "classes", "number"]
@@ -52,18 +52,20 @@ def find_target(frame: Frame, name: str, task: Task = "auto", classes: tuple[str
         classes: their names, where they are known already.
 
     Raises:
-        DataError: one class only, a class that is not known, words where a number is wanted.
+        DataError: one class only, a class that is not known, words where a number is wanted, infinity.
     """
-    values = frame.columns[name]
+    values = _finite(name, frame.columns[name])
     if task == "auto":
         few = not isinstance(values, Words) and distinct(values) <= FEW and bool((values % 1 == 0).all())
         task = "classes" if classes or isinstance(values, Words) or few else "number"
     if task == "number":
-        if isinstance(values, Words):
-            raise DataError(f"target {name!r} holds words, such as {values.names[0]!r}: task='classes' predicts them")
-        if distinct(values) < 2:
+        numbers = rounded(values) if isinstance(values, Words) else values
+        if numbers is None:
+            shown = as_words(values).names[0]
+            raise DataError(f"target {name!r} holds words, such as {shown!r}: task='classes' predicts them")
+        if distinct(numbers) < 2:
             raise DataError(f"target {name!r} has the same value in every row: there is nothing to predict")
-        return Target(values=torch.from_numpy(values.copy()))
+        return Target(values=torch.from_numpy(numbers.copy()))
     words = as_words(values)
     named = classes or _by_value(values, words)
     unknown = sorted(set(words.names) - set(named))
@@ -106,8 +108,10 @@ def fit_schema(
     said = dict(kinds or {})
     known = None if target is None else frame.rows(~missing(frame.columns[target]))
     for name in (*said, *ignore):
-        if name not in frame.columns:
-            raise ConfigError(f"the table has no column {name!r}: {nearest(name, frame.columns)}")
+        if name not in frame.columns and name not in frame.unread:
+            raise ConfigError(f"the table has no column {name!r}: {nearest(name, [*frame.columns, *frame.unread])}")
+        if name in said and name in frame.unread:
+            raise DataError(f"column {name!r} holds {frame.unread[name]}: it can be neither numeric nor categorical")
     for name, kind in said.items():
         if kind not in ("numeric", "categorical"):
             raise ConfigError(f"column {name!r} is said to be {kind!r}: {nearest(kind, ['numeric', 'categorical'])}")
@@ -115,10 +119,12 @@ def fit_schema(
         raise ConfigError(f"{target!r} is the target: it has no kind and cannot be ignored (task says what it is)")
     found: list[Column] = []
     left: list[tuple[str, str]] = [(name, "as asked for") for name in ignore]
+    unread = {name: what for name, what in frame.unread.items() if name not in ignore}
+    left += [(name, f"holds {what}, not numbers, words, booleans or times") for name, what in unread.items()]
     for name, values in frame.columns.items():
         if name == target or name in ignore:
             continue
-        column = _column(name, values, said.get(name))
+        column = _column(name, _finite(name, values), said.get(name))
         if isinstance(column, str):
             left.append((name, column))
             continue
@@ -150,12 +156,22 @@ def _column(name: str, values: Values, said: str | None) -> Column | str:
         kept = values[~gone]
         whole = bool((kept % 1 == 0).all())
         return Column(name, "numeric", float(kept.min()), float(kept.max()), whole, missing=share)
-    if said == "numeric":
-        raise DataError(f"column {name!r} is said to be numeric and holds words, such as {as_words(values).names[0]!r}")
+    if said == "numeric" and isinstance(values, Words):
+        read = rounded(values)
+        if read is None:
+            word = next(name for name in values.names if rounded(Words(values.codes[:0], (name,))) is None)
+            raise DataError(f"column {name!r} is said to be numeric and holds words, such as {word!r}")
+        return _column(name, read, said)
     words = as_words(values)
     if said is None and (reason := _free_text(words, count, int((~gone).sum()))):
         return reason
     return Column(name, "categorical", categories=_most_frequent(words), missing=share)
+
+
+def _finite(name: str, values: Values) -> Values:
+    if not isinstance(values, Words) and bool(np.isinf(values).any()):
+        raise DataError(f"column {name!r} holds infinity, first in row {int(np.isinf(values).argmax())}: ignore it")
+    return values
 
 
 def _free_text(words: Words, count: int, rows: int) -> str:
@@ -164,7 +180,9 @@ def _free_text(words: Words, count: int, rows: int) -> str:
         return ""
     length = sum(len(words.names[code].split()) for code in np.unique(words.codes[words.codes >= 0])) / count
     kind = "free text" if length > 2 else "names or identifiers"
-    return f"{kind}: {count} different values in {rows} rows (kinds: {'categorical'!r} keeps it)"
+    shown = words.names[int(words.codes[words.codes >= 0][0])]
+    shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
+    return f"{kind}, such as {shown!r}: {count} different values in {rows} rows (kinds: {'categorical'!r} keeps it)"
 
 
 def _most_frequent(words: Words) -> tuple[str, ...]:

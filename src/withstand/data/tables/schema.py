@@ -17,7 +17,7 @@ from torch import Tensor
 
 from withstand.core.errors import DataError
 from withstand.core.part import Part
-from withstand.data.tables.frame import Frame, Numbers, Values, Words, missing
+from withstand.data.tables.frame import Frame, Numbers, Values, Words, missing, rounded
 
 Kind: TypeAlias = Literal["numeric", "categorical"]
 RESERVED = 2
@@ -135,7 +135,8 @@ class Schema(Part):
         notes: list[tuple[str, str]] = []
         for column in self.columns:
             if column.name not in frame.columns:
-                raise DataError(f"the table lacks column {column.name!r}, which was learnt from")
+                held = f"holds {frame.unread[column.name]} in" if column.name in frame.unread else "is lacking in"
+                raise DataError(f"column {column.name!r}, which was learnt from, {held} this table")
         values = [self._scaled(column, frame.columns[column.name], notes) for column in self.numeric]
         codes = [self._coded(column, frame.columns[column.name], notes) for column in self.categorical]
         stacked = np.stack(values, 1) if values else np.zeros((len(frame), 0))
@@ -169,8 +170,11 @@ class Schema(Part):
 
     def _scaled(self, column: Column, values: Values, notes: list[tuple[str, str]]) -> Numbers:
         if isinstance(values, Words):
-            shown = ", ".join(map(repr, values.names[:3]))
-            raise DataError(f"column {column.name!r} was numbers in training and holds words now: {shown}")
+            read = rounded(values)
+            if read is None:
+                shown = ", ".join(map(repr, values.names[:3]))
+                raise DataError(f"column {column.name!r} was numbers in training and holds words now: {shown}")
+            values = read
         scaled: Numbers = (values - column.low) / (column.high - column.low)
         beyond = int(((scaled < 0) | (scaled > 1)).sum())
         if beyond:
@@ -195,13 +199,13 @@ class Schema(Part):
 
 
 def as_words(values: Values) -> Words:
-    """Return a column as words; whole numbers without a point."""
+    """Return a column as words: whole numbers without a point, others with all the digits that tell them apart."""
     if isinstance(values, Words):
         return values
     found, codes = np.unique(values[~np.isnan(values)], return_inverse=True)
     every = np.full(len(values), -1, dtype=np.int64)
     every[~missing(values)] = codes
-    return Words.of(every, [f"{value:.12g}" for value in found])
+    return Words.of(every, [str(int(value)) if value % 1 == 0 else repr(float(value)) for value in found])
 
 
 def _span(column: Column) -> str:

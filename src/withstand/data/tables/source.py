@@ -1,5 +1,6 @@
 """A table as a source: rows as numbers in [0, 1], their preprocessing learnt from training rows alone."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from withstand.data.tables.frame import Frame, Words, frame_of, missing
 from withstand.data.tables.infer import Target, Task, find_target, fit_schema
 from withstand.data.tables.named import TABLES, named_table
 from withstand.data.tables.schema import Schema, slots_that_move
+from withstand.data.tables.text import Reading
 
 Part: TypeAlias = Literal["train", "test", "all"]
 Table: TypeAlias = Any
@@ -46,7 +48,9 @@ class TableSource(Source):
         split: the column that says "train" or "test" of each row; without one, `fraction` is held out.
         fraction: the share of the test part, of every class where there are classes.
         seed: chooses which rows those are.
-        delimiter: what separates a CSV's fields; found by itself when None.
+        delimiter: what separates the fields of a text file; found by itself when None.
+        header: whether a text file's first line names the columns; found by itself when None.
+        decimal: the mark before decimals in a text file, "." or ","; found by itself when None.
         schema: columns as an earlier run learnt them, in place of learning them here; all rows are given then.
 
     Attributes:
@@ -71,13 +75,16 @@ class TableSource(Source):
         fraction: float = 0.2,
         seed: int = 0,
         delimiter: str | None = None,
+        header: bool | None = None,
+        decimal: str | None = None,
         schema: Schema | None = None,
     ) -> None:
         if part not in ("train", "test", "all"):
             raise ConfigError(f"unknown part {part!r}: 'train', 'test' or 'all'")
         if not 0 < fraction < 1:
             raise ConfigError(f"fraction={fraction} must lie between 0 and 1: it is the share that is held out")
-        frame, target, split = self._open(table, target, split, delimiter)
+        known = () if schema is None else tuple(schema.fields)
+        frame, target, split = self._open(table, target, split, Reading(delimiter, header, decimal, known))
         if target is None and schema is not None and schema.target in frame.columns:
             target = None if missing(frame.columns[schema.target]).all() else schema.target
         learnt = schema is not None and schema.target == target
@@ -88,6 +95,7 @@ class TableSource(Source):
             if split is not None:
                 training = training.without(split)
             schema = fit_schema(training, kinds=kinds, ignore=ignore, target=target, classes=found.classes)
+            self._say_what_is_left_out(schema, ignore)
         elif kinds or ignore:
             raise ConfigError("a schema already says which columns are learnt from, and their kinds")
         chosen = {"train": ~tested, "test": tested, "all": np.ones(len(frame), dtype=bool)}[part]
@@ -102,7 +110,7 @@ class TableSource(Source):
         self.skipped = (*self.skipped, *schema.left_out)
 
     def _open(
-        self, table: Table, target: str | None, split: str | None, delimiter: str | None
+        self, table: Table, target: str | None, split: str | None, reading: Reading
     ) -> tuple[Frame, str | None, str | None]:
         """Return the columns, the target and the split column; name and origin are noted."""
         if isinstance(table, str) and table in TABLES:
@@ -113,16 +121,29 @@ class TableSource(Source):
             if not Path(table).is_file() and not is_table_file(table):
                 hint = nearest(str(table), TABLES)
                 raise DataError(f"{str(table)!r} is neither a file nor the name of a table: {hint}")
-            frame, note = read_file(Path(table).expanduser(), delimiter)
+            frame, note = read_file(Path(table).expanduser(), reading)
             self.name = Path(table).stem
             self.origin = f"the file {table}" + (f" ({note})" if note else "")
         else:
             frame = frame_of(table)
             self.name = "table"
         for what, column in (("target", target), ("split", split)):
+            if column is not None and column in frame.unread:
+                raise DataError(f"{what} {column!r} holds {frame.unread[column]}: numbers or words are needed")
             if column is not None and column not in frame.columns:
                 raise ConfigError(f"{what} {column!r} is no column of the table: {nearest(column, frame.columns)}")
         return frame, target, split
+
+    def _say_what_is_left_out(self, schema: Schema, ignored: Sequence[str]) -> None:
+        """Warn of columns that hold something and are not learnt from, though nobody asked for it."""
+        left = [
+            f"{name}: {reason}"
+            for name, reason in schema.left_out
+            if name not in ignored and not reason.startswith(("constant", "every value"))
+        ]
+        if left:
+            more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+            warnings.warn(f"columns of {self.name} are left out: {'; '.join(left[:3])}{more}", stacklevel=3)
 
     def _tested(self, frame: Frame, split: str | None, target: Target, fraction: float, seed: int) -> Any:
         """Return which rows are the test part, bool `(N,)`."""

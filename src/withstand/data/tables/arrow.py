@@ -1,0 +1,182 @@
+"""Columns of Arrow as numbers or words: of data frames with their own types, and of text."""
+
+from typing import Any
+
+import numpy as np
+
+from withstand.core.errors import DataError, MissingExtra
+from withstand.data.tables.frame import (
+    CODE,
+    DATE,
+    INFINITY,
+    MISSING,
+    NUMBER,
+    Numbers,
+    Values,
+    Words,
+    as_numbers,
+    is_exact,
+    seconds,
+    values_of,
+    whole_numbers,
+)
+
+
+def arrow_columns(data: Any) -> dict[str, Values | str]:
+    """Return a data frame's columns, or what else they hold.
+
+    Raises:
+        DataError: columns that share a name, a data frame that cannot be read.
+        MissingExtra: pyarrow is not installed.
+    """
+    try:
+        import pyarrow
+        from pyarrow import interchange
+    except ImportError as error:
+        raise MissingExtra("reading data frames", "pyarrow", "table") from error
+    try:
+        if type(data).__module__.partition(".")[0] == "pandas":
+            return _pandas_columns(data if hasattr(data, "columns") else data.to_frame())
+        table = pyarrow.table(data) if hasattr(data, "__arrow_c_stream__") else interchange.from_dataframe(data)
+    except (pyarrow.ArrowException, NotImplementedError, ValueError, TypeError) as error:
+        raise DataError(f"the data frame cannot be read: {' '.join(str(error).split())}") from None
+    _refuse_repeated(table.column_names)
+    return {name: arrow_values(table.column(name), name) for name in table.column_names}
+
+
+def _pandas_columns(data: Any) -> dict[str, Values | str]:
+    """Return the columns of a pandas frame one by one, for one that Arrow cannot hold is no reason to drop the rest."""
+    import pyarrow
+
+    names = [str(name) for name in data.columns]
+    _refuse_repeated(names)
+    found: dict[str, Values | str] = {}
+    for place, name in enumerate(names):
+        series = data.iloc[:, place]
+        try:
+            column = pyarrow.array(series, from_pandas=True)
+            whole = column if isinstance(column, pyarrow.ChunkedArray) else pyarrow.chunked_array([column])
+            found[name] = arrow_values(whole, name)
+        except (pyarrow.ArrowException, NotImplementedError, ValueError, TypeError):
+            found[name] = values_of(series.to_numpy(dtype=object), name)
+    return found
+
+
+def _refuse_repeated(names: list[str]) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise DataError(f"the table has more than one column {repeated[0]!r}: rename them")
+
+
+def arrow_values(column: Any, name: str) -> Values | str:
+    """Return one Arrow column as numbers or words, or what else it holds.
+
+    A dictionary of strings or whole numbers is words, for whoever made it said that they are categories; other strings
+    that all write numbers become numbers.
+    """
+    import pyarrow
+    from pyarrow import types
+
+    kind = column.type
+    if types.is_null(kind):
+        return np.full(len(column), np.nan)
+    if types.is_dictionary(kind):
+        plain = column.cast(kind.value_type)
+        named = _is_text(kind.value_type) or types.is_integer(kind.value_type)
+        return _words(plain.cast(pyarrow.string())) if named else arrow_values(plain, name)
+    if types.is_boolean(kind):
+        return _words(column.cast(pyarrow.string()))
+    if types.is_integer(kind):
+        numbers = whole_numbers(column.fill_null(0).to_numpy())
+        gone = column.is_null().to_numpy()
+        if isinstance(numbers, Words):
+            return Words(np.where(gone, -1, numbers.codes), numbers.names)
+        return np.where(gone, np.nan, numbers)
+    if types.is_floating(kind):
+        return np.array(column.cast(pyarrow.float64()).to_numpy(), dtype=np.float64)
+    if types.is_decimal(kind):
+        return values_of(np.array([*column.to_pylist(), None], dtype=object)[:-1], name)
+    if types.is_timestamp(kind) or types.is_date(kind):
+        return seconds(column.cast(pyarrow.timestamp("us"), safe=False).to_numpy())
+    if types.is_duration(kind):
+        return seconds(column.cast(pyarrow.duration("us"), safe=False).to_numpy())
+    if types.is_time(kind):
+        since = column.cast(pyarrow.time64("us"), safe=False).cast(pyarrow.int64())
+        return np.array(since.cast(pyarrow.float64()).to_numpy(), dtype=np.float64) / 1e6
+    if _is_text(kind):
+        return as_numbers(_words(column.cast(pyarrow.string())))
+    return str(kind)
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow
+    from pyarrow import types
+
+    return bool(types.is_string(kind) or types.is_large_string(kind) or kind == pyarrow.string_view())
+
+
+def _words(column: Any) -> Words:
+    """Return strings whose missing values are known."""
+    coded = column.combine_chunks().dictionary_encode()
+    codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return Words.of(codes, coded.dictionary.to_pylist(), gone=("",))
+
+
+def text_values(column: Any, decimal: str = ".") -> Values:
+    """Return a column of fields as numbers, dates in seconds since 1970, or words.
+
+    Args:
+        column: Arrow strings; `MISSING` says which stand for a missing value.
+        decimal: the mark before decimals; "" reads no numbers.
+    """
+    import pyarrow
+    from pyarrow import compute
+
+    coded = column.combine_chunks().dictionary_encode()
+    codes, texts = coded.indices.to_numpy(zero_copy_only=False), compute.utf8_trim_whitespace(coded.dictionary)
+    gone = compute.is_in(texts, pyarrow.array(MISSING))
+    held = texts.filter(compute.invert(gone))
+    if decimal == ",":
+        held = compute.replace_substring(held, ",", ".")
+    numbers = _numbers(held) if decimal else None
+    if numbers is None:
+        numbers = _dates(held)
+    if numbers is None:
+        return Words.of(codes.astype(np.int64), texts.to_pylist())
+    values: Numbers = np.full(len(texts), np.nan)
+    values[~gone.to_numpy(zero_copy_only=False)] = numbers
+    read: Numbers = values[codes]
+    return read
+
+
+def _numbers(texts: Any) -> Any:
+    """Return texts that all write numbers which double precision holds; None where one does not."""
+    import pyarrow
+    from pyarrow import compute
+
+    written = compute.match_substring_regex(texts, f"^({NUMBER}|{INFINITY})$")
+    codes = compute.match_substring_regex(texts, f"^{CODE}$")
+    if compute.any(codes).as_py() or not compute.all(written, min_count=0).as_py():
+        return None
+    long = texts.filter(compute.match_substring_regex(texts, r"^[+-]?\d{16,}$"))
+    if not all(is_exact(text) for text in long.to_pylist()):
+        return None
+    return texts.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
+
+
+def _dates(texts: Any) -> Any:
+    """Return texts that all are dates, as seconds since 1970; None where one is not."""
+    import pyarrow
+    from pyarrow import compute
+
+    if not compute.all(compute.match_substring_regex(texts, f"^{DATE}$"), min_count=0).as_py():
+        return None
+    zoned = compute.match_substring_regex(texts, r"(Z|[+-]\d{2}:?\d{2})$")
+    if compute.any(zoned).as_py() and not compute.all(zoned).as_py():
+        return None
+    fine = compute.any(compute.match_substring_regex(texts, r"\.\d{7,}")).as_py()
+    kind = pyarrow.timestamp("ns" if fine else "us", "UTC" if compute.any(zoned).as_py() else None)
+    try:
+        return seconds(texts.cast(kind).to_numpy(zero_copy_only=False))
+    except pyarrow.ArrowInvalid:  # 30 February
+        return None
