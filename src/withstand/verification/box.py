@@ -114,6 +114,22 @@ class Region:
         eps = ((self.eps + off) * (1 + 4 * torch.finfo(dtype).eps)).to(eps)
         return Region(low, high, self.norm, center, eps)
 
+    def lowest(self, slope: Tensor) -> Tensor:
+        """Return the point of each region where a linear function with slopes `(N, *shape)` is lowest.
+
+        Of a ball, the lowest point of the ball itself, brought into the box.
+        """
+        if self.center is None or self.eps is None:
+            return torch.where(slope > 0, self.low, self.high)
+        flat, eps = slope.flatten(1), self.eps[:, None]
+        if self.norm == "l2":
+            step = flat / torch.linalg.vector_norm(flat, dim=1, keepdim=True).clamp_min(1e-30)
+        else:
+            place = flat.abs().argmax(1, keepdim=True)
+            step = torch.zeros_like(flat).scatter(1, place, flat.gather(1, place).sign())
+        point = self.center - (eps * step).view_as(slope)
+        return torch.minimum(torch.maximum(point, self.low), self.high)
+
     def sample(self, points: Tensor) -> Tensor:
         """Return points of the region from points of the unit cube: `(..., N, *shape)` in [0, 1]."""
         x = self.low + points.to(self.low) * (self.high - self.low)

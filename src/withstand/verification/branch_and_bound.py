@@ -2,20 +2,18 @@
 
 import math
 from dataclasses import replace
-
-import torch
-from torch import Tensor
+from functools import partial
 
 from withstand.core.errors import ConfigError
 from withstand.core.threat import Ball
 from withstand.verification.bounds.crown import MEMORY
 from withstand.verification.box import Region
-from withstand.verification.falsify import Replay
+from withstand.verification.falsify import Breaks, Replay
 from withstand.verification.input_split import search_inputs
 from withstand.verification.network import Network
 from withstand.verification.property import Property
 from withstand.verification.relu_split import search_relus
-from withstand.verification.subject import TIE, Subject
+from withstand.verification.subject import Subject
 from withstand.verification.verdict import CLOCK, Clock, Verdict
 
 FEW = 12
@@ -28,6 +26,7 @@ def decide(
     wanted: Property,
     *,
     replay: Replay | None = None,
+    breaks: Breaks | None = None,
     timeout: float = 60.0,
     memory: int = MEMORY,
     clock: Clock = CLOCK,
@@ -39,6 +38,7 @@ def decide(
         region: the inputs.
         wanted: what shall hold.
         replay: the real model's outputs, by which a counterexample is confirmed; None for the captured network.
+        breaks: judges points in place of the property and `replay`.
         timeout: seconds.
         memory: bytes that one backward pass may hold.
         clock: by which the time goes.
@@ -51,8 +51,10 @@ def decide(
     if len(region) != 1:
         raise ConfigError(f"a search decides one region at a time, not {len(region)}")
     if math.prod(network.shape) <= FEW and region.center is None:
-        return search_inputs(network, region, wanted, replay=replay, timeout=timeout, clock=clock)
-    return search_relus(network, region, wanted, replay=replay, timeout=timeout, memory=memory, clock=clock)
+        return search_inputs(network, region, wanted, replay=replay, breaks=breaks, timeout=timeout, clock=clock)
+    return search_relus(
+        network, region, wanted, replay=replay, breaks=breaks, timeout=timeout, memory=memory, clock=clock
+    )
 
 
 def search(
@@ -60,22 +62,12 @@ def search(
 ) -> Verdict:
     """Decide one sample of a classifier, which the attack engine has not broken."""
     wanted = Property.margins(int(subject.y[row]), subject.network.classes)
+    # A margin that the model's own arithmetic cannot tell from a tie is not proven; only what the model itself gets
+    # wrong is broken.
+    wanted = replace(wanted, offset=wanted.offset - subject.tie)
     region = subject.region(ball, slice(row, row + 1))
-    given = subject.x.dtype
-
-    def replay(point: Tensor) -> Tensor:
-        with subject.victim.held(), torch.no_grad():
-            return subject.victim.output(point.to(given).clamp(subject.victim.low, subject.victim.high))
-
-    # A margin that float32 cannot tell from a tie is neither proven nor broken.
-    wanted = replace(wanted, offset=wanted.offset - TIE)
-    verdict = decide(subject.network, region, wanted, replay=replay, timeout=timeout, memory=memory, clock=clock)
-    point = verdict.counterexample
-    if point is None:
+    breaks = partial(subject.breaks, ball=ball, row=row)
+    verdict = decide(subject.network, region, wanted, breaks=breaks, timeout=timeout, memory=memory, clock=clock)
+    if verdict.counterexample is None:
         return verdict
-    point = point.to(given).clamp(subject.victim.low, subject.victim.high)
-    if int(replay(point[None]).argmax()) == int(subject.y[row]):
-        return replace(
-            verdict, status="unknown", counterexample=None, reason=f"a margin within {TIE:g} of a tie is met"
-        )
-    return replace(verdict, counterexample=point)
+    return replace(verdict, counterexample=subject.shown(verdict.counterexample[None], ball, row)[0])

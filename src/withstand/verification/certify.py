@@ -14,7 +14,7 @@ from withstand.core.victim import Victim
 from withstand.verification.bounds.crown import MEMORY, check_method
 from withstand.verification.branch_and_bound import search
 from withstand.verification.margins import least_margin
-from withstand.verification.subject import TIE, Subject
+from withstand.verification.subject import Subject
 from withstand.verification.verdict import CLOCK, Clock, Late, Verdict, never, passed
 
 Method = Literal["auto", "ibp", "crown-ibp", "crown", "alpha-crown", "bab"]
@@ -65,7 +65,7 @@ def certify(
         raise ConfigError(f"timeout must be above 0 seconds, not {timeout!r}")
     began = clock()
     return certified(
-        Subject.of(model, x, y), ball, method=method, attack=attack, timeout=timeout, memory=memory,
+        Subject.of(model, x, y, ball), ball, method=method, attack=attack, timeout=timeout, memory=memory,
         generator=generator, clock=clock, began=began,
     )  # fmt: skip
 
@@ -107,7 +107,7 @@ def certified(
         found = _bounds(subject, ball, rows, stage, memory, late)
         margin[rows] = torch.maximum(margin[rows], found)
         each = (clock() - started) / len(rows)
-        for row in rows[margin[rows] > TIE].tolist():
+        for row in rows[margin[rows] > subject.tie].tolist():
             verdicts[row] = Verdict("safe", margin[row].item(), method=stage, seconds=each)
         if attack and stage != "ibp" and not attacked:
             attacked = _falsify(subject, ball, verdicts, margin, generator, clock)
@@ -151,7 +151,7 @@ def proven_rows(
         if not len(left) or late():
             break
         radii = None if eps is None else eps[left]
-        proven[left] = _bounds(subject, ball, rows[left], stage, memory, late, radii) > TIE
+        proven[left] = _bounds(subject, ball, rows[left], stage, memory, late, radii) > subject.tie
     return proven
 
 
@@ -159,7 +159,8 @@ def _bounds(
     subject: Subject, ball: Ball, rows: Tensor, method: str, memory: int, late: Late, eps: Tensor | None = None
 ) -> Tensor:
     region = subject.region(ball, rows, eps)
-    return least_margin(subject.network, region, subject.weight[rows], method, target=TIE, memory=memory, late=late)
+    weight = subject.weight[rows]
+    return least_margin(subject.network, region, weight, method, target=subject.tie, memory=memory, late=late)
 
 
 def _falsify(
@@ -170,7 +171,7 @@ def _falsify(
     generator: Draws | int | None,
     clock: Clock,
 ) -> bool:
-    """Attack what is open, success being judged by the model itself; return that it was done."""
+    """Attack what is open, success being judged by the model itself, sample by sample; return that it was done."""
     rows = _open(verdicts, margin)
     if not len(rows) or ball.eps == 0:
         return True
@@ -180,7 +181,8 @@ def _falsify(
     found = attack(subject.victim, subject.x[rows], subject.y[rows], generator=draws)
     each = (clock() - started) / len(rows)
     for place, row in enumerate(rows.tolist()):
-        if bool(found.success[place]):
+        # Asked alone: what is wrong in a batch alone is wrong by rounding.
+        if bool(found.success[place]) and int(subject.answers(found.x[place : place + 1])) != int(subject.y[row]):
             verdicts[row] = Verdict(
                 "unsafe", margin[row].item(), counterexample=found.x[place], method="attack", seconds=each
             )

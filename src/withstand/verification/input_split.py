@@ -5,6 +5,7 @@ the dimension that its linear bound depends on most. The point where that bound 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,10 +14,10 @@ from withstand.verification.bounds.backward import Rows, concretize, linear_func
 from withstand.verification.bounds.forward import relax_forward
 from withstand.verification.bounds.rounding import full_precision
 from withstand.verification.box import Region
-from withstand.verification.falsify import Replay, falsify
+from withstand.verification.falsify import DOUBTS, Breaks, Replay, by_outputs, doubtful, falsify, first_broken
 from withstand.verification.network import Network
 from withstand.verification.property import Property
-from withstand.verification.verdict import CLOCK, Clock, Late, Verdict, never, passed
+from withstand.verification.verdict import CLOCK, Clock, Late, Status, Verdict, never, passed
 
 _FIRST = 32
 """Boxes of the first batch."""
@@ -48,6 +49,7 @@ def search_inputs(
     wanted: Property,
     *,
     replay: Replay | None = None,
+    breaks: Breaks | None = None,
     timeout: float = 60.0,
     batch: int = 512,
     most: int = 4_000_000,
@@ -60,40 +62,34 @@ def search_inputs(
         region: one box (N = 1).
         wanted: what shall hold.
         replay: the real model, which a counterexample must also break; None for the captured network.
+        breaks: judges points in place of the property and `replay`.
         timeout: seconds.
         batch: boxes bounded at once.
         most: boxes that may wait at once; beyond, the answer is unknown.
         clock: by which the time goes.
     """
-    began = clock()
+    began, breaks = clock(), breaks or by_outputs(wanted, replay or network)
     late = passed(clock, began + timeout)
     region = Region(region.low.double(), region.high.double())
     pile = _Pile(region.low, region.high)
-    margin, boxes = float("inf"), 0
-    point = falsify(network, region, wanted, late=late)
+    margin, boxes, doubts = float("inf"), 0, 0
+
+    def answer(status: Status, **said: Any) -> Verdict:
+        return Verdict(status, method="input splits", seconds=clock() - began, steps=boxes, **said)
+
+    point = falsify(network, region, wanted, breaks, late=late)
     size = min(_FIRST, batch)
     while True:
         if point is not None:
-            verdict = confirm(point, wanted, replay or network)
-            if verdict is not None:
-                return Verdict(
-                    "unsafe",
-                    counterexample=verdict,
-                    method="input splits",
-                    seconds=clock() - began,
-                    steps=boxes,
-                )
+            return answer("unsafe", counterexample=point)
         if not len(pile.low):
-            return Verdict("safe", margin, method="input splits", seconds=clock() - began, steps=boxes)
-        if (ended := late()) or len(pile.low) > most:
+            return answer("safe", margin=margin)
+        if (ended := late()) or len(pile.low) > most or doubts >= DOUBTS:
             reason = f"time-out after {timeout:.3g} s" if ended else f"more than {most} boxes wait"
-            return Verdict(
-                "unknown",
-                reason=f"{reason}: {boxes} boxes bounded, {len(pile.low)} open" if boxes else f"{reason}, {_NONE}",
-                method="input splits",
-                seconds=clock() - began,
-                steps=boxes,
-            )
+            if doubts >= DOUBTS:
+                reason = doubtful(doubts)
+            reason += f": {boxes} boxes bounded, {len(pile.low)} open" if boxes else f", {_NONE}"
+            return answer("unknown", reason=reason)
         # Batches grow as far as time allows: one that is begun is ended.
         size, started = min(size, len(pile.low)), clock()
         now = pile.take(size)
@@ -107,19 +103,13 @@ def search_inputs(
             margin = min(margin, held[proven].min().item())
         left = ~proven
         if not bool(left.any()):
-            point = None
             continue
         low, high, slope, bound = now.low[left], now.high[left], slope[left], bound[left]
         corner = _lowest(low, high, slope, bound, wanted)
         values = wanted.least(wanted.values(network(corner)))
-        point = corner[values.argmin()] if bool((values <= 0).any()) else None
+        point = first_broken(corner, values, breaks)
+        doubts += point is None and bool((values <= 0).any())
         pile.put(*_cut(low, high, slope, bound, wanted))
-
-
-def confirm(point: Tensor, wanted: Property, replay: Replay) -> Tensor | None:
-    """Return the point if the real model breaks the property there too."""
-    outputs = replay(point[None])
-    return point if bool((wanted.least(wanted.values(outputs)) <= 0).all()) else None
 
 
 def box_bounds(network: Network, region: Region, wanted: Property, late: Late = never) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,9 @@ from torch import Tensor
 from withstand.core.errors import DataError
 from withstand.verification.margins import margin_weights
 
+TIE = 1e-6
+"""A margin that a float32 forward pass cannot tell from a tie; a proof has to exceed it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Property:

@@ -14,7 +14,7 @@ from withstand.core.victim import Victim
 from withstand.verification.bounds.crown import MEMORY, check_method
 from withstand.verification.certify import proven_rows
 from withstand.verification.margins import METHODS, least_margin
-from withstand.verification.subject import TIE, Subject
+from withstand.verification.subject import Subject
 from withstand.verification.verdict import CLOCK, Clock, Late, never, passed
 
 
@@ -39,22 +39,19 @@ class Prover:
         Raises:
             ConfigError: a model in train mode, or an operation without bounds.
         """
-        subject = _eval_subject(victim, x, y)
+        with victim.held():  # in eval mode, as every attack meets its victim
+            subject = Subject.of(victim, x, y, ball)
         proven = torch.zeros_like(subject.right)
         for method in dict.fromkeys(("ibp", self.method)):
             rows = (subject.right & ~proven).nonzero().squeeze(1)
             if not len(rows):
                 break
             region = subject.region(ball, rows)
-            margin = least_margin(subject.network, region, subject.weight[rows], method, target=TIE, memory=self.memory)
-            proven[rows] = margin > TIE
+            margin = least_margin(
+                subject.network, region, subject.weight[rows], method, target=subject.tie, memory=self.memory
+            )
+            proven[rows] = margin > subject.tie
         return proven
-
-
-def _eval_subject(victim: Victim, x: Tensor, y: Tensor) -> Subject:
-    """Return the subject in eval mode, as every attack meets its victim."""
-    with victim.held():
-        return Subject.of(victim, x, y)
 
 
 def certified_radius(
@@ -91,7 +88,7 @@ def certified_radius(
     if not timeout > 0:
         raise ConfigError(f"timeout must be above 0 seconds, not {timeout!r}")
     late = passed(clock, clock() + timeout * len(x))
-    subject = Subject.of(model, x, y)
+    subject = Subject.of(model, x, y, ball)
     holds = partial(proven_rows, subject, ball, method=method, memory=memory, late=late)
     rows = subject.right.nonzero().squeeze(1)
     proven = torch.zeros(len(x), dtype=torch.float64, device=subject.x.device)

@@ -60,7 +60,7 @@ def proven_radii(
         )
     until = clock() + timeout * len(x)
     late = passed(clock, until)
-    subject = Subject.of(model, x, y)
+    subject = Subject.of(model, x, y, replace(ball, eps=most))
     solver = Solver.of(subject, ball, method, features=features, spans=spans)
     bounds = "auto" if solver is not None or method == "bab" else method
 

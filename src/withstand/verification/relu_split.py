@@ -5,17 +5,13 @@ What a short search leaves open is searched again from a root whose boxes search
 as these make the root's bound better.
 """
 
-from collections.abc import Callable
-from functools import partial
-
 import torch
 from torch import Tensor
 
 from withstand.verification.bounds.alpha import Ascent
 from withstand.verification.bounds.crown import MEMORY, output_bounds, relax_network
 from withstand.verification.box import Region
-from withstand.verification.falsify import Replay, falsify
-from withstand.verification.input_split import confirm
+from withstand.verification.falsify import DOUBTS, Breaks, Replay, by_outputs, doubtful, falsify, first_broken
 from withstand.verification.network import Network
 from withstand.verification.property import Property
 from withstand.verification.sub_problems import Splitter, SubProblems
@@ -38,6 +34,7 @@ def search_relus(
     wanted: Property,
     *,
     replay: Replay | None = None,
+    breaks: Breaks | None = None,
     timeout: float = 60.0,
     memory: int = MEMORY,
     attack: bool = True,
@@ -50,28 +47,29 @@ def search_relus(
         region: one region (N = 1).
         wanted: what shall hold.
         replay: the real model, which a counterexample must also break; None for the captured network.
+        breaks: judges points in place of the property and `replay`.
         timeout: seconds.
         memory: bytes that one backward pass may hold.
         attack: look for a counterexample first.
         clock: by which the time goes.
     """
-    began, replay, count = clock(), replay or network, 0
+    began, breaks, count = clock(), breaks or by_outputs(wanted, replay or network), 0
     late = passed(clock, began + timeout)
 
     def answer(status: str, **said: object) -> Verdict:
         return Verdict(status, method="relu splits", seconds=clock() - began, steps=count, **said)  # type: ignore[arg-type]
 
     quick = network.to(torch.float32)
-    point = falsify(quick, region, wanted, late=late) if attack else None
-    if point is not None and (shown := confirm(point, wanted, replay)) is not None:
-        return answer("unsafe", counterexample=shown)
+    point = falsify(quick, region, wanted, breaks, late=late) if attack else None
+    if point is not None:
+        return answer("unsafe", counterexample=point)
     root = relax_network(quick, region.to(torch.float32), memory=memory, late=late)
     weight = wanted.weight[None].to(torch.float32)
     rough = output_bounds(root, weight, memory=memory, late=late)[0] + wanted.offset
     if (least := wanted.least(rough[None]).item()) > 0:
         return answer("safe", margin=least)
     search, shrinking = _Search(Splitter(root, wanted.weight, wanted.offset, memory=memory), wanted, rough), True
-    breaks = partial(_shown, quick, wanted, region, replay)
+    tried = _Tried(quick, wanted, region, breaks)
     for leaves, share in _STAGES:
         if shrinking:
             seconds = _SHRINK * (began + share * timeout - clock())
@@ -85,14 +83,16 @@ def search_relus(
             if shrinking:
                 count += search.count
                 search = _Search(Splitter(root, wanted.weight, wanted.offset, memory=memory), wanted, rough)
-        point = search.run(passed(clock, began + share * timeout), breaks)
-        if point is not None or not search.open:
+        point = search.run(passed(clock, began + share * timeout), tried)
+        if point is not None or not search.open or tried.doubts >= DOUBTS:
             break
     count += search.count
     if point is not None:
         return answer("unsafe", counterexample=point)
     if not search.open and not search.stuck:
         return answer("safe", margin=search.least)
+    if search.open and tried.doubts >= DOUBTS:
+        return answer("unknown", margin=search.worst, reason=doubtful(tried.doubts))
     if search.open:
         return answer(
             "unknown",
@@ -126,7 +126,7 @@ class _Search:
         self.least = margin[margin > 0].min().item() if bool((margin > 0).any()) else float("inf")
         """The smallest proven bound."""
         self.count = self.stuck = 0
-        self._fresh = SubProblems.whole(row, rough[row], splitter.doubtful)
+        self._fresh = SubProblems.whole(row, rough[row], splitter)
         self._open = self._fresh.take(row[:0])
         self._ascent = _ROOT
 
@@ -140,15 +140,15 @@ class _Search:
         """The lowest bound of those."""
         return torch.cat([self._open.bound, self._fresh.bound]).min().item()
 
-    def run(self, late: Late, breaks: Callable[[Tensor], Tensor | None]) -> Tensor | None:
+    def run(self, late: Late, tried: "_Tried") -> Tensor | None:
         """Search until time is up, nothing is open, or a point that breaks the property is met, which is returned.
 
         Args:
             late: tells whether time is up.
-            breaks: tells of points `(B, *shape)` one that breaks the property, if any does.
+            tried: shows the points that are met to the real model.
         """
         batch = self.splitter.batch
-        while self.open and not late():
+        while self.open and not late() and tried.doubts < DOUBTS:
             if not len(self._fresh.row):
                 order = self._open.bound.argsort()
                 self._fresh = self._open.take(order[: batch // 2]).split()
@@ -159,7 +159,7 @@ class _Search:
             if not len(self._fresh.row):
                 self._ascent = _INNER
             self.count += len(done.row)
-            point = breaks(corner)
+            point = tried(corner)
             if point is not None:
                 return point
             proven = done.bound > 0
@@ -171,11 +171,18 @@ class _Search:
         return None
 
 
-def _shown(network: Network, wanted: Property, region: Region, replay: Replay, corner: Tensor) -> Tensor | None:
-    """Return the first of some corners that lies in the region, if it breaks the property on the real model too."""
-    if region.center is not None:
-        return None  # a corner of the box is no point of the ball
-    corner = torch.minimum(torch.maximum(corner.double(), region.low), region.high)
-    with torch.no_grad():
-        found = (wanted.least(wanted.values(network(corner))) <= 0).nonzero()
-    return confirm(corner[found[0, 0]], wanted, replay) if len(found) else None
+class _Tried:
+    """Shows points to the real model, and counts those that break the captured network alone."""
+
+    def __init__(self, network: Network, wanted: Property, region: Region, breaks: Breaks) -> None:
+        self.network, self.wanted, self.region, self.breaks = network, wanted, region, breaks
+        self.doubts = 0
+
+    def __call__(self, points: Tensor) -> Tensor | None:
+        """Return the first of some points of the box that breaks the property on the real model."""
+        points = torch.minimum(torch.maximum(points.double(), self.region.low), self.region.high)
+        with torch.no_grad():
+            values = self.wanted.least(self.wanted.values(self.network(points)))
+        found = first_broken(points, values, self.breaks)
+        self.doubts += found is None and bool((values <= 0).any())
+        return found

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -64,7 +65,7 @@ def settle(
     if not timeout > 0:
         raise ConfigError(f"timeout must be above 0 seconds, not {timeout!r}")
     began = clock()
-    subject = Subject.of(model, x, y)
+    subject = Subject.of(model, x, y, ball)
     solver = Solver.of(subject, ball, method, features=features, spans=spans)
     verdicts = list(
         certified(
@@ -150,6 +151,13 @@ def _question(subject: Subject, ball: Ball, row: int) -> Question:
         with subject.victim.held(), torch.no_grad():
             return subject.victim.output(x.clamp(subject.victim.low, subject.victim.high))
 
-    label, dtype = int(subject.y[row]), subject.x.dtype
-    low, high = region.low[0].double(), region.high[0].double()
-    return Question.wins(subject.network, low, high, label, model=model, dtype=dtype)
+    return Question.wins(
+        subject.network,
+        region.low[0].double(),
+        region.high[0].double(),
+        int(subject.y[row]),
+        model=model,
+        dtype=subject.x.dtype,
+        tie=subject.tie,
+        show=partial(subject.shown, ball=ball, row=row),
+    )

@@ -44,11 +44,12 @@ class SubProblems:
     cut: Tensor
 
     @classmethod
-    def whole(cls, row: Tensor, bound: Tensor, doubtful: int) -> "SubProblems":
-        """Return the problems in which no sign is fixed."""
-        wide = (len(row), doubtful)
-        sign = torch.zeros(wide, dtype=torch.int8)
-        return cls(sign, torch.full(wide, torch.nan), torch.zeros(wide), row, bound, torch.full_like(row, -1))
+    def whole(cls, row: Tensor, bound: Tensor, splitter: "Splitter") -> "SubProblems":
+        """Return the problems in which no sign is fixed, in the splitter's precision: a rounded slope is none."""
+        wide, dtype = (len(row), splitter.doubtful), splitter.network.dtype
+        sign, none = torch.zeros(wide, dtype=torch.int8), torch.full_like(row, -1)
+        slope, pull = torch.full(wide, torch.nan, dtype=dtype), torch.zeros(wide, dtype=dtype)
+        return cls(sign, slope, pull, row, bound, none)
 
     def take(self, index: Tensor) -> "SubProblems":
         """Return some of them."""
@@ -130,7 +131,7 @@ class Splitter:
         if len(open_):
             found.cut[open_] = costs[open_].argmax(1) if late() else self._chosen(found.take(open_), costs[open_])
         assert climbed.slope is not None
-        return found, torch.where(climbed.slope > 0, relaxed.region.low, relaxed.region.high)
+        return found, relaxed.region.lowest(climbed.slope)
 
     def _chosen(self, problems: SubProblems, costs: Tensor) -> Tensor:
         """Return where to cut: of the dearest few ReLUs, the one whose worse half has the better bound, `(R,)`."""

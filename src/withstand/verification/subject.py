@@ -3,7 +3,7 @@
 Sizes: `N` samples, `C` classes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
-from withstand.verification.box import Region
+from withstand.verification.box import Region, inward
 from withstand.verification.capture import capture
+from withstand.verification.capture_check import compare
 from withstand.verification.margins import margin_weights
 from withstand.verification.network import Network
+from withstand.verification.property import TIE
 
-TIE = 1e-6
-"""A margin that a float32 forward pass cannot tell from a tie; a proof has to exceed it."""
+_TIES = 8
+"""A proof has to exceed so many times the largest difference seen between the model's outputs and the network's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +32,7 @@ class Subject:
         x: clean inputs, `(N, *shape)`.
         y: the classes that shall hold, `(N,)`.
         right: which samples are right before any change.
+        tie: a margin that the model's own arithmetic may not tell from a tie; a proof has to exceed it.
     """
 
     victim: Victim
@@ -37,20 +40,53 @@ class Subject:
     x: Tensor
     y: Tensor
     right: Tensor
+    tie: float = TIE
 
     @classmethod
-    def of(cls, model: nn.Module | Victim, x: Tensor, y: Tensor | None) -> "Subject":
-        """Capture a model and look at its clean answers; without `y`, these are what shall hold."""
+    def of(cls, model: nn.Module | Victim, x: Tensor, y: Tensor | None, ball: Ball) -> "Subject":
+        """Capture a model, compare both in the ball, and look at its clean answers; None for `y`: these shall hold."""
         victim = model if isinstance(model, Victim) else Victim(model)
         x = victim.check(x.detach())
-        network = capture(victim, x)
+        network = capture(victim, x, check=False)
         with victim.held(), torch.no_grad():
             answers = torch.cat([victim.output(part.clone()).argmax(1) for part in torch.split(x, 256)])
         y = answers if y is None else y.to(x.device)
         if y.shape != answers.shape:
             raise DataError(f"y must be one label a sample, ({len(x)},), not {tuple(y.shape)}")
         margin_weights(y, network.classes)  # refuses labels that are no classes
-        return cls(victim, network, x, y, answers == y)
+        subject = cls(victim, network, x, y, answers == y)
+        # Wrong in a batch and right alone: rounding decides, and no proof will.
+        wrong = (~subject.right).nonzero().squeeze(1)
+        subject.right[wrong] = subject.answers(x[wrong]) == y[wrong]
+        with victim.held(), torch.no_grad():
+            off = compare(network, victim, subject.region(ball), x.dtype)
+        return replace(subject, tie=max(TIE, _TIES * off))
+
+    def answers(self, points: Tensor) -> Tensor:
+        """Return the model's class for each point `(B, *shape)`, each asked alone, int64 `(B,)`."""
+        with self.victim.held(), torch.no_grad():
+            found = [self.victim.output(point[None].clone()).argmax(1) for point in points]
+        return torch.cat(found) if found else torch.zeros(0, dtype=torch.long, device=points.device)
+
+    def shown(self, points: Tensor, ball: Ball, row: int) -> Tensor:
+        """Return points `(B, *shape)` as the model is shown them: of its own type, and in the ball round one sample.
+
+        What lies outside by a rounding is pulled in; every entry is rounded towards the sample's.
+        """
+        center = self.x[row].double()
+        delta = points.double() - center
+        if ball.norm == "linf":
+            delta = delta.clamp(-ball.eps, ball.eps)
+        else:
+            size = torch.linalg.vector_norm(delta.flatten(1), ord=2 if ball.norm == "l2" else 1, dim=1)
+            factor = (ball.eps / size.clamp_min(1e-300)).clamp_max(1)
+            delta = delta * factor.view(-1, *[1] * center.dim())
+        point = (center + delta).clamp(self.victim.low, self.victim.high)
+        return inward(point, torch.minimum(point, center), torch.maximum(point, center), self.x.dtype)
+
+    def breaks(self, points: Tensor, ball: Ball, row: int) -> Tensor:
+        """Return which points `(B, *shape)` the model itself gets wrong as it is shown them, bool `(B,)`."""
+        return self.answers(self.shown(points, ball, row)) != self.y[row]
 
     @property
     def weight(self) -> Tensor:

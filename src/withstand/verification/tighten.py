@@ -71,7 +71,7 @@ def _search(relaxed: Relaxed, source: int, leaves: int, late: Late, memory: int)
     splitter = Splitter(relaxed, both, torch.zeros(len(both), dtype=torch.float64), start=source, memory=memory)
     known = torch.cat([relaxed.boxes[source].low.flatten()[entries], -relaxed.boxes[source].high.flatten()[entries]])
     row = torch.arange(len(both))
-    fresh = SubProblems.whole(row, known.double(), splitter.doubtful)
+    fresh = SubProblems.whole(row, known.double(), splitter)
     piled, ascent = fresh.take(row[:0]), _SLOPES
     for turn in range(leaves):
         parts = []

@@ -59,7 +59,7 @@ def test_halves_bound_their_own_points_and_cover_all(kind: str) -> None:
     row = torch.arange(2)
     # A function that is proven is cut no more: shift them so that all stay open.
     splitter.offset = -torch.full((2,), 1e3, dtype=torch.float64)
-    problems = SubProblems.whole(row, torch.full((2,), -torch.inf, dtype=torch.float64), splitter.doubtful)
+    problems = SubProblems.whole(row, torch.full((2,), -torch.inf, dtype=torch.float64), splitter)
     for _ in range(3):
         problems = splitter.bounded(problems, Ascent(steps=3))[0]
         whole = problems

@@ -27,7 +27,6 @@ from withstand.verification.exact.question import Question
 from withstand.verification.margins import bound
 from withstand.verification.network import Network
 from withstand.verification.property import Property
-from withstand.verification.subject import TIE
 from withstand.verification.verdict import CLOCK, Late, Verdict, never, passed
 
 Status = Literal["safe", "unsafe", "no_counterexample_on_grid", "unknown"]
@@ -190,7 +189,7 @@ class _Layer:
         weight = self.wanted.weight.expand(len(low), -1, -1)
         values = bound(self.behind, Region.box(low, high), weight, method, late=late) + self.wanted.offset
         # A margin that the real network's precision cannot tell from a tie proves nothing about it.
-        return self.wanted.least(values) - (0.0 if self.question.dtype == torch.float64 else TIE)
+        return self.wanted.least(values) - self.question.needed
 
     def proof(self, settings: Settings, timeout: float) -> cells.Cells:
         """Try to prove the whole box, split into cells as far as the budget goes."""

@@ -13,7 +13,6 @@ from withstand.verification.dlv.manipulation import Grid
 from withstand.verification.dlv.search import Found
 from withstand.verification.exact.question import Question
 from withstand.verification.margins import bound
-from withstand.verification.subject import TIE
 
 
 def search_family(
@@ -53,7 +52,7 @@ def search_family(
         pictures = family.apply(x, points)
         margins = question.margins(pictures)
         evaluations += len(points)
-        found.append(pictures[margins <= 0].to(question.dtype))
+        found.append(_alone(question, pictures[margins <= 0]))
         if len(found[-1]) and not every:
             break
         if time.monotonic() - start > timeout:
@@ -81,12 +80,14 @@ def _proof(
     start: float,
 ) -> Found:
     wanted = question.wanted
-    tie = 0.0 if question.dtype == torch.float64 else TIE
 
     def lower(low: Tensor, high: Tensor) -> Tensor:
         least, most = family.bounds(x, low, high)
         weight = wanted.weight.expand(len(low), -1, -1)
-        return wanted.least(bound(question.network, Region.box(least, most), weight, method) + wanted.offset) - tie
+        return (
+            wanted.least(bound(question.network, Region.box(least, most), weight, method) + wanted.offset)
+            - question.needed
+        )
 
     def margin(points: Tensor) -> Tensor:
         return question.margins(family.apply(x, points))
@@ -96,6 +97,14 @@ def _proof(
     none = x.new_zeros(0, *x.shape).to(question.dtype)
     if done.proven:
         return Found("safe", none, count, 0, done.bound, seconds=spent)
-    if len(done.broken):
-        return Found("unsafe", family.apply(x, done.broken).to(question.dtype), count, 0, seconds=spent)
-    return Found("no_counterexample_on_grid", none, count, 0, reason=done.reason, seconds=spent)
+    broken = _alone(question, family.apply(x, done.broken))
+    if len(broken):
+        return Found("unsafe", broken, count, 0, seconds=spent)
+    reason = done.reason or "rounding decides"
+    return Found("no_counterexample_on_grid", none, count, 0, reason=reason, seconds=spent)
+
+
+def _alone(question: Question, pictures: Tensor) -> Tensor:
+    """Return those pictures that break the property when the real network is shown each alone."""
+    shown = pictures.to(question.dtype)
+    return shown[[bool(question.margins(picture[None]) <= 0) for picture in shown]]

@@ -47,11 +47,10 @@ def solve_milp(question: Question, *, timeout: float = 60.0) -> Verdict:
     wanted = question.wanted
     known = wanted.per_group(output_bounds(relaxed, wanted.weight[None]) + wanted.offset)[0].tolist()
     rows = encoding.matrix()
-    slack = _slack(encoding, rows)
     least, nodes, doubts = np.inf, 0, []
     for polytope, cheap in zip(question.unsafe, known, strict=True):
-        if cheap > 0:
-            least = min(least, cheap + slack)
+        if cheap > question.needed:
+            least = min(least, cheap)
             continue
         left = timeout - (time.monotonic() - start)
         if left <= 0:
@@ -64,7 +63,8 @@ def solve_milp(question: Question, *, timeout: float = 60.0) -> Verdict:
             if miss <= 0:
                 spent = time.monotonic() - start
                 return Verdict("unsafe", counterexample=shown, method="milp", seconds=spent, steps=nodes)
-        least = min(least, bound)
+        slack = max(question.needed, _slack(encoding, rows, polytope))
+        least = min(least, bound - slack)
         if failure:
             doubts.append(f"out of time after {timeout:g} s" if failure == _TIME_OUT else failure)
         elif not bound > slack:
@@ -72,20 +72,29 @@ def solve_milp(question: Question, *, timeout: float = 60.0) -> Verdict:
     spent = time.monotonic() - start
     if doubts:
         return Verdict("unknown", reason=doubts[0], method="milp", seconds=spent, steps=nodes)
-    return Verdict("safe", margin=least - slack, method="milp", seconds=spent, steps=nodes)
+    return Verdict("safe", margin=least, method="milp", seconds=spent, steps=nodes)
 
 
-def _slack(encoding: Encoding, rows: Rows) -> float:
-    sizes = np.abs(np.concatenate([rows[1], rows[2], encoding.low, encoding.high, [1.0]]))
-    return TOLERANCE * float(sizes[np.isfinite(sizes)].max())
+def _slack(encoding: Encoding, rows: Rows, polytope: Polytope) -> float:
+    """Return how far the solver's tolerances may carry a least excess: a share of the largest number at work."""
+    factors, shift = _excess(encoding, polytope)
+    largest: Array = np.maximum(np.abs(encoding.low), np.abs(encoding.high))
+    terms = largest @ np.abs(factors) + np.abs(shift)
+    size = np.abs(np.concatenate([rows[1], rows[2], largest, terms, np.ones(1)]))
+    return TOLERANCE * float(size[np.isfinite(size)].max())
+
+
+def _excess(encoding: Encoding, polytope: Polytope) -> tuple[Array, Array]:
+    """Return a polytope's excess as factors `(variables, M)` and shifts `(M,)`."""
+    assert encoding.output is not None
+    factors = encoding.output.widened(len(encoding.low)).flatten(1) @ polytope.weight.T
+    return factors.numpy(), (polytope.weight @ encoding.output.constant.flatten() - polytope.bound).numpy()
 
 
 def _least(encoding: Encoding, rows: Rows, polytope: Polytope, timeout: float) -> tuple[float, Array | None, int, str]:
     """Return (a lower bound of the least excess, the best point found, nodes, why it stopped early if it did)."""
-    assert encoding.output is not None
     count = len(encoding.low)
-    factors = (encoding.output.widened(count).flatten(1) @ polytope.weight.T).numpy()
-    shift = (polytope.weight @ encoding.output.constant.flatten() - polytope.bound).numpy()
+    factors, shift = _excess(encoding, polytope)
     matrix, low, high = rows
     # One more variable, the excess: at least that of every row of the polytope.
     padded = sparse.hstack([matrix, sparse.csr_array((matrix.shape[0], 1))])
