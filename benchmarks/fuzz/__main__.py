@@ -93,7 +93,8 @@ class Fuzz:
     def _tell(self, outcome: str, detail: str, content: Path) -> None:
         """Print a failure and keep its input, once for each place in the code that it comes from."""
         lines = detail.splitlines()
-        mark = outcome + "".join(lines[-1:] + [line for line in lines if line.lstrip().startswith("File")][-1:])
+        places = [line for line in lines if line.lstrip().startswith("File")]
+        mark = " ".join([outcome, *(line.partition(":")[0] for line in lines[-1:]), *places[-1:]])
         if mark in self.seen:
             return
         self.seen.add(mark)

@@ -26,6 +26,8 @@ _PRECISIONS = {1: torch.float32, 10: torch.float16, 11: torch.float64}
 """By the standard's numbers of types."""
 _BATCH = 7
 """Samples of the first run, which tells shapes: a number that files seldom have for anything else."""
+_TOLD = 16
+"""How many things that cannot be read are named."""
 _MOST = 1 << 24
 _SHARE = 16
 """How many numbers a value may have for one sample: so many, and so many times what the file holds."""
@@ -135,6 +137,8 @@ class OnnxNetwork(nn.Module):
         """Refuse a value that is no batch, or larger than a file like this needs."""
         if value.dim() < 1 or len(value) != len(x):
             raise ConfigError(f"it makes {tuple(value.shape)} of {len(x)} samples, which have to stay apart")
+        if not value.numel():
+            raise ConfigError("it makes nothing of a sample, which has no bounds")
         held = sum(buffer.numel() for buffer in self.buffers()) + math.prod(self.shape)
         if value.numel() > len(x) * max(_MOST, _SHARE * held):
             raise ConfigError(f"it takes {value.numel() // len(x):,} numbers for one sample")
@@ -180,7 +184,7 @@ def read_both(path: Path | str) -> tuple[OnnxNetwork, Runtime]:
     narrow = [node for node in narrow if _PRECISIONS.get(_attributes(node)["to"], dtype) != dtype]
     _complain(model.graph, title, ["Cast of float64 to less, which rounds"] if narrow else [])
     try:
-        steps, constants = _steps(model.graph)
+        steps, constants = _steps(model.graph, title)
     except ConfigError as error:
         raise ConfigError(f"{title} cannot be read: {error}") from None
     network = OnnxNetwork(steps, constants, entry, own.graph.output[0].name, shape, dtype, title).eval()
@@ -200,7 +204,8 @@ def _signature(graph: Any, title: str) -> tuple[str, tuple[int, ...], bool, torc
     if kind.elem_type not in _PRECISIONS:
         from onnx import TensorProto
 
-        name = TensorProto.DataType.Name(kind.elem_type).lower()
+        known = kind.elem_type in TensorProto.DataType.values()
+        name = TensorProto.DataType.Name(kind.elem_type).lower() if known else f"number {kind.elem_type}"
         raise ConfigError(f"{title} takes inputs of type {name}: float, double and float16 can be read")
     dims = tuple(side.dim_value for side in kind.shape.dim)
     batched = len(dims) != 1 or not kind.shape.dim[0].HasField("dim_value")
@@ -244,16 +249,23 @@ def _complain(graph: Any, title: str, found: list[str], *, names_only: bool = Fa
         else:
             found += complaints(node, _attributes(node), used)
     if found:
-        raise ConfigError(f"{title} holds what cannot be read here: {', '.join(dict.fromkeys(found))}")
+        said = list(dict.fromkeys(" ".join(one.split())[:120] for one in found))
+        rest = f" and {len(said) - _TOLD} more" if len(said) > _TOLD else ""
+        raise ConfigError(f"{title} holds what cannot be read here: {', '.join(said[:_TOLD])}{rest}")
 
 
-def _steps(graph: Any) -> tuple[list[_Step], dict[str, npt.NDArray[Any]]]:
+def _steps(graph: Any, title: str) -> tuple[list[_Step], dict[str, npt.NDArray[Any]]]:
     """Return what is computed of the input, and all known numbers."""
     from onnx import numpy_helper
 
-    constants: dict[str, npt.NDArray[Any]] = {
-        item.name: numpy_helper.to_array(item) for item in graph.initializer if item.name
-    }
+    constants: dict[str, npt.NDArray[Any]] = {}
+    for item in graph.initializer:
+        try:
+            constants[item.name] = numpy_helper.to_array(item)
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            raise DataError(
+                f"{title} is damaged: its weight {item.name!r} cannot be read: {one_line(error)}"
+            ) from error
     steps = []
     for node, role in zip(graph.node, _roles(graph), strict=True):
         if role == "fixed":
