@@ -49,7 +49,7 @@ def test_train_probe_audit_report(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ("source,target\np1,p2,p3\n", "line 2 of friends.csv has 3 columns, the first line 2"),
+        ("source,target\np1,p2,p3\n", "line 2, has 3 fields where 2 are expected"),
         ("source,target\np1,stranger\n", "names the node 'stranger'"),
         ("source%target\np1%p2\n", "1 column"),
     ],

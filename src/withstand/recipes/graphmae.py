@@ -38,6 +38,8 @@ from withstand.views.graph import GraphView, GraphViews, MaskNodes, SampleNeighb
 def experiment(
     *,
     data: str | Source = "cora",
+    header: bool | None = None,
+    nodes_header: bool | None = None,
     epochs: int | None = None,
     batch: int | None = None,
     hidden: int | None = None,
@@ -58,6 +60,8 @@ def experiment(
     Args:
         data: a set's name (cora, citeseer, pubmed, mutag, proteins, nci1, imdb-binary, imdb-multi), an edge list
             (.csv, with a table of features beside it), a compact .npz, a graph of torch-geometric, NetworkX or SciPy.
+        header: whether an edge list's first line names its columns; found by itself, and told, if not said.
+        nodes_header: the same of the table of nodes beside it.
         epochs: passes over the nodes or graphs.
         batch: nodes or graphs a step; a graph's nodes all at once if not said.
         hidden: width of the encoder.
@@ -73,7 +77,7 @@ def experiment(
         seed: of weights, order, hidden nodes and dropout.
         processes: how many train together.
     """
-    source = open_graphs(data)
+    source = open_graphs(data, header=header, nodes_header=nodes_header)
     settings = _settings(source, epochs, hidden, depth, mask, replaced, alpha, learning_rate)
     labelled, test = labelled_parts(source)
     views: tuple[GraphView, ...] = (MaskNodes(settings.mask, settings.replace),)

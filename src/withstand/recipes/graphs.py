@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from withstand.core.roles import Evaluator, Source
 from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource
@@ -85,7 +87,7 @@ def judges(source: Source, published: Published) -> tuple[Evaluator, ...]:
     if isinstance(source, GraphSource):
         rate, decay, epochs = published.probe
         return (NodeProbe(rate, decay, epochs),) if len(source.parts) == 3 and source.labels is not None else ()
-    few = source.labels is None or int(source.labels.bincount().min()) < FoldedSVM().folds
+    few = source.labels is None or int(torch.unique(source.labels, return_counts=True)[1].min()) < FoldedSVM().folds
     return () if few or not isinstance(source, GraphSet) else (FoldedSVM(),)
 
 

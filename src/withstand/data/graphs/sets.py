@@ -14,11 +14,12 @@ from torch.nn.functional import one_hot
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError, MissingExtra, nearest
 from withstand.core.roles import Indices, Source
-from withstand.data.digest import as_indices, check_labels
+from withstand.data.digest import as_indices
 from withstand.data.graphs.clean import as_features, clean_edges, degree_features
 from withstand.data.graphs.container import Graphs
 from withstand.data.graphs.named import compact_file
 from withstand.data.graphs.sparse import Pattern, Sparse
+from withstand.data.labels import read_labels
 from withstand.data.named import VARIABLE
 from withstand.data.place import cache_folder
 
@@ -42,7 +43,7 @@ class GraphSet(Source):
         edges: (sources, targets) over the nodes of all graphs, `(2, E)`.
         graph: which graph each node belongs to, counting from 0, ascending, `(N,)`.
         features: `(N, F)`; without them each node has its degree, as one feature a degree.
-        labels: of the graphs, `(B,)`.
+        labels: of the graphs, as `data.labels` reads them, `(B,)`.
         directed: keep the edges' directions.
         classes: the names of labels 0, 1, ...
 
@@ -86,7 +87,8 @@ class GraphSet(Source):
         self._classes = tuple(classes)
         self._labels: Tensor | None = None
         if labels is not None:
-            self._labels = check_labels(torch.as_tensor(np.asarray(labels)), len(self), self._classes, name="labels")
+            read = read_labels(labels, len(self), self._classes, name="labels")
+            self._labels, self._classes = read.y, read.classes
         self.name = "graphs"
         self.origin = f"{self.origin}; {len(self):,} graphs, {self.counts}"
 

@@ -26,6 +26,7 @@ from withstand.data.graphs.clean import (
     unit_sum_rows,
 )
 from withstand.data.graphs.container import Graphs
+from withstand.data.labels import read_labels
 from withstand.data.subset import Subset
 
 PARTS = ("train", "validation", "test")
@@ -41,7 +42,7 @@ class GraphSource(Source):
         edges: (sources, targets), whole numbers `(2, E)`; an array or a tensor.
         features: `(N, F)`: an array, a tensor or a SciPy sparse matrix; without them each node has its degree, as one
             feature a degree.
-        labels: whole numbers from 0, `(N,)`; -1 for a node without one.
+        labels: as `data.labels` reads them, `(N,)`; -1 beside numbers from 0, or None, for a node without one.
         nodes: N, where there are no features.
         parts: which nodes belong to "train", "validation" and "test": places or masks.
         directed: keep the edges' directions.
@@ -82,8 +83,12 @@ class GraphSource(Source):
             self.origin = f"{self.origin}; no features: degrees stand for them"
         check_features(x)
         self._graph = Graphs(unit_sum_rows(x) if normalize else x, pattern)
-        self._labels = None if labels is None else _labels(labels, size, classes)
-        self._classes = tuple(classes)
+        self._labels, self._classes = None, tuple(classes)
+        if labels is not None:
+            read = read_labels(labels, size, self._classes, name="labels")
+            self._labels, self._classes = read.y, read.classes
+            if read.note:
+                self.origin = f"{self.origin}; {read.note}"
         self._parts = {name: _rows(name, rows, size) for name, rows in (parts or {}).items()}
         self._check_parts()
         self.name, self.at_once = "graph", size
@@ -216,28 +221,21 @@ class SeenLabels(Subset):
         return blake2b(super().fingerprint().encode() + self._seen.numpy().tobytes(), digest_size=16).hexdigest()
 
 
-def _labels(labels: Any, size: int, classes: Sequence[str]) -> Tensor:
-    found = torch.as_tensor(np.asarray(labels))
-    if found.is_floating_point() or found.dim() != 1 or len(found) != size:
-        raise DataError(
-            f"labels have shape {tuple(found.shape)} and type {found.dtype}: one whole number for each of {size} "
-            "nodes is needed, -1 where there is none"
-        )
-    found = found.long()
-    if len(found) and int(found.min()) < -1:
-        raise DataError(f"labels hold {int(found.min())}: they count from 0, and -1 is a node without one")
-    if classes and int(found.max()) >= len(classes):
-        raise DataError(f"labels hold {int(found.max())}, but there are {len(classes)} class names")
-    return found
-
-
 def _rows(name: str, rows: Any, size: int) -> Tensor:
+    """Return the places of a part's nodes; 0 and 1 for every node, of any whole type, are a mask."""
     found = torch.as_tensor(np.asarray(rows))
     if found.dtype == torch.bool:
         if found.shape != (size,):
             raise DataError(f"the mask of {name!r} has shape {tuple(found.shape)} for {size} nodes")
         return found.nonzero()[:, 0]
+    if found.shape == (size,) and not found.is_floating_point() and bool(((found == 0) | (found == 1)).all()):
+        if size <= 2 and len(torch.unique(found)) == size:
+            raise DataError(f"{found.tolist()} may be places or a mask of {name!r}: give a mask as booleans")
+        return found.nonzero()[:, 0]
     try:
-        return as_indices(found, size)
+        places = as_indices(found, size)
     except IndexError as error:
         raise DataError(f"the part {name!r} cannot be taken: {error}") from None
+    if len(torch.unique(places)) < len(places):
+        raise DataError(f"the part {name!r} names a node twice")
+    return places

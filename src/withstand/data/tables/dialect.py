@@ -57,10 +57,12 @@ class Cells:
     Attributes:
         columns: one Arrow array of strings a column; the first line is among its rows.
         dialect: how the file is written.
+        comments: how many lines were comments.
     """
 
     columns: list[Any]
     dialect: Dialect
+    comments: int = 0
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -91,6 +93,9 @@ def read_cells(path: Path, delimiter: str | None = None, *, loose: bool = False)
     except ImportError as error:
         raise MissingExtra(f"reading {path.name}", "pyarrow", "table") from error
     encoding = _encoding(path)
+    with path.open("rb") as file:
+        if loose and file.read(14) == b"%%MatrixMarket":
+            raise DataError(f"{str(path)!r} is a Matrix Market file: read it with scipy.io.mmread and give the matrix")
     try:
         base = Dialect(encoding, ",", loose=loose)
         declared = _declared(path, encoding)
@@ -113,7 +118,7 @@ def read_cells(path: Path, delimiter: str | None = None, *, loose: bool = False)
             f"{table.column(0)[0].as_py()[:60]!r}: it seems {found}, delimiter={found.delimiter!r}"
         )
     _refuse_open_quote(path, table)
-    return Cells(table.columns, chosen)
+    return Cells(table.columns, chosen, _comments(path, chosen) if loose else 0)
 
 
 def _encoding(path: Path) -> str:
@@ -319,6 +324,11 @@ class _Cleaned(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+def _comments(path: Path, dialect: Dialect) -> int:
+    with path.open(encoding=dialect.encoding) as file:
+        return sum(line.lstrip(" \t").startswith(("#", "%")) for line in file)
 
 
 def _refuse_open_quote(path: Path, table: Any) -> None:

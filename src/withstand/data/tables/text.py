@@ -45,7 +45,7 @@ def read_text(path: Path, reading: Reading) -> tuple[dict[str, Values], str]:
     """
     cells = read_cells(path, reading.delimiter)
     names, columns, said = name_columns(path, cells, reading.header, reading.known)
-    commas, doubtful = _decimal_commas(columns, cells.dialect.delimiter, reading.decimal)
+    commas, doubtful = decimal_commas(columns, cells.dialect.delimiter, reading.decimal)
     notes = [str(cells.dialect), said]
     if commas:
         notes.append(f"decimal commas in {_listed([names[place] for place in sorted(commas)])}")
@@ -87,7 +87,7 @@ def name_columns(
     return names, below, "the first line names the columns"
 
 
-def _decimal_commas(columns: Sequence[Any], delimiter: str, said: str | None) -> tuple[set[int], set[int]]:
+def decimal_commas(columns: Sequence[Any], delimiter: str, said: str | None) -> tuple[set[int], set[int]]:
     """Return which columns hold numbers with decimal commas, and which may do so, or have marks between thousands.
 
     Numbers such as 1,234 are read as decimals only where another column has decimal commas beyond doubt, or where
