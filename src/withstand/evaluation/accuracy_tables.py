@@ -32,8 +32,7 @@ def over_eps(case: Case, norm: Norm, noise: Curve, found: Breaks | None) -> Tabl
 def details(case: Case, found: Breaks) -> dict[str, Table]:
     """Return the table of classes at the headline's ball, and of which attack broke what."""
     clean, robust = by_class(case, found.right), by_class(case, found.holds(case.ball.norm, case.ball.eps))
-    assert case.y is not None
-    counts = case.y.bincount().tolist()
+    counts = case.labels.bincount().tolist()
     classes = [(_class(case, label), counts[label], clean[label], robust[label]) for label in clean]
     head = ball_name(case.ball.norm, case.ball.eps)
     broke: list[tuple[Cell, ...]] = []
@@ -54,8 +53,7 @@ def details(case: Case, found: Breaks) -> dict[str, Table]:
 
 def by_class(case: Case, holds: Tensor) -> dict[int, float]:
     """Return the share that holds by label, of the labels that occur."""
-    assert case.y is not None
-    return {label: holds[case.y == label].double().mean().item() for label in sorted(set(case.y.tolist()))}
+    return {label: holds[case.labels == label].double().mean().item() for label in sorted(set(case.labels.tolist()))}
 
 
 def pictures(case: Case, found: Breaks) -> tuple[dict[str, npt.NDArray[np.uint8]], dict[str, Table]]:
@@ -65,7 +63,6 @@ def pictures(case: Case, found: Breaks) -> tuple[dict[str, npt.NDArray[np.uint8]
     shown = strips(case.victim, case.x[rows], worst[rows])
     if not shown:
         return {}, {}
-    assert case.y is not None
     with case.victim.held(), torch.no_grad():
         before, after = (pick(case.victim(x[rows].clone()), "logits").argmax(1).tolist() for x in (case.x, worst))
     notes = [
@@ -75,7 +72,9 @@ def pictures(case: Case, found: Breaks) -> tuple[dict[str, npt.NDArray[np.uint8]
             _class(case, worse),
             ball_name(case.ball.norm, radius) if 0 < radius < inf else None,
         )
-        for truth, clean, worse, radius in zip(case.y[rows].tolist(), before, after, radius[rows].tolist(), strict=True)
+        for truth, clean, worse, radius in zip(
+            case.labels[rows].tolist(), before, after, radius[rows].tolist(), strict=True
+        )
     ]
     return shown, {"pictures": Table(("label", "predicted", "predicted under attack", "broken at eps"), tuple(notes))}
 

@@ -26,6 +26,7 @@ from withstand.evaluation.breaks import Breaks
 from withstand.evaluation.decisive import AGAIN, Aids, Decided, decide
 from withstand.evaluation.headline import BLACK_BOX, WHITE_BOX, Headline, called
 from withstand.evaluation.intervals import Share
+from withstand.evaluation.plausible import plausible
 from withstand.evaluation.under_attack import Case, ball_name
 
 NOISE, CARRIED, CHECKS = "noise", "a surrogate's attack", "a check's run"
@@ -54,6 +55,7 @@ def robust_accuracy(case: Case, ensemble: AutoAttack | None, aids: Aids) -> Find
     carried = () if aids.surrogate is None else (_carried(case, aids.surrogate, found),)
     decided = None if ensemble is None else decide(case, ensemble, aids, found)
     checks = (
+        plausible(case.victim, case.x, case.labels, case.classes, batch=case.batch),
         *_checks(case, ensemble, climbed, found),
         *(() if ensemble is None else ensemble.form(case.victim, case.x)),
         *(() if decided is None else (*decided.checks(), *_proofs(case, decided, found))),

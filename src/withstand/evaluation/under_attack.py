@@ -12,6 +12,7 @@ from withstand.attacks.apgd import APGD
 from withstand.attacks.checks import Climb
 from withstand.attacks.gradient import PGD
 from withstand.attacks.objectives import Loss, Objective
+from withstand.core.errors import DataError
 from withstand.core.part import Tree
 from withstand.core.random import Draws
 from withstand.core.threat import Ball, Norm
@@ -52,6 +53,17 @@ class Case:
     pictures: int
     batch: int
     protocol: Mapping[str, Tree]
+
+    @property
+    def labels(self) -> Tensor:
+        """The labels, where accuracy is audited.
+
+        Raises:
+            DataError: there are none.
+        """
+        if self.y is None:
+            raise DataError("an audit of accuracy needs labels")
+        return self.y
 
     def climb(self, objective: Objective | Loss, norm: Norm, *, drop_finished: bool) -> Climb:
         """Return the attack that draws the curve of one norm: PGD, or APGD in L1."""

@@ -114,7 +114,7 @@ def test_pictures_come_with_their_story(audited: Finding) -> None:
 def test_protocol_stands_alone_and_survives_the_disk(audited: Finding, tmp_path: Path) -> None:
     assert not audited.believable  # AutoAttack was not run
     verdict = str(audited.protocol["verdict"])
-    assert verdict.startswith("An upper bound by PGD-8, no more: 10 of 11 checks passed. At most ")
+    assert verdict.startswith("An upper bound by PGD-8, no more: 11 of 12 checks passed. At most ")
     assert "of 60 samples hold within linf 25.5/255 (95 % interval " in verdict
     assert verdict.endswith("), under PGD-8 with gradients and outputs.")
     assert audited.protocol["ball"] == {"norm": "linf", "eps": 0.1}
@@ -168,7 +168,7 @@ def test_autoattack_decides_at_the_headline(decided: Finding, undecided: Finding
     assert decided.protocol["search"] == "plain"
     assert "search" not in undecided.protocol
     assert decided.believable
-    assert str(decided.protocol["verdict"]).startswith("Believable: all 15 checks passed. At most ")
+    assert str(decided.protocol["verdict"]).startswith("Believable: all 16 checks passed. At most ")
     assert "under PGD-8 and AutoAttack (standard) with gradients and outputs." in str(decided.protocol["verdict"])
     table = decided.tables["AutoAttack, linf 25.5/255"]
     assert table.column("attack") == ("APGD-CE", "APGD-T", "FAB-T", "Square")
@@ -248,7 +248,7 @@ def test_a_network_without_bounds_is_audited_and_the_protocol_says_why() -> None
 
 def test_an_audit_in_l1() -> None:
     found = Audit(Ball("l1", 4.0), linf=(), l2=(), samples=24, steps=6, ensemble="none").evaluate(digits()[0], Digits())
-    assert str(found.protocol["verdict"]).startswith("Believable: all 11 checks passed. At most 0.0%")  # none is left
+    assert str(found.protocol["verdict"]).startswith("Believable: all 12 checks passed. At most 0.0%")  # none is left
     table = found.tables["accuracy against eps, l1"]
     assert table.column("eps") == (0.0, 4.0)
     assert table.column("robust accuracy")[1] < table.column("accuracy under noise")[1]
