@@ -202,6 +202,19 @@ def test_rounding_beyond_what_is_allowed_is_said(tmp_path: Path) -> None:
     assert instance.reply(verdict) == "unknown\n"
 
 
+def test_what_is_allowed_to_rounding_is_allowed_to_nothing_else(tmp_path: Path) -> None:
+    path = net(tmp_path, [node("Relu", "x")], 2, {})
+    instance = Instance.read(path, asked(tmp_path, [0.5, 0.1], [1.0, 0.1], 2, "(assert (<= Y_0 0.5))"))
+    fixed = torch.tensor(0.1)
+    for first, second, answer in (
+        (0.5, fixed, True),
+        (0.49999, fixed, False),  # float32 has numbers in the box: there is no need to leave it
+        (0.5, fixed.nextafter(torch.tensor(1.0)), False),  # not the nearest
+        (0.75, fixed, False),
+    ):
+        assert instance.broken(torch.tensor([first, float(second)])) == answer
+
+
 def test_packed_files_are_answered_as_plain_ones(tmp_path: Path) -> None:
     path = net(tmp_path, [node("Relu", "x")], 2, {})
     said = asked(tmp_path, [0.5, 0.0], [1.0, 0.25], 2, "(assert (<= Y_0 Y_1))")

@@ -38,6 +38,7 @@ class Instance:
         x: points of its boxes on which the two were found equal, `(N, *shape)` in the file's precision.
         y: what onnxruntime gives there, `(N, K)`.
         noise: rounding errors measured near them.
+        drawn: in whose box each point lies.
     """
 
     network: OnnxNetwork
@@ -46,6 +47,7 @@ class Instance:
     x: Tensor
     y: Tensor
     noise: Tensor
+    drawn: tuple[Case, ...]
 
     @classmethod
     def read(cls, network: Path | str, specification: Path | str) -> "Instance":
@@ -65,11 +67,13 @@ class Instance:
             raise DataError(f"{network} gives {outputs} numbers, {specification} speaks of {asked.outputs}")
         cases = asked.cases
         spread = {round(place * (len(cases) - 1) / (_BOXES - 1)) for place in range(_BOXES)} if cases else set()
-        boxes = [(cases[place].low, cases[place].high) for place in sorted(spread)]
         zeros = torch.zeros(size, dtype=torch.float64)
-        x = torch.cat([points(*box, found.dtype) for box in boxes or [(zeros, zeros + 1)]]).view(-1, *found.shape)
+        chosen = [cases[place] for place in sorted(spread)] or [Case(zeros, zeros + 1, ())]
+        parts = [points(case.low, case.high, found.dtype) for case in chosen]
+        x = torch.cat(parts).view(-1, *found.shape)
         y, noise = compare(found, runtime, x, found.title)
-        return cls(found, runtime, asked, x, y, noise)
+        drawn = tuple(case for case, part in zip(chosen, parts, strict=True) for _ in part)
+        return cls(found, runtime, asked, x, y, noise, drawn)
 
     def rounded(self, x: Tensor, case: Case) -> Tensor:
         """Return inputs `(N, *shape)` of a box in the file's precision, as close to the box as it has numbers."""
@@ -80,10 +84,28 @@ class Instance:
         """Return what onnxruntime gives for one input, flat in and out, in the file's own precision."""
         return self.runtime(x.detach().to(self.network.dtype).view(1, *self.network.shape))[0]
 
-    def broken(self, x: Tensor, *, slack: float = TOLERANCE) -> bool:
-        """Return whether an input, flat or shaped, in the file's precision, is a counterexample for onnxruntime."""
-        shown = x.detach().cpu().to(self.network.dtype).flatten()
-        return self.specification.broken(shown, self.output(shown), slack=slack)
+    def broken(self, x: Tensor, y: Tensor | None = None, *, case: Case | None = None) -> bool:
+        """Return whether an input in the file's precision is a counterexample for onnxruntime.
+
+        It has to lie in a box; only where the precision has no number inside, the nearest one counts, if it is within
+        `TOLERANCE`.
+
+        Args:
+            x: the input, flat or shaped.
+            y: what onnxruntime gives for it, where that is known.
+            case: of this one; None for any.
+        """
+        shown = x.detach().cpu().to(self.network.dtype).view(self.network.shape)
+        near = [one for one in (self.specification.cases if case is None else (case,)) if self._in(one, shown)]
+        if not near:
+            return False
+        output = self.output(shown) if y is None else y
+        return any(one.met(output) for one in near)
+
+    def _in(self, case: Case, shown: Tensor) -> bool:
+        flat = shown.double().flatten()
+        off = torch.maximum(case.low - flat, flat - case.high).max().item()
+        return off <= 0 or (off <= TOLERANCE and torch.equal(self.rounded(shown[None], case)[0], shown))
 
     def said(self, x: Tensor) -> str:
         """Return in words how far a counterexample is one."""
@@ -105,7 +127,7 @@ class Instance:
             return answer("unsat")
         if verdict.counterexample is None:
             return answer("timeout" if verdict.reason.startswith(("time-out", "out of time")) else "unknown")
-        x = verdict.counterexample.detach().cpu().to(self.network.dtype).flatten()
+        x = verdict.counterexample.detach().cpu().to(self.network.dtype)
         if not self.broken(x):
             raise ConfigError(
                 "the counterexample does not break the property when it is replayed: it is not handed out"

@@ -16,7 +16,6 @@ from withstand.verification.exchange.probabilities import Head, on_inputs
 from withstand.verification.exchange.specification import Case
 from withstand.verification.network import Network, Node
 from withstand.verification.operation import Rearrange
-from withstand.verification.property import Property
 from withstand.verification.verdict import CLOCK, Clock, Verdict
 
 
@@ -39,8 +38,8 @@ def solve(instance: Instance, *, timeout: float = 60.0, clock: Clock = CLOCK) ->
     if not timeout > 0:
         raise ConfigError(f"timeout must be above 0 seconds, not {timeout!r}")
     began = clock()
-    for x, y in zip(instance.x, instance.y, strict=True):
-        if instance.specification.broken(x, y, slack=TOLERANCE):
+    for x, y, case in zip(instance.x, instance.y, instance.drawn, strict=True):
+        if instance.broken(x, y, case=case):
             return Verdict(
                 "unsafe", counterexample=x, reason=instance.said(x), method="sampling", seconds=clock() - began
             )
@@ -58,17 +57,18 @@ def solve(instance: Instance, *, timeout: float = 60.0, clock: Clock = CLOCK) ->
             continue  # no probabilities are like that
         wanted = on_logits.wanted()
         region, why_not = _region(instance, case)
-        replay = partial(_replay, instance, case, network if head else None, wanted)
-        found = decide(network, region, wanted, replay=replay, timeout=left, clock=clock)
+        breaks = partial(_breaks, instance, case)
+        found = decide(network, region, wanted, breaks=breaks, timeout=left, clock=clock)
         steps += found.steps
         if found.counterexample is not None:
             point = instance.rounded(found.counterexample[None], case)[0]
-            if instance.broken(point):
-                spent = clock() - began
-                return replace(found, counterexample=point, reason=instance.said(point), seconds=spent, steps=steps)
+            spent = clock() - began
+            return replace(found, counterexample=point, reason=instance.said(point), seconds=spent, steps=steps)
         margin, method = min(margin, found.margin), found.method
         if found.status != "safe":
-            open_ = open_ or found.reason or f"what was found is no counterexample for onnxruntime{why_not}"
+            open_ = open_ or why_not or found.reason
+            if head and open_.startswith("at "):
+                open_ = f"a bound on probabilities is not exact: {open_}"
     spent = clock() - began
     if open_:
         return Verdict("unknown", margin, reason=open_, method=method, seconds=spent, steps=steps)
@@ -102,17 +102,11 @@ def _region(instance: Instance, case: Case) -> tuple[Region, str]:
     least, most = (instance.rounded(side, case).double() for side in (low, high))
     off = max((low - least).max().item(), (most - high).max().item())
     if off > TOLERANCE:
-        return Region.box(low, high), f", whose precision has no number within {TOLERANCE:g} of the inputs"
+        precision = str(instance.network.dtype).removeprefix("torch.")
+        return Region.box(low, high), f"{precision} has no number within {TOLERANCE:g} of the inputs"
     return Region.box(torch.minimum(low, least), torch.maximum(high, most)), ""
 
 
-def _replay(instance: Instance, case: Case, network: Network | None, wanted: Property, x: Tensor) -> Tensor:
-    """Return onnxruntime's outputs; or those of the network before its softmax, NaN where onnxruntime is not broken."""
-    shown = instance.rounded(x, case)
-    if network is None:
-        return instance.runtime(shown)
-    broken = [
-        instance.specification.broken(one, y, slack=TOLERANCE)
-        for one, y in zip(shown, instance.runtime(shown), strict=True)
-    ]
-    return network(shown).masked_fill(~torch.tensor(broken)[:, None], torch.nan)
+def _breaks(instance: Instance, case: Case, x: Tensor) -> Tensor:
+    """Return which points `(N, *shape)` are counterexamples for onnxruntime, bool `(N,)`."""
+    return torch.tensor([instance.broken(point, case=case) for point in instance.rounded(x, case)], dtype=torch.bool)

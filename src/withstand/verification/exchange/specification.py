@@ -43,6 +43,11 @@ class Case:
     high: Tensor
     unsafe: tuple[Polytope, ...]
 
+    def met(self, y: Tensor) -> bool:
+        """Return whether an output `(K,)` is one that may not come out."""
+        value = y.double().flatten()[None]
+        return any(float(polytope.excess(value)) <= 0 for polytope in self.unsafe)
+
     def wanted(self) -> Property:
         """Return what shall hold of the outputs over the box, as bounds and branch and bound are asked it."""
         sizes = [len(polytope.bound) for polytope in self.unsafe]
@@ -75,12 +80,9 @@ class Specification:
             y: its output, flat.
             slack: by how much inputs may leave the box: the competition allows 1e-4, the default nothing.
         """
-        point, value = x.double().flatten(), y.double().flatten()[None]
-        for case in self.cases:
-            inside = bool(((point >= case.low - slack) & (point <= case.high + slack)).all())
-            if inside and any(float(polytope.excess(value)) <= 0 for polytope in case.unsafe):
-                return True
-        return False
+        point = x.double().flatten()
+        inside = (((point >= case.low - slack) & (point <= case.high + slack)).all() for case in self.cases)
+        return any(bool(within) and case.met(y) for within, case in zip(inside, self.cases, strict=True))
 
     def outside(self, x: Tensor) -> float:
         """Return how far an input `(D,)` is from the closest box, in its worst entry: at most 0 inside."""
