@@ -16,6 +16,7 @@ from torch import nn
 
 from withstand.core.device import home
 from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.files import by_utf_8
 from withstand.core.part import build
 from withstand.core.random import isolated
 from withstand.core.roles import Model, Source
@@ -190,7 +191,8 @@ def _from_weights(path: Path, allow: Sequence[str]) -> nn.Module:
         record = json.loads(tree.read_text(encoding="utf-8"))
         with isolated():
             network = build(record["tree"], allow=allow)
-        network.load_state_dict(load_file(path))
+        with by_utf_8(path) as readable:
+            network.load_state_dict(load_file(readable))
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise DataError(f"{path} does not fit its description {tree.name}: {' '.join(str(error).split())}") from error
     if not isinstance(network, nn.Module):

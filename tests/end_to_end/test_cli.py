@@ -238,6 +238,36 @@ def test_photos_without_labels_go_all_the_way(tmp_path: Path, capsys: pytest.Cap
     assert "broken.jpg" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("default")
+def test_names_that_are_no_utf_8_go_all_the_way(tmp_path: Path) -> None:
+    from PIL import Image
+
+    root, rng = tmp_path / os.fsdecode(b"phot\xe9s"), np.random.default_rng(0)
+    for place in range(24):
+        folder = root / os.fsdecode((b"caf\xe9", b"\xff")[place % 2])
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / os.fsdecode(b"%d\xe9.png" % place), "PNG")
+    run = tmp_path / os.fsdecode(b"r\xfcn")
+    withstand = [sys.executable, "-m", "withstand"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8:strict"}
+    for words in (
+        ["train", "simclr", "--data", root, "--size", "16", "--epochs", "1", "--batch", "8", "--width", "4", "--quiet",
+         "--out", run],
+        ["probe", run],
+        ["report", run],
+        ["embed", run],
+        ["embed", run, "--data", root, "--json"],
+    ):  # fmt: skip
+        done = subprocess.run([*withstand, *words], capture_output=True, env=environment, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+    html = (run / "report.html").read_text(encoding="utf-8")
+    assert r"phot\udce9s" in html
+    with np.load(run / "features-all.npz") as arrays:
+        assert sorted(set(arrays["classes"])) == [r"\xff", r"caf\xe9"]
+        assert arrays["names"][0] == r"caf\xe9/0\xe9.png"
+
+
 def test_python_front_door(tmp_path: Path) -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), dtype=np.uint8)
     options = {"width": 4, "batch": 16}

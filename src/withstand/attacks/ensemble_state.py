@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from withstand.core.errors import RunError
-from withstand.core.files import replacing
+from withstand.core.files import by_utf_8, replacing
 from withstand.core.part import describe
 from withstand.core.victim import Victim
 
@@ -92,7 +92,7 @@ class Store:
         if self.path is None or not self.path.exists():
             return None
         try:
-            with safe_open(self.path, "pt") as file:
+            with by_utf_8(self.path) as readable, safe_open(readable, "pt") as file:
                 header = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
             if header.get("format") != _FORMAT:

@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from typing import TextIO
 
 from withstand.cli.options import answer
@@ -44,6 +45,8 @@ Common options, the same on every verb that has them: --data --out --seed --epoc
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0, 2 for an error that the user can mend, 130 when interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path's bytes may be no UTF-8
     if not words or words[0] in ("-h", "--help", "help"):
         width = max(map(len, VERBS))
         sys.stdout.write(

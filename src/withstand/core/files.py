@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 
 @contextmanager
@@ -21,6 +22,20 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def by_utf_8(path: Path) -> Iterator[Path]:
+    """Give a path to a file that readers take which know UTF-8 alone: itself, or a link to it for a while."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with TemporaryDirectory(prefix="withstand-") as folder:
+            link = Path(folder) / "file"
+            link.symlink_to(path.resolve())
+            yield link
+    else:
+        yield path
 
 
 def printable(name: str | bytes) -> str:

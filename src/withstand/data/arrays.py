@@ -84,7 +84,7 @@ class ArraySource(Source):
                 f"split={split!r} chooses from an .npz file with x_train and x_test; an array has no splits"
             )
         self._mapped = isinstance(array, np.memmap)
-        data = _tensor(array, "x")
+        data = as_tensor(array, "x")
         self._layout = find_layout(tuple(data.shape), data.dtype, layout)
         step = max(1, _BLOCK // data[0].nbytes)
         for start in range(0, len(data), step):
@@ -214,12 +214,15 @@ def _keys(names: Sequence[str], path: Path, split: str | None) -> tuple[str, str
     return x, y
 
 
-def _tensor(array: object, name: str) -> Tensor:
+def as_tensor(array: object, name: str) -> Tensor:
     """Return an array or tensor of numbers as a CPU tensor, sharing memory where types allow."""
     if isinstance(array, Tensor):
         if array.is_complex() or array.is_sparse or array.is_quantized:
             raise DataError(f"{name} is a {array.dtype} {array.layout} tensor: a dense one of real numbers is needed")
-        return array.detach().cpu()
+        array = array.detach().cpu()
+        if array.dtype not in (torch.uint16, torch.uint32, torch.uint64):
+            return array
+        array = array.numpy()
     if not isinstance(array, np.ndarray):
         raise DataError(f"{name} is a {type(array).__name__}: an array, a tensor or a path is needed")
     if array.dtype.kind not in "biuf":

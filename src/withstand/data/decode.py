@@ -7,21 +7,39 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from withstand.core.files import printable
+
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 """What is read; Pillow's other decoders are kept away from files of unknown origin."""
+
+
+_RATIO = {"PNG": 1032, "JPEG": 1536, "GIF": 2560, "BMP": 256, "WEBP": 4096}
+"""Bytes of pixels that a byte of a file can hold at most: deflate's limit; a bit for a JPEG's block of 64, colors at a
+sixteenth; LZW's longest string for its longest code; runs of 255. Lossless WebP has no limit: see `_WEBP_FREE`."""
+_WEBP_FREE = 1 << 27
+"""Bytes of pixels that any WebP file may promise."""
+_BITS = {"1": 1, "L": 1, "P": 1, "LA": 16, "I;16": 16, "RGB": 24, "RGBA": 32, "CMYK": 32}
+"""Bits of a pixel in a file, at least: grey and palettes may have one alone."""
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
     """Return a picture of any mode as 8-bit RGB.
 
-    16-bit values are divided by 257, transparency is laid over white, grey is repeated, palettes and CMYK
-    are converted by Pillow.
+    16-bit grey is divided by 257, of 16-bit colors Pillow keeps the upper byte; transparency is laid over white, grey
+    is repeated, palettes and CMYK are converted by Pillow.
+
+    Raises:
+        ValueError: a mode that Pillow cannot convert, or grey values that 16 bits do not hold.
     """
     if picture.mode.startswith("I"):
-        values = np.asarray(picture, dtype=np.float32)
-        return Image.fromarray(np.rint(values / 257).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if "A" in picture.mode or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
+        values = np.asarray(picture).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"grey values from {values.min()} to {values.max()}: 16 bits hold 0 to 65535")
+        clear = picture.info.get("transparency")
+        grey = np.rint(values / 257).astype(np.uint8)
+        return Image.fromarray(grey if clear is None else np.where(values == clear, 255, grey)).convert("RGB")
+    if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
+        picture = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     return picture.convert("RGB")
 
@@ -44,6 +62,7 @@ def decode(path: Path, size: int) -> NDArray[np.uint8]:
     never below three times `size`: several times faster, and not seen after the resizing.
     """
     with Image.open(path, formats=FORMATS) as picture:
+        _refuse_lies(picture, path.stat().st_size)
         picture.draft(None, (3 * size, 3 * size))
         upright = to_rgb(ImageOps.exif_transpose(picture))
     wide, high = upright.size
@@ -53,11 +72,25 @@ def decode(path: Path, size: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
 
 
+def _refuse_lies(picture: Image.Image, size: int) -> None:
+    """Refuse a header whose picture so small a file cannot hold, before memory for it is taken."""
+    wide, high = picture.size
+    bits = _BITS.get(picture.mode, 8)
+    promised = high * ((wide * bits + 7) // 8)
+    most = size * _RATIO[picture.format or ""]
+    if picture.format == "WEBP":
+        most = max(most, _WEBP_FREE)
+    if promised > most:
+        raise ValueError(f"its header promises {wide} x {high} pixels, more than {size:,} bytes can hold")
+
+
 def decode_or_reason(path: Path, size: int) -> "NDArray[Any] | str":
     """Return the pixels, or in one line why there are none."""
     try:
         return decode(path, size)
     except Exception as error:
         # Pillow's decoders fail in many ways on damaged files; each is a reason, and none may end the others' work.
-        reason = " ".join(str(error).replace(str(path), path.name).split())
-        return reason or type(error).__name__
+        reason = str(error)
+        for shown in (repr(str(path)), str(path)):
+            reason = reason.replace(shown, printable(path.name))
+        return printable(" ".join(reason.split())) or type(error).__name__

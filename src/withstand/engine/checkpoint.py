@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from withstand.core.errors import CheckpointError
-from withstand.core.files import sync
+from withstand.core.files import by_utf_8, sync
 
 FORMAT = 1
 
@@ -129,7 +129,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             "safetensors.torch.save_file(torch.load(path, weights_only=True), 'weights.safetensors')"
         )
     try:
-        return load_file(path)
+        with by_utf_8(path) as readable:
+            return load_file(readable)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is not a whole safetensors file ({error})") from error
 

@@ -60,7 +60,7 @@ def compare(folders: Sequence[Path], out: Path) -> Comparison:
     html = template("comparison.html", page=found)
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as aside:
-        aside.write_text(html, encoding="utf-8")
+        aside.write_text(html, encoding="utf-8", errors="backslashreplace")  # a path's bytes may be no UTF-8
     return found
 
 

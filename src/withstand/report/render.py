@@ -30,7 +30,7 @@ def render(folder: Path) -> Path:
     path = folder / "report.html"
     html = to_html(StoredRun.read(folder))
     with replacing(path) as aside:
-        aside.write_text(html, encoding="utf-8")
+        aside.write_text(html, encoding="utf-8", errors="backslashreplace")  # a path's bytes may be no UTF-8
     return path
 
 
