@@ -141,7 +141,7 @@ def radius_of(eps: str | float, norm: Norm) -> float:
 def _find(place: str, allow: Sequence[str]) -> nn.Module | Victim:
     if place.endswith(".safetensors"):
         return _from_weights(Path(place), allow)
-    if place.endswith(".onnx"):
+    if place.endswith((".onnx", ".onnx.gz")):
         return read_onnx(place).eval()
     where, colon, name = place.rpartition(":")
     if not colon or not name:

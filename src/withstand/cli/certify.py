@@ -32,7 +32,8 @@ def run_certify(
     """Prove that answers hold in a whole ball, find inputs that break them, and say what stays undecided.
 
     Args:
-        run: a run folder; or a network: FILE.onnx, FILE.safetensors with its FILE.json, FILE.py:NAME or MODULE:NAME
+        run: a run folder; or a network: FILE.onnx (or .onnx.gz), FILE.safetensors with its FILE.json, FILE.py:NAME or
+            MODULE:NAME
         norm: how the size of a change is measured; linf if not said
         eps: the radius, in input units or like 1/255, which it is if not said; curves go to twice that
         method: bounds alone (ibp, crown-ibp, crown, alpha-crown; auto, if not said, is the cheap ones first); bab,
@@ -63,7 +64,8 @@ def run_certify(
     norm, method, seed = norm or "linf", method or "auto", seed or 0
     eps, samples = "1/255" if eps is None else eps, 100 if samples is None else samples
     sigma, spans = 0.25 if sigma is None else sigma, 1 if spans is None else spans
-    if run.suffix not in (".safetensors", ".onnx", ".py") and (run.is_dir() or ":" not in str(run)):
+    files = (".safetensors", ".onnx", ".onnx.gz", ".py")
+    if not str(run).endswith(files) and (run.is_dir() or ":" not in str(run)):
         from withstand.api import open_run
 
         if out is not None:

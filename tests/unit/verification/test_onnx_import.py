@@ -89,6 +89,66 @@ def test_a_network_that_torch_wrote_comes_back(tmp_path: Path) -> None:
         assert len(lines) == 1 + 72 + 3
 
 
+class Flat(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(2, 4, 3, padding=1), nn.Linear(4 * 6 * 6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.first(x))
+        return self.last(x.view(x.size(0), -1))  # type: ignore[no-any-return]
+
+
+class Parts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(2, 4, 3, padding=1), nn.Linear(2 * 6 * 6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, two = torch.split(self.first(x), 2, 1)
+        upper, middle, lower = torch.split(torch.relu(one - two), [1, 3, 2], 2)
+        return self.last(torch.cat([lower, upper, middle], 2).flatten(1))  # type: ignore[no-any-return]
+
+
+class Turned(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        samples, channels, height, width = x.shape
+        x = x.reshape(samples, channels, height * width).transpose(1, 2)[:, ::3]
+        return torch.softmax(self.last(x.sum(2)), 1)  # type: ignore[no-any-return]
+
+
+@pytest.mark.filterwarnings("ignore")  # what the exporters say of each other
+@pytest.mark.parametrize("kind", [Flat, Parts, Turned])
+@pytest.mark.parametrize("new", [False, True], ids=["torchscript", "dynamo"])
+@pytest.mark.parametrize("batch", [1, 2], ids=["one sample", "any batch"])
+def test_both_of_torchs_exporters_are_read(kind: type[nn.Module], new: bool, batch: int, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = kind().eval()
+    example, path = draw(batch, 2, 6, 6), tmp_path / "model.onnx"
+    several = batch > 1
+    if new:
+        shapes = ({0: torch.export.Dim("batch")},) if several else None
+        program = torch.onnx.export(model, (example,), dynamo=True, dynamic_shapes=shapes, verbose=False)
+        assert program is not None
+        program.save(str(path))
+    else:
+        axes = {"x": {0: "batch"}} if several else None
+        torch.onnx.export(model, (example,), str(path), dynamo=False, input_names=["x"], dynamic_axes=axes)
+    network, x = read_onnx(path), draw(5, 2, 6, 6, seed=1) - 0.5
+    with torch.no_grad():
+        wanted = model(x)
+        assert torch.allclose(network(x), wanted, atol=1e-5)
+        captured = capture(network, x)
+        found = captured(x).softmax(1) if captured.notes else captured(x)
+        assert torch.allclose(found.float(), wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "nodes",
     [
