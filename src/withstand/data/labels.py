@@ -88,7 +88,7 @@ def _numbers(own: Array, known: Array, every: Array, classes: tuple[str, ...], n
     marked = low == -1 and high < MOST and (bool(classes) or len(distinct) == 1 or distinct[1] == 0)
     if marked or 0 <= low <= high < MOST:
         y = torch.from_numpy(np.where(known, own, -1).astype(np.int64))
-        if marked:
+        if bool((y[torch.from_numpy(known)] < 0).any()):
             return Labels(y, classes, f"{int((own[known] == -1).sum())} of {len(own)} labels in {name} are -1: none")
         many = len(distinct) > FEW and 2 * len(distinct) > len(every)
         note = f"{name} holds {len(distinct)} different labels for {len(every)} samples: are these ids?" if many else ""
