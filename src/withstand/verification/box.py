@@ -7,7 +7,7 @@ from torch import Tensor
 
 from withstand.core.errors import DataError
 from withstand.core.threat import Ball, Norm
-from withstand.verification.window import Window
+from withstand.verification.window import Window, rows_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class Region:
                 "give low= and high="
             )
         # What attacks call inside the ball is rounded to x's own type, entry by entry: the region is that much wider.
-        unit = torch.finfo(x.dtype).eps * max(abs(low), abs(high)) if x.dtype != torch.float64 else 0.0
+        unit = torch.finfo(x.dtype).eps * max(abs(low), abs(high))
         entries = x[0].numel() if len(x) else 1
         ulp = unit * {"linf": 1.0, "l2": max(1.0, entries**0.5 / 2), "l1": max(1.0, entries / 2)}[ball.norm]
         center = x.detach().double().clamp(low, high)
@@ -109,7 +109,7 @@ class Region:
         center, eps = (value.to(dtype=dtype, device=device) for value in (self.center, self.eps))
         # The rounded centre is a little off: the ball grows by how far.
         order = 2 if self.norm == "l2" else 1
-        moved = (center.to(self.center) - self.center).flatten(1)
+        moved = rows_of(center.to(self.center) - self.center)
         off = torch.linalg.vector_norm(moved, ord=order, dim=1)
         eps = ((self.eps + off) * (1 + 4 * torch.finfo(dtype).eps)).to(eps)
         return Region(low, high, self.norm, center, eps)
@@ -121,7 +121,7 @@ class Region:
         """
         if self.center is None or self.eps is None:
             return torch.where(slope > 0, self.low, self.high)
-        flat, eps = slope.flatten(1), self.eps[:, None]
+        flat, eps = rows_of(slope), self.eps[:, None]
         if self.norm == "l2":
             step = flat / torch.linalg.vector_norm(flat, dim=1, keepdim=True).clamp_min(1e-30)
         else:

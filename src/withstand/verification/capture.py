@@ -92,7 +92,8 @@ def read(graph: fx.GraphModule, shape: tuple[int, ...], given: Sequence[Tensor] 
         if step.op == "placeholder":
             known[step] = next(constants, Place(0))
         elif step.op == "get_attr":
-            known[step] = getattr(graph, step.target).detach().cpu()
+            value = getattr(graph, step.target)
+            known[step] = value.detach().cpu() if isinstance(value, Tensor) else value
         elif step.op == "call_function":
             known[step] = _call(builder, step, known, notes)
         elif step.op == "output":

@@ -11,7 +11,7 @@ from withstand.core.errors import DataError
 from withstand.verification.capture_graph import Builder, Place
 from withstand.verification.capture_rules import constant_of, unsupported
 from withstand.verification.operation import Concat, Rearrange
-from withstand.verification.window import Shape
+from withstand.verification.window import Shape, rows_of
 
 WRITES = {"fill", "copy", "select_scatter", "slice_scatter", "diagonal_scatter", "index_put"}
 """Operations that give a whole tensor with all entries, or some, replaced."""
@@ -55,7 +55,7 @@ def write(
     wide, narrow = math.prod(shape), math.prod(builder.shape(given))
     into = torch.arange(batch * wide, dtype=torch.float64).view(batch, *shape)
     values = torch.arange(batch * narrow, dtype=torch.float64).view(batch, *builder.shape(given))
-    found = run(into, values + batch * wide).long().flatten(1)
+    found = rows_of(run(into, values + batch * wide).long())
     fresh = found >= batch * wide
     sample = torch.where(fresh, (found - batch * wide) // max(1, narrow), found // max(1, wide))
     places = torch.where(fresh, wide + (found - batch * wide) % max(1, narrow), found % max(1, wide))

@@ -13,6 +13,7 @@ from withstand.verification.box import Region
 from withstand.verification.network import Network
 from withstand.verification.property import Property
 from withstand.verification.verdict import Late, never
+from withstand.verification.window import rows_of
 
 Replay = Callable[[Tensor], Tensor]
 """Outputs `(B, C)` of the real model for inputs `(B, *shape)`."""
@@ -105,6 +106,6 @@ def _confine(x: Tensor, region: Region) -> Tensor:
     if region.center is None or region.eps is None:
         return x
     delta = x - region.center
-    size = torch.linalg.vector_norm(delta.flatten(1), ord=2 if region.norm == "l2" else 1, dim=1).clamp_min(1e-300)
+    size = torch.linalg.vector_norm(rows_of(delta), ord=2 if region.norm == "l2" else 1, dim=1).clamp_min(1e-300)
     factor: Tensor = (region.eps / size).clamp_max(1)
     return region.center + delta * factor.view(-1, *[1] * (x.dim() - 1))

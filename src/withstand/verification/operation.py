@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from withstand.verification.window import Shape, Window
+from withstand.verification.window import Shape, Window, rows_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,7 +278,7 @@ class Rearrange(LinearOperation):
         (x,) = inputs
         if self.places is None:
             return x.reshape(-1, *self.shape)
-        flat = F.pad(x.flatten(1), (0, 1))  # place -1 is this zero
+        flat = F.pad(rows_of(x), (0, 1))  # place -1 is this zero
         return flat[:, self.places.flatten()].view(-1, *self.shape)
 
     def transpose(self, cotangent: Tensor, shapes: tuple[Shape, ...]) -> tuple[Tensor, ...]:
@@ -287,7 +287,7 @@ class Rearrange(LinearOperation):
         size = math.prod(shapes[0])
         places = self.places.flatten()
         flat = cotangent.new_zeros(len(cotangent), size + 1)
-        flat.index_add_(1, torch.where(places < 0, size, places), cotangent.flatten(1))
+        flat.index_add_(1, torch.where(places < 0, size, places), rows_of(cotangent))
         return (flat[:, :size].reshape(-1, *shapes[0]),)
 
 

@@ -17,6 +17,7 @@ from withstand.verification.capture_check import compare
 from withstand.verification.margins import margin_weights
 from withstand.verification.network import Network
 from withstand.verification.property import TIE
+from withstand.verification.window import rows_of
 
 _TIES = 8
 """A proof has to exceed so many times the largest difference seen between the model's outputs and the network's."""
@@ -78,7 +79,7 @@ class Subject:
         if ball.norm == "linf":
             delta = delta.clamp(-ball.eps, ball.eps)
         else:
-            size = torch.linalg.vector_norm(delta.flatten(1), ord=2 if ball.norm == "l2" else 1, dim=1)
+            size = torch.linalg.vector_norm(rows_of(delta), ord=2 if ball.norm == "l2" else 1, dim=1)
             factor = (ball.eps / size.clamp_min(1e-300)).clamp_max(1)
             delta = delta * factor.view(-1, *[1] * center.dim())
         point = (center + delta).clamp(self.victim.low, self.victim.high)

@@ -8,6 +8,11 @@ from torch import Tensor
 Shape = tuple[int, ...]
 
 
+def rows_of(values: Tensor) -> Tensor:
+    """Return values `(B, *shape)` as `(B, entries)`; a sample may be a single number, `(B,)`."""
+    return values.flatten(1) if values.dim() > 1 else values[:, None]
+
+
 @dataclass(frozen=True)
 class Window:
     """Rows from `top` to before `bottom` and columns from `left` to before `right` of pictures `(..., H, W)`."""

@@ -10,13 +10,14 @@ from unit.verification.dense_oracle import Oracle
 from unit.verification.random_networks import Maker
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
+from withstand.verification.activation import ReLU
 from withstand.verification.bounds.crown import relax_network
 from withstand.verification.box import Region
 from withstand.verification.capture_graph import Place
 from withstand.verification.certify import certify
 from withstand.verification.margins import METHODS, bound, margin_weights
-from withstand.verification.network import Network
-from withstand.verification.operation import Add, AvgPool2d, Concat, Rearrange, Scale
+from withstand.verification.network import Network, sequential
+from withstand.verification.operation import Add, AvgPool2d, Concat, Linear, Rearrange, Scale
 from withstand.verification.prover import Prover, certified_radius
 
 ORDER = {"linf": 1, "l2": 2, "l1": torch.inf}
@@ -156,3 +157,33 @@ def test_no_method_proves_more_than_the_true_radius_of_a_repeated_input(how: str
     for method in METHODS:
         radius = float(certified_radius(net, x, None, Ball(norm, 1.0), method=method))  # type: ignore[arg-type]
         assert 0.97 * true <= radius <= true
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_digits_that_cancel_in_a_normalisation_are_paid_for(norm: Norm) -> None:
+    for seed in range(40):
+        draws = torch.Generator().manual_seed(seed)
+        x = torch.rand(1, 4, generator=draws, dtype=torch.float64)
+        weight = 10 ** (6 * torch.rand(4, generator=draws, dtype=torch.float64))
+        matrix = torch.randn(5, 4, generator=draws, dtype=torch.float64)
+        net = sequential((4,), [Scale(weight=weight, bias=-weight * x[0]), Linear(weight=matrix), ReLU()])
+        region = Region.around(x, Ball(norm, 1e-6))
+        values = net.values(region.sample(torch.rand(200, 1, 4, generator=draws, dtype=torch.float64))[:, 0])
+        for dtype in (torch.float32, torch.float64):
+            relaxed = relax_network(net.to(dtype), region.to(dtype), intermediate="ibp")
+            for box, value in zip(relaxed.boxes, values, strict=True):
+                assert (box.low <= value).all()
+                assert (value <= box.high).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1,), (3, 1, 1), (1, 4, 1), (4, 4), ()])
+def test_constants_of_any_shape_that_broadcasts_are_bounded(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)).eval()
+    constant = torch.rand(shape)
+    for channels in (1, 3) if shape == (3, 1, 1) else (3,):
+        x = torch.rand(2, channels, 4, 4)
+        for change in (lambda x: net(x - constant), lambda x: net(x / (1 + constant)), lambda x: net(constant - x)):
+            for method in ("ibp", "crown", "bab"):
+                found = certify(change, x, None, Ball("linf", 1e-3), method=method, timeout=5)  # type: ignore[arg-type]
+                assert {verdict.status for verdict in found} == {"safe"}

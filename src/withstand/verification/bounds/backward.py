@@ -19,7 +19,7 @@ from withstand.verification.bounds.rounding import backward_terms, gamma
 from withstand.verification.box import Region
 from withstand.verification.network import Network
 from withstand.verification.operation import Constant, LinearOperation
-from withstand.verification.window import Window
+from withstand.verification.window import Window, rows_of
 
 
 @dataclass(eq=False)
@@ -164,15 +164,15 @@ def _sum(
 
 def concretize(coefficient: Tensor, region: Region, rows: Rows) -> Tensor:
     """Return the smallest value of a linear function over each region, float64 `(R,)`, rounded down."""
-    flat = coefficient.flatten(1).double()
+    flat = rows_of(coefficient).double()
     if not flat.shape[1]:
         return flat.new_zeros(len(flat))  # a window of padding alone
-    low, high = region.low.flatten(1).double(), region.high.flatten(1).double()
+    low, high = rows_of(region.low).double(), rows_of(region.high).double()
     most = torch.maximum(low.abs(), high.abs()).amax(1)
     least = _dot(flat, (low + high) / 2, rows) - _dot(flat.abs(), (high - low) / 2, rows)
     if region.center is not None and region.eps is not None:
         dual = _norm(flat, 2 if region.norm == "l2" else torch.inf)
-        ball = _dot(flat, region.center.flatten(1).double(), rows) - rows.of(region.eps.double()) * dual
+        ball = _dot(flat, rows_of(region.center).double(), rows) - rows.of(region.eps.double()) * dual
         least, most = torch.maximum(least, ball), torch.maximum(most, region.eps.double())
     return least - gamma(flat.shape[1], torch.float64) * _norm(flat, 1) * rows.of(most)
 
@@ -184,15 +184,15 @@ def _norm(flat: Tensor, order: float) -> Tensor:
 
 def _dot(coefficient: Tensor, values: Tensor, rows: Rows) -> Tensor:
     """Return each row's product with its sample's values, summed in float64, `(R,)`."""
-    values, coefficient = rows.spread(values.flatten(1), coefficient.flatten(1))
+    values, coefficient = rows.spread(rows_of(values), rows_of(coefficient))
     return (coefficient * values).sum(-1, dtype=torch.float64).flatten()
 
 
 def _bias(coefficient: Tensor, bias: Tensor) -> Tensor:
     """Return each row's product with a bias that is broadcast to the coefficient's shape."""
-    if bias.dim() == 3 and bias.shape[1:] == (1, 1) and coefficient.dim() == 4:
+    if coefficient.dim() == 4 and bias.shape == (coefficient.shape[1], 1, 1):
         return coefficient.sum((2, 3), dtype=torch.float64) @ bias.flatten().double()
-    return (coefficient * bias).flatten(1).sum(1, dtype=torch.float64)
+    return rows_of(coefficient * bias).sum(1, dtype=torch.float64)
 
 
 def _through(lines: Lines | Choice, here: Tensor, rows: Rows, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -210,7 +210,7 @@ def _through(lines: Lines | Choice, here: Tensor, rows: Rows, shape: tuple[int, 
 
 def _shift(here: Tensor, shift: Tensor, rows: Rows, *, upward: bool) -> Tensor:
     """Return what the lines' shifts add to each row; most lines of ReLUs have none."""
-    flat, shift = here.flatten(1), shift.flatten(1)
+    flat, shift = rows_of(here), rows_of(shift)
     used = (shift != 0).any(0).nonzero().squeeze(1)
     if 2 * len(used) < shift.shape[1]:
         flat, shift = flat[:, used], shift[:, used]
@@ -218,7 +218,7 @@ def _shift(here: Tensor, shift: Tensor, rows: Rows, *, upward: bool) -> Tensor:
 
 
 def _choose(choice: Choice, here: Tensor, rows: Rows, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    flat = here.flatten(1)
+    flat = rows_of(here)
     alone, wide = rows.spread(choice.alone, flat)
     kept = torch.where((wide > 0) | alone, wide, 0).view(flat.shape)
     place = rows.spread(choice.place, flat)[0]
@@ -255,4 +255,4 @@ def _activation_rounding(relaxed: Relaxed, place: int, here: Tensor, window: Win
 def _weighed(coefficient: Tensor, size: Tensor, window: Window | None) -> Tensor:
     """Return the sum of |c| times a size for each entry, float64 `(R,)`; |c| may be of a window alone."""
     size = size if window is None else window.cut(size)
-    return (coefficient.detach().abs().flatten(1) @ size.flatten()).double()
+    return (rows_of(coefficient.detach().abs()) @ size.flatten()).double()

@@ -20,7 +20,7 @@ from withstand.verification.box import Region
 from withstand.verification.network import Network, Node
 from withstand.verification.operation import Linear, LinearOperation
 from withstand.verification.verdict import Late, never
-from withstand.verification.window import Shape, Window
+from withstand.verification.window import Shape, Window, rows_of
 
 Method = Literal["ibp", "crown-ibp", "crown"]
 
@@ -106,7 +106,7 @@ def activations_of(network: Network) -> list[list[Node]]:
 def refine(relaxed: Relaxed, place: int, only_unstable: bool, memory: int, late: Late = never) -> None:
     """Tighten one node's box by going back from each entry in doubt, in both directions, until it is late."""
     box = relaxed.boxes[place]
-    low, high = box.low.flatten(1), box.high.flatten(1)
+    low, high = rows_of(box.low), rows_of(box.high)
     doubt = (low < 0) & (high > 0) if only_unstable else torch.ones_like(low, dtype=torch.bool)
     samples, entries = doubt.nonzero(as_tuple=True)
     if not len(samples):

@@ -17,6 +17,7 @@ from withstand.verification.box import Region
 from withstand.verification.network import Network
 from withstand.verification.operation import Constant, Input, LinearOperation
 from withstand.verification.verdict import Late, never
+from withstand.verification.window import rows_of
 
 
 @torch.no_grad()
@@ -114,7 +115,7 @@ def _reach(
     relaxed: Relaxed, operation: LinearOperation, sources: list[tuple[Tensor, Tensor]], places: tuple[int, ...]
 ) -> Tensor:
     """Bound what the sums of an operation are made of, one number a box, shaped to broadcast."""
-    sizes = [torch.maximum(low.abs().sum(0), high.abs().sum(0)).flatten(1).amax(1) for low, high in sources]
+    sizes = [rows_of(torch.maximum(low.abs().sum(0), high.abs().sum(0))).amax(1) for low, high in sources]
     rows = operation.absolute(*(torch.ones_like(relaxed.boxes[place].low[:1]) for place in places))
     size = torch.stack(sizes).amax(0) * rows.amax()
     if operation.bias is not None:

@@ -13,7 +13,17 @@ from withstand.verification.activation import Activation, MaxPool2d, ReLU
 from withstand.verification.bounds.rounding import gamma
 from withstand.verification.box import Region
 from withstand.verification.network import Node
-from withstand.verification.operation import Constant, Conv2d, Input, Linear, LinearOperation, Rearrange, Scale
+from withstand.verification.operation import (
+    Concat,
+    Constant,
+    Conv2d,
+    Input,
+    Linear,
+    LinearOperation,
+    Rearrange,
+    Scale,
+)
+from withstand.verification.window import rows_of
 
 
 @dataclass(eq=False)
@@ -28,6 +38,7 @@ class Box:
         reach: how far each entry moves when its input moves by 1, where the node is the network's input, only scaled
             and put elsewhere, no input more than once; `(N, *shape)`. None elsewhere.
         center: the value at the ball's centre, where `reach` is given and the region is a ball.
+        off: how far rounding may have carried the centre, `(N, *shape)`.
     """
 
     low: Tensor
@@ -36,11 +47,12 @@ class Box:
     linear: bool = False
     reach: Tensor | None = None
     center: Tensor | None = None
+    off: Tensor | None = None
 
     @property
     def size(self) -> Tensor:
         """The largest absolute value, `(N,)`."""
-        return torch.maximum(self.low.abs(), self.high.abs()).flatten(1).amax(1)
+        return rows_of(torch.maximum(self.low.abs(), self.high.abs())).amax(1)
 
     def meet(self, low: Tensor, high: Tensor) -> None:
         """Shrink to what both boxes hold."""
@@ -75,10 +87,15 @@ def interval(node: Node, boxes: list[Box], region: Region) -> Box:
 
 
 def _linear(node: Node, operation: LinearOperation, inputs: list[Box], region: Region) -> Box:
-    middle = operation.forward(*((box.low + box.high) / 2 for box in inputs))
-    spread = operation.absolute(*((box.high - box.low) / 2 for box in inputs))
     slack = _slack(operation, inputs)
-    box = Box(middle - spread - slack, middle + spread + slack, linear=all(before.linear for before in inputs))
+    if isinstance(operation, Rearrange | Concat):
+        # Nothing is computed, nothing is rounded.
+        box = Box(operation.forward(*(box.low for box in inputs)), operation.forward(*(box.high for box in inputs)))
+    else:
+        middle = operation.forward(*((box.low + box.high) / 2 for box in inputs))
+        spread = operation.absolute(*((box.high - box.low) / 2 for box in inputs))
+        box = Box(middle - spread - slack, middle + spread + slack)
+    box.linear = all(before.linear for before in inputs)
     reach = inputs[0].reach
     if reach is None or not isinstance(operation, Linear | Conv2d | Scale | Rearrange):
         return box
@@ -89,18 +106,23 @@ def _linear(node: Node, operation: LinearOperation, inputs: list[Box], region: R
         if not copied:
             box.reach = operation.absolute(reach) * (1 + gamma(1, reach.dtype))
             box.center = None if inputs[0].center is None else operation.forward(inputs[0].center)
+            off = torch.zeros_like(reach) if inputs[0].off is None else inputs[0].off
+            box.off = operation.absolute(off) * (1 + gamma(1, reach.dtype)) + slack
     elif inputs[0].center is not None and region.eps is not None:
         around = operation.forward(inputs[0].center)
         eps = region.eps.view(-1, *[1] * (around.dim() - 1))
-        spread = eps * _dual_norm(operation, reach[:1], region) * (1 + gamma(operation.terms, around.dtype)) + slack
-        box.meet(around - spread, around + spread)
+        reached = eps * _dual_norm(operation, reach[:1], region)
+        if inputs[0].off is not None:
+            reached = reached + operation.absolute(inputs[0].off)
+        reached = reached * (1 + gamma(operation.terms, around.dtype)) + slack
+        box.meet(around - reached, around + reached)
     return box
 
 
 def _slack(operation: LinearOperation, inputs: list[Box]) -> Tensor | float:
     """Return how far the computed middle and spread can be off, broadcast to the output."""
     factor = gamma(operation.terms, inputs[0].low.dtype)
-    if isinstance(operation, Rearrange):
+    if isinstance(operation, Rearrange | Concat):
         return 0.0
     if isinstance(operation, Linear | Scale):
         size = operation.absolute(torch.maximum(inputs[0].low.abs(), inputs[0].high.abs()))

@@ -19,6 +19,7 @@ from withstand.verification.activation import MaxPool2d, ReLU
 from withstand.verification.bounds.interval import Box
 from withstand.verification.network import Network, Node
 from withstand.verification.operation import Constant, Input, LinearOperation
+from withstand.verification.window import rows_of
 
 Array = npt.NDArray[np.float64]
 
@@ -33,7 +34,7 @@ class Form:
     def widened(self, variables: int) -> Tensor:
         """Return the factors over more variables."""
         missing = variables - len(self.factors)
-        return F.pad(self.factors.flatten(1), (0, 0, 0, missing)).view(variables, *self.constant.shape)
+        return F.pad(rows_of(self.factors), (0, 0, 0, missing)).view(variables, *self.constant.shape)
 
 
 @dataclass(eq=False)
@@ -120,7 +121,7 @@ def _form(encoding: Encoding, node: Node, box: Box, forms: list[Form], boxes: li
 
 def _relu(encoding: Encoding, operation: ReLU, form: Form, inside: Box) -> Form:
     count, shape = len(encoding.low), form.constant.shape
-    factors, constant = form.widened(count).flatten(1).clone(), form.constant.flatten().clone()
+    factors, constant = rows_of(form.widened(count)).clone(), form.constant.flatten().clone()
     low, high = inside.low.flatten().tolist(), inside.high.flatten().tolist()
     slope, news = operation.slope, []
     for place, (least, most) in enumerate(zip(low, high, strict=True)):

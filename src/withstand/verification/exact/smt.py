@@ -26,6 +26,7 @@ from withstand.verification.exact.question import Question
 from withstand.verification.network import Network, Node
 from withstand.verification.operation import Constant, Input, LinearOperation
 from withstand.verification.verdict import Verdict
+from withstand.verification.window import rows_of
 
 _BEYOND = 1e-6
 _GRACE = 2.0
@@ -223,7 +224,7 @@ def _matrix(network: Network, node: Node) -> tuple[Tensor, Tensor]:
         columns.append(units[:, first : first + size].reshape(-1, *shape))
         first += size
     zeros = [torch.zeros(1, *shape, dtype=torch.float64) for shape in shapes]
-    weight = node.operation.apply(*columns).expand(sum(sizes), *node.shape).flatten(1).T
+    weight = rows_of(node.operation.apply(*columns).expand(sum(sizes), *node.shape)).T
     return weight, node.operation.forward(*zeros).expand(1, *node.shape).flatten()
 
 
