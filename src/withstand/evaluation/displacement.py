@@ -1,104 +1,141 @@
-"""The audit of a bare encoder, without labels: how far an adversary moves its embeddings.
+"""The audit of a bare encoder, without labels: how far an adversary moves its embeddings, and whether to believe it.
 
-Sizes: `N` samples, `D` width. The shift is 1 - cosine similarity to the sample's own clean embedding.
+Sizes: `N` samples, `D` width. The shift is 1 - cosine similarity to the sample's own clean embedding. What an attack
+finds is a lower bound of what could be done.
 """
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
-from withstand.attacks.checks import believability, verdict
+from withstand.attacks.autoattack import AutoAttack
+from withstand.attacks.checks import believability, carried_over, verdict
 from withstand.attacks.noise import Noise
 from withstand.attacks.objectives import EmbeddingDistance, pick
 from withstand.attacks.problem import NoGradient
-from withstand.core.finding import Finding, Table
-from withstand.core.part import describe
-from withstand.core.threat import Norm
+from withstand.attacks.single_passes import Found
+from withstand.core.device import home, moved
+from withstand.core.finding import Cell, Check, Finding, Table
+from withstand.core.part import Tree, describe
+from withstand.core.threat import Ball, Norm
+from withstand.core.victim import Victim
+from withstand.evaluation.collapse import collapse_check
+from withstand.evaluation.decisive import Aids
+from withstand.evaluation.headline import BLACK_BOX, WHITE_BOX, Headline, called, listed
+from withstand.evaluation.intervals import columns
+from withstand.evaluation.nearest_code import FARTHEST, confuse, farthest
+from withstand.evaluation.shifts import Shifts
 from withstand.evaluation.under_attack import Case, ball_name, eps_cells, eps_columns, strips
 
-
-@dataclass(frozen=True)
-class _Moved:
-    """At one radius: the worst inputs found, the shift there `(N,)`, and whose clean embedding is nearest."""
-
-    x: Tensor
-    shift: Tensor
-    confused: Tensor
+FAR = "APGD-100 (5 restarts)"
+"""What `farthest` runs, in words."""
 
 
-def displacement(case: Case) -> Finding:
+def displacement(case: Case, ensemble: AutoAttack | None, aids: Aids) -> Finding:
     """Return the finding "audit" of an encoder.
 
-    A victim without gradients is put to noise alone.
+    PGD draws the curves; at the headline's ball APGD goes on with the distances, and AutoAttack with the question whose
+    clean code is nearest. All that is found, by whatever way, is counted together.
+
+    Args:
+        case: what is audited.
+        ensemble: AutoAttack on the headline's ball; None to let PGD decide.
+        aids: a surrogate, whose attacks are carried over, state and progress; a prover has no part here.
 
     Raises:
         DataError: inputs outside the range, NaN.
     """
-    attack = case.climb(EmbeddingDistance(), case.ball.norm, drop_finished=False)
-    clean = _embed(case, case.x)
-    noise = {norm: _moved(case, Noise(case.ball, EmbeddingDistance()), clean, norm) for norm in case.radii}
-    try:
-        attacked = {
-            norm: _moved(case, case.climb(EmbeddingDistance(), norm, drop_finished=False), clean, norm)
-            for norm in case.radii
-        }
-    except NoGradient:
-        attacked = {}
+    found, noise = (Shifts(lambda x: _embed(case, x), case.x, case.radii) for _ in range(2))
+    ran: dict[str, dict[str, Tree]] = {}
+    for kind, radii in case.radii.items():
+        random = Noise(replace(case.ball, norm=kind), EmbeddingDistance())
+        ran[kind] = {"eps": list(radii), "noise": describe(random)}
+        for ball, x in _climb(case, random, kind):
+            noise.add(ball, x)
+            found.add(ball, x)
+    worst = _climbed(case, found, ran)
+    checks = [collapse_check(found.clean.flatten(1).float())]
+    decided = None
+    if ensemble is not None:
+        if worst is not None:
+            worst, searched = farthest(case, found, worst)
+            checks.append(searched)
+            ran[case.ball.norm][FAR] = describe(replace(FARTHEST, ball=case.ball))
+        decided = confuse(case, ensemble, aids, found)
+    if decided is not None:
+        checks += decided.checks()
+        ran[case.ball.norm]["AutoAttack"] = [tally.name for tally in decided.worst.tallies if tally.tried]
     few = case.few()
-    checks = believability(attack, few.victim, few.x, generator=few.draws.child("checks"), batch=few.batch)
-    head, place = ball_name(case.ball.norm, case.ball.eps), case.radii[case.ball.norm].index(case.ball.eps)
-    numbers = {}
-    for what, found in (("attack", attacked), ("noise", noise)):
-        if found:
-            one = found[case.ball.norm][place]
-            numbers[f"mean cosine shift under {what}, {head}"] = one.shift.mean().item()
-            numbers[f"share nearer to another sample under {what}, {head}"] = one.confused.double().mean().item()
-    pictures = {}
-    if attacked:
-        rows = slice(case.pictures)
-        pictures = strips(case.victim, case.x[rows], attacked[case.ball.norm][place].x[rows])
+    attack = case.climb(EmbeddingDistance(), case.ball.norm, drop_finished=False)
+    draws = few.draws.child("checks")
+    checks += believability(attack, few.victim, few.x, generator=draws, batch=few.batch, found=_teller(found))
+    if aids.surrogate is not None:
+        checks.append(_carried(case, aids.surrogate, found))
+        ran[case.ball.norm]["a surrogate's attack"] = describe(attack)
+    headline = _headline(case, found, ensemble, aids, gradients=worst is not None)
+    if headline is not None:
+        checks.append(headline.last_word())
+    under = "black-box attacks alone" if worst is None else "attack"
+    sides = {"noise": noise} if headline is None else {under: found, "noise": noise}
+    rows = slice(case.pictures)
     return Finding(
         name="audit",
-        numbers=numbers,
-        tables={f"shift against eps, {norm}": _over_eps(case, norm, noise, attacked) for norm in case.radii},
-        checks=checks,
+        numbers=_numbers(case, sides),
+        tables={
+            **{f"shift against eps, {kind}": _over_eps(case, kind, sides) for kind in case.radii},
+            **({} if decided is None else {f"AutoAttack, {ball_name(case.ball.norm, case.ball.eps)}": decided.table()}),
+        },
+        checks=tuple(checks),
         protocol={
             **case.protocol,
-            "attacks": {"PGD, embedding distance": describe(attack)},
-            "shift": "1 - cosine similarity to the sample's own clean embedding",
-            "nearer to another": "the attacked embedding's nearest clean embedding is another sample's",
-            "verdict": verdict(checks),
+            "attacks": {norm: dict(attacks) for norm, attacks in ran.items()},
+            "shift": "1 - cosine similarity to the sample's own clean embedding; the farthest that anything in this "
+            "audit found within the radius, so that the true one is no smaller",
+            "nearer to another": "an attacked embedding's nearest clean embedding is another sample's",
+            "AutoAttack": None if ensemble is None else describe(ensemble),
+            "what AutoAttack is asked": "that a sample's code be nearest to another one's clean code, in cosine",
+            "interval": "95 %, Wilson",
+            "headline": None if headline is None else headline.tree(checks),
+            "verdict": verdict(checks) if headline is None else headline.verdict(checks),
         },
-        pictures=pictures,
+        pictures={} if worst is None else strips(case.victim, case.x[rows], worst[rows]),
     )
 
 
-def _moved(case: Case, attack: InputAttack, clean: Tensor, norm: Norm) -> list[_Moved]:
-    """Return what the attack finds at each radius, beginning where the smaller one ended."""
-    found: list[_Moved] = []
-    eps_before = 0.0
+def _climbed(case: Case, found: Shifts, ran: dict[str, dict[str, Tree]]) -> Tensor | None:
+    """Count what the curves' attack finds, and return it at the headline's ball; None where there are no gradients."""
+    worst = None
+    for kind in case.radii:
+        attack = case.climb(EmbeddingDistance(), kind, drop_finished=False)
+        try:
+            points = _climb(case, attack, kind)
+        except NoGradient:
+            return None
+        ran[kind][case.quick(kind)] = describe(attack)
+        for ball, x in points:
+            found.add(ball, x)
+            worst = x if ball == case.ball else worst
+    return worst
+
+
+def _teller(found: Shifts) -> Found:
+    """Return what counts the inputs of a check's runs, whether they reach a goal or not."""
+    return lambda ball, x, success: found.add(ball, x)
+
+
+def _climb(case: Case, attack: InputAttack, norm: Norm) -> list[tuple[Ball, Tensor]]:
+    """Return what an attack finds at each radius, beginning where the smaller one ended."""
+    found: list[tuple[Ball, Tensor]] = []
     for place, eps in enumerate(case.radii[norm]):
-        start = case.x + (found[-1].x - case.x) * (eps / eps_before) if found else None
-        one = attack.at(eps, norm)(
-            case.victim,
-            case.x,
-            clean,
-            generator=case.draws.child(norm).child(place),
-            start=start,
-            batch=case.batch,
-        )
-        x, shift = one.x, one.loss
-        if found:  # what lies in the smaller ball lies in this one too
-            worse = shift >= found[-1].shift
-            x = torch.where(worse.view(-1, *[1] * (x.dim() - 1)), x, found[-1].x)
-            shift = torch.where(worse, shift, found[-1].shift)
-        own = torch.arange(len(x), device=x.device)
-        nearest = (F.normalize(_embed(case, x).flatten(1)) @ F.normalize(clean.flatten(1)).T).argmax(1)
-        found.append(_Moved(x, shift, nearest != own))
-        eps_before = eps
+        start = None
+        if found:
+            ball, x = found[-1]
+            start = case.x + (x - case.x) * (eps / ball.eps)
+        draws = case.draws.child(norm).child(place)
+        at = attack.at(eps, norm)
+        found.append((at.ball, at(case.victim, case.x, generator=draws, start=start, batch=case.batch).x))
     return found
 
 
@@ -106,17 +143,65 @@ def _embed(case: Case, x: Tensor) -> Tensor:
     """Return the victim's embeddings, `(N, D)`."""
     x = case.victim.check(x)
     with case.victim.held(), torch.no_grad():
-        parts = (x[start : start + case.batch] for start in range(0, len(x), case.batch))
-        return torch.cat([pick(case.victim(part.clone()), "embedding") for part in parts])
+        return torch.cat([pick(case.victim(part.clone()), "embedding") for part in torch.split(x, case.batch)])
 
 
-def _over_eps(case: Case, norm: Norm, noise: dict[Norm, list[_Moved]], attacked: dict[Norm, list[_Moved]]) -> Table:
-    sides = {"under attack": attacked, "under noise": noise}
-    sides = {name: found for name, found in sides.items() if found}
-    rows: list[tuple[float | str, ...]] = [(*eps_cells(norm, 0.0), *[0.0] * (2 * len(sides)))]
-    for place, eps in enumerate(case.radii[norm]):
-        ones = [found[norm][place] for found in sides.values()]
-        shifts = [one.shift.mean().item() for one in ones]
-        rows.append((*eps_cells(norm, eps), *shifts, *(one.confused.double().mean().item() for one in ones)))
-    names = [f"mean cosine shift {name}" for name in sides] + [f"share nearer to another {name}" for name in sides]
+def _carried(case: Case, surrogate: Victim, found: Shifts) -> Check:
+    with moved(home(case.victim.model), surrogate.model):
+        return carried_over(
+            case.climb(EmbeddingDistance(), case.ball.norm, drop_finished=False),
+            case.victim,
+            surrogate,
+            case.x,
+            generator=case.draws.child("surrogate"),
+            batch=case.batch,
+            found=_teller(found),
+        )
+
+
+def _headline(
+    case: Case, found: Shifts, ensemble: AutoAttack | None, aids: Aids, *, gradients: bool
+) -> Headline | None:
+    """Return the number that counts; an encoder that only noise was put to has none."""
+    if not gradients and ensemble is None and aids.surrogate is None:
+        return None
+    head, quick = ball_name(case.ball.norm, case.ball.eps), case.quick(case.ball.norm)
+    attacks = [
+        *([quick] if gradients else []),
+        *([FAR] if gradients and ensemble is not None else []),
+        *(["attacks carried over from another model"] if aids.surrogate is not None else []),
+        *([called(ensemble)] if ensemble is not None else []),
+    ]
+    under = "attack" if gradients else "black-box attacks alone"
+    return Headline(
+        name=f"share nearer to another sample under {under}, {head}",
+        what=f"samples get an embedding nearer to another's within {head}",
+        share=found.confused(case.ball.norm, case.ball.eps),
+        attack=listed(attacks),
+        access=WHITE_BOX if gradients else BLACK_BOX,
+        alone="" if ensemble is not None else listed(attacks),
+        bound="a lower bound",
+    )
+
+
+def _numbers(case: Case, sides: dict[str, Shifts]) -> dict[str, float]:
+    norm, eps, head = case.ball.norm, case.ball.eps, ball_name(case.ball.norm, case.ball.eps)
+    numbers = {}
+    for what, shifts in sides.items():
+        numbers[f"mean cosine shift under {what}, {head}"] = shifts.mean(norm, eps)
+        numbers |= shifts.confused(norm, eps).numbers(f"share nearer to another sample under {what}, {head}")
+    if len(case.x) > 1:
+        numbers["mean cosine distance of two samples"] = sides["noise"].apart
+    return numbers
+
+
+def _over_eps(case: Case, norm: Norm, sides: dict[str, Shifts]) -> Table:
+    nothing = [0.0] * (4 * len(sides))  # a shift, and a share with both ends
+    rows: list[tuple[Cell, ...]] = [(*eps_cells(norm, 0.0), *nothing)]
+    for eps in case.radii[norm]:
+        shifts = [one.mean(norm, eps) for one in sides.values()]
+        shares = [cell for one in sides.values() for cell in one.confused(norm, eps).cells]
+        rows.append((*eps_cells(norm, eps), *shifts, *shares))
+    names = [f"mean cosine shift under {what}" for what in sides]
+    names += [column for what in sides for column in columns(f"share nearer to another under {what}")]
     return Table((*eps_columns(norm), *names), tuple(rows), x="eps")

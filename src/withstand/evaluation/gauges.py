@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import DataError
-from withstand.core.finding import Check, Finding, Table
+from withstand.core.finding import Finding, Table
 from withstand.core.part import describe
 from withstand.core.roles import View
+from withstand.evaluation.collapse import collapse_check, spread
 from withstand.evaluation.features import embed_views
 from withstand.evaluation.probe import CONTROL, Embedded, Probe
-from withstand.losses.geometry import alignment, effective_rank, per_dimension_std, uniformity
+from withstand.losses.geometry import alignment, effective_rank, uniformity
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,6 @@ class Gauges(Probe):
         numbers = self._numbers(embedded)
         spectra = [_spectrum(self._some(embedded))]
         columns = ["direction", "share of variance"]
-        collapsed = numbers["spread"] < 0.01 or numbers["effective rank"] < 2
         if control is not None:
             numbers |= {f"{name}, {CONTROL}": value for name, value in self._numbers(control).items()}
             spectra.append(_spectrum(self._some(control)))
@@ -45,14 +45,7 @@ class Gauges(Probe):
             name="gauges",
             numbers=numbers,
             tables={"spectrum": Table(tuple(columns), rows, x="direction")},
-            checks=(
-                Check(
-                    "the features have not collapsed",
-                    not collapsed,
-                    f"spread {numbers['spread']:.3g} (1 is even, 0 a point), effective rank "
-                    f"{numbers['effective rank']:.3g} of {embedded.train.width}",
-                ),
-            ),
+            checks=(collapse_check(self._some(embedded)),),
             protocol={
                 "probe": describe(self),
                 **embedded.protocol(),
@@ -74,7 +67,7 @@ class Gauges(Probe):
         x = self._some(embedded)
         numbers = {
             "effective rank": float(effective_rank(x)),
-            "spread": float(per_dimension_std(x).mean()) * x.shape[1] ** 0.5,
+            "spread": spread(x),
             "uniformity": float(uniformity(x)),
         }
         if self.view is not None:

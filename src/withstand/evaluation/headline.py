@@ -46,7 +46,7 @@ class Headline:
         settled = self.share.hits == (0 if self.bound == "an upper bound" else self.share.count)
         if settled and self.alone:
             return Check(LAST_WORD, True, f"{self.alone} left nothing to them")
-        detail = f"{self.alone} alone was run: the number is {self.bound}" if self.alone else f"{self.attack} was run"
+        detail = f"only {self.alone} was run: the number is {self.bound}" if self.alone else f"after {self.attack}"
         return Check(LAST_WORD, not self.alone, detail)
 
     def standing(self, checks: Sequence[Check]) -> str:
@@ -88,6 +88,11 @@ class Headline:
             "access": self.access,
             "standing": self.standing(checks),
         }
+
+
+def listed(attacks: Sequence[str]) -> str:
+    """Return names as one speaks: "PGD-20 and AutoAttack"."""
+    return " and ".join([", ".join(attacks[:-1]), attacks[-1]] if len(attacks) > 1 else attacks)
 
 
 def called(ensemble: AutoAttack) -> str:

@@ -24,7 +24,7 @@ from withstand.core.victim import Victim
 from withstand.evaluation.accuracy_tables import by_class, details, over_eps, pictures
 from withstand.evaluation.breaks import Breaks
 from withstand.evaluation.decisive import AGAIN, Aids, Decided, decide
-from withstand.evaluation.headline import BLACK_BOX, WHITE_BOX, Headline, called
+from withstand.evaluation.headline import BLACK_BOX, WHITE_BOX, Headline, called, listed
 from withstand.evaluation.intervals import Share
 from withstand.evaluation.plausible import plausible
 from withstand.evaluation.under_attack import Case, ball_name
@@ -209,9 +209,9 @@ def _headline(
         name=f"{robust}, {_head(case)}",
         what=f"samples hold within {_head(case)}",
         share=Share.of(found.holds(case.ball.norm, case.ball.eps)),
-        attack=" and ".join((", ".join(attacks[:-1]), attacks[-1])) if len(attacks) > 1 else attacks[0],
+        attack=listed(attacks),
         access=WHITE_BOX if climbed else BLACK_BOX,
-        alone="" if ensemble is not None else " and ".join(attacks),
+        alone="" if ensemble is not None else listed(attacks),
     )
 
 

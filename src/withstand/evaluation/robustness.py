@@ -123,7 +123,7 @@ class Audit(Evaluator):
                 "audit": describe(self),
                 "ball": {"norm": self.ball.norm, "eps": self.ball.eps},
                 "goal": goal,
-                **({"search": self.search} if goal == "labels" and self.ensemble != "none" else {}),
+                **({} if self.ensemble == "none" else {"search": self.search}),
                 "samples": len(rows),
                 "samples given": len(source),
                 "source": source.fingerprint(),
@@ -131,10 +131,10 @@ class Audit(Evaluator):
                 "input range": [victim.low, victim.high],
             },
         )
-        if goal == "embedding":
-            return displacement(case)
         ensemble = None if self.ensemble == "none" else AutoAttack(self.ball, self.ensemble, search=self.search)
         given = aids or Aids()
+        if goal == "embedding":
+            return displacement(case, ensemble, given)
         prover = None if ensemble is None else _optional(given.prover, case, self.prove)
         finding = robust_accuracy(case, ensemble, replace(given, prover=prover))
         if prover is None:
