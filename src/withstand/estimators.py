@@ -194,7 +194,7 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         try:
             source = ArraySource(self._unit(x), places, layout="rows")
             with isolated(seed, "weights"):
-                method = self._method(x.shape[1], seed)
+                method = self._method(x.shape[1])
             plan = Plan(
                 epochs=self.epochs,
                 batch=min(self.batch, len(x)),
@@ -239,10 +239,10 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         unit: Array = np.clip((x - self.low_) / self.span_, 0.0, 1.0)
         return unit
 
-    def _method(self, columns: int, seed: int) -> AdversarialTraining:
+    def _method(self, columns: int) -> AdversarialTraining:
         attack = PGD(Ball("linf", parse_eps(self.eps)), steps=self.steps, keep_best=False)
         encoder = MLP(columns, self.hidden, hidden=self.hidden, layers=self.layers, dropout=0.0)
-        return AdversarialTraining(encoder, classes=len(self.classes_), attack=attack, seed=seed)
+        return AdversarialTraining(encoder, classes=len(self.classes_), attack=attack)
 
 
 def _is_rows(checked: object) -> bool:

@@ -17,7 +17,7 @@ from types import FunctionType, NoneType, UnionType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from withstand.core.errors import ConfigError, nearest
-from withstand.core.moved import current_path
+from withstand.core.moved import current_path, retired_arguments
 
 Tree: TypeAlias = "None | bool | int | float | str | list[Tree] | dict[str, Tree]"
 """What JSON can hold."""
@@ -171,6 +171,8 @@ def build(tree: Tree, *, allow: Sequence[str] = (), supply: Mapping[str, object]
     if inspect.isabstract(cls):
         raise ConfigError(f"{cls.__qualname__}{where} is only a role: name a class that plays it")
     known = inspect.signature(cls).parameters
+    gone = retired_arguments(current_path(str(tree["class_path"]))) - known.keys()
+    arguments = {name: item for name, item in arguments.items() if name not in gone}
     for name in arguments:
         if name not in known:
             raise ConfigError(f"{cls.__qualname__} has no argument {name!r}{where}: {nearest(name, known)}")
@@ -183,6 +185,37 @@ def build(tree: Tree, *, allow: Sequence[str] = (), supply: Mapping[str, object]
         return cls(**values)
     except TypeError as error:  # a value of the wrong type; the constructor's own words say which
         raise ConfigError(f"{cls.__qualname__}{where} cannot be made of these values: {error}") from error
+
+
+def as_of_now(tree: Tree, *, allow: Sequence[str] = ()) -> Tree:
+    """Return a tree that was saved earlier as it would be saved now.
+
+    Classes stand under today's paths, arguments that are gone are left out, and those that came since have their
+    defaults. What cannot be found is left as it is.
+    """
+    if isinstance(tree, list):
+        return [as_of_now(item, allow=allow) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if "class_path" not in tree:
+        return {key: as_of_now(item, allow=allow) for key, item in tree.items()}
+    path, arguments = current_path(str(tree["class_path"])), tree.get("init_args") or {}
+    inner: dict[str, Tree] = {}
+    if isinstance(arguments, dict):
+        inner = {name: as_of_now(item, allow=allow) for name, item in arguments.items()}
+    try:
+        cls = _locate(path, allow, "", function=False)
+    except ConfigError:
+        return {"class_path": path, "init_args": inner}
+    known = inspect.signature(cls).parameters
+    gone = retired_arguments(path) - known.keys()
+    fresh = {name: describe(p.default) for name, p in known.items() if name not in inner and _has_plain_default(p)}
+    return {"class_path": path, "init_args": {name: v for name, v in inner.items() if name not in gone} | fresh}
+
+
+def _has_plain_default(parameter: inspect.Parameter) -> bool:
+    tree = describe(parameter.default)
+    return parameter.default is not parameter.empty and not (isinstance(tree, dict) and "external" in tree)
 
 
 def _check_types(cls: Callable[..., Any], values: Mapping[str, Any], where: str) -> None:

@@ -133,8 +133,26 @@ class Trainer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """An epoch that is about to begin.
+
+    Attributes:
+        number: counted from 0.
+        seed: of the run.
+        pass_over: gives a function of every sample, without views, in index order.
+    """
+
+    number: int
+    seed: int
+    pass_over: Callable[[Callable[[Tensor], Tensor]], Tensor]
+
+
 class Method(Part, nn.Module):
-    """A training objective with all its state in parameters and buffers, so that a checkpoint holds all of it."""
+    """A training objective with all its state in parameters and buffers, so that a checkpoint holds all of it.
+
+    It keeps no seed and counts no steps: a batch says where the run is, and `Batch.draws` draw for it.
+    """
 
     encoder: Model
 
@@ -189,11 +207,8 @@ class Method(Part, nn.Module):
     def before_run(self, steps: int) -> None:
         """Learn how many steps the whole run has, for schedules of the method's own; called at a resume too."""
 
-    def before_epoch(self, epoch: int, pass_over: Callable[[Callable[[Tensor], Tensor]], Tensor]) -> None:
-        """Prepare an epoch; not called again when a run resumes inside it, so keep the outcome in buffers.
-
-        `pass_over(f)` gives f of every sample, without views, in index order.
-        """
+    def before_epoch(self, epoch: Epoch) -> None:
+        """Prepare an epoch; not called again when a run resumes inside it, so keep the outcome in buffers."""
 
     def order(self, order: Tensor, batch: int) -> Tensor:
         """Return which samples an epoch's batches hold, one batch after another: at least the whole ones of `order`.

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from withstand.core.errors import CheckpointError
 from withstand.core.files import by_utf_8, sync
+from withstand.core.moved import without_retired_state
 
 FORMAT = 1
 
@@ -174,7 +175,7 @@ def _restore(
 ) -> None:
     weights = read_weights(path / "model.safetensors")
     try:
-        model.load_state_dict(weights)
+        model.load_state_dict(without_retired_state(weights, model.state_dict().keys()))
     except RuntimeError as error:
         raise CheckpointError(
             f"checkpoint {path.name} does not fit the model: {str(error).splitlines()[-1].strip()}"

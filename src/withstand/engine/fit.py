@@ -19,7 +19,7 @@ from withstand.core.batch import Batch, tensors_of
 from withstand.core.distributed import average_gradients, first_says, gather, total
 from withstand.core.errors import ConfigError, NonFiniteLoss
 from withstand.core.random import Draws, isolated, permutation
-from withstand.core.roles import Terms, View
+from withstand.core.roles import Epoch, Terms, View
 from withstand.engine import checkpoint
 from withstand.engine.checkpoint import Progress
 from withstand.engine.experiment import Experiment
@@ -58,7 +58,7 @@ def fit(
             epoch, first = divmod(step, per_epoch)
             if first == 0:  # in mid-epoch its outcome is in the checkpoint, and the weights it saw are gone
                 with isolated(plan.seed, "epoch", epoch):
-                    method.before_epoch(epoch, trainer.pass_over)
+                    method.before_epoch(Epoch(epoch, plan.seed, trainer.pass_over))
             order = method.order(permutation(len(experiment.source), plan.seed, "order", epoch), plan.batch)
             if len(order) <= (per_epoch - 1) * plan.batch:
                 raise ConfigError(f"{type(method).__name__} makes whole batches only: it needs drop_last=True")

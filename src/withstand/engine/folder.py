@@ -21,7 +21,7 @@ from withstand.core.errors import RunError
 from withstand.core.files import replacing
 from withstand.core.finding import Finding
 from withstand.core.moved import current_path
-from withstand.core.part import Tree, describe
+from withstand.core.part import Tree, as_of_now, describe
 from withstand.core.roles import Source
 from withstand.core.version import __version__
 from withstand.engine.checkpoint import last_step
@@ -125,7 +125,7 @@ class RunFolder:
 
     def _refuse_another(self, experiment: Experiment) -> None:
         record = self.record()
-        theirs, ours = _leaves(record["tree"]), _leaves(describe(experiment))
+        theirs, ours = _leaves(as_of_now(record["tree"])), _leaves(describe(experiment))
         changed = sorted(
             key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key) and not _may_change(key)
         )

@@ -1,11 +1,10 @@
-"""What methods that learn from labels share: an encoder with a linear classifier, and draws for inner attacks."""
+"""What methods that learn from labels share: an encoder with a linear classifier."""
 
 import torch
 from torch import Tensor, nn
 
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.random import Draws, derive
 from withstand.core.roles import Method, Model
 
 ATTACKED = "attacked"
@@ -20,20 +19,14 @@ class LabelledMethod(Method):
     Args:
         encoder: the network to train.
         classes: how many labels there are.
-        seed: of the inner attack's draws, with each sample's index and the step.
     """
 
-    steps: Tensor
-    epoch: Tensor
-
-    def __init__(self, encoder: Model, classes: int, seed: int) -> None:
+    def __init__(self, encoder: Model, classes: int) -> None:
         super().__init__()
         if classes < 2:
             raise ConfigError(f"a classifier needs at least 2 classes, not {classes!r}")
-        self.encoder, self.classes, self.seed = encoder, classes, seed
+        self.encoder, self.classes = encoder, classes
         self.classifier = nn.Linear(encoder.width, classes)
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
 
     def logits(self, x: Tensor) -> Tensor:
         """Return class scores `(B, classes)`."""
@@ -64,16 +57,6 @@ class LabelledMethod(Method):
             low, high = int(batch.y.min()), int(batch.y.max())
             raise DataError(f"labels lie in [{low}, {high}], but the classifier knows 0 to {self.classes - 1}")
         return batch.y
-
-    def draws(self, batch: Batch) -> Draws:
-        """Return this step's draws for each sample: they hang on seed, step and index alone."""
-        return Draws(derive(self.seed, "inner attack"), batch.index, epoch=int(self.steps))
-
-    def before_epoch(self, epoch: int, pass_over: object) -> None:
-        self.epoch.fill_(epoch)
-
-    def after_step(self, step: int) -> None:
-        self.steps.fill_(step)
 
 
 def accuracy(logits: Tensor, y: Tensor) -> Tensor:

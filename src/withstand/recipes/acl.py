@@ -46,9 +46,7 @@ def experiment(
         learning_rate: of SGD, for a batch of 256; scaled with the batch.
         temperature: the contrastive loss's tau.
     """
-    method = partial(
-        hardened, partial(SimCLR, temperature=temperature), eps=parse_eps(setup.eps), steps=setup.steps, seed=setup.seed
-    )
+    method = partial(hardened, partial(SimCLR, temperature=temperature), eps=parse_eps(setup.eps), steps=setup.steps)
     return experiment_on_pictures("acl", method, (simclr_small, simclr_large), setup)
 
 

@@ -60,7 +60,6 @@ def certified_experiment(name: str, bound: Literal["ibp", "crown-ibp"], setup: C
             eps=parse_eps(setup.eps),
             bound=bound,
             kappa=setup.kappa,
-            seed=setup.seed,
         )
 
     # Mirrored and far-shifted pictures cost small networks more than they teach them.

@@ -64,7 +64,6 @@ def experiment(
             strategy=SmoothCompSum(tau, rho, nu),
             attack=madry(radius, setup.steps),
             warmup=warmup,
-            seed=setup.seed,
         )
 
     return experiment_with_labels("comp-sum", method, setup)

@@ -84,7 +84,7 @@ def distillation(
         # Together 1.25 times the radius, as the paper's five steps of a quarter of it.
         ball = Ball("linf", parse_eps(setup.eps))
         attack = PGD(ball, steps=setup.steps, step_size=1.25 / setup.steps, keep_best=False)
-        return DeACL(student, known, gamma=gamma, center=center, scratch=scratch, attack=attack, seed=setup.seed)
+        return DeACL(student, known, gamma=gamma, center=center, scratch=scratch, attack=attack)
 
     return replace(experiment_on_pictures("deacl", method, (_small, _large), setup), first=teacher)
 

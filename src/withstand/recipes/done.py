@@ -65,7 +65,6 @@ def experiment(
             barrier=barrier,
             implicit=implicit,
             warmup=before,
-            seed=setup.seed,
         )
 
     return experiment_with_labels("done", method, setup)

@@ -79,7 +79,6 @@ def experiment(
             clusters=setup.batch if clusters is None else clusters,
             temperature=temperature,
             mode=mode,
-            seed=setup.seed,
         )
 
     return replace(experiment_on_pictures("g-simclr", method, views, setup), first=first)
@@ -98,9 +97,7 @@ def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
             few = Subset(made.source, permutation(len(made.source), seed, "few")[:5000])
             assert isinstance(made.first, Experiment)
             assert isinstance(made.method, GSimCLR)
-            method = GSimCLR(
-                made.method.encoder, made.method.features, samples=len(few), clusters=made.plan.batch, seed=seed
-            )
+            method = GSimCLR(made.method.encoder, made.method.features, samples=len(few), clusters=made.plan.batch)
             ours = replace(made, source=few, method=method, first=replace(made.first, source=few))
             width = made.method.encoder.width
             theirs = replace(

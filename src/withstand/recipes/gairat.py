@@ -47,7 +47,6 @@ def experiment(
             classes=class_count(source),
             weighting=GAIRAT(before, shift, curve),
             attack=madry(parse_eps(setup.eps), setup.steps),
-            seed=setup.seed,
         )
 
     return experiment_with_labels("gairat", method, setup)

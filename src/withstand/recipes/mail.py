@@ -73,7 +73,6 @@ def experiment(
             weighting=weighting,
             attack=madry(parse_eps(setup.eps), setup.steps),
             start_noise=1e-3,
-            seed=setup.seed,
         )
 
     return experiment_with_labels("mail", method, setup)

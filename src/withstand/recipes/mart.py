@@ -44,7 +44,6 @@ def experiment(setup: RobustSetup = SETUP, *, beta: float = 5.0, weight_perturba
             attack=madry(parse_eps(setup.eps), setup.steps),
             start_noise=1e-3,
             weight_perturbation=weight_perturbation,
-            seed=setup.seed,
         )
 
     return experiment_with_labels("mart", method, setup)

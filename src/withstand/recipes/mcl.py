@@ -78,7 +78,6 @@ def staged(
             clusters=clusters,
             fresh=fresh,
             small=small,
-            seed=seed,
         )
         plan = replace(plain.plan, seed=derive(seed, "stage", stage) % 2**31)
         current = replace(plain, name="mcl", method=method, plan=plan, first=current)

@@ -59,7 +59,6 @@ def experiment(
         redundancy_weight=redundancy_weight,
         mix_weight=mix_weight,
         scale=scale,
-        seed=setup.seed,
     )
     views = (partial(simclr_small, strength=0.5), partial(simclr_large, strength=0.5))
     return experiment_on_pictures("mixed-barlow-twins", method, views, setup)

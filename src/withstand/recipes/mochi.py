@@ -61,7 +61,6 @@ def experiment(
         with_query=with_query,
         warmup_epochs=warmup_epochs,
         momentum=Momentum(momentum, None),
-        seed=setup.seed,
     )
     views = (partial(simclr_small, strength=0.5), partial(simclr_large, strength=0.5, smallest_crop=0.2))
     return experiment_on_pictures("mochi", method, views, setup)

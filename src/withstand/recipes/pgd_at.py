@@ -66,7 +66,7 @@ def experiment(
     def method(encoder: Model, source: Source) -> Method:
         classes = class_count(source)
         if kind == "free":
-            return FreeAdversarialTraining(encoder, classes=classes, ball=ball, seed=setup.seed)
+            return FreeAdversarialTraining(encoder, classes=classes, ball=ball)
         fast = kind == "fast"
         one_step = PGD(ball, steps=1, step_size=1.25, keep_best=False)
         return AdversarialTraining(
@@ -77,7 +77,6 @@ def experiment(
             warmup=warmup,
             weight_perturbation=weight_perturbation,
             guard=PGD(ball, steps=5) if fast else None,
-            seed=setup.seed,
         )
 
     return experiment_with_labels("pgd-at", method, setup)

@@ -102,9 +102,9 @@ def encoder(model: str, width: int, depth: int, shape: tuple[int, ...]) -> Model
     return Normalized(network, mean, std)
 
 
-def hardened(make: Callable[[Model], Method], encoder: Model, *, eps: float, steps: int = 5, seed: int = 0) -> ACL:
+def hardened(make: Callable[[Model], Method], encoder: Model, *, eps: float, steps: int = 5) -> ACL:
     """Return any two-view method, made round an encoder and hardened within a radius (Linf) by ACL."""
-    return ACL(make(encoder), attack=PGD(Ball("linf", eps), steps=steps, keep_best=False), seed=seed)
+    return ACL(make(encoder), attack=PGD(Ball("linf", eps), steps=steps, keep_best=False))
 
 
 def _patch(size: int) -> int:
@@ -132,7 +132,7 @@ def experiment_on_pictures(
         warmup: epochs in which the rate rises.
     """
     if isinstance(setup, TwoViewSetup) and setup.robust is not None:
-        method = partial(hardened, method, eps=parse_eps(setup.robust), seed=setup.seed)
+        method = partial(hardened, method, eps=parse_eps(setup.robust))
     train, test = splits(setup.data, size=setup.size, seed=0)
     if len(train.shape) != 3:
         raise DataError(f"{name} learns from pictures (C, H, W), not samples of shape {train.shape}")

@@ -51,9 +51,7 @@ def experiment(
         pretext_weight: of the pretext task's loss.
         smallest_crop: least share of the area that a crop of a small picture keeps.
     """
-    method = partial(
-        ScatSimCLR, temperature=temperature, pretext=pretext, pretext_weight=pretext_weight, seed=setup.seed
-    )
+    method = partial(ScatSimCLR, temperature=temperature, pretext=pretext, pretext_weight=pretext_weight)
     views = (partial(simclr_small, smallest_crop=smallest_crop), simclr_large)
     return experiment_on_pictures("scatsimclr", method, views, setup, optimizer=Adam(setup.learning_rate, 1e-5))
 

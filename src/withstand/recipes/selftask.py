@@ -106,7 +106,6 @@ def experiment(
         tasks=tasks,
         weights=tuple(map(float, weights)),
         alone=alone,
-        seed=seed,
     )
     plan = Plan(
         epochs=epochs,

@@ -67,7 +67,6 @@ def experiment(
             beta=beta,
             defer=start,
             separation=separation,
-            seed=setup.seed,
         )
 
     return experiment_with_labels("srat", method, setup)

@@ -94,7 +94,6 @@ def experiment(
         dropout=setup.dropout,
         reg_to_predictor=reg_to_predictor,
         momentum=Momentum(ema, 1.0, "linear"),
-        seed=setup.seed,
     )
     plan = table_plan(setup, len(train), warmup=10)
     return Experiment("t-jepa", train, AsIs(), method, plan, test, judges=table_judges(train, test))

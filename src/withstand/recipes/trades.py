@@ -63,7 +63,6 @@ def experiment(
             attack=madry(radius, setup.steps),
             start_noise=1e-3,
             weight_perturbation=weight_perturbation,
-            seed=setup.seed,
         )
 
     return experiment_with_labels("trades", method, setup)

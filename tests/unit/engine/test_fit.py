@@ -19,7 +19,7 @@ from toys import ToyPictures, toy_experiment, toy_method, weights
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, NonFiniteLoss
 from withstand.core.random import Draws, permutation
-from withstand.core.roles import Method, Model, Terms, View
+from withstand.core.roles import Epoch, Method, Model, Terms, View
 from withstand.engine import checkpoint
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.launch import train
@@ -88,8 +88,9 @@ class Duel(Method):
         trainer.descend(terms["other"], "right")
         return terms
 
-    def before_epoch(self, epoch, pass_over) -> None:
-        Duel.calls.append(f"epoch {epoch} {[round(v, 4) for v in pass_over(self.encoder)[:, 0].tolist()]}")
+    def before_epoch(self, epoch: Epoch) -> None:
+        seen = epoch.pass_over(self.encoder)[:, 0].tolist()
+        Duel.calls.append(f"epoch {epoch.number} {[round(v, 4) for v in seen]}")
 
     def after_step(self, step: int) -> None:
         Duel.calls.append(f"after {step}")

@@ -13,7 +13,7 @@ from adversaries import adversarial
 from faults import FaultySource, FaultyView, Stop
 from toys import toy_experiment, toy_method, weights
 from withstand.core.batch import Batch
-from withstand.core.roles import Method, Model, Terms
+from withstand.core.roles import Epoch, Method, Model, Terms
 from withstand.engine.experiment import Experiment
 from withstand.engine.launch import train
 from withstand.engine.optimizers import LARS, SGD, AdamW, Optimizer
@@ -36,9 +36,9 @@ class Forgetful(Method):
         self.drop = nn.Dropout(0.5)
         self.register_buffer("anchor", torch.zeros(encoder.width))
 
-    def before_epoch(self, epoch, pass_over) -> None:
+    def before_epoch(self, epoch: Epoch) -> None:
         noise = torch.randn(self.anchor.shape)
-        self.anchor.copy_(pass_over(self.encoder).mean(0) + noise)
+        self.anchor.copy_(epoch.pass_over(self.encoder).mean(0) + noise)
 
     def step(self, batch: Batch) -> Terms:
         features = self.drop(self.encoder(batch.views[0]))

@@ -10,7 +10,7 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.part import again
 from withstand.core.random import isolated, permutation
-from withstand.core.roles import Model
+from withstand.core.roles import Epoch, Model
 from withstand.losses.contrastive import nt_xent
 from withstand.methods.clusters import k_means_labels
 from withstand.methods.contrastive.dcl import DCL
@@ -95,20 +95,20 @@ def test_groups_are_told_apart_by_every_stage() -> None:
     """The official code keeps the last stage's clusters alone."""
     earlier, first = simclr(3), mcl()
     first.inherit(earlier)
-    first.before_epoch(0, pass_over)
+    first.before_epoch(Epoch(0, 0, pass_over))
     once = k_means_labels(normalize(earlier.encoder(data()), dim=1), 4, 0)
     assert torch.equal(first.group_labels, once)
     second = mcl(Concatenated([simclr(5).encoder, simclr(6).encoder]), clusters=4)
     with torch.no_grad():
         first.method.encoder.layer.weight.copy_(torch.eye(12)[2:6])  # sees the other dimensions
     second.inherit(first)
-    second.before_epoch(0, pass_over)
+    second.before_epoch(Epoch(0, 0, pass_over))
     twice = k_means_labels(normalize(first.method.encoder(data()), dim=1), 4, 0)
     assert torch.equal(second.group_labels, 4 * once + twice)
     assert agrees(second.group_labels, once * 100 + twice)
     assert len(second.group_labels.unique()) > len(twice.unique())
     kept = second.group_labels.clone()
-    second.before_epoch(1, pass_over)
+    second.before_epoch(Epoch(1, 0, pass_over))
     assert torch.equal(second.group_labels, kept), "groups are made once"
     assert len(second.encoder.parts()) == 3
 
@@ -184,7 +184,7 @@ def test_guided_batches_take_each_sample_from_another_cluster() -> None:
         code.encoder.layer.weight.copy_(torch.eye(12)[:4])
     method.inherit(code)
     torch.testing.assert_close(method.features(data()), code.encoder(data()))
-    method.before_epoch(0, pass_over)
+    method.before_epoch(Epoch(0, 0, pass_over))
     assert agrees(method.group_labels, torch.arange(SAMPLES) % 4)
     for epoch in range(2):
         rows = method.order(permutation(SAMPLES, epoch), 4).view(-1, 4)

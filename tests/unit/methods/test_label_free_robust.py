@@ -15,7 +15,8 @@ from withstand.attacks.gradient import PGD
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, NonFiniteLoss
 from withstand.core.part import build, describe
-from withstand.core.roles import Method, Model
+from withstand.core.random import Draws
+from withstand.core.roles import Epoch, Method, Model
 from withstand.core.threat import Ball
 from withstand.engine.experiment import Experiment
 from withstand.engine.launch import train
@@ -55,6 +56,10 @@ def batch(count: int = 6, views: int = 2) -> Batch:
     return Batch(torch.zeros(count, 3, 8, 8), torch.arange(count), views=made)
 
 
+def draws(given: Batch) -> Draws:
+    return given.draws("inner attack")
+
+
 def inside(before: Tensor, after: Tensor) -> None:
     assert 0 < (after - before).abs().max() <= 0.1 + 1e-6
     assert after.min() >= 0
@@ -64,7 +69,7 @@ def inside(before: Tensor, after: Tensor) -> None:
 def test_rocl_attacks_the_first_view_by_the_loss_of_the_pair() -> None:
     method, given = rocl(), batch()
     one, two = given.views
-    worse = method.attacked(one, two, given.index)
+    worse = method.attacked(one, two, draws(given))
     inside(one, worse)
     method.eval()
     generator = torch.Generator().manual_seed(1)
@@ -73,16 +78,15 @@ def test_rocl_attacks_the_first_view_by_the_loss_of_the_pair() -> None:
     clean, random, found = (nt_xent(method.head(method.encoder(x)), z2, 0.5) for x in (one, corner, worse))
     assert found > random
     assert found > clean
-    assert torch.equal(worse, method.attacked(one, two, given.index))
-    method.after_step(1)
-    assert not torch.equal(worse, method.attacked(one, two, given.index))
+    assert torch.equal(worse, method.attacked(one, two, draws(given)))
+    assert not torch.equal(worse, method.attacked(one, two, draws(replace(given, step=1))))
 
 
 def test_rocls_loss_is_of_three_views_and_a_little_of_the_attacked_pair() -> None:
     given = batch()
     one, two = given.views
     reference = rocl()
-    worse = reference.attacked(one, two, given.index)
+    worse = reference.attacked(one, two, draws(given))
     z1, z2, z3 = reference.head(reference.encoder(torch.cat([one, two, worse]))).chunk(3)
     three, pair = nt_xent_views((z1, z2, z3)), nt_xent(z3, z2, 0.5)
     terms = rocl(attacked_weight=0.3).step(given)
@@ -93,7 +97,7 @@ def test_rocls_loss_is_of_three_views_and_a_little_of_the_attacked_pair() -> Non
 
 def test_without_a_radius_rocl_sees_the_first_view_twice() -> None:
     method, given = rocl(attack=NEAR.at(0.0)), batch()
-    assert torch.equal(method.attacked(*given.views, given.index), given.views[0])
+    assert torch.equal(method.attacked(*given.views, draws(given)), given.views[0])
 
 
 def test_the_decoupled_loss() -> None:
@@ -121,7 +125,7 @@ def test_deacl_attacks_the_students_agreement_with_the_teacher() -> None:
     method, given = deacl(), batch(views=1)
     x = given.views[0]
     teacher = method.teacher(x)
-    worse = method.attacked(x, teacher, given.index)
+    worse = method.attacked(x, teacher, draws(given))
     inside(x, worse)
     student = method.encoder.eval()
     generator = torch.Generator().manual_seed(1)
@@ -134,7 +138,7 @@ def test_deacls_loss_is_that_of_one_shared_pass() -> None:
     given = batch(views=1)
     x, reference = given.views[0], deacl()
     wanted = reference.teacher(x)
-    worse = reference.attacked(x, wanted, given.index)
+    worse = reference.attacked(x, wanted, draws(given))
     clean, under = reference.encoder(torch.cat([x, worse])).chunk(2)
     terms = deacl(gamma=1.5).step(given)
     torch.testing.assert_close(terms["loss"], decoupled_alignment(clean, under, wanted, 1.5).mean())
@@ -146,13 +150,13 @@ def test_centred_features_are_taken_from_the_teachers_mean() -> None:
     method, given = deacl(center=True), batch(views=1)
     x = given.views[0]
     mean = method.teacher(x).mean(0)
-    method.before_epoch(0, lambda function: function(x).detach())
+    method.before_epoch(Epoch(0, 0, lambda function: function(x).detach()))
     torch.testing.assert_close(method.mean, mean)
-    method.before_epoch(1, lambda function: function(0 * x))
+    method.before_epoch(Epoch(1, 0, lambda function: function(0 * x)))
     torch.testing.assert_close(method.mean, mean, msg="once, at the start")
     wanted = (method.teacher(x) - mean).detach()
     assert (cosine_similarity(wanted, wanted.roll(1, 0)) < 0.9).all()
-    worse = method.attacked(x, wanted, given.index)
+    worse = method.attacked(x, wanted, draws(given))
     student = deacl().encoder.eval()
     agreement = [cosine_similarity(student(one) - mean, wanted).mean() for one in (x, worse)]
     assert agreement[1] < agreement[0]

@@ -1,5 +1,7 @@
 """Mixed Barlow Twins and MoCHi: what is mixed, when, and with which draws."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -53,7 +55,7 @@ def mochi(**settings: object) -> MoCHi:
 def test_mixed_barlow_twins_by_its_formula() -> None:
     method, given = mixed(), batch()
     terms = method.step(given)
-    order, share = method._mixture(8, torch.device("cpu"))
+    order, share = method._mixture(given, 8, torch.device("cpu"))
     assert share == float(Draws(derive(0, "mixture"), torch.zeros(1, dtype=torch.int64), epoch=0).uniform(1))
     assert sorted(order.tolist()) == list(range(8))
     v1, v2 = given.views
@@ -63,15 +65,15 @@ def test_mixed_barlow_twins_by_its_formula() -> None:
     sums = mixed_barlow_twins_terms(z1, z2, zm, order, share)
     expected = sums.invariance + (sums.redundancy + 4 * sums.mixing) / 128
     torch.testing.assert_close(terms["loss"], expected, **EXACT)
-    method.after_step(1)
-    assert method._mixture(8, torch.device("cpu"))[1] != share, "each step has a mixture of its own"
+    assert method._mixture(replace(given, step=1), 8, torch.device("cpu"))[1] != share, (
+        "each step has a mixture of its own"
+    )
 
 
 def test_shares_are_uniform_and_partners_change() -> None:
     method, shares, orders = mixed(), [], set()
     for step in range(500):
-        method.after_step(step)
-        order, share = method._mixture(8, torch.device("cpu"))
+        order, share = method._mixture(replace(batch(), step=step), 8, torch.device("cpu"))
         shares.append(share)
         orders.add(tuple(order.tolist()))
     assert torch.tensor(shares).mean().item() == pytest.approx(0.5, abs=0.05)
@@ -99,10 +101,10 @@ def test_bytes_are_mixed_as_pictures() -> None:
 def test_mochi_waits_for_its_warm_up_and_for_keys() -> None:
     method = mochi(warmup_epochs=1)
     for epoch, expected in ((0, 0), (1, 9)):
-        method.before_epoch(epoch, None)
-        method.step(batch(epoch))
+        method.step(replace(batch(epoch), epoch=epoch))
         method.after_step(epoch + 1)
-        assert method._synthetic(method.head(method.encoder(batch().views[0])), batch()).shape[1] == expected
+        given = replace(batch(), epoch=epoch)
+        assert method._synthetic(method.head(method.encoder(given.views[0])), given).shape[1] == expected
     assert mochi(warmup_epochs=0)._synthetic(torch.ones(8, 5).double(), batch()).shape[1] == 0, "no key yet"
 
 
@@ -118,7 +120,7 @@ def test_mochi_by_its_formula() -> None:
     q = normalize(query, dim=1).detach()
     own = mix_hard_negatives(q, known, draws, hardest=6, pairs=5, with_query=4)
     assert own.shape == (8, 9, 5)
-    terms = method.step(batch())
+    terms = method.step(replace(batch(), step=1))
     expected = info_nce_queue(query, key, method.queue.rows, 0.2, own=own)
     torch.testing.assert_close(terms["loss"], expected, **EXACT)
     q, k = normalize(query, dim=1), normalize(key, dim=1)

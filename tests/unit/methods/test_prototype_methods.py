@@ -1,5 +1,7 @@
 """SwAV and DINO: assignments, queues, centres, crops of several sizes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -66,8 +68,7 @@ def test_swav_freezes_its_prototypes_and_keeps_their_length() -> None:
     method = swav(frozen_epochs=1)
     weight = method.prototypes.weight
     for epoch, moves in ((0, False), (1, True)):
-        method.before_epoch(epoch, None)
-        gradient = torch.autograd.grad(method.step(batch())["loss"], weight)[0]
+        gradient = torch.autograd.grad(method.step(replace(batch(), epoch=epoch))["loss"], weight)[0]
         assert bool(gradient.abs().max() > 0) is moves
         weight.data.add_(gradient)
         method.after_step(1)
@@ -92,10 +93,9 @@ def test_swav_assigns_the_queue_too_once_it_is_full() -> None:
 
 
 def test_dino_by_its_formula() -> None:
-    method, given = dino(), batch()
+    method, given = dino(), replace(batch(), epoch=15)
     method.center.copy_(torch.linspace(-1, 1, 7))
-    method.before_epoch(15, None)
-    assert method.teacher_temperature() == pytest.approx(0.055), "half-way from 0.04 to 0.07"
+    assert method.teacher_temperature(15) == pytest.approx(0.055), "half-way from 0.04 to 0.07"
     student = torch.nn.Sequential(method.encoder, method.head)
     scores = [*student(torch.cat(given.views[:2])).chunk(2), *student(torch.cat(given.views[2:])).chunk(3)]
     logits = method.teacher.network(torch.cat(given.views[:2])).chunk(2)
@@ -118,8 +118,7 @@ def test_a_constant_on_logits_and_centre_changes_nothing() -> None:
 
 def test_dino_without_centring_and_with_frozen_prototypes() -> None:
     method = dino(center_momentum=1.0, frozen_epochs=2)
-    method.before_epoch(1, None)
-    terms = method.step(batch())
+    terms = method.step(replace(batch(), epoch=1))
     gradient = torch.autograd.grad(terms["loss"], method.head.prototypes.weight)[0]
     assert gradient.abs().max() == 0
     method.after_step(1)

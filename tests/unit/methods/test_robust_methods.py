@@ -132,7 +132,7 @@ def test_one_step_is_fast_adversarial_training() -> None:
     given, ball = doubled(batch()), Ball("linf", 0.1)
     method = linear(attack=PGD(ball, steps=1, step_size=1.25, keep_best=False), train_mode=True)
     x = given.views[0]
-    draws = method.draws(given).child(0)
+    draws = given.draws("inner attack").child(0)
     start = (x + draws.uniform(*x.shape[1:], low=-0.1, high=0.1)).clamp(0, 1).requires_grad_()
     F.cross_entropy(method.logits(start), given.y).backward()
     expected = x + (start.detach() + 0.125 * start.grad.sign() - x).clamp(-0.1, 0.1)
@@ -180,9 +180,8 @@ def test_draws_hang_on_seed_step_and_index() -> None:
     rows = torch.tensor([3, 1])
     part = Batch(given.x[rows], rows, given.y[rows], views=(given.views[0][rows],))
     torch.testing.assert_close(method.attacked(part), first[rows])
-    method.after_step(1)
-    assert not torch.equal(first, method.attacked(given))
-    assert not torch.equal(first, linear(attack=NEAR, seed=1).attacked(given))
+    assert not torch.equal(first, method.attacked(replace(given, step=1)))
+    assert not torch.equal(first, method.attacked(replace(given, seed=1)))
 
 
 def test_start_noise_and_warmup() -> None:
@@ -194,8 +193,7 @@ def test_start_noise_and_warmup() -> None:
     method = linear(attack=NEAR, warmup=4)
     sizes = []
     for epoch in range(5):
-        method.before_epoch(epoch, None)
-        sizes.append((method.attacked(given) - x).abs().max().item())
+        sizes.append((method.attacked(replace(given, epoch=epoch)) - x).abs().max().item())
     assert sizes == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1])
 
 
@@ -291,12 +289,13 @@ def test_the_guard_tells_of_catastrophic_overfitting_and_takes_over() -> None:
     given, trainer = doubled(batch()), Plainly(method)
     trainer = Plainly(method)
     assert not method.overfitted
-    method.after_step(1)
-    method.update(given, trainer)
+    method.update(replace(given, step=1), trainer)
     assert method.guard_best == 0, "not due"
-    method.after_step(2)
+    given = replace(given, step=2)
     method.update(given, trainer)
-    worse = guard(Victim(method.network()), given.views[0], given.y, generator=method.draws(given).child("guard")).x
+    worse = guard(
+        Victim(method.network()), given.views[0], given.y, generator=given.draws("inner attack").child("guard")
+    ).x
     shown = (method.logits(worse).argmax(1) == given.y).float().mean()
     assert method.guard_accuracy == shown
     method.guard_best.fill_(shown + 0.3)

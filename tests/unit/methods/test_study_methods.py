@@ -115,8 +115,9 @@ def test_other_bad_settings_get_a_clear_line() -> None:
         HardContrastive(Flat(), alpha=1.5)
     with pytest.raises(ConfigError, match="weight must be above 0, not -1"):
         HardContrastive(Flat(), simple=True, weight=-1)
-    with pytest.raises(ConfigError, match=r"alpha 0.05 keeps none of 14 negatives: give at least 0.0714"):
+    with pytest.raises(ConfigError, match=r"alpha 0.05 keeps none of 14 negatives: give at least 0.0715"):
         make(HardContrastive, alpha=0.05).step(batch())
+    make(HardContrastive, alpha=0.0715).step(batch())  # what is advised works
     with pytest.raises(ConfigError, match="classes must be at least 2, not 1"):
         SupCon(Flat(), classes=1)
     with pytest.raises(DataError, match="learns from labels, and the data have none"):

@@ -66,14 +66,13 @@ class SwAV(Method):
         self.head = ProjectionHead(encoder.width, width, dim)
         self.prototypes = Prototypes(dim, prototypes)
         self.queues = nn.ModuleList(Queue(queue_size, dim) for _ in range(2 if queue_size else 0))
-        self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, the share of prototypes that are some sample's first choice `used`, and `positive`."""
         z = each(lambda views: self.head(self.encoder(views)), several_views(batch))
-        frozen = int(self.epoch) < self.frozen_epochs
+        frozen = batch.epoch < self.frozen_epochs
         scores = [self.prototypes(view, frozen=frozen) for view in z]
-        codes = [self._codes(place, scores[place].detach()) for place in range(2)]
+        codes = [self._codes(place, scores[place].detach(), batch.epoch) for place in range(2)]
         for queue, view in zip(self.queues, z, strict=False):
             assert isinstance(queue, Queue)
             queue.offer(view)
@@ -91,18 +90,15 @@ class SwAV(Method):
             assert isinstance(queue, Queue)
             queue.accept(batch)
 
-    def before_epoch(self, epoch: int, pass_over: object) -> None:
-        self.epoch.fill_(epoch)
-
     def after_step(self, step: int) -> None:
         for queue in self.queues:
             assert isinstance(queue, Queue)
             queue.settle()
         self.prototypes.settle()
 
-    def _codes(self, place: int, scores: Tensor) -> Tensor:
+    def _codes(self, place: int, scores: Tensor, epoch: int) -> Tensor:
         """Return the assignments `(B, K)` of a whole view, the queue's rows assigned along with them."""
-        if len(self.queues) and int(self.epoch) >= self.queue_from:
+        if len(self.queues) and epoch >= self.queue_from:
             queue = self.queues[place]
             assert isinstance(queue, Queue)
             if int(queue.filled) == len(queue):

@@ -8,7 +8,6 @@ differences: the official notebooks make the same batches in every epoch, in whi
     to, and stop by the test samples' loss; none of that is done here.
 """
 
-from collections.abc import Callable
 from typing import Self, get_args
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, nearest
-from withstand.core.roles import Method, Model, Terms
+from withstand.core.roles import Epoch, Method, Model, Terms
 from withstand.data.group_batches import Distinct, distinct_group_batches
 from withstand.losses.contrastive import nt_xent
 from withstand.methods.clusters import k_means_labels, refuse_few_samples
@@ -37,7 +36,6 @@ class GSimCLR(Method):
         dim: width of the projection.
         temperature: tau.
         mode: of the batches: "even", "balanced", or "official" for the notebooks', see `distinct_group_batches`.
-        seed: of the clusters' first centres.
     """
 
     group_labels: Tensor
@@ -53,14 +51,13 @@ class GSimCLR(Method):
         dim: int = 50,
         temperature: float = 0.1,
         mode: Distinct = "even",
-        seed: int = 0,
     ) -> None:
         super().__init__()
         require_positive(temperature=temperature, clusters=clusters)
         if mode not in get_args(Distinct):
             raise ConfigError(f"mode {mode!r} is unknown: {nearest(str(mode), get_args(Distinct))}")
         self.encoder, self.features = encoder, features.requires_grad_(False).eval()
-        self.clusters, self.temperature, self.mode, self.seed = clusters, temperature, mode, seed
+        self.clusters, self.temperature, self.mode = clusters, temperature, mode
         width = encoder.width if hidden is None else hidden
         first = ProjectionHead(encoder.width, width, max(1, width // 2), batch_norm=False, bias=True)
         self.head = nn.Sequential(first, nn.ReLU(), nn.Linear(first.width, dim))
@@ -85,9 +82,9 @@ class GSimCLR(Method):
     def inherit(self, earlier: Method) -> None:
         self.features.load_state_dict(earlier.encoder.state_dict())
 
-    def before_epoch(self, epoch: int, pass_over: Callable[[Callable[[Tensor], Tensor]], Tensor]) -> None:
-        if epoch == 0:
-            self.group_labels.copy_(k_means_labels(pass_over(self.features), self.clusters, self.seed))
+    def before_epoch(self, epoch: Epoch) -> None:
+        if epoch.number == 0:
+            self.group_labels.copy_(k_means_labels(epoch.pass_over(self.features), self.clusters, epoch.seed))
 
     def order(self, order: Tensor, batch: int) -> Tensor:
         return distinct_group_batches(order, self.group_labels.cpu(), batch, mode=self.mode).flatten()

@@ -9,7 +9,6 @@ differences: the official code forgets all stages' clusters but the last's when 
     those of one group at a time, and running ones mix them, as there.
 """
 
-from collections.abc import Callable
 from typing import Self
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
-from withstand.core.roles import Method, Model, Terms
+from withstand.core.roles import Epoch, Method, Model, Terms
 from withstand.data.group_batches import Small, coverage, merged, same_group_batches
 from withstand.losses.precision import unit_rows
 from withstand.methods.clusters import k_means_labels, refuse_few_samples
@@ -40,7 +39,6 @@ class MCL(Method):
         clusters: K.
         fresh: train a new encoder; else go on with the newest earlier one.
         small: what becomes of groups smaller than a batch: "merge" or "skip", see `same_group_batches`.
-        seed: of the clusters' first centres.
     """
 
     group_labels: Tensor
@@ -56,7 +54,6 @@ class MCL(Method):
         clusters: int = 10,
         fresh: bool = False,
         small: Small = "merge",
-        seed: int = 0,
     ) -> None:
         super().__init__()
         if clusters < 2:
@@ -64,7 +61,7 @@ class MCL(Method):
         if type(method).update is not Method.update or type(method).order is not Method.order:
             raise ConfigError(f"{type(method).__name__} runs an update or batches of its own, which cannot be wrapped")
         self.method, self.before = method, before.requires_grad_(False).eval()
-        self.clusters, self.fresh, self.small, self.seed = clusters, fresh, small, seed
+        self.clusters, self.fresh, self.small = clusters, fresh, small
         self.register_buffer("group_labels", torch.zeros(samples, dtype=torch.int64))
         self.register_buffer("batch_groups", torch.zeros(samples, dtype=torch.int64))
         self.register_buffer("covered", torch.ones(()))
@@ -102,11 +99,11 @@ class MCL(Method):
     def before_run(self, steps: int) -> None:
         self.method.before_run(steps)
 
-    def before_epoch(self, epoch: int, pass_over: Callable[[Callable[[Tensor], Tensor]], Tensor]) -> None:
-        if epoch == 0:
-            features = unit_rows(pass_over(_stages(self.before)[-1]).float())
-            self.group_labels.mul_(self.clusters).add_(k_means_labels(features, self.clusters, self.seed))
-        self.method.before_epoch(epoch, pass_over)
+    def before_epoch(self, epoch: Epoch) -> None:
+        if epoch.number == 0:
+            features = unit_rows(epoch.pass_over(_stages(self.before)[-1]).float())
+            self.group_labels.mul_(self.clusters).add_(k_means_labels(features, self.clusters, epoch.seed))
+        self.method.before_epoch(epoch)
 
     def order(self, order: Tensor, batch: int) -> Tensor:
         """Return batches of one group each; where a pass over the groups has too few, another follows."""

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.batch import Batch
-from withstand.core.random import Draws, derive
 from withstand.core.roles import Method, Model, Terms
 from withstand.losses.hard_mixing import mix_hard_negatives
 from withstand.losses.momentum_contrast import info_nce_queue
@@ -39,11 +38,7 @@ class MoCHi(Method):
         temperature: tau.
         momentum: of the key encoder.
         batch_norm: normalise inside the head.
-        seed: of the mixtures, with each sample's index and the step.
     """
-
-    steps: Tensor
-    epoch: Tensor
 
     def __init__(
         self,
@@ -59,19 +54,16 @@ class MoCHi(Method):
         temperature: float = 0.2,
         momentum: Momentum = MOMENTUM,
         batch_norm: bool = False,
-        seed: int = 0,
     ) -> None:
         super().__init__()
         require_positive(temperature=temperature, hardest=hardest, pairs=pairs + 1, with_query=with_query + 1)
-        self.encoder, self.temperature, self.seed = encoder, temperature, seed
+        self.encoder, self.temperature = encoder, temperature
         self.hardest, self.pairs, self.with_query = hardest, pairs, with_query
         self.warmup_epochs = warmup_epochs
         width = encoder.width if hidden is None else hidden
         self.head = ProjectionHead(encoder.width, width, dim, batch_norm=batch_norm, bias=not batch_norm)
         self.teacher = Teacher(self._student(), momentum)
         self.queue = Queue(queue_size, dim)
-        for name in ("steps", "epoch"):
-            self.register_buffer(name, torch.zeros((), dtype=torch.int64))
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, the share of queries nearer to their key than to any negative `found`, and `positive`."""
@@ -88,22 +80,17 @@ class MoCHi(Method):
     def before_run(self, steps: int) -> None:
         self.teacher.before_run(steps)
 
-    def before_epoch(self, epoch: int, pass_over: object) -> None:
-        self.epoch.fill_(epoch)
-
     def after_step(self, step: int) -> None:
-        self.steps.fill_(step)
         self.queue.settle()
         self.teacher.follow(self._student(), step)
 
     def _synthetic(self, query: Tensor, batch: Batch) -> Tensor:
         """Return each query's mixed negatives, `(B, S, D)`; S is 0 where nothing is to be mixed yet."""
         known = self.queue.known()
-        if int(self.epoch) < self.warmup_epochs or len(known) == 0 or not self.pairs + self.with_query:
+        if batch.epoch < self.warmup_epochs or len(known) == 0 or not self.pairs + self.with_query:
             return known.new_empty(len(query), 0, known.shape[1])
-        draws = Draws(derive(self.seed, "hard mixing"), batch.index, epoch=int(self.steps))
         sizes = {"hardest": self.hardest, "pairs": self.pairs, "with_query": self.with_query}
-        return mix_hard_negatives(unit_rows(query.detach().to(known.dtype)), known, draws, **sizes)
+        return mix_hard_negatives(unit_rows(query.detach().to(known.dtype)), known, batch.draws("hard mixing"), **sizes)
 
     def _student(self) -> nn.Module:
         return nn.Sequential(self.encoder, self.head)

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, nearest
-from withstand.core.random import Draws, derive
 from withstand.core.roles import Method, Model, Terms
 from withstand.losses.contrastive import nt_xent
 from withstand.methods.pairs import pair_terms, require_positive, view_pair
@@ -40,7 +39,6 @@ class ScatSimCLR(Method):
         dropout: in the task's head.
         grid: tiles a side, of jigsaw.
         orders: in which tiles are laid, of jigsaw.
-        seed: of the orders, and of which one a sample gets, with its index and the step.
     """
 
     steps: Tensor
@@ -57,7 +55,6 @@ class ScatSimCLR(Method):
         dropout: float = 0.5,
         grid: int = 3,
         orders: int = 35,
-        seed: int = 0,
     ) -> None:
         super().__init__()
         require_positive(temperature=temperature)
@@ -67,7 +64,7 @@ class ScatSimCLR(Method):
             raise ConfigError(
                 f"pretext_weight must be at least 0 and dropout lie in [0, 1), not {pretext_weight!r} and {dropout!r}"
             )
-        self.encoder, self.temperature, self.seed = encoder, temperature, seed
+        self.encoder, self.temperature = encoder, temperature
         self.pretext_weight, self.tiled = pretext_weight, pretext == "jigsaw"
         width = encoder.width if hidden is None else hidden
         self.head = ProjectionHead(encoder.width, width, dim, batch_norm=False, bias=True)
@@ -75,8 +72,7 @@ class ScatSimCLR(Method):
         if pretext_weight and pretext == "rotation":
             self.pretext = RotationPretext(encoder.width, dropout=dropout)
         elif pretext_weight and pretext == "jigsaw":
-            self.pretext = JigsawPretext(encoder.width, grid=grid, count=orders, dropout=dropout, seed=seed)
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+            self.pretext = JigsawPretext(encoder.width, grid=grid, count=orders, dropout=dropout)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, its parts `contrast` and `pretext`, the task's right answers `solved`, and `positive`."""
@@ -86,10 +82,6 @@ class ScatSimCLR(Method):
         if self.pretext is None:
             return pair_terms(contrast, z1, z2)
         x = as_unit(batch.x if self.tiled else one, like=z1 if z1.dtype == torch.float64 else z1.float())
-        draws = Draws(derive(self.seed, "pretext"), batch.index, epoch=int(self.steps))
-        task, solved = self.pretext(self.encoder, x, draws)
+        task, solved = self.pretext(self.encoder, x, batch.draws("pretext"))
         terms = pair_terms(contrast + self.pretext_weight * task, z1, z2)
         return terms | {"contrast": contrast.detach(), "pretext": task.detach(), "solved": solved}
-
-    def after_step(self, step: int) -> None:
-        self.steps.fill_(step)

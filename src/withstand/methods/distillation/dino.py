@@ -73,17 +73,16 @@ class DINO(Method):
         self.head = DINOHead(encoder.width, width, dim, prototypes, batch_norm=batch_norm)
         self.teacher = Teacher(self._student(), momentum)
         self.register_buffer("center", torch.zeros(prototypes))
-        self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
         self._seen: Tensor | None = None
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, the entropy of the teacher's outputs and of their mean over the batch, and `positive`."""
         views = several_views(batch)
-        frozen = int(self.epoch) < self.frozen_epochs
+        frozen = batch.epoch < self.frozen_epochs
         z = each(lambda some: self.head.embed(self.encoder(some)), views)
         scores = [self.head.prototypes(view, frozen=frozen) for view in z]
         logits = each(self.teacher, views[:2])
-        targets = [((view - self.center) / self.teacher_temperature()).softmax(1) for view in logits]
+        targets = [((view - self.center) / self.teacher_temperature(batch.epoch)).softmax(1) for view in logits]
         if self.training:
             self._seen = torch.cat(logits).mean(0)
         one = targets[0]
@@ -92,16 +91,13 @@ class DINO(Method):
             "batch_entropy": torch.special.entr(one.mean(0)).sum(),
         }
 
-    def teacher_temperature(self) -> float:
-        """Return the teacher's temperature in this epoch."""
+    def teacher_temperature(self, epoch: int) -> float:
+        """Return the teacher's temperature in an epoch."""
         first, last, epochs = self.course
-        return last if int(self.epoch) >= epochs else first + (last - first) * int(self.epoch) / epochs
+        return last if epoch >= epochs else first + (last - first) * epoch / epochs
 
     def before_run(self, steps: int) -> None:
         self.teacher.before_run(steps)
-
-    def before_epoch(self, epoch: int, pass_over: object) -> None:
-        self.epoch.fill_(epoch)
 
     def after_step(self, step: int) -> None:
         if self._seen is not None:

@@ -17,7 +17,6 @@ from torch.nn.functional import kl_div, mse_loss
 
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
-from withstand.core.random import Draws, derive
 from withstand.core.roles import Method, Model, Terms
 from withstand.models.ema import Momentum, Teacher
 from withstand.models.tables.encoder import TableEncoder
@@ -48,10 +47,7 @@ class TJEPA(Method):
         reg_to_predictor: hand the context's [REG] tokens to the predictor, without a place.
         momentum: how slowly the teacher follows.
         teacher_dropout: leave dropout on in the teacher, as the authors' code does.
-        seed: of the masks.
     """
-
-    steps: Tensor
 
     def __init__(
         self,
@@ -68,14 +64,13 @@ class TJEPA(Method):
         reg_to_predictor: bool = True,
         momentum: Momentum = Momentum(0.996, 1.0, "linear"),  # noqa: B008 - a frozen value
         teacher_dropout: bool = False,
-        seed: int = 0,
     ) -> None:
         super().__init__()
         if sets < 1:
             raise ConfigError(f"sets must be at least 1, not {sets}")
         self.columns, self.reg_tokens = encoder.columns, encoder.reg_tokens
         self.law = subset_sizes(self.columns, tuple(context), tuple(targets))  # type: ignore[arg-type]
-        self.sets, self.seed = sets, seed
+        self.sets = sets
         self.reg_to_predictor, self.teacher_dropout = reg_to_predictor, teacher_dropout
         self.student = encoder
         self.teacher = Teacher(encoder, momentum)
@@ -88,7 +83,6 @@ class TJEPA(Method):
             feedforward=predictor_feedforward,
             dropout=dropout,
         )
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.train(self.training)
 
     @property
@@ -110,11 +104,8 @@ class TJEPA(Method):
 
     def masks(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return this step's contexts `(B, n)` and target sets `(B, M, t)`, int64."""
-        step = int(self.steps)
-        whole = Draws(derive(self.seed, "sizes"), torch.zeros(1, dtype=torch.int64), epoch=step)
-        context, target = draw_sizes(self.law, whole)
-        draws = Draws(derive(self.seed, "columns"), batch.index, epoch=step)
-        return column_subsets(draws, self.columns, context, target, self.sets)
+        context, target = draw_sizes(self.law, batch.draws_for_all("sizes"))
+        return column_subsets(batch.draws("columns"), self.columns, context, target, self.sets)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, the mean squared error of predicted tokens, and the teacher's collapse monitors."""
@@ -150,7 +141,6 @@ class TJEPA(Method):
         self.teacher.before_run(steps - 1)  # the last step has the final momentum
 
     def after_step(self, step: int) -> None:
-        self.steps.fill_(step)
         self.teacher.follow(self.student, step - 1)
 
 

@@ -9,6 +9,7 @@ differences: distances to clusters are counted to the centres' own places, where
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from torch.nn.functional import dropout as drop
 from withstand.core.batch import Batch
 from withstand.core.distributed import mean_of_all
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.random import Draws, derive, isolated
+from withstand.core.random import isolated
 from withstand.core.roles import Terms
 from withstand.data.graphs.container import Graphs
 from withstand.methods.labelled import LabelledMethod
@@ -40,7 +41,6 @@ class SelfTask(LabelledMethod):
         weights: of the tasks' losses, one each; a task of weight 0 is not asked.
         dropout: on embeddings, before the classifier and before the heads.
         alone: epochs, from the first on, in which the tasks alone are learnt (two-stage training).
-        seed: of what tasks draw.
     """
 
     encoder: GraphEncoder
@@ -54,9 +54,8 @@ class SelfTask(LabelledMethod):
         weights: tuple[float, ...] = (),
         dropout: float = 0.5,
         alone: int = 0,
-        seed: int = 0,
     ) -> None:
-        super().__init__(encoder, classes, seed)
+        super().__init__(encoder, classes)
         if len(tasks) != len(weights):
             raise ConfigError(f"{len(tasks)} tasks need as many weights, not {len(weights)}")
         self.classifier = GCNLayer(encoder.width, classes, dropout=dropout)  # type: ignore[assignment]
@@ -82,7 +81,7 @@ class SelfTask(LabelledMethod):
         labels = torch.full((clean.size,), -1, device=chosen.device)
         labels[chosen] = batch.y
         asked = [place for place, weight in enumerate(self.weights) if weight != 0]
-        graphs, targets = self._prepare(clean, labels) if asked else (clean, [])
+        graphs, targets = self._prepare(batch, clean, labels) if asked else (clean, [])
         known = (labels >= 0).nonzero()[:, 0]
         if not len(known):
             raise DataError("SelfTask learns from the labels of some nodes, and none of this batch has one")
@@ -91,10 +90,10 @@ class SelfTask(LabelledMethod):
             logits = _classify(self.classifier, graphs, z)
             classification = mean_of_all(cross_entropy(logits[known].float(), labels[known], reduction="none"))
             terms: Terms = {}
-            loss = classification if int(self.epoch) >= self.alone else 0 * classification
+            loss = classification if batch.epoch >= self.alone else 0 * classification
             for place in asked:
                 seen = drop(z, self.dropout, self.training)
-                stream = self._stream("step", place, int(self.steps))
+                stream = batch.draws_for_all("step", place)
                 own = self.tasks[place].loss(self.heads[place], seen, targets[place], stream)
                 terms[type(self.tasks[place]).__name__] = own.detach()
                 loss = loss + self.weights[place] * own
@@ -102,7 +101,7 @@ class SelfTask(LabelledMethod):
         facts = {"classification": classification.detach(), "accuracy": right, **terms}
         return {"loss": loss, **facts, "embeddings": z.detach()[chosen][None]}
 
-    def _prepare(self, clean: Graphs, labels: Tensor) -> tuple[Graphs, list[Targets]]:
+    def _prepare(self, batch: Batch, clean: Graphs, labels: Tensor) -> tuple[Graphs, list[Targets]]:
         """Return the graph that the encoder sees and each task's targets, made once, on the CPU."""
         mark = id(clean.edges)
         if self._prepared is None or self._prepared[0] != mark:
@@ -111,15 +110,12 @@ class SelfTask(LabelledMethod):
             graphs, targets = clean, list[Targets]()
             for place, task in enumerate(self.tasks):
                 asked = self.weights[place] != 0
-                stream = self._stream("prepare", place, 0)
+                stream = replace(batch, step=0).draws_for_all("prepare", place)  # the same at every step
                 targets.append(task.prepare(clean, labels, self.classes, stream) if asked else {})
                 graphs = task.change(graphs, labels, stream) if asked else graphs
             moved: list[Targets] = [{name: value.to(there) for name, value in told.items()} for told in targets]
             self._prepared = mark, graphs.to(there), moved
         return self._prepared[1], self._prepared[2]
-
-    def _stream(self, word: str, place: int, step: int) -> Draws:
-        return Draws(derive(self.seed, word, place), torch.zeros(1, dtype=torch.int64), epoch=step)
 
 
 class NodeClassifier(nn.Module):

@@ -16,7 +16,7 @@ from torch import Tensor
 from withstand.core.batch import Batch
 from withstand.core.distributed import first_row, gather
 from withstand.core.errors import ConfigError
-from withstand.core.random import Draws, derive, permutation
+from withstand.core.random import permutation
 from withstand.core.roles import Method, Model, Terms
 from withstand.losses.mixing import mixed_barlow_twins_terms
 from withstand.methods.pairs import pair_terms, view_pair
@@ -36,10 +36,7 @@ class MixedBarlowTwins(Method):
         scale: factor on the loss.
         unit_length: bring projections to length 1 before they are standardised.
         unbiased: standardise with the unbiased variance.
-        seed: of the mixtures.
     """
-
-    steps: Tensor
 
     def __init__(
         self,
@@ -53,19 +50,17 @@ class MixedBarlowTwins(Method):
         scale: float = 1.0,
         unit_length: bool = True,
         unbiased: bool = True,
-        seed: int = 0,
     ) -> None:
         super().__init__()
         if redundancy_weight < 0 or mix_weight < 0:
             raise ConfigError(
                 f"redundancy_weight and mix_weight must be at least 0, not {redundancy_weight!r} and {mix_weight!r}"
             )
-        self.encoder, self.scale, self.seed = encoder, scale, seed
+        self.encoder, self.scale = encoder, scale
         self.redundancy_weight, self.mix_weight = redundancy_weight, mix_weight
         self.unit_length, self.unbiased = unit_length, unbiased
         width = encoder.width if hidden is None else hidden
         self.head = ProjectionHead(encoder.width, width, dim, layers)
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss and its sums, unweighted: `invariance`, `redundancy` and `mixing`."""
@@ -73,7 +68,7 @@ class MixedBarlowTwins(Method):
         z1, z2 = (self.head(self.encoder(view)) for view in views)
         order, share, mixed = torch.arange(len(gather(batch.index)), device=z1.device), 1.0, z1
         if self.mix_weight:
-            order, share = self._mixture(len(order), z1.device)
+            order, share = self._mixture(batch, len(order), z1.device)
             mixed = self.head(self.encoder(self._mix(views, order, share)))
         terms = mixed_barlow_twins_terms(
             z1, z2, mixed, order, share, unbiased=self.unbiased, unit_length=self.unit_length
@@ -82,15 +77,10 @@ class MixedBarlowTwins(Method):
         loss = self.scale * (terms.invariance + self.redundancy_weight * others)
         return pair_terms(loss, z1, z2) | {name: value.detach() for name, value in terms._asdict().items()}
 
-    def after_step(self, step: int) -> None:
-        self.steps.fill_(step)
-
-    def _mixture(self, count: int, device: torch.device) -> tuple[Tensor, float]:
+    def _mixture(self, batch: Batch, count: int, device: torch.device) -> tuple[Tensor, float]:
         """Return this step's partners, int64 `(N,)`, and the first view's share, one for the whole batch."""
-        step = int(self.steps)
-        order = permutation(count, self.seed, "mixture", step).to(device)
-        draws = Draws(derive(self.seed, "mixture"), torch.zeros(1, dtype=torch.int64), epoch=step)
-        return order, float(draws.uniform(1))
+        order = permutation(count, batch.seed, "mixture", batch.step).to(device)
+        return order, float(batch.draws_for_all("mixture").uniform(1))
 
     def _mix(self, views: tuple[Tensor, Tensor], order: Tensor, share: float) -> Tensor:
         """Return the mixed pictures of this process, `(B, ...)`, floating."""

@@ -8,8 +8,6 @@ differences: the paper wraps SimCLR alone; here the wrapped method's own loss is
     plain network, normalised as on attacked inputs; the clean bank is thrown away.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
@@ -17,8 +15,7 @@ from withstand.attacks.attack import InputAttack
 from withstand.attacks.gradient import PGD
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
-from withstand.core.random import Draws, derive
-from withstand.core.roles import Method, Model, Terms
+from withstand.core.roles import Epoch, Method, Model, Terms
 from withstand.methods.attack_in_training import BatchLoss, attack_in_training, refuse_single_samples
 from withstand.methods.pairs import view_pair
 from withstand.models.second_bank import SecondBank
@@ -35,10 +32,7 @@ class ACL(Method):
         attack: the inner attack, on both views at once; its objective is the method's loss. An L2 radius is the pair's.
         clean_weight: weight of the clean views' loss; the attacked views' has 1 minus it.
         two_banks: give clean views batch normalisations of their own; else both kinds share one bank.
-        seed: of the attack's draws.
     """
-
-    steps: Tensor
 
     def __init__(
         self,
@@ -47,7 +41,6 @@ class ACL(Method):
         attack: InputAttack = ATTACK,
         clean_weight: float = 0.5,
         two_banks: bool = True,
-        seed: int = 0,
     ) -> None:
         super().__init__()
         if type(method).update is not Method.update:
@@ -55,9 +48,8 @@ class ACL(Method):
         if not 0 <= clean_weight < 1:
             raise ConfigError(f"clean_weight must lie in [0, 1), not {clean_weight!r}")
         refuse_single_samples(attack)
-        self.method, self.attack, self.clean_weight, self.seed = method, attack, clean_weight, seed
+        self.method, self.attack, self.clean_weight = method, attack, clean_weight
         self.clean_bank = SecondBank(method) if two_banks and clean_weight else None
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     @property
     def encoder(self) -> Model:  # type: ignore[override]
@@ -89,7 +81,7 @@ class ACL(Method):
         views = torch.stack(view_pair(batch), 1)  # (B, 2, ...): a sample is both of its views
         if views.dtype == torch.uint8:
             views = views.float() / 255
-        draws = Draws(derive(self.seed, "inner attack"), batch.index, epoch=int(self.steps))
+        draws = batch.draws("inner attack")
 
         def forward(pairs: Tensor) -> Tensor:
             loss: Tensor = self.method(batch.with_views(*pairs.unbind(1)))["loss"]
@@ -111,11 +103,10 @@ class ACL(Method):
     def before_run(self, steps: int) -> None:
         self.method.before_run(steps)
 
-    def before_epoch(self, epoch: int, pass_over: Callable[[Callable[[Tensor], Tensor]], Tensor]) -> None:
-        self.method.before_epoch(epoch, pass_over)
+    def before_epoch(self, epoch: Epoch) -> None:
+        self.method.before_epoch(epoch)
 
     def after_step(self, step: int) -> None:
-        self.steps.fill_(step)
         self.method.after_step(step)
 
     def _clean(self, batch: Batch) -> Terms:

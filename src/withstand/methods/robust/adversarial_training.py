@@ -58,7 +58,6 @@ class AdversarialTraining(LabelledMethod):
         guard: a stronger attack that watches for catastrophic overfitting, needed by one-step attacks. When the
             accuracy under it falls by 0.2 from its best, training goes on with it until that accuracy is back.
         guard_every: steps between its looks, at one batch each.
-        seed: of the attack's draws.
     """
 
     guard_best: Tensor
@@ -78,9 +77,8 @@ class AdversarialTraining(LabelledMethod):
         weight_perturbation: float = 0.0,
         guard: InputAttack | None = None,
         guard_every: int = 100,
-        seed: int = 0,
     ) -> None:
-        super().__init__(encoder, classes, seed)
+        super().__init__(encoder, classes)
         if not 0 <= weight_perturbation < 1 or warmup < 0 or guard_every < 1:
             raise ConfigError(
                 f"weight_perturbation must lie in [0, 1), warmup be at least 0 and guard_every at least 1, not "
@@ -112,7 +110,7 @@ class AdversarialTraining(LabelledMethod):
         # Clean and attacked samples in passes of their own, each with its own batch statistics, as official code does.
         clean = self.logits(x) if self.strategy.needs_clean else None
         under = self.logits(worse)
-        weights = self.weights(under, y, batch.extras.get(SURVIVED, torch.zeros_like(y)))
+        weights = self.weights(under, y, batch.extras.get(SURVIVED, torch.zeros_like(y)), batch.epoch)
         losses = self.strategy.losses(under if clean is None else clean, under, y, weights)
         terms = {"loss": losses.mean(), "robust_accuracy": accuracy(under, y)}
         if weights is not None:
@@ -125,7 +123,7 @@ class AdversarialTraining(LabelledMethod):
 
     def update(self, batch: Batch, trainer: Trainer) -> Terms:
         """Watch, attack, move the weights against the loss, and descend from there."""
-        if self.guard is not None and int(self.steps) and int(self.steps) % self.guard_every == 0:
+        if self.guard is not None and batch.step and batch.step % self.guard_every == 0:
             self._watch(batch)
         if not self.weight_perturbation:
             return super().update(batch, trainer)
@@ -137,9 +135,9 @@ class AdversarialTraining(LabelledMethod):
         """Return the batch's samples under the inner attack, `(B, ...)`."""
         return self._with_attacked(batch).extras[ATTACKED]
 
-    def weights(self, attacked: Tensor, y: Tensor, survived: Tensor) -> Tensor | None:
-        """Return each sample's weight in this epoch, `(B,)`; None for 1."""
-        if self.weighting is None or int(self.epoch) < self.weighting.burn_in:
+    def weights(self, attacked: Tensor, y: Tensor, survived: Tensor, epoch: int) -> Tensor | None:
+        """Return each sample's weight in an epoch, `(B,)`; None for 1."""
+        if self.weighting is None or epoch < self.weighting.burn_in:
             return None
         return self.weighting.weights(attacked.detach(), y, survived, getattr(self.attack, "steps", 1))
 
@@ -156,10 +154,10 @@ class AdversarialTraining(LabelledMethod):
         worse = attack_in_training(
             self,
             self.network(),
-            attack.at(attack.ball.eps * self.share()),
+            attack.at(attack.ball.eps * self.share(batch.epoch)),
             self.samples(batch),
             y if objective is None else lambda clean: strategy.goal(clean, y),
-            self.draws(batch),
+            batch.draws("inner attack"),
             objective=objective,
             train_mode=self.train_mode,
             start_noise=self.start_noise,
@@ -167,9 +165,9 @@ class AdversarialTraining(LabelledMethod):
         )
         return replace(batch, extras={**batch.extras, ATTACKED: worse, SURVIVED: survived})
 
-    def share(self) -> float:
-        """Return the share of the full radius that this epoch attacks with."""
-        return min(1.0, (int(self.epoch) + 1) / self.warmup) if self.warmup else 1.0
+    def share(self, epoch: int) -> float:
+        """Return the share of the full radius that an epoch attacks with."""
+        return min(1.0, (epoch + 1) / self.warmup) if self.warmup else 1.0
 
     @property
     def overfitted(self) -> bool:
@@ -201,8 +199,8 @@ class AdversarialTraining(LabelledMethod):
         """Look at the guard's accuracy on a batch, over all processes, and tell when it has fallen."""
         assert self.guard is not None
         before, modes = self.overfitted, {child: child.training for child in self.modules()}
-        y, guard = self.labels(batch), self.guard.at(self.guard.ball.eps * self.share())
-        draws = self.draws(batch).child("guard")
+        y, guard = self.labels(batch), self.guard.at(self.guard.ball.eps * self.share(batch.epoch))
+        draws = batch.draws("inner attack").child("guard")
         worse = attack_in_training(self, self.network(), guard, self.samples(batch), y, draws)
         try:
             with torch.no_grad():

@@ -37,7 +37,6 @@ class CertifiedTraining(LabelledMethod):
         warmup: share of the run with radius 0, in which the clean loss alone counts.
         ramp: share of the run, after that, in which the radius grows linearly to eps, and kappa falls.
         kappa: the clean loss's weight in the end; it begins at 1.
-        seed: kept for the draws of whoever builds on this.
     """
 
     def __init__(
@@ -50,9 +49,8 @@ class CertifiedTraining(LabelledMethod):
         warmup: float = 0.05,
         ramp: float = 0.5,
         kappa: float = 0.5,
-        seed: int = 0,
     ) -> None:
-        super().__init__(encoder, classes, seed)
+        super().__init__(encoder, classes)
         if bound not in BOUNDS:
             raise ConfigError(f"bound {bound!r} is unknown: {nearest(bound, BOUNDS)}")
         if not 0 < eps < float("inf"):
@@ -80,7 +78,7 @@ class CertifiedTraining(LabelledMethod):
         x, y = self.samples(batch), self.labels(batch)
         logits = self.logits(x)
         clean = F.cross_entropy(logits.float() if logits.dtype == torch.bfloat16 else logits, y)
-        grown = self.grown(int(self.steps))
+        grown = self.grown(batch.step)
         kappa, eps = 1 - (1 - self.kappa) * grown, self.eps * grown
         right = accuracy(logits, y)
         terms = {"clean_accuracy": right, "certified_accuracy": right, "radius": right.new_tensor(eps)}

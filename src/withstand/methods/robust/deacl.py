@@ -6,7 +6,6 @@ sizes: B samples, D features
 differences: none known without `center`. Stage one is any method of this package that trains an encoder.
 """
 
-from collections.abc import Callable
 from typing import Self
 
 import torch
@@ -17,8 +16,8 @@ from withstand.attacks.gradient import PGD
 from withstand.attacks.objectives import EmbeddingDistance
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
-from withstand.core.random import Draws, derive
-from withstand.core.roles import Method, Model, Terms
+from withstand.core.random import Draws
+from withstand.core.roles import Epoch, Method, Model, Terms
 from withstand.losses.robust import decoupled_alignment
 from withstand.methods.attack_in_training import attack_in_training
 
@@ -38,7 +37,6 @@ class DeACL(Method):
             mean: after short training their cosines are all near 1, and say nothing of what tells samples apart.
         scratch: the student starts anew; else it takes the earlier stage's weights as well, and is a network like it.
         attack: the inner attack, on the cosine between the student's attacked features and the teacher's clean ones.
-        seed: of the attack's draws.
     """
 
     steps: Tensor
@@ -53,7 +51,6 @@ class DeACL(Method):
         center: bool = False,
         scratch: bool = False,
         attack: InputAttack = ATTACK,
-        seed: int = 0,
     ) -> None:
         super().__init__()
         if encoder.width != teacher.width:
@@ -61,10 +58,9 @@ class DeACL(Method):
         if not gamma >= 0 or attack.ball.targeted:
             raise ConfigError(f"gamma must be at least 0 and the attack untargeted, not {gamma!r} and {attack.ball!r}")
         self.encoder, self.gamma, self.center, self.scratch = encoder, gamma, center, scratch
-        self.attack, self.seed = attack, seed
+        self.attack = attack
         self.teacher = teacher.requires_grad_(False).eval()
         self.register_buffer("mean", torch.zeros(teacher.width))  # stays so unless features are centred
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, and the cosines `to_teacher` (clean) and `under_attack` (of attacked and clean features)."""
@@ -73,7 +69,9 @@ class DeACL(Method):
         with torch.no_grad():
             wanted = self.teacher(x) - self.mean
         # Clean and attacked samples in one pass, so that they share batch statistics, as in the official code.
-        clean, under = (self.encoder(torch.cat([x, self.attacked(x, wanted, batch.index)])) - self.mean).chunk(2)
+        clean, under = (
+            self.encoder(torch.cat([x, self.attacked(x, wanted, batch.draws("inner attack"))])) - self.mean
+        ).chunk(2)
         losses = decoupled_alignment(clean, under, wanted, self.gamma)
         to_teacher = -decoupled_alignment(clean, under, wanted, 0.0).detach().mean()
         return {
@@ -83,9 +81,8 @@ class DeACL(Method):
             "embeddings": torch.stack([clean, under]).detach(),
         }
 
-    def attacked(self, x: Tensor, wanted: Tensor, index: Tensor) -> Tensor:
+    def attacked(self, x: Tensor, wanted: Tensor, draws: Draws) -> Tensor:
         """Return samples `(B, ...)` attacked to lead the student, in eval mode, away from centred `wanted` features."""
-        draws = Draws(derive(self.seed, "inner attack"), index, epoch=int(self.steps))
         away = EmbeddingDistance()
         network = nn.Sequential(self.encoder, _Shift(-self.mean))
         return attack_in_training(self.encoder, network, self.attack, x, wanted, draws, objective=away)
@@ -96,18 +93,15 @@ class DeACL(Method):
         if not self.scratch:
             self.encoder.load_state_dict(weights)
 
-    def before_epoch(self, epoch: int, pass_over: Callable[[Callable[[Tensor], Tensor]], Tensor]) -> None:
-        if self.center and epoch == 0:
-            self.mean.copy_(pass_over(self.teacher).mean(0))
+    def before_epoch(self, epoch: Epoch) -> None:
+        if self.center and epoch.number == 0:
+            self.mean.copy_(epoch.pass_over(self.teacher).mean(0))
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of all but the teacher, which stays in eval mode."""
         super().train(mode)
         self.teacher.eval()
         return self
-
-    def after_step(self, step: int) -> None:
-        self.steps.fill_(step)
 
 
 class _Shift(nn.Module):

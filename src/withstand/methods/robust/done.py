@@ -39,7 +39,6 @@ class DoublyRobustTraining(LabelledMethod):
         implicit: let gradients flow through the attack; without, this is plain reweighting.
         momentum: eta, the share of a new batch in the moving average; 1 gives each batch's own softmax weights.
         warmup: epochs of uniform weights before.
-        seed: of the solver's starting points.
     """
 
     log_normalizer: Tensor
@@ -57,9 +56,8 @@ class DoublyRobustTraining(LabelledMethod):
         implicit: bool = True,
         momentum: float = 0.1,
         warmup: int = 0,
-        seed: int = 0,
     ) -> None:
-        super().__init__(encoder, classes, seed)
+        super().__init__(encoder, classes)
         if min(eps, temperature, barrier) <= 0 or not 0 < momentum <= 1 or not 0 < damping <= 1:
             raise ConfigError(
                 "eps, temperature and barrier must be above 0, momentum and damping in (0, 1], not "
@@ -81,11 +79,12 @@ class DoublyRobustTraining(LabelledMethod):
         delta = self.solve(batch)
         logits = self.logits(x + delta)
         losses = comp_sum(logits, y)
-        log_u, weights = self._weights(losses.detach())
+        reweighted = batch.epoch >= self.warmup
+        log_u, weights = self._weights(losses.detach(), reweighted)
         surrogate = (weights * losses).mean()
         if self.implicit:
             surrogate = surrogate + self._through_the_attack(x, delta, y, low, high, weights)
-        value = log_u * self.temperature if self._reweighted() else losses.detach().mean()
+        value = log_u * self.temperature if reweighted else losses.detach().mean()
         shares = (losses.detach() / self.temperature).softmax(0)
         return {
             "loss": value.to(surrogate.dtype) + surrogate - surrogate.detach(),
@@ -97,7 +96,7 @@ class DoublyRobustTraining(LabelledMethod):
         """Return perturbations strictly inside ball and range that solve the barrier problem, shaped like a view."""
         x, y = Victim(self).check(self.samples(batch)), self.labels(batch)
         low, high = (-x).clamp(min=-self.eps), (1 - x).clamp(max=self.eps)
-        spread = self.draws(batch).uniform(*x.shape[1:], low=0.25, high=0.75).to(x.dtype)
+        spread = batch.draws("inner attack").uniform(*x.shape[1:], low=0.25, high=0.75).to(x.dtype)
         delta = low + (high - low) * spread
         with Victim(self).held():
             for _ in range(self.steps_inside):
@@ -128,12 +127,9 @@ class DoublyRobustTraining(LabelledMethod):
     def _slope_in_eval_mode(self, moved: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         return self.eval()._slope(moved, y, differentiable=True)
 
-    def _reweighted(self) -> bool:
-        return int(self.epoch) >= self.warmup
-
-    def _weights(self, losses: Tensor) -> tuple[Tensor, Tensor]:
+    def _weights(self, losses: Tensor, reweighted: bool) -> tuple[Tensor, Tensor]:
         """Return log u, moved along in training, and each sample's weight exp(l / r) / u, `(B,)`."""
-        if not self._reweighted():
+        if not reweighted:
             return self.log_normalizer, torch.ones_like(losses)
         here = log_mean_exponential(losses.double(), self.temperature)
         log_u = here

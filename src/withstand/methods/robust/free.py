@@ -34,13 +34,12 @@ class FreeAdversarialTraining(LabelledMethod):
         classes: how many labels there are.
         ball: how far an input is moved; every replay moves it by the whole radius, and projects.
         replays: m.
-        seed: of draws, of which there are none here.
     """
 
     carried: Tensor
 
-    def __init__(self, encoder: Model, *, classes: int, ball: Ball = BALL, replays: int = 8, seed: int = 0) -> None:
-        super().__init__(encoder, classes, seed)
+    def __init__(self, encoder: Model, *, classes: int, ball: Ball = BALL, replays: int = 8) -> None:
+        super().__init__(encoder, classes)
         if replays < 1 or ball.targeted:
             raise ConfigError(f"replays must be at least 1 and the ball untargeted, not {replays!r} and {ball!r}")
         self.ball, self.replays = ball, replays

@@ -14,7 +14,7 @@ from withstand.attacks.attack import InputAttack
 from withstand.attacks.gradient import PGD
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
-from withstand.core.random import Draws, derive
+from withstand.core.random import Draws
 from withstand.core.roles import Method, Model, Terms
 from withstand.losses.multi_view import nt_xent_views
 from withstand.methods.attack_in_training import BatchLoss, attack_in_training, refuse_single_samples
@@ -35,7 +35,6 @@ class RoCL(Method):
         temperature: tau.
         attack: the inner attack, on the first view; it raises the contrastive loss of the first view and the second.
         attacked_weight: 1 / lambda, weight of that same loss beside the one of all three views.
-        seed: of the attack's draws.
     """
 
     steps: Tensor
@@ -49,7 +48,6 @@ class RoCL(Method):
         temperature: float = 0.5,
         attack: InputAttack = ATTACK,
         attacked_weight: float = 1 / 256,
-        seed: int = 0,
     ) -> None:
         super().__init__()
         if not temperature > 0 or not attacked_weight >= 0:
@@ -58,14 +56,13 @@ class RoCL(Method):
             )
         refuse_single_samples(attack)
         self.encoder, self.temperature = encoder, temperature
-        self.attack, self.attacked_weight, self.seed = attack, attacked_weight, seed
+        self.attack, self.attacked_weight = attack, attacked_weight
         self.head = ProjectionHead(encoder.width, encoder.width if hidden is None else hidden, dim)
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, and of it the attacked pair's, `attacked_loss`, times its weight."""
         one, two = (_unit(view) for view in view_pair(batch))
-        worse = self.attacked(one, two, batch.index)
+        worse = self.attacked(one, two, batch.draws("inner attack"))
         # All three in one pass, so that they share batch statistics, as in the official code.
         z1, z2, z3 = self.head(self.encoder(torch.cat([one, two, worse]))).chunk(3)
         three, pair = (nt_xent_views(views, self.temperature) for views in ((z1, z2, z3), (z3, z2)))
@@ -75,7 +72,7 @@ class RoCL(Method):
             "embeddings": torch.stack([z1, z2]).detach(),
         }
 
-    def attacked(self, one: Tensor, two: Tensor, index: Tensor) -> Tensor:
+    def attacked(self, one: Tensor, two: Tensor, draws: Draws) -> Tensor:
         """Return the first views, `(B, ...)` in [0, 1], attacked to be told from the second, in eval mode."""
         fixed: list[Tensor] = []
 
@@ -86,12 +83,8 @@ class RoCL(Method):
             loss = nt_xent_views((self.head(self.encoder(x)), fixed[0]), self.temperature)
             return loss.expand(len(x), 1)
 
-        draws = Draws(derive(self.seed, "inner attack"), index, epoch=int(self.steps))
         goal = one.new_zeros(len(one), 1)
         return attack_in_training(self, forward, self.attack, one, goal, draws, objective=BatchLoss())
-
-    def after_step(self, step: int) -> None:
-        self.steps.fill_(step)
 
 
 def _unit(view: Tensor) -> Tensor:

@@ -51,7 +51,6 @@ class SeparableReweightedTraining(LabelledMethod):
         temperature: its tau.
         stored: features kept for each class; 0 contrasts within the batch alone.
         gamma: of the focal loss.
-        seed: of the attack's draws.
     """
 
     class_weights: Tensor
@@ -73,9 +72,8 @@ class SeparableReweightedTraining(LabelledMethod):
         temperature: float = 0.1,
         stored: int = 8,
         gamma: float = 1.0,
-        seed: int = 0,
     ) -> None:
-        super().__init__(encoder, len(counts), seed)
+        super().__init__(encoder, len(counts))
         if loss not in get_args(Loss):
             raise ConfigError(f"loss {loss!r} is unknown: {nearest(str(loss), get_args(Loss))}")
         if not temperature > 0:
@@ -109,7 +107,7 @@ class SeparableReweightedTraining(LabelledMethod):
         features = self.encoder(self.attacked(batch))
         logits = self.classifier(features)
         losses = self.losses(logits, y)
-        if int(self.epoch) >= self.defer:
+        if batch.epoch >= self.defer:
             losses = losses * self.class_weights[y].to(losses)
         classification = losses.mean()  # the sum over B: not over the weights, as torch's weighted mean
         rows, groups = self._remembered()
@@ -125,7 +123,7 @@ class SeparableReweightedTraining(LabelledMethod):
 
     def attacked(self, batch: Batch) -> Tensor:
         """Return the batch's samples under the inner attack, which raises the unweighted cross-entropy."""
-        x, y, draws = self.samples(batch), self.labels(batch), self.draws(batch)
+        x, y, draws = self.samples(batch), self.labels(batch), batch.draws("inner attack")
         return attack_in_training(self, self.network(), self.attack, x, y, draws)
 
     def losses(self, logits: Tensor, y: Tensor) -> Tensor:
