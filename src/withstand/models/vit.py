@@ -1,11 +1,13 @@
 """A small Vision Transformer.
 
-An Image is Worth 16x16 Words (2020), with the fixed sine-cosine positions that MoCo v3 and MAE use. Positions are
-computed from the grid, so one network takes pictures of any size that its patches tile.
+An Image is Worth 16x16 Words (2020), with the fixed sine-cosine positions that MoCo v3 and MAE use, columns first, and
+their LayerNorms (eps 1e-6). Positions are computed from the grid, so one network takes pictures of any size that its
+patches tile.
 
 Sizes: B pictures, T = H/p * W/p patches, W width.
 """
 
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -16,6 +18,10 @@ from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.roles import Model
 
 Pooling = Literal["cls", "mean"]
+
+
+layer_norm = partial(nn.LayerNorm, eps=1e-6)
+"""The LayerNorm of the published ViTs."""
 
 
 class ViT(Model):
@@ -51,7 +57,7 @@ class ViT(Model):
         self.patches = nn.Conv2d(channels, width, patch, patch)
         self.cls = nn.Parameter(torch.empty(1, 1, width).normal_(std=0.02)) if pooling == "cls" else None
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)))
-        self.norm = nn.LayerNorm(width)
+        self.norm = layer_norm(width)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -79,7 +85,7 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm1, self.norm2 = layer_norm(width), layer_norm(width)
         self.qkv, self.join = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
@@ -95,7 +101,7 @@ class Block(nn.Module):
 
 
 def positions(rows: int, columns: int, width: int) -> Tensor:
-    """Return fixed positions `(rows * columns, width)`: sines and cosines of the row, then of the column.
+    """Return fixed positions `(rows * columns, width)`: sines and cosines of the column, then of the row, as MAE's.
 
     Wavelengths grow geometrically from 2 pi to 20,000 pi.
     """
@@ -104,4 +110,4 @@ def positions(rows: int, columns: int, width: int) -> Tensor:
     horizontal = torch.arange(columns)[:, None] * rate
     row = torch.cat([vertical.sin(), vertical.cos()], dim=1)[:, None].expand(-1, columns, -1)
     column = torch.cat([horizontal.sin(), horizontal.cos()], dim=1)[None].expand(rows, -1, -1)
-    return torch.cat([row, column], dim=2).flatten(0, 1)
+    return torch.cat([column, row], dim=2).flatten(0, 1)

@@ -35,9 +35,10 @@ class PictureSetup(Options):
         data: a set's name, a folder of pictures (with one folder a class where labels are learnt from), an array file.
         size: side in pixels to which a folder's photos are brought; the sets have their own.
         model: resnet, vit, convnet, scattering, timm:NAME or timm:NAME:pretrained.
-        width: channels of the ResNet's first stage or the convnet's first layer, a twelfth of the ViT's width, or
-            channels behind scattering.
-        depth: layers of the encoder; convolutions of the convnet.
+        width: channels of the ResNet's first stage or the convnet's first layer, the ViT's width, or channels behind
+            scattering; the network's own (16, 16, 192, 32) if not said.
+        depth: layers of the encoder; convolutions of the convnet; the network's own (10, 6 of a ViT, 2 of a convnet, 8
+            behind scattering) if not said.
         epochs: passes over the data.
         batch: samples a step.
         learning_rate: of SGD, for a batch of 256; scaled with the batch.
@@ -48,8 +49,8 @@ class PictureSetup(Options):
     data: Data = "fashion-mnist-small"
     size: int | None = None
     model: str = "resnet"
-    width: int = 16
-    depth: int = 10
+    width: int | None = None
+    depth: int | None = None
     epochs: int = 20
     batch: int = 256
     learning_rate: float = 0.12
@@ -68,26 +69,32 @@ class TwoViewSetup(PictureSetup):
     robust: str | None = None
 
 
-def encoder(model: str, width: int, depth: int, shape: tuple[int, ...]) -> Model:
+_OWN = {"resnet": (16, 10), "convnet": (16, 2), "vit": (192, 6), "scattering": (32, 8)}
+"""Width and depth of each network where none are asked for."""
+
+
+def encoder(model: str, width: int | None, depth: int | None, shape: tuple[int, ...]) -> Model:
     """Return an encoder of pictures in [0, 1], normalization inside.
 
     Args:
         model: "resnet", "vit", "convnet", "scattering" or "scattering:16" for other orientations than 8, or "timm:NAME"
             for any timm model (extra `timm`), "timm:NAME:pretrained" with its published weights.
-        width: channels of the ResNet's first stage or the convnet's first layer, a twelfth of the ViT's width, or
-            channels behind scattering.
+        width: channels of the ResNet's first stage or the convnet's first layer, the ViT's width, or channels behind
+            scattering; None for the network's own.
         depth: layers: 10, 18 or 34 of a ResNet, any number of a ViT; strided convolutions of a convnet; blocks behind
-            scattering.
+            scattering; None for the network's own.
         shape: the pictures' (C, H, W).
     """
     channels, size = shape[0], shape[-1]
     mean, std = _IMAGENET if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
     kind, _, name = model.partition(":")
+    own = _OWN.get(kind, (0, 0))
+    width, depth = own[0] if width is None else width, own[1] if depth is None else depth
     network: Model
     if kind == "resnet":
         network = ResNet(width, depth, channels, "large" if size >= LARGE else "small")
     elif kind == "vit":
-        network = ViT(_patch(size), 12 * width, depth, channels=channels)
+        network = ViT(_patch(size), width, depth, channels=channels)
     elif kind == "convnet":
         network = ConvNet(width, (channels, *shape[1:]), depth)  # type: ignore[arg-type]
     elif kind == "scattering" and (name.isdigit() or not name):

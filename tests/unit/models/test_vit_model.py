@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -21,9 +23,27 @@ def test_positions_are_distinct_and_known() -> None:
     rate = 10_000**-0.25
     row, column = 3, 2
     here = table[row * 7 + column]
-    expected = torch.tensor([row * rate, column * rate]).sin()
-    torch.testing.assert_close(here[[1, 9]], expected)
-    torch.testing.assert_close(here[[5, 13]], torch.tensor([row * rate, column * rate]).cos())
+    expected = torch.tensor([column * rate, row * rate])
+    torch.testing.assert_close(here[[1, 9]], expected.sin())
+    torch.testing.assert_close(here[[5, 13]], expected.cos())
+
+
+def test_positions_are_maes() -> None:
+    """By its formula, patch by patch: the grid is laid out (w, h), each half is sines and then cosines."""
+    rows, columns, width = 3, 4, 16
+    omega = [1 / 10000 ** (i / 4) for i in range(4)]
+    expected = [
+        [f(at * o) for at in (w, h) for f in (math.sin, math.cos) for o in omega]
+        for h in range(rows)
+        for w in range(columns)
+    ]
+    torch.testing.assert_close(positions(rows, columns, width), torch.tensor(expected))
+
+
+def test_layer_norms_are_those_of_the_published_networks() -> None:
+    norms = [module for module in ViT(4, 24, 2, 3).modules() if isinstance(module, torch.nn.LayerNorm)]
+    assert len(norms) == 5
+    assert {norm.eps for norm in norms} == {1e-6}
 
 
 def test_where_a_patch_lies_matters() -> None:
