@@ -13,11 +13,11 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 """What is read; Pillow's other decoders are kept away from files of unknown origin."""
 
 
-_RATIO = {"PNG": 1032, "JPEG": 1536, "GIF": 2560, "BMP": 256, "WEBP": 4096}
+_RATIO = {"PNG": 1032, "JPEG": 1536, "MPO": 1536, "GIF": 2560, "BMP": 256, "WEBP": 4096}
 """Bytes of pixels that a byte of a file can hold at most: deflate's limit; a bit for a JPEG's block of 64, colors at a
 sixteenth; LZW's longest string for its longest code; runs of 255. Lossless WebP has no limit: see `_WEBP_FREE`."""
-_WEBP_FREE = 1 << 27
-"""Bytes of pixels that any WebP file may promise."""
+_WEBP_FREE = 1 << 26
+"""Bytes of pixels that any WebP file may promise: one color needs no bits at all."""
 _BITS = {"1": 1, "L": 1, "P": 1, "LA": 16, "I;16": 16, "RGB": 24, "RGBA": 32, "CMYK": 32}
 """Bits of a pixel in a file, at least: grey and palettes may have one alone."""
 
@@ -47,7 +47,7 @@ def to_rgb(picture: Image.Image) -> Image.Image:
 def is_picture(path: Path) -> bool:
     """Return whether a file begins as a picture does that `decode` may read; the rest of it is not looked at."""
     try:
-        with Image.open(path, formats=FORMATS):
+        with _open(path):
             return True
     except Exception:
         # Pillow fails in many ways on what is no picture; whichever it is, the answer is no.
@@ -61,8 +61,7 @@ def decode(path: Path, size: int) -> NDArray[np.uint8]:
     in EXIF is respected. A JPEG more than six times too large is decoded at a half, a quarter or an eighth, but
     never below three times `size`: several times faster, and not seen after the resizing.
     """
-    with Image.open(path, formats=FORMATS) as picture:
-        _refuse_lies(picture, path.stat().st_size)
+    with _open(path) as picture:
         picture.draft(None, (3 * size, 3 * size))
         upright = to_rgb(ImageOps.exif_transpose(picture))
     wide, high = upright.size
@@ -72,16 +71,42 @@ def decode(path: Path, size: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
 
 
-def _refuse_lies(picture: Image.Image, size: int) -> None:
-    """Refuse a header whose picture so small a file cannot hold, before memory for it is taken."""
-    wide, high = picture.size
-    bits = _BITS.get(picture.mode, 8)
-    promised = high * ((wide * bits + 7) // 8)
-    most = size * _RATIO[picture.format or ""]
-    if picture.format == "WEBP":
+def _open(path: Path) -> Image.Image:
+    """Open a picture file, unless its header promises pixels that so small a file cannot hold."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        sides = _webp_sides(file.read(30))
+    if sides is not None:  # Pillow takes memory for these as soon as it opens them
+        _refuse_lies("WEBP", sides, 32, size)
+    picture = Image.open(path, formats=FORMATS)
+    try:
+        _refuse_lies(picture.format or "", picture.size, _BITS.get(picture.mode, 8), size)
+    except ValueError:
+        picture.close()
+        raise
+    return picture
+
+
+def _refuse_lies(form: str, sides: tuple[int, int], bits: int, size: int) -> None:
+    wide, high = sides
+    most = size * _RATIO[form]
+    if form == "WEBP":
         most = max(most, _WEBP_FREE)
-    if promised > most:
+    if high * ((wide * bits + 7) // 8) > most:
         raise ValueError(f"its header promises {wide} x {high} pixels, more than {size:,} bytes can hold")
+
+
+def _webp_sides(head: bytes) -> tuple[int, int] | None:
+    """Return the width and height that a WebP file's first 30 bytes promise; None of another file."""
+    if head[:4] != b"RIFF" or head[8:12] != b"WEBP" or len(head) < 30:
+        return None
+    kind = head[12:16]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little")
+    if kind == b"VP8L":
+        packed = int.from_bytes(head[21:25], "little")
+        return 1 + (packed & 0x3FFF), 1 + (packed >> 14 & 0x3FFF)
+    return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
 
 
 def decode_or_reason(path: Path, size: int) -> "NDArray[Any] | str":

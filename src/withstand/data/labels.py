@@ -8,8 +8,8 @@
 | text or bytes | classes in sorted order; an empty one is none |
 | None or NaN beside one of these | samples without a label |
 
-Whatever is not taken as it stands is noted. Values that are nearly all different are refused: they are captions or
-ids, not classes.
+Whatever is not taken as it stands is noted. Text and numbers to be named that are nearly all different are captions or
+ids, and no labels.
 """
 
 import os
@@ -69,7 +69,8 @@ def read_labels(
         if named:
             _refuse_unknown(distinct, named, name)
         else:
-            _refuse_captions(distinct, len(every), name)
+            if _are_captions(distinct, len(every)):
+                return _captions(distinct, len(every), name)
             named = tuple(distinct)
         number = {value: place for place, value in enumerate(named)}
         found = [number[value] if there else -1 for value, there in zip(own.tolist(), known.tolist(), strict=True)]
@@ -93,7 +94,8 @@ def _numbers(own: Array, known: Array, every: Array, classes: tuple[str, ...], n
         many = len(distinct) > FEW and 2 * len(distinct) > len(every)
         note = f"{name} holds {len(distinct)} different labels for {len(every)} samples: are these ids?" if many else ""
         return Labels(y, classes, note)
-    _refuse_captions(distinct.tolist(), len(every), name)
+    if _are_captions(distinct, len(every)):
+        return _captions(distinct.tolist(), len(every), name)
     places = np.searchsorted(distinct, np.where(known, own, distinct[0]))
     y = torch.from_numpy(np.where(known, places, -1).astype(np.int64))
     shown = ", ".join(str(value) for value in distinct[:3]) + (", ..." if len(distinct) > 3 else "")
@@ -160,13 +162,18 @@ def _refuse_unknown(distinct: Sequence[str], classes: tuple[str, ...], name: str
             raise DataError(f"{name} holds {value!r}, which is not among the classes: {nearest(value, classes)}")
 
 
-def _refuse_captions(distinct: Sequence[object], count: int, name: str) -> None:
-    """Refuse values that are too many to be classes."""
-    if 1 < count == len(distinct) or (len(distinct) > FEW and 2 * len(distinct) > count):
-        raise DataError(
-            f"{name} holds {len(distinct)} different values in {count} rows, such as {distinct[0]!r}: these are "
-            "captions or ids, not classes: leave them out, or name the classes (classes=)"
-        )
+def _are_captions(distinct: Sequence[object] | Array, count: int) -> bool:
+    """Return whether values are too many to be classes."""
+    return 1 < count == len(distinct) or (len(distinct) > FEW and 2 * len(distinct) > count)
+
+
+def _captions(distinct: Sequence[object], count: int, name: str) -> Labels:
+    return Labels(
+        None,
+        (),
+        f"{name} holds {len(distinct)} different values in {count} rows, such as {distinct[0]!r}: read as captions or "
+        "ids, not as classes (classes= names these)",
+    )
 
 
 def _checked(labels: Labels, name: str) -> Labels:

@@ -168,13 +168,18 @@ def test_labels(y, labels, classes, says):
     ],
 )
 def test_captions_and_ids_are_no_classes(y):
-    with pytest.raises(DataError, match=r"holds 12 different values in 12 rows, such as .*captions or ids"):
-        ArraySource(ROWS, y)
+    with pytest.warns(UserWarning, match=r"holds 12 different values in 12 rows, such as .*captions or ids"):
+        source = ArraySource(ROWS, y)
+    assert source.labels is None
+    assert source.classes == ()
+    if isinstance(y, list):
+        assert ArraySource(ROWS, y, classes=y).labels.tolist() == list(range(12))
 
 
-def test_nearly_all_different_is_refused_too():
-    with pytest.raises(DataError, match="holds 21 different values in 40 rows"):
-        read_labels([f"word {number % 21}" for number in range(40)], 40)
+def test_nearly_all_different_is_no_class_either():
+    found = read_labels([f"word {number % 21}" for number in range(40)], 40)
+    assert found.y is None
+    assert "21 different values in 40 rows" in found.note
     assert len(read_labels([f"word {number % 20}" for number in range(40)], 40).classes) == 20
     assert read_labels([f"word {number % 21}" for number in range(80)], 80).note == ""
     assert "are these ids?" in read_labels(np.arange(40), 40).note
