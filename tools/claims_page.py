@@ -5,7 +5,7 @@ python tools/claims_page.py
 
 from pathlib import Path
 
-from withstand.core.finding import Finding, Table
+from withstand.core.finding import HIGH, LOW, Finding, Table
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -19,8 +19,9 @@ def main() -> None:
         "What papers claim, put to the test at a small scale against the paper's own baseline, under equal budgets.",
         "Made by `python tools/claims_page.py` from the findings in [claims/](claims); each row is re-run by its",
         "command, and all by `withstand reproduce all --out docs/claims`, which passes over what is stored and",
-        "current. A claim that does not hold at this scale is listed as such; undecided means that the spread over",
-        "seeds is at least the effect. Times are a processor's, of all seeds of both sides, probes",
+        "current. The verdict is the paired 95 % interval's of the effect: reproduced where it lies above 0, not",
+        "reproduced at this scale where it lies below, or so close round 0 that it would not matter, else undecided.",
+        "Times are a processor's, of all seeds of both sides, probes",
         "included: on two cores a claim takes half as long at best.",
         "",
         "| claim | measured | system | baseline | effect | verdict | time |",
@@ -35,7 +36,7 @@ def main() -> None:
             quantity,
             f"{system}: {_of(finding, f'{quantity}, {system}')}",
             f"{baseline}: {_of(finding, f'{quantity}, {baseline}')}",
-            _of(finding, "effect"),
+            effect_of(finding),
             f"**{finding.protocol['verdict']}**, {len(seeds.rows)} seeds",
             _time(finding),
         ]
@@ -46,6 +47,12 @@ def main() -> None:
         for name, table in finding.tables.items():
             lines += [f"**{name}**", "", *_markdown(table), ""]
     (DOCS / "claims.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+
+
+def effect_of(finding: Finding) -> str:
+    """Return a claim's effect with its interval."""
+    low, high = (finding.numbers[f"effect{end}"] for end in (LOW, HIGH))
+    return f"{finding.numbers['effect']:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _of(finding: Finding, name: str) -> str:

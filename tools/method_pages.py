@@ -6,6 +6,8 @@ python tools/method_pages.py
 import inspect
 from pathlib import Path
 
+from claims_page import effect_of
+
 from withstand.core.finding import Finding
 from withstand.core.options import options_of
 from withstand.recipes.catalogue import Entry, entries
@@ -63,6 +65,7 @@ def _claim(entry: Entry) -> list[str]:
         for name, value in finding.numbers.items()
         if f"{name} ±" in finding.numbers
     ]
+    measured.append(f"- effect: {effect_of(finding)}")
     seeds, statement = len(finding.tables["seeds"].rows), str(finding.protocol["statement"])
     return [
         f"{statement[:1].upper()}{statement[1:]}: **{finding.protocol['verdict']}** ({seeds} seeds, {command}).",

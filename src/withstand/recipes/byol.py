@@ -8,7 +8,7 @@ learns from: unlabelled pictures, photos, images; two views of each
 use it when: other pictures are doubtful negatives (few kinds, near duplicates) and the run is long
 command: withstand train byol --data fashion-mnist-small
 time: 240 processor seconds for the claim, 3 seeds
-reached: not reproduced at this scale: kNN accuracy 0.271 ± 0.027 against SimCLR's 0.310 ± 0.013 (5,000 CIFAR-10
+reached: undecided by 3 seeds: kNN accuracy 0.271 ± 0.027 against SimCLR's 0.310 ± 0.013 (5,000 CIFAR-10
   pictures, ResNet of width 8, 5 epochs): BYOL learns slowly at first
 """
 

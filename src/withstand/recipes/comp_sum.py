@@ -9,7 +9,7 @@ use it when: a classifier must withstand small changes of its inputs and keep it
 not for: classes of very unequal size: done and srat weigh them
 command: withstand train comp-sum --data fashion-mnist-small
 time: 13 minutes of processor time for the claim, 3 seeds
-reached: reproduced, narrowly: accuracy under PGD-20 at 8/255 0.731 ± 0.014, TRADES 0.723 ± 0.007 (10,000 Fashion-MNIST
+reached: undecided by 3 seeds: accuracy under PGD-20 at 8/255 0.731 ± 0.014, TRADES 0.723 ± 0.007 (10,000 Fashion-MNIST
   pictures, ResNet of width 8, 8 epochs)
 """
 

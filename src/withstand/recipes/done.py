@@ -8,7 +8,7 @@ use it when: no class may be left much weaker than the others under attack; imba
 not for: balanced classes of equal difficulty, where plain adversarial training is cheaper and as good
 command: withstand train done --data fashion-mnist-small --ratio 0.1
 time: 8 minutes on one busy core for the claim, 3 seeds
-reached: not reproduced at this scale: mean accuracy under PGD-20 at 8/255 of the three weakest classes 0.175 ± 0.126,
+reached: undecided by 3 seeds: mean accuracy under PGD-20 at 8/255 of the three weakest classes 0.175 ± 0.126,
   PGD-AT 0.380 ± 0.038 (Fashion-MNIST, half of the classes cut to a tenth, ResNet of width 8, 10 epochs)
 """
 

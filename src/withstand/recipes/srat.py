@@ -8,7 +8,7 @@ use it when: some classes are rare, and the classifier must withstand small chan
 not for: classes of equal size
 command: withstand train srat --data fashion-mnist-small --ratio 0.02
 time: 30 minutes on one busy core for the claim, 3 seeds
-reached: reproduced: accuracy under PGD-20 at 8/255 of the rare half of the classes 0.103 ± 0.062, PGD-AT 0.000
+reached: undecided by 3 seeds: accuracy under PGD-20 at 8/255 of the rare half of classes 0.103 ± 0.062, PGD-AT 0.000
   (Fashion-MNIST, half of the classes cut to a fiftieth, ResNet of width 8, 12 epochs)
 """
 

@@ -130,7 +130,7 @@ def test_claims_run(recipe, monkeypatch: pytest.MonkeyPatch) -> None:  # type: i
         monkeypatch.setattr("withstand.recipes.pictures.splits", lambda data, size, seed: (pictures(5000, 3), few))
     claim = recipe.claim(seeds=2)
     assert claim.slug == recipe.__name__.rpartition(".")[2].replace("_", "-")
-    assert claim.verdict == "undecided"
+    assert claim.verdict == "not reproduced at this scale", "no difference at all"
     (table,) = claim.tables.values()
     assert len(table.rows) == 2
     budgets = {(len(made.source), made.plan.epochs, made.plan.batch) for made in seen}
