@@ -94,8 +94,8 @@ class APGD(InputAttack):
         starts = [_random_start(*pair) if start is None else start for pair in zip(parts, draws, strict=True)]
         joined = Problem.side_by_side(parts)
         own = Best(joined)
-        self._climb(_Momentum(joined, torch.cat(starts), self.passes, self.steps), self.steps, own)
         count = len(parts[0].x)
+        self._climb(_Momentum(joined, torch.cat(starts), self.passes, self.steps), self.steps, own, among=count)
         for place, part in enumerate(parts):
             rows = slice(place * count, (place + 1) * count)
             part.queries[part.rows] += joined.queries[rows]
@@ -131,14 +131,22 @@ class APGD(InputAttack):
             self._climb(run, steps, best if multiple == 1 else None)
             start, fresh = run.top_x, False
 
-    def _climb(self, run: "_Run", steps: int, best: Best | None) -> None:
-        """Take the steps, and keep in `best` what they meet."""
+    def _climb(self, run: "_Run", steps: int, best: Best | None, *, among: int | None = None) -> None:
+        """Take the steps, and keep in `best` what they meet.
+
+        Args:
+            run: where it begins.
+            steps: how many.
+            best: what was met; None where it shall not count.
+            among: samples in each part where several classes run side by side, one part after the other.
+        """
         since = 0
         for step in range(steps + 1):
             if best is not None:
                 best.update(run.problem, run.x, run.gain, run.success)
                 if self.drop_finished and bool(run.success.any()):
-                    run.keep((~run.success).nonzero().squeeze(1))
+                    left = ~run.success if among is None else _open_for(run.problem.rows, run.success, among)
+                    run.keep(left.nonzero().squeeze(1))
                     if not len(run.x):
                         return
             if since == run.period:
@@ -151,6 +159,14 @@ class APGD(InputAttack):
             if step < steps:
                 run.move()
                 since += 1
+
+
+def _open_for(rows: Tensor, success: Tensor, count: int) -> Tensor:
+    """Return which of several runs of each sample go on: those before the first that has succeeded."""
+    part, sample = rows // count, rows % count
+    first = torch.full((count,), int(rows.max()) + 1, device=rows.device)
+    first.scatter_reduce_(0, sample[success], part[success], "amin")
+    return part < first[sample]
 
 
 class _Run:

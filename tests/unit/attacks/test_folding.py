@@ -3,6 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from victims import random_pictures, small_net
+from withstand.attacks import folding
 from withstand.attacks.folding import folded
 from withstand.attacks.gradient import PGD
 from withstand.core.threat import Ball
@@ -26,7 +27,7 @@ def lived(net: nn.Module) -> nn.Module:
 
 
 def identities(victim: Victim) -> int:
-    return sum("forward" in module.__dict__ for module in victim.model.modules())
+    return sum(module.__dict__.get("forward") is folding._identity for module in victim.model.modules())
 
 
 def net(**kwargs: object) -> nn.Module:

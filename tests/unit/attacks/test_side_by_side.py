@@ -38,3 +38,22 @@ def test_side_by_side_is_one_after_the_other(name: str, masked: bool, monkeypatc
         assert torch.equal(one.success, alone.success)
         assert torch.allclose(one.x, alone.x, atol=1e-5)
         assert (one.queries >= alone.queries).all()
+
+
+def test_what_an_earlier_class_has_is_not_sought_for_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    victim, x, y = digits()
+    attack = APGD(Ball("linf", 0.12), DLR(), steps=20, targets=5, drop_finished=True)
+    short = attack(victim, x[:10], y[:10], generator=3)
+    monkeypatch.setattr(apgd, "_open_for", lambda rows, success, count: ~success)
+    long = attack(victim, x[:10], y[:10], generator=3)
+    assert 0 < short.success.sum() < 10
+    assert torch.equal(short.success, long.success)
+    torch.testing.assert_close(short.x, long.x, rtol=0, atol=1e-5)
+    assert torch.equal(short.queries[~short.success], long.queries[~short.success])
+    assert short.queries.sum() < long.queries.sum()
+
+
+def test_the_first_run_that_succeeds_ends_the_later_ones() -> None:
+    rows = torch.tensor([0, 1, 2, 3, 4, 5, 7, 8])  # samples 0, 1, 2 in three parts, one run over already
+    success = torch.tensor([False, False, False, True, False, False, True, False])
+    assert apgd._open_for(rows, success, 3).tolist() == [True, True, True, False, True, True, False, True]
