@@ -51,7 +51,14 @@ class Region:
 
     @classmethod
     def around(
-        cls, x: Tensor, ball: Ball, *, low: float = 0.0, high: float = 1.0, eps: Tensor | None = None
+        cls,
+        x: Tensor,
+        ball: Ball,
+        *,
+        low: float = 0.0,
+        high: float = 1.0,
+        eps: Tensor | None = None,
+        free: Tensor | None = None,
     ) -> "Region":
         """Return the ball round each sample, clipped to the valid range, in float64.
 
@@ -61,6 +68,7 @@ class Region:
             low: smallest valid value.
             high: largest valid value.
             eps: a radius for each sample, `(N,)`, in place of the ball's.
+            free: which entries may change at all, bool shaped like `x`; None for all.
 
         Raises:
             DataError: an `x` that is not floating, not finite, or outside the range: the region would be empty.
@@ -82,6 +90,8 @@ class Region:
         radius = torch.where(radius > 0, radius + ulp, radius)
         side = radius.view(-1, *[1] * (x.dim() - 1))
         lower, upper = (center - side).clamp_min(low), (center + side).clamp_max(high)
+        if free is not None:
+            lower, upper = torch.where(free, lower, center), torch.where(free, upper, center)
         if ball.norm == "linf":
             return cls(lower, upper)
         return cls(lower, upper, ball.norm, center, radius)

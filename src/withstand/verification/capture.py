@@ -108,10 +108,11 @@ def _call(builder: Builder, step: fx.Node, known: dict[fx.Node, Any], notes: lis
     arguments: Any = fx.map_arg(step.args, known.__getitem__)
     options: Any = fx.map_arg(step.kwargs, known.__getitem__)
     if step.target is operator.getitem:
+        if not isinstance(arguments[0], list) and arguments[1]:
+            raise unsupported(f"more than the first outcome of {step.all_input_nodes[0].name}")
         return arguments[0][arguments[1]] if isinstance(arguments[0], list) else arguments[0]
     if not any(isinstance(known[source], Place) for source in step.all_input_nodes):
-        if torch.Tag.nondeterministic_seeded in getattr(step.target, "tags", ()):
-            raise ConfigError(f"the network draws at random ({step.name}): only a fixed net can be certified")
+        _check_fixed(step)
         found = step.target(*_double(arguments), **_double(options))  # type: ignore[operator]
         return list(found) if isinstance(found, tuple) else found.cpu()
     name = str(step.target).removeprefix("aten.").partition(".")[0]
@@ -132,11 +133,17 @@ def _call(builder: Builder, step: fx.Node, known: dict[fx.Node, Any], notes: lis
     if name in REARRANGING:
         return builder.rearrange(step.target, arguments, options, BATCH)  # type: ignore[arg-type]
     if name not in RULES:
+        _check_fixed(step)
         raise unsupported(name)
     place = RULES[name](builder, arguments, options, shape)
     if builder.shape(place) != shape:
         raise unsupported(f"{name} of this form")
     return place
+
+
+def _check_fixed(step: fx.Node) -> None:
+    if torch.Tag.nondeterministic_seeded in getattr(step.target, "tags", ()):
+        raise ConfigError(f"the network draws at random ({step.name}): only a fixed net can be certified")
 
 
 def _shape(step: fx.Node) -> tuple[int, ...]:

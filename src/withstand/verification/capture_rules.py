@@ -109,8 +109,11 @@ def _convolution(builder: Builder, arguments: Sequence[Any], options: dict[str, 
 
 def _batch_norm(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], shape: Shape) -> Place:
     x, weight, bias, mean, variance = arguments[:5]
-    if mean is None or not isinstance(x, Place):
-        raise ConfigError("a batch normalisation without running statistics depends on its batch: give it fixed ones")
+    training = len(arguments) == 8 and bool(arguments[5])
+    if mean is None or training or not isinstance(x, Place):
+        raise ConfigError(
+            "a batch normalisation by its batch's own statistics depends on the batch: give it running ones"
+        )
     factor = (_double(variance) + float(arguments[-1])).rsqrt()
     if weight is not None:
         factor = factor * _double(weight)

@@ -76,6 +76,9 @@ class Subject:
         """
         center = self.x[row].double()
         delta = points.double() - center
+        free = self.victim.allowed(self.x[row : row + 1])
+        if free is not None:
+            delta = delta.masked_fill(~free, 0)
         if ball.norm == "linf":
             delta = delta.clamp(-ball.eps, ball.eps)
         else:
@@ -95,7 +98,9 @@ class Subject:
         return margin_weights(self.y, self.network.classes)
 
     def region(self, ball: Ball, rows: Tensor | slice = slice(None), eps: Tensor | None = None) -> Region:
-        """Return the ball round some samples, clipped to the victim's range; `eps` gives each its own radius."""
+        """Return the ball round some samples, as far as the victim allows change; `eps` gives each its own radius."""
         if ball.targeted:
             raise ConfigError("a certificate is against every wrong class: give a ball with targeted=False")
-        return Region.around(self.x[rows], ball, low=self.victim.low, high=self.victim.high, eps=eps)
+        x = self.x[rows]
+        free = self.victim.allowed(x)
+        return Region.around(x, ball, low=self.victim.low, high=self.victim.high, eps=eps, free=free)

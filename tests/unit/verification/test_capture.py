@@ -97,6 +97,12 @@ def test_what_has_no_bounds_is_named_with_a_rewrite() -> None:
         capture(lambda x: x if x.sum() > 0 else -x, x)
     with pytest.raises(ConfigError, match=r"draws at random"):
         capture(lambda x: x + 1e-9 * torch.randn(4), x)
+    with pytest.raises(ConfigError, match=r"draws at random"):
+        capture(torch.bernoulli, x)
+    with pytest.raises(ConfigError, match=r"its batch's own statistics"):
+        capture(lambda x: nn.functional.batch_norm(x, torch.zeros(4), torch.ones(4), training=True), x)
+    with pytest.raises(ConfigError, match=r"more than the first outcome"):
+        capture(lambda x: nn.functional.max_pool2d(x.view(-1, 1, 2, 2), 2, return_indices=True)[1].flatten(1) * x, x)
     with pytest.raises(DataError, match=r"mixes the samples"):
         capture(lambda x: x - x.mean(0), x)
     with pytest.raises(DataError, match=r"mixes the samples"):

@@ -116,6 +116,30 @@ def test_every_counterexample_replays_alone_and_lies_in_the_ball(norm: Norm) -> 
     assert 0 < broken < len(x)
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_what_an_attacker_may_not_change_stays_as_it_is(norm: Norm) -> None:
+    torch.manual_seed(4)
+    net = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    with torch.no_grad():
+        net[0].weight[:, :2] *= 20  # the entries that are fixed decide
+        net[2].bias.sub_(net(torch.rand(200, 5)).mean(0))
+    free = torch.tensor([False, False, True, True, True])
+    x = torch.rand(12, 5)
+    y = net(x).argmax(1)
+    ball, statuses = Ball(norm, 0.3), set()
+    for method in ("auto", "bab", *(["milp", "grid"] if norm == "linf" else [])):
+        open_, held = (
+            settle(Victim(net, changeable=mask), x, y, ball, method=method, timeout=3)  # type: ignore[arg-type]
+            for mask in (None, free)
+        )
+        for row, (wide, narrow) in enumerate(zip(open_, held, strict=True)):
+            assert narrow.status != "unsafe" or wide.status != "safe"
+            if narrow.counterexample is not None:
+                assert torch.equal(narrow.counterexample[:2], x[row, :2])
+            statuses |= {(method, wide.status, narrow.status)}
+    assert ("bab", "unsafe", "safe") in statuses
+
+
 class WrongInBatches(nn.Module):
     """What libraries of linear algebra do by a rounding, in the large: a batch is answered otherwise than a sample."""
 

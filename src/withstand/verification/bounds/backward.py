@@ -171,7 +171,9 @@ def concretize(coefficient: Tensor, region: Region, rows: Rows) -> Tensor:
     most = torch.maximum(low.abs(), high.abs()).amax(1)
     least = _dot(flat, (low + high) / 2, rows) - _dot(flat.abs(), (high - low) / 2, rows)
     if region.center is not None and region.eps is not None:
-        dual = _norm(flat, 2 if region.norm == "l2" else torch.inf)
+        # What cannot move takes no part in the ball.
+        moves, wide = rows.spread((low < high).to(flat), flat)
+        dual = _norm((wide * moves).view_as(flat), 2 if region.norm == "l2" else torch.inf)
         ball = _dot(flat, rows_of(region.center).double(), rows) - rows.of(region.eps.double()) * dual
         least, most = torch.maximum(least, ball), torch.maximum(most, region.eps.double())
     return least - gamma(flat.shape[1], torch.float64) * _norm(flat, 1) * rows.of(most)

@@ -14,8 +14,8 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import Part
 from withstand.verification.dlv.warp import distance_to_middle, sampled, sampled_bounds, square_grid
 
-_ROUNDING = 1e-9
-"""Pixels' boxes are this much wider than computed."""
+_ROUNDING = 2.0**-23
+"""Pixels' boxes are this much wider than computed: a network in float32 is shown pixels rounded by half of it."""
 
 
 class Family(Part):
