@@ -191,7 +191,7 @@ def test_dialects(tmp_path: Path, content: bytes, name: str, expected: dict[str,
         ("имя,б\nпервый,1\n".encode("cp1251"), "neither UTF-8, UTF-16 nor Windows-1252"),
         (b'a,b\nx,"open\ny,4\n', "a quote that nothing closes"),
         (b'a,b\nx,1\n"open,2\ny,4\n', "1 ragged row"),
-        (b"a", "is empty, or holds one line that does not end"),
+        (b"a", "a header and no rows"),
     ],
 )
 def test_files_that_cannot_be_read_rightly_are_refused(tmp_path: Path, content: bytes, expected: str) -> None:

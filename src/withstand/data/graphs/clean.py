@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from withstand.core.errors import DataError
 from withstand.data.graphs.sparse import Pattern, Sparse
 
+_FEW_FEATURES = 64
+"""Below this many features all values are stored."""
 MOST_DEGREES = 400
 """Degrees from this one on share a feature, where nodes have no features but their degree (GraphMAE's code)."""
 
@@ -70,27 +71,41 @@ def clean_edges(edges: Tensor, nodes: int, *, directed: bool = False) -> tuple[P
             f"{int(outside.sum())} edge(s) point outside the {nodes} nodes, the first is number {place}, "
             f"{source} to {target}: nodes count from 0 to {nodes - 1}"
         )
-    source, target = edges
+    source, target = edges.numpy()
     loops = source == target
-    keys, times = torch.unique((target * nodes + source)[~loops], return_counts=True)
-    duplicates = int((times - 1).sum())
+    # An edge is one number, so that sorting finds repeated ones and, at last, each node's edges in their order.
+    keys = (target * nodes + source)[~loops]
+    keys.sort()
+    new = np.ones(len(keys), dtype=bool)
+    new[1:] = keys[1:] != keys[:-1]
+    duplicates, keys = int((~new).sum()), keys[new]
     turned = keys % nodes * nodes + keys // nodes
-    lonely = int((~torch.isin(turned, keys)).sum())
-    if not directed and lonely:
-        keys = torch.unique(torch.cat([keys, turned]))
-    degree = torch.bincount(torch.cat([keys // nodes, keys % nodes]), minlength=nodes)
-    own = torch.arange(nodes)
-    pattern = Pattern.of(torch.cat([keys // nodes, own]), torch.cat([keys % nodes, own]), nodes, nodes)
+    found = np.minimum(np.searchsorted(keys, turned), max(len(keys) - 1, 0))
+    turned = turned[keys[found] != turned]
+    lonely = len(turned)
+    if not directed:
+        keys = np.concatenate([keys, turned])
+    degree = np.bincount(keys // nodes, minlength=nodes) + np.bincount(keys % nodes, minlength=nodes)
+    every = np.concatenate([keys, np.arange(nodes) * (nodes + 1)])
+    every.sort()
+    start = np.concatenate([[0], np.cumsum(np.bincount(every // nodes, minlength=nodes))])
+    pattern = Pattern(torch.from_numpy(start), torch.from_numpy(every % nodes), nodes)
     counts = Counts(
         nodes, len(keys), duplicates, int(loops.sum()), 0 if directed else lonely, int((degree == 0).sum())
     )  # fmt: skip
     return pattern, counts
 
 
-def degree_features(edges: Pattern) -> Tensor:
-    """Return each node's number of neighbors as one feature a degree, `(N, F)`; 400 and more count as one."""
+def degree_features(edges: Pattern) -> Tensor | Sparse:
+    """Return each node's number of neighbors as one feature a degree, `(N, F)`; 400 and more count as one.
+
+    Sparse where there are many degrees, for each node has one of them.
+    """
     degree = (edges.lengths - 1).clamp_max(MOST_DEGREES)
-    return one_hot(degree).float()
+    count = int(degree.max()) + 1
+    if count < _FEW_FEATURES:
+        return torch.zeros(len(degree), count).scatter_(1, degree[:, None], 1.0)
+    return Sparse(Pattern(torch.arange(len(degree) + 1), degree, count), torch.ones(len(degree)))
 
 
 def check_features(x: Tensor | Sparse) -> None:
@@ -149,4 +164,4 @@ def as_features(x: object, *, sparse_below: float = 0.2) -> Tensor | Sparse:
     dense = array.detach().cpu().float()
     check_features(dense)
     share = float((dense != 0).float().mean())
-    return Sparse.of(dense) if share < sparse_below and dense.shape[1] >= 64 else dense
+    return Sparse.of(dense) if share < sparse_below and dense.shape[1] >= _FEW_FEATURES else dense

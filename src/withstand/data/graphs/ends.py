@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from withstand.core.errors import DataError
-from withstand.data.tables.frame import NUMBER
+from withstand.data.tables.frame import NUMBER, short
 
 PAIRS = (
     ("source", "target"), ("source", "destination"), ("source", "dest"), ("source", "sink"), ("src", "dst"),
@@ -48,37 +48,40 @@ def first_line_names(first: Sequence[str], below: Sequence[Any], nodes: Any = No
     Args:
         first: the first line's fields.
         below: Arrow columns of strings: the other lines.
-        nodes: an Arrow array of all nodes' names, where a table names them.
+        nodes: all nodes' names, Arrow strings in chunks, where a table names them.
 
     Raises:
         DataError: both are possible.
     """
-    from pyarrow import array, chunked_array, compute
+    from pyarrow import array, compute
 
     known = ends_of(first)
     places = known or (0, 1)
-    own = array([first[place] for place in places])
-    listed = chunked_array([chunk for place in places for chunk in below[place].chunks], type=own.type)
-    listed = compute.utf8_trim_whitespace(listed)
-    again = compute.is_in(own, listed if nodes is None else nodes).to_pylist()
+    own = [first[place] for place in places]
+    listed = [compute.utf8_trim_whitespace(chunk) for place in places for chunk in below[place].chunks]
+    named = listed if nodes is None else nodes.chunks
+    again = [any(compute.any(compute.equal(chunk, field)).as_py() for chunk in named) for field in own]
     # Words of one letter or with a number may well be nodes.
-    alike = "|".join(re.escape(re.sub(r"\d", "", field)) for field in own.to_pylist() if re.search(r"\d", field))
-    shape = rf"^({alike})\d+$" if alike else "^[[:alpha:]]$" if max(map(len, own.to_pylist())) == 1 else None
-    nodes_alike = shape is not None and compute.any(compute.match_substring_regex(listed, shape)).as_py()
+    alike = "|".join(re.escape(re.sub(r"\d", "", field)) for field in own if re.search(r"\d", field))
+    shape = rf"^({alike})\d+$" if alike else "^[[:alpha:]]$" if max(map(len, own)) == 1 else None
+    nodes_alike = shape is not None and any(
+        compute.any(compute.match_substring_regex(chunk, shape)).as_py() for chunk in listed
+    )
     if known is not None and not any(again) and not nodes_alike:
         return True
     if any(again) and (known is None or nodes is not None):
         return False
-    numbers = compute.match_substring_regex(own, f"^{NUMBER}$").to_pylist()
+    numbers = compute.match_substring_regex(array(own), f"^{NUMBER}$").to_pylist()
     if known is None and all(numbers):
         return False
-    if known is None and not any(numbers) and len(listed):
-        if nodes is not None or compute.all(compute.match_substring_regex(listed, f"^{NUMBER}$")).as_py():
+    if known is None and not any(numbers) and len(below[0]):
+        over = [compute.all(compute.match_substring_regex(chunk, f"^{NUMBER}$"), min_count=0) for chunk in listed]
+        if nodes is not None or all(one.as_py() for one in over):
             return True
         if any(_over_numbers(field, column) for field, column in zip(first[2:], below[2:], strict=True)):
             return True
     raise DataError(
-        f"the first line ({', '.join(map(repr, first[:4]))}) may name the columns or be the first edge: say "
+        f"the first line ({', '.join(map(short, first[:4]))}) may name the columns or be the first edge: say "
         "header=True (--header) or header=False (--no-header)"
     )
 

@@ -11,8 +11,8 @@ from withstand.core.errors import DataError, nearest
 from withstand.data.graphs.ends import ends_of, first_line_names
 from withstand.data.graphs.source import GraphSource
 from withstand.data.tables.arrow import text_values
-from withstand.data.tables.dialect import Cells, read_cells
-from withstand.data.tables.frame import MISSING, Words
+from withstand.data.tables.cells import Cells, read_cells
+from withstand.data.tables.frame import MISSING, Words, short
 from withstand.data.tables.header import has_header
 from withstand.data.tables.text import decimal_commas, name_columns
 
@@ -68,7 +68,7 @@ class EdgeList(GraphSource):
         number = {name: rank for rank, name in enumerate(names)}
         lacking = next((name for name in edges.names if name not in number), None)
         if lacking is not None:
-            raise DataError(f"{file.name} names the node {lacking!r}, which {place} lacks")
+            raise DataError(f"{file.name} names the node {short(lacking)}, which {place} lacks")
         moved = np.array([number[name] for name in edges.names], dtype=np.int64)
         features, labels, classes = (None, None, ()) if table is None else table.values(label)
         self.origin = f"the file {file.name} ({said})" + ("" if table is None else f" with {table}")
@@ -111,28 +111,37 @@ def _edges(path: Path, cells: Cells, header: bool | None, table: "_NodeCells | N
     places = ends_of(first) if named else (0, 1)
     if places is None and len(first) > 2:
         raise DataError(
-            f"{path.name} has the columns {', '.join(map(repr, first[:6]))}: name an edge's ends source and target"
+            f"{path.name} has the columns {', '.join(map(short, first[:6]))}: name an edge's ends source and target"
         )
     one, other = places or (0, 1)
-    ends = [compute.utf8_trim_whitespace(columns[place]) for place in (one, other)]
+    ends = [columns[place] for place in (one, other)]
+    del columns, below, cells.columns[:]  # the text of what is not used
     for what, column in zip(("source", "target"), ends, strict=True):
-        empty = compute.equal(column, "").to_numpy()
+        empty = np.concatenate(
+            [compute.match_substring_regex(chunk, r"^\s*$").to_numpy(False) for chunk in column.chunks]
+        )
         if empty.any():
             raise DataError(f"edge {int(empty.argmax()) + 1} of {path.name} has no {what}")
-    whole = chunked_array([chunk for column in ends for chunk in column.chunks], type=string()).combine_chunks()
-    coded = whole.dictionary_encode()
-    codes = coded.indices.to_numpy().reshape(2, -1)
-    # Nodes are numbered as a reader of lines meets them: source before target, edge after edge.
-    _, met = np.unique(codes.T.reshape(-1), return_index=True)
-    order = np.argsort(met)
+    trimmed = [compute.utf8_trim_whitespace(chunk) for column in ends for chunk in column.chunks]
+    del ends
+    coded = chunked_array(trimmed, type=string()).dictionary_encode().unify_dictionaries()
+    codes = np.concatenate([chunk.indices.to_numpy() for chunk in coded.chunks]).reshape(2, -1)
+    dictionary = coded.chunk(0).dictionary
+    # Nodes are numbered as a reader of lines meets them: source before target, edge after edge. Of equal places the
+    # last written stays, so from the back.
+    met = np.full((2, len(dictionary)), 2 * codes.shape[1])
+    for end, nodes in enumerate(codes):
+        met[end][nodes[::-1]] = np.arange(2 * len(nodes) - 2 + end, -1, -2)
+    order = np.argsort(met.min(0))
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    names = coded.dictionary.to_pylist()
+    names = dictionary.to_pylist()
     notes = [str(cells.dialect)]
     notes += ["the first line names the columns" if named else "no header: the first two columns are the ends"]
-    unused = [name or str(place + 1) for place, name in enumerate(first) if place not in (one, other)]
+    unused = [short(name) if name else str(place + 1) for place, name in enumerate(first) if place not in (one, other)]
     if unused:
-        notes.append(f"not used: column(s) {', '.join(unused)}" if named else f"{len(unused)} other column(s) not used")
+        shown = f": {', '.join(unused[:6])}" if named else ""
+        notes.append(f"{len(unused)} other column(s) not used{shown}")
     if cells.comments:
         notes.append(f"{cells.comments} line(s) of comments")
     return _Edges(rank[codes].astype(np.int64), [names[place] for place in order]), "; ".join(notes)
@@ -198,7 +207,7 @@ class _NodeCells:
         if len(set(found)) < len(found):
             seen: set[str] = set()
             twice = next(name for name in found if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-            raise DataError(f"{self.path.name} names the node {twice!r} twice")
+            raise DataError(f"{self.path.name} names the node {short(twice)} twice")
         return found
 
     def values(self, label: str | None) -> tuple[np.ndarray | None, np.ndarray | None, tuple[str, ...]]:
@@ -217,7 +226,7 @@ class _NodeCells:
         features = np.stack(columns, 1).astype(np.float32) if columns else None
         if target is None:
             return features, None, ()
-        self.said += f"; classes in {target!r}"
+        self.said += f"; classes in {short(target)}"
         texts = [text.strip() for text in self.columns[target].to_pylist()]
         held = {text for text in texts if text not in MISSING}
         whole = all(text.lstrip("-").isdecimal() for text in held)
@@ -235,7 +244,9 @@ class _NodeCells:
         else:
             found = [name for name in others if isinstance(text_values(self.columns[name]), Words)]
         if len(found) > 1:
-            raise DataError(f"{self.path.name} has the columns {' and '.join(map(repr, found))}: say which is label=")
+            raise DataError(
+                f"{self.path.name} has the columns {' and '.join(map(short, found[:4]))}: say which is label="
+            )
         return found[0] if found else None
 
     def _numbers(self, name: str, decimal: str) -> np.ndarray:
@@ -244,11 +255,12 @@ class _NodeCells:
             texts = self.columns[name].to_pylist()
             row = next(row for row, code in enumerate(values.codes) if code >= 0 and self._is_word(texts[row], decimal))
             raise DataError(
-                f"node {row + 1} of {self.path.name} holds {texts[row]!r} in column {name!r}: a number is needed"
+                f"node {row + 1} of {self.path.name} holds {short(texts[row])} in column {short(name)}: "
+                "a number is needed"
             )
         if np.isnan(values).any():
             raise DataError(
-                f"node {int(np.isnan(values).argmax()) + 1} of {self.path.name} has no value in column {name!r}"
+                f"node {int(np.isnan(values).argmax()) + 1} of {self.path.name} has no value in column {short(name)}"
             )
         return values
 

@@ -1,5 +1,7 @@
 """Columns of Arrow as numbers or words: of data frames with their own types, and of text."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -126,37 +128,48 @@ def text_values(column: Any, decimal: str = ".") -> Values:
     """Return a column of fields as numbers, dates in seconds since 1970, or words.
 
     Args:
-        column: Arrow strings; `MISSING` says which stand for a missing value.
+        column: Arrow strings, in chunks; `MISSING` says which stand for a missing value.
         decimal: the mark before decimals; "" reads no numbers.
     """
+    numbers = _converted(column, partial(_numbers, decimal=decimal)) if decimal else None
+    if numbers is None:
+        numbers = _converted(column, _dates)
+    if numbers is not None:
+        return numbers
+    coded = column.combine_chunks().dictionary_encode()
+    codes = coded.indices.to_numpy(zero_copy_only=False)
+    return Words.of(codes.astype(np.int64), coded.dictionary.to_pylist())
+
+
+def _converted(column: Any, convert: Callable[[Any], Any]) -> Numbers | None:
+    """Return a column's values, NaN where one is missing; None where a chunk has texts that cannot be converted."""
     import pyarrow
     from pyarrow import compute
 
-    coded = column.combine_chunks().dictionary_encode()
-    codes, texts = coded.indices.to_numpy(zero_copy_only=False), compute.utf8_trim_whitespace(coded.dictionary)
-    gone = compute.is_in(texts, pyarrow.array(MISSING))
-    held = texts.filter(compute.invert(gone))
-    if decimal == ",":
-        held = compute.replace_substring(held, ",", ".")
-    numbers = _numbers(held) if decimal else None
-    if numbers is None:
-        numbers = _dates(held)
-    if numbers is None:
-        return Words.of(codes.astype(np.int64), texts.to_pylist())
-    values: Numbers = np.full(len(texts), np.nan)
-    values[~gone.to_numpy(zero_copy_only=False)] = numbers
-    read: Numbers = values[codes]
+    read: Numbers = np.full(len(column), np.nan)
+    first = 0
+    for chunk in column.chunks:
+        texts = compute.utf8_trim_whitespace(chunk)
+        held = compute.invert(compute.is_in(texts, pyarrow.array(MISSING)))
+        values = convert(texts.filter(held))
+        if values is None:
+            return None
+        read[first : first + len(chunk)][held.to_numpy(zero_copy_only=False)] = values
+        first += len(chunk)
     return read
 
 
-def _numbers(texts: Any) -> Any:
+def _numbers(texts: Any, decimal: str) -> Any:
     """Return texts that all write numbers which double precision holds; None where one does not."""
     import pyarrow
     from pyarrow import compute
 
+    if decimal == ",":
+        texts = compute.replace_substring(texts, ",", ".")
     written = compute.match_substring_regex(texts, f"^({NUMBER}|{INFINITY})$")
-    codes = compute.match_substring_regex(texts, f"^{CODE}$")
-    if compute.any(codes).as_py() or not compute.all(written, min_count=0).as_py():
+    if not compute.all(written, min_count=0).as_py():
+        return None
+    if compute.any(compute.match_substring_regex(texts, f"^{CODE}$")).as_py():
         return None
     long = texts.filter(compute.match_substring_regex(texts, r"^[+-]?\d{16,}$"))
     if not all(is_exact(text) for text in long.to_pylist()):

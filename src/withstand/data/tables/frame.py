@@ -262,3 +262,8 @@ def checked(columns: Mapping[str, Values | str]) -> Frame:
         if length != lengths[first]:
             raise DataError(f"column {name!r} has {length} rows, column {first!r} has {lengths[first]}")
     return Frame(held, unread)
+
+
+def short(text: str, most: int = 60) -> str:
+    """Return a text in quotes, its beginning where it is long."""
+    return repr(text if len(text) <= most else f"{text[: most - 3]}...")

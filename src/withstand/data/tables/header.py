@@ -8,7 +8,7 @@ from typing import Any
 
 from withstand.core.errors import DataError
 from withstand.data.tables.dialect import COMMA_NUMBER
-from withstand.data.tables.frame import DATE, MISSING, NUMBER
+from withstand.data.tables.frame import DATE, MISSING, NUMBER, short
 
 _NUMBER, _COMMA, _DATE = (re.compile(pattern, re.ASCII) for pattern in (NUMBER, COMMA_NUMBER, DATE))
 _YEARS = range(1800, 2101)
@@ -81,30 +81,39 @@ def has_header(first: Sequence[str], below: Sequence[Any], known: Sequence[str] 
 
 
 def _signs(field: str, column: Any) -> _Signs:
-    from pyarrow import array, compute
-
-    texts = compute.utf8_trim_whitespace(column.combine_chunks().unique())
-    texts = texts.filter(compute.invert(compute.is_in(texts, array(MISSING))))
     if field in MISSING:
         return _Signs()
-    kind = _kind(field)
-    if not len(texts):
-        return _Signs(word=True) if kind == "word" else _Signs(value=True, firm=not field.isdigit())
-    numbers = compute.match_substring_regex(texts, f"^({NUMBER}|{COMMA_NUMBER})$")
-    dates = compute.match_substring_regex(texts, f"^{DATE}$")
-    held = {"number": compute.any(numbers).as_py(), "date": compute.any(dates).as_py()}
-    held["word"] = not compute.all(compute.or_(numbers, dates)).as_py()
-    recurs = bool(compute.any(compute.equal(texts, field)).as_py())
-    if kind == "word" and held["word"]:
-        return _Signs(word=not recurs, again=recurs)
-    if not held[kind]:
-        return _Signs(header=True)
-    if held["word"]:
-        return _Signs()
+    kind, held, recurs, decimals = _kind(field), set[str](), False, True
+    for chunk in column.chunks:
+        found, again, marked = _kinds_in(chunk, field)
+        held, recurs, decimals = held | found, recurs or again, decimals and marked
     whole = field.isdigit()
-    if kind == "number" and whole and compute.all(compute.match_substring_regex(texts, "[.,]")).as_py():
+    if not held:
+        return _Signs(word=True) if kind == "word" else _Signs(value=True, firm=not whole)
+    if kind == "word" and "word" in held:
+        return _Signs(word=not recurs, again=recurs)
+    if kind not in held:
+        return _Signs(header=True)
+    if "word" in held:
+        return _Signs()
+    if kind == "number" and whole and decimals:
         return _Signs(header=True)
     return _Signs(value=True, firm=not whole, recurs=recurs)
+
+
+def _kinds_in(chunk: Any, field: str) -> tuple[set[str], bool, bool]:
+    """Return the kinds of a chunk's fields, whether one is this one, and whether all have a mark as decimals have."""
+    from pyarrow import array, compute
+
+    texts = compute.utf8_trim_whitespace(chunk)
+    texts = texts.filter(compute.invert(compute.is_in(texts, array(MISSING))))
+    numbers = compute.match_substring_regex(texts, f"^({NUMBER}|{COMMA_NUMBER})$")
+    dates = compute.match_substring_regex(texts, f"^{DATE}$")
+    found = {name for name, mask in (("number", numbers), ("date", dates)) if compute.any(mask).as_py()}
+    if not compute.all(compute.or_(numbers, dates), min_count=0).as_py():
+        found.add("word")
+    marked = compute.all(compute.match_substring_regex(texts, "[.,]"), min_count=0).as_py()
+    return found, bool(compute.any(compute.equal(texts, field)).as_py()), bool(marked)
 
 
 def _are_names(first: Sequence[str], below: Sequence[Any], signs: Sequence[_Signs]) -> bool | None:
@@ -152,7 +161,7 @@ def _value(text: str) -> float | None:
 
 
 def _doubt(first: Sequence[str]) -> DataError:
-    shown = ", ".join(map(repr, first[:4])) + (", ..." if len(first) > 4 else "")
+    shown = ", ".join(map(short, first[:4])) + (", ..." if len(first) > 4 else "")
     return DataError(
         f"the first line ({shown}) may name the columns or be the first row: say header=True (--header) or "
         "header=False (--no-header)"

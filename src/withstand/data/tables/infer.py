@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError, nearest
-from withstand.data.tables.frame import Frame, Values, Words, distinct, missing, rounded
+from withstand.data.tables.frame import Frame, Values, Words, distinct, missing, rounded, short
 from withstand.data.tables.schema import Column, Kind, Schema, as_words
 
 Task: TypeAlias = Literal["auto", "classes", "number"]
@@ -52,30 +52,35 @@ def find_target(frame: Frame, name: str, task: Task = "auto", classes: tuple[str
         classes: their names, where they are known already.
 
     Raises:
-        DataError: one class only, a class that is not known, words where a number is wanted, infinity.
+        DataError: one class only, a class that is not known, words where a number is wanted, free text, infinity.
     """
     values = _finite(name, frame.columns[name])
     if task == "auto":
+        if not classes and isinstance(values, Words) and (reason := _free_text(values, distinct(values), len(values))):
+            raise DataError(
+                f"target {short(name)} holds no classes but {reason.partition(' (')[0]}: name another column"
+            )
         few = not isinstance(values, Words) and distinct(values) <= FEW and bool((values % 1 == 0).all())
         task = "classes" if classes or isinstance(values, Words) or few else "number"
     if task == "number":
         numbers = rounded(values) if isinstance(values, Words) else values
         if numbers is None:
             shown = as_words(values).names[0]
-            raise DataError(f"target {name!r} holds words, such as {shown!r}: task='classes' predicts them")
+            raise DataError(f"target {short(name)} holds words, such as {short(shown)}: task='classes' predicts them")
         if distinct(numbers) < 2:
-            raise DataError(f"target {name!r} has the same value in every row: there is nothing to predict")
+            raise DataError(f"target {short(name)} has the same value in every row: there is nothing to predict")
         return Target(values=torch.from_numpy(numbers.copy()))
     words = as_words(values)
     named = classes or _by_value(values, words)
     unknown = sorted(set(words.names) - set(named))
     if unknown:
-        raise DataError(f"target {name!r} holds the class {unknown[0]!r}, which training did not have")
+        raise DataError(f"target {short(name)} holds the class {short(unknown[0])}, which training did not have")
     if len(named) < 2:
-        raise DataError(f"target {name!r} has one class, {named[0]!r}: there is nothing to predict")
+        raise DataError(f"target {short(name)} has one class, {short(named[0])}: there is nothing to predict")
     if not isinstance(values, Words) and len(named) > MOST_CATEGORIES:
-        raise DataError(f"target {name!r} has {len(named)} different numbers: task='number' predicts a number")
-    place = np.array([named.index(word) for word in words.names], dtype=np.int64)
+        raise DataError(f"target {short(name)} has {len(named)} different numbers: task='number' predicts a number")
+    number = {word: rank for rank, word in enumerate(named)}
+    place = np.array([number[word] for word in words.names], dtype=np.int64)
     return Target(labels=torch.from_numpy(place[words.codes]), classes=named)
 
 
@@ -109,9 +114,13 @@ def fit_schema(
     known = None if target is None else frame.rows(~missing(frame.columns[target]))
     for name in (*said, *ignore):
         if name not in frame.columns and name not in frame.unread:
-            raise ConfigError(f"the table has no column {name!r}: {nearest(name, [*frame.columns, *frame.unread])}")
+            raise ConfigError(
+                f"the table has no column {short(name)}: {nearest(name, [*frame.columns, *frame.unread])}"
+            )
         if name in said and name in frame.unread:
-            raise DataError(f"column {name!r} holds {frame.unread[name]}: it can be neither numeric nor categorical")
+            raise DataError(
+                f"column {short(name)} holds {frame.unread[name]}: it can be neither numeric nor categorical"
+            )
     for name, kind in said.items():
         if kind not in ("numeric", "categorical"):
             raise ConfigError(f"column {name!r} is said to be {kind!r}: {nearest(kind, ['numeric', 'categorical'])}")
@@ -130,8 +139,8 @@ def fit_schema(
             continue
         if target is not None and known is not None and _same(known.columns[name], known.columns[target]):
             raise DataError(
-                f"column {name!r} says the same as the target {target!r} in every row: ignore it, or the features "
-                "hold the answer"
+                f"column {short(name)} says the same as the target {short(target)} in every row: ignore it, or the "
+                "features hold the answer"
             )
         found.append(column)
     if not found:
@@ -160,7 +169,7 @@ def _column(name: str, values: Values, said: str | None) -> Column | str:
         read = rounded(values)
         if read is None:
             word = next(name for name in values.names if rounded(Words(values.codes[:0], (name,))) is None)
-            raise DataError(f"column {name!r} is said to be numeric and holds words, such as {word!r}")
+            raise DataError(f"column {short(name)} is said to be numeric and holds words, such as {short(word)}")
         return _column(name, read, said)
     words = as_words(values)
     if said is None and (reason := _free_text(words, count, int((~gone).sum()))):
@@ -170,7 +179,9 @@ def _column(name: str, values: Values, said: str | None) -> Column | str:
 
 def _finite(name: str, values: Values) -> Values:
     if not isinstance(values, Words) and bool(np.isinf(values).any()):
-        raise DataError(f"column {name!r} holds infinity, first in row {int(np.isinf(values).argmax())}: ignore it")
+        raise DataError(
+            f"column {short(name)} holds infinity, first in row {int(np.isinf(values).argmax())}: ignore it"
+        )
     return values
 
 
@@ -180,9 +191,8 @@ def _free_text(words: Words, count: int, rows: int) -> str:
         return ""
     length = sum(len(words.names[code].split()) for code in np.unique(words.codes[words.codes >= 0])) / count
     kind = "free text" if length > 2 else "names or identifiers"
-    shown = words.names[int(words.codes[words.codes >= 0][0])]
-    shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
-    return f"{kind}, such as {shown!r}: {count} different values in {rows} rows (kinds: {'categorical'!r} keeps it)"
+    shown = short(words.names[int(words.codes[words.codes >= 0][0])], 40)
+    return f"{kind}, such as {shown}: {count} different values in {rows} rows (kinds: {'categorical'!r} keeps it)"
 
 
 def _most_frequent(words: Words) -> tuple[str, ...]:
@@ -216,6 +226,6 @@ def kinds_of(words: Sequence[str]) -> dict[str, Kind]:
     for word in words:
         name, equals, kind = word.rpartition("=")
         if not equals:
-            raise ConfigError(f"kinds are given as COLUMN=KIND, say zip=categorical, not {word!r}")
+            raise ConfigError(f"kinds are given as COLUMN=KIND, say zip=categorical, not {short(word)}")
         found[name] = kind  # type: ignore[assignment]  # `fit_schema` checks it
     return found

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from withstand.core.errors import DataError
 from withstand.core.part import Part
-from withstand.data.tables.frame import Frame, Numbers, Values, Words, missing, rounded
+from withstand.data.tables.frame import Frame, Numbers, Values, Words, missing, rounded, short
 
 Kind: TypeAlias = Literal["numeric", "categorical"]
 RESERVED = 2
@@ -136,7 +136,7 @@ class Schema(Part):
         for column in self.columns:
             if column.name not in frame.columns:
                 held = f"holds {frame.unread[column.name]} in" if column.name in frame.unread else "is lacking in"
-                raise DataError(f"column {column.name!r}, which was learnt from, {held} this table")
+                raise DataError(f"column {short(column.name)}, which was learnt from, {held} this table")
         values = [self._scaled(column, frame.columns[column.name], notes) for column in self.numeric]
         codes = [self._coded(column, frame.columns[column.name], notes) for column in self.categorical]
         stacked = np.stack(values, 1) if values else np.zeros((len(frame), 0))
@@ -172,8 +172,8 @@ class Schema(Part):
         if isinstance(values, Words):
             read = rounded(values)
             if read is None:
-                shown = ", ".join(map(repr, values.names[:3]))
-                raise DataError(f"column {column.name!r} was numbers in training and holds words now: {shown}")
+                shown = ", ".join(map(short, values.names[:3]))
+                raise DataError(f"column {short(column.name)} was numbers in training and holds words now: {shown}")
             values = read
         scaled: Numbers = (values - column.low) / (column.high - column.low)
         beyond = int(((scaled < 0) | (scaled > 1)).sum())
@@ -192,7 +192,7 @@ class Schema(Part):
         strange = int((codes == another).sum())
         if strange:
             shown = next(name for name, code in zip(words.names, moved, strict=False) if code == another)
-            notes.append((column.name, f"{strange} value(s) that training did not have, such as {shown!r}"))
+            notes.append((column.name, f"{strange} value(s) that training did not have, such as {short(shown)}"))
         if not column.missing and bool((codes == gone).any()):
             notes.append((column.name, f"{int((codes == gone).sum())} missing value(s), where training had none"))
         return codes

@@ -16,7 +16,7 @@ from withstand.core.roles import Indices, Source
 from withstand.data.digest import as_indices, digest
 from withstand.data.subset import held_out
 from withstand.data.tables.files import is_table_file, read_file
-from withstand.data.tables.frame import Frame, Words, frame_of, missing
+from withstand.data.tables.frame import Frame, Words, frame_of, missing, short
 from withstand.data.tables.infer import Target, Task, find_target, fit_schema
 from withstand.data.tables.named import TABLES, named_table
 from withstand.data.tables.schema import Schema, slots_that_move
@@ -137,7 +137,7 @@ class TableSource(Source):
     def _say_what_is_left_out(self, schema: Schema, ignored: Sequence[str]) -> None:
         """Warn of columns that hold something and are not learnt from, though nobody asked for it."""
         left = [
-            f"{name}: {reason}"
+            f"{short(name)[1:-1]}: {reason}"
             for name, reason in schema.left_out
             if name not in ignored and not reason.startswith(("constant", "every value"))
         ]

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.data.tables.arrow import text_values
-from withstand.data.tables.dialect import COMMA_NUMBER, Cells, read_cells
-from withstand.data.tables.frame import MISSING, NUMBER, Values
+from withstand.data.tables.cells import Cells, read_cells
+from withstand.data.tables.dialect import COMMA_NUMBER
+from withstand.data.tables.frame import MISSING, NUMBER, Values, short
 from withstand.data.tables.header import has_header
 
 Decimal = Literal[".", ","]
@@ -45,8 +46,10 @@ def read_text(path: Path, reading: Reading) -> tuple[dict[str, Values], str]:
     """
     cells = read_cells(path, reading.delimiter)
     names, columns, said = name_columns(path, cells, reading.header, reading.known)
-    commas, doubtful = decimal_commas(columns, cells.dialect.delimiter, reading.decimal)
-    notes = [str(cells.dialect), said]
+    dialect = cells.dialect
+    del cells  # so that nothing holds a column's text once its values are there
+    commas, doubtful = decimal_commas(columns, dialect.delimiter, reading.decimal)
+    notes = [str(dialect), said]
     if commas:
         notes.append(f"decimal commas in {_listed([names[place] for place in sorted(commas)])}")
     if doubtful:
@@ -58,7 +61,7 @@ def read_text(path: Path, reading: Reading) -> tuple[dict[str, Values], str]:
     found: dict[str, Values] = {}
     for place, name in enumerate(names):
         found[name] = text_values(columns[place], decimal="," if place in commas else "" if place in doubtful else ".")
-        columns[place] = None  # a column's text goes when its values are there
+        columns[place] = None
     return found, "; ".join(notes)
 
 
@@ -81,7 +84,7 @@ def name_columns(
     names = [name or f"column {place + 1}" for place, name in enumerate(first)]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise DataError(f"{str(path)!r} has more than one column {repeated[0]!r}: rename them in its first line")
+        raise DataError(f"{str(path)!r} has more than one column {short(repeated[0])}: rename them in its first line")
     if not len(below[0]):
         raise DataError(f"{str(path)!r} has a header and no rows")
     return names, below, "the first line names the columns"
@@ -112,9 +115,14 @@ def _all_match(column: Any, pattern: str, somewhere: str) -> bool:
 
     if not compute.any(compute.match_substring_regex(column, somewhere)).as_py():
         return False
-    matching = compute.match_substring_regex(column, rf"^\s*({pattern})\s*$")
-    rest = compute.utf8_trim_whitespace(column.filter(compute.invert(matching)).unique())
-    return bool(compute.all(compute.is_in(rest, array(MISSING)), min_count=0).as_py())
+    for chunk in column.chunks:
+        texts = compute.utf8_trim_whitespace(chunk)
+        fits = compute.or_(
+            compute.match_substring_regex(texts, f"^({pattern})$"), compute.is_in(texts, array(MISSING))
+        )  # fmt: skip
+        if not compute.all(fits, min_count=0).as_py():
+            return False
+    return True
 
 
 def _with_breaks(names: Sequence[str], columns: Sequence[Any]) -> list[str]:
@@ -128,4 +136,4 @@ def _with_breaks(names: Sequence[str], columns: Sequence[Any]) -> list[str]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return ", ".join(map(short, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
