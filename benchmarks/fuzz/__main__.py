@@ -38,6 +38,8 @@ class Fuzz:
         patience: seconds after which one input counts as a hang.
         keep: where inputs that failed are kept.
         counts: how often each outcome came.
+        seen: failures that were told.
+        most: bytes that the largest of all inputs' reading allocated.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Fuzz:
     keep: Path
     counts: Counter[str] = field(default_factory=Counter)
     seen: set[str] = field(default_factory=set)
+    most: int = 0
 
     def run(self, seconds: float, seed: int) -> None:
         """Feed the reader for a while, by one process after the other where one dies."""
@@ -54,6 +57,7 @@ class Fuzz:
             while time.monotonic() < until and not self.counts["no start"]:
                 for said in self._process(str(seed + self.counts["processes"]), current):
                     self.counts[said["outcome"]] += 1
+                    self.most = max(self.most, int(said.get("allocated", 0)))
                     if said["outcome"] in FAILURES:
                         self._tell(said["outcome"], said.get("detail", ""), Path(said.get("input", current)))
                     if time.monotonic() > until:
@@ -121,7 +125,8 @@ def main() -> int:
     options = parser.parse_args()
     work = Fuzz(options.reader, options.patience, options.keep / options.reader)
     work.run(options.seconds, options.seed)
-    print(f"{options.reader}: " + ", ".join(f"{count} {name}" for name, count in work.counts.items()))
+    told = [*(f"{count:,} {name}" for name, count in work.counts.items()), f"at most {work.most >> 20} MiB allocated"]
+    print(f"{options.reader}: {', '.join(told)}")
     return int(any(work.counts[name] for name in FAILURES))
 
 

@@ -43,6 +43,9 @@ _WORDS += (
 )
 
 
+_LONGEST = 2 << 20
+
+
 def _tokens(draws: Random) -> list[str]:
     """Return a valid file as its tokens, one list item each."""
     inputs, outputs = draws.choice((1, 2, 5)), draws.choice((1, 2, 3))
@@ -93,7 +96,7 @@ def twisted(draws: Random) -> bytes:
             case _:  # as many cases as a product of unions has
                 some = " ".join(f"(<= Y_0 {number})" for number in range(draws.choice((2, 50, 3000))))
                 tokens += [f"(assert (or {some}))"] * draws.choice((1, 2, 20))
-    return " ".join(tokens).encode()
+    return " ".join(tokens).encode()[:_LONGEST]
 
 
 READER = Reader(".vnnlib", valid, twisted, read_vnnlib)
