@@ -20,12 +20,14 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.verification.exchange.onnx_file import converted, foreign, load, one_line, opset
 from withstand.verification.exchange.onnx_fold import FOLDED, Fold
 from withstand.verification.exchange.onnx_operators import OPERATORS, Attributes, Readable, Value, complaints
-from withstand.verification.exchange.onnx_runtime import Runtime, compare, points
+from withstand.verification.exchange.onnx_runtime import COUNT, Runtime, compare, points
 
 _PRECISIONS = {1: torch.float32, 10: torch.float16, 11: torch.float64}
 """By the standard's numbers of types."""
 _BATCH = 7
 """Samples of the first run, which tells shapes: a number that files seldom have for anything else."""
+_RANGES = ((0, 1), (-2, 2))
+"""Where a network is compared as long as nothing is asked of a box of its own."""
 _TOLD = 16
 """How many things that cannot be read are named."""
 _MOST = 1 << 24
@@ -166,7 +168,7 @@ def read_onnx(path: Path | str) -> OnnxNetwork:
     """
     network, runtime = read_both(path)
     ends = torch.ones(network.shape)
-    x = torch.cat([points(0 * ends, ends, network.dtype), points(-2 * ends, 2 * ends, network.dtype)])
+    x = torch.cat([points(low * ends, high * ends, network.dtype, count=COUNT // 2) for low, high in _RANGES])
     compare(network, runtime, x, network.title)
     return network
 
