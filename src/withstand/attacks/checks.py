@@ -41,6 +41,7 @@ def believability(
     generator: Draws | torch.Generator | int | None = None,
     batch: int = 64,
     found: Found | None = None,
+    together: bool = False,
 ) -> tuple[Check, ...]:
     """Return every check of `attack` on the victim; a victim without gradients is told after three of them.
 
@@ -52,6 +53,8 @@ def believability(
         generator: draws, a torch generator or a seed.
         batch: samples attacked at once.
         found: is told what each run found.
+        together: whether the samples see one another, as nodes of a graph do, so that attacks raise the sum of their
+            objectives, and no one's own as far as could be.
 
     Raises:
         DataError: no samples, or inputs out of range.
@@ -61,13 +64,13 @@ def believability(
     checks = [same_twice(victim, x), *([] if _on_embeddings(attack) else [logits(attack, victim, x)])]
     checks.append(gradients(attack, victim, x, y, draws))
     try:
-        checks.append(uphill(attack, victim, x, y, draws, found))
+        checks.append(uphill(attack, victim, x, y, draws, found, together=together))
         trial = _Trial.of(attack, victim, x, y, draws, batch, found)
         full = trial.harm(attack)
     except NoGradient:
         return tuple(checks)
     checks += [_more_steps(trial, attack, full), _converged(trial, attack, full), _larger_eps(trial, attack, full)]
-    checks.append(_far(trial, attack) if _on_embeddings(attack) else _unlimited(trial, attack))
+    checks.append(_far(trial, attack) if _on_embeddings(attack) else _unlimited(trial, attack, together))
     if not _on_embeddings(attack):
         checks.append(_other_objective(trial, attack, full))
     return (*checks, _beats_noise(trial, attack, full))
@@ -222,15 +225,17 @@ def _whole(trial: _Trial, attack: Climb) -> Climb:
     return attack.at({"linf": span, "l2": span * entries**0.5, "l1": span * entries}[attack.ball.norm])
 
 
-def _unlimited(trial: _Trial, attack: Climb) -> Check:
+def _unlimited(trial: _Trial, attack: Climb, together: bool) -> Check:
     left = int((trial.right & ~trial.harm(_whole(trial, attack))).sum())
     broken = little(left, len(trial.x)) if bool(trial.right.any()) else None
     partly = broken is False and trial.victim.changeable is not None  # what may not be changed may well be enough
+    joint = broken is False and together
     return Check(
         "an unlimited eps breaks everything",
-        None if partly else broken,
+        None if partly or joint else broken,
         f"with the whole input range allowed, accuracy is still {left / len(trial.x):.0%}"
-        + (", and some of the input may not be changed" if partly else ""),
+        + (", and some of the input may not be changed" if partly else "")
+        + (", and samples that see one another are attacked by their sum" if joint else ""),
     )
 
 

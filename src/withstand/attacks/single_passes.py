@@ -79,6 +79,8 @@ def uphill(
     y: Tensor | None,
     draws: Draws,
     found: Found | None = None,
+    *,
+    together: bool = False,
 ) -> Check:
     """Check that the objective rises along its gradient, and is the same whether a gradient is asked for or not.
 
@@ -99,6 +101,9 @@ def uphill(
     if not little(other, len(x)):
         detail = f"the victim answers otherwise when a gradient is asked for, on {other / len(x):.0%} of samples"
         return Check(name, False, detail)
+    if together:
+        raised = float(above.sum()) > float(below.sum())
+        return Check(name, raised, f"along its gradient the objective's sum {'rises' if raised else 'falls'}")
     alive = (slope.flatten(1).abs().amax(1) >= _DEAD) & (above != below)
     judged, wrong = int(alive.sum()), int((alive & (above < below)).sum())
     if not judged:

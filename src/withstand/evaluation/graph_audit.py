@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from withstand.attacks.checks import believability
 from withstand.attacks.edge_flips import EdgeFlips
 from withstand.attacks.gradient import PGD
 from withstand.attacks.noise import Noise
+from withstand.attacks.paired import stronger
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Cell, Check, Finding, Table
 from withstand.core.part import describe
@@ -20,7 +22,9 @@ from withstand.core.roles import Evaluator, Source
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
 from withstand.data.graphs.container import Graphs
-from withstand.evaluation.intervals import Share
+from withstand.evaluation.headline import WHITE_BOX, Headline
+from withstand.evaluation.intervals import Share, columns
+from withstand.evaluation.plausible import skilled
 
 
 class FeatureVictim(nn.Module):
@@ -104,85 +108,144 @@ class GraphAudit(Evaluator):
             raise DataError("features and edges are audited of the nodes of one graph; these samples are whole graphs")
         model = subject if isinstance(subject, nn.Module) else _Wrapped(subject)
         nodes, y = graphs.targets, batch.y
-        clean, attacked, noisy, radii = self._features(model, graphs, nodes, y, batch.index)
-        table, checks = self._edges(model, graphs, nodes[: self.flipped], y[: self.flipped], batch.index)
-        rows_of: list[tuple[Cell, ...]] = [
-            (radius, share, _share(attacked[place]), _share(noisy[place]))
-            for place, (radius, share) in enumerate(zip(radii, self.eps, strict=True))
-        ]
-        last = attacked[-1]
-        checks = (
-            Check(
-                "the attack is stronger than noise",
-                _share(last) <= _share(noisy[-1]),
-                f"{_share(last):.1%} hold under attack, {_share(noisy[-1]):.1%} under noise of the same size",
-            ),
-            *checks,
+        features = self._features(model, graphs, nodes, y, batch.index, source.classes)
+        flips = self._flips(model, graphs, nodes[: self.flipped], y[: self.flipped], batch.index)
+        head, quick = f"{self.norm} {features.radii[-1]:.4g}", f"PGD-{self.steps}"
+        headline = Headline(
+            name=f"robust accuracy, features, {head}",
+            what=f"nodes hold when each one's own features move within {head}",
+            share=Share.of(features.holds[-1]),
+            attack=quick,
+            access=WHITE_BOX,
+            alone=quick,
         )
+        checks = (*features.checks, *flips.checks, headline.last_word())
         unit = "the largest feature value" if self.norm == "linf" else "the nodes' mean length"
         return Finding(
             name="audit",
             numbers={
-                "clean accuracy": _share(clean),
-                **Share.of(last).numbers(f"robust accuracy, features, {self.norm} {radii[-1]:.4g}"),
-                f"accuracy under noise, {self.norm} {radii[-1]:.4g}": _share(noisy[-1]),
-                f"robust accuracy, {self.flips} edge flip(s)": float(table.rows[-1][1] or 0),
+                **Share.of(features.clean).numbers("clean accuracy"),
+                **headline.share.numbers(headline.name),
+                f"accuracy under noise, {head}": Share.of(features.noisy[-1]).value,
+                **Share.of(flips.holds[-1]).numbers(f"robust accuracy, {self.flips} edge flip(s)"),
             },
-            tables={
-                "features": Table(("eps", f"share of {unit}", "under attack", "under noise"), tuple(rows_of), x="eps"),
-                "edge flips": table,
-            },
+            tables={"features": features.table(self.eps, unit), "edge flips": flips.table()},
             checks=checks,
             protocol={
                 "audit": describe(self),
-                "ball": {"norm": self.norm, "eps": radii[-1]},
+                "ball": {"norm": self.norm, "eps": features.radii[-1]},
                 "samples": len(rows),
+                "samples given": len(source),
                 "edge-flipped samples": len(nodes[: self.flipped]),
                 "source": source.fingerprint(),
                 "features": "each audited node's own features move within the ball, all at once (PGD on their "
-                "cross-entropy); other nodes' stay",
-                "edges": "evasion: of all removals and drawn additions at a node, the one that lowers its margin most",
+                "cross-entropy); other nodes' stay. A node holds where nothing broke it, be it noise or a check's run",
+                "edges": "evasion: of all removals and drawn additions at a node, the one that lowers its margin most; "
+                "flips that are drawn count too",
+                "interval": "95 %, Wilson",
+                "headline": headline.tree(checks),
+                "verdict": headline.verdict(checks),
             },
         )
 
     def _features(
-        self, model: nn.Module, graphs: Graphs, nodes: Tensor, y: Tensor, index: Tensor
-    ) -> tuple[Tensor, list[Tensor], list[Tensor], list[float]]:
-        """Return which nodes are right on clean features, at each radius under attack, and under noise; the radii."""
+        self, model: nn.Module, graphs: Graphs, nodes: Tensor, y: Tensor, index: Tensor, classes: tuple[str, ...]
+    ) -> "_Features":
         x = graphs.dense()
         high, low = float(x.max()), min(0.0, float(x.min()))
         unit = high if self.norm == "linf" else float(x.norm(dim=1).mean())
         victim = Victim(FeatureVictim(model, graphs, nodes), low=low, high=high)
         own, draws = x[nodes], Draws(derive(self.seed, "graph audit"), index)
         with victim.held(), torch.no_grad():
-            clean = victim.output(own).argmax(1) == y
-        holds, attacked, noisy, start = clean, [], [], None
-        radii = [share * unit for share in self.eps]
+            logits = victim.output(own)
+        clean = logits.argmax(1) == y
+        radii = tuple(share * unit for share in self.eps)
+        holds, noisy = [clean.clone() for _ in radii], [clean.clone() for _ in radii]
+
+        def tell(ball: Ball, x: Tensor, success: Tensor) -> None:
+            """Count what a run broke at its radius and at every larger one."""
+            for place, radius in enumerate(radii):
+                if radius >= ball.eps:
+                    holds[place] &= ~success
+
+        start, quick = None, []
         for place, radius in enumerate(radii):
             ball = Ball(self.norm, radius)
             # Nodes see one another: the points of one step belong together, and none may be kept from another.
             pgd = PGD(ball, steps=self.steps, keep_best=False)
             found = pgd(victim, own, y, generator=draws.child(place), start=start, batch=len(own))
-            holds = holds & ~found.success
             start = found.x
-            attacked.append(holds)
+            quick.append(int((clean & found.success).sum()))
             noise = Noise(ball)(victim, own, y, generator=draws.child(f"noise {place}"), batch=len(own))
-            noisy.append(clean & ~noise.success)
-        return clean, attacked, noisy, radii
+            for result in (found, noise):
+                tell(ball, result.x, result.success)
+            for larger in noisy[place:]:
+                larger &= ~noise.success
+        half = min(range(len(radii)), key=lambda place: abs(2 * quick[place] - int(clean.sum())))
+        attack = PGD(Ball(self.norm, radii[half]), steps=self.steps, keep_best=False)
+        checks = (
+            skilled(logits, y, classes),
+            *believability(
+                attack, victim, own, y, generator=draws.child("checks"), batch=len(own), found=tell, together=True
+            ),
+        )
+        return _Features(clean, tuple(holds), tuple(noisy), radii, checks)
 
-    def _edges(
-        self, model: nn.Module, graphs: Graphs, nodes: Tensor, y: Tensor, index: Tensor
-    ) -> tuple[Table, tuple[Check, ...]]:
+    def _flips(self, model: nn.Module, graphs: Graphs, nodes: Tensor, y: Tensor, index: Tensor) -> "_Flips":
         greedy = EdgeFlips(self.flips, self.additions, self.hops)
         drawn = EdgeFlips(self.flips, self.additions, self.hops, greedy=False)
         draws = Draws(derive(self.seed, "flips"), index[: len(nodes)])
         found, random = (attack(model, graphs, nodes, y, generator=draws) for attack in (greedy, drawn))
+        chosen, by_chance = (tuple(one.holds(count) for count in range(self.flips + 1)) for one in (found, random))
+        return _Flips(chosen, by_chance)
+
+
+@dataclass(frozen=True)
+class _Features:
+    """Which nodes are right when clean, at each radius under all that was tried, and under noise, bool `(T,)` each."""
+
+    clean: Tensor
+    holds: tuple[Tensor, ...]
+    noisy: tuple[Tensor, ...]
+    radii: tuple[float, ...]
+    checks: tuple[Check, ...]
+
+    def table(self, shares: tuple[float, ...], unit: str) -> Table:
         rows: list[tuple[Cell, ...]] = [
-            (count, _share(found.holds(count)), _share(random.holds(count))) for count in range(self.flips + 1)
+            (radius, share, *Share.of(holds).cells, Share.of(noisy).value)
+            for radius, share, holds, noisy in zip(self.radii, shares, self.holds, self.noisy, strict=True)
         ]
-        detail = f"{rows[-1][1]:.1%} hold under chosen flips, {rows[-1][2]:.1%} under drawn ones"
-        check = Check("chosen flips are stronger than drawn ones", rows[-1][1] <= rows[-1][2], detail)  # type: ignore[operator]
-        return Table(("flips at a node", "greedy", "drawn"), tuple(rows), x="flips at a node"), (check,)
+        names = ("eps", f"share of {unit}", *columns("accuracy under attack"), "accuracy under noise")
+        return Table(names, tuple(rows), x="eps")
+
+
+@dataclass(frozen=True)
+class _Flips:
+    """Which nodes hold after each number of flips, chosen and drawn, bool `(T,)` each."""
+
+    chosen: tuple[Tensor, ...]
+    drawn: tuple[Tensor, ...]
+
+    @property
+    def holds(self) -> tuple[Tensor, ...]:
+        """Which nodes neither breaks."""
+        return tuple(one & other for one, other in zip(self.chosen, self.drawn, strict=True))
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """Whether chosen flips break more than drawn ones."""
+        right = self.chosen[0]
+        broke, by_chance = right & ~self.chosen[-1], right & ~self.drawn[-1]
+        detail = f"chosen flips break {int(broke.sum())} of {int(right.sum())} right nodes, drawn ones "
+        name = "chosen flips are stronger than drawn ones"
+        return (Check(name, stronger(broke, by_chance), f"{detail}{int(by_chance.sum())}"),)
+
+    def table(self) -> Table:
+        rows: list[tuple[Cell, ...]] = [
+            (count, Share.of(one).value, Share.of(other).value)
+            for count, (one, other) in enumerate(zip(self.chosen, self.drawn, strict=True))
+        ]
+        return Table(("flips at a node", "accuracy, chosen", "accuracy, drawn"), tuple(rows), x="flips at a node")
 
 
 class _Wrapped(nn.Module):
@@ -195,7 +258,3 @@ class _Wrapped(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the function's output."""
         return self.function(x)
-
-
-def _share(holds: Tensor) -> float:
-    return float(holds.double().mean())

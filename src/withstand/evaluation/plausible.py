@@ -89,7 +89,7 @@ def skilled(outputs: Tensor, y: Tensor, classes: Sequence[str] = ()) -> Check:
     chance = float((said * labels).sum())
     if float(binomtest(share.hits, count, chance, alternative="greater").pvalue) < _LEVEL:
         return Check(NAME, True, f"{found}, {chance:.1%} would be by chance")
-    ask = "is the input range right, the normalisation there, are the weights loaded?"
+    ask = "the input range or the normalisation may be wrong, or the weights not loaded"
     if float((outputs - outputs[0]).abs().max()) == 0:
         return Check(NAME, False, f"{found}: the outputs are the same for every sample; {ask}")
     if int((said > 0).sum()) == 1:
@@ -97,8 +97,8 @@ def skilled(outputs: Tensor, y: Tensor, classes: Sequence[str] = ()) -> Check:
     return Check(
         NAME,
         False,
-        f"{found}, no more than by chance ({chance:.1%}): do the labels belong to these samples and to this network's "
-        f"classes? If so, {ask}",
+        f"{found}, no more than by chance ({chance:.1%}): the labels may not belong to these samples or to this "
+        f"network's classes; if they do, {ask}",
     )
 
 
