@@ -1,6 +1,7 @@
 """ONNX files against onnxruntime: networks as torch writes them, and single operators as other tools do."""
 
 import os
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -214,6 +215,57 @@ def test_what_cannot_be_read_gets_one_line(tmp_path: Path) -> None:
         read_onnx(saved(tmp_path, [node("Relu", "x")], (7, 3), {}, "y"))
     with pytest.raises(DataError, match="MatMul 'y' does not fit"):
         read_onnx(saved(tmp_path, [node("MatMul", "x", "m")], (1, 3), {"m": np.ones((4, 2), np.float32)}, "y"))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        (lambda: [node("ConstantOfShape", "large", out="t"), node("Add", "x", "t")], "17,179,869,184 numbers"),
+        (lambda: [node("Expand", "one", "large", out="t"), node("Add", "x", "t")], "17,179,869,184 numbers"),
+        (lambda: [node("Tile", "one", "large", out="t"), node("Add", "x", "t")], "17,179,869,184 numbers"),
+        (lambda: [node("Range", "zero", "far", "unit", out="t"), node("Add", "x", "t")], "17,179,869,184 numbers"),
+        (lambda: [node("Pad", "x", "around", out="t"), node("Relu", "t")], "numbers for one sample"),
+        (lambda: [node("Reshape", "x", "column", out="t"), node("MatMul", "t", "wide")], "numbers for one sample"),
+    ],
+)
+def test_a_small_file_cannot_ask_for_much_memory(nodes: object, message: str, tmp_path: Path) -> None:
+    constants: dict[str, object] = {
+        "large": np.array([1 << 17, 1 << 17]), "one": np.ones((1, 1), np.float32), "zero": np.int64(0),
+        "far": np.int64(1 << 34), "unit": np.int64(1), "around": np.array([0, 1 << 28, 0, 0]),
+        "column": np.array([1, 3000, 1]), "wide": np.ones((1, 9000), np.float32),
+    }  # fmt: skip
+    path = saved(tmp_path, nodes(), (1, 3000), constants, "y")  # type: ignore[operator]
+    tracemalloc.start()
+    with pytest.raises(ConfigError, match=message):
+        read_onnx(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    tracemalloc.stop()
+
+
+def test_damaged_weights_are_told_of(tmp_path: Path) -> None:
+    path = saved(tmp_path, [node("Add", "x", "m")], (1, 3), {"m": np.ones(3, np.float32)}, "y")
+    model = onnx.load(path)
+    whole = model.graph.initializer[0].raw_data
+    for content, message in ((whole[:8], "tensor name: m"), (whole + b"more", "weight 'm' cannot be read")):
+        model.graph.initializer[0].raw_data = content
+        onnx.save(model, path)
+        with pytest.raises(DataError, match=message):
+            read_onnx(path)
+
+
+def test_all_that_cannot_be_read_is_listed(tmp_path: Path) -> None:
+    nodes = [node("Erf", "x", out="t"), node("Cos", "t", out="u"), node("Erf", "u", out="v"), node("Sin", "v")]
+    with pytest.raises(ConfigError, match=r"cannot be read here: Erf, Cos, Sin$"):
+        read_onnx(saved(tmp_path, nodes, (1, 3), {}, "y"))
+    foreign = onnx.helper.make_node("Swirl", ["x"], ["y"], domain="com.example")
+    path = saved(tmp_path, [node("Relu", "x")], (1, 3), {}, "y")
+    model = onnx.load(path)
+    del model.graph.node[:]
+    model.graph.node.append(foreign)
+    model.opset_import.append(onnx.helper.make_opsetid("com.example", 1))
+    onnx.save(model, path)
+    with pytest.raises(ConfigError, match=r"here: com\.example\.Swirl$"):
+        read_onnx(path)
 
 
 def test_files_that_do_not_belong_together(tmp_path: Path) -> None:

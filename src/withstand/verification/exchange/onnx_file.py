@@ -10,7 +10,8 @@ OPSET = 22
 """The opset that every file is brought to, so that each operator has one meaning."""
 _OLDEST = 7
 """Before, operators broadcast and normalise by rules of their own; onnxruntime does not promise to run them either."""
-_DOMAINS = ("", "ai.onnx")
+STANDARD = ("", "ai.onnx")
+"""Names of the domain that the standard's plain operators are in."""
 
 
 def load(path: Path) -> Any:
@@ -57,7 +58,7 @@ def opset(model: Any, title: str) -> int:
     Raises:
         ConfigError: one that is too old, or none.
     """
-    found = [int(item.version) for item in model.opset_import if item.domain in _DOMAINS]
+    found = [int(item.version) for item in model.opset_import if item.domain in STANDARD]
     if len(found) != 1 or found[0] < _OLDEST:
         said = f"opset {found[0]}" if found else "no opset"
         raise ConfigError(f"{title} names {said} of the standard operators: {_OLDEST} or newer is wanted")
@@ -66,7 +67,7 @@ def opset(model: Any, title: str) -> int:
 
 def foreign(model: Any) -> list[str]:
     """Return what a model uses that lies outside the standard's plain operators, in words."""
-    found = [f"{node.domain}.{node.op_type}" for node in model.graph.node if node.domain not in _DOMAINS]
+    found = [f"{node.domain}.{node.op_type}" for node in model.graph.node if node.domain not in STANDARD]
     if model.functions:
         found.append("functions of its own")
     if model.graph.sparse_initializer:

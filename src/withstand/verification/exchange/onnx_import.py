@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.verification.exchange.onnx_file import converted, foreign, load, one_line, opset
+from withstand.verification.exchange.onnx_file import STANDARD, converted, foreign, load, one_line, opset
 from withstand.verification.exchange.onnx_fold import FOLDED, Fold
 from withstand.verification.exchange.onnx_operators import OPERATORS, Attributes, Readable, Value, complaints
 from withstand.verification.exchange.onnx_runtime import COUNT, Runtime, compare, points
@@ -247,7 +247,7 @@ def _complain(graph: Any, title: str, found: list[str], *, names_only: bool = Fa
         if role != "read":
             found += [] if node.op_type in FOLDED else [f"{node.op_type} of constants"]
         elif names_only:
-            found += [] if node.op_type in OPERATORS else [node.op_type]
+            found += [] if node.op_type in OPERATORS or node.domain not in STANDARD else [node.op_type]
         else:
             found += complaints(node, _attributes(node), used)
     if found:
