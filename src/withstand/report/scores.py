@@ -4,16 +4,11 @@ from dataclasses import dataclass
 
 from withstand.core.finding import Finding
 from withstand.report import wording
-from withstand.report.folder import number, text
+from withstand.report.folder import dig, number, text
 from withstand.report.tables import around, is_around
 
 PROBES = ("knn", "linear", "naive-bayes", "centroid")
 """Probes in the order in which they speak for an encoder."""
-
-_HEADLINES = (
-    ("clean accuracy", "robust accuracy", False),
-    ("share nearer to another sample under noise", "share nearer to another sample under attack", True),
-)
 
 Interval = tuple[float, float]
 
@@ -64,12 +59,26 @@ class Strength:
         clean: accuracy without an attack, or the share of codes confused by noise of the same size.
         attacked: accuracy under attack, or the share of codes that become another sample's.
         of_codes: which of the two it is.
+        samples: how many samples it rests on; None where an older finding does not say.
+        attack: what was run; "" where an older finding does not say.
+        access: what it was given of the network.
+        standing: "believable", "not believable", "not judged" or "an upper bound by PGD-3"; "" in older findings, whose
+            checks alone speak.
     """
 
     ball: str
     clean: float
-    attacked: float
+    attacked: Measured
     of_codes: bool = False
+    samples: int | None = None
+    attack: str = ""
+    access: str = ""
+    standing: str = ""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the number is a bound by a quick look, and no more."""
+        return " bound by " in self.standing
 
 
 def score(finding: Finding) -> Score | None:
@@ -132,23 +141,33 @@ def scores(findings: dict[str, Finding]) -> list[Score]:
 
 def strength(audit: Finding) -> Strength | None:
     """Return an audit's headline, or None when it holds none: an attack that found no gradients has no number."""
-    eps = number(audit.protocol, "ball", "eps")
-    if eps is None:
+    of_codes = not any(key.startswith("clean accuracy") for key in audit.numbers)
+    clean = _first(audit, "share nearer to another sample under noise" if of_codes else "clean accuracy")
+    headline = dig(audit.protocol, "headline")
+    name = text(headline, "number") or _older(audit, of_codes=of_codes)
+    if clean is None or name not in audit.numbers:
         return None
-    ball = wording.ball(text(audit.protocol, "ball", "norm"), eps)
-    for clean_words, attacked_words, of_codes in _HEADLINES:
-        clean, attacked = (_first(audit, words) for words in (clean_words, attacked_words))
-        if clean is not None and attacked is not None:
-            return Strength(ball, clean, attacked, of_codes)
-    return None
+    samples = number(headline, "samples") or number(audit.protocol, "samples")
+    standing = text(headline, "standing")
+    if not standing and "AutoAttack" in audit.protocol and audit.protocol["AutoAttack"] is None:
+        standing = "an upper bound by gradient steps"  # an older finding without the attacks that decide
+    return Strength(
+        ball=wording.title(name.rpartition(", ")[2]),
+        clean=clean,
+        attacked=_measured(audit, name, None),
+        of_codes=of_codes,
+        samples=None if samples is None else int(samples),
+        attack=text(headline, "attack"),
+        access=text(headline, "access"),
+        standing=standing,
+    )
+
+
+def _older(audit: Finding, *, of_codes: bool) -> str:
+    """Return the name of the headline of a finding that does not name it."""
+    words = "share nearer to another sample under attack" if of_codes else "robust accuracy"
+    return next((key for key in audit.numbers if key.startswith(words)), "")
 
 
 def _first(finding: Finding, words: str) -> float | None:
-    return next(
-        (
-            value
-            for key, value in finding.numbers.items()
-            if key.startswith(words) and not is_around(key, finding.numbers)
-        ),
-        None,
-    )
+    return next((value for key, value in finding.numbers.items() if key.startswith(words)), None)

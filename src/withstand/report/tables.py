@@ -17,11 +17,12 @@ class Shown:
 
 @dataclass(frozen=True)
 class ShownTable:
-    """Headings, rows, and which columns are numeric."""
+    """Headings, rows, which columns are numeric, and how to read them."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Shown, ...], ...]
     numeric: tuple[bool, ...]
+    note: str = ""
 
 
 def numbers(values: tuple[Cell, ...]) -> list[float]:
@@ -90,4 +91,5 @@ def show(context: str, table: Table) -> ShownTable:
         tuple(wording.title(column) for column in kept),
         tuple(rows),
         tuple(is_numeric(table, column) for column in kept),
+        table.note,
     )

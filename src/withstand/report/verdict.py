@@ -6,7 +6,7 @@ from withstand.core.finding import Check, Finding
 from withstand.core.part import Tree
 from withstand.report import wording
 from withstand.report.folder import StoredRun, dig, number, text
-from withstand.report.scores import Score, scores, strength
+from withstand.report.scores import Score, Strength, scores, strength
 from withstand.report.tables import is_around
 
 
@@ -92,13 +92,17 @@ def _strength(run: StoredRun) -> str:
     audit = strength(finding)
     if audit is None:
         return f"The audit gave no number for what it withstands{_belief(finding.checks, 'it')}"
-    clean, attacked = wording.percent(audit.clean), wording.percent(audit.attacked)
+    clean, attacked = wording.percent(audit.clean), wording.percent(audit.attacked.value, audit.attacked.interval)
+    of = "" if audit.samples is None else f" of {wording.counted(audit.samples, samples(run))}"
+    least = "at least " if audit.of_codes else "at most "
+    by = f" ({audit.attack}, {audit.access})" if audit.attack else ""
     if audit.of_codes:
-        fall = f"Attacks within {audit.ball} give {attacked} of the {samples(run)}s a code that is nearer to another's"
-        fall += f" ({clean} under noise)"
+        them = of or f" of the {samples(run)}s"
+        fall = f"Attacks within {audit.ball} give {least}{attacked}{them} a code that is nearer to another's"
+        fall += f", noise {clean}{by}"
     else:
-        fall = f"Under {audit.ball} attacks its accuracy falls from {clean} to {attacked}"
-    return fall + _belief(finding.checks, "this number")
+        fall = f"Under {audit.ball} attacks its accuracy falls from {clean} to {least}{attacked}{of}{by}"
+    return fall + _belief(finding.checks, "this number", audit)
 
 
 def _certified(run: StoredRun) -> str:
@@ -114,13 +118,17 @@ def _certified(run: StoredRun) -> str:
     return f"{held}, {broken} are broken; {open_} are undecided."
 
 
-def _belief(checks: tuple[Check, ...], what: str) -> str:
+def _belief(checks: tuple[Check, ...], what: str, audit: Strength | None = None) -> str:
     failed = [check.name for check in checks if check.passed is False]
     unknown = sum(check.passed is None for check in checks)
+    if audit is not None and audit.bounded:
+        return f": {audit.standing}, and no more, for no stronger attack was run."
     if failed:
         return f", but {_failures(failed)}: do not rely on {what} yet."
     if not checks:
         return f"; no check says whether {what} can be believed."
+    if audit is not None and audit.standing == "not judged":
+        return f", but {unknown} of {len(checks)} checks could not be judged: do not rely on {what} yet."
     if unknown:
         return f"; no check speaks against {what}, but {unknown} of {len(checks)} could not be judged."
     return f"; the checks find nothing that speaks against {what}."
@@ -150,9 +158,7 @@ def tiles(run: StoredRun) -> list[Tile]:
         )
     audit = strength(run.findings["audit"]) if "audit" in run.findings else None
     if audit is not None:
-        name = "Codes confused by attack" if audit.of_codes else "Under attack"
-        note = f"{audit.ball}; {'by noise' if audit.of_codes else 'without'} {wording.percent(audit.clean)}"
-        made.append(Tile(name, wording.percent(audit.attacked), audit.attacked, note))
+        made.append(_under_attack(audit, samples(run)))
     checks = [check for finding in run.findings.values() for check in finding.checks]
     if checks:
         passed, failed = (sum(check.passed is state for check in checks) for state in (True, False))
@@ -169,3 +175,17 @@ def tiles(run: StoredRun) -> list[Tile]:
         note = f"{rates[-1]:,.0f} {samples(run)}s/s" if rates else ""
         made.append(Tile("Time to learn", wording.duration(seconds), seconds, note))
     return made
+
+
+def _under_attack(audit: Strength, noun: str) -> Tile:
+    name = "Codes confused by attack" if audit.of_codes else "Under attack"
+    sign = "≥" if audit.of_codes else "≤"
+    notes = [
+        audit.ball,
+        *([f"{wording.range_of(audit.attacked.interval)}"] if audit.attacked.interval else []),
+        *([wording.counted(audit.samples, noun)] if audit.samples is not None else []),
+        f"{'by noise' if audit.of_codes else 'without'} {wording.percent(audit.clean)}",
+        *([audit.standing] if audit.standing and audit.standing != "believable" else []),
+    ]
+    figure = f"{sign}{wording.NBSP}{wording.percent(audit.attacked.value)}"
+    return Tile(name, figure, audit.attacked.value, "; ".join(notes))

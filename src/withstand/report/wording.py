@@ -88,6 +88,15 @@ def percent(value: float, around: Around = None) -> str:
     return f"{100 * value:.1f}{NBSP}±{NBSP}{100 * around:.1f}{NBSP}%" if math.isfinite(around) else words
 
 
+def range_of(interval: tuple[float, float]) -> str:
+    """Return the ends of a share's interval.
+
+    >>> range_of((0.0, 0.088)).replace(NBSP, " ")
+    '0.0 to 8.8 %'
+    """
+    return f"{100 * interval[0]:.1f}{NBSP}to{NBSP}{100 * interval[1]:.1f}{NBSP}%"
+
+
 def measured(value: float, around: Around = None) -> str:
     """Return a number that is no share, with its spread or the ends of its interval.
 

@@ -28,7 +28,8 @@ def with_checks(*checks: Check) -> Finding:
 def test_the_whole_sentence():
     assert said(*FINDINGS.values()) == (
         "A DCL encoder (ResNet, width 16) learnt from 10,000 unlabelled pictures in 51 s: "
-        "kNN 80.0 % against 71.1 % untrained. Under Linf 8/255 attacks its accuracy falls from 79.4 % to 12.0 %; "
+        "kNN 80.0 % against 71.1 % untrained. Under Linf 8/255 attacks its accuracy falls from 79.4 % to at most "
+        "12.0 % [9.4, 15.2] of 500 pictures (PGD-20 and AutoAttack (standard), with gradients and outputs); "
         "the checks find nothing that speaks against this number."
     )
 
@@ -62,7 +63,7 @@ def test_no_gain_is_called_no_gain():
 
 def test_a_failed_check_withdraws_the_number():
     words = said(with_checks(Check("gradients are there", False, ""), Check("other", None, "")))
-    assert words.endswith("to 12.0 %, but 1 check failed (gradients are there): do not rely on this number yet.")
+    assert words.endswith(", but 1 check failed (gradients are there): do not rely on this number yet.")
 
 
 def test_checks_that_could_not_be_judged_are_counted_and_none_at_all_is_said():
@@ -88,17 +89,29 @@ def test_an_audit_without_gradients_gives_no_robust_number():
 
 
 def test_an_audit_without_labels_speaks_of_codes():
-    moved = replace(
-        FINDINGS["audit"],
-        numbers={
-            "share nearer to another sample under attack, linf 8/255": 0.9,
-            "share nearer to another sample under noise, linf 8/255": 0.01,
-        },
+    numbers = {
+        "share nearer to another sample under attack, linf 8/255": 0.9,
+        "share nearer to another sample under noise, linf 8/255": 0.01,
+    }
+    protocol = {"ball": {"norm": "linf", "eps": 8 / 255}}
+    moved = replace(FINDINGS["audit"], numbers=numbers, protocol=protocol)
+    words = (
+        "Attacks within Linf 8/255 give at least 90.0 % of the pictures a code that is nearer to another's, noise 1.0 %"
     )
-    assert (
-        "Attacks within Linf 8/255 give 90.0 % of the pictures a code that is nearer to another's (1.0 % under noise); "
-        "the checks find nothing"
-    ) in said(moved)
+    assert f"{words}; the checks find nothing" in said(moved)
+    headline = {
+        "number": "share nearer to another sample under attack, linf 8/255",
+        "samples": 200,
+        "attack": "PGD-3",
+        "access": "with gradients and outputs",
+        "standing": "a lower bound by PGD-3",
+    }
+    quick = said(replace(moved, protocol={**protocol, "headline": headline}))
+    assert "at least 90.0 % of 200 pictures a code" in quick
+    assert quick.endswith(
+        "noise 1.0 % (PGD-3, with gradients and outputs): a lower bound by PGD-3, and no more, for no stronger attack "
+        "was run."
+    )
 
 
 def test_tiles_hold_exact_values():
@@ -107,3 +120,41 @@ def test_tiles_hold_exact_values():
     assert shown["Under attack"].value == 0.12
     assert shown["Checks passed"].figure == "8 of 8"
     assert shown["Unlabelled pictures"].figure == "10,000"
+
+
+def headlined(**changes: object) -> Finding:
+    audit = FINDINGS["audit"]
+    return replace(audit, protocol={**audit.protocol, "headline": {**audit.protocol["headline"], **changes}})
+
+
+def test_a_bound_is_called_a_bound_and_nothing_unjudged_is_relied_on():
+    failed = Check("the strongest attacks had the last word", False, "")
+    bound = replace(headlined(standing="an upper bound by PGD-3", attack="PGD-3"), checks=(failed,))
+    assert said(bound).endswith("(PGD-3, with gradients and outputs): an upper bound by PGD-3, and no more, for no "
+                                "stronger attack was run.")  # fmt: skip
+    open_ = (Check("a", True, ""), Check("b", None, ""), Check("c", None, ""))
+    words = said(replace(headlined(standing="not judged"), checks=open_))
+    assert words.endswith("but 2 of 3 checks could not be judged: do not rely on this number yet.")
+    shown = {tile.name: tile for tile in tiles(run(bound))}["Under attack"]
+    assert shown.figure.replace("\u00a0", " ") == "≤ 12.0 %"
+    assert shown.note.replace("\u00a0", " ") == (
+        "Linf 8/255; 9.4 to 15.2 %; 500 pictures; without 79.4 %; an upper bound by PGD-3"
+    )
+
+
+def test_older_audits_are_still_told():
+    old = Finding(
+        "audit",
+        {"clean accuracy": 0.8, "clean accuracy ±": 0.03, "robust accuracy, linf 8/255": 0.98,
+         "robust accuracy, linf 8/255 ±": 0.04, "accuracy under noise, linf 8/255": 0.79},
+        checks=(Check("gradients are there", True, ""),),
+        protocol={"ball": {"norm": "linf", "eps": 8 / 255}, "samples": 40, "verdict": "Believable.",
+                  "AutoAttack": {"class_path": "withstand.attacks.autoattack.AutoAttack", "init_args": {}}},
+    )  # fmt: skip
+    assert said(old).endswith(
+        "falls from 80.0 % to at most 98.0 % [94.0, 100.0] of 40 pictures; the checks find nothing that speaks against "
+        "this number."
+    )
+    quick = replace(old, protocol={**old.protocol, "AutoAttack": None})
+    assert said(quick).endswith(": an upper bound by gradient steps, and no more, for no stronger attack was run.")
+    assert {tile.name for tile in tiles(run(old))} >= {"Under attack"}
