@@ -106,7 +106,7 @@ def least_margin(
         raise DataError("a margin needs at least two classes")
     bounded = partial(bound, method=method, target=target, ascent=ascent, memory=memory, late=late)
     quick = bounded(network.to(torch.float32), region, weight).amin(1)
-    quick = torch.where(torch.isnan(quick), -torch.inf, quick)
+    quick = torch.where(torch.isfinite(quick), quick, -torch.inf)
     near = (quick <= target) & (quick > target - 0.05 * (1e-3 + quick[torch.isfinite(quick)].abs().median()))
     rows = near.nonzero().squeeze(1)
     if len(rows) and not late():

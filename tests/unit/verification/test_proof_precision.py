@@ -14,12 +14,15 @@ from torch import Tensor, nn
 from unit.verification.random_networks import KINDS, network
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
+from withstand.verification.activation import ReLU
 from withstand.verification.bounds.forward import relax_forward
 from withstand.verification.bounds.relaxation import relu
 from withstand.verification.bounds.rounding import gamma
 from withstand.verification.box import Region
 from withstand.verification.input_split import search_inputs
-from withstand.verification.margins import METHODS, bound, margin_weights
+from withstand.verification.margins import METHODS, bound, least_margin, margin_weights
+from withstand.verification.network import sequential
+from withstand.verification.operation import Linear
 from withstand.verification.property import Property
 from withstand.verification.prover import certified_radius
 from withstand.verification.relu_split import search_relus
@@ -104,6 +107,28 @@ def test_verdicts_and_radii_hang_on_no_default_type(method: str) -> None:
         return [said, margins, *points, certified_radius(victim, x, None, Ball("l2", 0.5))]
 
     same_in_every_default(run)
+
+
+def test_numbers_beyond_float32_prove_nothing_there() -> None:
+    layers = [(1e20, -0.5e20), (1e20, 0.0), (1e-20, 0.0)]
+    steep, wide, narrow = (
+        Linear(weight=torch.tensor([[w]], dtype=torch.float64), bias=torch.tensor([b], dtype=torch.float64))
+        for w, b in layers
+    )
+    last = Linear(
+        weight=torch.tensor([[0.0], [1e-19]], dtype=torch.float64), bias=torch.tensor([1.0, 0.0], dtype=torch.float64)
+    )
+    net = sequential((1,), [steep, wide, ReLU(), narrow, last])  # class 1 wins above .6
+    x = torch.tensor([[0.45]], dtype=torch.float64)
+    assert net(x).argmax() == 0
+    assert net(x + 0.2).argmax() == 1
+    weight = margin_weights(torch.tensor([0]), 2)
+    for method in METHODS:
+        region = Region.around(x, Ball("linf", 0.2))
+        assert not bool(bound(net.to(torch.float32), region, weight, method) > 0)
+        assert not bool(least_margin(net, region, weight, method) > 0)
+        # Where float64 has the numbers, so does a proof.
+        assert bool(bound(net, Region.around(x, Ball("linf", 0.01)), weight, method) > 0)
 
 
 @settings(max_examples=300, deadline=None)
