@@ -100,6 +100,7 @@ class InputAttack(Attack):
         if not len(x):
             nothing = x.new_empty(0)
             return Attacked(x, nothing.bool(), nothing, nothing, nothing.long())
+        victim.settle(x)
         with victim.held():
             layout, copies = manners(victim, x[:1])
             fast = folded(victim, x[:2].contiguous(memory_format=layout))

@@ -138,6 +138,7 @@ def worst_of(
         raise ConfigError("an ensemble needs attacks, all with the same ball")
     first = next(iter(attacks.values()))
     x = victim.check(x.detach())
+    victim.settle(x)
     draws = as_draws(generator, len(x), x.device)
     if y is None:
         y = _own_outputs(first, victim, x, batch)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from withstand.attacks.l1 import project_l1_box
 from withstand.attacks.objectives import Objective, pick
+from withstand.core.answers import NetworkError
 from withstand.core.errors import DataError
 from withstand.core.threat import Ball
 from withstand.core.victim import Outputs, Victim
@@ -273,7 +274,7 @@ def manners(victim: Victim, x: Tensor) -> tuple[torch.memory_format, bool]:
         try:
             with torch.no_grad():
                 victim(seen)
-        except RuntimeError as error:
+        except NetworkError as error:
             if layout is layouts[-1] or "view size is not compatible" not in str(error):
                 raise
             continue

@@ -30,7 +30,9 @@ def checkable(victim: Victim, x: Tensor) -> Tensor:
     """Return samples as checks take them: one at least, inside the victim's range."""
     if not len(x):
         raise DataError("checks need at least one sample")
-    return victim.check(x.detach())
+    x = victim.check(x.detach())
+    victim.settle(x)
+    return x
 
 
 def same_twice(victim: Victim, x: Tensor) -> Check:

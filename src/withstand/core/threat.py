@@ -4,7 +4,6 @@ Shapes: `x`, `delta`, `gradient` are `(N, ...)` of any shape; norms are per samp
 """
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Literal, get_args
 
 import torch
@@ -18,14 +17,20 @@ Norm = Literal["linf", "l2", "l1"]
 
 
 def parse_eps(text: str | float) -> float:
-    """Return a radius in input units from a number or a fraction like `"8/255"`.
+    """Return a radius from a number or a fraction like `"8/255"` or `"0.5/255"`.
+
+    For inputs in [0, 1] this is in input units; `Victim.radius` reads it for any range.
 
     >>> parse_eps("8/255") == 8 / 255
     True
     """
     try:
-        value = float(Fraction(text)) if isinstance(text, str) else float(text)
-    except (ValueError, ZeroDivisionError):
+        if isinstance(text, str) and "/" in text:
+            over, under = text.split("/")
+            value = float(over) / float(under)
+        else:
+            value = float(text)
+    except (ValueError, TypeError, ZeroDivisionError):
         raise ConfigError(f"eps must be a number or a fraction like 8/255, not {text!r}") from None
     if not 0 <= value < float("inf"):
         raise ConfigError(f"eps must be finite and at least 0, not {text!r}")
@@ -33,12 +38,12 @@ def parse_eps(text: str | float) -> float:
 
 
 def show_eps(eps: float) -> str:
-    """Return a radius for people: input units, and as k/255 too.
+    """Return a radius for people: in input units, and as k/255 too where inputs may be pictures in [0, 1].
 
-    >>> show_eps(8 / 255)
-    '0.03137 (8/255)'
+    >>> show_eps(8 / 255), show_eps(8)
+    ('0.03137 (8/255)', '8')
     """
-    return f"{eps:.4g} ({eps * 255:.3g}/255)"
+    return f"{eps:.4g} ({eps * 255:.3g}/255)" if eps <= 1 else f"{eps:.4g}"
 
 
 def _flat(x: Tensor) -> Tensor:

@@ -1,23 +1,57 @@
 """Victim: the only wrapper round a model under attack.
 
-It owns the input range and the normalisation; attacks work in its input space. While it is held, the
-model is in eval mode with frozen parameters; afterwards every sub-module's mode, every parameter's
-`requires_grad` and `.grad`, every buffer and the global generators are as they were, also on an error.
+It owns the input range and the normalisation; attacks work in its input space. What the network takes and gives is
+looked at once (`settle`). While it is held, the model is in eval mode with frozen parameters; afterwards every
+sub-module's mode, every parameter's `requires_grad` and `.grad`, every buffer and the global generators are as they
+were, also on an error.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.answers import (
+    ONE_LOGIT,
+    NetworkError,
+    check_answers,
+    check_modules,
+    check_single,
+    failure,
+    is_single,
+    only_batch,
+    own_dtype,
+    read,
+)
+from withstand.core.answers import Outputs as Outputs
+from withstand.core.errors import ConfigError, DataError, WithstandError, nearest
 from withstand.core.part import Part
 from withstand.core.random import isolated
+from withstand.core.threat import Norm, parse_eps
 
-Outputs: TypeAlias = Tensor | Mapping[str, Tensor]
-"""Logits `(N, C)`, an embedding `(N, D)`, or a dict of such."""
+_LOST = {"linf": 0.1, "l2": 4.0, "l1": 16.0}
+"""Radii below these are meant for inputs in [0, 1], where inputs span `_BYTES` or more."""
+_BYTES = 100
+_LOOKED_AT = 64
+"""Inputs on which a network is looked at."""
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a network is spoken to, as found out once.
+
+    Attributes:
+        dtype: that its inputs are cast to; None where it takes them as they are.
+        single: whether it gives one logit a sample.
+        seen: shape, type and device of the inputs that it was tried on.
+    """
+
+    dtype: torch.dtype | None = None
+    single: bool = False
+    seen: frozenset[tuple[object, ...]] = frozenset()
 
 
 class Victim(Part):
@@ -48,22 +82,127 @@ class Victim(Part):
     ) -> None:
         if not low < high:
             raise ConfigError(f"low must be below high, not low={low}, high={high}")
-        if normalize is not None and (len(normalize) != 2 or any(s <= 0 for s in normalize[1])):
-            raise ConfigError(f"normalize must be (mean, std) with positive std, not {normalize!r}")
+        if normalize is not None and not _is_normalization(normalize):
+            raise ConfigError(f"normalize must be (mean, std) of equal length with positive std, not {normalize!r}")
         self.model, self.low, self.high, self.normalize = model, low, high, normalize
         self.changeable = changeable
+        self._form = _Form()
 
     def like(self, model: nn.Module | Callable[[Tensor], Outputs]) -> "Victim":
-        """Return a victim of another model with the same range and normalisation."""
-        return Victim(model, low=self.low, high=self.high, normalize=self.normalize, changeable=self.changeable)
+        """Return a victim of another model with the same range, normalisation and form of outputs."""
+        other = Victim(model, low=self.low, high=self.high, normalize=self.normalize, changeable=self.changeable)
+        other._form = self._form
+        return other
 
     def __call__(self, x: Tensor) -> Outputs:
-        """Return the model's outputs for inputs in [low, high], `(N, ...)`."""
+        """Return the model's outputs for inputs in [low, high], `(N, ...)`.
+
+        Raises:
+            NetworkError: the model raised an error, or gives neither a tensor nor a dict of them.
+        """
+        return read(self._ask(x), single=self._form.single)
+
+    def _ask(self, x: Tensor) -> object:
+        """Return what the model gives, as it gives it."""
         if self.normalize is not None:
             shape = (1, -1) + (1,) * (x.dim() - 2)
             mean, std = (torch.as_tensor(value, dtype=x.dtype, device=x.device) for value in self.normalize)
+            if mean.numel() not in (1, x.shape[1]) and x.shape[1] != 1:
+                raise DataError(f"normalize has {mean.numel()} channels, inputs of shape {tuple(x.shape)} {x.shape[1]}")
             x = (x - mean.view(shape)) / std.view(shape)
-        return self.model(x)
+        given = x if self._form.dtype is None else x.to(self._form.dtype)
+        try:
+            return self.model(given)
+        except WithstandError:
+            raise
+        except Exception as error:
+            raise failure(error, self.model, given) from error
+
+    @property
+    def span(self) -> float:
+        """The width of the input range."""
+        return self.high - self.low
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known of how the outputs are read."""
+        return (ONE_LOGIT,) if self._form.single else ()
+
+    def ready(self, samples: Tensor) -> Tensor:
+        """Return samples of a source in this victim's range and precision, and look at what it gives for them.
+
+        Bytes 0 to 255 become the range's ends and what lies between; other numbers have to lie in the range.
+
+        Raises:
+            DataError: samples outside the range, or that the network cannot take.
+        """
+        x = samples
+        if samples.dtype == torch.uint8:
+            if math.isinf(self.span):
+                raise DataError(f"pictures of bytes need an input range, and this victim's is {self._range()}")
+            x = samples.float() / 255 * self.span + self.low
+        elif x.dim() == 4 and self.span >= _BYTES and len(x) and 0 <= float(x.min()) <= float(x.max()) <= 1:
+            raise DataError(
+                f"pictures lie in [0, 1], and this victim's input range is {self._range()}: scale them to it"
+            )
+        x = self.check(x)
+        self.settle(x)
+        return x.double() if self._form.dtype == torch.float64 else x
+
+    def settle(self, x: Tensor) -> None:
+        """Look once at what the network takes and gives, on a few clean inputs of each shape that comes.
+
+        A network in another precision gets its inputs cast to it; one logit a sample is read as two classes, and
+        `notes` says so.
+
+        Args:
+            x: inputs in the range, `(N, ...)`.
+
+        Raises:
+            NetworkError: in one line, an error inside the network, or outputs that are no finite answer a sample.
+        """
+        key = (tuple(x.shape[1:]), x.dtype, str(x.device))
+        if key in self._form.seen or not len(x):
+            return
+        check_modules(self.model)
+        few = x[:_LOOKED_AT].detach()
+        with self.held(), torch.no_grad():
+            outputs = self._first(few)
+            if is_single(outputs, len(few)):
+                self._form = replace(self._form, single=True)
+                answers = read(outputs, single=True)
+                check_answers(answers, len(few))
+                assert isinstance(answers, Tensor)
+                check_single(answers[:, 1])
+            else:
+                check_answers(read(outputs), len(few))
+        self._form = replace(self._form, seen=self._form.seen | {key})
+
+    def _first(self, x: Tensor) -> object:
+        """Return what the model gives for `x` and can give for one input; find out which precision it takes."""
+        try:
+            outputs = self._in_its_precision(x)
+            self._ask(x[:1].clone())
+        except NetworkError as error:
+            size = only_batch(lambda some: self._ask(some.clone()), x)
+            if size is None:
+                raise
+            raise NetworkError(f"the network takes batches of {size} alone, and has to take any number") from error
+        return outputs
+
+    def _in_its_precision(self, x: Tensor) -> object:
+        try:
+            return self._ask(x.clone())
+        except NetworkError:
+            dtype = own_dtype(self.model)
+            if self._form.dtype is not None or dtype in (None, x.dtype):
+                raise
+            self._form = replace(self._form, dtype=dtype)
+            try:
+                return self._ask(x.clone())
+            except NetworkError:
+                self._form = replace(self._form, dtype=None)
+            raise
 
     def output(self, x: Tensor, name: str = "logits") -> Tensor:
         """Return one output tensor: the model's only one, or the named entry of its dict."""
@@ -86,6 +225,35 @@ class Victim(Part):
             raise DataError(f"changeable has shape {tuple(self.changeable.shape)}, inputs have {tuple(x.shape[1:])}")
         free = self.changeable.to(x.device, torch.bool).expand_as(x)
         return free if mask is None else free & mask
+
+    def radius(self, eps: str | float, norm: Norm = "linf") -> float:
+        """Return a radius in input units: a number is one, a fraction like "8/255" is a share of the input range.
+
+        >>> Victim(nn.Flatten(), high=255).radius("8/255"), Victim(nn.Flatten(), high=255).radius(8)
+        (8.0, 8.0)
+
+        Raises:
+            ConfigError: more than the whole range; or so little of it that inputs in [0, 1] were meant.
+        """
+        value, share = parse_eps(eps), isinstance(eps, str) and "/" in eps
+        if share and math.isinf(self.span):
+            raise ConfigError(f"eps {eps} is a share of the input range, which is {self._range()}: give a number")
+        value = value * self.span if share else value
+        if norm == "linf" and value > self.span:
+            meant = f": did you mean {eps}/255?" if not share and value <= 255 else ""
+            raise ConfigError(f"eps {eps} is more than the whole input range, {self._range()}{meant}")
+        if not share and self._loses(value, norm):
+            raise ConfigError(
+                f"eps {eps} is next to nothing of the input range, {self._range()}: radii are in input units, so that "
+                f"{value * self.span:.4g} is what {eps} is of inputs from 0 to 1"
+            )
+        return value
+
+    def _loses(self, eps: float, norm: Norm) -> bool:
+        return _BYTES <= self.span < math.inf and 0 < eps < _LOST[norm]
+
+    def _range(self) -> str:
+        return f"{self.low:g} to {self.high:g}"
 
     def check(self, x: Tensor) -> Tensor:
         """Return `x` when it is a floating tensor inside the range; clears round-off of 1e-6.
@@ -136,3 +304,13 @@ class Victim(Part):
                     for buffer, value in zip(buffers, kept, strict=True):
                         if not torch.equal(buffer, value):
                             buffer.copy_(value)
+
+
+def _is_normalization(value: object) -> bool:
+    """Return whether a value is `(mean, std)`, of finite numbers and with positive deviations."""
+    if not isinstance(value, Sequence) or len(value) != 2:
+        return False
+    mean, std = (torch.as_tensor(part, dtype=torch.float64).flatten() for part in value)
+    return mean.shape == std.shape and bool(
+        torch.isfinite(mean).all() and torch.isfinite(std).all() and (std > 0).all()
+    )
