@@ -86,3 +86,43 @@ def digits() -> tuple[Victim, Tensor, Tensor]:
             nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
             optimizer.step()
     return Victim(net.eval()), x[1200:1320], y[1200:1320]
+
+
+class Scored(nn.Module):
+    """Two classes by the sign of `w.u + b`, u in [0, 1] what an input in [low, high] is of its range.
+
+    What an adversary can do within a cube is known exactly: `worst`. Inputs too near the boundary for half precision
+    are left out of `inputs`.
+    """
+
+    def __init__(self, low: float = 0.0, high: float = 1.0, width: int = 12) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        weight = torch.randn(1, width, generator=generator)
+        self.low, self.high = low, high
+        self.layer = nn.Linear(width, 1)
+        with torch.no_grad():
+            self.layer.weight.copy_(weight / (high - low))
+            self.layer.bias.copy_(0.1 - (weight.sum() / 2 + low * self.layer.weight.sum()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = self.layer(x.flatten(1))
+        return torch.cat([torch.zeros_like(score), score], 1)
+
+    def worst(self, x: Tensor, y: Tensor, eps: float) -> Tensor:
+        """Return the least margin of the label within a cube and the range, `(N,)`, in exact arithmetic."""
+        weight, bias = self.layer.weight.detach().double()[0], self.layer.bias.detach().double()
+        sign = (2 * y - 1).double()[:, None]
+        moved = (x.double().flatten(1) - eps * sign * weight.sign()).clamp(self.low, self.high)
+        return (2 * y - 1) * (moved @ weight + bias)
+
+    def inputs(self, eps: float, count: int = 40) -> tuple[Tensor, Tensor]:
+        """Return inputs `(count, width)` and labels, a tenth of them wrong, off the boundary with and without eps."""
+        generator = torch.Generator().manual_seed(4)
+        unit = torch.rand(20 * count, self.layer.in_features, generator=generator).mul(255).round().div(255)
+        x = self.low + unit * (self.high - self.low)
+        y = (self.worst(x, torch.ones(len(x), dtype=torch.int64), 0.0) > 0).long()
+        clear = (self.worst(x, y, 0.0).abs() > 0.05) & (self.worst(x, y, eps).abs() > 0.05)
+        x, y = x[clear][:count], y[clear][:count].clone()
+        y[::10] = 1 - y[::10]
+        return x, y

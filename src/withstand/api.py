@@ -16,7 +16,7 @@ from withstand.core.part import Tree, build, describe, externals, override
 from withstand.core.random import isolated
 from withstand.core.threat import Norm
 from withstand.core.victim import Victim
-from withstand.data.load import Data, splits
+from withstand.data.load import Data
 from withstand.engine import launch
 from withstand.engine.experiment import Experiment
 from withstand.engine.folder import RunFolder
@@ -25,7 +25,18 @@ from withstand.evaluation.decisive import Aids
 from withstand.recipes.catalogue import entry
 from withstand.report import render
 from withstand.runs import Run
-from withstand.subjects import Ensemble, Search, audit_of, certificate_of, solver_device, victim_of
+from withstand.subjects import (
+    Ensemble,
+    Inputs,
+    Search,
+    audit_of,
+    certificate_of,
+    front,
+    look,
+    radii_of,
+    solver_device,
+    victim_of,
+)
 
 
 def experiment(
@@ -189,6 +200,9 @@ def audit(
     corruptions: bool = False,
     seed: int = 0,
     size: int | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    normalize: tuple[Sequence[float], Sequence[float]] | None = None,
     device: str = "auto",
     allow: Sequence[str] = (),
     progress: Callable[[Progress], None] | None = None,
@@ -201,10 +215,13 @@ def audit(
         subject: a network that takes inputs in [0, 1] (its normalisation inside), or a `Victim` that says how it
             differs; or where one is found: `FILE.safetensors` with its `FILE.json`, `FILE.py:NAME`, `MODULE:NAME`. A
             network with `width`, an encoder of this library, gets a linear probe where there are labels.
-        data: a set's name, a folder, an array, a torch Dataset, a source; its test part is attacked.
+        data: a set's name, a folder, an array, a pair of samples and labels, a torch Dataset, a source. Of a set or
+            folder that comes in parts the test part is attacked, of other data all there is. Where a probe has to be
+            fitted, data without a test part are divided for it.
         out: a folder for the finding and a report; AutoAttack goes on there after a kill. None keeps nothing.
         norm: of the headline's threat model.
-        eps: radii in input units, or like "8/255"; the largest is the headline, and one alone joins the usual curve.
+        eps: radii: numbers are in the victim's input units, fractions like "8/255" are shares of its input range; the
+            largest is the headline, and one alone joins the usual curve.
         samples: how many test samples are attacked.
         steps: gradient steps at each radius.
         ensemble: AutoAttack's version at the headline's ball, or "none".
@@ -214,6 +231,9 @@ def audit(
         corruptions: also count what is left under the fifteen common corruptions (pictures with labels).
         seed: of the choice of samples and of random starts.
         size: the side of pictures from a folder.
+        low: the smallest input value that a network takes which is no `Victim`; 0 if None.
+        high: the largest; 1 if None.
+        normalize: `(mean, std)` per channel, applied before it; None where it normalises by itself.
         device: where a network that had to be found is run: auto, cpu, cuda or mps. One's own stays where it is.
         allow: modules outside withstand that a description may name.
         progress: is told how far AutoAttack is.
@@ -221,10 +241,14 @@ def audit(
     Raises:
         WithstandError: one clear line about what to mend.
     """
-    settings = audit_of(norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, search=search, seed=seed)
-    train, test = splits(data, size=size)
-    victim = victim_of(subject, train, allow, device_of(device))
+    radii_of(eps)
+    inputs = Inputs(low, high, normalize)
+    victim, train, test = front(subject, data, size=size, inputs=inputs, allow=allow, device=device_of(device))
+    settings = audit_of(
+        victim, norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, search=search, seed=seed
+    )
     other = None if surrogate is None else victim_of(surrogate, train, allow)
+    look(victim, test)
     if out is None:
         return settings.evaluate(victim, test, aids=Aids(other, prover, None, progress))
     folder = RunFolder(Path(out))
@@ -255,6 +279,9 @@ def certify(
     spans: int = 1,
     seed: int = 0,
     size: int | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    normalize: tuple[Sequence[float], Sequence[float]] | None = None,
     device: str = "auto",
     allow: Sequence[str] = (),
 ) -> Finding:
@@ -262,10 +289,10 @@ def certify(
 
     Args:
         subject: as for `audit`; its operations need bounds (linear maps, convolutions, ReLUs and the like).
-        data: a set's name, a folder, an array, a torch Dataset, a source; its test part is certified.
+        data: as for `audit`.
         out: a folder for the finding and a report. None keeps nothing.
         norm: how the size of a change is measured.
-        eps: the radius; curves go to twice that.
+        eps: the radius, in the victim's input units or like "1/255" of its input range; curves go to twice that.
         method: "auto" (cheap bounds first), "ibp", "crown-ibp", "crown", "alpha-crown"; "bab", "milp", "smt" and
             "grid" also search; "smoothing" certifies the noisy classifier in L2, with confidence and not by proof.
         samples: how many test samples are certified.
@@ -275,13 +302,20 @@ def certify(
         spans: a grid's steps to each side.
         seed: of the choice of samples, and of what is drawn.
         size: the side of pictures from a folder.
+        low: the smallest input value that a network takes which is no `Victim`; 0 if None.
+        high: the largest; 1 if None.
+        normalize: `(mean, std)` per channel, applied before it; None where it normalises by itself.
         device: where a network that had to be found is run: auto, cpu, cuda or mps. One's own stays where it is.
         allow: modules outside withstand that a description may name.
 
     Raises:
         WithstandError: one clear line about what to mend.
     """
+    radii_of(eps)
+    inputs, place = Inputs(low, high, normalize), solver_device(method, device_of(device))
+    victim, _, test = front(subject, data, size=size, inputs=inputs, allow=allow, device=place)
     evaluator = certificate_of(
+        victim,
         norm=norm,
         eps=eps,
         method=method,
@@ -292,8 +326,7 @@ def certify(
         spans=spans,
         seed=seed,
     )
-    train, test = splits(data, size=size)
-    victim = victim_of(subject, train, allow, solver_device(method, device_of(device)))
+    look(victim, test)
     if out is None:
         return evaluator.evaluate(victim, test)
     folder = RunFolder(Path(out))

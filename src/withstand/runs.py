@@ -36,7 +36,7 @@ from withstand.evaluation.projection_head import Layers
 from withstand.evaluation.sample_state import SampleState
 from withstand.methods.labelled import LabelledMethod
 from withstand.report import render
-from withstand.subjects import Ensemble, Search, audit_of, certificate_of, probed, radius_of, solver_device, victim_of
+from withstand.subjects import UNIT, Ensemble, Search, audit_of, certificate_of, probed, solver_device, victim_of
 
 
 class Run:
@@ -253,7 +253,9 @@ class Run:
             finding = own.evaluate(self.classifier(data), self.sources(data)[1])
             self.folder.save(finding)
             return finding
-        audit = audit_of(norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, search=search, seed=seed)
+        audit = audit_of(
+            UNIT, norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, search=search, seed=seed
+        )
         victim, test = self.victim(data)
         aids = Aids(
             surrogate=None if surrogate is None else victim_of(surrogate, self.sources(data)[0], self._allow),
@@ -310,6 +312,7 @@ class Run:
             ConfigError: an operation without bounds.
         """
         evaluator = certificate_of(
+            UNIT,
             norm=norm,
             eps=eps,
             method=method,
@@ -350,10 +353,10 @@ class Run:
             restarts: independent tries for each sample; its own number if None.
             seed: of random starts.
         """
+        ball = Ball(norm, UNIT.radius(eps, norm))
         victim, test = self.victim(data)
         batch = test[torch.arange(min(samples, len(test)))]
         bare = victim.model is self.encoder
-        ball = Ball(norm, radius_of(eps, norm))
         made = named(attack, ball, steps=steps, restarts=restarts, embedding=bare)
         with moved(self.device, victim.model):
             there = batch.to(self.device)

@@ -51,14 +51,15 @@ def run_defend(
     from withstand.core.victim import Victim
     from withstand.evaluation.detection import Detection
     from withstand.recipes import beyond
-    from withstand.subjects import radius_of, victim_of
+    from withstand.subjects import UNIT, victim_of
 
+    ball = Ball(norm, UNIT.radius(eps, norm))
     opened = open_run(run, allow=allow)
     train, test = opened.sources(data)
     if train.labels is None or test.labels is None:
         raise DataError("a detector's linear classifier learns from labels, and the data have none")
     judge = Detection(
-        Ball(norm, radius_of(eps, norm)),
+        ball,
         attacks=attacks,
         adaptive=adaptive,
         samples=samples,
@@ -75,6 +76,11 @@ def run_defend(
         features = guarded.encoder
     else:
         victim = victim_of(classifier, train, allow)
+        if (victim.low, victim.high) != (UNIT.low, UNIT.high):
+            raise DataError(
+                f"the classifier takes inputs from {victim.low:g} to {victim.high:g}, the run's encoder from 0 to 1: "
+                "both must take the same"
+            )
     guard = beyond.detector(
         opened.method, train, victim, neighbours=neighbours, rank=rank, alpha=alpha, combine=combine, seed=seed
     )

@@ -1,9 +1,9 @@
 """embed, probe, attack, audit, report, export: what is done with a run."""
 
-import re
 from pathlib import Path
 from typing import Literal
 
+from withstand.cli.network import folder_of, is_network, normalization, refuse_for_runs
 from withstand.cli.reply import Reply, finding_facts, show_finding
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.options import Device
@@ -142,6 +142,9 @@ def run_audit(
     search: Literal["plain", "fast"] = "plain",
     corruptions: bool = False,
     surrogate: str | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    normalize: tuple[str, ...] = (),
     seed: int = 0,
     out: Path | None = None,
     device: Device = "auto",
@@ -150,9 +153,9 @@ def run_audit(
     """Measure what a run's encoder, or any network, is worth and withstands, and whether the numbers can be believed.
 
     Args:
-        run: a run folder; or a network: FILE.safetensors with its FILE.json, FILE.py:NAME or MODULE:NAME
+        run: a run folder; or a network: FILE.onnx, FILE.safetensors with its FILE.json, FILE.py:NAME or MODULE:NAME
         norm: of the headline's threat model; curves are drawn for linf and l2 in any case
-        eps: radii in input units or like 8/255; the largest is the headline
+        eps: radii in input units, or as shares of the input range, like 8/255; the largest is the headline
         samples: how many test samples are attacked
         steps: gradient steps at each radius
         ensemble: AutoAttack's version at the headline's radius; none for a quick look by PGD alone
@@ -164,13 +167,23 @@ def run_audit(
     from withstand.cli.bar import ensemble_bar
 
     with ensemble_bar() as progress:
-        if run.suffix != ".safetensors" and (run.is_dir() or ":" not in str(run)):
+        if is_network(run):
+            from withstand.api import audit
+            from withstand.engine.folder import RunFolder
+
+            if data is None:
+                raise ConfigError("a network that is no run needs --data: on what shall it be attacked?")
+            folder = out or folder_of("audit", run)
+            audit(
+                str(run), data, out=folder, norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble,
+                search=search, surrogate=surrogate, corruptions=corruptions, seed=seed, low=low, high=high,
+                normalize=normalization(normalize), device=device, allow=allow, progress=progress,
+            )  # fmt: skip
+            findings, report = RunFolder(folder).findings(), folder / "report.html"
+        else:
             from withstand.api import open_run
 
-            if run.suffix == ".py":
-                raise ConfigError(f"{run} is no run folder: name a network in it as {run}:NAME")
-            if out is not None:
-                raise ConfigError("--out is for networks that are no runs: a run's findings stay in its folder")
+            refuse_for_runs(out=out, low=low, high=high, normalize=normalize)
             opened = open_run(run, allow=allow, device=device)
             finding = opened.audit(
                 data, norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, search=search,
@@ -180,19 +193,6 @@ def run_audit(
             # A robust accuracy without the clean worth beside it says little.
             findings = [*opened.probe(data), finding, *others]
             report = opened.report()
-        else:
-            from withstand.api import audit
-            from withstand.engine.folder import RunFolder
-
-            if data is None:
-                raise ConfigError("a network that is no run needs --data: on what shall it be attacked?")
-            folder = out or Path(f"audit-{re.sub(r'[^0-9A-Za-z]+', '-', str(run)).strip('-')}")
-            audit(
-                str(run), data, out=folder, norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble,
-                search=search, surrogate=surrogate, corruptions=corruptions, seed=seed, device=device,
-                allow=allow, progress=progress,
-            )  # fmt: skip
-            findings, report = RunFolder(folder).findings(), folder / "report.html"
     told = {found.name: found for found in findings}
     lines = [show_finding(told[name]) for name in ("knn", "linear", "audit", "corruptions") if name in told]
     text = "\n".join([*lines, str(told["audit"].protocol.get("verdict", "")), f"report: {report}"])

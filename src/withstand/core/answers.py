@@ -14,7 +14,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from withstand.core.errors import DataError
 
@@ -116,7 +116,7 @@ def check_modules(model: object) -> None:
     """
     if not isinstance(model, nn.Module):
         return
-    if any(isinstance(value, UninitializedTensorMixin) for value in chain(model.parameters(), model.buffers())):
+    if any(is_lazy(value) for value in chain(model.parameters(), model.buffers())):
         raise NetworkError("the network has lazy layers that have seen no input yet: run it once, or load its weights")
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm) and (module.running_mean is None or module.running_var is None):

@@ -242,14 +242,15 @@ class Victim(Part):
         if norm == "linf" and value > self.span:
             meant = f": did you mean {eps}/255?" if not share and value <= 255 else ""
             raise ConfigError(f"eps {eps} is more than the whole input range, {self._range()}{meant}")
-        if not share and self._loses(value, norm):
+        if not share and self.loses(value, norm):
             raise ConfigError(
                 f"eps {eps} is next to nothing of the input range, {self._range()}: radii are in input units, so that "
                 f"{value * self.span:.4g} is what {eps} is of inputs from 0 to 1"
             )
         return value
 
-    def _loses(self, eps: float, norm: Norm) -> bool:
+    def loses(self, eps: float, norm: Norm) -> bool:
+        """Return whether a radius is so small for inputs of this range that inputs in [0, 1] were meant."""
         return _BYTES <= self.span < math.inf and 0 < eps < _LOST[norm]
 
     def _range(self) -> str:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from withstand.core.errors import DataError, nearest
 from withstand.core.roles import Source
-from withstand.data.arrays import ArraySource, npz_splits
+from withstand.data.arrays import ArrayLike, ArraySource, npz_splits
 from withstand.data.dataset import DatasetSource
 from withstand.data.folder import ImageFolder, open_parts
 from withstand.data.graphs.load import GRAPHS, open_graphs
@@ -25,7 +25,8 @@ from withstand.data.tables.frame import is_frame
 from withstand.data.tables.named import TABLES
 from withstand.data.tables.source import TableSource
 
-Data: TypeAlias = str | Path | np.ndarray[Any, Any] | Tensor | Dataset[Any] | Source
+Data: TypeAlias = str | Path | np.ndarray[Any, Any] | Tensor | Dataset[Any] | Source | tuple[ArrayLike, ArrayLike]
+"""Whatever holds samples; a tuple is a pair of samples and labels."""
 
 DEFAULT_SIZE = 64
 """The side of pictures from a folder when none is said."""
@@ -37,7 +38,8 @@ def load(data: Data, *, split: str = "train", size: int | None = None) -> Source
     Args:
         data: the name of a set (which wins over a folder so named: write `./name` for that), the path of a folder
             of pictures or of a `.npy` or `.npz` file, a table (its name, a CSV, Parquet or Feather file, a data frame),
-            an array, a tensor, a `torch.utils.data.Dataset`, or a source, which is given back.
+            an array, a tensor, a pair of them (samples and labels), a `torch.utils.data.Dataset`, or a source, which is
+            given back.
         split: `train` or `test`, of sets, `.npz` files and folders that have both; data without a test part are
             `train` (and `splits` holds a part of them out). A folder's parts are told by their names in any case and
             with words such as `_set` behind them: train or training; test or testing, else valid, validation, val,
@@ -91,6 +93,27 @@ def splits(data: Data, *, size: int | None = None, fraction: float = 0.2, seed: 
             stacklevel=2,
         )
     return holdout(train, fraction, seed)
+
+
+def judged(data: Data, *, size: int | None = None) -> Source:
+    """Return the samples that a network which needs no others is judged on: everything that is given.
+
+    Of a set, an `.npz` file or a folder that come in parts that is the test part, as `splits` chooses it; of anything
+    else all of it, and of a source that is handed over, itself. Where only some samples have labels, those.
+
+    Arguments as for `load`.
+    """
+    if isinstance(data, Source):
+        return labelled(data)
+    if _is_table(data) and not (isinstance(data, str) and data in TABLES):
+        return labelled(TableSource(data, part="all"))
+    openers = _openers(data, size)
+    train = openers.pop("train")
+    for opener in openers.values():
+        test = opener()
+        if test.labels is not None or train().labels is None:
+            return labelled(test)
+    return labelled(train())
 
 
 def parts_of(data: Data, *, size: int | None = None) -> dict[str, Source]:
@@ -192,6 +215,10 @@ def _open(data: Data, split: str | None, size: int | None) -> Source:
         return NamedSource(data.name, "test") if isinstance(data, NamedSource) and split == "test" else data
     if isinstance(data, np.ndarray | Tensor):
         return ArraySource(data)
+    if isinstance(data, tuple):
+        if len(data) != 2:
+            raise DataError(f"a tuple of data is a pair of samples and labels, not of {len(data)}")
+        return ArraySource(*data)
     if isinstance(data, Dataset):
         return DatasetSource(data)
     if not isinstance(data, str | Path):

@@ -21,11 +21,11 @@ def over_eps(case: Case, norm: Norm, noise: Curve, found: Breaks | None) -> Tabl
     rows: list[tuple[Cell, ...]] = []
     for eps in (0.0, *case.radii[norm]):
         robust = () if found is None else Share.of(found.holds(norm, eps)).cells
-        rows.append((*eps_cells(norm, eps), *robust, Share.of(noise.holds(eps)).value))
+        rows.append((*eps_cells(norm, eps, case.victim.span), *robust, Share.of(noise.holds(eps)).value))
     names = () if found is None else columns("robust accuracy")
     note = f"Upper bounds: by {case.quick(norm)} and all else that was run; by AutoAttack at its own radius alone."
     return Table(
-        (*eps_columns(norm), *names, "accuracy under noise"), tuple(rows), x="eps", note="" if found is None else note
+        (*eps_columns(norm, case.victim.span), *names, "accuracy under noise"), tuple(rows), x="eps", note="" if found is None else note
     )
 
 
@@ -34,13 +34,14 @@ def details(case: Case, found: Breaks) -> dict[str, Table]:
     clean, robust = by_class(case, found.right), by_class(case, found.holds(case.ball.norm, case.ball.eps))
     counts = case.labels.bincount().tolist()
     classes = [(_class(case, label), counts[label], clean[label], robust[label]) for label in clean]
-    head = ball_name(case.ball.norm, case.ball.eps)
+    span = case.victim.span
+    head = ball_name(case.ball.norm, case.ball.eps, span)
     broke: list[tuple[Cell, ...]] = []
     names = list(found.names)
     for norm, radii in case.radii.items():
         for eps in radii:
             newly = (found.newly(name, norm, eps) for name in names)
-            broke.append((norm, ball_name(norm, eps), *newly, 1 - Share.of(found.holds(norm, eps)).value))
+            broke.append((norm, ball_name(norm, eps, span), *newly, 1 - Share.of(found.holds(norm, eps)).value))
     return {
         "classes": Table(("class", "samples", "clean accuracy", f"robust accuracy, {head}"), tuple(classes)),
         "which attack broke what": Table(
@@ -70,7 +71,7 @@ def pictures(case: Case, found: Breaks) -> tuple[dict[str, npt.NDArray[np.uint8]
             _class(case, truth),
             _class(case, clean),
             _class(case, worse),
-            ball_name(case.ball.norm, radius) if 0 < radius < inf else None,
+            ball_name(case.ball.norm, radius, case.victim.span) if 0 < radius < inf else None,
         )
         for truth, clean, worse, radius in zip(
             case.labels[rows].tolist(), before, after, radius[rows].tolist(), strict=True

@@ -26,7 +26,7 @@ from withstand.core.roles import Evaluator, Source
 from withstand.core.threat import Ball
 from withstand.core.victim import Outputs, Victim
 from withstand.evaluation.intervals import Share
-from withstand.evaluation.under_attack import ball_name, eps_cells, eps_columns, strips
+from withstand.evaluation.under_attack import ball_facts, ball_name, eps_cells, eps_columns, radius_check, strips
 from withstand.verification.capture import capture
 from withstand.verification.radius import proven_radii
 from withstand.verification.settle import Certifier, settle
@@ -88,7 +88,7 @@ class Certificate(Evaluator):
         batch = source[rows].to(home(victim.model))
         if batch.y is None:
             raise DataError("a certificate is about right answers, and the source has no labels")
-        x = batch.x.float() / 255 * (victim.high - victim.low) + victim.low if batch.x.dtype == torch.uint8 else batch.x
+        x = victim.ready(batch.x)
         draws = Draws(derive(self.seed, "certificate"), batch.index)
         verdicts = settle(
             victim,
@@ -113,17 +113,23 @@ class Certificate(Evaluator):
         pictures, notes = self._pictures(victim, x, batch.y, verdicts)
         return Finding(
             name="certificate",
-            numbers=self._numbers(verdicts, proven, broken, grid[-1]),
+            numbers=self._numbers(verdicts, proven, broken, grid[-1], victim.span),
             tables={
-                f"proven and attacked accuracy against eps, {self.ball.norm}": self._curves(grid, proven, broken),
+                f"proven and attacked accuracy against eps, {self.ball.norm}": self._curves(
+                    grid, proven, broken, victim.span
+                ),
                 "verdicts": _by_method(verdicts),
                 "samples": _by_sample(rows, verdicts, proven, broken),
                 **notes,
             },
-            checks=(*_checks(self.ball, verdicts, proven, broken), *_left_out(victim, x)),
+            checks=(
+                *radius_check(self.ball, victim),
+                *_checks(self.ball, verdicts, proven, broken),
+                *_left_out(victim, x),
+            ),
             protocol={
                 "certificate": describe(self),
-                "ball": {"norm": self.ball.norm, "eps": self.ball.eps},
+                "ball": ball_facts(self.ball, victim),
                 "samples": len(rows),
                 "source": source.fingerprint(),
                 "split": blake2b(rows.numpy().tobytes(), digest_size=8).hexdigest(),
@@ -139,8 +145,10 @@ class Certificate(Evaluator):
             pictures=pictures,
         )
 
-    def _numbers(self, verdicts: tuple[Verdict, ...], proven: Tensor, broken: Curve, most: float) -> dict[str, float]:
-        head = ball_name(self.ball.norm, self.ball.eps)
+    def _numbers(
+        self, verdicts: tuple[Verdict, ...], proven: Tensor, broken: Curve, most: float, span: float
+    ) -> dict[str, float]:
+        head = ball_name(self.ball.norm, self.ball.eps, span)
         numbers = Share.of(broken.holds(0)).numbers("clean accuracy")
         for name, status in (("proven", "safe"), ("broken", "unsafe"), ("undecided", "unknown")):
             found = Share.of(torch.tensor([verdict.status == status for verdict in verdicts]))
@@ -157,12 +165,13 @@ class Certificate(Evaluator):
                 numbers[f"median {name} radius" + (", at least" if reached else "")] = middle
         return numbers
 
-    def _curves(self, grid: tuple[float, ...], proven: Tensor, broken: Curve) -> Table:
+    def _curves(self, grid: tuple[float, ...], proven: Tensor, broken: Curve, span: float) -> Table:
         rows = []
         for eps in (0.0, *grid):
             safe = broken.holds(0) if eps == 0 else proven >= eps
-            rows.append((*eps_cells(self.ball.norm, eps), Share.of(safe).value, Share.of(broken.holds(eps)).value))
-        columns = (*eps_columns(self.ball.norm), "proven accuracy", "accuracy under attack")
+            cells = eps_cells(self.ball.norm, eps, span)
+            rows.append((*cells, Share.of(safe).value, Share.of(broken.holds(eps)).value))
+        columns = (*eps_columns(self.ball.norm, span), "proven accuracy", "accuracy under attack")
         return Table(columns, tuple(rows), x="eps")
 
     def _pictures(

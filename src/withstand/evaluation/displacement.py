@@ -27,7 +27,7 @@ from withstand.evaluation.headline import BLACK_BOX, WHITE_BOX, Headline, called
 from withstand.evaluation.intervals import columns
 from withstand.evaluation.nearest_code import FARTHEST, confuse, farthest
 from withstand.evaluation.shifts import Shifts
-from withstand.evaluation.under_attack import Case, ball_name, eps_cells, eps_columns, strips
+from withstand.evaluation.under_attack import Case, ball_name, eps_cells, eps_columns, radius_check, strips
 
 FAR = "APGD-100 (5 restarts)"
 """What `farthest` runs, in words."""
@@ -56,7 +56,7 @@ def displacement(case: Case, ensemble: AutoAttack | None, aids: Aids) -> Finding
             noise.add(ball, x)
             found.add(ball, x)
     worst = _climbed(case, found, ran)
-    checks = [collapse_check(found.clean.flatten(1).float())]
+    checks = [*radius_check(case.ball, case.victim), collapse_check(found.clean.flatten(1).float())]
     decided = None
     if ensemble is not None:
         if worst is not None:
@@ -85,7 +85,7 @@ def displacement(case: Case, ensemble: AutoAttack | None, aids: Aids) -> Finding
         numbers=_numbers(case, sides),
         tables={
             **{f"shift against eps, {kind}": _over_eps(case, kind, sides) for kind in case.radii},
-            **({} if decided is None else {f"AutoAttack, {ball_name(case.ball.norm, case.ball.eps)}": decided.table()}),
+            **({} if decided is None else {f"AutoAttack, {ball_name(case.ball.norm, case.ball.eps, case.victim.span)}": decided.table()}),
         },
         checks=tuple(checks),
         protocol={
@@ -165,7 +165,7 @@ def _headline(
     """Return the number that counts; an encoder that only noise was put to has none."""
     if not gradients and ensemble is None and aids.surrogate is None:
         return None
-    head, quick = ball_name(case.ball.norm, case.ball.eps), case.quick(case.ball.norm)
+    head, quick = ball_name(case.ball.norm, case.ball.eps, case.victim.span), case.quick(case.ball.norm)
     attacks = [
         *([quick] if gradients else []),
         *([FAR] if gradients and ensemble is not None else []),
@@ -185,7 +185,7 @@ def _headline(
 
 
 def _numbers(case: Case, sides: dict[str, Shifts]) -> dict[str, float]:
-    norm, eps, head = case.ball.norm, case.ball.eps, ball_name(case.ball.norm, case.ball.eps)
+    norm, eps, head = case.ball.norm, case.ball.eps, ball_name(case.ball.norm, case.ball.eps, case.victim.span)
     numbers = {}
     for what, shifts in sides.items():
         numbers[f"mean cosine shift under {what}, {head}"] = shifts.mean(norm, eps)
@@ -197,11 +197,11 @@ def _numbers(case: Case, sides: dict[str, Shifts]) -> dict[str, float]:
 
 def _over_eps(case: Case, norm: Norm, sides: dict[str, Shifts]) -> Table:
     nothing = [0.0] * (4 * len(sides))  # a shift, and a share with both ends
-    rows: list[tuple[Cell, ...]] = [(*eps_cells(norm, 0.0), *nothing)]
+    rows: list[tuple[Cell, ...]] = [(*eps_cells(norm, 0.0, case.victim.span), *nothing)]
     for eps in case.radii[norm]:
         shifts = [one.mean(norm, eps) for one in sides.values()]
         shares = [cell for one in sides.values() for cell in one.confused(norm, eps).cells]
-        rows.append((*eps_cells(norm, eps), *shifts, *shares))
+        rows.append((*eps_cells(norm, eps, case.victim.span), *shifts, *shares))
     names = [f"mean cosine shift under {what}" for what in sides]
     names += [column for what in sides for column in columns(f"share nearer to another under {what}")]
-    return Table((*eps_columns(norm), *names), tuple(rows), x="eps")
+    return Table((*eps_columns(norm, case.victim.span), *names), tuple(rows), x="eps")

@@ -189,7 +189,7 @@ def _proofs(case: Case, decided: Decided, found: Breaks) -> tuple[Check, ...]:
 
 
 def _head(case: Case) -> str:
-    return ball_name(case.ball.norm, case.ball.eps)
+    return ball_name(case.ball.norm, case.ball.eps, case.victim.span)
 
 
 def _headline(
@@ -232,7 +232,8 @@ def _numbers(
     if headline is not None and headline.access == WHITE_BOX:
         for norm, radii in case.radii.items():
             for eps in radii:
-                numbers.setdefault(f"robust accuracy, {ball_name(norm, eps)}", Share.of(found.holds(norm, eps)).value)
+                name = f"robust accuracy, {ball_name(norm, eps, case.victim.span)}"
+                numbers.setdefault(name, Share.of(found.holds(norm, eps)).value)
     return numbers
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from withstand.attacks.autoattack import AutoAttack
@@ -26,8 +25,14 @@ from withstand.evaluation.decisive import Aids
 from withstand.evaluation.displacement import displacement
 from withstand.evaluation.optional_prover import OptionalProver
 from withstand.evaluation.robust_accuracy import robust_accuracy
-from withstand.evaluation.under_attack import Case
+from withstand.evaluation.under_attack import Case, ball_facts
 from withstand.verification.prover import Prover
+
+_USUAL: dict[Norm, tuple[float, ...]] = {
+    "linf": (1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255),
+    "l2": (0.125, 0.25, 0.5, 1.0, 2.0),
+}
+"""Radii as shares of the width of the input range."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,10 @@ class Audit(Evaluator):
     embeddings move is audited.
 
     Args:
-        ball: the threat model that headlines; its radius joins the list of its norm.
-        linf: radii in input units.
-        l2: radii in input units.
+        ball: the threat model that headlines, in the victim's input units; its radius joins the list of its norm. None
+            for Linf and 8/255 of the input range.
+        linf: radii in input units; None for 1, 2, 4, 8 and 16/255 of the input range.
+        l2: radii in input units; None for 0.125, 0.25, 0.5, 1 and 2 times the width of the input range.
         l1: radii in input units.
         samples: how many samples are audited, drawn by the seed; robust accuracy is within about 4 points
             at 500.
@@ -59,9 +65,9 @@ class Audit(Evaluator):
         batch: samples attacked at once.
     """
 
-    ball: Ball = Ball()  # noqa: RUF009 - a frozen value
-    linf: tuple[float, ...] = (1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255)
-    l2: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0, 2.0)
+    ball: Ball | None = None
+    linf: tuple[float, ...] | None = None
+    l2: tuple[float, ...] | None = None
     l1: tuple[float, ...] = ()
     samples: int = 500
     steps: int = 10
@@ -75,7 +81,7 @@ class Audit(Evaluator):
     batch: int = 64
 
     def __post_init__(self) -> None:
-        if self.ball.targeted or self.ball.eps == 0:
+        if self.ball is not None and (self.ball.targeted or self.ball.eps == 0):
             raise ConfigError(f"an audit needs an untargeted ball with eps above 0, not {self.ball!r}")
         if self.samples < 1:
             raise ConfigError(f"samples must be at least 1, not {self.samples}")
@@ -103,35 +109,38 @@ class Audit(Evaluator):
         if as_structured(batch.x) is not None:
             kind = type(batch.x).__name__
             raise DataError(f"{kind} are no tensor that a ball fits round: node classifiers are audited by GraphAudit")
-        x = batch.x.float() / 255 * (victim.high - victim.low) + victim.low if batch.x.dtype == torch.uint8 else batch.x
+        x = victim.ready(batch.x)
+        ball, radii = self.ball_of(victim), self.radii(victim)
         goal = self.goal or ("embedding" if batch.y is None else "labels")
         if goal == "labels" and batch.y is None:
             raise DataError("an audit of accuracy needs labels and the source has none: goal='embedding' needs none")
+        if goal == "embedding" and victim.notes:
+            raise DataError("the network gives one number a sample: that is no embedding whose angle can be measured")
         case = Case(
             victim=victim,
             x=x,
             y=batch.y if goal == "labels" else None,
             classes=source.classes,
             draws=Draws(derive(self.seed, "audit"), batch.index),
-            ball=self.ball,
-            radii=self.radii(),
+            ball=ball,
+            radii=radii,
             steps=self.steps,
             restarts=self.restarts,
             pictures=self.pictures,
             batch=self.batch,
             protocol={
                 "audit": describe(self),
-                "ball": {"norm": self.ball.norm, "eps": self.ball.eps},
+                "ball": ball_facts(ball, victim),
                 "goal": goal,
                 **({} if self.ensemble == "none" else {"search": self.search}),
                 "samples": len(rows),
                 "samples given": len(source),
                 "source": source.fingerprint(),
                 "split": blake2b(rows.numpy().tobytes(), digest_size=8).hexdigest(),
-                "input range": [victim.low, victim.high],
+                "outputs": list(victim.notes),
             },
         )
-        ensemble = None if self.ensemble == "none" else AutoAttack(self.ball, self.ensemble, search=self.search)
+        ensemble = None if self.ensemble == "none" else AutoAttack(ball, self.ensemble, search=self.search)
         given = aids or Aids()
         if goal == "embedding":
             return displacement(case, ensemble, given)
@@ -141,11 +150,23 @@ class Audit(Evaluator):
             return finding
         return replace(finding, protocol={**finding.protocol, "prover": prover.words()})
 
-    def radii(self) -> dict[Norm, tuple[float, ...]]:
-        """Return the radii by norm, ascending, the headline's among them."""
-        chosen: dict[Norm, tuple[float, ...]] = {"linf": self.linf, "l2": self.l2, "l1": self.l1}
-        chosen[self.ball.norm] = (*chosen.get(self.ball.norm, ()), self.ball.eps)
-        first = sorted(chosen, key=lambda norm: norm != self.ball.norm)  # the headline's norm comes first
+    def ball_of(self, victim: Victim) -> Ball:
+        """Return the threat model that headlines, in the victim's input units."""
+        return self.ball or Ball("linf", 8 / 255 * victim.span)
+
+    def radii(self, victim: Victim) -> dict[Norm, tuple[float, ...]]:
+        """Return the radii by norm, ascending, in the victim's input units, the headline's among them."""
+        usual: dict[Norm, tuple[float, ...]] = {
+            norm: tuple(share * victim.span for share in shares) for norm, shares in _USUAL.items()
+        }
+        chosen: dict[Norm, tuple[float, ...]] = {
+            "linf": usual["linf"] if self.linf is None else self.linf,
+            "l2": usual["l2"] if self.l2 is None else self.l2,
+            "l1": self.l1,
+        }
+        ball = self.ball_of(victim)
+        chosen[ball.norm] = (*chosen[ball.norm], ball.eps)
+        first = sorted(chosen, key=lambda norm: norm != ball.norm)  # the headline's norm comes first
         return {norm: tuple(sorted(set(chosen[norm]))) for norm in first if chosen[norm]}
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 
-import torch
 from torch import Tensor
 
 from withstand.core.device import home
@@ -56,9 +55,10 @@ class SmoothedCertificate(Evaluator):
         batch = source[rows]
         if batch.y is None:
             raise DataError("a certificate is about right answers, and the source has no labels")
-        x = batch.x.float() / 255 * (victim.high - victim.low) + victim.low if batch.x.dtype == torch.uint8 else batch.x
         found = self.smoothing.certify(
-            victim, x.to(home(victim.model)), generator=Draws(derive(self.seed, "smoothing"), batch.index)
+            victim,
+            victim.ready(batch.x.to(home(victim.model))),
+            generator=Draws(derive(self.seed, "smoothing"), batch.index),
         )
         head = ball_name("l2", self.eps)
         largest = max(self.smoothing.largest, self.eps)

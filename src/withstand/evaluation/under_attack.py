@@ -1,5 +1,6 @@
 """What the audits of accuracy and of embeddings share: the case, intervals, and the pictures shown."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ from withstand.attacks.checks import Climb
 from withstand.attacks.gradient import PGD
 from withstand.attacks.objectives import Loss, Objective
 from withstand.core.errors import DataError
+from withstand.core.finding import Check
 from withstand.core.part import Tree
 from withstand.core.random import Draws
 from withstand.core.threat import Ball, Norm
@@ -81,9 +83,9 @@ class Case:
         return replace(self, x=self.x[:CHECKED], y=y, draws=self.draws[slice(CHECKED)])
 
 
-def ball_name(norm: Norm, eps: float) -> str:
-    """Return a ball as it is called in findings: "linf 8/255", "l2 0.5"."""
-    return f"{norm} {of_255(eps)}" if norm == "linf" else f"{norm} {eps:.4g}"
+def ball_name(norm: Norm, eps: float, span: float = 1.0) -> str:
+    """Return a ball as it is called in findings: "linf 8/255", "l2 0.5"; "linf 8" where inputs span another range."""
+    return f"{norm} {of_255(eps)}" if norm == "linf" and span == 1 else f"{norm} {eps:.4g}"
 
 
 def of_255(eps: float) -> str:
@@ -91,14 +93,30 @@ def of_255(eps: float) -> str:
     return f"{eps * 255:.3g}/255"
 
 
-def eps_columns(norm: Norm) -> tuple[str, ...]:
-    """Return the headings of a table over radii; Linf radii are told as k/255 too."""
-    return ("eps", "k/255") if norm == "linf" else ("eps",)
+def eps_columns(norm: Norm, span: float = 1.0) -> tuple[str, ...]:
+    """Return the headings of a table over radii; Linf radii of inputs that span 1 are told as k/255 too."""
+    return ("eps", "k/255") if norm == "linf" and span == 1 else ("eps",)
 
 
-def eps_cells(norm: Norm, eps: float) -> tuple[str | float, ...]:
+def eps_cells(norm: Norm, eps: float, span: float = 1.0) -> tuple[str | float, ...]:
     """Return the cells under `eps_columns`."""
-    return (eps, of_255(eps)) if norm == "linf" else (eps,)
+    return (eps, of_255(eps)) if norm == "linf" and span == 1 else (eps,)
+
+
+def ball_facts(ball: Ball, victim: Victim) -> dict[str, Tree]:
+    """Return a finding's facts of its threat model: norm, radius in input units, and as a share of their range."""
+    facts: dict[str, Tree] = {"norm": ball.norm, "eps": ball.eps, "input range": [victim.low, victim.high]}
+    if victim.span not in (1, math.inf) and ball.norm == "linf":
+        facts["share of the range"] = of_255(ball.eps / victim.span)
+    return facts
+
+
+def radius_check(ball: Ball, victim: Victim) -> tuple[Check, ...]:
+    """Check that the radius is not one meant for another input range; nothing where it fits."""
+    if not victim.loses(ball.eps, ball.norm):
+        return ()
+    words = f"{ball.eps:.4g} is next to nothing of inputs from {victim.low:g} to {victim.high:g}"
+    return (Check("the radius is in input units", False, f"{words}: {ball.eps * victim.span:.4g} may be meant"),)
 
 
 def strips(victim: Victim, clean: Tensor, attacked: Tensor) -> dict[str, npt.NDArray[np.uint8]]:

@@ -1,0 +1,219 @@
+"""Any network a user brings, through every face: served with the right figures, or told in one line.
+
+The victims are linear, so that their robust accuracy is known exactly.
+"""
+
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import withstand as ws
+from victims import Scored
+from withstand.attacks.gradient import PGD
+from withstand.core.errors import ConfigError, DataError, WithstandError
+from withstand.core.threat import Ball
+from withstand.core.victim import Victim
+from withstand.evaluation.robustness import Audit
+
+EPS = 16 / 255
+RANGES = [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-3.0, 5.0), (-128.0, 127.0)]
+Answer = namedtuple("Answer", ["features", "logits"])
+
+
+class Wrapped(nn.Module):
+    """What `outer` makes of a network's logits."""
+
+    def __init__(self, outer: Callable[[Tensor], object], inner: nn.Module | None = None) -> None:
+        super().__init__()
+        self.inner, self.outer = inner or Scored(), outer
+
+    def forward(self, x: Tensor) -> object:
+        return self.outer(self.inner(x))
+
+
+class Fixed(Scored):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.reshape(8, -1))
+
+
+class Raising(Scored):
+    def forward(self, x: Tensor) -> Tensor:
+        raise KeyError("a name that\nis not there")
+
+
+class InPlace(Scored):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.mul_(1.0))
+
+
+class Doubled(Scored):
+    """Single precision weights behind a buffer in double precision, as `(x - mean) / std` often is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(1, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward((x.double() - self.mean).float())
+
+
+class Many(Scored):
+    """A thousand classes, of which two ever win."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([super().forward(x), torch.full((len(x), 998), -50.0)], 1)
+
+
+SERVED: dict[str, Callable[[], nn.Module]] = {
+    "plain": Scored,
+    "in train mode": lambda: Scored().train(),
+    "double": lambda: Scored().double(),
+    "half": lambda: Scored().half(),
+    "bfloat16": lambda: Scored().bfloat16(),
+    "a double buffer": Doubled,
+    "one logit": lambda: Wrapped(lambda out: out[:, 1]),
+    "one logit in a column": lambda: Wrapped(lambda out: out[:, 1:]),
+    "half, one logit": lambda: Wrapped(lambda out: out[:, 1]).half(),
+    "a dict": lambda: Wrapped(lambda out: {"logits": out, "features": out.exp(), "loss": None}),
+    "a dict in half": lambda: Wrapped(lambda out: {"logits": out}).half(),
+    "a named tuple": lambda: Wrapped(lambda out: Answer(out.exp(), out)),
+    "a tuple of one": lambda: Wrapped(lambda out: (out,)),
+    "a list of one": lambda: Wrapped(lambda out: [out]),
+    "a thousand classes": Many,
+    "writes on its input": InPlace,
+    "TorchScript": lambda: torch.jit.trace(Scored(), torch.rand(2, 12)),
+}
+REFUSED: dict[str, tuple[Callable[[], object], str]] = {
+    "a tuple": (lambda: Wrapped(lambda out: (out, out)), r"a tuple of 2 things \(\(40, 2\), \(40, 2\)\)"),
+    "a dict without logits": (lambda: Wrapped(lambda out: {"scores": out}), "no output 'logits': allowed: scores"),
+    "an empty dict": (lambda: Wrapped(lambda out: {}), "a dict without tensors: it must hold 'logits'"),
+    "a string": (lambda: Wrapped(lambda out: "cat"), "gives a str: it must give a torch tensor"),
+    "an array": (lambda: Wrapped(lambda out: out.detach().numpy()), "gives a ndarray"),
+    "classes": (lambda: Wrapped(lambda out: out.argmax(1)), "type torch.int64: logits"),
+    "one number": (lambda: Wrapped(lambda out: out.sum()), r"shape \(\) for 40 inputs"),
+    "one row": (lambda: Wrapped(lambda out: out.sum(0, keepdim=True)), r"shape \(1, 2\) for 40 inputs"),
+    "a probability": (lambda: Wrapped(lambda out: out[:, 1].sigmoid()), "a probability or a logit"),
+    "NaN": (lambda: Wrapped(lambda out: out / 0 * 0), "NaN or infinite values for 40 of 40 clean inputs"),
+    "infinity": (lambda: Wrapped(lambda out: out.where(out != out[0], torch.inf)), "NaN or infinite"),
+    "maps": (lambda: Wrapped(lambda out: out[..., None, None]), r"logits must be \(N, C\)"),
+    "another width": (lambda: Scored(width=13), r"shape \(40, 12\): RuntimeError in 'layer' \(Linear\)"),
+    "channels": (lambda: nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten()), r"RuntimeError in '0' \(Conv2d\)"),
+    "a fixed batch": (Fixed, "takes batches of 8 alone"),
+    "batch statistics": (
+        lambda: nn.Sequential(nn.BatchNorm1d(12, track_running_stats=False), Scored()),
+        r"'0' \(BatchNorm1d\) normalises by the batch",
+    ),
+    "no weights yet": (lambda: nn.Sequential(nn.LazyLinear(2)), "lazy layers"),
+    "an exception": (Raising, r"KeyError at test_odd_victims.py:\d+: 'a name that\\nis not there'"),
+    "in double": (lambda: Raising().double(), "KeyError at test_odd_victims"),
+    "too few classes": (lambda: Wrapped(lambda out: out[:, :1] - 5), r"labels lie in \[0, 2\]"),
+}
+
+
+def audited(subject: object, x: Tensor, y: Tensor, **settings: object) -> dict[str, float]:
+    found = ws.audit(subject, (x, y), steps=10, ensemble="none", **settings)  # type: ignore[arg-type]
+    assert found.protocol["samples"] == len(x)
+    return found.numbers
+
+
+def robust(model: Scored, x: Tensor, y: Tensor, eps: float) -> float:
+    return float((model.worst(x, y, eps) > 0).double().mean())
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_odd_networks_are_served_with_the_right_figures(name: str) -> None:
+    model, net = Scored(), SERVED[name]()
+    x, y = model.inputs(EPS)
+    wanted = robust(model, x, y, EPS)
+    assert 0.2 < wanted < robust(model, x, y, 0.0) == 0.9
+    numbers = audited(net, x, y, eps="16/255")
+    assert numbers["clean accuracy"] == 0.9
+    assert numbers["robust accuracy, linf 16/255"] == wanted
+    found = PGD(Ball("linf", EPS), steps=10)(Victim(net), x, y, generator=0)
+    assert found.success.double().mean() == 1 - wanted
+    assert (Ball("linf").size(found.x - x) <= EPS * (1 + 1e-6)).all()
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_served_is_told_in_one_line(name: str, tmp_path: Path) -> None:
+    make, words = REFUSED[name]
+    x, y = Scored().inputs(EPS)
+    y[0] = 2 if name == "too few classes" else y[0]
+    out = tmp_path / "audit"
+    for face in (
+        lambda: ws.audit(make(), (x, y), out=out, steps=2),
+        lambda: ws.certify(make(), (x, y), out=out),
+        lambda: ws.certify(make(), (x, y), norm="l2", method="smoothing", out=out),
+        lambda: PGD(Ball("linf", EPS), steps=2)(Victim(make()), x, y),
+    ):
+        with pytest.raises(WithstandError, match=words) as caught:
+            face()
+        assert "\n" not in str(caught.value)
+        assert not out.exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+@pytest.mark.parametrize("limits", RANGES)
+def test_an_attack_stays_in_the_victims_own_range_and_finds_all_there_is(
+    limits: tuple[float, float], dtype: torch.dtype
+) -> None:
+    low, high = limits
+    model = Scored(low, high)
+    victim = Victim(Scored(low, high).to(dtype), low=low, high=high)
+    radius = victim.radius("16/255")
+    assert radius == victim.radius(radius) == pytest.approx(16 / 255 * (high - low))
+    x, y = model.inputs(radius)
+    found = PGD(Ball("linf", radius), steps=10)(victim, x, y, generator=0)
+    assert torch.equal(found.success, model.worst(x, y, radius) <= 0)
+    assert low <= found.x.min() <= found.x.max() <= high
+    assert (Ball("linf").size(found.x.double() - x) <= radius * (1 + 1e-6)).all()
+
+
+@pytest.mark.parametrize("limits", [(-1.0, 1.0), (0.0, 255.0)])
+def test_a_fraction_is_a_share_of_the_range_and_a_number_in_input_units(limits: tuple[float, float]) -> None:
+    low, high = limits
+    model, radius = Scored(low, high), 16 / 255 * (high - low)
+    x, y = model.inputs(radius)
+    shares, units = (audited(Victim(model, low=low, high=high), x, y, eps=eps) for eps in ("16/255", radius))
+    assert shares == units
+    assert shares["clean accuracy"] == 0.9
+    assert shares[f"robust accuracy, linf {radius:.4g}"] == robust(model, x, y, radius)
+    usual = Audit().radii(Victim(model, low=low, high=high))
+    assert max(usual["linf"]) == pytest.approx(radius)
+    assert max(usual["l2"]) == pytest.approx(2 * (high - low))
+
+
+@pytest.mark.parametrize(
+    ("eps", "norm", "words"),
+    [
+        ("0.03", "linf", "next to nothing of the input range, 0 to 255"),
+        (8 / 255, "linf", "8 is what 0.03137"),
+        (0.5, "l2", "127.5 is what 0.5"),
+        ("300", "linf", "more than the whole input range, 0 to 255$"),
+        ("2/1", "linf", "more than the whole input range"),
+    ],
+)
+def test_radii_for_another_range_are_refused(eps: float | str, norm: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Victim(nn.Flatten(), high=255).radius(eps, norm)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=words):
+        ws.audit(Victim(Scored(0, 255), high=255), Scored(0, 255).inputs(0.0), eps=eps, norm=norm)  # type: ignore[arg-type]
+
+
+def test_decimal_fractions_and_tiny_shares() -> None:
+    assert Victim(nn.Flatten()).radius("0.5/255") == 0.5 / 255
+    assert Victim(nn.Flatten(), high=255).radius("0.01/255") == pytest.approx(0.01)
+    with pytest.raises(ConfigError, match="did you mean 8/255"):
+        Victim(nn.Flatten()).radius(8)
+
+
+def test_pictures_in_another_range_than_the_victims_are_refused() -> None:
+    with pytest.raises(DataError, match=r"lie in \[0, 1\], and this victim's input range is 0 to 255"):
+        Victim(nn.Flatten(), high=255).ready(torch.rand(4, 1, 3, 3))
+    assert Victim(nn.Flatten(), low=-1, high=1).ready(torch.tensor([[[[0, 255]]]], dtype=torch.uint8)).tolist() == [
+        [[[-1, 1]]]
+    ]
