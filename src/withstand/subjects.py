@@ -26,8 +26,8 @@ from withstand.core.random import isolated
 from withstand.core.roles import Model, Source
 from withstand.core.threat import Ball, Norm, parse_eps
 from withstand.core.victim import Victim
-from withstand.data.subset import labelled
 from withstand.data.load import Data, judged, splits
+from withstand.data.subset import labelled
 from withstand.evaluation.certificate import Certificate
 from withstand.evaluation.features import embed
 from withstand.evaluation.linear import fit_linear
@@ -92,11 +92,12 @@ def front(
         device: where a network that had to be found is put.
     """
     network = found(subject, allow, device)
+    if isinstance(network, Model):
+        train, test = splits(data, size=size)
+        if train.labels is not None:
+            return victim_of(network, train, inputs=inputs), train, test
     test = judged(data, size=size)
-    if not isinstance(network, Model) or test.labels is None:
-        return victim_of(network, test, inputs=inputs), test, test
-    train, test = splits(data, size=size)
-    return victim_of(network, train, inputs=inputs), train, test
+    return victim_of(network, test, inputs=inputs), test, test
 
 
 def victim_of(

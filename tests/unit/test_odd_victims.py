@@ -17,6 +17,7 @@ from withstand.attacks.gradient import PGD
 from withstand.core.errors import ConfigError, DataError, WithstandError
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
+from withstand.data.arrays import ArraySource
 from withstand.evaluation.robustness import Audit
 
 EPS = 16 / 255
@@ -114,8 +115,10 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
 }
 
 
-def audited(subject: object, x: Tensor, y: Tensor, **settings: object) -> dict[str, float]:
-    found = ws.audit(subject, (x, y), steps=10, ensemble="none", **settings)  # type: ignore[arg-type]
+def audited(subject: object, x: Tensor, y: Tensor, eps: float) -> dict[str, float]:
+    """Return the figures of an audit at one radius."""
+    audit = Audit(Ball("linf", eps), linf=(), l2=(), steps=8, ensemble="none", pictures=0)
+    found = audit.evaluate(subject, ArraySource(x, y))  # type: ignore[arg-type]
     assert found.protocol["samples"] == len(x)
     return found.numbers
 
@@ -130,7 +133,7 @@ def test_odd_networks_are_served_with_the_right_figures(name: str) -> None:
     x, y = model.inputs(EPS)
     wanted = robust(model, x, y, EPS)
     assert 0.2 < wanted < robust(model, x, y, 0.0) == 0.9
-    numbers = audited(net, x, y, eps="16/255")
+    numbers = audited(net, x, y, EPS)
     assert numbers["clean accuracy"] == 0.9
     assert numbers["robust accuracy, linf 16/255"] == wanted
     found = PGD(Ball("linf", EPS), steps=10)(Victim(net), x, y, generator=0)
@@ -178,11 +181,12 @@ def test_a_fraction_is_a_share_of_the_range_and_a_number_in_input_units(limits: 
     low, high = limits
     model, radius = Scored(low, high), 16 / 255 * (high - low)
     x, y = model.inputs(radius)
-    shares, units = (audited(Victim(model, low=low, high=high), x, y, eps=eps) for eps in ("16/255", radius))
+    victim = Victim(model, low=low, high=high)
+    shares, units = (ws.audit(victim, (x, y), eps=eps, steps=8, ensemble="none").numbers for eps in ("16/255", radius))
     assert shares == units
     assert shares["clean accuracy"] == 0.9
     assert shares[f"robust accuracy, linf {radius:.4g}"] == robust(model, x, y, radius)
-    usual = Audit().radii(Victim(model, low=low, high=high))
+    usual = Audit().radii(victim)
     assert max(usual["linf"]) == pytest.approx(radius)
     assert max(usual["l2"]) == pytest.approx(2 * (high - low))
 

@@ -82,7 +82,7 @@ class RowAttack(Attack):
         found = self.attack(victim, x, y, generator=generator, mask=self._mask(x))
         if not len(x):
             return found
-        whole = Victim(victim.model, low=victim.low, high=victim.high, normalize=victim.normalize)
+        whole = victim.free()
         objective = as_objective(self.attack.objective)
         with victim.held():
             problem = pose(whole, objective, self.attack.ball, x, y)

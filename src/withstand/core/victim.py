@@ -90,7 +90,23 @@ class Victim(Part):
 
     def like(self, model: nn.Module | Callable[[Tensor], Outputs]) -> "Victim":
         """Return a victim of another model with the same range, normalisation and form of outputs."""
-        other = Victim(model, low=self.low, high=self.high, normalize=self.normalize, changeable=self.changeable)
+        return self._but(model, self.normalize, self.changeable)
+
+    def fed(self, normalize: tuple[Sequence[float], Sequence[float]] | None) -> "Victim":
+        """Return this victim with another normalisation."""
+        return self._but(self.model, normalize, self.changeable)
+
+    def free(self) -> "Victim":
+        """Return this victim with inputs that may be changed everywhere."""
+        return self._but(self.model, self.normalize, None)
+
+    def _but(
+        self,
+        model: nn.Module | Callable[[Tensor], Outputs],
+        normalize: tuple[Sequence[float], Sequence[float]] | None,
+        changeable: Tensor | None,
+    ) -> "Victim":
+        other = Victim(model, low=self.low, high=self.high, normalize=normalize, changeable=changeable)
         other._form = self._form
         return other
 

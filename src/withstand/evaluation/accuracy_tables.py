@@ -25,7 +25,10 @@ def over_eps(case: Case, norm: Norm, noise: Curve, found: Breaks | None) -> Tabl
     names = () if found is None else columns("robust accuracy")
     note = f"Upper bounds: by {case.quick(norm)} and all else that was run; by AutoAttack at its own radius alone."
     return Table(
-        (*eps_columns(norm, case.victim.span), *names, "accuracy under noise"), tuple(rows), x="eps", note="" if found is None else note
+        (*eps_columns(norm, case.victim.span), *names, "accuracy under noise"),
+        tuple(rows),
+        x="eps",
+        note="" if found is None else note,
     )
 
 

@@ -106,7 +106,7 @@ def _better_fed(victim: Victim, x: Tensor, y: Tensor, right: Tensor, batch: int)
     """Return the remedy under which clearly more samples are right, in words; "" where there is none."""
     found: dict[str, int] = {}
     for remedy in _remedies(victim, x):
-        fed = Victim(victim.model, low=victim.low, high=victim.high, normalize=remedy.normalize)
+        fed = victim.fed(remedy.normalize)
         inputs = x.flip(1) if remedy.flip else x
         try:
             outputs = torch.cat([pick(fed(part.clone()), "logits") for part in torch.split(inputs, batch)])
