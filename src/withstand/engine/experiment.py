@@ -113,6 +113,21 @@ class Experiment(Part):
     beside: Mapping[str, Source] = field(default_factory=dict)
     beside_views: Mapping[str, View] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        roles: dict[str, tuple[object, type]] = {
+            "source": (self.source, Source),
+            "view": (self.view, View),
+            "method": (self.method, Method),
+            "plan": (self.plan, Plan),
+            "test": (self.test, Source),
+            "labelled": (self.labelled, Source),
+            **{f"beside[{name!r}]": (one, Source) for name, one in self.beside.items()},
+        }
+        for name, (given, role) in roles.items():
+            if not isinstance(given, role) and not (given is None and name in ("test", "labelled")):
+                remedy = ": withstand.data.load.load(...) makes one of arrays and datasets" if role is Source else ""
+                raise ConfigError(f"{name} must be a {role.__name__}, not a {type(given).__name__}{remedy}")
+
     def check(self) -> None:
         """Refuse an experiment that cannot run, and its earlier stages', before anything is touched.
 

@@ -96,6 +96,10 @@ def train(
 
 def _fabric(plan: Plan) -> Fabric:
     accelerator = device_of(plan.device).type
+    if "LOCAL_RANK" in os.environ and (started := int(os.environ.get("WORLD_SIZE", plan.processes))) != plan.processes:
+        raise ConfigError(
+            f"torchrun started {started} processes, and this run is for {plan.processes}: use --processes {started}"
+        )
     if plan.processes == 1:
         return Fabric(accelerator=accelerator, devices=1)
     cards = torch.cuda.device_count() if accelerator == "cuda" else 1

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 import faults
 from faults import FaultyView
@@ -343,3 +344,27 @@ def test_a_healthy_run_warns_of_nothing(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         train(toy_experiment(epochs=1), tmp_path / "run", quiet=True, allow=ALLOW)
+
+
+def test_what_plays_another_role_is_refused_by_name() -> None:
+    whole = toy_experiment(epochs=1)
+    plain = TensorDataset(torch.rand(8, 3))
+    for name, given, words in (
+        ("source", plain, "source must be a Source, not a TensorDataset: withstand.data.load.load"),
+        ("test", plain, "test must be a Source, not a TensorDataset"),
+        ("method", nn.Linear(2, 2), "method must be a Method, not a Linear"),
+        ("view", lambda batch: batch, "view must be a View, not a function"),
+        ("plan", None, "plan must be a Plan, not a NoneType"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            replace(whole, **{name: given})
+
+
+def test_processes_that_torchrun_started_and_the_run_does_not_know_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="torchrun started 2 processes, and this run is for 1: use --processes 2"):
+        train(toy_experiment(epochs=1), tmp_path / "run", quiet=True, allow=ALLOW)
+    assert not (tmp_path / "run").exists()
