@@ -274,7 +274,7 @@ def certify(
     method: str = "auto",
     samples: int = 100,
     timeout: float = 10.0,
-    sigma: float = 0.25,
+    sigma: float | None = None,
     features: int | None = None,
     spans: int = 1,
     seed: int = 0,
@@ -297,7 +297,7 @@ def certify(
             "grid" also search; "smoothing" certifies the noisy classifier in L2, with confidence and not by proof.
         samples: how many test samples are certified.
         timeout: seconds of search for each sample.
-        sigma: of smoothing's noise, in input units.
+        sigma: of smoothing's noise, in input units; a quarter of the input range if None.
         features: inputs that a grid steps together, the most prominent first; None for all.
         spans: a grid's steps to each side.
         seed: of the choice of samples, and of what is drawn.

@@ -298,7 +298,7 @@ class Run:
         method: str = "auto",
         samples: int = 100,
         timeout: float = 10.0,
-        sigma: float = 0.25,
+        sigma: float | None = None,
         features: int | None = None,
         spans: int = 1,
         seed: int = 0,

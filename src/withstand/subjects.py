@@ -214,7 +214,7 @@ def certificate_of(
     method: str,
     samples: int,
     timeout: float,
-    sigma: float,
+    sigma: float | None,
     features: int | None,
     spans: int,
     seed: int,
@@ -222,7 +222,9 @@ def certificate_of(
     """Return the certificate of a victim that the front door's arguments ask for; see `withstand.certify`."""
     radius = victim.radius(eps, norm)
     if method == "smoothing":
-        return SmoothedCertificate(radius, Smoothing(sigma), samples=samples, seed=seed)
+        return SmoothedCertificate(
+            radius, Smoothing(victim.span / 4 if sigma is None else sigma), samples=samples, seed=seed
+        )
     if method not in get_args(Certifier):
         raise ConfigError(f"method {method!r} is unknown: {nearest(method, (*get_args(Certifier), 'smoothing'))}")
     return Certificate(

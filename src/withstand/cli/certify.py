@@ -1,9 +1,9 @@
 """certify: prove what a network withstands, break it, or say that nobody knows."""
 
-import re
 from pathlib import Path
 from typing import Literal
 
+from withstand.cli.network import folder_of, is_network, normalization, refuse_for_runs
 from withstand.cli.reply import Reply, finding_facts, show_finding
 from withstand.core.errors import ConfigError
 from withstand.core.options import Device
@@ -24,6 +24,9 @@ def run_certify(
     features: int | None = None,
     spans: int | None = None,
     vnnlib: Path | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    normalize: tuple[str, ...] = (),
     seed: int | None = None,
     out: Path | None = None,
     device: Device = "auto",
@@ -35,13 +38,14 @@ def run_certify(
         run: a run folder; or a network: FILE.onnx (or .onnx.gz), FILE.safetensors with its FILE.json, FILE.py:NAME or
             MODULE:NAME
         norm: how the size of a change is measured; linf if not said
-        eps: the radius, in input units or like 1/255, which it is if not said; curves go to twice that
+        eps: the radius, in input units or as a share of the input range like 1/255, which it is if not said; curves go
+            to twice that
         method: bounds alone (ibp, crown-ibp, crown, alpha-crown; auto, if not said, is the cheap ones first); bab,
             milp, smt or grid also search; smoothing certifies the noisy classifier in L2, with confidence and not by
             proof
         samples: how many test samples are certified; 100 if not said
         timeout: seconds of search for each sample, or for the instance
-        sigma: of smoothing's noise, in input units; 0.25 if not said
+        sigma: of smoothing's noise, in input units; a quarter of the input range if not said
         features: inputs that a grid steps together, the most prominent first; all if not said
         spans: a grid's steps to each side; 1 if not said
         vnnlib: answer this property of a FILE.onnx, as verification competitions ask it, by branch and bound; the
@@ -54,6 +58,7 @@ def run_certify(
         given = {
             "data": data, "norm": norm, "eps": eps, "method": method, "samples": samples, "sigma": sigma,
             "features": features, "spans": spans, "seed": seed, "allow": allow or None,
+            "low": low, "high": high, "normalize": normalize or None,
             "device": None if device == "auto" else device,
         }  # fmt: skip
         idle = [f"--{name}" for name, value in given.items() if value is not None]
@@ -63,30 +68,29 @@ def run_certify(
 
     norm, method, seed = norm or "linf", method or "auto", seed or 0
     eps, samples = "1/255" if eps is None else eps, 100 if samples is None else samples
-    sigma, spans = 0.25 if sigma is None else sigma, 1 if spans is None else spans
-    files = (".safetensors", ".onnx", ".onnx.gz", ".py")
-    if not str(run).endswith(files) and (run.is_dir() or ":" not in str(run)):
+    spans = 1 if spans is None else spans
+    if is_network(run):
+        from withstand.api import certify
+
+        if data is None:
+            raise ConfigError("a network that is no run needs --data: on what shall it be certified?")
+        folder = out or folder_of("certificate", run)
+        finding = certify(
+            str(run), data, out=folder, norm=norm, eps=eps, method=method, samples=samples, timeout=timeout,
+            sigma=sigma, features=features, spans=spans, seed=seed, low=low, high=high,
+            normalize=normalization(normalize), device=device, allow=allow,
+        )  # fmt: skip
+        report = folder / "report.html"
+    else:
         from withstand.api import open_run
 
-        if out is not None:
-            raise ConfigError("--out is for networks that are no runs: a run's findings stay in its folder")
+        refuse_for_runs(out=out, low=low, high=high, normalize=normalize)
         opened = open_run(run, allow=allow, device=device)
         finding = opened.certify(
             data, norm=norm, eps=eps, method=method, samples=samples, timeout=timeout, sigma=sigma, features=features,
             spans=spans, seed=seed,
         )  # fmt: skip
         report = opened.report()
-    else:
-        from withstand.api import certify
-
-        if data is None:
-            raise ConfigError("a network that is no run needs --data: on what shall it be certified?")
-        folder = out or Path(f"certificate-{re.sub(r'[^0-9A-Za-z]+', '-', str(run)).strip('-')}")
-        finding = certify(
-            str(run), data, out=folder, norm=norm, eps=eps, method=method, samples=samples, timeout=timeout,
-            sigma=sigma, features=features, spans=spans, seed=seed, device=device, allow=allow,
-        )  # fmt: skip
-        report = folder / "report.html"
     return Reply(f"{show_finding(finding)}\nreport: {report}", {**finding_facts(finding), "report": str(report)})
 
 

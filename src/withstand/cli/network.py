@@ -13,7 +13,7 @@ def is_network(run: Path) -> bool:
     >>> is_network(Path("net.onnx")), is_network(Path("nets.py:net")), is_network(Path("runs/dcl-digits"))
     (True, True, False)
     """
-    return run.suffix in (".safetensors", ".onnx", ".py") or (":" in str(run) and not run.is_dir())
+    return str(run).endswith((".safetensors", ".onnx", ".onnx.gz", ".py")) or (":" in str(run) and not run.is_dir())
 
 
 def folder_of(what: str, run: Path) -> Path:

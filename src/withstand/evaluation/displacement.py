@@ -85,7 +85,11 @@ def displacement(case: Case, ensemble: AutoAttack | None, aids: Aids) -> Finding
         numbers=_numbers(case, sides),
         tables={
             **{f"shift against eps, {kind}": _over_eps(case, kind, sides) for kind in case.radii},
-            **({} if decided is None else {f"AutoAttack, {ball_name(case.ball.norm, case.ball.eps, case.victim.span)}": decided.table()}),
+            **(
+                {}
+                if decided is None
+                else {f"AutoAttack, {ball_name(case.ball.norm, case.ball.eps, case.victim.span)}": decided.table()}
+            ),
         },
         checks=tuple(checks),
         protocol={

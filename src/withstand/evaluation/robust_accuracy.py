@@ -27,7 +27,7 @@ from withstand.evaluation.decisive import AGAIN, Aids, Decided, decide
 from withstand.evaluation.headline import BLACK_BOX, WHITE_BOX, Headline, called, listed
 from withstand.evaluation.intervals import Share
 from withstand.evaluation.plausible import plausible
-from withstand.evaluation.under_attack import Case, ball_name
+from withstand.evaluation.under_attack import Case, ball_name, radius_check
 
 NOISE, CARRIED, CHECKS = "noise", "a surrogate's attack", "a check's run"
 """What breaks samples besides the curves' attacks and AutoAttack's."""
@@ -55,6 +55,7 @@ def robust_accuracy(case: Case, ensemble: AutoAttack | None, aids: Aids) -> Find
     carried = () if aids.surrogate is None else (_carried(case, aids.surrogate, found),)
     decided = None if ensemble is None else decide(case, ensemble, aids, found)
     checks = (
+        *radius_check(case.ball, case.victim),
         plausible(case.victim, case.x, case.labels, case.classes, batch=case.batch),
         *_checks(case, ensemble, climbed, found),
         *(() if ensemble is None else ensemble.form(case.victim, case.x)),
