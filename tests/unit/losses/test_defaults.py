@@ -1,0 +1,67 @@
+"""Losses' own settings, which users meet when they say nothing: a change of one is a change of the library."""
+
+from collections.abc import Callable
+from inspect import signature
+
+import pytest
+import torch
+
+from withstand.losses.attraction import cacr_terms
+from withstand.losses.clustering import sinkhorn, swapped_cross_entropy
+from withstand.losses.contrastive import dcl, dcl_queue, dclw, npc_factor, nt_xent
+from withstand.losses.hardness import hard_contrastive
+from withstand.losses.imbalance import effective_number_weights, focal, ldam, ldam_margins
+from withstand.losses.momentum_contrast import info_nce_across, info_nce_queue
+from withstand.losses.multi_view import nt_xent_views
+from withstand.losses.reconstruction import scaled_cosine_error
+from withstand.losses.redundancy import standardize
+from withstand.losses.robust import decoupled_alignment, mart, trades
+from withstand.losses.sorting import groco, group_ordering, soft_sort
+from withstand.losses.supervised_contrastive import supervised_contrastive
+from withstand.losses.variance import vicreg_terms
+
+DEFAULTS: dict[Callable[..., object], dict[str, object]] = {
+    nt_xent: {"temperature": 0.2},
+    dcl: {"temperature": 0.1},
+    dclw: {"temperature": 0.1, "sigma": 0.5, "detach_weight": True},
+    dcl_queue: {"temperature": 0.1},
+    npc_factor: {"temperature": 0.1},
+    info_nce_queue: {"temperature": 0.2, "own": None},
+    info_nce_across: {"temperature": 0.2},
+    nt_xent_views: {"temperature": 0.5, "stop_keys": True},
+    supervised_contrastive: {"temperature": 0.1, "stored": None, "stored_groups": None},
+    swapped_cross_entropy: {"temperature": 0.1},
+    sinkhorn: {"epsilon": 0.05, "iterations": 3},
+    hard_contrastive: {"temperature": 0.2, "alpha": 1.0},
+    scaled_cosine_error: {"alpha": 3.0},
+    standardize: {"unbiased": False, "eps": 1e-5},
+    trades: {"beta": 6.0},
+    mart: {"beta": 5.0},
+    decoupled_alignment: {"gamma": 2.0},
+    soft_sort: {"steepness": 1.0},
+    group_ordering: {"steepness": 1.0},
+    groco: {"negatives": 10, "steepness": 1.0, "stop_gradient": True},
+    cacr_terms: {
+        "positive_sharpness": 1.0, "negative_sharpness": 0.9, "alpha": 1.0, "beta": 1.0, "detach_weights": False,
+    },
+    vicreg_terms: {"sum_branches": False, "eps": 1e-4},
+    focal: {"gamma": 1.0},
+    ldam: {"scale": 30.0},
+    ldam_margins: {"largest": 0.5},
+    effective_number_weights: {"beta": 0.9999},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", DEFAULTS, ids=lambda loss: loss.__name__)
+def test_settings_of_their_own(loss: Callable[..., object]) -> None:
+    found = {name: p.default for name, p in signature(loss).parameters.items() if p.default is not p.empty}
+    assert found == DEFAULTS[loss]
+
+
+def test_stored_keys_get_no_gradient() -> None:
+    query, key, queue, own = (torch.randn(3, 4, dtype=torch.float64).requires_grad_() for _ in range(4))
+    info_nce_queue(query, key, queue, own=own[:, None]).backward()
+    assert queue.grad is None
+    assert own.grad is None
+    assert query.grad is not None
+    assert key.grad is not None
