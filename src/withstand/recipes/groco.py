@@ -24,7 +24,7 @@ from withstand.recipes.pictures import TwoViewSetup, experiment_on_pictures
 from withstand.recipes.trial import head_to_head, refuse_other_scale, small
 from withstand.views.presets import barlow_large, barlow_small
 
-SETUP = TwoViewSetup(learning_rate=2e-3)
+SETUP = TwoViewSetup(learning_rate=4e-3)
 
 
 def experiment(
@@ -48,7 +48,8 @@ def experiment(
 def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
     """Compare GroCo with SimCLR at the paper's temperature 0.1, on the same views, by nearest neighbours on CIFAR-10.
 
-    Rates were tried for three epochs on another seed, two of GroCo's Adam (4e-3 was kept), one of SimCLR's SGD (0.12).
+    Both run at their recipes' own rates. GroCo's was chosen over 20 epochs on another seed and a held-out part of train:
+    of 2e-3, 4e-3 and 8e-3 the first trains too little, the others alike (`benchmarks.tuning.learning_rates`).
     """
     refuse_other_scale(scale)
 
@@ -59,7 +60,7 @@ def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
     return head_to_head(
         "groco",
         "ordering groups makes better nearest neighbours than SimCLR's comparison of pairs",
-        lambda seed: experiment(replace(small(SETUP, seed), learning_rate=4e-3)),
+        lambda seed: experiment(small(SETUP, seed)),
         theirs,
         names=("GroCo", "SimCLR"),
         seeds=seeds,
