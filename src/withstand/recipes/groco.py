@@ -48,8 +48,8 @@ def experiment(
 def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
     """Compare GroCo with SimCLR at the paper's temperature 0.1, on the same views, by nearest neighbours on CIFAR-10.
 
-    Both run at their recipes' own rates. GroCo's was chosen over 20 epochs on another seed and a held-out part of train:
-    of 2e-3, 4e-3 and 8e-3 the first trains too little, the others alike (`benchmarks.tuning.learning_rates`).
+    Both run at their recipes' own rates. GroCo's was chosen over 20 epochs on another seed and a held-out part of train
+    (`benchmarks.tuning.learning_rates`): of 2e-3, 4e-3 and 8e-3 the first trains too little, the others alike.
     """
     refuse_other_scale(scale)
 
