@@ -1,5 +1,6 @@
 """Run: a trained encoder with all that is known of it; ask it what it is worth and withstands."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -16,7 +17,7 @@ from withstand.core.batch import Batch
 from withstand.core.device import device_of, moved
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Finding
-from withstand.core.part import build
+from withstand.core.part import Tree, build
 from withstand.core.random import Draws, isolated
 from withstand.core.roles import Attacked, Evaluator, Method, Model, Source, View
 from withstand.core.threat import Ball, Norm
@@ -148,9 +149,23 @@ class Run:
             findings = probe(self.encoder, train, test, control=self.untrained)
             if data is None:
                 findings += self._judged()
-        for finding in findings:
-            self.folder.save(finding)
-        return findings
+        return [self._keep(finding, data, test) for finding in findings]
+
+    def _keep(self, finding: Finding, data: Data | None, judged: Source) -> Finding:
+        """Save a finding, with the data that it is on, and return it.
+
+        Other data's is saved under a name of its own, so that what the run's own data showed stays.
+        """
+        on: dict[str, Tree] = {
+            "name": judged.name,
+            "origin": judged.origin,
+            "samples": len(judged),
+            "fingerprint": judged.fingerprint(),
+        }
+        finding = replace(finding, protocol={**finding.protocol, "data": on})
+        word = re.sub(r"[^\w.-]+", "-", judged.name)  # it is a file's name
+        self.folder.save(finding if data is None else replace(finding, name=f"{finding.name}, on {word}"))
+        return finding
 
     def _moved(self) -> AbstractContextManager[None]:
         """Hold the method, and the untrained one, on the run's device."""
@@ -182,9 +197,7 @@ class Run:
                 judge.evaluate(self.method, test, control=self.untrained_method),
                 Layers().evaluate(self.method, train, test=test, control=self.untrained_method),
             ]
-        for finding in findings:
-            self.folder.save(finding)
-        return findings
+        return [self._keep(finding, data, test) for finding in findings]
 
     def _two_views(self, source: Source) -> View | None:
         """Return the run's view, where it makes two views of a sample."""
@@ -250,9 +263,8 @@ class Run:
         if isinstance(own, Evaluator):
             if (norm, eps) not in (("linf", "8/255"), ("linf", ("8/255",))):
                 raise ConfigError("this run has an audit of its own, whose norm and radii are set when it is trained")
-            finding = own.evaluate(self.classifier(data), self.sources(data)[1])
-            self.folder.save(finding)
-            return finding
+            test = self.sources(data)[1]
+            return self._keep(own.evaluate(self.classifier(data), test), data, test)
         audit = audit_of(
             UNIT, norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, search=search, seed=seed
         )
@@ -264,8 +276,7 @@ class Run:
             progress=progress,
         )
         with moved(self.device, victim.model):
-            finding = audit.evaluate(victim, test, aids=aids)
-        self.folder.save(finding)
+            finding = self._keep(audit.evaluate(victim, test, aids=aids), data, test)
         (self.folder.path / "audit.state").unlink(missing_ok=True)
         return finding
 
@@ -286,8 +297,7 @@ class Run:
         classifier = self.classifier(data)
         with moved(self.device, classifier):
             finding = CorruptionBench(samples=samples, seed=seed).evaluate(Victim(classifier), test)
-        self.folder.save(finding)
-        return finding
+        return self._keep(finding, data, test)
 
     def certify(
         self,
@@ -323,11 +333,10 @@ class Run:
             spans=spans,
             seed=seed,
         )
-        classifier = self.classifier(data)
+        classifier, test = self.classifier(data), self.sources(data)[1]
         with moved(solver_device(method, self.device), classifier):
-            finding = evaluator.evaluate(Victim(classifier), self.sources(data)[1])
-        self.folder.save(finding)
-        return finding
+            finding = evaluator.evaluate(Victim(classifier), test)
+        return self._keep(finding, data, test)
 
     def attack(
         self,

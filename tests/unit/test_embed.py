@@ -172,3 +172,20 @@ def test_labels_that_are_not_known_are_no_class(run: Run) -> None:
     lacking = type(found)(found.x, torch.where(torch.arange(40) < 3, -1, found.y), found.index)
     with pytest.raises(DataError, match="3 of 40 samples have no label"):
         _ = lacking.labels
+
+
+def test_other_data_never_overwrite_what_the_runs_own_showed(run: Run, tmp_path: Path) -> None:
+    np.savez(tmp_path / "other.npz", x=PICTURES[::-1], y=LABELS)
+    own = {finding.name: finding for finding in [*run.probe(), run.audit(samples=6, steps=2, ensemble="none")]}
+    other = str(tmp_path / "other.npz")
+    found = [*run.probe(other), run.audit(other, samples=6, steps=2, ensemble="none")]
+    kept = {finding.name: finding for finding in run.folder.findings()}
+    for finding in found:
+        assert kept[finding.name].protocol == own[finding.name].protocol
+        assert kept[finding.name].numbers == own[finding.name].numbers
+        assert kept[f"{finding.name}, on other"].numbers == finding.numbers
+        assert kept[f"{finding.name}, on other"].protocol["data"]["name"] == "other"  # type: ignore[index, call-overload]
+    assert kept["knn"].protocol["data"]["name"] == "own"  # type: ignore[index, call-overload]
+    html = run.report().read_text(encoding="utf-8")
+    assert "kNN, on other" in html
+    assert "Audit, on other" in html

@@ -3,4 +3,4 @@
 from benchmarks.fuzz.reader import Reader
 from benchmarks.fuzz.readers.pictures import read_folder, twisted, valid
 
-READER = Reader(".png", valid, twisted, read_folder)
+READER = Reader(".png", valid, twisted, read_folder, allowance=96 << 20)

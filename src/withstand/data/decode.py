@@ -19,7 +19,7 @@ sixteenth; LZW's longest string for its longest code; runs of 255. Lossless WebP
 _WEBP_FREE = 1 << 26
 """Bytes of pixels that any WebP file may promise: one color needs no bits at all."""
 _BITS = {"1": 1, "L": 1, "P": 1, "LA": 16, "I;16": 16, "RGB": 24, "RGBA": 32, "CMYK": 32}
-"""Bits of a pixel in a file, at least: grey and palettes may have one alone."""
+"""Bits of a pixel in a file, at least: grey and palettes may have one alone, though not in a GIF."""
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
@@ -80,7 +80,8 @@ def _open(path: Path) -> Image.Image:
         _refuse_lies("WEBP", sides, 32, size)
     picture = Image.open(path, formats=FORMATS)
     try:
-        _refuse_lies(picture.format or "", picture.size, _BITS.get(picture.mode, 8), size)
+        form = picture.format or ""
+        _refuse_lies(form, picture.size, 8 if form == "GIF" else _BITS.get(picture.mode, 8), size)
     except ValueError:
         picture.close()
         raise

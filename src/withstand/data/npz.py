@@ -19,6 +19,8 @@ from withstand.core.files import printable
 
 Array: TypeAlias = npt.NDArray[Any]
 _CHUNK = 1 << 20
+_LONGEST = 200
+"""Characters of another library's reason that are shown: some quote the file."""
 
 
 def read_npy(path: Path) -> Array:
@@ -126,5 +128,6 @@ def _readable(path: Path, name: str | None = None) -> Iterator[None]:
     except Exception as error:
         # NumPy, zipfile and the decompressors behind it fail in a dozen ways on damaged files: all mean the same here.
         reason = " ".join(str(error).split()) or type(error).__name__
+        reason = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]} ..."
         where = f"{str(path)!r}" if name is None else f"{printable(name)!r} in {str(path)!r}"
         raise DataError(f"{where} cannot be read as an array (pickles and objects are refused): {reason}") from None

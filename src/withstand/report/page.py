@@ -70,7 +70,7 @@ def page(run: StoredRun) -> Page:
         comparison=comparison(found) if found else None,
         scores=found,
         probes=list(probes.values()),
-        others=[view(finding) for finding in rest.values() if finding not in audits],
+        others=[view(finding, without=("map",)) for finding in rest.values() if finding not in audits],
         audits=[view(finding) for finding in audits],
         claims=[view(finding) for finding in claims],
         checks=_checks(run.findings),

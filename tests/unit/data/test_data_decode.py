@@ -1,8 +1,12 @@
+import resource
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from withstand.data.decode import decode, to_rgb
+from withstand.data.decode import decode, decode_or_reason, is_picture, to_rgb
 
 RNG = np.random.default_rng(0)
 SMOOTH = np.add.outer(np.linspace(0, 120, 40), np.linspace(0, 120, 60)).astype(np.uint8)
@@ -117,3 +121,77 @@ def test_large_jpegs_are_decoded_small_and_look_the_same(tmp_path):
     Image.fromarray(waves.astype(np.uint8)).save(tmp_path / "a.png")
     difference = decode(tmp_path / "a.jpg", 40).astype(int) - decode(tmp_path / "a.png", 40)
     assert np.abs(difference).max() <= 6
+
+
+def promising(form, sides, tmp_path):
+    """Return a small picture file whose header says other sides."""
+    path = tmp_path / "a"
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).convert("P" if form == "GIF" else "RGB").save(
+        path, form, **({"lossless": True} if form == "WEBP" else {})
+    )
+    data = bytearray(path.read_bytes())
+    wide, high = sides
+    if form == "PNG":
+        data[16:24] = struct.pack(">II", wide, high)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    elif form == "JPEG":
+        place = data.find(b"\xff\xc0")
+        data[place + 5 : place + 9] = struct.pack(">HH", high, wide)
+    elif form == "GIF":
+        data[6:10] = struct.pack("<HH", wide, high)
+    elif form == "BMP":
+        data[18:26] = struct.pack("<ii", wide, high)
+    else:
+        data[21:25] = struct.pack("<I", (wide - 1) | (high - 1) << 14)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("form", "sides"),
+    [
+        ("PNG", (9000, 9000)),
+        ("JPEG", (9000, 9000)),
+        ("GIF", (9000, 9000)),
+        ("BMP", (9000, 9000)),
+        ("WEBP", (9000, 9000)),
+    ],
+)
+def test_a_header_that_lies_is_refused_before_memory_is_taken(form, sides, tmp_path):
+    path = promising(form, sides, tmp_path)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    said = decode_or_reason(path, 8)
+    assert "its header promises 9000 x 9000 pixels, more than" in said
+    assert not is_picture(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # kB
+    assert isinstance(decode_or_reason(promising(form, (8, 8), tmp_path), 8), np.ndarray)
+
+
+def test_what_compresses_best_is_read(tmp_path):
+    """Blank pictures come nearest to what a byte of a file can hold."""
+    for form, mode in (
+        ("PNG", "1"),
+        ("PNG", "RGB"),
+        ("JPEG", "RGB"),
+        ("JPEG", "L"),
+        ("GIF", "P"),
+        ("BMP", "1"),
+        ("WEBP", "RGB"),
+    ):
+        path = tmp_path / f"a.{form}"
+        options = {"JPEG": {"quality": 1, "progressive": True, "optimize": True}, "WEBP": {"lossless": True}}
+        Image.new(mode, (2000, 1500)).save(path, form, **options.get(form, {}))
+        assert isinstance(decode_or_reason(path, 8), np.ndarray), (form, mode)
+
+
+def test_a_picture_of_several_jpegs_is_read_by_its_first(tmp_path):
+    first, second = (Image.new("RGB", (8, 8), shade) for shade in ("white", "black"))
+    first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second])
+    assert decode(tmp_path / "a.jpg", 8).min() == 255
+
+
+def test_16_bit_grey_that_is_clear_is_white(tmp_path):
+    deep = np.full((4, 4), 1234, np.uint16)
+    deep[0] = 60000
+    Image.fromarray(deep).save(tmp_path / "a.png", transparency=1234)
+    assert decode(tmp_path / "a.png", 4)[0, :2, 0].tolist() == [233, 255]
