@@ -14,7 +14,7 @@ from withstand.verification.box import Region
 from withstand.verification.falsify import DOUBTS, Breaks, Replay, by_outputs, doubtful, falsify, first_broken
 from withstand.verification.network import Network
 from withstand.verification.property import Property
-from withstand.verification.sub_problems import Splitter, SubProblems
+from withstand.verification.sub_problems import Splitter
 from withstand.verification.tighten import tighten
 from withstand.verification.verdict import CLOCK, Clock, Late, Verdict, passed
 
@@ -105,7 +105,8 @@ def search_relus(
             ),
         )
     return answer(
-        "unknown", reason=f"{search.stuck} sub-problems with every sign fixed stay open: the bound is not exact there"
+        "unknown",
+        reason=f"{search.stuck} sub-problems stay open, cut wherever they can be: their bounds are not exact",
     )
 
 
@@ -126,7 +127,7 @@ class _Search:
         self.least = margin[margin > 0].min().item() if bool((margin > 0).any()) else float("inf")
         """The smallest proven bound."""
         self.count = self.stuck = 0
-        self._fresh = SubProblems.whole(row, rough[row], splitter)
+        self._fresh = splitter.whole(row, rough[row])
         self._open = self._fresh.take(row[:0])
         self._ascent = _ROOT
 

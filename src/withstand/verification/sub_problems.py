@@ -1,26 +1,33 @@
-"""Sub-problems of a region, each with the signs of some ReLUs' inputs fixed, bounded many at once.
+"""Sub-problems of a region, each with smaller boxes before some activations, bounded many at once.
 
-A sub-problem bounds one function with optimised slopes, and with multipliers for the signs (beta-CROWN; Wang et al.,
-2021). Where it is to be cut is chosen by what each ReLU's relaxation costs the bound (Bunel et al., 2020), and among
-the dearest few by bounding both halves (De Palma et al., 2021). Sizes: `R` sub-problems, `U` ReLUs in doubt.
+A ReLU's input is cut at 0, a smooth activation's anywhere, again and again. A sub-problem bounds one function with
+optimised lines, and with multipliers for what the cuts tell (beta-CROWN; Wang et al., 2021; GenBaB; Shi et al., 2024).
+Where it is to be cut is chosen by what each activation's relaxation costs the bound (Bunel et al., 2020), and among
+the dearest few by bounding both halves (De Palma et al., 2021). Sizes: `R` sub-problems, `U` activations in doubt.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
-from withstand.verification.activation import ReLU
-from withstand.verification.bounds.alpha import Ascent, Climbed, climb
+from withstand.verification.activation import Activation, Curve, ReLU
+from withstand.verification.bounds.alpha import BOTH, Ascent, Climbed, climb
 from withstand.verification.bounds.backward import Relaxed, Rows, lower_bounds
 from withstand.verification.bounds.crown import MEMORY, rows_at_once, take
+from withstand.verification.bounds.curved import curved, retouched
 from withstand.verification.bounds.interval import Box
-from withstand.verification.bounds.relaxation import Lines, relu
+from withstand.verification.bounds.lines import Lines
+from withstand.verification.bounds.relaxation import relu
 from withstand.verification.bounds.rounding import full_precision
 from withstand.verification.verdict import Late, never
+from withstand.verification.window import rows_of
 
 _CANDIDATES = 4
-"""ReLUs of which both halves are bounded before one is chosen to be cut at."""
+"""Activations of which both halves are bounded before one is chosen to be cut at."""
+_NARROW = 1e-3
+"""Width, as a share of 1 or of its ends' size, below which a smooth activation's lines owe more to rounding."""
 
 
 @dataclass
@@ -28,44 +35,41 @@ class SubProblems:
     """R sub-problems.
 
     Attributes:
-        sign: int8 `(R, U)`, 1 where a ReLU's input is at least 0, -1 where at most 0, 0 where it is free.
-        slope: the lower slopes that were best, NaN where none is known, `(R, U)`.
+        low: the smallest input of each activation in doubt, `(R, U)`.
+        high: the largest.
+        free: what was best of a ReLU's slope, or of the two tangents of a smooth activation; NaN where nothing is
+            known, `(R, U, 2)`.
         pull: the multipliers that were best, `(R, U)`.
         row: which function is bounded, `(R,)`.
         bound: a proven lower bound of it, float64 `(R,)`.
-        cut: which ReLU to cut at next, `(R,)`; -1 where none is left.
+        cut: which activation to cut at next, `(R,)`; -1 where none is left.
+        point: where its input is to be cut, `(R,)`.
     """
 
-    sign: Tensor
-    slope: Tensor
+    low: Tensor
+    high: Tensor
+    free: Tensor
     pull: Tensor
     row: Tensor
     bound: Tensor
     cut: Tensor
-
-    @classmethod
-    def whole(cls, row: Tensor, bound: Tensor, splitter: "Splitter") -> "SubProblems":
-        """Return the problems in which no sign is fixed, in the splitter's precision: a rounded slope is none."""
-        wide, dtype = (len(row), splitter.doubtful), splitter.network.dtype
-        sign, none = torch.zeros(wide, dtype=torch.int8), torch.full_like(row, -1)
-        slope, pull = torch.full(wide, torch.nan, dtype=dtype), torch.zeros(wide, dtype=dtype)
-        return cls(sign, slope, pull, row, bound, none)
+    point: Tensor
 
     def take(self, index: Tensor) -> "SubProblems":
         """Return some of them."""
-        return SubProblems(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+        return SubProblems(*(getattr(self, field.name)[index] for field in fields(self)))
 
     def join(self, *others: "SubProblems") -> "SubProblems":
         """Return these and others."""
-        names = self.__dataclass_fields__
-        return SubProblems(*(torch.cat([getattr(one, name) for one in (self, *others)]) for name in names))
+        every = (self, *others)
+        return SubProblems(*(torch.cat([getattr(one, field.name) for one in every]) for field in fields(self)))
 
     def split(self) -> "SubProblems":
         """Return both halves of each: all upper ones, then all lower ones."""
         index = torch.arange(len(self.row))
-        up, down = (replace(self, sign=self.sign.clone()) for _ in range(2))
-        up.sign[index, self.cut] = 1
-        down.sign[index, self.cut] = -1
+        up, down = replace(self, low=self.low.clone()), replace(self, high=self.high.clone())
+        up.low[index, self.cut] = self.point
+        down.high[index, self.cut] = self.point
         return up.join(down)
 
 
@@ -77,68 +81,98 @@ class Splitter:
         weight: the functions, `(K, *shape of the node)`.
         offset: what is added to each, float64 `(K,)`.
         start: the node that the functions are of; None for the output.
+        enough: functions above it are proven, and neither raised nor cut any further.
         memory: bytes that one backward pass may hold.
     """
 
     def __init__(
-        self, root: Relaxed, weight: Tensor, offset: Tensor, *, start: int | None = None, memory: int = MEMORY
+        self,
+        root: Relaxed,
+        weight: Tensor,
+        offset: Tensor,
+        *,
+        start: int | None = None,
+        enough: float = 0.0,
+        memory: int = MEMORY,
     ) -> None:
-        self.network = root.network
+        self.network, self.enough = root.network, enough
         self.start = len(self.network.nodes) - 1 if start is None else start
         lines = {place: found for place, found in root.lines.items() if place <= self.start}
         self.root = Relaxed(self.network, root.region, root.boxes[: self.start + 1], lines, most=dict(root.most))
         self.weight, self.offset = weight.to(self.network.dtype), offset
         self.batch = max(2, min(256, rows_at_once(self.network, memory) // 4))
         self.places: dict[int, Tensor] = {}
-        """By ReLU node, the flat places of the entries in doubt."""
+        """By node, the flat places of the entries in doubt."""
         for place in lines:
             node = self.network.nodes[place]
-            if isinstance(node.operation, ReLU):
-                box = root.boxes[node.inputs[0]]
-                where = ((box.low < 0) & (box.high > 0)).flatten().nonzero().squeeze(1)
+            if isinstance(node.operation, ReLU | Curve):
+                where = doubtful(node.operation, root.boxes[node.inputs[0]]).flatten().nonzero().squeeze(1)
                 if len(where):
                     self.places[place] = where
-        self.doubtful = sum(len(where) for where in self.places.values())
+
+    def whole(self, row: Tensor, bound: Tensor) -> SubProblems:
+        """Return the problems in which nothing is cut, with what is known of their functions, `(R,)`."""
+        boxes = {place: self.root.boxes[self._source(place)] for place in self.places}
+        ends = [
+            torch.cat(
+                [value.flatten()[self.places[place]] for place, value in side.items()] or [self.weight.new_zeros(0)]
+            )
+            for side in (
+                {place: box.low for place, box in boxes.items()},
+                {place: box.high for place, box in boxes.items()},
+            )
+        ]
+        low, high = (end.expand(len(row), -1).clone() for end in ends)
+        nothing = torch.full_like(low, torch.nan)
+        free, cut = torch.stack([nothing, nothing], 2), torch.full_like(row, -1)
+        return SubProblems(low, high, free, torch.zeros_like(low), row, bound, cut, torch.zeros_like(row).to(low))
 
     def bounded(self, problems: SubProblems, ascent: Ascent, late: Late = never) -> tuple[SubProblems, Tensor]:
         """Return the sub-problems with bounds and cuts, and the corners of the box where their bounds are lowest.
 
-        Once `late` says so, slopes are optimised no further and the cuts are the dearest.
+        Once `late` says so, lines are optimised no further and the cuts are the dearest.
         """
-        relaxed, splits, pulls = self._pose(problems)
+        relaxed, sides, pulls = self._pose(problems)
         offset = self.offset[problems.row]
         climbed = climb(
             relaxed,
             self.weight[problems.row],
             ascent,
-            splits=splits,
+            sides=sides,
             pulls=pulls,
-            target=-offset,
+            target=self.enough - offset,
             start=self.start,
             late=late,
         )
         bound = torch.maximum(problems.bound, climbed.bound + offset)
-        slope, pull, score = problems.slope.clone(), torch.zeros_like(problems.pull), [problems.pull[:, :0]]
+        free, pull = problems.free.clone(), torch.zeros_like(problems.pull)
+        score, points = torch.full_like(pull, -1.0), torch.zeros_like(pull)
         for place, where, span in self._spans():
-            if place in climbed.slopes:
-                slope[:, span] = climbed.slopes[place].flatten(1)[:, where]
+            for which, chosen in enumerate(climbed.free.get(place, ())):
+                free[:, span, which] = rows_of(chosen)[:, where].to(free)
             if place in climbed.pulls:
-                pull[:, span] = climbed.pulls[place].flatten(1)[:, where]
-            score.append(self._costs(place, where, relaxed, climbed))
-        found = SubProblems(problems.sign, slope, pull, problems.row, bound, torch.full_like(problems.row, -1))
-        costs = torch.cat(score, 1).masked_fill(problems.sign != 0, -1.0)
-        open_ = ((bound <= 0) & (costs >= 0).any(1)).nonzero().squeeze(1)
+                pull[:, span] = rows_of(climbed.pulls[place])[:, where]
+            score[:, span], points[:, span] = self._costs(place, where, relaxed, climbed)
+        found = replace(
+            problems, free=free, pull=pull, bound=bound, cut=torch.full_like(problems.row, -1),
+            point=torch.zeros_like(problems.point),
+        )  # fmt: skip
+        open_ = ((bound <= self.enough) & (score >= 0).any(1)).nonzero().squeeze(1)
         if len(open_):
-            found.cut[open_] = costs[open_].argmax(1) if late() else self._chosen(found.take(open_), costs[open_])
+            dearest = score[open_].argmax(1)
+            if not late():
+                dearest = self._chosen(found.take(open_), score[open_], points[open_])
+            found.cut[open_], found.point[open_] = dearest, points[open_, dearest]
         assert climbed.slope is not None
         return found, relaxed.region.lowest(climbed.slope)
 
-    def _chosen(self, problems: SubProblems, costs: Tensor) -> Tensor:
-        """Return where to cut: of the dearest few ReLUs, the one whose worse half has the better bound, `(R,)`."""
+    def _chosen(self, problems: SubProblems, costs: Tensor, points: Tensor) -> Tensor:
+        """Return where to cut: of the dearest few, the activation whose worse half has the better bound, `(R,)`."""
         few = min(_CANDIDATES, costs.shape[1])
         score, places = costs.topk(few, 1)
         each = torch.arange(len(problems.row)).repeat_interleave(few)
-        halves = replace(problems.take(each), cut=places.flatten()).split()
+        at = points.gather(1, places).flatten()
+        halves = replace(problems.take(each), cut=places.flatten(), point=at).split()
         parts = []
         for index in torch.split(torch.arange(len(halves.row)), 4 * self.batch):
             part = halves.take(index)
@@ -150,51 +184,113 @@ class Splitter:
         worse = torch.minimum(up, down) + 1e-3 * torch.maximum(up, down).clamp_max(0)
         return places.gather(1, worse.masked_fill(score < 0, -torch.inf).argmax(1, keepdim=True)).squeeze(1)
 
-    def _spans(self) -> list[tuple[int, Tensor, slice]]:
-        """Return each ReLU node, its entries in doubt, and which of the U columns are theirs."""
-        found, first = [], 0
+    def _spans(self) -> Iterator[tuple[int, Tensor, slice]]:
+        """Give each node, its entries in doubt, and which of the U columns are theirs."""
+        first = 0
         for place, where in self.places.items():
-            found.append((place, where, slice(first, first + len(where))))
+            yield place, where, slice(first, first + len(where))
             first += len(where)
-        return found
+
+    def _source(self, place: int) -> int:
+        (source,) = self.network.nodes[place].inputs
+        return source
 
     def _pose(self, problems: SubProblems) -> tuple[Relaxed, dict[int, Tensor], dict[int, Tensor]]:
-        """Return the relaxation with each sub-problem's signs put in, the signs, and the multipliers, by node."""
+        """Return the relaxation with each sub-problem's boxes, where they are cut, and the multipliers, by node."""
         relaxed = take(self.root, torch.zeros(len(problems.row), dtype=torch.long))
-        splits, pulls = {}, {}
+        sides, pulls = {}, {}
         for place, where, span in self._spans():
-            node = self.network.nodes[place]
-            (source,) = node.inputs
-            assert isinstance(node.operation, ReLU)
+            source = self._source(place)
             box = relaxed.boxes[source]
-            sign = torch.zeros(box.low.shape, dtype=torch.int8).flatten(1)
-            sign[:, where] = problems.sign[:, span]
-            sign = sign.view(box.low.shape)
-            low = torch.where(sign > 0, box.low.clamp_min(0), box.low)
-            high = torch.where(sign < 0, box.high.clamp_max(0), box.high)
-            relaxed.boxes[source] = Box(low, high)
-            lines = relu(low, high, node.operation.slope)
-            slopes = lines.low_slope.flatten(1).clone()
-            old, free = problems.slope[:, span], problems.sign[:, span] == 0
-            slopes[:, where] = torch.where(free & ~old.isnan(), old, slopes[:, where])
-            relaxed.lines[place] = replace(lines, low_slope=slopes.view(low.shape))
-            splits[place] = sign
-            pull = torch.zeros_like(low).flatten(1)
-            pull[:, where] = problems.pull[:, span]
-            pulls[place] = pull.view(low.shape)
-        return relaxed, splits, pulls
+            first, last = rows_of(box.low)[:, where], rows_of(box.high)[:, where]
+            low, high = torch.maximum(first, problems.low[:, span]), torch.minimum(last, problems.high[:, span])
+            root = self.root.boxes[source]
+            risen, fallen = (low > root.low.flatten()[where]), (high < root.high.flatten()[where])
+            side = risen.to(torch.int8) - fallen.to(torch.int8)
+            sides[place] = _put(
+                torch.zeros_like(box.low, dtype=torch.int8), where, side.masked_fill(risen & fallen, BOTH)
+            )
+            pulls[place] = _put(torch.zeros_like(box.low), where, problems.pull[:, span])
+            relaxed.boxes[source] = Box(_put(box.low, where, low), _put(box.high, where, high))
+            relaxed.lines[place] = self._lines(place, where, relaxed, risen | fallen, problems.free[:, span])
+        return relaxed, sides, pulls
 
-    def _costs(self, place: int, where: Tensor, relaxed: Relaxed, climbed: Climbed) -> Tensor:
-        """Return what each ReLU's relaxation costs the bound, `(R, len(where))`; below 0 where it can't be cut."""
-        (source,) = self.network.nodes[place].inputs
-        low, high = (value.flatten(1)[:, where] for value in (relaxed.boxes[source].low, relaxed.boxes[source].high))
-        lines = relaxed.lines[place]
+    def _lines(self, place: int, where: Tensor, relaxed: Relaxed, cut: Tensor, free: Tensor) -> Lines:
+        """Return a node's lines in the sub-problems' boxes, at some entries as they were best before.
+
+        Args:
+            place: the node.
+            where: its entries in doubt, flat.
+            relaxed: with the sub-problems' boxes.
+            cut: where these are smaller than the region's, `(R, len(where))`.
+            free: what was best, `(R, len(where), 2)`; NaN where nothing is known.
+        """
+        operation, box, old = (
+            self.network.nodes[place].operation,
+            relaxed.boxes[self._source(place)],
+            relaxed.lines[place],
+        )
+        if isinstance(operation, ReLU):
+            lines = relu(box.low, box.high, operation.slope)
+            slopes = rows_of(lines.low_slope)[:, where]
+            split = rows_of(doubtful(operation, box))[:, where]
+            slopes = torch.where(split & ~free[..., 0].isnan(), free[..., 0], slopes)
+            return replace(lines, low_slope=_put(lines.low_slope, where, slopes))
+        assert isinstance(operation, Curve)
+        assert isinstance(old, Lines)
+        rows = torch.arange(len(cut))[:, None]
+        shape = box.low.shape[1:]
+        at = tuple(part.expand_as(cut) for part in (rows, *(torch.unravel_index(where, shape) if shape else ())))
+        low, high, few = box.low[at], box.high[at], old.entries(at)
+        if bool(cut.any()):
+            new = cut.nonzero(as_tuple=True)
+            few = few.put(new, curved(operation, low[new], high[new]))
+        assert few.tangents is not None
+        best = zip(free.to(low.dtype).unbind(-1), few.tangents.touch, strict=True)
+        below, above = (torch.where(known.isnan(), now, known.to(now)) for known, now in best)
+        return old.put(at, retouched(operation, low, high, few, (below, above)))
+
+    def _costs(self, place: int, where: Tensor, relaxed: Relaxed, climbed: Climbed) -> tuple[Tensor, Tensor]:
+        """Return what each activation's relaxation costs the bound, below 0 where it can't be cut, and where to cut it.
+
+        Both are `(R, len(where))`.
+        """
+        operation, box = self.network.nodes[place].operation, relaxed.boxes[self._source(place)]
+        assert isinstance(operation, Activation)
+        low, high = rows_of(box.low)[:, where], rows_of(box.high)[:, where]
+        lines = climbed.lines.get(place, relaxed.lines[place])
         assert isinstance(lines, Lines)
         if place not in climbed.seen:
-            return torch.zeros_like(low)
-        weight = climbed.seen[place].flatten(1)[:, where]
-        slope = climbed.slopes[place].flatten(1)[:, where] if place in climbed.slopes else torch.zeros_like(low)
-        above = -weight.clamp_max(0) * lines.high_shift.flatten(1)[:, where]
-        below = weight.clamp_min(0) * torch.minimum(-slope * low, (1 - slope) * high)
-        # A ReLU that costs nothing now may still be cut when nothing else is left.
-        return torch.where((low < 0) & (high > 0), above + below, -1.0)
+            return torch.zeros_like(low), torch.zeros_like(low)
+        weight = rows_of(climbed.seen[place])[:, where]
+        low_shift = torch.zeros_like(box.low) if lines.low_shift is None else lines.low_shift
+        flat = (lines.low_slope, low_shift, lines.high_slope, lines.high_shift)
+        slope, shift, steep, top = (rows_of(part.detach())[:, where] for part in flat)
+        doubt = doubtful(operation, Box(low, high))
+        if isinstance(operation, ReLU):
+            point = torch.zeros_like(low)
+            above, below = top, torch.minimum(-slope * low, (1 - slope) * high)
+        else:
+            point = (low + high) / 2
+            above, below = torch.zeros_like(low), torch.zeros_like(low)
+            for x in (low, point, high):
+                value = operation.forward(x)
+                above = torch.maximum(above, steep * x + top - value)
+                below = torch.maximum(below, value - slope * x - shift)
+        cost = weight.clamp_min(0) * below - weight.clamp_max(0) * above
+        # An activation that costs nothing now may still be cut when nothing else is left.
+        return torch.where(doubt, cost.clamp_min(0), -1.0), point
+
+
+def doubtful(operation: Activation, box: Box) -> Tensor:
+    """Return which entries of an activation's input are worth a cut."""
+    if isinstance(operation, ReLU):
+        return (box.low < 0) & (box.high > 0)
+    return box.high - box.low > _NARROW * torch.maximum(box.low.abs(), box.high.abs()).clamp_min(1)
+
+
+def _put(values: Tensor, where: Tensor, few: Tensor) -> Tensor:
+    """Return values `(R, *shape)` with those at some flat places in place of theirs."""
+    flat = rows_of(values).clone()
+    flat[:, where] = few
+    return flat.view(values.shape)

@@ -1,18 +1,18 @@
-"""Boxes of the inputs of ReLUs, shrunk by more than CROWN: a root from which many sub-problems follow deserves it.
+"""Boxes before activations, shrunk by more than CROWN: a root from which many sub-problems follow deserves it.
 
-First by optimised slopes of the ReLUs before (Xu et al., 2021); then by search, each bound being that of the worst
+First by optimised lines of the activations before (Xu et al., 2021); then by search, each bound being that of the worst
 of a few dozen sub-problems: what a MILP of every unit gives in the end (Tjeng et al., 2019), all units served at once.
 """
 
 import torch
 from torch import Tensor
 
-from withstand.verification.activation import ReLU
+from withstand.verification.activation import Curve, ReLU
 from withstand.verification.bounds.alpha import Ascent, climb
 from withstand.verification.bounds.backward import Relaxed
 from withstand.verification.bounds.crown import MEMORY, rows_at_once, take
-from withstand.verification.bounds.relaxation import relu
-from withstand.verification.sub_problems import Splitter, SubProblems
+from withstand.verification.bounds.relaxation import relax
+from withstand.verification.sub_problems import Splitter, SubProblems, doubtful
 from withstand.verification.verdict import CLOCK, Clock, Late, passed
 
 _SLOPES = Ascent(steps=20, rate=0.25)
@@ -28,7 +28,7 @@ def tighten(
     memory: int = MEMORY,
     clock: Clock = CLOCK,
 ) -> None:
-    """Shrink the boxes before all ReLUs, in order, and draw the ReLUs' lines anew; none grows.
+    """Shrink the boxes before all ReLUs and smooth activations, in order, and draw all lines anew; none grows.
 
     Args:
         relaxed: of one region (N = 1), as `relax_network` gives it; it is changed.
@@ -39,39 +39,44 @@ def tighten(
         clock: by which `seconds` go.
     """
     network, until = relaxed.network, clock() + seconds
-    places = [place for place, node in enumerate(network.nodes) if isinstance(node.operation, ReLU)]
-    for done, place in enumerate(places):
-        node = network.nodes[place]
-        assert isinstance(node.operation, ReLU)
-        (source,) = node.inputs
-        box, now = relaxed.boxes[source], clock()
-        if not box.exact and now < until and bool(((box.low < 0) & (box.high > 0)).any()):
-            share = now + (until - now) / (len(places) - done)
-            if leaves > 1:
-                _search(relaxed, source, leaves, passed(clock, share), memory)
-            else:
-                _climb(relaxed, source, ascent, passed(clock, share), memory)
-        relaxed.lines[place] = relu(box.low, box.high, node.operation.slope)
+    for done, place in enumerate(relaxed.lines):
+        operation = network.nodes[place].operation
+        if isinstance(operation, ReLU | Curve):
+            source = network.nodes[place].inputs[0]
+            box, now = relaxed.boxes[source], clock()
+            entries = doubtful(operation, box).flatten().nonzero().squeeze(1)
+            if not box.exact and now < until and len(entries):
+                share = passed(clock, now + (until - now) / (len(relaxed.lines) - done))
+                # Of a ReLU's input whose sign is known nothing else matters.
+                enough = 0.0 if isinstance(operation, ReLU) else torch.inf
+                if leaves > 1:
+                    _search(relaxed, source, entries, enough, leaves, share, memory)
+                else:
+                    _climb(relaxed, source, entries, enough, ascent, share, memory)
+        relaxed.lines[place] = relax(operation, relaxed.inputs(place))
 
 
-def _climb(relaxed: Relaxed, source: int, ascent: Ascent, late: Late, memory: int) -> None:
-    entries = _doubtful(relaxed, source)
+def _climb(
+    relaxed: Relaxed, source: int, entries: Tensor, enough: float, ascent: Ascent, late: Late, memory: int
+) -> None:
     for part in torch.split(entries, max(1, rows_at_once(relaxed.network, memory) // 8)):
         if late():
             break
         both = _directions(relaxed, source, part)
-        # Of an entry whose sign is known nothing else matters.
         whole = take(relaxed, torch.zeros(len(both), dtype=torch.long))
-        _meet(relaxed, source, part, climb(whole, both, ascent, target=0.0, start=source, late=late).bound)
+        _meet(relaxed, source, part, climb(whole, both, ascent, target=enough, start=source, late=late).bound)
 
 
-def _search(relaxed: Relaxed, source: int, leaves: int, late: Late, memory: int) -> None:
-    entries = _doubtful(relaxed, source)
+def _search(
+    relaxed: Relaxed, source: int, entries: Tensor, enough: float, leaves: int, late: Late, memory: int
+) -> None:
     both = _directions(relaxed, source, entries)
-    splitter = Splitter(relaxed, both, torch.zeros(len(both), dtype=torch.float64), start=source, memory=memory)
+    splitter = Splitter(
+        relaxed, both, torch.zeros(len(both), dtype=torch.float64), start=source, enough=enough, memory=memory
+    )
     known = torch.cat([relaxed.boxes[source].low.flatten()[entries], -relaxed.boxes[source].high.flatten()[entries]])
     row = torch.arange(len(both))
-    fresh = SubProblems.whole(row, known.double(), splitter)
+    fresh = splitter.whole(row, known.double())
     piled, ascent = fresh.take(row[:0]), _SLOPES
     for turn in range(leaves):
         parts = []
@@ -81,7 +86,7 @@ def _search(relaxed: Relaxed, source: int, leaves: int, late: Late, memory: int)
             parts.append(part if late() else splitter.bounded(part, ascent, late)[0])
         piled, ascent = piled.join(*parts), _HALVES
         worst = _worst(piled, len(both))
-        cuttable = (piled.bound[worst] <= 0) & (piled.cut[worst] >= 0)
+        cuttable = (piled.bound[worst] <= enough) & (piled.cut[worst] >= 0)
         worst = worst[cuttable]
         if turn == leaves - 1 or late() or not len(worst):
             break
@@ -97,11 +102,6 @@ def _worst(problems: SubProblems, rows: int) -> Tensor:
     """Return for each function the place of the sub-problem with the lowest bound, `(rows,)`."""
     order = problems.bound.argsort(descending=True, stable=True)
     return torch.zeros(rows, dtype=torch.long).scatter_(0, problems.row[order], order)
-
-
-def _doubtful(relaxed: Relaxed, source: int) -> Tensor:
-    box = relaxed.boxes[source]
-    return ((box.low < 0) & (box.high > 0)).flatten().nonzero().squeeze(1)
 
 
 def _directions(relaxed: Relaxed, source: int, entries: Tensor) -> Tensor:

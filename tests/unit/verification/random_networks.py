@@ -7,8 +7,10 @@ from torch import Tensor
 
 from withstand.verification.activation import MaxPool2d, ReLU, Sigmoid, Tanh
 from withstand.verification.capture_graph import Builder, Place
+from withstand.verification.curves import ELU, GELU, Erf, Exp, GELUTanh, SiLU, Softplus, Square
 from withstand.verification.network import Network
 from withstand.verification.operation import Add, AvgPool2d, Concat, Conv2d, Linear, Mean, Rearrange, Scale
+from withstand.verification.product import Product
 
 KINDS = (
     "dense",
@@ -23,6 +25,9 @@ KINDS = (
     "deep",
     "ended",
     "chained",
+    "smooth",
+    "abs",
+    "product",
 )
 
 
@@ -64,7 +69,7 @@ def network(kind: str, seed: int, outputs: int = 4) -> Network:
     maker = Maker(seed, (2, 6, 5) if images else (5,))
     add = maker.builder.add
     x = Place(0)
-    if kind in ("dense", "leaky", "curved", "mixed", "deep", "ended", "chained"):
+    if kind in ("dense", "leaky", "curved", "mixed", "deep", "ended", "chained", "smooth", "abs"):
         bends: dict[str, list[Callable[[Place], Place]]] = {
             "dense": [maker.relu],
             "leaky": [lambda p: maker.relu(p, 0.1)],
@@ -74,10 +79,17 @@ def network(kind: str, seed: int, outputs: int = 4) -> Network:
             "ended": [maker.relu, lambda p: maker.relu(p, 0.2)],
             "chained": [lambda p: maker.relu(add(Tanh(), p), 0.1), lambda p: maker.relu(maker.relu(p, 0.5))],
         }
+        smooth = [SMOOTH[(2 * seed + part) % len(SMOOTH)] for part in range(2)]
+        bends["smooth"] = [lambda p, kind=kind: add(kind, p) for kind in smooth]
+        bends["abs"] = [lambda p: maker.relu(p, -1.0), lambda p: maker.relu(p, -0.4)]
         if seed % 2:
             x = maker.scale(x)
         for bend in bends[kind]:
             x = bend(maker.linear(x, 8))
+    elif kind == "product":
+        hidden = maker.relu(maker.linear(x, 8))
+        x = add(Product(), add(Sigmoid(), maker.linear(hidden, 6)), maker.linear(hidden, 6))
+        x = add(Product(), add(SMOOTH[seed % len(SMOOTH)], maker.linear(x, 6)), x)
     elif kind == "conv":
         x = maker.relu(maker.conv(maker.scale(x), 3))
         x = maker.flat(maker.relu(maker.conv(x, 3, groups=3)))
@@ -103,6 +115,9 @@ def network(kind: str, seed: int, outputs: int = 4) -> Network:
     if kind == "ended":  # what the functions are of is an activation itself
         x = maker.relu(x, 0.1 * (seed % 2))
     return maker.builder.network(x, ())
+
+
+SMOOTH = (Softplus(), GELU(), ELU(), SiLU(), Square(), GELUTanh(), Exp(), Erf())
 
 
 def points(low: Tensor, high: Tensor, count: int, seed: int) -> Tensor:

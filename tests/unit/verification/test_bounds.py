@@ -103,7 +103,7 @@ def test_bounds_equal_the_dense_oracles(kind: str) -> None:
                 torch.testing.assert_close(found[sample].tolist(), wanted, rtol=0, atol=1e-8)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("smooth", "abs", "product")])
 def test_interval_boxes_equal_the_dense_oracles(kind: str) -> None:
     net = network(kind, 1)
     region = regions(net, 1, "linf", count=1)

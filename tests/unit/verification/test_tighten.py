@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from unit.verification.random_networks import network, points
-from withstand.verification.activation import ReLU
+from withstand.verification.activation import Activation
 from withstand.verification.bounds.alpha import Ascent
 from withstand.verification.bounds.crown import relax_network
 from withstand.verification.box import Region
-from withstand.verification.sub_problems import Splitter, SubProblems
+from withstand.verification.sub_problems import Splitter
 from withstand.verification.tighten import tighten
 
 
@@ -17,7 +17,7 @@ def region(shape: tuple[int, ...], seed: int, eps: float) -> Region:
     return Region.box((x - eps).clamp_min(0), (x + eps).clamp_max(1))
 
 
-@pytest.mark.parametrize("kind", ["dense", "leaky", "deep", "conv", "residual"])
+@pytest.mark.parametrize("kind", ["dense", "leaky", "deep", "conv", "residual", "curved", "mixed", "smooth"])
 def test_boxes_shrink_and_still_hold_all_values(kind: str) -> None:
     smaller = 0
     for seed in range(2):
@@ -34,7 +34,7 @@ def test_boxes_shrink_and_still_hold_all_values(kind: str) -> None:
                 assert (now.high <= high).all()
                 assert (values >= now.low.double()).all()
                 assert (values <= now.high.double()).all()
-            bent = [node.inputs[0] for node in net.nodes if isinstance(node.operation, ReLU)]
+            bent = [node.inputs[0] for node in net.nodes if isinstance(node.operation, Activation)]
             widths.append(sum(float((relaxed.boxes[place].high - relaxed.boxes[place].low).sum()) for place in bent))
         smaller += widths[1] < widths[0]
     # A search sees what slopes alone don't, where there is a layer to shrink: the first one's boxes are exact.
@@ -49,7 +49,7 @@ def test_without_time_nothing_changes() -> None:
     assert all(torch.equal(old, now.low) for old, now in zip(before, relaxed.boxes, strict=True))
 
 
-@pytest.mark.parametrize("kind", ["dense", "leaky", "residual"])
+@pytest.mark.parametrize("kind", ["dense", "leaky", "residual", "curved", "mixed", "smooth"])
 def test_halves_bound_their_own_points_and_cover_all(kind: str) -> None:
     net = network(kind, 1)
     box = region(net.shape, 1, 0.25)
@@ -59,7 +59,7 @@ def test_halves_bound_their_own_points_and_cover_all(kind: str) -> None:
     row = torch.arange(2)
     # A function that is proven is cut no more: shift them so that all stay open.
     splitter.offset = -torch.full((2,), 1e3, dtype=torch.float64)
-    problems = SubProblems.whole(row, torch.full((2,), -torch.inf, dtype=torch.float64), splitter)
+    problems = splitter.whole(row, torch.full((2,), -torch.inf, dtype=torch.float64))
     for _ in range(3):
         problems = splitter.bounded(problems, Ascent(steps=3))[0]
         whole = problems
@@ -69,12 +69,14 @@ def test_halves_bound_their_own_points_and_cover_all(kind: str) -> None:
     x = box.sample(points(box.low, box.high, 400, 1))[:, 0]
     values = net.values(x)
     outputs = values[-1] @ weight.T - 1e3
-    signs = torch.cat(
+    inputs = torch.cat(
         [values[net.nodes[place].inputs[0]].flatten(1)[:, where] for place, where in splitter.places.items()], 1
     )
     covered = torch.zeros(len(x), 2, dtype=torch.bool)
-    for sign, function, bound in zip(problems.sign, problems.row.tolist(), problems.bound, strict=True):
-        inside = (signs * sign >= 0).all(1)
+    for low, high, function, bound in zip(
+        problems.low, problems.high, problems.row.tolist(), problems.bound, strict=True
+    ):
+        inside = ((inputs >= low) & (inputs <= high)).all(1)
         covered[inside, function] = True
         assert (outputs[inside, function] >= bound).all()
     assert covered.all()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from withstand.verification.bounds.interval import Box
-from withstand.verification.bounds.relaxation import Choice, Lines
+from withstand.verification.bounds.lines import Choice, Lines, Planes, Relaxation
 from withstand.verification.bounds.rounding import backward_terms, gamma
 from withstand.verification.box import Region
 from withstand.verification.network import Network
@@ -56,7 +56,8 @@ class Relaxed:
         region: the inputs, in the network's precision.
         boxes: bounds of the nodes' values, in order.
         lines: relaxations by node.
-        pull: Lagrangian terms by node, `(R, *shape)`: subtracted from the coefficients of the node's input.
+        pull: Lagrangian terms by node, `(R, *shape)`: subtracted from the coefficients of the node's input, the least
+            of them over its box added to the bound. Any are sound, where each row is a sample.
         seen: where to leave the coefficients of each activation's output, if anybody asks.
         most: by node, each entry's largest size over all samples, `(1, *shape)`, as far as it was needed. Boxes only
             shrink, and samples are only left out: what was found once stays an upper bound.
@@ -65,10 +66,15 @@ class Relaxed:
     network: Network
     region: Region
     boxes: list[Box] = field(default_factory=list)
-    lines: dict[int, Lines | Choice] = field(default_factory=dict)
+    lines: dict[int, Relaxation] = field(default_factory=dict)
     pull: Mapping[int, Tensor] = field(default_factory=dict)
     seen: dict[int, Tensor] | None = None
     most: dict[int, Tensor] = field(default_factory=dict)
+
+    def inputs(self, place: int) -> list[tuple[Tensor, Tensor]]:
+        """Return the intervals of a node's inputs."""
+        boxes = (self.boxes[source] for source in self.network.nodes[place].inputs)
+        return [(box.low, box.high) for box in boxes]
 
     def sizes(self, place: int) -> Tensor:
         """Return each entry's largest size at a node over all samples, `(1, *shape)`, or a little more."""
@@ -129,25 +135,39 @@ def _linear_function(
             parts = kept or tuple((part, None) for part in operation.transpose(here, shapes))
         else:
             lines = relaxed.lines[place]
-            if window is not None and (isinstance(lines, Choice) or place in relaxed.pull or relaxed.seen is not None):
+            if window is not None and (
+                not isinstance(lines, Lines) or place in relaxed.pull or relaxed.seen is not None
+            ):
                 here, window = window.fill(here, node.shape), None
             if relaxed.seen is not None:
                 relaxed.seen[place] = here.detach()
+            total = total - _bent_rounding(relaxed, place, lines, here, window)
             if window is not None and isinstance(lines, Lines):
                 lines = lines.cut(window)
-            part, shift = _through(lines, here, rows, network.nodes[node.inputs[0]].shape)
-            total = total + shift
-            total = total - _activation_rounding(relaxed, place, here, window)
+            found = []
+            for source, line in zip(node.inputs, lines.lines if isinstance(lines, Planes) else (lines,), strict=True):
+                part, shift = _through(line, here, rows, network.nodes[source].shape)
+                total = total + shift
+                found.append(part)
             if place in relaxed.pull:
                 pull = relaxed.pull[place]
-                total = total - gamma(1, part.dtype) * _weighed(pull, relaxed.sizes(node.inputs[0]), window)
-                part = part - pull
-            parts = ((part, window),)
-        for source, found in zip(node.inputs, parts, strict=True):
-            pending[source] = _sum(pending[source], found, network.nodes[source].shape) if source in pending else found
+                unit = gamma(1, here.dtype) + gamma(here[0].numel(), torch.float64)
+                total = total - unit * _weighed(pull, relaxed.sizes(node.inputs[0]), window)
+                total = total + _pulled(pull, relaxed.boxes[node.inputs[0]])
+                found[0] = found[0] - pull
+            parts = tuple((part, window) for part in found)
+        for source, each in zip(node.inputs, parts, strict=True):
+            pending[source] = _sum(pending[source], each, network.nodes[source].shape) if source in pending else each
     if 0 not in pending:
         return coefficient.new_zeros(len(coefficient), *network.shape), None, total
     return *pending[0], total
+
+
+def _pulled(pull: Tensor, box: Box) -> Tensor:
+    """Return the least of multipliers times values in a box, `(R,)`: what has been subtracted is at least that."""
+    used = (rows_of(pull) != 0).any(0).nonzero().squeeze(1)
+    flat, low, high = (rows_of(value)[:, used].double() for value in (pull, box.low, box.high))
+    return torch.where(flat >= 0, flat * low, flat * high).sum(1)
 
 
 def _sum(
@@ -245,11 +265,14 @@ def _rounding(relaxed: Relaxed, place: int, operation: LinearOperation, here: Te
         return unit * _weighed(here, size.expand(1, *node.shape), window)
 
 
-def _activation_rounding(relaxed: Relaxed, place: int, here: Tensor, window: Window | None) -> Tensor:
+def _bent_rounding(relaxed: Relaxed, place: int, lines: Relaxation, here: Tensor, window: Window | None) -> Tensor:
+    """Bound the rounding of coefficients times slopes, which meet inputs of their size, and times shifts, `(R,)`."""
     with torch.no_grad():
-        (source,) = relaxed.network.nodes[place].inputs
-        before, after = relaxed.sizes(source), relaxed.sizes(place)
-        size = before + after if before.shape == after.shape else before.amax() + after
+        node = relaxed.network.nodes[place]
+        size = relaxed.sizes(place)
+        for source, line in zip(node.inputs, lines.lines if isinstance(lines, Planes) else (lines,), strict=True):
+            before = relaxed.sizes(source)
+            size = size + (before * line.steep if isinstance(line, Lines) else before.amax())
         # The shifts are summed over all entries, in double.
         return (gamma(1, here.dtype) + gamma(here[0].numel(), torch.float64)) * _weighed(here, size, window)
 

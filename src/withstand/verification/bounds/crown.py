@@ -79,8 +79,7 @@ def relax_network(
         for place, node in enumerate(network.nodes):
             relaxed.boxes.append(interval(node, relaxed.boxes, region))
             if node.inputs and not isinstance(node.operation, LinearOperation):
-                before = relaxed.boxes[node.inputs[0]]
-                relaxed.lines[place] = relax(node.operation, before.low, before.high)
+                relaxed.lines[place] = relax(node.operation, relaxed.inputs(place))
             bent, box = users[place], relaxed.boxes[place]
             if not bent or box.exact:
                 continue

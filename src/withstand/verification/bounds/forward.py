@@ -7,11 +7,12 @@ The input is `x = middle + spread u` with u in [-1, 1]. Sizes: `N` boxes, `D` in
 import torch
 from torch import Tensor
 
-from withstand.verification.activation import Activation, ReLU
+from withstand.verification.activation import ReLU
 from withstand.verification.bounds.backward import Relaxed
 from withstand.verification.bounds.crown import MEMORY, activations_of, refine
 from withstand.verification.bounds.interval import interval
-from withstand.verification.bounds.relaxation import Lines, relax
+from withstand.verification.bounds.lines import Lines
+from withstand.verification.bounds.relaxation import relax
 from withstand.verification.bounds.rounding import full_precision, gamma
 from withstand.verification.box import Region
 from withstand.verification.network import Network
@@ -65,11 +66,14 @@ def relax_forward(
                 if tighten and users[place] and not box.exact:
                     refine(relaxed, place, all(isinstance(user.operation, ReLU) for user in users[place]), memory, late)
                 continue
-            before = relaxed.boxes[node.inputs[0]]
-            lines = relax(operation, before.low, before.high)
+            lines = relax(operation, relaxed.inputs(place))
             relaxed.lines[place] = lines
-            if isinstance(lines, Lines) and isinstance(operation, Activation):
+            if isinstance(lines, Lines):
                 (low, high) = sources[0]
+                # Where a line falls, what is below comes from what is above.
+                falls, drops = lines.low_slope < 0, lines.high_slope < 0
+                if bool(falls.any() or drops.any()):
+                    low, high = torch.where(falls, high, low), torch.where(drops, low, high)
                 low, high = low * lines.low_slope, high * lines.high_slope
                 high[0] += lines.high_shift
                 if lines.low_shift is not None:

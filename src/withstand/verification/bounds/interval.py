@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from withstand.verification.activation import Activation, MaxPool2d, ReLU
+from withstand.verification.activation import Bent
 from withstand.verification.bounds.rounding import gamma
 from withstand.verification.box import Region
 from withstand.verification.network import Node
@@ -76,14 +76,9 @@ def interval(node: Node, boxes: list[Box], region: Region) -> Box:
     inputs = [boxes[place] for place in node.inputs]
     if isinstance(operation, LinearOperation):
         return _linear(node, operation, inputs, region)
-    (before,) = inputs
-    low, high = operation.forward(before.low), operation.forward(before.high)
-    if isinstance(operation, Activation) and not (isinstance(operation, ReLU) and not operation.slope):
-        slack = 8 * torch.finfo(low.dtype).eps
-        low, high = low - slack * low.abs(), high + slack * high.abs()
-    elif not isinstance(operation, Activation | MaxPool2d):
+    if not isinstance(operation, Bent):
         raise TypeError(f"{type(operation).__name__} has no interval bounds")
-    return Box(low, high)
+    return Box(*operation.span(*((box.low, box.high) for box in inputs)))
 
 
 def _linear(node: Node, operation: LinearOperation, inputs: list[Box], region: Region) -> Box:
