@@ -104,6 +104,15 @@ def test_transform_and_its_inverse(tau: float, classes: int) -> None:
     assert consistency_bound(1e9, tau, classes) == 1
 
 
+@pytest.mark.parametrize(
+    ("tau", "expected"),
+    [(0.0, math.sqrt(2 * 0.02)), (0.5, math.sqrt(2**0.5 * 1.5 * 0.02)), (1.0, math.sqrt(2 * 0.02)),
+     (1.5, math.sqrt(2 * 4**0.5 * 0.02)), (2.0, 4 * 0.02), (3.0, 2 * 16 * 0.02)],
+)  # fmt: skip
+def test_the_papers_closed_form_by_numbers(tau: float, expected: float) -> None:
+    assert simple_bound(0.02, tau, 4) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("beta", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("tau", TAUS[:6])
 def test_transform_by_brute_force_for_two_classes(tau: float, beta: float) -> None:

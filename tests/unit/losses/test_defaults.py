@@ -6,6 +6,7 @@ from inspect import signature
 import pytest
 import torch
 
+from withstand.core.errors import DataError
 from withstand.losses.attraction import cacr_terms
 from withstand.losses.clustering import sinkhorn, swapped_cross_entropy
 from withstand.losses.contrastive import dcl, dcl_queue, dclw, npc_factor, nt_xent
@@ -15,6 +16,7 @@ from withstand.losses.momentum_contrast import info_nce_across, info_nce_queue
 from withstand.losses.multi_view import nt_xent_views
 from withstand.losses.reconstruction import scaled_cosine_error
 from withstand.losses.redundancy import standardize
+from withstand.losses.reweighting import survival_weights
 from withstand.losses.robust import decoupled_alignment, mart, trades
 from withstand.losses.sorting import groco, group_ordering, soft_sort
 from withstand.losses.supervised_contrastive import supervised_contrastive
@@ -44,6 +46,7 @@ DEFAULTS: dict[Callable[..., object], dict[str, object]] = {
     cacr_terms: {
         "positive_sharpness": 1.0, "negative_sharpness": 0.9, "alpha": 1.0, "beta": 1.0, "detach_weights": False,
     },
+    survival_weights: {"shift": -1.0, "curve": "tanh"},
     vicreg_terms: {"sum_branches": False, "eps": 1e-4},
     focal: {"gamma": 1.0},
     ldam: {"scale": 30.0},
@@ -56,6 +59,14 @@ DEFAULTS: dict[Callable[..., object], dict[str, object]] = {
 def test_settings_of_their_own(loss: Callable[..., object]) -> None:
     found = {name: p.default for name, p in signature(loss).parameters.items() if p.default is not p.empty}
     assert found == DEFAULTS[loss]
+
+
+def test_projections_of_another_shape_are_refused() -> None:
+    for one, other in ((torch.rand(4, 3, 2), torch.rand(4, 3, 2)), (torch.rand(4, 3), torch.rand(4, 2))):
+        with pytest.raises(DataError, match="two views need projections of one shape"):
+            vicreg_terms(one, other)
+        with pytest.raises(DataError, match="two views need projections of one shape"):
+            nt_xent(one, other)
 
 
 def test_stored_keys_get_no_gradient() -> None:

@@ -44,6 +44,10 @@ def test_losses_fall_back_to_cross_entropy() -> None:
     torch.testing.assert_close(focal(logits, Y, 0), expected)
     torch.testing.assert_close(ldam(logits, Y, torch.zeros(3), 1.0), expected)
     torch.testing.assert_close(balanced_softmax(logits, Y, torch.full((3,), 9)), expected)
+    counts = torch.tensor([100, 10, 1])
+    chances = counts * logits.exp()  # as many times as likely where a class has as many times the samples
+    balanced = -(chances.gather(1, Y[:, None])[:, 0] / chances.sum(1)).log()
+    torch.testing.assert_close(balanced_softmax(logits, Y, counts), balanced)
     p = logits.softmax(1).gather(1, Y[:, None]).squeeze(1)
     torch.testing.assert_close(focal(logits, Y, 2), -((1 - p) ** 2) * p.log())
 
