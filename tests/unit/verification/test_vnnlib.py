@@ -1,9 +1,12 @@
 import gzip
 from fractions import Fraction
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.verification.box import inward
@@ -134,6 +137,76 @@ def test_a_packed_file(tmp_path: Path) -> None:
         (tmp_path / "b.vnnlib").write_bytes(content)
         with pytest.raises(DataError, match=message):
             read_vnnlib(tmp_path / "b.vnnlib")
+
+
+def truth(formula: object, values: dict[str, float]) -> bool | float:
+    """Return what a formula, as nested lists, says of values; this knows nothing of cases or polytopes."""
+    if isinstance(formula, str):
+        return values[formula] if formula in values else float(formula)
+    word, *parts = formula  # type: ignore[misc]
+    found = [truth(part, values) for part in parts]
+    if word in ("and", "or"):
+        return all(found) if word == "and" else any(found)
+    if word in ("<=", ">="):
+        return found[0] <= found[1] if word == "<=" else found[0] >= found[1]
+    if word == "*":
+        return found[0] * found[1]
+    return sum(found) if word == "+" else found[0] - sum(found[1:]) if len(found) > 1 else -found[0]
+
+
+def text(formula: object) -> str:
+    return formula if isinstance(formula, str) else f"({' '.join(map(text, formula))})"  # type: ignore[call-overload]
+
+
+LIMITS = (-2.5, -2.0, -1.0, -0.5, -0.25, 0.0, 0.5, 1.0, 2.0, 3.5)
+NUMBERS = st.sampled_from(["0", "1", "-1", "0.5", "-0.25", "2.", "1e0", "+3", ".5"])
+INPUT_TERM = st.one_of(
+    st.sampled_from(["X_0", "X_1"]),
+    st.tuples(st.just("*"), NUMBERS.filter(lambda number: float(number) != 0), st.sampled_from(["X_0", "X_1"])),
+    st.tuples(st.just("-"), st.sampled_from(["X_0", "X_1"])),
+)
+OUTPUT_TERM = st.recursive(
+    st.one_of(st.sampled_from(["Y_0", "Y_1"]), NUMBERS),
+    lambda term: st.one_of(
+        st.tuples(st.sampled_from(["+", "-"]), term, term), st.tuples(st.just("*"), NUMBERS, term),
+        st.tuples(st.just("-"), term),
+    ),
+    max_leaves=4,
+)  # fmt: skip
+RELATION = st.sampled_from(["<=", ">="])
+ATOM = st.one_of(
+    st.tuples(RELATION, INPUT_TERM, NUMBERS),
+    st.tuples(RELATION, NUMBERS, INPUT_TERM),
+    st.tuples(RELATION, st.sampled_from(["Y_0", "Y_1"]), NUMBERS),
+    st.tuples(RELATION, OUTPUT_TERM, OUTPUT_TERM),
+)
+FORMULA = st.recursive(
+    ATOM,
+    lambda part: st.lists(part, min_size=1, max_size=3).flatmap(
+        lambda parts: st.sampled_from([("and", *parts), ("or", *parts)])
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(formulas=st.lists(FORMULA, min_size=1, max_size=3), seed=st.integers(0, 1000))
+def test_a_file_says_what_its_formulas_say(formulas: list[object], seed: int) -> None:
+    box = [("<=", f"X_{place}", "2") for place in (0, 1)] + [(">=", f"X_{place}", "-2") for place in (0, 1)]
+    asserted = [*box, ("<=", "Y_0", "1000"), *formulas]
+    try:
+        found = parse_vnnlib(HEAD + "\n".join(f"(assert {text(one)})" for one in asserted))
+    except DataError as error:
+        if "names no variable" in str(error):
+            reject()  # a relation of numbers alone
+        raise
+    draws = Random(seed)
+    for _ in range(15):
+        # Limits are among them, and sums of them.
+        values = {name: draws.choice(LIMITS) for name in ("X_0", "X_1", "Y_0", "Y_1")}
+        wanted = all(truth(one, values) for one in asserted)
+        x, y = (torch.tensor([values[f"{kind}_{place}"] for place in (0, 1)]) for kind in "XY")
+        assert found.broken(x, y) == wanted
 
 
 def test_a_quotient_is_rounded_outward() -> None:
