@@ -83,7 +83,7 @@ def solve(instance: Instance, *, timeout: float = 60.0, clock: Clock = CLOCK) ->
 
 
 def _captured(instance: Instance) -> tuple[Network, Head | None, float]:
-    """Return what bounds are computed of, held against onnxruntime; the softmax it leaves out; and how far it is off."""
+    """Return what bounds are computed of, held against onnxruntime; the softmax it leaves out; how far it is off."""
     network = capture(instance.network, torch.zeros(1, *instance.network.shape, dtype=instance.network.dtype))
     head: Head | None = None
     for note in network.notes:
