@@ -10,12 +10,29 @@ from random import Random
 import numpy as np
 
 from benchmarks.fuzz.reader import Reader
-from withstand.data.arrays import ArraySource, npz_splits
+from withstand.data.arrays import ArraySource, npz_parts
 from withstand.data.load import parts_of
 
 _SIDES = (0, 1, 2, -1, 7, 1 << 20, 1 << 31, 1 << 40, (1 << 63) - 1, 10**30, True, 2.5)
 _TYPES = ("|u1", "<f4", ">f8", "<i8", "<u8", "|S3", "<U2", "|O", "|V4", "<c8", "<M8[s]", "<f2", "|b1", "|S0", "<f16")
-_KEYS = ("x", "y", "x_train", "y_train", "x_test", "y_test", "classes", "names", "ids", "other", "../up", "ü\x00")
+_KEYS = (
+    "x",
+    "y",
+    "train_images",
+    "val_labels",
+    "X_TEST",
+    "labels",
+    "x_train",
+    "y_train",
+    "x_test",
+    "y_test",
+    "classes",
+    "names",
+    "ids",
+    "other",
+    "../up",
+    "ü\x00",
+)
 
 
 def _arrays(draws: Random) -> dict[str, np.ndarray]:
@@ -90,7 +107,7 @@ def read(path: Path) -> None:
     """Read a file as every entrance does, and all of its samples."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        npz_splits(path)
+        npz_parts(path)
         for source in parts_of(path).values():
             batch = source[range(min(len(source), 64))]
             assert len(batch.x) == len(batch.index)

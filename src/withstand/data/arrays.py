@@ -15,9 +15,10 @@ from withstand.core.errors import DataError
 from withstand.core.files import printable
 from withstand.core.roles import Indices, Source
 from withstand.data.digest import as_indices, digest
-from withstand.data.labels import read_labels
+from withstand.data.labels import may_be_labels, read_labels
 from withstand.data.layout import arrange, check_values, find_layout, sample_shape
 from withstand.data.npz import Array, npz_names, read_member, read_npy, words
+from withstand.data.npz_keys import Keys, find_keys
 
 ArrayLike: TypeAlias = np.ndarray[Any, Any] | Tensor | str | Path
 _BLOCK = 64 << 20
@@ -40,9 +41,10 @@ class ArraySource(Source):
         layout: `NCHW`, `NHWC` or `NHW` for pictures, `rows` to pass anything through; `auto` follows the rule in
             `withstand.data.layout`.
         classes: the names of labels 0, 1, ...
-        split: which part of an `.npz` that holds `x_train`, `y_train`, `x_test`, `y_test`. Without it such a
-            file gives `train`; other `.npz` files hold `x` and perhaps `y` and `names`, or a single array of any
-            name. `classes` may be beside them; other arrays are not read, and a warning names them.
+        split: which part of an `.npz` that holds `x_train`, `y_train`, `x_test`, `y_test` or the like: "train", "test"
+            or "validation". Without it such a file gives its training part; other `.npz` files hold `x` and perhaps
+            `y`, `classes` and `names`, as `withstand.data.npz_keys` tells them, or a single array of any name. Other
+            arrays are not read, and a warning names them.
 
     Raises:
         DataError: NaN or infinity, a shape, type or range that cannot be read, labels of another length,
@@ -76,7 +78,7 @@ class ArraySource(Source):
                 without = "" if given is not None else ", and no labels"
                 warnings.warn(
                     f"{str(x)!r}: {', '.join(stored.unread)} not read{without}; known are x, y, classes and names, or "
-                    "x_train, y_train, x_test and y_test",
+                    "x_train, y_train, x_test, y_test and the like",
                     stacklevel=3,
                 )
         elif split is not None:
@@ -167,51 +169,42 @@ def read_arrays(path: Path, split: str | None = None) -> Stored:
         if split is not None:
             raise DataError(f"split={split!r} chooses from an .npz file with x_train and x_test; {path.name} has none")
         return Stored(read_npy(path))
-    there = npz_names(path)
-    x, y = _keys(there, path, split)
-    part = y.partition("_")[2]
-    others = [f"y_{other}" for other in ("train", "test") if part and other != part and f"y_{other}" in there]
-    classes = words(read_member(path, "classes"), "classes") if "classes" in there and x != "classes" else ()
-    known = {x, y, "classes", *((f"{axis}_{other}" for axis in "xy" for other in ("train", "test")) if part else ())}
-    called = next((key for key in ("names", "ids") if key in there and not part and x != key), None)
-    data = read_member(path, x)
-    names = words(read_member(path, called), called) if called is not None else ()
-    if called is not None and len(names) != len(data):
-        raise DataError(f"{called!r} in {str(path)!r} holds {len(names)} names for {len(data)} samples")
+    keys = find_keys(npz_names(path), repr(str(path)))
+    part = _part(keys, split, path)
+    data = read_member(path, keys.x[part])
+    y = {name: read_member(path, key) for name, key in keys.y.items()}
+    # What is called y has to be labels; what is called labels or targets may be boxes, or numbers to predict.
+    other = {name for name, key in keys.y.items() if key[:1] not in "yY" and not may_be_labels(y[name])}
+    y = {name: array for name, array in y.items() if name not in other}
+    names = words(read_member(path, keys.names), keys.names) if keys.names is not None else ()
+    if keys.names is not None and len(names) != len(data):
+        raise DataError(f"{keys.names!r} in {str(path)!r} holds {len(names)} names for {len(data)} samples")
     return Stored(
         data,
-        read_member(path, y) if y in there else None,
-        classes,
-        tuple(read_member(path, other) for other in others),
+        y.pop(part, None),
+        words(read_member(path, keys.classes), keys.classes) if keys.classes is not None else (),
+        tuple(y.values()),
         names,
-        tuple(printable(name) for name in there if name not in known and name != called),
+        tuple(map(printable, (*keys.unread, *(keys.y[name] for name in keys.y if name in other)))),
     )
 
 
-def npz_splits(path: Path) -> bool:
-    """Return whether an `.npz` file holds both a training and a test part."""
-    return path.suffix == ".npz" and {"x_train", "x_test"} <= set(npz_names(path))
+def npz_parts(path: Path) -> tuple[str, ...]:
+    """Return the parts that an `.npz` file holds, the training part first; none where it is one whole."""
+    if path.suffix != ".npz":
+        return ()
+    parts = tuple(find_keys(npz_names(path), repr(str(path))).x)
+    return parts if len(parts) > 1 else ()
 
 
-def _keys(names: Sequence[str], path: Path, split: str | None) -> tuple[str, str]:
-    """Return the names of the samples and of their labels, which need not be there."""
-    if split not in (None, "train", "test"):
-        raise DataError(f"unknown split {split!r}: 'train' or 'test'")
-    wanted = f"x_{split or 'train'}"
-    if wanted in names:
-        x, y = wanted, f"y_{split or 'train'}"
-    elif split is not None:
-        raise DataError(f"{str(path)!r} has no {wanted}: it holds {', '.join(map(printable, names)) or 'nothing'}")
-    elif "x" in names:
-        x, y = "x", "y"
-    elif len(names) == 1:
-        x, y = names[0], "y"
-    else:
-        raise DataError(
-            f"{str(path)!r} holds {', '.join(map(printable, names)) or 'nothing'}: "
-            "allowed are x_train, y_train, x_test, y_test; or x, y; or a single array"
-        )
-    return x, y
+def _part(keys: Keys, split: str | None, path: Path) -> str:
+    """Return which of a file's parts is asked for."""
+    if split not in (None, "train", "test", "validation"):
+        raise DataError(f"unknown split {split!r}: 'train', 'test' or 'validation'")
+    part = next(iter(keys.x)) if split is None else split
+    if part not in keys.x:
+        raise DataError(f"{str(path)!r} has no x_{part}: it holds {', '.join(map(printable, keys.x.values()))}")
+    return part
 
 
 def as_tensor(array: object, name: str) -> Tensor:

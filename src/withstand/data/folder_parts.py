@@ -54,12 +54,20 @@ def role_of(name: str) -> tuple[Role | None, str]:
     >>> role_of("cats")
     (None, 'cats')
     """
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold()
-    words = [_bare(word) for word in re.split(r"[\W\d_]+", spaced)]
-    telling = [word for word in words if word and word not in _FILLERS]
+    telling = [word for word in map(_bare, words_of(name)) if word not in _FILLERS]
     roles = [word for word in telling if word in _ROLES]
     rest = " ".join(word for word in telling if word not in _ROLES)
     return (_ROLES[roles[0]], rest) if len(roles) == 1 else (None, " ".join(telling))
+
+
+def words_of(name: str) -> list[str]:
+    """Return a name's words, in small letters.
+
+    >>> words_of("Train_Data-2"), words_of("testImages")
+    (['train', 'data'], ['test', 'images'])
+    """
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold()
+    return [word for word in re.split(r"[\W\d_]+", spaced) if word]
 
 
 def find_parts(folders: Sequence[str]) -> Parts | None:

@@ -78,6 +78,11 @@ def read_labels(
     return _checked(_numbers(own, known, every, tuple(classes), name), name)
 
 
+def may_be_labels(y: Array) -> bool:
+    """Return whether an array has the type and shape of labels."""
+    return y.dtype.kind in "biuUSO" and (y.ndim == 1 or (y.ndim == 2 and y.shape[1] == 1))
+
+
 def _numbers(own: Array, known: Array, every: Array, classes: tuple[str, ...], name: str) -> Labels:
     """Return labels that are whole numbers."""
     low, high = int(every.min()), int(every.max())
@@ -115,13 +120,12 @@ def _values(y: object, name: str) -> tuple[Array, Array]:
         y = array
     if not isinstance(y, np.ndarray):
         raise DataError(f"{name} is a {type(y).__name__}: an array, a tensor, a list or a path is needed")
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.ndim != 1 or y.dtype.kind not in "biuUSO":
+    if not may_be_labels(y):
         hint = ": argmax(1) of one-hot rows gives them" if y.ndim == 2 else ""
         raise DataError(
             f"{name} has shape {y.shape} and type {y.dtype}: labels are whole numbers or names, one a sample{hint}"
         )
+    y = y.reshape(-1)
     if y.dtype.kind in "biu":
         beyond = y.dtype.kind == "u" and bool((y > np.iinfo(np.int64).max).any())
         return y.astype(object if beyond else np.int64), np.ones(len(y), dtype=bool)

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from withstand.core.errors import DataError, nearest
 from withstand.core.roles import Source
-from withstand.data.arrays import ArrayLike, ArraySource, npz_splits
+from withstand.data.arrays import ArrayLike, ArraySource, npz_parts
 from withstand.data.dataset import DatasetSource
 from withstand.data.folder import ImageFolder, open_parts
 from withstand.data.graphs.load import GRAPHS, open_graphs
@@ -160,16 +160,15 @@ def _is_table(data: object) -> bool:
     return isinstance(data, TableSource) or is_table_file(data) or is_frame(data)
 
 
-def _has_test(data: Data) -> bool:
-    """Return whether data that are no folder have a test part of their own."""
-    if _is_table(data):
-        return True
+def _parts(data: Data) -> tuple[str, ...]:
+    """Return the parts that data which are no folder come in; none where they are one whole."""
+    both = ("train", "test")
+    if _is_table(data) or (isinstance(data, str) and data in NAMES):
+        return both
     if isinstance(data, NamedSource):
-        return data.split == "train"
-    if isinstance(data, str) and data in NAMES:
-        return True
+        return both if data.split == "train" else ()
     path = _path_of(data)
-    return isinstance(path, Path) and path.is_file() and npz_splits(path)
+    return npz_parts(path) if path is not None and path.is_file() else ()
 
 
 def _path_of(data: object) -> Path | None:
@@ -188,8 +187,10 @@ def _openers(data: Data, size: int | None) -> dict[str, Callable[[], Source]]:
         if aside:
             warnings.warn(f"{str(folder)!r} has parts ({', '.join(parts)}); left aside: {aside}", stacklevel=3)
     if not parts:
-        names = ("train", "test") if _has_test(data) else ("train",)
-        return {part: partial(_sized, data, part if len(names) > 1 else None, size) for part in names}
+        names = _parts(data)
+        return {part: partial(_sized, data, part, size) for part in names} or {
+            "train": partial(_sized, data, None, size)
+        }
     train = cache(partial(ImageFolder, parts["train"], DEFAULT_SIZE if size is None else size))
 
     def other(part: str) -> Source:

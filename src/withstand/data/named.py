@@ -15,7 +15,7 @@ from torch import Tensor
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError, nearest
 from withstand.core.roles import Indices, Source
-from withstand.data.arrays import ArraySource, npz_splits
+from withstand.data.arrays import ArraySource, npz_parts
 from withstand.data.digest import digest
 from withstand.data.place import cache_folder
 from withstand.data.small import FASHION_CLASSES, read_small
@@ -135,7 +135,7 @@ def _compact(name: str) -> Path | None:
         return None
     if not Path(base).is_dir():
         raise DataError(f"{VARIABLE}={base!r} is not a folder: correct or unset it")
-    found = [path for path in sorted((Path(base) / name).glob("*.npz")) if npz_splits(path)]
+    found = [path for path in sorted((Path(base) / name).glob("*.npz")) if {"train", "test"} <= set(npz_parts(path))]
     return max(found, key=lambda path: path.stat().st_size, default=None)
 
 

@@ -17,6 +17,8 @@ from hypothesis.extra import numpy as hnp
 from withstand.core.errors import DataError
 from withstand.data import ArraySource, splits
 from withstand.data.labels import read_labels
+from withstand.data.load import parts_of
+from withstand.data.npz_keys import find_keys
 
 DTYPES = ("|u1", "<f4", ">f4", "<f8", "<f2", "<i2", ">i4", "<i8", "<u2", ">u4", "|b1", "<u8")
 ROWS = np.random.default_rng(0).integers(0, 256, (12, 5), np.uint8)
@@ -217,9 +219,10 @@ def test_names_in_the_file_are_the_samples_names(tmp_path):
 
 
 def test_a_key_that_is_not_read_is_named(tmp_path):
-    np.savez(tmp_path / "a.npz", x=ROWS, labels=np.arange(12))
-    with pytest.warns(UserWarning, match="labels not read, and no labels; known are x, y, classes"):
-        assert ArraySource(tmp_path / "a.npz").labels is None
+    for other in (ROWS, ROWS[:, 0] / 2):
+        np.savez(tmp_path / "a.npz", x=ROWS, mask=ROWS, labels=other)
+        with pytest.warns(UserWarning, match="mask, labels not read, and no labels; known are x, y, classes"):
+            assert ArraySource(tmp_path / "a.npz").labels is None
 
 
 def lying(shape, *, body=b"1234"):
@@ -255,3 +258,57 @@ def test_a_flipped_bit_in_a_mapped_member_is_noticed(tmp_path):
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(DataError, match="Bad CRC-32"):
         ArraySource(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("there", "x", "y", "unread"),
+    [
+        (["x", "y"], {"": "x"}, {"": "y"}, ()),
+        (
+            ["y_test", "x_test", "x_train", "y_train"],
+            {"train": "x_train", "test": "x_test"},
+            {"train": "y_train", "test": "y_test"},
+            (),
+        ),
+        (
+            ["train_images", "train_labels", "val_images", "val_labels"],
+            {"train": "train_images", "validation": "val_images"},
+            {"train": "train_labels", "validation": "val_labels"},
+            (),
+        ),
+        (["X_train", "X_test", "y_train"], {"train": "X_train", "test": "X_test"}, {"train": "y_train"}, ()),
+        (["images", "labels", "mask"], {"": "images"}, {"": "labels"}, ("mask",)),
+        (["x", "data", "y"], {"": "x"}, {"": "y"}, ("data",)),
+        (["x", "split", "part", "2021"], {"": "x"}, {}, ("split", "part", "2021")),
+        (["x_train", "x", "x_unlabeled"], {"train": "x_train"}, {}, ("x", "x_unlabeled")),
+        (["train", "test"], {"train": "train", "test": "test"}, {}, ()),
+        (["anything"], {"": "anything"}, {}, ()),
+        (["x", "y_test"], {"": "x"}, {}, ("y_test",)),
+    ],
+)  # fmt: skip
+def test_keys_by_their_names(there, x, y, unread):
+    keys = find_keys(there, "file")
+    assert (keys.x, keys.y, keys.unread) == (x, y, unread)
+
+
+@pytest.mark.parametrize("there", [["a", "b"], [], ["y", "z"], ["images", "data", "y"], ["x_test", "y_test"]])
+def test_keys_that_say_too_little(there):
+    with pytest.raises(DataError, match=r"allowed are x_train|may both be x"):
+        find_keys(there, "file")
+
+
+def test_the_published_form_of_medmnist(tmp_path):
+    parts = {}
+    for number, part in enumerate(("train", "val", "test")):
+        parts |= {
+            f"{part}_images": ROWS[number:, :, None].repeat(5, 2),
+            f"{part}_labels": np.arange(12 - number)[:, None] % 2,
+        }
+    np.savez(tmp_path / "a.npz", **parts)
+    found = parts_of(tmp_path / "a.npz")
+    assert list(found) == ["train", "test", "validation"]
+    for number, part in enumerate(("train", "validation", "test")):
+        assert found[part].shape == (1, 5, 5)
+        assert found[part].labels.tolist() == [row % 2 for row in range(12 - number)]
+    train, test = splits(tmp_path / "a.npz")
+    assert (len(train), len(test)) == (12, 10)

@@ -155,6 +155,8 @@ def test_npz_keys(tmp_path):
         ArraySource(save(tmp_path / "odd.npz", a=PICTURES, b=LABELS))
     with pytest.raises(DataError, match="unknown split"):
         ArraySource(both, split="valid")
+    with pytest.raises(DataError, match="has no x_validation: it holds x_train, x_test"):
+        ArraySource(both, split="validation")
     with pytest.raises(DataError, match="an array has no splits"):
         ArraySource(PICTURES, split="test")
 
