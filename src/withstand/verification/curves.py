@@ -48,7 +48,7 @@ class Softplus(Curve):
         return x.sigmoid()
 
     def doubt(self, x: Tensor, y: Tensor) -> Tensor:
-        return super().doubt(x, y) + torch.where(x > 19.9, 2.1e-9, 0.0)
+        return super().doubt(x, y) + torch.zeros_like(y).masked_fill(x > 19.9, 2.1e-9)
 
 
 @dataclass(frozen=True, eq=False)

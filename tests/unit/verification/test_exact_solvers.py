@@ -134,6 +134,28 @@ def test_leaky_units_maxima_and_convolutions() -> None:
 
 
 @needs_z3
+@pytest.mark.parametrize("slope", [-1.0, -0.25, 0.5, 1.0])
+def test_units_of_any_slope_are_encoded(slope: float) -> None:
+    statuses = set()
+    with z3_process() as process:
+        for seed in range(8):
+            first = Linear(weight=short(4, 2, seed=seed), bias=short(4, seed=seed + 50))
+            head = Linear(weight=short(2, 4, seed=seed + 100), bias=short(2, seed=seed + 150))
+            network = sequential((2,), [first, ReLU(slope), head])
+            x = short(2, seed=seed + 200)
+            label = int(network(x[None]).argmax())
+            eps = (0.125, 0.5, 1.0)[seed % 3]
+            found = solvers(Question.wins(network, x - eps, x + eps, label), process)
+            assert len(set(found)) == 1, (seed, found)
+            line = torch.linspace(-eps, eps, 41, dtype=torch.float64)
+            values = network(x + torch.cartesian_prod(line, line))
+            broken = bool((values.argmax(1) != label).any())
+            assert not (broken and found[0] == "safe"), seed
+            statuses |= set(found)
+    assert statuses == {"safe", "unsafe"}
+
+
+@needs_z3
 def test_a_linear_network_flips_at_its_exact_radius() -> None:
     weight, bias = normal(3, 4, seed=1), normal(3, seed=2)
     network = sequential((4,), [Linear(weight=weight, bias=bias)])

@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from unit.verification.random_networks import KINDS, network
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
-from withstand.verification.activation import ReLU
+from withstand.verification.activation import Curve, ReLU, Sigmoid, Tanh
+from withstand.verification.bounds.curved import curved, retouched
 from withstand.verification.bounds.forward import relax_forward
 from withstand.verification.bounds.relaxation import relu
 from withstand.verification.bounds.rounding import gamma
 from withstand.verification.box import Region
+from withstand.verification.curves import ELU, GELU, Erf, Exp, GELUTanh, SiLU, Softplus, Square
 from withstand.verification.input_split import search_inputs
 from withstand.verification.margins import METHODS, bound, least_margin, margin_weights
 from withstand.verification.network import sequential
@@ -105,6 +107,27 @@ def test_verdicts_and_radii_hang_on_no_default_type(method: str) -> None:
         margins = torch.tensor([verdict.margin for verdict in verdicts], dtype=torch.float64)
         points = [verdict.counterexample for verdict in verdicts if verdict.counterexample is not None]
         return [said, margins, *points, certified_radius(victim, x, None, Ball("l2", 0.5))]
+
+    same_in_every_default(run)
+
+
+CURVES = (Sigmoid(), Tanh(), Erf(), Softplus(), ELU(), SiLU(), GELU(), GELUTanh(), Square(), Exp())
+
+
+@pytest.mark.parametrize("curve", CURVES, ids=lambda curve: type(curve).__name__)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_lines_of_curves_hang_on_no_default_type(curve: Curve, dtype: torch.dtype) -> None:
+    ends = 30 * torch.randn(2, 200, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    low, high = ends.amin(0).to(dtype), ends.amax(0).to(dtype)
+
+    def run() -> list[Tensor]:
+        lines = curved(curve, low, high)
+        again = retouched(curve, low, high, lines, (low.double() + 0.1, high.double() - 0.3))
+        found = [*curve.span((low, high))]
+        for one in (lines, again):
+            assert one.low_shift is not None
+            found += [one.low_slope, one.low_shift, one.high_slope, one.high_shift]
+        return found
 
     same_in_every_default(run)
 

@@ -75,9 +75,10 @@ def relax_forward(
                 if bool(falls.any() or drops.any()):
                     low, high = torch.where(falls, high, low), torch.where(drops, low, high)
                 low, high = low * lines.low_slope, high * lines.high_slope
-                high[0] += lines.high_shift
-                if lines.low_shift is not None:
-                    low[0] += lines.low_shift
+                low_shift = torch.zeros_like(lines.high_shift) if lines.low_shift is None else lines.low_shift
+                unit = gamma(2, network.dtype)
+                low[0] += low_shift - unit * (low.abs().sum(0) + low_shift.abs())
+                high[0] += lines.high_shift + unit * (high.abs().sum(0) + lines.high_shift.abs())
                 functions.append((low, high))
             else:
                 functions.append((box.low[None], box.high[None]))

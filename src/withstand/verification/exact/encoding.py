@@ -131,7 +131,8 @@ def _relu(encoding: Encoding, operation: ReLU, form: Form, inside: Box) -> Form:
             factors[:, place] *= slope
             constant[place] *= slope
             continue
-        value = encoding.variable(slope * least, most)
+        # With a slope below 0, as |x| has, values fall to 0 in between and rise to both sides.
+        value = encoding.variable(min(slope * least, 0.0), max(slope * least, most))
         active = encoding.variable(0, 1, binary=True)
         terms = _terms(factors[:, place])
         shift = float(constant[place])
