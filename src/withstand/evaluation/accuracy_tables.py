@@ -44,11 +44,11 @@ def details(case: Case, found: Breaks) -> dict[str, Table]:
     for norm, radii in case.radii.items():
         for eps in radii:
             newly = (found.newly(name, norm, eps) for name in names)
-            broke.append((norm, ball_name(norm, eps, span), *newly, 1 - Share.of(found.holds(norm, eps)).value))
+            broke.append((ball_name(norm, eps, span), 1 - Share.of(found.holds(norm, eps)).value, *newly))
     return {
         "classes": Table(("class", "samples", "clean accuracy", f"robust accuracy, {head}"), tuple(classes)),
         "which attack broke what": Table(
-            ("norm", "ball", *(f"newly broken by {name}" for name in names), "share wrong within it, by anything"),
+            ("ball", "share wrong within it, by anything", *(f"newly broken by {name}" for name in names)),
             tuple(broke),
             note="Newly: by this attack at this radius, and by nothing before it. A dash: it was not run.",
         ),
