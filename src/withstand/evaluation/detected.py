@@ -11,6 +11,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from withstand.attacks.paired import stronger
 from withstand.core.errors import DataError
 from withstand.core.finding import Cell, Check, Table
 from withstand.core.roles import Defense
@@ -130,16 +131,17 @@ def rate_check(clean: Judged, fpr: float, calibration: int) -> Check:
 
 
 def strength_check(attempts: Sequence[Attempt]) -> Check:
-    """Check that attacks which know the defense leave no more than those that do not, on the same samples."""
+    """Check that attacks which know the defense defeat more samples than those that do not, beyond chance."""
     name = "attacks that know the defense are the stronger ones"
     aware = [one for one in attempts if one.aware]
     if not aware:
         return Check(name, None, "none was run: what the defense withstands is not known")
     left = worst(aware, lambda one: one.handled)
     blind = worst([one for one in attempts if not one.aware], lambda one: one.handled)[: len(left)]
-    after, before = Share.of(left), Share.of(blind)
-    detail = f"they leave {after.value:.1%} of {len(left)} samples handled, the others {before.value:.1%}"
-    return Check(name, after.value <= before.value, detail)
+    clean = aware[0].clean.right & aware[0].clean.accepted
+    after, before = (clean & ~one for one in (left, blind))
+    detail = f"they defeat {int(after.sum())} of {int(clean.sum())} samples, the others {int(before.sum())}"
+    return Check(name, stronger(after, before), detail)
 
 
 def cells(classes: tuple[str, ...], labels: Tensor) -> list[Cell]:

@@ -48,7 +48,8 @@ PROTOCOL: dict[str, Tree] = {
     "AUROC": "clean samples that are classified right against attacked ones that are right when clean and wrong now; "
     "an attack that deceives seldom looks easy to notice, so read it beside the accuracies over all samples",
     "accuracy with rejection": "share of all samples that are right and accepted when clean, and right or rejected "
-    "under attack; a clean sample that is rejected is lost",
+    "under attack; a clean sample that is rejected is lost. All attacks: of the samples that met those which know the "
+    "defense, what not one attack of all defeats",
     "threshold": "from clean samples that are not judged; no attacked ones are needed",
     "what an attacker may know": "attacks that know the defense know classifier, detector and threshold, but not the "
     "numbers that it will draw",
@@ -194,16 +195,17 @@ class Detection(Evaluator):
         head = ball_name(self.ball.norm, self.ball.eps)
         right = clean.score[clean.right]
         blind = [one for one in attempts if not one.aware]
+        kept = "accuracy with rejection"
         bare = worst(blind, lambda one: one.clean.right & one.worse.right)
         numbers = {
             **Share.of(clean.right).numbers("clean accuracy"),
             "clean accuracy with rejection": Share.of(clean.right & clean.accepted).value,
             f"accuracy without rejection, {head}": Share.of(bare).value,
-            **Share.of(worst(blind, lambda one: one.handled)).numbers(f"accuracy with rejection, {head}"),
+            **Share.of(worst(blind, lambda one: one.handled)).numbers(f"{kept}, attacks that do not know it, {head}"),
         }
         if len(blind) < len(attempts):
             left = Share.of(worst(attempts, lambda one: one.handled))
-            numbers |= left.numbers(f"accuracy with rejection, attacks that know the defense, {head}")
+            numbers |= left.numbers(f"{kept}, all attacks, {head}")
         found = {f"AUROC, {one.name}": number(auroc(right, one.worse.score[one.deceived])) for one in attempts}
         return numbers | {key: value for key, value in found.items() if value is not None}
 

@@ -1,4 +1,4 @@
-"""What the audits of accuracy and of embeddings share: the case, intervals, and the pictures shown."""
+"""What the audits of accuracy and of embeddings share: the case, names and columns, and the pictures shown."""
 
 import math
 from collections.abc import Mapping

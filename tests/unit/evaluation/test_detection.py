@@ -143,7 +143,10 @@ def test_the_finding_on_digits() -> None:
     finding = JUDGE.evaluate(made, source, name="BEYOND", beside={"max-softmax": other})
     numbers = finding.numbers
     assert numbers["AUROC, PGD"] > 0.5
-    assert 0 <= numbers["accuracy with rejection, attacks that know the defense, linf 38.2/255"] <= 1
+    kept = "accuracy with rejection"
+    under_all = numbers[f"{kept}, all attacks, linf 38.2/255"]
+    assert under_all <= min(finding.tables["attacks"].column(kept)[2:])
+    assert f"{kept}, attacks that do not know it, linf 38.2/255, 95 % high" in numbers
     assert numbers["clean accuracy with rejection"] <= numbers["clean accuracy"]
     attacks = finding.tables["attacks"]
     assert attacks.column("attack") == ("FGSM", "PGD", "adaptive PGD", "orthogonal PGD", "selective PGD")
@@ -200,10 +203,20 @@ def test_a_detector_without_gradient_is_told() -> None:
 
 
 def test_a_weak_attack_that_knows_is_told() -> None:
-    one = attempt()
-    weak = Attempt("adaptive PGD", True, one.clean, one.clean, one.x)
-    assert strength_check([one, weak]).passed is False
-    assert strength_check([one, Attempt("adaptive PGD", True, one.clean, one.worse, one.x)]).passed
+    right = judged([True] * 20, [True] * 20, [1] * 20)
+    wrong = judged([False] * 20, [True] * 20, [1] * 20)
+    most = judged([False] * 19 + [True], [True] * 20, [1] * 20)
+
+    def check(blind: Judged, aware: Judged) -> bool | None:
+        runs = (("PGD", False, blind), ("adaptive PGD", True, aware))
+        return strength_check(
+            [Attempt(name, knows, right, worse, torch.zeros(20)) for name, knows, worse in runs]
+        ).passed
+
+    assert check(wrong, right) is False
+    assert check(right, wrong) is True
+    assert check(wrong, wrong) is None  # nothing tells which is stronger
+    assert check(most, wrong) is check(wrong, most) is None  # nor does one sample
 
 
 def test_the_gradient_of_every_detector_reaches_the_input() -> None:
