@@ -10,6 +10,8 @@ from typing import TypeAlias
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import withstand.attacks
@@ -61,6 +63,7 @@ def with_options(kind: type[Attack], ball: Ball) -> Attack:
 
 every_attack = pytest.mark.parametrize("kind", attacks(), ids=lambda kind: kind.__name__)
 every_ball = pytest.mark.parametrize(("kind", "ball"), balls(), ids=str)
+one_radius = pytest.mark.parametrize(("kind", "ball"), [pair for pair in balls() if pair[1].eps == 0.4], ids=str)
 
 
 def test_attacks_are_found() -> None:
@@ -211,14 +214,88 @@ def test_description_builds_an_equal_attack(kind: type[Attack], ball: Ball) -> N
     assert build(json.loads(json.dumps(describe(attack)))) == attack
 
 
-@every_attack
-def test_any_shape_and_no_samples(kind: type[Attack]) -> None:
-    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
-    for shape in ((5, 12), (5, 3, 4), (5, 2, 1, 6), (0, 12)):
-        found = cheap(kind, Ball("linf", 0.1))(Victim(net), torch.rand(shape), torch.zeros(shape[0], dtype=torch.int64))
+class Rows(nn.Module):
+    """Five classes, linear in the entries of samples of any shape; samples may be single numbers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.view(len(x), -1)
+        weights = torch.randn(rows.shape[1], 5, generator=torch.Generator().manual_seed(2)).to(x)
+        return (rows - 0.5) @ weights
+
+
+@one_radius
+def test_any_shape_and_no_samples(kind: type[Attack], ball: Ball) -> None:
+    for shape in ((5,), (5, 1), (5, 12), (5, 3, 4), (5, 2, 1, 6), (3, 2, 2, 2, 2), (0, 12)):
+        attack, labels = cheap(kind, ball), torch.zeros(shape[0], dtype=torch.int64)
+        found = attack(Victim(Rows()), torch.rand(shape, generator=torch.Generator().manual_seed(1)), labels)
         assert isinstance(found, Attacked)
         assert found.x.shape == shape
         assert found.success.shape == found.queries.shape == shape[:1]
+
+
+@one_radius
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@given(seed=st.integers(0, 2**20), size=st.floats(-4, 2))
+@settings(max_examples=2, deadline=None)
+def test_no_rounding_leaves_the_ball(
+    kind: type[Attack], ball: Ball, dtype: torch.dtype, seed: int, size: float
+) -> None:
+    """Of 12,288 entries, in exact arithmetic, whatever the radius."""
+    draws = torch.Generator().manual_seed(seed)
+    x = torch.rand(2, 3, 64, 64, generator=draws).to(dtype)
+    attack = replace(cheap(kind, ball), ball=replace(ball, eps=10**size))
+    found = attack(Victim(Thin()), x, torch.randint(5, (2,), generator=draws), generator=seed)
+    away = (found.x.double() - x.double()).flatten(1)
+    order = {"linf": torch.inf, "l2": 2, "l1": 1}[ball.norm]
+    assert found.x.dtype == dtype
+    assert torch.linalg.vector_norm(away, order, dim=1).max() <= 10**size * (1 + 1e-12)
+    assert found.x.min() >= 0
+    assert found.x.max() <= 1
+
+
+class Thin(nn.Module):
+    """Sees large pictures through a few blocks of theirs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        blocks = nn.functional.avg_pool2d(x, 16)[:, :, :2, :2].flatten(1)
+        weights = torch.randn(12, 5, generator=torch.Generator().manual_seed(2)).to(x)
+        return 20 * torch.tanh(blocks - 0.5) @ weights
+
+
+@one_radius
+def test_layouts_in_memory_change_nothing(kind: type[Attack], ball: Ball) -> None:
+    x, y = random_pictures(4, channels=3, dtype=torch.float64)
+    start = (x + 0.05 * torch.rand(x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(3))).clamp(0, 1)
+    attack = cheap(kind, ball)
+    last, plain = torch.channels_last, torch.contiguous_format
+    for victim in (Victim(small_net(channels=3, dtype=torch.float64)), Victim(deep_net())):
+        wanted = attack(victim, x, y, start=start)
+        for layouts in ((plain, last), (last, plain), (last, last)):
+            clean, first = (value.contiguous(memory_format=lay) for value, lay in zip((x, start), layouts, strict=True))
+            found = attack(victim, clean, y, start=first)
+            torch.testing.assert_close(found.x, wanted.x, rtol=0, atol=1e-9)
+            assert torch.equal(found.success, wanted.success)
+
+
+def deep_net() -> nn.Sequential:
+    """Return one that is attacked in channels-last."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        layers = [layer for _ in range(5) for layer in (nn.Conv2d(3, 3, 3, padding=1), nn.Tanh())]
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(108, 5)).double()
+
+
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+@pytest.mark.parametrize("name", ["Square", "Noise"])
+def test_what_has_no_direction_stays_where_it_is(name: str, norm: str) -> None:
+    """A mask that leaves nothing, or a first pattern of zeros, in a ball so wide that eps over nearly 0 is infinite."""
+    (kind,) = (kind for kind in attacks() if kind.__name__ == name)
+    x, _ = random_pictures()
+    mask = torch.ones_like(x, dtype=torch.bool)
+    mask[:3] = False
+    found = cheap(kind, Ball(norm, 5.0))(Victim(small_net()), x, mask=mask)
+    assert torch.equal(found.x[:3], x[:3])
+    assert (found.x[3:] != x[3:]).any()
 
 
 @every_attack

@@ -21,6 +21,7 @@ from withstand.attacks.outlook import hopeless
 from withstand.attacks.problem import AT_ONCE, Problem
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
+from withstand.core.threat import as_rows, per_sample
 
 _WIDE_FIRST = ((3, 0.3), (2, 0.3), (1, 0.4))
 """For L1: the search begins in a wider ball; (multiple of eps, share of the steps)."""
@@ -31,6 +32,11 @@ class APGD(InputAttack):
     """Momentum ascent with step sizes that halve by themselves; in L1, steps that grow sparser.
 
     AutoAttack's three are `APGD(ball)`, `APGD(ball, DLR())` and `APGD(ball, DLR(), targets=9)`.
+
+    In Linf and L2 a step size halves where the objective has risen in too few of the steps since the last checkpoint.
+    The first step of a run is held against where it began, as in the paper. The official code holds it against 0
+    (its `check_oscillation` reads a row of zeros before the first), so that it always counts as a rise of the
+    cross-entropy and never as one of the DLR, below 0 until the sample falls.
 
     Args:
         ball: any norm.
@@ -248,7 +254,7 @@ class _Momentum(_Run):
 
     def _next(self) -> Tensor:
         problem, here = self.problem, self.x
-        aim = problem.confine(torch.addcmul(here, _wide(self.length, here), problem.ball.direction(self.slope)))
+        aim = problem.confine(torch.addcmul(here, per_sample(self.length, here), problem.ball.direction(self.slope)))
         if self.before is not None:
             # here + 0.75 (aim - here) + 0.25 (here - before), in place
             aim = problem.confine(aim.mul_(0.75).add_(here, alpha=0.5).sub_(self.before, alpha=0.25))
@@ -282,11 +288,11 @@ class _Sparse(_Run):
 
     def _count(self, x: Tensor) -> Tensor:
         """Return how many entries differ from the clean input, as the paper's sparsity."""
-        return (x != self.problem.x).flatten(1).sum(1).to(self.gain)
+        return as_rows(x != self.problem.x).sum(1).to(self.gain)
 
     def _next(self) -> Tensor:
         step = sparse_direction(self.slope, self.share)
-        return self.problem.confine(self.x + _wide(self.length, step) * step)
+        return self.problem.confine(self.x + per_sample(self.length, step) * step)
 
     def adjust(self) -> None:
         changed, eps = self._count(self.top_x), self.problem.ball.eps
@@ -304,10 +310,4 @@ def _random_start(problem: Problem, draws: Draws) -> Tensor:
         away = draws.uniform(*x.shape[1:], low=-1, high=1).to(x)
     else:
         away = draws.normal(*x.shape[1:]).to(x)
-    if ball.norm != "l1":
-        away = away * _wide(ball.eps / ball.size(away).clamp_min(1e-12), away)
-    return problem.confine(x + away)
-
-
-def _wide(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (like.dim() - 1))
+    return problem.confine(x + (away if ball.norm == "l1" else ball.to_surface(away)))

@@ -122,9 +122,10 @@ class InputAttack(Attack):
 
     def _found(self, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
         if not self.ball.eps:
-            return problem.x
-        first = None if start is None else problem.confine(start.detach().to(problem.x))
-        return problem.confine(self.search(problem, first, draws).detach())
+            return problem.x if problem.asked_in is None else problem.x.to(problem.asked_in)
+        first = None if start is None else problem.confine(torch.empty_like(problem.x).copy_(start.detach()))
+        found = problem.confine(self.search(problem, first, draws).detach())
+        return problem.inside(found if problem.asked_in is None else found.to(problem.asked_in))
 
     def _found_by(self, draft: Victim, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
         """Search on a draft, and anew on the victim itself where that comes near and does not succeed."""

@@ -56,7 +56,7 @@ def strongest_rivals(problem: Problem, count: int) -> Tensor:
 def distance(gap: Tensor, slope: Tensor, norm: Norm) -> Tensor:
     """Return how far each boundary is when the range does not hinder, `(N, K)`."""
     order = {"linf": 1.0, "l2": 2.0, "l1": torch.inf}[norm]
-    dual: Tensor = torch.linalg.vector_norm(slope.flatten(2), order, dim=2)
+    dual: Tensor = torch.linalg.vector_norm(slope.reshape(*gap.shape, -1), order, dim=2)
     return gap.abs() / dual.clamp_min(1e-12)
 
 

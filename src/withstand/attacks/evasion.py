@@ -21,7 +21,7 @@ from withstand.attacks.objectives import Loss, Margin, Objective, pick
 from withstand.attacks.problem import Problem
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.random import Draws
-from withstand.core.threat import Ball
+from withstand.core.threat import Ball, as_rows
 from withstand.core.victim import Outputs
 
 
@@ -178,7 +178,7 @@ def without(gradient: Tensor, other: Tensor) -> Tensor:
         gradient: `(N, ...)`.
         other: `(N, ...)`.
     """
-    ours, theirs = gradient.flatten(1).double(), other.flatten(1).double()
+    ours, theirs = as_rows(gradient).double(), as_rows(other).double()
     # Brought to length 1 by the largest entry first, so that tiny gradients do not vanish when squared.
     theirs = theirs / theirs.abs().amax(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
     square = theirs.square().sum(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)

@@ -12,6 +12,7 @@ from withstand.attacks.outlook import EVERY, too_far
 from withstand.attacks.problem import AT_ONCE, Problem
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
+from withstand.core.threat import per_sample
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,8 @@ class FAB(InputAttack):
                 if restart:
                     size = closest.size[rows].clamp_max(self.ball.eps) / 2
                     noise = self.ball.sample(part.x, draws.child(turn).child(restart)[rows])
-                    unit = noise / _wide(self.ball.size(noise).clamp_min(1e-12), noise)
-                    x = part.confine(part.x + unit * _wide(size.to(x), noise))
+                    unit = noise / per_sample(self.ball.size(noise).clamp_min(1e-12), noise)
+                    x = part.confine(part.x + unit * per_sample(size.to(x), noise))
                 self._walk(part, x, None if chosen is None else chosen[rows], closest)
             turn += some
         self._bisect(problem, closest)
@@ -170,7 +171,7 @@ class FAB(InputAttack):
         inner = outer * self.backward
         for _ in range(self.bisections):
             middle = (inner + outer) / 2
-            x = part.x + _wide(middle, delta) * delta
+            x = part.x + per_sample(middle, delta) * delta
             success = part.values(x)[1]
             closest.update(part.rows[success], x[success])
             inner, outer = torch.where(success, inner, middle), torch.where(success, middle, outer)
@@ -195,7 +196,3 @@ class _Closest:
         """Keep points of samples that never came to the wrong side."""
         never = self.size[rows].isinf()
         self.x[rows[never]] = x[never]
-
-
-def _wide(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (like.dim() - 1))

@@ -6,6 +6,8 @@ Shapes: perturbations and gradients `(N, ...)`, flattened `(N, D)` inside.
 import torch
 from torch import Tensor
 
+from withstand.core.threat import as_rows
+
 
 def project_l1_box(delta: Tensor, low: Tensor, high: Tensor, eps: float) -> Tensor:
     """Return the nearest perturbation (in Euclidean distance) of L1 norm at most `eps` and in [low, high].
@@ -19,7 +21,7 @@ def project_l1_box(delta: Tensor, low: Tensor, high: Tensor, eps: float) -> Tens
         high: largest allowed change of each entry, at least 0.
         eps: the radius.
     """
-    flat = delta.flatten(1) if delta.dim() > 1 else delta[:, None]
+    flat = as_rows(delta)
     room = torch.where(delta > 0, high, -low).reshape(flat.shape)
     size = flat.abs()
     if bool((torch.minimum(size, room).sum(1) <= eps).all()):
@@ -47,7 +49,7 @@ def sparse_direction(gradient: Tensor, share: Tensor) -> Tensor:
         gradient: any shape `(N, ...)`.
         share: of each sample's entries, the part that moves, `(N,)`.
     """
-    flat = gradient.flatten(1) if gradient.dim() > 1 else gradient[:, None]
+    flat = as_rows(gradient)
     size, count = flat.abs(), flat.shape[1]
     # Rounded down, where the official code rounds up and never gets from two entries to one.
     place = count - (share * count).long().clamp(1, count)

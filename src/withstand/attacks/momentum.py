@@ -16,7 +16,7 @@ from withstand.attacks.objectives import CrossEntropy, Loss, Objective
 from withstand.attacks.problem import Problem
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
-from withstand.core.threat import Ball
+from withstand.core.threat import Ball, as_rows
 from withstand.core.victim import Outputs, Victim
 
 _DEFAULT = Ball()
@@ -80,7 +80,7 @@ class MIFGSM(InputAttack):
             slope = posed.gradient(x)[2]
             if self.smoothing:
                 slope = smooth(slope, self.smoothing)
-            size = slope.flatten(1).abs().sum(1) if slope.dim() > 1 else slope.abs()
+            size = as_rows(slope).abs().sum(1)
             # A gradient of zeros has no direction: the sum alone leads on.
             unit = slope / size.clamp_min(torch.finfo(slope.dtype).tiny).view(-1, *[1] * (x.dim() - 1))
             total = self.decay * total + unit

@@ -18,5 +18,4 @@ class Noise(InputAttack):
         delta = self.ball.sample(problem.x, draws)
         if self.ball.norm == "linf":
             return problem.confine(problem.x + self.ball.eps * torch.where(delta < 0, -1.0, 1.0).to(delta))
-        size = self.ball.size(delta).clamp_min(torch.finfo(delta.dtype).tiny)
-        return problem.confine(problem.x + delta * (self.ball.eps / size).view(-1, *[1] * (delta.dim() - 1)))
+        return problem.confine(problem.x + self.ball.to_surface(delta))

@@ -44,6 +44,7 @@ class Problem:
         flat: whether the gradient vanishes on the clean inputs, so that a search must start elsewhere.
         reach: the smallest and the largest value of each entry inside ball, range and mask; Linf only.
         copies: whether the victim is handed copies, since it may work on its input in place.
+        asked_in: half precision, where inputs came in it: the search reckons in single, and the victim never notices.
         model: the victim itself where `victim` is a draft of it, to be asked what the draft leaves in doubt.
         doubt: a draft's error, as a part of the range of a sample's logits.
     """
@@ -59,6 +60,7 @@ class Problem:
     flat: bool
     reach: tuple[Tensor, Tensor] | None = None
     copies: bool = True
+    asked_in: torch.dtype | None = None
     model: Victim | None = None
     doubt: float = 0.0
 
@@ -161,9 +163,31 @@ class Problem:
             delta = self.ball.project(delta)
         return (self.x + delta).clamp(low, high)
 
+    def inside(self, x: Tensor) -> Tensor:
+        """Return confined points that no rounding leaves outside the ball: their distance, reckoned in full, is within.
+
+        Sums over thousands of entries, and small changes of large numbers, are rounded by more than a millionth of eps.
+        """
+        exact = self.reach is not None and x.dtype == self.x.dtype  # rounded inwards already
+        if exact or x.device.type == "mps":  # that device has no float64
+            return x
+        x, clean, shrink = x.clone(), self.x.double(), 2.0**-24
+        while True:
+            delta = x.double() - clean
+            size = self.ball.size(delta)
+            outside = (size > self.ball.eps).nonzero().squeeze(1)
+            if not len(outside):
+                return x
+            share = (self.ball.eps / size[outside] * (1 - shrink)).clamp_min(0)
+            nearer = clean[outside] + delta[outside] * share.view(-1, *[1] * (x.dim() - 1))
+            x[outside] = nearer.to(x.dtype).clamp(self.victim.low, self.victim.high)
+            shrink = 2 * shrink
+
     def outputs(self, x: Tensor) -> Outputs:
         """Return what the victim says of `x`, a query of each sample."""
         self.queries[self.rows] += 1
+        if self.asked_in is not None:
+            return self.victim(x.to(self.asked_in, copy=True))
         if self.copies:
             return self.victim(x.clone())
         before = x._version
@@ -222,12 +246,13 @@ def pose(
     copies: bool = True,
 ) -> Problem:
     """Return the problem of attacking `x`; without `y`, the victim's clean outputs are asked for it."""
-    count, mask = len(x), victim.allowed(x, mask)
+    asked_in = x.dtype if x.dtype in (torch.float16, torch.bfloat16) else None
+    count, mask, asked, x = len(x), victim.allowed(x, mask), x, x if asked_in is None else x.float()
     queries = torch.zeros(count, dtype=torch.int64, device=x.device)
     flat = y is None and objective.flat_at_clean
     if y is None:
         with torch.no_grad():
-            y = objective.reference(victim(x.clone()))
+            y = objective.reference(victim(asked.clone()))
         queries += 1
     return Problem(
         victim=victim,
@@ -241,16 +266,27 @@ def pose(
         flat=flat,
         reach=_reach(victim, ball, x, mask),
         copies=copies,
+        asked_in=asked_in,
     )
 
 
 def _reach(victim: Victim, ball: Ball, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor] | None:
     if ball.norm != "linf":
         return None
-    lowest, highest = (x - ball.eps).clamp_min(victim.low), (x + ball.eps).clamp_max(victim.high)
+    lowest, highest = (_at(x, side).clamp(victim.low, victim.high) for side in (-ball.eps, ball.eps))
     if mask is None:
         return lowest, highest
     return torch.where(mask, lowest, x), torch.where(mask, highest, x)
+
+
+def _at(x: Tensor, step: float) -> Tensor:
+    """Return `x + step`, rounded towards `x`, so that no point is farther away than that."""
+    if x.device.type == "mps":  # it has no float64 to reckon in
+        return x + step
+    exact = x.double() + step
+    found = exact.to(x.dtype)
+    beyond = (found.double() - exact) * (1 if step > 0 else -1) > 0
+    return torch.where(beyond, torch.nextafter(found, x), found)
 
 
 def manners(victim: Victim, x: Tensor) -> tuple[torch.memory_format, bool]:

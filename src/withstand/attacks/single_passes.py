@@ -13,7 +13,7 @@ from withstand.attacks.problem import NoGradient, Problem, pose
 from withstand.core.errors import DataError
 from withstand.core.finding import Check
 from withstand.core.random import Draws
-from withstand.core.threat import Ball
+from withstand.core.threat import Ball, as_rows
 from withstand.core.victim import Outputs, Victim
 
 Found: TypeAlias = Callable[[Ball, Tensor, Tensor], None]
@@ -70,7 +70,7 @@ def gradients(attack: InputAttack, victim: Victim, x: Tensor, y: Tensor | None, 
             slope = _somewhere(attack, victim, x, y, draws)[3]
     except NoGradient as error:
         return Check(name, False, str(error))
-    dead = int((slope.flatten(1).abs().amax(1) < _DEAD).sum())
+    dead = int((as_rows(slope).abs().amax(1) < _DEAD).sum())
     return Check(name, little(dead, len(x)), f"the gradient is zero on {dead / len(x):.0%} of {len(x)} samples")
 
 
@@ -106,7 +106,7 @@ def uphill(
     if together:
         raised = float(above.sum()) > float(below.sum())
         return Check(name, raised, f"along its gradient the objective's sum {'rises' if raised else 'falls'}")
-    alive = (slope.flatten(1).abs().amax(1) >= _DEAD) & (above != below)
+    alive = (as_rows(slope).abs().amax(1) >= _DEAD) & (above != below)
     judged, wrong = int(alive.sum()), int((alive & (above < below)).sum())
     if not judged:
         return Check(name, None, "no step along the gradient changes the objective")

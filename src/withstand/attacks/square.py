@@ -140,8 +140,7 @@ class Square(InputAttack):
         delta = delta.view(problem.x.shape)
         if problem.mask is not None:
             delta = delta * problem.mask
-        size = self.ball.size(delta).clamp_min(torch.finfo(delta.dtype).tiny)
-        return problem.confine(problem.x + delta * (self.ball.eps / size).view(-1, *[1] * (delta.dim() - 1)))
+        return problem.confine(problem.x + self.ball.to_surface(delta))
 
 
 class _Window:

@@ -46,7 +46,8 @@ def show_eps(eps: float) -> str:
     return f"{eps:.4g} ({eps * 255:.3g}/255)" if eps <= 1 else f"{eps:.4g}"
 
 
-def _flat(x: Tensor) -> Tensor:
+def as_rows(x: Tensor) -> Tensor:
+    """Return samples `(N, ...)` as rows of entries `(N, D)`; samples of one number each have one."""
     return x.flatten(1) if x.dim() > 1 else x[:, None]
 
 
@@ -55,8 +56,9 @@ def _norm(flat: Tensor, order: int = 2) -> Tensor:
     return norm
 
 
-def _per_sample(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (like.dim() - 1))
+def per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """Return one number a sample, `(N,)`, in the shape and precision to be multiplied with `like`, `(N, ...)`."""
+    return values.to(like.dtype).view(-1, *[1] * (like.dim() - 1))
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Ball(Part):
         """Return each perturbation's norm, `(N,)`."""
         if self.norm == "linf":  # axes together, not flattened: pictures in channels-last would be copied
             return delta.abs().amax(tuple(range(1, delta.dim()))) if delta.dim() > 1 else delta.abs()
-        return _norm(_flat(delta), 2 if self.norm == "l2" else 1)
+        return _norm(as_rows(delta), 2 if self.norm == "l2" else 1)
 
     def project(self, delta: Tensor) -> Tensor:
         """Return the nearest perturbation (in Euclidean distance) inside the ball."""
@@ -93,8 +95,15 @@ class Ball(Part):
             return delta.clamp(-self.eps, self.eps)
         if self.norm == "l2":
             size = self.size(delta).clamp_min(torch.finfo(delta.dtype).tiny)
-            return delta * _per_sample((self.eps / size).clamp_max(1), delta)
-        return _project_l1(_flat(delta), self.eps).view_as(delta)
+            return delta * per_sample((self.eps / size).clamp_max(1), delta)
+        return _project_l1(as_rows(delta), self.eps).view_as(delta)
+
+    def to_surface(self, delta: Tensor) -> Tensor:
+        """Return perturbations of full size in the same direction; zero where the perturbation is zero."""
+        tiny = torch.finfo(delta.dtype).tiny
+        # Scaled by the largest entry first: squares of tiny and huge ones, and eps over a tiny size, do not fit.
+        unit = delta / per_sample(as_rows(delta).abs().amax(1).clamp_min(tiny), delta)
+        return unit / per_sample(self.size(unit).clamp_min(tiny), delta) * self.eps
 
     def direction(self, gradient: Tensor) -> Tensor:
         """Return the unit-norm step that raises a linear function most; zero where the gradient is zero."""
@@ -102,10 +111,10 @@ class Ball(Part):
             return gradient.sign()
         if self.norm == "l2":
             # Scaled by the largest entry first: a float32 norm of entries near 1e-25 would be 0.
-            flat = _flat(gradient)
+            flat = as_rows(gradient)
             flat = flat / flat.abs().amax(1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
             return (flat / _norm(flat)[:, None].clamp_min(1e-12)).view_as(gradient)
-        flat = _flat(gradient)
+        flat = as_rows(gradient)
         place = flat.abs().argmax(1, keepdim=True)
         return torch.zeros_like(flat).scatter_(1, place, flat.gather(1, place).sign()).view_as(gradient)
 
@@ -118,11 +127,11 @@ class Ball(Part):
         if self.norm == "linf":
             return draws.uniform(*shape, low=-self.eps, high=self.eps).to(x.dtype)
         if self.norm == "l2":
-            flat = _flat(draws.normal(*shape))
+            flat = as_rows(draws.normal(*shape))
             unit = flat / _norm(flat)[:, None].clamp_min(1e-12)
         else:
             # Laplace entries, normalised in L1, are uniform on the sphere of the cross-polytope.
-            flat = _flat(draws.uniform(*shape, low=-1, high=1))
+            flat = as_rows(draws.uniform(*shape, low=-1, high=1)).clamp_min(-1 + 2.0**-24)  # the law has no end
             laplace = flat.sign() * -torch.log1p(-flat.abs())
             unit = laplace / laplace.abs().sum(1, keepdim=True).clamp_min(1e-12)
         radius = draws.uniform(1).pow(1 / unit.shape[1]) * self.eps

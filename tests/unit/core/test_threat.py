@@ -8,7 +8,7 @@ from torch import Tensor
 
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
-from withstand.core.threat import Ball, parse_eps, show_eps
+from withstand.core.threat import Ball, Norm, parse_eps, show_eps
 
 NORMS = ("linf", "l2", "l1")
 DUAL = {"linf": 1, "l2": 2, "l1": math.inf}
@@ -137,3 +137,21 @@ def test_useless_radii_are_refused(eps: float | str) -> None:
 def test_unknown_norm_gets_the_nearest() -> None:
     with pytest.raises(ConfigError, match="'linf'"):
         Ball("lin", 0.1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("eps", [0.0, 1e-3, 5.0, 1e6])
+def test_full_size_in_the_same_direction(norm: Norm, eps: float) -> None:
+    delta = torch.tensor([[0.0, 0.0, 0.0], [1e-30, -2e-30, 0.0], [3.0, -4.0, 0.0], [1e20, 1e20, -1e20]])
+    ball = Ball(norm, eps)
+    found = ball.to_surface(delta)
+    assert torch.equal(found[0], delta[0])
+    assert torch.allclose(ball.size(found)[1:], torch.tensor(eps), rtol=1e-6)
+    assert torch.equal(found.sign(), delta.sign() * (eps > 0))
+
+
+def test_no_draw_is_beyond_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A uniform number may be exactly -1, where the law of L1's entries has no value."""
+    monkeypatch.setattr(Draws, "uniform", lambda self, *shape, low=0.0, high=1.0: torch.full((2, *shape), low))
+    found = Ball("l1", 0.5).sample(torch.zeros(2, 3), Draws(0, torch.arange(2)))
+    assert torch.isfinite(found).all()
