@@ -13,7 +13,7 @@ from torch import nn
 
 from withstand.attacks.ensemble import Progress, Prover
 from withstand.attacks.named import named
-from withstand.core.batch import Batch
+from withstand.core.batch import Batch, as_structured
 from withstand.core.device import device_of, moved
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Finding
@@ -32,6 +32,7 @@ from withstand.evaluation.contrastive_geometry import ContrastiveGeometry
 from withstand.evaluation.corruptions import CorruptionBench
 from withstand.evaluation.decisive import Aids
 from withstand.evaluation.features import Features, embed, joined, unit_range
+from withstand.evaluation.graph_audit import attack_nodes
 from withstand.evaluation.probes import probe
 from withstand.evaluation.projection_head import Layers
 from withstand.evaluation.sample_state import SampleState
@@ -263,6 +264,11 @@ class Run:
         if isinstance(own, Evaluator):
             if (norm, eps) not in (("linf", "8/255"), ("linf", ("8/255",))):
                 raise ConfigError("this run has an audit of its own, whose norm and radii are set when it is trained")
+            if surrogate is not None or prover is not None:
+                raise ConfigError("this run has an audit of its own, which takes neither a surrogate nor a prover")
+            asked = {"samples": (samples, 500), "steps": (steps, 20), "seed": (seed, 0)}
+            changes = {name: value for name, (value, usual) in asked.items() if value != usual}
+            own = type(own)(**{**own._init_args, **changes})
             test = self.sources(data)[1]
             return self._keep(own.evaluate(self.classifier(data), test), data, test)
         audit = audit_of(
@@ -292,6 +298,8 @@ class Run:
             DataError: the data have no labels, or are no pictures.
         """
         _, test = self.sources(data)
+        if len(test.shape) != 3:
+            raise DataError(f"corruptions are of pictures, and these samples have shape {test.shape}")
         if test.labels is None:
             raise DataError("corruptions take accuracy away, which needs labels, and the data have none")
         classifier = self.classifier(data)
@@ -333,6 +341,7 @@ class Run:
             spans=spans,
             seed=seed,
         )
+        _refuse_graphs(self.sources(data)[1], "certificates bound networks whose samples are tensors")
         classifier, test = self.classifier(data), self.sources(data)[1]
         with moved(solver_device(method, self.device), classifier):
             finding = evaluator.evaluate(Victim(classifier), test)
@@ -361,12 +370,20 @@ class Run:
             steps: of the attack, or queries; its own number if None.
             restarts: independent tries for each sample; its own number if None.
             seed: of random starts.
+
+        Of nodes of a graph, the own features are moved, all at once, by pgd, bim, fgsm or noise.
+
+        Raises:
+            ConfigError: an unknown attack, or one that the samples do not allow.
+            DataError: samples that are whole graphs.
         """
         ball = Ball(norm, UNIT.radius(eps, norm))
         victim, test = self.victim(data)
         batch = test[torch.arange(min(samples, len(test)))]
         bare = victim.model is self.encoder
         made = named(attack, ball, steps=steps, restarts=restarts, embedding=bare)
+        if as_structured(batch.x) is not None:
+            return attack_nodes(victim.model, batch, made, labelled=not bare, seed=seed)
         with moved(self.device, victim.model):
             there = batch.to(self.device)
             found = made(victim, unit_range(there.x), None if bare else there.y, generator=seed)
@@ -382,9 +399,17 @@ class Run:
         """
         path = Path(out) if out is not None else self.path / f"encoder.{form}"
         if form == "onnx":
-            return to_onnx(self.encoder, self.sources()[0].shape, path)
+            train = self.sources()[0]
+            _refuse_graphs(train, "ONNX files hold networks whose samples are tensors: use the form safetensors")
+            return to_onnx(self.encoder, train.shape, path)
         return to_safetensors(self.encoder, path)
 
     def report(self) -> Path:
         """Write `report.html` from what the run folder holds, and return its path."""
         return render(self.path)
+
+
+def _refuse_graphs(source: Source, reason: str) -> None:
+    """Refuse samples that no tensor holds."""
+    if as_structured(source[[0]].x) is not None:
+        raise ConfigError(f"this run's samples are graphs or their nodes: {reason}")

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from withstand.api import train
 from withstand.cli.main import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:the embeddings are collapsing")
@@ -44,6 +46,80 @@ def test_train_probe_audit_report(tmp_path: Path) -> None:
     report = (out / "report.html").read_text(encoding="utf-8").lower()
     for wanted in ("edge", "map", "untrained control"):
         assert wanted in report, wanted
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Small runs: on a graph with labels, on one without, and on a set of graphs."""
+    folder = tmp_path_factory.mktemp("runs")
+    network(folder)
+    (folder / "bare.csv").write_text((folder / "friends.csv").read_text())
+    draws = np.random.default_rng(0)
+    member = np.arange(24).repeat(5)
+    ends = draws.integers(0, 5, (2, 120)) + 5 * member
+    np.savez(
+        folder / "set.npz", edge_index=ends, graph_id=member, node_label=draws.integers(0, 3, 120), y=np.arange(24) % 2
+    )
+    found = {}
+    for name, file in {"labelled": "friends.csv", "bare": "bare.csv", "set": "set.npz"}.items():
+        found[name] = folder / name
+        command = ["train", "graphmae", "--data", str(folder / file), "--out", str(found[name]), "--epochs", "1"]
+        assert main([*command, "--hidden", "8", "--quiet"]) == 0
+    return found
+
+
+VERBS = {
+    "embed": "",
+    "probe": "",
+    "attack --steps 2 --samples 6": "set: these samples are whole graphs",
+    "attack --attack fgsm --eps 0.1": "bare: no gradient on the clean input; set: these samples are whole graphs",
+    "attack --attack square": "labelled bare: attacked together by pgd, bim, fgsm, noise; set: whole graphs",
+    "audit --steps 2 --samples 6": "bare set: labelled nodes are audited",
+    "audit --corruptions": "labelled bare set: corruptions are of pictures",
+    "certify": "labelled bare set: certificates bound networks whose samples are tensors",
+    "defend": "labelled set: no pictures; bare: the data have none",
+    "report": "",
+    "export": "",
+    "export --form onnx": "labelled bare set: use the form safetensors",
+}
+"""Verbs, and the line with which they refuse which runs."""
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("name", ["labelled", "bare", "set"])
+def test_every_verb_works_or_says_in_one_line_why_not(
+    runs: dict[str, Path], verb: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = [part.partition(": ") for part in VERBS[verb].split("; ")]
+    refused = next((text for names, _, text in parts if name in names.split()), None)
+    first, *rest = verb.split()
+    code = main([first, str(runs[name]), *rest])
+    told = capsys.readouterr().err
+    assert code == (0 if refused is None else 2), told
+    if refused is not None:
+        assert refused in told
+        assert told.count("\n") == 1
+
+
+def test_a_dataset_of_torch_geometric_is_learnt_from(tmp_path: Path) -> None:
+    data = pytest.importorskip("torch_geometric.data")
+
+    class One(data.InMemoryDataset):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            super().__init__(None)
+            draws = torch.Generator().manual_seed(0)
+            nodes = data.Data(
+                x=torch.rand(30, 4, generator=draws), edge_index=torch.randint(30, (2, 90), generator=draws),
+                y=torch.arange(30) % 2, train_mask=torch.arange(30) < 10, test_mask=torch.arange(30) >= 20,
+                val_mask=(torch.arange(30) >= 10) & (torch.arange(30) < 20),
+            )  # fmt: skip
+            self.data, self.slices = self.collate([nodes])
+
+    run = train("graphmae", One(), out=tmp_path / "run", epochs=1, quiet=True, options={"hidden": 8})  # type: ignore[arg-type]
+    assert "nodes" in {finding.name for finding in run.probe()}
+    attacked, batch = run.attack(eps=0.2, samples=5)
+    assert attacked.x.shape == batch.x.shape == (5, 4)
+    assert float((attacked.x - batch.x).abs().max()) <= 0.2 + 1e-6
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,49 @@ def test_a_number_to_predict(tmp_path: Path) -> None:
     assert 40 < numbers["RMSE, linear on raw columns"] < 80
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Small runs: with classes to predict, with a number, with nothing."""
+    folder = tmp_path_factory.mktemp("runs")
+    table = str(people(folder))
+    targets = {"classes": ["--target", "income"], "number": ["--target", "hours"], "nothing": ["--ignore", "income"]}
+    for name, words in targets.items():
+        command = ["train", "t-jepa", "--data", table, "--epochs", "1", "--batch", "32", "--out", str(folder / name)]
+        assert main([*command, "--quiet", *NARROW, *words]) == 0
+    return {name: folder / name for name in targets}
+
+
+VERBS = {
+    "embed": "",
+    "probe": "",
+    "attack --steps 2 --samples 6": "",
+    "attack --attack square --steps 5 --samples 6": "",
+    "audit --steps 2 --samples 6 --ensemble none": "",
+    "audit --corruptions": "classes number nothing: corruptions are of pictures",
+    "certify --samples 2": "classes: only a fixed graph can be certified; number nothing: the data have none",
+    "defend": "classes: no pictures; number nothing: the data have none",
+    "report": "",
+    "export": "",
+}
+"""Verbs, and the line with which they refuse which runs."""
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("name", ["classes", "number", "nothing"])
+def test_every_verb_works_or_says_in_one_line_why_not(
+    runs: dict[str, Path], verb: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = [part.partition(": ") for part in VERBS[verb].split("; ")]
+    refused = next((text for names, _, text in parts if name in names.split()), None)
+    first, *rest = verb.split()
+    code = main([first, str(runs[name]), *rest])
+    told = capsys.readouterr().err
+    assert code == (0 if refused is None else 2), told
+    if refused is not None:
+        assert refused in told
+        assert told.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

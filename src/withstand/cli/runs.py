@@ -185,11 +185,11 @@ def run_audit(
 
             refuse_for_runs(out=out, low=low, high=high, normalize=normalize)
             opened = open_run(run, allow=allow, device=device)
+            others = [opened.corruptions(data, samples=samples, seed=seed)] if corruptions else []
             finding = opened.audit(
                 data, norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, search=search,
                 surrogate=surrogate, seed=seed, progress=progress,
             )  # fmt: skip
-            others = [opened.corruptions(data, samples=samples, seed=seed)] if corruptions else []
             # A robust accuracy without the clean worth beside it says little.
             findings = [*opened.probe(data), finding, *others]
             report = opened.report()

@@ -4,21 +4,24 @@ Sizes: `N` nodes, `T` audited ones, `F` features, `C` classes.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from withstand.attacks.attack import InputAttack
 from withstand.attacks.checks import believability
 from withstand.attacks.edge_flips import EdgeFlips
-from withstand.attacks.gradient import PGD
+from withstand.attacks.gradient import FGSM, PGD
 from withstand.attacks.noise import Noise
 from withstand.attacks.paired import stronger
+from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Cell, Check, Finding, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Attacked, Evaluator, Source
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
 from withstand.data.graphs.container import Graphs
@@ -52,6 +55,49 @@ class FeatureVictim(nn.Module):
         whole = self._x.to(x.dtype).index_copy(0, nodes, x)
         logits: Tensor = self.model(Graphs(whole, self._edges, targets=nodes).as_samples())
         return logits
+
+
+TOGETHER = ("pgd", "bim", "fgsm", "noise")
+"""Attacks that move all rows at every step, as nodes that see one another need."""
+
+
+def attack_nodes(
+    subject: nn.Module | Callable[[Tensor], Any], batch: Batch, attack: InputAttack, *, labelled: bool, seed: int = 0
+) -> tuple[Attacked, Batch]:
+    """Attack the nodes' own features, all at once, and return what was found with the clean features.
+
+    Args:
+        subject: graphs to logits of their target nodes, or to codes.
+        batch: nodes of one graph.
+        attack: one of `TOGETHER`; it keeps its last point, for the best ones of its steps do not belong together.
+        labelled: whether the model gives logits.
+        seed: of random starts.
+
+    Raises:
+        ConfigError: another attack.
+        DataError: samples that are whole graphs.
+    """
+    graphs = Graphs.of(batch.x)
+    if graphs.targets is None:
+        raise DataError("these samples are whole graphs, and attacks move the features of one graph's nodes")
+    if isinstance(attack, PGD):
+        attack = replace(attack, keep_best=False)
+    elif not isinstance(attack, FGSM | Noise):
+        raise ConfigError(
+            f"nodes see one another, and are attacked together by {', '.join(TOGETHER)}: name one of them"
+        )
+    model = subject if isinstance(subject, nn.Module) else _Wrapped(subject)
+    victim, own = _feature_victim(model, graphs, graphs.targets)
+    draws = Draws(derive(seed, "graph attack"), batch.index)
+    found = attack(victim, own, batch.y if labelled else None, generator=draws, batch=len(own))
+    return found, replace(batch, x=own)
+
+
+def _feature_victim(model: nn.Module, graphs: Graphs, nodes: Tensor) -> tuple[Victim, Tensor]:
+    """Return a node classifier as a victim of its nodes' features, and these features."""
+    x = graphs.dense()
+    victim = Victim(FeatureVictim(model, graphs, nodes), low=min(0.0, float(x.min())), high=float(x.max()))
+    return victim, x[nodes]
 
 
 @dataclass(frozen=True)
@@ -151,11 +197,9 @@ class GraphAudit(Evaluator):
     def _features(
         self, model: nn.Module, graphs: Graphs, nodes: Tensor, y: Tensor, index: Tensor, classes: tuple[str, ...]
     ) -> "_Features":
-        x = graphs.dense()
-        high, low = float(x.max()), min(0.0, float(x.min()))
-        unit = high if self.norm == "linf" else float(x.norm(dim=1).mean())
-        victim = Victim(FeatureVictim(model, graphs, nodes), low=low, high=high)
-        own, draws = x[nodes], Draws(derive(self.seed, "graph audit"), index)
+        victim, own = _feature_victim(model, graphs, nodes)
+        unit = victim.high if self.norm == "linf" else float(graphs.dense().norm(dim=1).mean())
+        draws = Draws(derive(self.seed, "graph audit"), index)
         with victim.held(), torch.no_grad():
             logits = victim.output(own)
         clean = logits.argmax(1) == y

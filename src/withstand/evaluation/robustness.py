@@ -108,7 +108,9 @@ class Audit(Evaluator):
         batch = source[rows].to(home(victim.model))
         if as_structured(batch.x) is not None:
             kind = type(batch.x).__name__
-            raise DataError(f"{kind} are no tensor that a ball fits round: node classifiers are audited by GraphAudit")
+            raise DataError(
+                f"an audit moves tensors, and these samples are {kind}: of them, labelled nodes are audited"
+            )
         x = victim.ready(batch.x)
         ball, radii = self.ball_of(victim), self.radii(victim)
         goal = self.goal or ("embedding" if batch.y is None else "labels")

@@ -151,6 +151,47 @@ def test_foreign_graphs() -> None:
         open_graphs("coar")
 
 
+def test_datasets_lists_and_batches_of_torch_geometric_are_sets_of_graphs() -> None:
+    data = pytest.importorskip("torch_geometric.data")
+
+    class Held(data.InMemoryDataset):  # type: ignore[misc,name-defined]
+        def __init__(self, graphs: list[object]) -> None:
+            super().__init__(None)
+            self.data, self.slices = self.collate(graphs)
+
+    class Read(data.Dataset):  # type: ignore[misc,name-defined]
+        def len(self) -> int:
+            return len(graphs)
+
+        def get(self, idx: int) -> object:
+            return graphs[idx]
+
+    draws = torch.Generator().manual_seed(0)
+    graphs = [
+        data.Data(
+            x=torch.rand(size, 3, generator=draws),
+            edge_index=torch.randint(size, (2, 3 * size), generator=draws),
+            y=torch.tensor([[size % 2]]),
+        )
+        for size in (3, 5, 4, 6)
+    ]
+    sources = [open_graphs(given) for given in (Held(graphs), Read(), graphs, data.Batch.from_data_list(graphs))]
+    assert len({source.fingerprint() for source in sources}) == 1
+    assert isinstance(sources[0], GraphSet)
+    assert sources[0].labels is not None
+    assert sources[0].labels.tolist() == [1, 1, 0, 0]
+    batch = Graphs.of(sources[0][[2, 0]].x)
+    assert torch.equal(batch.dense(), torch.cat([graphs[2].x, graphs[0].x]))
+    assert len(open_graphs(Held(graphs)[1:3])) == 2
+    nodes = data.Data(x=torch.rand(4, 2), edge_index=torch.tensor([[0, 1], [1, 2]]), y=torch.tensor([0, 1, 0, 1]))
+    assert open_graphs(Held([nodes])).fingerprint() == open_graphs(nodes).fingerprint()
+    del graphs[1].x
+    with pytest.raises(DataError, match="1 of 4 graphs have no x, the first is graph 1"):
+        open_graphs(graphs)
+    with pytest.raises(DataError, match="several kinds of nodes"):
+        open_graphs(data.HeteroData())
+
+
 FILES = {
     "source;target\na;b\n": None,
     "source,target\na,b,c\n": "line 2, has 3 fields where 2 are expected",

@@ -6,15 +6,25 @@ import numpy as np
 import torch
 
 from withstand.core.errors import DataError
+from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource
 
 
-def from_pyg(data: Any) -> GraphSource:
-    """Return a torch-geometric `Data` as a source: its `x`, `y`, and its masks where it has all three.
+def from_pyg(data: Any) -> GraphSource | GraphSet:
+    """Return a graph of torch-geometric as a source, or several of them.
+
+    Args:
+        data: a `Data`: its `x`, `y`, and its masks; or a dataset, a list or a `Batch` of them. One alone is a graph of
+            nodes; several are a set of graphs, whose `y` has one class each.
 
     Raises:
-        DataError: no edges, or masks of several splits.
+        DataError: no edges, several kinds of nodes, masks of several splits, features or labels of some graphs only.
     """
+    if hasattr(data, "node_types"):
+        raise DataError(f"a {type(data).__name__} has several kinds of nodes and edges: give one, as a Data of its own")
+    if not hasattr(data, "num_nodes") or hasattr(data, "to_data_list"):  # a dataset, a list or a batch
+        graphs = data.to_data_list() if hasattr(data, "to_data_list") else list(data)
+        return from_pyg(graphs[0]) if len(graphs) == 1 else _several(graphs)
     if data.edge_index is None:
         raise DataError("this Data has no edge_index")
     masks = {"train": "train_mask", "validation": "val_mask", "test": "test_mask"}
@@ -22,10 +32,50 @@ def from_pyg(data: Any) -> GraphSource:
     held = {name: mask for name, mask in parts.items() if mask is not None}
     if any(mask.dim() != 1 for mask in held.values()):
         raise DataError("this Data has several splits: choose one, data.train_mask = data.train_mask[:, 0] and so on")
-    y = data.y
-    if y is not None and (y.is_floating_point() or y.dim() != 1):
-        raise DataError(f"y has shape {tuple(y.shape)} and type {y.dtype}: one whole number a node is needed")
-    return GraphSource(data.edge_index, data.x, y, nodes=data.num_nodes, parts=held, directed=data.is_directed())
+    labels = None if data.y is None else _classes(data.y, data.num_nodes, "a node")
+    return GraphSource(data.edge_index, data.x, labels, nodes=data.num_nodes, parts=held, directed=data.is_directed())
+
+
+def _several(graphs: list[Any]) -> GraphSet:
+    if not graphs:
+        raise DataError("there are no graphs: the dataset is empty")
+    for place, graph in enumerate(graphs):
+        if getattr(graph, "edge_index", None) is None or not graph.num_nodes:
+            raise DataError(f"graph {place} has no edge_index, or no nodes")
+    x, y = _joined(graphs, "x"), _joined(graphs, "y")
+    sizes = torch.tensor([graph.num_nodes for graph in graphs])
+    first = (sizes.cumsum(0) - sizes).tolist()
+    return GraphSet(
+        torch.cat([graph.edge_index + start for graph, start in zip(graphs, first, strict=True)], 1),
+        torch.repeat_interleave(torch.arange(len(graphs)), sizes),
+        x,
+        None if y is None else _classes(y, len(graphs), "a graph"),
+        directed=any(graph.is_directed() for graph in graphs),
+    )
+
+
+def _joined(graphs: list[Any], name: str) -> torch.Tensor | None:
+    """Return what all graphs have under a name, one after the other; None where none has it."""
+    found: list[torch.Tensor] = [getattr(graph, name) for graph in graphs if getattr(graph, name, None) is not None]
+    if not found:
+        return None
+    if len(found) < len(graphs):
+        lacking = next(place for place, graph in enumerate(graphs) if getattr(graph, name, None) is None)
+        raise DataError(
+            f"{len(graphs) - len(found)} of {len(graphs)} graphs have no {name}, the first is graph {lacking}"
+        )
+    shapes = sorted({tuple(value.shape[1:]) for value in found})
+    if len(shapes) > 1:
+        raise DataError(f"the graphs' {name} have different shapes: {', '.join(map(str, shapes[:3]))}")
+    return torch.cat([value.reshape(1) if value.dim() == 0 else value for value in found])
+
+
+def _classes(y: torch.Tensor, count: int, each: str) -> torch.Tensor:
+    """Return labels as one axis of whole numbers."""
+    flat = y[:, 0] if y.dim() == 2 and y.shape[1] == 1 else y
+    if flat.is_floating_point() or flat.dim() != 1 or len(flat) != count:
+        raise DataError(f"y has shape {tuple(y.shape)} and type {y.dtype}: one whole number {each} is needed")
+    return flat
 
 
 def from_networkx(graph: Any, *, features: str | None = None, label: str | None = None) -> GraphSource:

@@ -20,8 +20,9 @@ def open_graphs(data: Any, *, header: bool | None = None, nodes_header: bool | N
 
     Args:
         data: a name, the path of an edge list (`.csv`; a table of nodes named `*.nodes.csv` beside it is read too) or
-            of a compact `.npz` file (one graph, or a set where it holds `graph_id`), a torch-geometric `Data`, a
-            NetworkX graph, a SciPy sparse adjacency matrix, or a source, which is given back.
+            of a compact `.npz` file (one graph, or a set where it holds `graph_id`), a `Data` of torch-geometric, a
+            dataset or a list of them, a NetworkX graph, a SciPy sparse adjacency matrix, or a source, which is given
+            back.
         header: whether an edge list's first line names its columns; found by itself when None.
         nodes_header: the same of a table of nodes.
 
@@ -39,16 +40,24 @@ def open_graphs(data: Any, *, header: bool | None = None, nodes_header: bool | N
         return _named(str(data))
     from withstand.data.graphs.foreign import from_networkx, from_pyg, from_scipy
 
-    if hasattr(data, "edge_index"):
+    if _is_pyg(data):
         return from_pyg(data)
     if hasattr(data, "adjacency") and hasattr(data, "nodes"):
         return from_networkx(data)
     if hasattr(data, "tocoo"):
         return from_scipy(data)
     raise DataError(
-        f"a {type(data).__name__} holds no graph: give a name, an edge list, a torch-geometric Data, a NetworkX graph, "
-        "a SciPy sparse matrix or a source"
+        f"a {type(data).__name__} holds no graph: give a name, an edge list, a Data or a dataset of torch-geometric, "
+        "a NetworkX graph, a SciPy sparse matrix or a source"
     )
+
+
+def _is_pyg(data: Any) -> bool:
+    """Say whether these are a `Data` of torch-geometric, a dataset of them, or a list."""
+    if isinstance(data, list | tuple):
+        return bool(data) and all(map(_is_pyg, data))
+    theirs = any(base.__module__.startswith("torch_geometric.") for base in type(data).__mro__)
+    return theirs or hasattr(data, "edge_index")
 
 
 def _is_edge_list(data: str | Path) -> bool:

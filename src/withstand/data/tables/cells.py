@@ -122,7 +122,9 @@ def _parse(path: Path, dialect: Dialect, width: int) -> tuple[list[Any], _Ragged
                 raise
             # Perhaps a row longer than a block: once more with a block that holds the file.
             ragged = _Ragged()
-            table = _parsed(path, dialect, ragged, width, names, path.stat().st_size * 3 // 2 + 64)
+            size = path.stat().st_size
+            whole = (size if dialect.encoding.startswith("utf-8") else size * 3 // 2) + 64
+            table = _parsed(path, dialect, ragged, width, names, whole)
         columns += table.columns
         if ragged.count:
             break
