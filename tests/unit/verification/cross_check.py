@@ -168,7 +168,7 @@ def check(
     counts: Counts,
     *,
     methods: tuple[Certifier, ...] = ALL,
-    timeout: float = 2.0,
+    timeout: float = 1.0,
     restarts: int = 12,
     steps: int = 20,
 ) -> None:
