@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from withstand.attacks.ensemble import Progress, Prover
+from withstand.attacks.ensemble_state import victim_fingerprint
 from withstand.core.device import device_of
 from withstand.core.errors import ConfigError
 from withstand.core.finding import Finding
@@ -251,9 +252,15 @@ def audit(
     look(victim, test)
     if out is None:
         return settings.evaluate(victim, test, aids=Aids(other, prover, None, progress))
-    folder = RunFolder(Path(out))
+    folder, prints = RunFolder(Path(out)), victim_fingerprint(victim)
     with folder.locked():
-        folder.adopt(_named(subject, victim), {"audited": describe(victim), "audit": describe(settings)}, test, seed)
+        folder.adopt(
+            _named(subject, victim),
+            {"audited": describe(victim), "audit": describe(settings)},
+            test,
+            seed,
+            weights=prints,
+        )
         state = folder.path / "audit.state"
         finding = settings.evaluate(victim, test, aids=Aids(other, prover, state, progress))
         folder.save(finding)
@@ -329,9 +336,9 @@ def certify(
     look(victim, test)
     if out is None:
         return evaluator.evaluate(victim, test)
-    folder = RunFolder(Path(out))
+    folder, prints = RunFolder(Path(out)), victim_fingerprint(victim)
     with folder.locked():
-        folder.adopt(_named(subject, victim), {"certified": describe(victim)}, test, seed)
+        folder.adopt(_named(subject, victim), {"certified": describe(victim)}, test, seed, weights=prints)
         finding = evaluator.evaluate(victim, test)
         folder.save(finding)
         render(folder.path)

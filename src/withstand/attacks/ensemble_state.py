@@ -107,8 +107,8 @@ class Store:
         other = [name for name, value in self.prints.items() if prints.get(name) != value]
         if other:
             raise RunError(
-                f"{str(self.path)!r} belongs to another run, with other {', '.join(other)}: "
-                "give another path, or remove it to start over"
+                f"{str(self.path)!r} belongs to another run, with other {', '.join(other)}, which was interrupted: "
+                "finish that first, or remove the file"
             )
         return state
 
@@ -140,6 +140,7 @@ def victim_fingerprint(victim: Victim) -> str:
     """Return a digest of the victim's range and of its weights; a plain function is known by its name alone."""
     digest = blake2b(json.dumps(describe(victim), sort_keys=True).encode(), digest_size=12)
     if isinstance(victim.model, nn.Module):
-        for name, value in sorted(victim.model.state_dict().items()):
+        values = {**dict(victim.model.named_parameters()), **dict(victim.model.named_buffers())}
+        for name, value in sorted(values.items()):
             digest.update(f"{name} {fingerprint(value)}".encode())
     return digest.hexdigest()

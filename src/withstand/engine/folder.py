@@ -97,23 +97,32 @@ class RunFolder:
             self.write(_new_record(experiment))
         return resumed
 
-    def adopt(self, name: str, tree: Tree, source: Source, seed: int) -> None:
-        """Make the folder hold findings on a network that was not trained here.
+    def adopt(self, name: str, tree: Tree, source: Source, seed: int, *, weights: str) -> None:
+        """Make the folder hold findings on a network that was not trained here; those on other weights go.
 
         Args:
             name: what the network is called.
             tree: how it is evaluated.
             source: on which samples.
             seed: of the evaluation.
+            weights: a digest of the network.
 
         Raises:
-            RunError: the folder holds a run, or other things.
+            RunError: the folder holds a run, findings on other data, or other things.
         """
         if self.exists() and self.record().get("status") != "audited":
             raise RunError(f"{self.path} holds a run: name another folder with --out, or audit the run itself")
         if not self.exists() and any(not _ours(path.name) for path in self.path.iterdir()):
             raise RunError(f"{self.path} holds other files: name another folder with --out")
-        self.write({**_origin(name, seed), "status": "audited", "tree": tree, "data": _data_facts(source)})
+        facts = _data_facts(source)
+        if self.exists():
+            record = self.record()
+            other = record.get("data")
+            if isinstance(other, dict) and other.get("fingerprint") != facts["fingerprint"]:
+                raise RunError(f"{self.path} holds findings on other data, {other.get('name')}: name another folder")
+            if record.get("weights") != weights:
+                shutil.rmtree(self.findings_path, ignore_errors=True)
+        self.write({**_origin(name, seed), "status": "audited", "tree": tree, "data": facts, "weights": weights})
 
     def _clear(self) -> None:
         """Remove a run; its record last, so that a kill leaves something to start over from."""

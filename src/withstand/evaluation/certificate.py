@@ -5,7 +5,6 @@ Sizes: `N` samples.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from statistics import median, median_high
 
 import numpy as np
@@ -26,6 +25,7 @@ from withstand.core.roles import Evaluator, Source
 from withstand.core.threat import Ball
 from withstand.core.victim import Outputs, Victim
 from withstand.evaluation.intervals import Share
+from withstand.evaluation.traced import traced
 from withstand.evaluation.under_attack import ball_facts, ball_name, eps_cells, eps_columns, radius_check, strips
 from withstand.verification.capture import capture
 from withstand.verification.radius import proven_radii
@@ -130,9 +130,7 @@ class Certificate(Evaluator):
             protocol={
                 "certificate": describe(self),
                 "ball": ball_facts(self.ball, victim),
-                "samples": len(rows),
-                "source": source.fingerprint(),
-                "split": blake2b(rows.numpy().tobytes(), digest_size=8).hexdigest(),
+                **traced(victim, source, rows, x, batch.y, asked=self.samples),
                 "proven": "share of all samples whose label wins in all of the ball, in exact arithmetic for the "
                 "model's weights",
                 "broken": "share with an input of the ball that the model itself gets wrong, clean errors included",

@@ -5,7 +5,6 @@ Sizes: `N` samples, corruptions x severities pictures for each of them.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import torch
 from torch import Tensor
@@ -21,6 +20,7 @@ from withstand.core.roles import Evaluator, Source
 from withstand.core.victim import Outputs, Victim
 from withstand.evaluation.intervals import Share
 from withstand.evaluation.probe import CONTROL
+from withstand.evaluation.traced import traced
 from withstand.views.corruptions import CORRUPTIONS, Corruption
 from withstand.views.picture import as_unit, check_pictures
 
@@ -36,7 +36,7 @@ class CorruptionBench(Evaluator):
     Args:
         kinds: names of corruptions; the mean is over these.
         severities: 1 to 5.
-        samples: how many pictures are used, drawn by the seed.
+        samples: how many pictures are used, drawn by the seed as an audit draws them.
         seed: of the choice of samples and of every draw.
         batch: pictures at once.
     """
@@ -79,12 +79,14 @@ class CorruptionBench(Evaluator):
         source = source if test is None else test
         if not len(source):
             raise DataError("a corruption bench needs samples, and the source is empty")
-        rows = permutation(len(source), self.seed, "corruptions")[: self.samples].sort().values
+        rows = permutation(len(source), self.seed, "audit")[: self.samples].sort().values  # an audit's samples
         batch = source[rows]
         if batch.y is None:
             raise DataError("a corruption bench counts right answers, and the source has no labels")
         check_pictures(batch.x)
-        share = self._shares(subject, batch)
+        victim = subject if isinstance(subject, Victim) else Victim(subject)
+        x = victim.ready(as_unit(batch.x.to(home(victim.model))) * victim.span + victim.low)
+        share = self._shares(victim, batch)
         by_kind = {kind: self._mean(share, kind) for kind in self.kinds}
         worst = min(by_kind, key=lambda kind: by_kind[kind])
         clean = share["", 0]
@@ -94,7 +96,7 @@ class CorruptionBench(Evaluator):
             f"accuracy under the worst corruption, {worst}": by_kind[worst],
         }
         if control is not None:
-            other = self._shares(control, batch)
+            other = self._shares(control if isinstance(control, Victim) else Victim(control), batch)
             numbers[f"{MEAN}, {CONTROL}"] = sum(self._mean(other, kind) for kind in self.kinds) / len(by_kind)
         table: list[tuple[Cell, ...]] = [
             (kind, *[share[kind, s] for s in self.severities], by_kind[kind]) for kind in self.kinds
@@ -110,9 +112,7 @@ class CorruptionBench(Evaluator):
             },
             protocol={
                 "bench": describe(self),
-                "samples": len(rows),
-                "source": source.fingerprint(),
-                "split": blake2b(rows.numpy().tobytes(), digest_size=8).hexdigest(),
+                **traced(victim, source, rows, x, batch.y, asked=self.samples),
                 "settings": "CIFAR-10-C's, whatever the pictures' size",
                 "frost": "a computed texture, not the published photographs",
                 "interval": "95 %, Wilson",
@@ -122,9 +122,8 @@ class CorruptionBench(Evaluator):
     def _mean(self, share: Mapping[tuple[str, int], float], kind: str) -> float:
         return sum(share[kind, severity] for severity in self.severities) / len(self.severities)
 
-    def _shares(self, subject: Victim | Callable[[Tensor], Outputs], batch: Batch) -> dict[tuple[str, int], float]:
+    def _shares(self, victim: Victim, batch: Batch) -> dict[tuple[str, int], float]:
         """Return the accuracy by kind and severity; clean pictures are kind "" and severity 0."""
-        victim = subject if isinstance(subject, Victim) else Victim(subject)
         cases = [("", 0), *((kind, severity) for kind in self.kinds for severity in self.severities)]
         with victim.held(), torch.no_grad():
             return {case: self._hits(victim, batch, *case) / len(batch) for case in cases}
@@ -140,6 +139,6 @@ class CorruptionBench(Evaluator):
             x = as_unit(batch.x[rows].to(device))
             if view is not None:
                 x = view.change(x, Draws(seed, batch.index[rows].to(device)))
-            logits = pick(victim(x * (victim.high - victim.low) + victim.low), "logits")
+            logits = pick(victim(x * victim.span + victim.low), "logits")
             right += int((logits.argmax(1).cpu() == batch.y[rows].cpu()).sum())
         return right

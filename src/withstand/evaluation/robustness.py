@@ -5,7 +5,6 @@ Sizes: `N` audited samples, `C` classes.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from typing import Literal
 
 from torch import Tensor
@@ -25,6 +24,7 @@ from withstand.evaluation.decisive import Aids
 from withstand.evaluation.displacement import displacement
 from withstand.evaluation.optional_prover import OptionalProver
 from withstand.evaluation.robust_accuracy import robust_accuracy
+from withstand.evaluation.traced import traced
 from withstand.evaluation.under_attack import Case, ball_facts
 from withstand.verification.prover import Prover
 
@@ -135,11 +135,7 @@ class Audit(Evaluator):
                 "ball": ball_facts(ball, victim),
                 "goal": goal,
                 **({} if self.ensemble == "none" else {"search": self.search}),
-                "samples": len(rows),
-                "samples given": len(source),
-                "source": source.fingerprint(),
-                "split": blake2b(rows.numpy().tobytes(), digest_size=8).hexdigest(),
-                "outputs": list(victim.notes),
+                **traced(victim, source, rows, x, batch.y, asked=self.samples),
             },
         )
         ensemble = None if self.ensemble == "none" else AutoAttack(ball, self.ensemble, search=self.search)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import blake2b
 
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Evaluator, Source
 from withstand.core.victim import Outputs, Victim
 from withstand.evaluation.intervals import Share
+from withstand.evaluation.traced import traced
 from withstand.evaluation.under_attack import ball_name
 from withstand.verification.smoothing import ABSTAIN, Smoothing
 
@@ -55,11 +55,9 @@ class SmoothedCertificate(Evaluator):
         batch = source[rows]
         if batch.y is None:
             raise DataError("a certificate is about right answers, and the source has no labels")
-        found = self.smoothing.certify(
-            victim,
-            victim.ready(batch.x.to(home(victim.model))),
-            generator=Draws(derive(self.seed, "smoothing"), batch.index),
-        )
+        x = victim.ready(batch.x.to(home(victim.model)))
+        draws = Draws(derive(self.seed, "smoothing"), batch.index)
+        found = self.smoothing.certify(victim, x, generator=draws)
         head = ball_name("l2", self.eps)
         largest = max(self.smoothing.largest, self.eps)
         return Finding(
@@ -73,9 +71,7 @@ class SmoothedCertificate(Evaluator):
             protocol={
                 "certificate": describe(self),
                 "ball": {"norm": "l2", "eps": self.eps},
-                "samples": len(rows),
-                "source": source.fingerprint(),
-                "split": blake2b(rows.numpy().tobytes(), digest_size=8).hexdigest(),
+                **traced(victim, source, rows, x, batch.y, asked=self.samples),
                 "certified": "the smoothed classifier's answer is right and cannot change within the radius; for each "
                 f"sample wrong with probability {self.smoothing.alpha:g} at most. It says nothing of the network",
                 "interval": "95 %, Wilson",
