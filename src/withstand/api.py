@@ -15,6 +15,7 @@ from withstand.core.finding import Finding
 from withstand.core.options import call
 from withstand.core.part import Tree, build, describe, externals, override
 from withstand.core.random import isolated
+from withstand.core.roles import Source
 from withstand.core.threat import Norm
 from withstand.core.victim import Victim
 from withstand.data.load import Data
@@ -251,7 +252,7 @@ def audit(
     other = None if surrogate is None else victim_of(surrogate, train, allow)
     look(victim, test)
     if out is None:
-        return settings.evaluate(victim, test, aids=Aids(other, prover, None, progress))
+        return _fitted(settings.evaluate(victim, test, aids=Aids(other, prover, None, progress)), train, test)
     folder, prints = RunFolder(Path(out)), victim_fingerprint(victim)
     with folder.locked():
         folder.adopt(
@@ -262,7 +263,7 @@ def audit(
             weights=prints,
         )
         state = folder.path / "audit.state"
-        finding = settings.evaluate(victim, test, aids=Aids(other, prover, state, progress))
+        finding = _fitted(settings.evaluate(victim, test, aids=Aids(other, prover, state, progress)), train, test)
         folder.save(finding)
         if corruptions:
             folder.save(CorruptionBench(samples=samples, seed=seed).evaluate(victim, test))
@@ -320,7 +321,7 @@ def certify(
     """
     radii_of(eps)
     inputs, place = Inputs(low, high, normalize), solver_device(method, device_of(device))
-    victim, _, test = front(subject, data, size=size, inputs=inputs, allow=allow, device=place)
+    victim, train, test = front(subject, data, size=size, inputs=inputs, allow=allow, device=place)
     evaluator = certificate_of(
         victim,
         norm=norm,
@@ -335,11 +336,11 @@ def certify(
     )
     look(victim, test)
     if out is None:
-        return evaluator.evaluate(victim, test)
+        return _fitted(evaluator.evaluate(victim, test), train, test)
     folder, prints = RunFolder(Path(out)), victim_fingerprint(victim)
     with folder.locked():
         folder.adopt(_named(subject, victim), {"certified": describe(victim)}, test, seed, weights=prints)
-        finding = evaluator.evaluate(victim, test)
+        finding = _fitted(evaluator.evaluate(victim, test), train, test)
         folder.save(finding)
         render(folder.path)
     return finding
@@ -347,3 +348,11 @@ def certify(
 
 def _named(subject: str | Path | nn.Module | Victim, victim: Victim) -> str:
     return str(subject) if isinstance(subject, str | Path) else type(victim.model).__name__
+
+
+def _fitted(finding: Finding, train: Source, test: Source) -> Finding:
+    """Return a finding that says which samples a probe was fitted to, where one was."""
+    if train is test:
+        return finding
+    words = f"linear, on the network's features, fitted to {len(train):,} other samples of {train.name}"
+    return replace(finding, protocol={**finding.protocol, "probe": words})

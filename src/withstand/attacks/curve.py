@@ -4,7 +4,7 @@ A sample broken within a ball is broken within every larger one, so it is not at
 curve never rises.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +58,7 @@ def curve(
     eps: Sequence[float],
     generator: Draws | torch.Generator | int | None = None,
     batch: int = 64,
+    before: Callable[[int, float, int, float], None] | None = None,
 ) -> Curve:
     """Return how far each sample withstands the attacks, run in order on the samples that are left.
 
@@ -69,6 +70,7 @@ def curve(
         eps: radii in input units, ascending.
         generator: draws, a torch generator or a seed.
         batch: samples attacked at once.
+        before: is told before each run: the attack's place, the radius, how many samples are left, and their share.
     """
     attacks = [attacks] if isinstance(attacks, InputAttack) else list(attacks)
     if not attacks or not eps or list(eps) != sorted(set(eps)) or eps[0] <= 0:
@@ -89,6 +91,8 @@ def curve(
             if not len(left):
                 break
             counts[number] = len(left)
+            if before is not None:
+                before(number, size, len(left), len(left) / len(x))
             found = attack.at(size)(
                 victim,
                 x[left],

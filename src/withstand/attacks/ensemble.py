@@ -31,15 +31,16 @@ Prover = Callable[[Victim, Tensor, Tensor, Ball], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an ensemble is.
+    """How far an ensemble is, or another list of attacks.
 
     Attributes:
-        attack: the attack at work, or "prover".
+        attack: the attack at work, or "prover", or "checks".
         done: samples that it is through with.
         queue: samples that it was given.
-        accuracy: the robust accuracy so far, an upper bound.
+        accuracy: the robust accuracy so far, an upper bound; NaN where there is none to tell.
         seconds: spent in this session.
-        remaining: an estimate of the seconds to the end.
+        remaining: an estimate of the seconds to the end of the list; infinite where it cannot be estimated yet.
+        where: the ball, in words; empty where all attacks share one.
     """
 
     attack: str
@@ -48,6 +49,7 @@ class Progress:
     accuracy: float
     seconds: float
     remaining: float
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
-"""A bar for AutoAttack: which attack is at work, how far, what is left, how long it will take."""
+"""A bar for an audit: which attack is at work, how far, what is left, how long it will take."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def ensemble_bar() -> Iterator[Callable[["Progress"], None]]:
+def audit_bar() -> Iterator[Callable[["Progress"], None]]:
     """Give what draws a bar on a terminal, and elsewhere writes a line when an attack begins."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
@@ -22,15 +23,18 @@ def ensemble_bar() -> Iterator[Callable[["Progress"], None]]:
     with bar:
 
         def show(now: "Progress") -> None:
-            facts = f"{now.accuracy:.1%} left, about {now.remaining:.0f} s more"
+            known = [f"{now.accuracy:.1%} left"] if math.isfinite(now.accuracy) else []
+            known += [f"about {now.remaining:.0f} s more"] if math.isfinite(now.remaining) else []
+            facts, name = ", ".join(known), now.attack
             if not console.is_terminal:
-                if now.attack not in said:
-                    console.print(f"{now.attack}: {now.done}/{now.queue} samples, {facts}", highlight=False)
-            elif bar.tasks:
-                task = bar.tasks[0].id
-                bar.update(task, description=now.attack, completed=now.done, total=now.queue, facts=facts)
+                if name not in said:
+                    line = f"{name}: {now.done}/{now.queue} samples" + (f", {facts}" if facts else "")
+                    console.print(line, highlight=False)
             else:
-                bar.add_task(now.attack, completed=now.done, total=now.queue, facts=facts)
+                name = f"{name}, {now.where}" if now.where else name
+                if not bar.tasks:
+                    bar.add_task(name, facts=facts)
+                bar.update(bar.tasks[0].id, description=name, completed=now.done, total=now.queue, facts=facts)
             said.add(now.attack)
 
         yield show

@@ -69,8 +69,8 @@ def _guarded(verb: str, words: list[str]) -> int:
         return _refuse(str(error))
     except OSError as error:  # a full disk, a folder that may not be written
         return _refuse(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
-    except KeyboardInterrupt:
-        sys.stderr.write("withstand: interrupted; the same command resumes\n")
+    except KeyboardInterrupt as error:
+        sys.stderr.write(f"withstand: interrupted{f'; {error}' if str(error) else ''}\n")
         return 130
 
 

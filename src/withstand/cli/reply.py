@@ -18,7 +18,7 @@ class Reply:
 
 def show_finding(finding: Finding) -> str:
     """Return a finding's numbers and checks as lines of text."""
-    lines = [finding.name]
+    lines = [f"{finding.name}, {finding.about}" if finding.about else finding.name]
     stored = finding.numbers
     named = [name for name in stored if not name.endswith((LOW, HIGH))]
     width = max(map(len, named), default=0)

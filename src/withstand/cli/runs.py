@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from withstand.cli.interrupted import of_audit, when_interrupted
 from withstand.cli.network import folder_of, is_network, normalization, refuse_for_runs
 from withstand.cli.reply import Reply, finding_facts, show_finding
 from withstand.core.errors import ConfigError, DataError
@@ -164,16 +165,16 @@ def run_audit(
         surrogate: another network, whose attacks are carried over to this one as a check
         out: for a network that is no run: the folder of its finding and report, audit-NAME if not said
     """
-    from withstand.cli.bar import ensemble_bar
+    from withstand.cli.bar import audit_bar
 
-    with ensemble_bar() as progress:
+    folder = out or folder_of("audit", run) if is_network(run) else run
+    with when_interrupted(lambda: of_audit(folder)), audit_bar() as progress:
         if is_network(run):
             from withstand.api import audit
             from withstand.engine.folder import RunFolder
 
             if data is None:
                 raise ConfigError("a network that is no run needs --data: on what shall it be attacked?")
-            folder = out or folder_of("audit", run)
             audit(
                 str(run), data, out=folder, norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble,
                 search=search, surrogate=surrogate, corruptions=corruptions, seed=seed, low=low, high=high,

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from withstand.cli.interrupted import of_audit, of_training, when_interrupted
 from withstand.cli.options import parse
 from withstand.cli.reply import Reply, show_finding
 from withstand.core.errors import ConfigError, DataError, nearest
@@ -70,15 +71,17 @@ def run_train(words: Sequence[str]) -> tuple[Reply, bool]:
         raise DataError(f"{count} part(s) of the data cannot be used ({shown}): repair or remove them")
     out = None if own["out"] is None else Path(str(own["out"]))
     device = None if own["device"] is None else str(own["device"])
-    run = api.train(
-        made,
-        out=out,
-        device=device,
-        allow=allow,
-        fresh=bool(own["fresh"]),
-        quiet=bool(own["quiet"]),
-        tensorboard=tensorboard,
-    )
+    fresh = bool(own["fresh"])
+    with when_interrupted(lambda: of_training(out or api.default_out(made), fresh=fresh)):
+        run = api.train(
+            made,
+            out=out,
+            device=device,
+            allow=allow,
+            fresh=fresh,
+            quiet=bool(own["quiet"]),
+            tensorboard=tensorboard,
+        )
     record = run.folder.record()
     text = f"{run.path}: {record['status']}, {record['seconds']} s of training\nnext: withstand audit {run.path}"
     return Reply(text, {"run": str(run.path), "status": record["status"], "seconds": record["seconds"]}), as_json
@@ -93,8 +96,10 @@ def run_demo(*, out: Path = Path("withstand-demo"), epochs: int = 6, seed: int =
     from withstand import api
 
     options = {"smallest_crop": 0.2}  # clothes are told apart by their outline, which smaller crops lose
-    run = api.train("dcl", "fashion-mnist-small", out=out, epochs=epochs, seed=seed, fresh=fresh, options=options)
-    findings = {finding.name: finding for finding in (*run.probe(), run.audit())}
+    with when_interrupted(lambda: of_training(out, fresh=fresh)):
+        run = api.train("dcl", "fashion-mnist-small", out=out, epochs=epochs, seed=seed, fresh=fresh, options=options)
+    with when_interrupted(lambda: of_audit(out)):
+        findings = {finding.name: finding for finding in (*run.probe(), run.audit())}
     report = run.report()
     shown = [show_finding(findings[name]) for name in ("knn", "linear", "audit")]
     numbers: dict[str, Tree] = {name: dict(finding.numbers) for name, finding in findings.items()}

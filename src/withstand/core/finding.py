@@ -89,6 +89,17 @@ class Finding:
         """False when a check failed."""
         return all(check.passed is not False for check in self.checks)
 
+    @property
+    def about(self) -> str:
+        """How many samples of which data it is about, in words; "" where the protocol does not say."""
+        used, given, asked = (self.protocol.get(key) for key in ("samples", "samples given", "samples asked for"))
+        if not isinstance(used, int) or not isinstance(given, int):
+            return ""
+        data = self.protocol.get("data")
+        name = f" of {data['name']}" if isinstance(data, dict) and "name" in data else ""
+        words = f"{f'all {used:,}' if used == given else f'{used:,} of {given:,}'} samples{name}"
+        return f"{words} ({asked:,} were asked for)" if isinstance(asked, int) and asked > given else words
+
     def save(self, folder: Path) -> Path:
         """Write the finding into `folder`, whole or not at all, and return its path."""
         folder.mkdir(parents=True, exist_ok=True)

@@ -43,7 +43,7 @@ def show_eps(eps: float) -> str:
     >>> show_eps(8 / 255), show_eps(8)
     ('0.03137 (8/255)', '8')
     """
-    return f"{eps:.4g} ({eps * 255:.3g}/255)" if eps <= 1 else f"{eps:.4g}"
+    return f"{eps:.4g} ({eps * 255:.3g}/255)" if eps < 1 else f"{eps:.4g}"
 
 
 def as_rows(x: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ class CorruptionBench(Evaluator):
             raise DataError("a corruption bench counts right answers, and the source has no labels")
         check_pictures(batch.x)
         victim = subject if isinstance(subject, Victim) else Victim(subject)
-        x = victim.ready(as_unit(batch.x.to(home(victim.model))) * victim.span + victim.low)
+        x = self._clean(victim, batch.x)
         share = self._shares(victim, batch)
         by_kind = {kind: self._mean(share, kind) for kind in self.kinds}
         worst = min(by_kind, key=lambda kind: by_kind[kind])
@@ -136,9 +136,16 @@ class CorruptionBench(Evaluator):
         right = 0
         for first in range(0, len(batch), self.batch):
             rows = slice(first, first + self.batch)
-            x = as_unit(batch.x[rows].to(device))
-            if view is not None:
-                x = view.change(x, Draws(seed, batch.index[rows].to(device)))
-            logits = pick(victim(x * victim.span + victim.low), "logits")
+            if view is None:
+                x = self._clean(victim, batch.x[rows])
+            else:
+                unit = as_unit(batch.x[rows].to(device))
+                x = view.change(unit, Draws(seed, batch.index[rows].to(device))) * victim.span + victim.low
+            logits = pick(victim(x), "logits")
             right += int((logits.argmax(1).cpu() == batch.y[rows].cpu()).sum())
         return right
+
+    def _clean(self, victim: Victim, pictures: Tensor) -> Tensor:
+        """Return pictures in the victim's range, as an audit reads them."""
+        pictures = pictures.to(home(victim.model))
+        return victim.ready(pictures if pictures.dtype == torch.uint8 else pictures * victim.span + victim.low)

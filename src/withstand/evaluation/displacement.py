@@ -68,6 +68,8 @@ def displacement(case: Case, ensemble: AutoAttack | None, aids: Aids) -> Finding
         checks += decided.checks()
         ran[case.ball.norm]["AutoAttack"] = [tally.name for tally in decided.worst.tallies if tally.tried]
     few = case.few()
+    if case.stages is not None:
+        case.stages.checks(len(few.x))
     attack = case.climb(EmbeddingDistance(), case.ball.norm, drop_finished=False)
     draws = few.draws.child("checks")
     checks += believability(attack, few.victim, few.x, generator=draws, batch=few.batch, found=_teller(found))
@@ -139,6 +141,9 @@ def _climb(case: Case, attack: InputAttack, norm: Norm) -> list[tuple[Ball, Tens
             start = case.x + (x - case.x) * (eps / ball.eps)
         draws = case.draws.child(norm).child(place)
         at = attack.at(eps, norm)
+        if case.stages is not None:
+            name = "noise" if isinstance(attack, Noise) else case.quick(norm)
+            case.stages.begin(attack, name, ball_name(norm, eps, case.victim.span), len(case.x))
         found.append((at.ball, at(case.victim, case.x, generator=draws, start=start, batch=case.batch).x))
     return found
 

@@ -4,6 +4,7 @@ All that any of them breaks is counted together: the robust accuracy at a radius
 Sizes: `N` samples. Accuracies are shares of all samples, clean errors included.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from torch import Tensor
@@ -47,7 +48,7 @@ def robust_accuracy(case: Case, ensemble: AutoAttack | None, aids: Aids) -> Find
     Raises:
         DataError: inputs outside the range, labels that do not fit, NaN.
     """
-    noise = {norm: _curve(case, [Noise(replace(case.ball, norm=norm))], norm) for norm in case.radii}
+    noise = {norm: _curve(case, {NOISE: Noise(replace(case.ball, norm=norm))}, norm) for norm in case.radii}
     found = Breaks(case.x, noise[case.ball.norm].holds(0), case.radii)
     for norm, one in noise.items():
         found.add_curve((NOISE,), one, norm)
@@ -108,7 +109,7 @@ def _climb(case: Case, found: Breaks) -> dict[Norm, Curve]:
     for norm in case.radii:
         attacks = _climbers(case, norm)
         try:
-            curves[norm] = _curve(case, list(attacks.values()), norm)
+            curves[norm] = _curve(case, attacks, norm)
         except NoGradient:
             return {}
         lost = (curves[norm].radius == 0).nonzero().squeeze(1)
@@ -117,14 +118,24 @@ def _climb(case: Case, found: Breaks) -> dict[Norm, Curve]:
     return curves
 
 
-def _curve(case: Case, attacks: list[InputAttack], norm: Norm) -> Curve:
-    draws = case.draws.child(norm)
-    return curve(attacks, case.victim, case.x, case.y, eps=case.radii[norm], generator=draws, batch=case.batch)
+def _curve(case: Case, attacks: Mapping[str, InputAttack], norm: Norm) -> Curve:
+    return curve(
+        list(attacks.values()),
+        case.victim,
+        case.x,
+        case.y,
+        eps=case.radii[norm],
+        generator=case.draws.child(norm),
+        batch=case.batch,
+        before=case.before(attacks, norm),
+    )
 
 
 def _checks(case: Case, ensemble: AutoAttack | None, climbed: dict[Norm, Curve], found: Breaks) -> tuple[Check, ...]:
     """Return the checks of the curves' attack; what their runs break is counted too."""
     few = case.few()
+    if case.stages is not None:
+        case.stages.checks(len(few.x))
     draws, tell = few.draws.child("checks"), _teller(found, CHECKS)
     attack = case.climb(CrossEntropy(), case.ball.norm, drop_finished=True)
     if ensemble is not None and ensemble.version == "rand":  # made for victims that draw, whose runs differ anyway

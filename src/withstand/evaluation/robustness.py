@@ -3,13 +3,14 @@
 Sizes: `N` audited samples, `C` classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor
 
 from withstand.attacks.autoattack import AutoAttack
+from withstand.attacks.ensemble import Progress
 from withstand.attacks.ensemble import Prover as EnsembleProver
 from withstand.core.batch import as_structured
 from withstand.core.device import home
@@ -24,6 +25,7 @@ from withstand.evaluation.decisive import Aids
 from withstand.evaluation.displacement import displacement
 from withstand.evaluation.optional_prover import OptionalProver
 from withstand.evaluation.robust_accuracy import robust_accuracy
+from withstand.evaluation.stages import Stages, passes
 from withstand.evaluation.traced import traced
 from withstand.evaluation.under_attack import Case, ball_facts
 from withstand.verification.prover import Prover
@@ -118,6 +120,7 @@ class Audit(Evaluator):
             raise DataError("an audit of accuracy needs labels and the source has none: goal='embedding' needs none")
         if goal == "embedding" and victim.notes:
             raise DataError("the network gives one number a sample: that is no embedding whose angle can be measured")
+        given = aids or Aids()
         case = Case(
             victim=victim,
             x=x,
@@ -130,6 +133,7 @@ class Audit(Evaluator):
             restarts=self.restarts,
             pictures=self.pictures,
             batch=self.batch,
+            stages=self._stages(given.progress, radii, len(rows), goal),
             protocol={
                 "audit": describe(self),
                 "ball": ball_facts(ball, victim),
@@ -139,7 +143,6 @@ class Audit(Evaluator):
             },
         )
         ensemble = None if self.ensemble == "none" else AutoAttack(ball, self.ensemble, search=self.search)
-        given = aids or Aids()
         if goal == "embedding":
             return displacement(case, ensemble, given)
         prover = None if ensemble is None else _optional(given.prover, case, self.prove)
@@ -147,6 +150,18 @@ class Audit(Evaluator):
         if prover is None:
             return finding
         return replace(finding, protocol={**finding.protocol, "prover": prover.words()})
+
+    def _stages(
+        self,
+        progress: Callable[[Progress], None] | None,
+        radii: Mapping[Norm, tuple[float, ...]],
+        samples: int,
+        goal: str,
+    ) -> Stages | None:
+        if progress is None:
+            return None
+        each = (2 if goal == "labels" else 1) * passes(self.steps, self.restarts) + passes(0, 1)
+        return Stages(progress, samples, each * sum(map(len, radii.values())))
 
     def ball_of(self, victim: Victim) -> Ball:
         """Return the threat model that headlines, in the victim's input units."""

@@ -1,7 +1,7 @@
 """What the audits of accuracy and of embeddings share: the case, names and columns, and the pictures shown."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.apgd import APGD
+from withstand.attacks.attack import InputAttack
 from withstand.attacks.checks import Climb
 from withstand.attacks.gradient import PGD
 from withstand.attacks.objectives import Loss, Objective
@@ -19,6 +20,7 @@ from withstand.core.part import Tree
 from withstand.core.random import Draws
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
+from withstand.evaluation.stages import Stages
 
 CHECKED = 100
 """Samples on which the believability checks run, at most."""
@@ -41,6 +43,7 @@ class Case:
         pictures: how many attacked pictures are shown.
         batch: samples attacked at once.
         protocol: what is already settled.
+        stages: is told which run of an attack begins; None where nobody is.
     """
 
     victim: Victim
@@ -55,6 +58,20 @@ class Case:
     pictures: int
     batch: int
     protocol: Mapping[str, Tree]
+    stages: Stages | None = None
+
+    def before(self, attacks: Mapping[str, InputAttack], norm: Norm) -> Callable[[int, float, int, float], None] | None:
+        """Return what a curve tells before each run of its attacks; None where nobody is told."""
+        stages = self.stages
+        if stages is None:
+            return None
+        named = list(attacks.items())
+
+        def tell(place: int, eps: float, left: int, share: float) -> None:
+            name, attack = named[place]
+            stages.begin(attack, name, ball_name(norm, eps, self.victim.span), left, share)
+
+        return tell
 
     @property
     def labels(self) -> Tensor:

@@ -26,6 +26,7 @@ class FindingView:
 
     name: str
     title: str
+    about: str
     numbers: tuple[Figure, ...]
     charts: tuple[Chart, ...]
     tables: tuple[tuple[str, ShownTable], ...]
@@ -58,6 +59,7 @@ def view(finding: Finding, *, without: tuple[str, ...] = ()) -> FindingView:
     return FindingView(
         name=finding.name,
         title=wording.title(finding.name),
+        about=finding.about,
         numbers=tuple(_figures(finding)),
         charts=tuple(charts),
         tables=tuple(tables),
