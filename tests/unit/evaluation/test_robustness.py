@@ -117,7 +117,7 @@ def test_protocol_stands_alone_and_survives_the_disk(audited: Finding, tmp_path:
     assert verdict.startswith("An upper bound by PGD-8, no more: 11 of 12 checks passed. At most ")
     assert "of 60 samples hold within linf 25.5/255 (95 % interval " in verdict
     assert verdict.endswith("), under PGD-8 with gradients and outputs.")
-    assert audited.protocol["ball"] == {"norm": "linf", "eps": 0.1}
+    assert audited.protocol["ball"] == {"norm": "linf", "eps": 0.1, "input range": [0.0, 1.0]}
     assert build(audited.protocol["audit"]) == AUDIT
     assert audited.protocol["samples"] == 60
     again = Finding.load(audited.save(tmp_path))
