@@ -22,6 +22,9 @@ NAME = "clean accuracy is plausible"
 _LEVEL = 0.01
 """Answers that chance alone explains with more than this probability are no better than chance."""
 
+_DOUBT = 0.1
+"""With a probability between the two, one sample more or less would turn the verdict round: it is left open."""
+
 _SURE, _MUCH = 0.001, 0.1
 """A remedy is named where it is ahead by more than chance explains, and by a tenth of the samples."""
 
@@ -59,11 +62,11 @@ def plausible(victim: Victim, x: Tensor, y: Tensor, classes: Sequence[str] = (),
     """
     with victim.held(), torch.no_grad():
         outputs = torch.cat([pick(victim(part.clone()), "logits") for part in torch.split(x, batch)])
-        told = skilled(outputs, y, classes)
+        told, open_ = _skill(outputs, y, classes)
         few = slice(_TRIED)
         better = _better_fed(victim, x[few], y[few], outputs[few].argmax(1) == y[few], batch)
     better = better or _other_order(outputs.argmax(1), y, classes)
-    if not better or told.passed is None:
+    if not better or (told.passed is None and not open_):
         return told
     return Check(NAME, False, f"{Share.of(outputs.argmax(1) == y)} of {len(y)} samples are right when clean, {better}")
 
@@ -76,6 +79,11 @@ def skilled(outputs: Tensor, y: Tensor, classes: Sequence[str] = ()) -> Check:
         y: labels `(N,)`.
         classes: their names; may be empty.
     """
+    return _skill(outputs, y, classes)[0]
+
+
+def _skill(outputs: Tensor, y: Tensor, classes: Sequence[str]) -> tuple[Check, bool]:
+    """Return the check of `skilled`, and whether another way to feed the network may still decide it."""
     answers, count = outputs.argmax(1), len(y)
     share = Share.of(answers == y)
     found = f"{share} of {count} samples are right when clean"
@@ -83,23 +91,25 @@ def skilled(outputs: Tensor, y: Tensor, classes: Sequence[str] = ()) -> Check:
     said, labels = (values.bincount(minlength=size).double() / count for values in (answers, y))
     if int((labels > 0).sum()) == 1:
         only = _called(classes, int(y[0]))
-        return Check(NAME, None, f"{found}, but all have the label {only}: that says nothing")
+        return Check(NAME, None, f"{found}, but all have the label {only}: that says nothing"), False
     if float(labels.square().sum()) ** count > _LEVEL:
-        return Check(NAME, None, f"{found}: too few samples to tell skill from chance")
+        return Check(NAME, None, f"{found}: too few samples to tell skill from chance"), False
     chance = float((said * labels).sum())
-    if float(binomtest(share.hits, count, chance, alternative="greater").pvalue) < _LEVEL:
-        return Check(NAME, True, f"{found}, {chance:.1%} would be by chance")
+    by_chance = float(binomtest(share.hits, count, chance, alternative="greater").pvalue)
+    if by_chance < _LEVEL:
+        return Check(NAME, True, f"{found}, {chance:.1%} would be by chance"), True
+    if by_chance < _DOUBT:
+        return Check(NAME, None, f"{found}, {chance:.1%} would be by chance: too few samples to tell"), True
     ask = "the input range or the normalisation may be wrong, or the weights not loaded"
     if float((outputs - outputs[0]).abs().max()) == 0:
-        return Check(NAME, False, f"{found}: the outputs are the same for every sample; {ask}")
+        return Check(NAME, False, f"{found}: the outputs are the same for every sample; {ask}"), True
     if int((said > 0).sum()) == 1:
-        return Check(NAME, False, f"{found}: the answer is {_called(classes, int(answers[0]))} for every sample; {ask}")
-    return Check(
-        NAME,
-        False,
+        return Check(NAME, False, f"{found}: the answer is {_called(classes, int(answers[0]))} for every sample; {ask}"), True
+    detail = (
         f"{found}, no more than by chance ({chance:.1%}): the labels may not belong to these samples or to this "
-        f"network's classes; if they do, {ask}",
+        f"network's classes; if they do, {ask}"
     )
+    return Check(NAME, False, detail), True
 
 
 def _better_fed(victim: Victim, x: Tensor, y: Tensor, right: Tensor, batch: int) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, fx
 
+from withstand.core.answers import NetworkError
 from withstand.core.errors import ConfigError
 
 
@@ -26,8 +27,8 @@ def traced(run: Callable[..., Tensor], *example: Tensor) -> fx.GraphModule:
 
     try:
         graph = make_fx(torch.func.functionalize(run, remove="mutations"), tracing_mode="real")(*example)
-    except RuntimeError as error:
-        if "data-dependent" in str(error):
+    except (RuntimeError, NetworkError) as error:  # a victim tells its network's errors in its own words
+        if "data-dependent" in f"{error} {error.__cause__}":
             raise ConfigError(
                 "the network branches on the values of its input: only a fixed graph can be certified"
             ) from None
