@@ -104,7 +104,9 @@ def _skill(outputs: Tensor, y: Tensor, classes: Sequence[str]) -> tuple[Check, b
     if float((outputs - outputs[0]).abs().max()) == 0:
         return Check(NAME, False, f"{found}: the outputs are the same for every sample; {ask}"), True
     if int((said > 0).sum()) == 1:
-        return Check(NAME, False, f"{found}: the answer is {_called(classes, int(answers[0]))} for every sample; {ask}"), True
+        return Check(
+            NAME, False, f"{found}: the answer is {_called(classes, int(answers[0]))} for every sample; {ask}"
+        ), True
     detail = (
         f"{found}, no more than by chance ({chance:.1%}): the labels may not belong to these samples or to this "
         f"network's classes; if they do, {ask}"
