@@ -171,7 +171,7 @@ class Problem:
         exact = self.reach is not None and x.dtype == self.x.dtype  # rounded inwards already
         if exact or x.device.type == "mps":  # that device has no float64
             return x
-        x, clean, shrink = x.clone(), self.x.double(), 2.0**-24
+        x, clean, shrink = x.clone(), self.x.double(), torch.finfo(x.dtype).eps / 2
         while True:
             delta = x.double() - clean
             size = self.ball.size(delta)
