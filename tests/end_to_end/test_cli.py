@@ -162,7 +162,7 @@ def test_audit_of_a_network_of_ones_own(
     assert main(["audit", "mine.py:rounding", *common, "--out", "masked"]) == 0
     told = capsys.readouterr().out
     assert "Not believable because " in told
-    assert "no more than by chance" in told  # nobody trained it
+    assert "by chance" in told  # nobody trained it
     assert "the gradient is zero" in told
     assert main(["certify", "mine.py:net", "--data", "digits", "--samples", "6", "--out", "proofs"]) == 0
     assert "[ok] no attack breaks what is proven" in capsys.readouterr().out
