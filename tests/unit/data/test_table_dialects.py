@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from withstand.core.errors import DataError
@@ -150,6 +150,13 @@ def test_told_the_dialect_a_file_is_what_pandas_reads(table: Written) -> None:
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(tables(plain=True), st.booleans())
+@example(
+    Written(["2015", "2016", "2017", "2018"], [["0,0000", "2000-01-01", "", "0"], ["0,0000", "", "0", "NA"],
+             ["0,0000", "", "NA", "0"]], ";", "utf-8", "\n", csv.QUOTE_MINIMAL, False, ".csv", ","), True,
+)  # fmt: skip
+@example(
+    Written(None, [["0,5", "wx", "wy", "wz"]] * 4, ";", "utf-8", "\n", csv.QUOTE_MINIMAL, False, ".csv", ","), True,
+)  # fmt: skip
 def test_a_dialect_that_is_found_is_right_or_doubted_aloud(table: Written, headless: bool) -> None:
     if headless:
         table = Written(**{**vars(table), "names": None})

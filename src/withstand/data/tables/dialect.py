@@ -5,13 +5,13 @@ Nothing here takes fields apart: Arrow's own parser is tried with each separator
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from withstand.core.errors import DataError
-from withstand.data.tables.frame import NUMBER
+from withstand.data.tables.frame import MISSING, NUMBER
 
 NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "whitespace"}
 """Separators that are found, by what they are called."""
@@ -107,17 +107,28 @@ class Sample:
             return Cut(min(1, ones), 1.0)
         return Cut(counts[0], counts.count(counts[0]) / (len(counts) + ones))
 
-    def numeric(self, delimiter: str, width: int) -> float:
-        """Return the share of columns whose fields, from the second row on, are numbers wherever they are not empty."""
-        from pyarrow import compute
+    def fit(self, delimiter: str, width: int, others: Sequence[str]) -> tuple[bool, float]:
+        """Return whether no other separator is left over, and the share of columns that hold numbers.
+
+        A separator that cuts the lines evenly is left over where it stands in a field that is no number: under the true
+        separator, commas stand in decimal numbers at most. Both are judged from the second row on, for the first may
+        name the columns; a missing value may stand for a number.
+        """
+        from pyarrow import array, compute
 
         table = self._parsed(delimiter, [f"f{place}" for place in range(min(width, GROUP))], lambda row: "skip")
         if table is None or not table.num_columns:
-            return 0.0
+            return False, 0.0
         rows = table.slice(1) if table.num_rows > 1 else table
-        pattern = rf"^\s*({NUMBER}|{COMMA_NUMBER})?\s*$" if delimiter != "," else rf"^\s*({NUMBER})?\s*$"
-        held = [compute.all(compute.match_substring_regex(column, pattern)).as_py() for column in rows.columns]
-        return sum(map(bool, held)) / len(held)
+        pattern = rf"^\s*({NUMBER}|{COMMA_NUMBER})\s*$" if delimiter != "," else rf"^\s*({NUMBER})\s*$"
+        left = f"[{re.escape(''.join(others))}]"
+        alone, numbers = True, 0
+        for column in rows.columns:
+            words = column.filter(compute.invert(compute.match_substring_regex(column, pattern)))
+            words = words.filter(compute.invert(compute.is_in(compute.utf8_trim_whitespace(words), array(MISSING))))
+            numbers += not len(words)
+            alone = alone and not compute.any(compute.match_substring_regex(words, left), min_count=0).as_py()
+        return alone, numbers / len(rows.columns)
 
     def _parsed(self, delimiter: str, names: list[str], handler: Callable[[Any], str]) -> Any:
         import pyarrow
@@ -143,9 +154,9 @@ class Sample:
 def find_dialect(path: Path, sample: Sample, base: Dialect) -> Dialect:
     """Return the dialect whose separator cuts the beginning of the file into rows of one length.
 
-    Where several do, the one under which the largest share of columns holds numbers (a comma there may be a decimal
-    one); then a tab, which hardly stands in text; then a semicolon, for commas stand in its fields more often than the
-    other way. Where none does, the one that cuts most rows alike.
+    Where several do, the one that leaves no other of them in its fields (a comma may be a decimal one); then the one
+    under which the largest share of columns holds numbers; then a tab, which hardly stands in text; then a semicolon,
+    for commas stand in its fields more often than the other way. Where none does, the one that cuts most rows alike.
     """
     order = ["\t", ";", "|", ","] if path.suffix.lower() != ".csv" else [";", "\t", "|", ","]
     cuts = {delimiter: sample.cut(delimiter) for delimiter in ([*order, " "] if base.loose else order)}
@@ -159,7 +170,8 @@ def find_dialect(path: Path, sample: Sample, base: Dialect) -> Dialect:
         return replace(base, delimiter="\t")
     even = [delimiter for delimiter in even if delimiter != " "] or even
     if len(even) > 1:
-        even.sort(key=lambda delimiter: -sample.numeric(delimiter, cuts[delimiter].width))  # ties stay in order
+        fits = {one: sample.fit(one, cuts[one].width, [other for other in even if other != one]) for one in even}
+        even.sort(key=lambda delimiter: fits[delimiter], reverse=True)  # ties stay in order
     return replace(base, delimiter=even[0])
 
 
