@@ -24,19 +24,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from withstand.attacks.gradient import PGD
+from withstand.attacks.inputs.gradient import PGD
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 from withstand.data import ArraySource
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.launch import train
 from withstand.engine.optimizers import SGD
+from withstand.engine.schedules import Constant
 from withstand.methods.robust.adversarial_training import AdversarialTraining
-from withstand.models.normalized import Normalized
-from withstand.models.resnet import ResNet
-from withstand.schedules import Constant
+from withstand.models.pictures.normalized import Normalized
+from withstand.models.pictures.resnet import ResNet
 from withstand.views.compose import MultiCrop
-from withstand.views.padded_crop import PaddedCrop
+from withstand.views.pictures.padded_crop import PaddedCrop
 
 EPS, STEPS, BATCH, RATE = 8 / 255, 7, 128, 0.05
 STEP_SIZE = 2.5 * EPS / STEPS

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks._nets import NETS
-from withstand.attacks.autoattack import AutoAttack
+from withstand.attacks.autoattack.autoattack import AutoAttack
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 from withstand.verification.margins import METHODS

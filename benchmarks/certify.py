@@ -23,15 +23,15 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks._nets import NETS
-from withstand.attacks.autoattack import AutoAttack
+from withstand.attacks.autoattack.autoattack import AutoAttack
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 from withstand.verification.box import Region
-from withstand.verification.capture import capture
 from withstand.verification.exchange.instance import Instance
-from withstand.verification.input_split import box_bounds
 from withstand.verification.margins import least_margin, margin_weights
+from withstand.verification.network.capture import capture
 from withstand.verification.prover import Prover
+from withstand.verification.search.input_split import box_bounds
 
 DATA = Path(os.environ["WITHSTAND_DATA"])
 METHODS = ("ibp", "crown-ibp", "crown", "alpha-crown")

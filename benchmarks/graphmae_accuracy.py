@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 from withstand.engine import checkpoint
 from withstand.engine.launch import train
-from withstand.evaluation.graph_sets import FoldedSVM
+from withstand.evaluation.structured.graph_sets import FoldedSVM
 from withstand.recipes import graphmae
 
 PAPER = {

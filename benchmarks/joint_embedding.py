@@ -18,7 +18,6 @@ import torch
 from withstand.core.batch import Batch
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Model
-from withstand.methods.clustering.swav import SwAV
 from withstand.methods.contrastive.cacr import CACR
 from withstand.methods.contrastive.dcl import DCL
 from withstand.methods.contrastive.g_simclr import GSimCLR
@@ -32,15 +31,16 @@ from withstand.methods.contrastive.moco_v3 import MoCoV3
 from withstand.methods.contrastive.nnclr import NNCLR
 from withstand.methods.contrastive.scatsimclr import ScatSimCLR
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.methods.distillation.byol import BYOL
-from withstand.methods.distillation.dino import DINO
-from withstand.methods.distillation.simsiam import SimSiam
-from withstand.methods.redundancy.barlow_twins import BarlowTwins
-from withstand.methods.redundancy.mixed_barlow_twins import MixedBarlowTwins
-from withstand.methods.redundancy.vicreg import VICReg
-from withstand.models.autoencoder import ConvCode
-from withstand.models.normalized import Normalized
-from withstand.models.resnet import ResNet
+from withstand.methods.non_contrastive.barlow_twins import BarlowTwins
+from withstand.methods.non_contrastive.byol import BYOL
+from withstand.methods.non_contrastive.dino import DINO
+from withstand.methods.non_contrastive.mixed_barlow_twins import MixedBarlowTwins
+from withstand.methods.non_contrastive.simsiam import SimSiam
+from withstand.methods.non_contrastive.swav import SwAV
+from withstand.methods.non_contrastive.vicreg import VICReg
+from withstand.models.pictures.autoencoder import ConvCode
+from withstand.models.pictures.normalized import Normalized
+from withstand.models.pictures.resnet import ResNet
 
 MAKERS: dict[str, tuple[Callable[[Model], Method], float, str]] = {
     "SimCLR": (SimCLR, 1.0, ""),

@@ -22,7 +22,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from withstand.evaluation.knn import vote
+from withstand.evaluation.probes.knn import vote
 
 BANK, QUERIES, WIDTH, K, TEMPERATURE, CLASSES, ROUNDS = 50_000, 10_000, 512, 200, 0.1, 100, 3
 

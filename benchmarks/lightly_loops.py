@@ -26,13 +26,13 @@ from withstand.data import ArraySource
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.launch import train
 from withstand.engine.optimizers import SGD
-from withstand.methods.distillation.byol import BYOL
-from withstand.methods.distillation.dino import DINO
-from withstand.methods.redundancy.barlow_twins import BarlowTwins
-from withstand.methods.redundancy.vicreg import VICReg
-from withstand.models.normalized import Normalized
-from withstand.models.resnet import ResNet
-from withstand.schedules import Constant
+from withstand.engine.schedules import Constant
+from withstand.methods.non_contrastive.barlow_twins import BarlowTwins
+from withstand.methods.non_contrastive.byol import BYOL
+from withstand.methods.non_contrastive.dino import DINO
+from withstand.methods.non_contrastive.vicreg import VICReg
+from withstand.models.pictures.normalized import Normalized
+from withstand.models.pictures.resnet import ResNet
 from withstand.views.presets import barlow_small, multicrop_small, vicreg_small
 
 BATCH, DIM, PROTOTYPES, PARTS = 256, 256, 1024, 4

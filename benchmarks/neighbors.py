@@ -18,8 +18,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
+from withstand.data.derived.subset import Subset
 from withstand.data.graphs.source import GraphSource
-from withstand.data.subset import Subset
 from withstand.engine.launch import train
 from withstand.recipes import graphmae
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from withstand.losses.contrastive import nt_xent
+from withstand.losses.contrast.contrastive import nt_xent
 
 WIDTH = 128
 TEMPERATURE = 0.2

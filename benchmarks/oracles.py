@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks._nets import NETS
-from withstand.attacks.apgd import APGD
 from withstand.attacks.attack import InputAttack
-from withstand.attacks.fab import FAB
-from withstand.attacks.gradient import FGSM, PGD
-from withstand.attacks.momentum import MIFGSM
-from withstand.attacks.square import Square
+from withstand.attacks.autoattack.apgd import APGD
+from withstand.attacks.autoattack.fab import FAB
+from withstand.attacks.autoattack.square import Square
+from withstand.attacks.inputs.gradient import FGSM, PGD
+from withstand.attacks.inputs.momentum import MIFGSM
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 

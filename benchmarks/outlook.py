@@ -1,4 +1,6 @@
-"""What runs of AutoAttack's attacks still gain late in their course: the figures behind `withstand.attacks.outlook`.
+"""What runs of AutoAttack's attacks still gain late in their course.
+
+The figures behind `withstand.attacks.autoattack.shortcuts.giving_up`.
 
 Run: WITHSTAND_DATA=... python -m benchmarks.outlook [--cases kw-cifar:2 resnet20:0.5 resnet20:1] [--pictures 16]
      [--attacks APGD-T FAB-T Square]
@@ -14,12 +16,12 @@ import torch
 from torch import Tensor
 
 from benchmarks._nets import NETS
-from withstand.attacks import apgd, fab
-from withstand.attacks.apgd import APGD
-from withstand.attacks.fab import FAB
-from withstand.attacks.look_ahead import LookAhead
+from withstand.attacks.autoattack.apgd import APGD
+from withstand.attacks.autoattack.autoattack import apgd, fab
+from withstand.attacks.autoattack.fab import FAB
+from withstand.attacks.autoattack.square import Square
+from withstand.attacks.autoattack.square_turns import LookAhead
 from withstand.attacks.objectives import DLR, Margin
-from withstand.attacks.square import Square
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 

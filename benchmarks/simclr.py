@@ -23,11 +23,11 @@ from withstand.data import ArraySource
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.launch import train
 from withstand.engine.optimizers import SGD
+from withstand.engine.schedules import Constant
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.models.heads import ProjectionHead
-from withstand.models.normalized import Normalized
-from withstand.models.resnet import ResNet
-from withstand.schedules import Constant
+from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.pictures.normalized import Normalized
+from withstand.models.pictures.resnet import ResNet
 from withstand.views.presets import simclr_small
 
 BATCH = 256

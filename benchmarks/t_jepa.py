@@ -25,7 +25,7 @@ from types import SimpleNamespace
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from withstand.data.subset import Subset
+from withstand.data.derived.subset import Subset
 from withstand.data.tables.source import TableSource
 from withstand.engine.launch import train
 from withstand.recipes.t_jepa import SETUP, experiment

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from withstand.core.random import isolated, permutation
-from withstand.data.subset import Subset
+from withstand.data.derived.subset import Subset
 from withstand.recipes.catalogue import entry
 from withstand.recipes.trial import accuracies, trained
 

@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING
 from withstand.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from withstand.api import audit as audit
-    from withstand.api import certify as certify
-    from withstand.api import open_run as open_run
-    from withstand.api import train as train
+    from withstand.api.front import audit as audit
+    from withstand.api.front import certify as certify
+    from withstand.api.front import open_run as open_run
+    from withstand.api.front import train as train
+    from withstand.api.runs import Run as Run
     from withstand.core.part import build as build
     from withstand.core.part import describe as describe
     from withstand.core.threat import Ball as Ball
     from withstand.core.victim import Victim as Victim
-    from withstand.runs import Run as Run
 
 _WHERE = {
     "Ball": "withstand.core.threat",
-    "Run": "withstand.runs",
+    "Run": "withstand.api.runs",
     "Victim": "withstand.core.victim",
-    "audit": "withstand.api",
-    "certify": "withstand.api",
+    "audit": "withstand.api.front",
+    "certify": "withstand.api.front",
     "build": "withstand.core.part",
     "describe": "withstand.core.part",
-    "open_run": "withstand.api",
-    "train": "withstand.api",
+    "open_run": "withstand.api.front",
+    "train": "withstand.api.front",
 }
 
 __all__ = ["Ball", "Run", "Victim", "__version__", "audit", "build", "certify", "describe", "open_run", "train"]

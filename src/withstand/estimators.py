@@ -21,23 +21,23 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from withstand import api
-from withstand.attacks.gradient import PGD
+from withstand.api import front
+from withstand.attacks.inputs.gradient import PGD
 from withstand.core.errors import WithstandError
 from withstand.core.random import isolated
 from withstand.core.roles import Method
 from withstand.core.threat import Ball, parse_eps
-from withstand.data.arrays import ArraySource
+from withstand.data.arrays.source import ArraySource
 from withstand.data.tables.frame import frame_of, is_frame
 from withstand.data.tables.source import TableSource
 from withstand.engine import checkpoint
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.launch import train
 from withstand.engine.optimizers import AdamW
+from withstand.engine.schedules import WarmupCosine
 from withstand.methods.robust.adversarial_training import AdversarialTraining
 from withstand.models.tables.encoder import TableEncoder
 from withstand.models.tables.heads import MLP
-from withstand.schedules import WarmupCosine
 from withstand.views.columns import AsIs
 
 Array = npt.NDArray[Any]
@@ -89,7 +89,7 @@ class SelfSupervised(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         try:
             source = TableSource(checked) if _is_rows(checked) else ArraySource(checked)
             given = {"data": source, "epochs": self.epochs, "batch": min(self.batch, len(source)), "seed": seed}
-            made = api.experiment(self.method, {**given, **(self.options or {})})
+            made = front.experiment(self.method, {**given, **(self.options or {})})
             method = _trained(replace(made, source=source, test=None, labelled=None, judges=()))
         except WithstandError as error:
             raise ValueError(str(error)) from error

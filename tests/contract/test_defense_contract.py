@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from guards import Shaken, detector
 from victims import random_pictures, small_net
 from walk import of_role
-from withstand.attacks.gradient import FGSM
+from withstand.attacks.inputs.gradient import FGSM
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
 from withstand.core.roles import Defense, Outcome

@@ -13,13 +13,13 @@ from walk import of_role
 from withstand.core.batch import Batch, tensors_of
 from withstand.core.random import Draws
 from withstand.core.roles import Source, View
+from withstand.data.derived.subset import Labelled
 from withstand.data.graphs.container import Graphs
 from withstand.data.graphs.load import open_graphs
 from withstand.data.graphs.named import CompactGraph, NamedGraph
 from withstand.data.graphs.sets import CompactGraphSet, GraphSet, NamedGraphSet
 from withstand.data.graphs.source import GraphPart, GraphSource, SeenLabels
 from withstand.data.graphs.tables import EdgeList
-from withstand.data.subset import Labelled
 from withstand.views.graph import DropEdges, GraphView, GraphViews, MaskNodes, SampleNeighbors
 
 GRAPHS = ("withstand.data.graphs.", "withstand.views.graph")

@@ -4,7 +4,7 @@ import pytest
 
 from graphs import graph, graph_set
 from toys import ToyPictures, toy_rows
-from withstand.api import experiment
+from withstand.api.front import experiment
 from withstand.core.part import describe
 from withstand.engine.folder import _leaves, _may_change
 from withstand.recipes.catalogue import entries

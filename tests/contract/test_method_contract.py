@@ -29,11 +29,11 @@ from withstand.core.part import build, describe
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Model
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.methods.labelled import LabelledMethod
+from withstand.methods.shared.labelled import LabelledMethod
+from withstand.models.blocks.norm import synchronize
 from withstand.models.graphs.encoder import GCN, GIN, GraphEncoder
-from withstand.models.norm import synchronize
-from withstand.models.normalized import Normalized
-from withstand.models.resnet import ResNet
+from withstand.models.pictures.normalized import Normalized
+from withstand.models.pictures.resnet import ResNet
 from withstand.models.tables.encoder import TableEncoder
 
 SMALL = {

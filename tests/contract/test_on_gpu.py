@@ -24,18 +24,18 @@ from graphs import graph, graph_set
 from toys import ToyPictures, toy_experiment
 from unit.verification.random_networks import KINDS, network
 from victims import digits, random_pictures, small_net
-from withstand.api import _on
-from withstand.attacks.autoattack import AutoAttack
+from withstand.api.front import _on
+from withstand.api.runs import Run
+from withstand.attacks.autoattack.autoattack import AutoAttack
 from withstand.core.random import Draws, isolated
 from withstand.core.roles import Attack
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
-from withstand.data.arrays import ArraySource
+from withstand.data.arrays.source import ArraySource
 from withstand.data.tables.source import TableSource
 from withstand.engine.launch import train
-from withstand.models.scattering import Scattering
+from withstand.models.pictures.scattering import Scattering
 from withstand.recipes.catalogue import entries
-from withstand.runs import Run
 from withstand.verification.box import Region
 from withstand.verification.certify import Method, certify
 from withstand.verification.margins import METHODS, bound

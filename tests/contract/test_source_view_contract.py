@@ -21,23 +21,23 @@ from withstand.core.batch import Batch
 from withstand.core.part import class_path
 from withstand.core.random import Draws
 from withstand.core.roles import Source, View
-from withstand.data.arrays import ArraySource
+from withstand.data.arrays.source import ArraySource
 from withstand.data.dataset import DatasetSource
-from withstand.data.folder import ImageFolder
-from withstand.data.grouped import Grouped
-from withstand.data.imbalanced import Imbalanced
-from withstand.data.named import NamedSource
-from withstand.data.pasted import Pasted
-from withstand.data.shrunk import Shrunk
-from withstand.data.subset import Held, Labelled, Subset
+from withstand.data.derived.grouped import Grouped
+from withstand.data.derived.imbalanced import Imbalanced
+from withstand.data.derived.pasted import Pasted
+from withstand.data.derived.shrunk import Shrunk
+from withstand.data.derived.subset import Held, Labelled, Subset
+from withstand.data.derived.tinted import Tinted
+from withstand.data.pictures.folder import ImageFolder
+from withstand.data.pictures.named import NamedSource
 from withstand.data.tables.source import TableSource
-from withstand.data.tinted import Tinted
 from withstand.views import presets
-from withstand.views.color_views import ColorJitter
 from withstand.views.compose import Compose, MultiCrop, TwoViews
-from withstand.views.crop import RandomResizedCrop
-from withstand.views.geometry import Cutout
-from withstand.views.values import Normalize
+from withstand.views.pictures.color_views import ColorJitter
+from withstand.views.pictures.crop import RandomResizedCrop
+from withstand.views.pictures.geometry import Cutout
+from withstand.views.pictures.values import Normalize
 
 SIDE = 20
 TOLERANCE = 2e-6

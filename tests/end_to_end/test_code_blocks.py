@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from withstand.data import named
+from withstand.data.pictures import named
 
 HERE = Path(__file__).parent.parent.parent
 PAGES = [

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from withstand.api import train
+from withstand.api.front import train
 from withstand.cli.main import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:the embeddings are collapsing")

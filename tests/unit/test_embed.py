@@ -11,12 +11,12 @@ from PIL import Image
 from torch import Tensor
 
 import withstand as ws
+from withstand.api.runs import Run
 from withstand.cli.main import main
 from withstand.core.errors import ConfigError, DataError
 from withstand.data.graphs.source import GraphSource
 from withstand.data.tables.source import TableSource
 from withstand.evaluation.features import embed
-from withstand.runs import Run
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
 LABELS = np.random.default_rng(1).integers(0, 3, 40)

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 import withstand as ws
 from victims import Scored
-from withstand.attacks.gradient import PGD
+from withstand.attacks.inputs.gradient import PGD
 from withstand.core.errors import ConfigError, DataError, WithstandError
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
-from withstand.data.arrays import ArraySource
-from withstand.evaluation.robustness import Audit
+from withstand.data.arrays.source import ArraySource
+from withstand.evaluation.robustness.audit import Audit
 
 EPS = 16 / 255
 RANGES = [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-3.0, 5.0), (-128.0, 127.0)]

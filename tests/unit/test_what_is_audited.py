@@ -12,18 +12,18 @@ from torch.utils.data import TensorDataset
 
 import withstand as ws
 from victims import Scored, random_pictures, small_net
-from withstand.attacks.ensemble import Progress
+from withstand.attacks.autoattack.ensemble import Progress
 from withstand.cli.main import main
 from withstand.core.errors import DataError, RunError
 from withstand.core.finding import Finding
 from withstand.core.roles import Model
 from withstand.core.victim import Victim
-from withstand.data.arrays import ArraySource
+from withstand.data.arrays.source import ArraySource
+from withstand.data.derived.subset import Subset
 from withstand.data.load import Data, judged
-from withstand.data.subset import Subset
 from withstand.engine.folder import RunFolder
-from withstand.evaluation.corruptions import CorruptionBench
-from withstand.evaluation.robustness import Audit
+from withstand.evaluation.robustness.audit import Audit
+from withstand.evaluation.robustness.corruptions import CorruptionBench
 
 QUICK: dict[str, Any] = {"steps": 2, "ensemble": "none"}
 

@@ -10,7 +10,7 @@ from random import Random
 import numpy as np
 
 from benchmarks.fuzz.reader import Reader
-from withstand.data.arrays import ArraySource, npz_parts
+from withstand.data.arrays.source import ArraySource, npz_parts
 from withstand.data.load import parts_of
 
 _SIDES = (0, 1, 2, -1, 7, 1 << 20, 1 << 31, 1 << 40, (1 << 63) - 1, 10**30, True, 2.5)

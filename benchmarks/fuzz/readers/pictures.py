@@ -14,8 +14,8 @@ from PIL import Image
 
 from benchmarks.fuzz.reader import Reader
 from withstand.core.errors import DataError
-from withstand.data.folder import ImageFolder
 from withstand.data.load import parts_of
+from withstand.data.pictures.folder import ImageFolder
 
 MODES = {
     "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),

@@ -13,7 +13,7 @@ from typing import Self, final
 import torch
 from torch import Tensor
 
-from withstand.attacks.draft import ERROR, NEAR, drafted
+from withstand.attacks.autoattack.shortcuts.half_precision import ERROR, NEAR, drafted
 from withstand.attacks.folding import folded
 from withstand.attacks.objectives import CrossEntropy, Loss, Objective, as_objective
 from withstand.attacks.problem import Problem, manners, pose

@@ -12,10 +12,10 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from withstand.attacks.apgd import APGD
 from withstand.attacks.attack import InputAttack
-from withstand.attacks.gradient import PGD
-from withstand.attacks.noise import Noise
+from withstand.attacks.autoattack.apgd import APGD
+from withstand.attacks.inputs.gradient import PGD
+from withstand.attacks.inputs.noise import Noise
 from withstand.attacks.objectives import EmbeddingDistance, Margin, as_objective
 from withstand.attacks.paired import at_least, little, outdone, still, stronger
 from withstand.attacks.problem import NoGradient

@@ -16,7 +16,7 @@ from torch.nn.modules import module as torch_module
 from withstand.attacks.strided import shorten_slopes
 from withstand.core.random import isolated
 from withstand.core.victim import Outputs, Victim
-from withstand.models.norm import GlobalBatchNorm
+from withstand.models.blocks.norm import GlobalBatchNorm
 
 _LINEAR = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, GlobalBatchNorm)

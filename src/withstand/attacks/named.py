@@ -4,15 +4,15 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Literal, TypeAlias, get_args
 
-from withstand.attacks.apgd import APGD
 from withstand.attacks.attack import InputAttack
-from withstand.attacks.deepfool import DeepFool
-from withstand.attacks.fab import FAB
-from withstand.attacks.gradient import FGSM, PGD
-from withstand.attacks.momentum import MIFGSM
-from withstand.attacks.noise import Noise
+from withstand.attacks.autoattack.apgd import APGD
+from withstand.attacks.autoattack.fab import FAB
+from withstand.attacks.autoattack.square import Square
+from withstand.attacks.inputs.deepfool import DeepFool
+from withstand.attacks.inputs.gradient import FGSM, PGD
+from withstand.attacks.inputs.momentum import MIFGSM
+from withstand.attacks.inputs.noise import Noise
 from withstand.attacks.objectives import DLR, EmbeddingDistance
-from withstand.attacks.square import Square
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.threat import Ball
 

@@ -10,7 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from withstand.attacks.l1 import project_l1_box
+from withstand.attacks.inputs.l1 import project_l1_box
 from withstand.attacks.objectives import Objective, pick
 from withstand.core.answers import NetworkError
 from withstand.core.errors import DataError

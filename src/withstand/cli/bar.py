@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from withstand.attacks.ensemble import Progress
+    from withstand.attacks.autoattack.ensemble import Progress
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def run_show(name: str, *, allow: tuple[str, ...] = ()) -> Reply:
 
 
 def _show_run(path: Path, allow: Sequence[str]) -> Reply:
-    from withstand.api import open_run
+    from withstand.api.front import open_run
 
     run = open_run(path, allow=allow)
     record = run.folder.record()

@@ -70,7 +70,7 @@ def run_certify(
     eps, samples = "1/255" if eps is None else eps, 100 if samples is None else samples
     spans = 1 if spans is None else spans
     if is_network(run):
-        from withstand.api import certify
+        from withstand.api.front import certify
 
         if data is None:
             raise ConfigError("a network that is no run needs --data: on what shall it be certified?")
@@ -82,7 +82,7 @@ def run_certify(
         )  # fmt: skip
         report = folder / "report.html"
     else:
-        from withstand.api import open_run
+        from withstand.api.front import open_run
 
         refuse_for_runs(out=out, low=low, high=high, normalize=normalize)
         opened = open_run(run, allow=allow, device=device)

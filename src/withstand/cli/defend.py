@@ -46,12 +46,12 @@ def run_defend(
         combine: judge a mixed score, or two counters
         fpr: share of clean inputs that may be rejected
     """
-    from withstand.api import open_run
+    from withstand.api.front import open_run
+    from withstand.api.subjects import UNIT, victim_of
     from withstand.core.threat import Ball
     from withstand.core.victim import Victim
-    from withstand.evaluation.detection import Detection
+    from withstand.evaluation.detection.detection import Detection
     from withstand.recipes import beyond
-    from withstand.subjects import UNIT, victim_of
 
     ball = Ball(norm, UNIT.radius(eps, norm))
     opened = open_run(run, allow=allow)

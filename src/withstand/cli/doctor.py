@@ -74,7 +74,7 @@ def _time_parts(path: Path, allow: tuple[str, ...]) -> tuple[dict[str, float], d
 
     The latter, on at most 128 samples, tell whether another precision or layout would be faster.
     """
-    from withstand.api import from_tree, open_run
+    from withstand.api.front import from_tree, open_run
     from withstand.core.device import device_of
     from withstand.core.random import Draws, isolated, permutation
     from withstand.engine.numerics import Numerics, choose, native_bfloat16, time_step

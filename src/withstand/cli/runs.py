@@ -28,7 +28,7 @@ def run_embed(
     """
     import numpy as np
 
-    from withstand.api import open_run
+    from withstand.api.front import open_run
     from withstand.core.files import printable, replacing
 
     path = out or run / f"features-{split}.npz"
@@ -62,7 +62,7 @@ def run_probe(
         geometry: measure how its codes lie, what a contrastive loss would push, and every layer, in place of the probes
         temperature: of --geometry, at which the push is shared out; the method's own if not said
     """
-    from withstand.api import open_run
+    from withstand.api.front import open_run
 
     if temperature is not None and not geometry:
         raise ConfigError("--temperature belongs to --geometry: no other probe asks for one")
@@ -107,7 +107,7 @@ def run_attack(
     """
     import numpy as np
 
-    from withstand.api import open_run
+    from withstand.api.front import open_run
     from withstand.core.files import replacing
     from withstand.core.threat import Ball, parse_eps
 
@@ -170,7 +170,7 @@ def run_audit(
     folder = out or folder_of("audit", run) if is_network(run) else run
     with when_interrupted(lambda: of_audit(folder)), audit_bar() as progress:
         if is_network(run):
-            from withstand.api import audit
+            from withstand.api.front import audit
             from withstand.engine.folder import RunFolder
 
             if data is None:
@@ -182,7 +182,7 @@ def run_audit(
             )  # fmt: skip
             findings, report = RunFolder(folder).findings(), folder / "report.html"
         else:
-            from withstand.api import open_run
+            from withstand.api.front import open_run
 
             refuse_for_runs(out=out, low=low, high=high, normalize=normalize)
             opened = open_run(run, allow=allow, device=device)
@@ -235,7 +235,7 @@ def run_export(
         form: safetensors with a description beside it, or onnx (extra export), compared with torch's outputs
         out: the file, encoder.FORM in the run folder if not said
     """
-    from withstand.api import open_run
+    from withstand.api.front import open_run
 
     path = open_run(run, allow=allow).export(out, form=form)
     return Reply(f"{path}: {path.stat().st_size:,} bytes", {"path": str(path)})

@@ -14,11 +14,11 @@ from torch.utils.data import Dataset, IterableDataset
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError
 from withstand.core.roles import Indices, Source
-from withstand.data.arrays import as_tensor
-from withstand.data.decode import to_rgb
+from withstand.data.arrays.layout import arrange, check_values, find_layout, sample_shape
+from withstand.data.arrays.source import as_tensor
 from withstand.data.digest import as_indices, digest
 from withstand.data.labels import Labels, read_labels
-from withstand.data.layout import arrange, check_values, find_layout, sample_shape
+from withstand.data.pictures.decode import to_rgb
 
 _COMPARED = 32
 """Samples that are read twice before anything else."""

@@ -12,14 +12,14 @@ from torch.utils.data import Dataset
 
 from withstand.core.errors import DataError, nearest
 from withstand.core.roles import Source
-from withstand.data.arrays import ArrayLike, ArraySource, npz_parts
+from withstand.data.arrays.source import ArrayLike, ArraySource, npz_parts
 from withstand.data.dataset import DatasetSource
-from withstand.data.folder import ImageFolder, open_parts
+from withstand.data.derived.subset import holdout, in_whole, labelled
 from withstand.data.graphs.load import GRAPHS, open_graphs
 from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource
-from withstand.data.named import NAMES, NamedSource
-from withstand.data.subset import holdout, in_whole, labelled
+from withstand.data.pictures.folder import ImageFolder, open_parts
+from withstand.data.pictures.named import NAMES, NamedSource
 from withstand.data.tables.files import is_table_file
 from withstand.data.tables.frame import is_frame
 from withstand.data.tables.named import TABLES

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Source
+from withstand.data.derived.subset import Subset, in_whole
 from withstand.data.graphs.load import open_graphs
 from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource
 from withstand.data.load import Data, parts_of, size_like
-from withstand.data.subset import Subset, in_whole
 from withstand.data.tables.source import TableSource
 
 ALL = "all"

@@ -20,9 +20,9 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
 from withstand.core.roles import View
 from withstand.defenses.detector import Gauge, Reading
-from withstand.views.color_views import ColorJitter, Greyscale
 from withstand.views.compose import Compose
-from withstand.views.crop import RandomResizedCrop
+from withstand.views.pictures.color_views import ColorJitter, Greyscale
+from withstand.views.pictures.crop import RandomResizedCrop
 
 Combine = Literal["mixed", "counts"]
 LabelSource = Literal["classifier", "ssl"]

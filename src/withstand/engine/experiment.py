@@ -8,7 +8,7 @@ from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.part import Part
 from withstand.core.roles import Evaluator, Method, Source, View
 from withstand.engine.optimizers import SGD, Optimizer
-from withstand.schedules import Schedule, WarmupCosine
+from withstand.engine.schedules import Schedule, WarmupCosine
 
 Precision = Literal["auto", "float32", "bfloat16", "float64"]
 Layout = Literal["auto", "contiguous", "channels-last"]

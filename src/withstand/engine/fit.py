@@ -26,7 +26,7 @@ from withstand.engine.experiment import Experiment
 from withstand.engine.folder import RunFolder
 from withstand.engine.journal import Journal, gauges, tensorboard_writer
 from withstand.engine.numerics import Numerics
-from withstand.models.norm import synchronize
+from withstand.models.blocks.norm import synchronize
 
 
 def fit(

@@ -14,14 +14,14 @@ from torch import Tensor
 from withstand.core.errors import MissingExtra
 from withstand.core.files import replacing
 from withstand.core.roles import Source
-from withstand.losses.geometry import alignment, effective_rank, per_dimension_std, uniformity
+from withstand.losses.contrast.geometry import alignment, effective_rank, per_dimension_std, uniformity
 
 
 def gauges(embeddings: Tensor) -> dict[str, float]:
     """Return the collapse gauges of embeddings `(V, B, D)` of V views.
 
     `std`: mean per-dimension standard deviation of unit-length embeddings, times sqrt(D): 1 when spread
-    evenly, 0 when collapsed. The rest as in `withstand.losses.geometry`; alignment needs two views.
+    evenly, 0 when collapsed. The rest as in `withstand.losses.contrast.geometry`; alignment needs two views.
     """
     first = embeddings[0].float()
     found = {

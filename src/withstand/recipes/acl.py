@@ -22,7 +22,7 @@ from withstand.core.random import isolated
 from withstand.core.threat import parse_eps
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.features import embed
-from withstand.evaluation.linear import fit_linear
+from withstand.evaluation.probes.linear import fit_linear
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.recipes import simclr
 from withstand.recipes.claim import Claim

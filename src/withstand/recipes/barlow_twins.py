@@ -21,8 +21,8 @@ from withstand.core.finding import Table
 from withstand.core.random import isolated
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.features import embed
-from withstand.losses.geometry import effective_rank
-from withstand.methods.redundancy.barlow_twins import BarlowTwins
+from withstand.losses.contrast.geometry import effective_rank
+from withstand.methods.non_contrastive.barlow_twins import BarlowTwins
 from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import TwoViewSetup, experiment_on_pictures
 from withstand.recipes.trial import accuracies, budget, refuse_other_scale, trained

@@ -34,9 +34,9 @@ from withstand.defenses.detector import Detector
 from withstand.defenses.neighbourhood import picture_neighbours
 from withstand.defenses.neighbourhood_detector import NeighbourhoodDetector
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.detection import PROTOCOL, Detection
+from withstand.evaluation.detection.detection import PROTOCOL, Detection
 from withstand.evaluation.features import embed, unit_range
-from withstand.evaluation.linear import fit_linear
+from withstand.evaluation.probes.linear import fit_linear
 from withstand.recipes import pgd_at, simclr
 from withstand.recipes.claim import Claim
 from withstand.recipes.robust_pictures import trained_network

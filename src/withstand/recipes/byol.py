@@ -15,8 +15,8 @@ reached: undecided by 3 seeds: kNN accuracy 0.271 ± 0.027 against SimCLR's 0.31
 from functools import partial
 
 from withstand.engine.experiment import Experiment
-from withstand.methods.distillation.byol import BYOL
-from withstand.models.ema import Momentum
+from withstand.methods.non_contrastive.byol import BYOL
+from withstand.models.blocks.ema import Momentum
 from withstand.recipes import simclr
 from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import TwoViewSetup, experiment_on_pictures

@@ -18,7 +18,7 @@ from withstand.recipes.pictures import PictureSetup
 from withstand.recipes.robust_pictures import both, class_count, experiment_with_labels, share, trained_network
 from withstand.recipes.trial import budget, side_by_side
 from withstand.verification.certify import certify
-from withstand.views.padded_crop import PaddedCrop
+from withstand.views.pictures.padded_crop import PaddedCrop
 
 SAMPLES = 500
 """Test samples on which a claim's certified accuracy is measured."""

@@ -21,10 +21,10 @@ from statistics import mean
 
 from withstand.core.finding import Cell, Finding, Table
 from withstand.core.random import isolated
-from withstand.data.shrunk import Shrunk
+from withstand.data.derived.shrunk import Shrunk
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import Adam
-from withstand.evaluation.contrastive_geometry import ContrastiveGeometry
+from withstand.evaluation.representation.contrastive_geometry import ContrastiveGeometry
 from withstand.methods.contrastive.hard_contrastive import HardContrastive
 from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import TwoViewSetup, experiment_on_pictures

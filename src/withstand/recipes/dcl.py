@@ -22,7 +22,7 @@ from withstand.core.finding import Table
 from withstand.core.random import Draws, isolated
 from withstand.core.roles import Method
 from withstand.engine.experiment import Experiment
-from withstand.losses.contrastive import npc_factor
+from withstand.losses.contrast.contrastive import npc_factor
 from withstand.methods.contrastive.dcl import DCL
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.recipes import simclr

@@ -17,7 +17,7 @@ reached: reproduced: under PGD-20 at 4/255 a linear classifier on clean features
 from dataclasses import replace
 from pathlib import Path
 
-from withstand.attacks.gradient import PGD
+from withstand.attacks.inputs.gradient import PGD
 from withstand.core.errors import ConfigError
 from withstand.core.part import again, build, describe
 from withstand.core.roles import Method, Model, View
@@ -32,8 +32,8 @@ from withstand.recipes.pictures import experiment_on_pictures
 from withstand.recipes.robust_pictures import RobustSetup, under_attack
 from withstand.recipes.trial import refuse_other_scale
 from withstand.views.compose import MultiCrop
-from withstand.views.crop import RandomResizedCrop
-from withstand.views.padded_crop import PaddedCrop
+from withstand.views.pictures.crop import RandomResizedCrop
+from withstand.views.pictures.padded_crop import PaddedCrop
 
 SETUP = RobustSetup(batch=256, learning_rate=0.5, steps=5)
 

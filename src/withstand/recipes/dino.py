@@ -20,8 +20,8 @@ import torch
 
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.features import embed
-from withstand.methods.distillation.dino import DINO
-from withstand.models.ema import Momentum
+from withstand.methods.non_contrastive.dino import DINO
+from withstand.models.blocks.ema import Momentum
 from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import PictureSetup, experiment_on_pictures
 from withstand.recipes.trial import head_to_head, refuse_other_scale, small

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from withstand.attacks.attack import InputAttack
-from withstand.attacks.gradient import FGSM, PGD
+from withstand.attacks.inputs.gradient import FGSM, PGD
 from withstand.core.batch import Batch
 from withstand.core.finding import Cell, Table
 from withstand.core.random import isolated
@@ -30,10 +30,10 @@ from withstand.core.victim import Victim
 from withstand.data.load import splits
 from withstand.recipes.claim import Claim
 from withstand.recipes.trial import refuse_other_scale
-from withstand.verification.capture import capture
 from withstand.verification.dlv.search import Settings, proven, search
 from withstand.verification.exact.milp import solve_milp
 from withstand.verification.exact.question import Question
+from withstand.verification.network.capture import capture
 
 RADII = (1 / 64, 1 / 32, 1 / 16, 1 / 8)
 _DIGITS = 8

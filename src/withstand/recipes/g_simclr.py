@@ -19,18 +19,18 @@ from functools import partial
 from withstand.core.finding import Table
 from withstand.core.random import isolated, permutation
 from withstand.core.roles import Model
-from withstand.data.group_batches import Distinct, same_label_share
-from withstand.data.subset import Subset
+from withstand.data.derived.group_batches import Distinct, same_label_share
+from withstand.data.derived.subset import Subset
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import Adam
 from withstand.methods.contrastive.g_simclr import GSimCLR
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.methods.reconstruction.denoising_autoencoder import DenoisingAutoencoder
+from withstand.methods.restoration.denoising_autoencoder import DenoisingAutoencoder
 from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import LARGE, TwoViewSetup, experiment_on_pictures
 from withstand.recipes.trial import accuracies, budget, refuse_other_scale, trained
 from withstand.views.compose import MultiCrop
-from withstand.views.noise import GaussianNoise
+from withstand.views.pictures.noise import GaussianNoise
 from withstand.views.presets import simclr_large, simclr_small
 
 SETUP = TwoViewSetup(batch=64)

@@ -17,9 +17,9 @@ from dataclasses import replace
 from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import parse_eps
 from withstand.engine.experiment import Experiment
-from withstand.losses.reweighting import Curve
+from withstand.losses.robust.reweighting import Curve
 from withstand.methods.robust.adversarial_training import AdversarialTraining
-from withstand.methods.weightings import GAIRAT
+from withstand.methods.shared.weightings import GAIRAT
 from withstand.recipes import pgd_at
 from withstand.recipes.claim import Claim
 from withstand.recipes.robust_pictures import RobustSetup, class_count, experiment_with_labels, madry, under_attack

@@ -27,11 +27,11 @@ from withstand.data.graphs.load import open_graphs
 from withstand.data.load import labelled_parts
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Adam
+from withstand.engine.schedules import Constant, WarmupCosine
 from withstand.methods.masked.graphmae import GraphMAE
 from withstand.recipes.claim import Claim
 from withstand.recipes.graphs import PUBLISHED, Published, judges, node_audit
 from withstand.recipes.trial import budget, refuse_other_scale, trained
-from withstand.schedules import Constant, WarmupCosine
 from withstand.views.graph import GraphView, GraphViews, MaskNodes, SampleNeighbors
 
 

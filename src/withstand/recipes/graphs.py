@@ -7,9 +7,9 @@ import torch
 from withstand.core.roles import Evaluator, Source
 from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource
-from withstand.evaluation.graph_audit import GraphAudit
-from withstand.evaluation.graph_nodes import NodeProbe
-from withstand.evaluation.graph_sets import FoldedSVM
+from withstand.evaluation.structured.graph_audit import GraphAudit
+from withstand.evaluation.structured.graph_nodes import NodeProbe
+from withstand.evaluation.structured.graph_sets import FoldedSVM
 from withstand.models.graphs.encoder import GAT, GIN, GraphEncoder, Pooling
 from withstand.models.graphs.layers import Norm
 

@@ -18,7 +18,7 @@ from functools import partial
 
 from withstand.core.finding import Table
 from withstand.core.random import isolated
-from withstand.data.imbalanced import Imbalanced
+from withstand.data.derived.imbalanced import Imbalanced
 from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.isogclr import ISogCLR
 from withstand.methods.contrastive.simclr import SimCLR

@@ -18,7 +18,7 @@ from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import parse_eps
 from withstand.engine.experiment import Experiment
 from withstand.methods.robust.adversarial_training import AdversarialTraining
-from withstand.methods.strategies import Mart
+from withstand.methods.shared.strategies import Mart
 from withstand.recipes import pgd_at
 from withstand.recipes.claim import Claim
 from withstand.recipes.robust_pictures import RobustSetup, class_count, experiment_with_labels, madry, under_attack

@@ -21,22 +21,22 @@ from withstand.core.finding import Table
 from withstand.core.part import again
 from withstand.core.random import derive, isolated
 from withstand.core.roles import Model
-from withstand.data.group_batches import Small
+from withstand.data.derived.group_batches import Small
+from withstand.data.derived.subset import Subset
+from withstand.data.derived.tinted import Tinted, Told
 from withstand.data.load import splits
-from withstand.data.subset import Subset
-from withstand.data.tinted import Tinted, Told
 from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.mcl import MCL
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.methods.labelled import LabelledMethod
-from withstand.models.concatenated import Concatenated
+from withstand.methods.shared.labelled import LabelledMethod
+from withstand.models.blocks.concatenated import Concatenated
 from withstand.recipes.catalogue import entry
 from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import PictureSetup, experiment_on_pictures
 from withstand.recipes.trial import accuracies, budget, refuse_other_scale, trained
 from withstand.views.compose import Compose, TwoViews
-from withstand.views.noise import GaussianNoise
-from withstand.views.padded_crop import PaddedCrop
+from withstand.views.pictures.noise import GaussianNoise
+from withstand.views.pictures.padded_crop import PaddedCrop
 
 SETUP = PictureSetup()
 

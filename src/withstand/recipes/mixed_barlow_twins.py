@@ -19,15 +19,15 @@ import torch
 
 from withstand.core.finding import Table
 from withstand.core.random import Draws, isolated, permutation
-from withstand.data.subset import Subset
+from withstand.data.derived.subset import Subset
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import Adam
-from withstand.losses.mixing import mixed_barlow_twins_terms
-from withstand.methods.redundancy.mixed_barlow_twins import MixedBarlowTwins
+from withstand.engine.schedules import Constant
+from withstand.losses.agreement.mixing import mixed_barlow_twins_terms
+from withstand.methods.non_contrastive.mixed_barlow_twins import MixedBarlowTwins
 from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import TwoViewSetup, experiment_on_pictures
 from withstand.recipes.trial import Quantity, accuracies, budget, refuse_other_scale, small, stages
-from withstand.schedules import Constant
 from withstand.views.presets import simclr_large, simclr_small
 
 SETUP = TwoViewSetup(learning_rate=0.06)

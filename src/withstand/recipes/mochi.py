@@ -18,9 +18,9 @@ import torch
 
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.features import embed
-from withstand.losses.geometry import uniformity
+from withstand.losses.contrast.geometry import uniformity
 from withstand.methods.contrastive.mochi import MoCHi
-from withstand.models.ema import Momentum
+from withstand.models.blocks.ema import Momentum
 from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import TwoViewSetup, experiment_on_pictures
 from withstand.recipes.trial import head_to_head, refuse_other_scale, small

@@ -15,7 +15,7 @@ from functools import partial
 
 from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.moco_v2 import MoCoV2
-from withstand.models.ema import Momentum
+from withstand.models.blocks.ema import Momentum
 from withstand.recipes import simclr
 from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import TwoViewSetup, experiment_on_pictures

@@ -14,7 +14,7 @@ from functools import partial
 
 from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.moco_v3 import MoCoV3
-from withstand.models.ema import Momentum
+from withstand.models.blocks.ema import Momentum
 from withstand.recipes import mocov2
 from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import TwoViewSetup, experiment_on_pictures

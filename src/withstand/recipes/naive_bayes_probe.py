@@ -24,12 +24,12 @@ from withstand.core.errors import ConfigError, nearest
 from withstand.core.finding import Cell, Finding, Table
 from withstand.core.roles import Source
 from withstand.data.load import splits
-from withstand.evaluation.classifier import ScoredClassifier
 from withstand.evaluation.features import embed
-from withstand.evaluation.learning_curve import crossing, probe_curve
-from withstand.evaluation.linear import LogisticProbe
-from withstand.evaluation.naive_bayes import NaiveBayesProbe
-from withstand.evaluation.naive_bayes_theory import gaussian_classes
+from withstand.evaluation.probes.classifier import ScoredClassifier
+from withstand.evaluation.probes.learning_curve import crossing, probe_curve
+from withstand.evaluation.probes.linear import LogisticProbe
+from withstand.evaluation.probes.naive_bayes import NaiveBayesProbe
+from withstand.evaluation.probes.naive_bayes_theory import gaussian_classes
 from withstand.recipes.claim import Claim
 
 Scale = Literal["small", "full"]

@@ -15,7 +15,7 @@ reached: reproduced: accuracy under PGD-20 at 8/255 0.717 ± 0.004, plain traini
 
 from dataclasses import replace
 
-from withstand.attacks.gradient import PGD
+from withstand.attacks.inputs.gradient import PGD
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Model, Source

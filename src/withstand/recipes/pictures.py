@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from withstand.attacks.gradient import PGD
+from withstand.attacks.inputs.gradient import PGD
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.options import Options
 from withstand.core.roles import Method, Model, View
@@ -12,14 +12,14 @@ from withstand.core.threat import Ball, parse_eps
 from withstand.data.load import Data, splits
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import SGD, Optimizer
+from withstand.engine.schedules import WarmupCosine
 from withstand.methods.robust.acl import ACL
-from withstand.models.convnet import ConvNet
-from withstand.models.normalized import Normalized
-from withstand.models.resnet import ResNet
-from withstand.models.scattering_encoder import ScatteringEncoder
-from withstand.models.timm import Timm
-from withstand.models.vit import ViT
-from withstand.schedules import WarmupCosine
+from withstand.models.pictures.convnet import ConvNet
+from withstand.models.pictures.normalized import Normalized
+from withstand.models.pictures.resnet import ResNet
+from withstand.models.pictures.scattering_encoder import ScatteringEncoder
+from withstand.models.pictures.timm import Timm
+from withstand.models.pictures.vit import ViT
 
 LARGE = 96
 """From this size on, pictures get ImageNet's views and stems."""

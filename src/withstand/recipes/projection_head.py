@@ -23,23 +23,23 @@ from withstand.core.errors import ConfigError, nearest
 from withstand.core.finding import Cell, Table
 from withstand.core.random import isolated
 from withstand.core.roles import Model
-from withstand.data.grouped import Grouped
+from withstand.data.derived.grouped import Grouped
+from withstand.data.derived.pasted import Pasted
+from withstand.data.derived.shrunk import Shrunk
 from withstand.data.load import splits
-from withstand.data.pasted import Pasted
-from withstand.data.shrunk import Shrunk
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import Adam
-from withstand.evaluation.projection_head import Layers
+from withstand.evaluation.representation.projection_head import Layers
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.methods.contrastive.supcon import SupCon
-from withstand.models.heads import ProjectionHead
-from withstand.models.reweighting import ReweightingHead
+from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.blocks.reweighting import ReweightingHead
 from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import TwoViewSetup, experiment_on_pictures
 from withstand.recipes.trial import budget, fixed, refuse_other_scale, small, trained
 from withstand.views.compose import Compose, TwoViews
-from withstand.views.crop import RandomResizedCrop
-from withstand.views.geometry import Erase
+from withstand.views.pictures.crop import RandomResizedCrop
+from withstand.views.pictures.geometry import Erase
 from withstand.views.presets import simclr_large, simclr_small
 
 SETUP = TwoViewSetup()

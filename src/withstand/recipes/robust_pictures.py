@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from withstand.attacks.gradient import PGD
+from withstand.attacks.inputs.gradient import PGD
 from withstand.attacks.objectives import Margin
 from withstand.core.errors import DataError
 from withstand.core.finding import Table
@@ -14,20 +14,20 @@ from withstand.core.random import permutation
 from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import Ball, parse_eps
 from withstand.core.victim import Victim
-from withstand.data.imbalanced import Imbalance, Imbalanced
+from withstand.data.derived.imbalanced import Imbalance, Imbalanced
+from withstand.data.derived.subset import labelled
 from withstand.data.load import splits
-from withstand.data.subset import labelled
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import SGD, Optimizer
+from withstand.engine.schedules import WarmupCosine
 from withstand.evaluation.features import embed, unit_range
-from withstand.evaluation.linear import fit_linear
-from withstand.methods.labelled import LabelledMethod
+from withstand.evaluation.probes.linear import fit_linear
+from withstand.methods.shared.labelled import LabelledMethod
 from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import PictureSetup, encoder
 from withstand.recipes.trial import budget, side_by_side, trained
-from withstand.schedules import WarmupCosine
 from withstand.views.compose import MultiCrop
-from withstand.views.padded_crop import PaddedCrop
+from withstand.views.pictures.padded_crop import PaddedCrop
 
 SAMPLES = 500
 """Test samples on which a claim's accuracy under attack is measured."""

@@ -15,7 +15,7 @@ reached: reproduced: under PGD-20 at 4/255 a linear classifier on clean features
 from dataclasses import replace
 from functools import partial
 
-from withstand.attacks.gradient import PGD
+from withstand.attacks.inputs.gradient import PGD
 from withstand.core.threat import Ball, parse_eps
 from withstand.engine.experiment import Experiment
 from withstand.methods.robust.rocl import RoCL

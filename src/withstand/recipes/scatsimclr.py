@@ -20,7 +20,7 @@ from torch import nn
 
 from withstand.core.finding import Table
 from withstand.core.random import isolated, permutation
-from withstand.data.subset import Subset
+from withstand.data.derived.subset import Subset
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import Adam
 from withstand.methods.contrastive.scatsimclr import ScatSimCLR, Task

@@ -22,11 +22,12 @@ from withstand.core.errors import ConfigError
 from withstand.core.finding import Cell, Table
 from withstand.core.random import isolated
 from withstand.core.roles import Source
+from withstand.data.derived.subset import Labelled
 from withstand.data.graphs.load import open_graphs
 from withstand.data.graphs.source import GraphSource, SeenLabels
-from withstand.data.subset import Labelled
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Adam
+from withstand.engine.schedules import Constant
 from withstand.methods.pretext.selftask import SelfTask
 from withstand.models.graphs.encoder import GCN
 from withstand.models.graphs.label_tasks import ContextLabel, DistanceToLabelled
@@ -42,7 +43,6 @@ from withstand.models.graphs.tasks import (
 from withstand.recipes.claim import Claim
 from withstand.recipes.graphs import node_audit
 from withstand.recipes.trial import budget, refuse_other_scale, trained
-from withstand.schedules import Constant
 from withstand.views.graph import GraphViews
 
 TaskName = Literal[

@@ -24,7 +24,7 @@ from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import TwoViewSetup, experiment_on_pictures
 from withstand.recipes.trial import accuracies, budget, refuse_other_scale, trained
 from withstand.views.compose import TwoViews
-from withstand.views.crop import RandomResizedCrop
+from withstand.views.pictures.crop import RandomResizedCrop
 from withstand.views.presets import simclr_large, simclr_small
 
 SETUP = TwoViewSetup()

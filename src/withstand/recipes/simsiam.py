@@ -17,8 +17,8 @@ import torch
 
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.features import embed
-from withstand.losses.geometry import per_dimension_std
-from withstand.methods.distillation.simsiam import SimSiam
+from withstand.losses.contrast.geometry import per_dimension_std
+from withstand.methods.non_contrastive.simsiam import SimSiam
 from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import TwoViewSetup, experiment_on_pictures
 from withstand.recipes.trial import head_to_head, refuse_other_scale, small

@@ -15,7 +15,7 @@ reached: undecided by 3 seeds: kNN accuracy 0.268 ± 0.020 against SimCLR's 0.31
 from functools import partial
 
 from withstand.engine.experiment import Experiment
-from withstand.methods.clustering.swav import SwAV
+from withstand.methods.non_contrastive.swav import SwAV
 from withstand.recipes import simclr
 from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import PictureSetup, experiment_on_pictures

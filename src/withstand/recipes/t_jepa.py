@@ -30,10 +30,10 @@ from withstand.core.random import isolated
 from withstand.core.roles import Source
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.features import Subject
-from withstand.evaluation.table_heads import HeadName
-from withstand.evaluation.table_probe import TableHeads, chosen, spread
-from withstand.methods.predictive.t_jepa import TJEPA, monitors
-from withstand.models.ema import Momentum
+from withstand.evaluation.structured.table_heads import HeadName
+from withstand.evaluation.structured.table_probe import TableHeads, chosen, spread
+from withstand.methods.masked.t_jepa import TJEPA, monitors
+from withstand.models.blocks.ema import Momentum
 from withstand.models.tables.encoder import TableEncoder
 from withstand.recipes.claim import Claim
 from withstand.recipes.tables import TableSetup, table_encoder, table_judges, table_parts, table_plan

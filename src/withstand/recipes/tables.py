@@ -10,9 +10,9 @@ from withstand.data.tables.infer import Task, kinds_of
 from withstand.data.tables.source import TableSource
 from withstand.engine.experiment import Plan
 from withstand.engine.optimizers import AdamW
-from withstand.evaluation.table_probe import ColumnImportance, TableHeads
+from withstand.engine.schedules import WarmupCosine
+from withstand.evaluation.structured.table_probe import ColumnImportance, TableHeads
 from withstand.models.tables.encoder import TableEncoder
-from withstand.schedules import WarmupCosine
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import parse_eps
 from withstand.engine.experiment import Experiment
 from withstand.methods.robust.adversarial_training import AdversarialTraining
-from withstand.methods.strategies import Mart, Strategy, Trades
+from withstand.methods.shared.strategies import Mart, Strategy, Trades
 from withstand.recipes.claim import Claim
 from withstand.recipes.robust_pictures import (
     RobustSetup,

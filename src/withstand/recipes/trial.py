@@ -18,8 +18,8 @@ from withstand.engine.experiment import Experiment
 from withstand.engine.launch import train
 from withstand.engine.optimizers import Optimizer
 from withstand.evaluation.features import embed
-from withstand.evaluation.knn import vote
-from withstand.evaluation.linear import fit_linear
+from withstand.evaluation.probes.knn import vote
+from withstand.evaluation.probes.linear import fit_linear
 from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import PictureSetup
 

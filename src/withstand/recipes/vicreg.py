@@ -18,8 +18,8 @@ import torch
 
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.features import embed
-from withstand.losses.geometry import effective_rank
-from withstand.methods.redundancy.vicreg import VICReg
+from withstand.losses.contrast.geometry import effective_rank
+from withstand.methods.non_contrastive.vicreg import VICReg
 from withstand.recipes.claim import Claim
 from withstand.recipes.pictures import TwoViewSetup, experiment_on_pictures
 from withstand.recipes.trial import head_to_head, refuse_other_scale, small

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from withstand.core.errors import DataError
 from withstand.core.threat import Ball, Norm
-from withstand.verification.window import Window, rows_of
+from withstand.verification.bounds.receptive_field import Window, rows_of
 
 
 @dataclass(frozen=True, eq=False)

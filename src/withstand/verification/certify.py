@@ -5,15 +5,15 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from withstand.attacks.apgd import APGD
+from withstand.attacks.autoattack.apgd import APGD
 from withstand.attacks.objectives import CrossEntropy
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 from withstand.verification.bounds.crown import MEMORY, check_method
-from withstand.verification.branch_and_bound import search
 from withstand.verification.margins import least_margin
+from withstand.verification.search.branch_and_bound import search
 from withstand.verification.subject import Subject
 from withstand.verification.verdict import CLOCK, Clock, Late, Verdict, never, passed
 

@@ -13,7 +13,7 @@ from withstand.core.errors import DataError
 from withstand.verification.bounds.alpha import DEFAULT, Ascent, alpha_bounds
 from withstand.verification.bounds.crown import MEMORY, check_method, interval_bounds, output_bounds, relax_network
 from withstand.verification.box import Region
-from withstand.verification.network import Network
+from withstand.verification.network.network import Network
 from withstand.verification.verdict import Late, never
 
 Method = Literal["ibp", "crown-ibp", "crown", "alpha-crown"]

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
+from withstand.verification.bounds.receptive_field import rows_of
 from withstand.verification.box import Region, inward
-from withstand.verification.capture import capture
-from withstand.verification.capture_check import compare
 from withstand.verification.margins import margin_weights
-from withstand.verification.network import Network
+from withstand.verification.network.capture import capture
+from withstand.verification.network.capture_check import compare
+from withstand.verification.network.network import Network
 from withstand.verification.property import TIE
-from withstand.verification.window import rows_of
 
 _TIES = 8
 """A proof has to exceed so many times the largest difference seen between the model's outputs and the network's."""

@@ -8,7 +8,7 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
 from withstand.core.roles import View
-from withstand.views.picture import PictureView
+from withstand.views.pictures.picture import PictureView
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ With one channel the color operations that make no sense there leave the picture
 
 from withstand.core.errors import ConfigError
 from withstand.core.roles import View
-from withstand.views.blur import GaussianBlur
-from withstand.views.color_views import ColorJitter, Greyscale, Solarize
 from withstand.views.compose import Compose, MultiCrop, TwoViews
-from withstand.views.crop import RandomResizedCrop
-from withstand.views.picture import PictureView
+from withstand.views.pictures.blur import GaussianBlur
+from withstand.views.pictures.color_views import ColorJitter, Greyscale, Solarize
+from withstand.views.pictures.crop import RandomResizedCrop
+from withstand.views.pictures.picture import PictureView
 
 
 def simclr_small(size: int = 32, *, strength: float = 1.0, blur: float = 0.0, smallest_crop: float = 0.08) -> TwoViews:

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from victims import random_pictures, small_net
-from withstand.attacks.apgd import APGD
 from withstand.attacks.attack import InputAttack
-from withstand.attacks.autoattack import AutoAttack
-from withstand.attacks.deepfool import DeepFool
-from withstand.attacks.fab import FAB
-from withstand.attacks.gradient import FGSM, PGD
+from withstand.attacks.autoattack.apgd import APGD
+from withstand.attacks.autoattack.autoattack import AutoAttack
+from withstand.attacks.autoattack.fab import FAB
+from withstand.attacks.autoattack.square import Square
+from withstand.attacks.inputs.deepfool import DeepFool
+from withstand.attacks.inputs.gradient import FGSM, PGD
 from withstand.attacks.objectives import DLR, TargetedDLR
 from withstand.attacks.problem import NoGradient
-from withstand.attacks.square import Square
 from withstand.core.errors import DataError
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from victims import Touchy, digits, random_pictures, small_net
 from withstand.attacks.checks import believability, carried_over, verdict
-from withstand.attacks.gradient import PGD
+from withstand.attacks.inputs.gradient import PGD
 from withstand.attacks.objectives import EmbeddingDistance
 from withstand.core.errors import DataError
 from withstand.core.finding import Check

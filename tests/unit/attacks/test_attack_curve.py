@@ -3,8 +3,8 @@ import torch
 
 from victims import Linear2, digits
 from withstand.attacks.curve import curve
-from withstand.attacks.gradient import FGSM, PGD
-from withstand.attacks.noise import Noise
+from withstand.attacks.inputs.gradient import FGSM, PGD
+from withstand.attacks.inputs.noise import Noise
 from withstand.attacks.objectives import Margin
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws

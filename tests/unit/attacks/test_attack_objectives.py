@@ -3,8 +3,8 @@ import torch
 from torch import Tensor
 
 from victims import random_pictures, small_net
-from withstand.attacks.gradient import FGSM, PGD
-from withstand.attacks.noise import Noise
+from withstand.attacks.inputs.gradient import FGSM, PGD
+from withstand.attacks.inputs.noise import Noise
 from withstand.attacks.objectives import CrossEntropy, EmbeddingDistance, Margin, OnLogits, as_objective
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import build, describe

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from victims import digits
-from withstand.attacks.gradient import FGSM, PGD
+from withstand.attacks.inputs.gradient import FGSM, PGD
 from withstand.core.threat import Ball
 
 pytestmark = pytest.mark.oracle

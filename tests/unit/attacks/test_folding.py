@@ -5,10 +5,10 @@ from torch import Tensor, nn
 from victims import random_pictures, small_net
 from withstand.attacks import folding
 from withstand.attacks.folding import folded
-from withstand.attacks.gradient import PGD
+from withstand.attacks.inputs.gradient import PGD
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
-from withstand.models.resnet import ResNet
+from withstand.models.pictures.resnet import ResNet
 
 X = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from victims import Linear2, digits, random_pictures, small_net
 from withstand.attacks.attack import InputAttack
-from withstand.attacks.gradient import FGSM, PGD
-from withstand.attacks.noise import Noise
+from withstand.attacks.inputs.gradient import FGSM, PGD
+from withstand.attacks.inputs.noise import Noise
 from withstand.attacks.objectives import CrossEntropy, Margin
 from withstand.attacks.problem import NoGradient
 from withstand.core.errors import ConfigError, DataError

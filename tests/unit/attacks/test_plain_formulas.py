@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from victims import random_pictures, small_net
-from withstand.attacks.gradient import FGSM, PGD
-from withstand.attacks.momentum import bim
+from withstand.attacks.inputs.gradient import FGSM, PGD
+from withstand.attacks.inputs.momentum import bim
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
 

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from toys import toy_rows
-from withstand.attacks.apgd import APGD
-from withstand.attacks.gradient import PGD
-from withstand.attacks.noise import Noise
-from withstand.attacks.tables import RowAttack
+from withstand.attacks.autoattack.apgd import APGD
+from withstand.attacks.inputs.gradient import PGD
+from withstand.attacks.inputs.noise import Noise
+from withstand.attacks.inputs.tables import RowAttack
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import isolated
 from withstand.core.threat import Ball

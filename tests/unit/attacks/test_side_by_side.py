@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from victims import digits
-from withstand.attacks import apgd, fab
-from withstand.attacks.apgd import APGD
 from withstand.attacks.attack import InputAttack
-from withstand.attacks.fab import FAB
+from withstand.attacks.autoattack.apgd import APGD
+from withstand.attacks.autoattack.autoattack import apgd, fab
+from withstand.attacks.autoattack.fab import FAB
 from withstand.attacks.objectives import DLR
 from withstand.core.threat import Ball
 

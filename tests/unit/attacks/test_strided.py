@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from withstand.attacks.folding import folded
-from withstand.attacks.gradient import PGD
+from withstand.attacks.inputs.gradient import PGD
 from withstand.attacks.strided import _Strided, shorten_slopes
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim

@@ -16,9 +16,9 @@ from hypothesis.extra import numpy as hnp
 
 from withstand.core.errors import DataError
 from withstand.data import ArraySource, splits
+from withstand.data.arrays.npz_keys import find_keys
 from withstand.data.labels import read_labels
 from withstand.data.load import parts_of
-from withstand.data.npz_keys import find_keys
 
 DTYPES = ("|u1", "<f4", ">f4", "<f8", "<f2", "<i2", ">i4", "<i8", "<u2", ">u4", "|b1", "<u8")
 ROWS = np.random.default_rng(0).integers(0, 256, (12, 5), np.uint8)

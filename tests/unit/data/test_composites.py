@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.data.arrays import ArraySource
-from withstand.data.grouped import Grouped
-from withstand.data.named import NamedSource
-from withstand.data.pasted import Pasted
-from withstand.data.shrunk import Shrunk
+from withstand.data.arrays.source import ArraySource
+from withstand.data.derived.grouped import Grouped
+from withstand.data.derived.pasted import Pasted
+from withstand.data.derived.shrunk import Shrunk
+from withstand.data.pictures.named import NamedSource
 
 
 def ground(count: int = 20, channels: int = 3) -> ArraySource:

@@ -11,8 +11,9 @@ from PIL import Image
 
 from withstand.core.errors import DataError
 from withstand.core.part import build, describe
-from withstand.data import ImageFolder, cache
-from withstand.data.decode import decode
+from withstand.data import ImageFolder
+from withstand.data.pictures import cache
+from withstand.data.pictures.decode import decode
 
 
 def picture(path, seed=0, side=24):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from withstand.core.errors import DataError
-from withstand.data.layout import arrange, find_layout, sample_shape
+from withstand.data.arrays.layout import arrange, find_layout, sample_shape
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from torch.utils.data import TensorDataset
 
 from withstand.core.errors import DataError
 from withstand.data import ArraySource, DatasetSource, ImageFolder, NamedSource, load, splits
-from withstand.data.subset import Held
+from withstand.data.derived.subset import Held
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), np.uint8)
 

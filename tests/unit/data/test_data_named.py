@@ -15,8 +15,9 @@ from torchvision import datasets
 
 from withstand.core.errors import DataError
 from withstand.core.part import build, describe
-from withstand.data import NamedSource, named
-from withstand.data.small import read_small
+from withstand.data import NamedSource
+from withstand.data.pictures import named
+from withstand.data.pictures.small import read_small
 
 
 def compact(folder, name, *, train=20, test=10, shape=(8, 8, 3), file="small.npz"):
@@ -44,7 +45,7 @@ def test_the_embedded_pictures_are_balanced_small_and_quick():
     assert train.classes[9] == "Ankle boot"
     assert "10,000 of the 60,000" in train.origin
     assert "2,000 of the 10,000" in test.origin
-    folder = files("withstand.data")
+    folder = files("withstand.data.pictures")
     assert sum(len(path.read_bytes()) for path in folder.iterdir() if "fashion_mnist_small" in path.name) < 6e6
     assert "Zalando" in folder.joinpath("fashion_mnist_small.LICENSE").read_text()
 

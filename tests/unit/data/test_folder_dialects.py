@@ -16,9 +16,9 @@ from PIL import Image
 from withstand.core.errors import DataError
 from withstand.core.files import printable
 from withstand.data import ImageFolder, load, splits
-from withstand.data.folder_parts import find_parts, role_of
+from withstand.data.derived.subset import Held
 from withstand.data.load import parts_of
-from withstand.data.subset import Held
+from withstand.data.pictures.folder_parts import find_parts, role_of
 
 SIDE = 6
 TRAIN = ("train", "Train", "TRAINING", "training_set", "train-set", "Train Data", "trainset", "train_images")

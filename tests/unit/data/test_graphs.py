@@ -8,6 +8,7 @@ import torch
 
 from graphs import graph, random_edges, random_features
 from withstand.core.errors import DataError
+from withstand.data.derived.subset import Labelled, holdout
 from withstand.data.graphs.clean import clean_edges
 from withstand.data.graphs.container import Graphs
 from withstand.data.graphs.load import open_graphs
@@ -15,7 +16,6 @@ from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource
 from withstand.data.graphs.sparse import Sparse
 from withstand.data.graphs.tables import EdgeList
-from withstand.data.subset import Labelled, holdout
 
 
 def test_edges_are_counted_and_mended() -> None:

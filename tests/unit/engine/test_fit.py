@@ -25,8 +25,8 @@ from withstand.engine import checkpoint
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.launch import train
 from withstand.engine.optimizers import SGD
+from withstand.engine.schedules import Constant
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.schedules import Constant
 
 ALLOW = ("toys", "faults", "test_fit")
 

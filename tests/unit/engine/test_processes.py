@@ -21,7 +21,7 @@ from withstand.engine.launch import train
 from withstand.engine.optimizers import LARS, SGD
 from withstand.methods.contrastive.dcl import DCL
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.methods.redundancy.barlow_twins import BarlowTwins
+from withstand.methods.non_contrastive.barlow_twins import BarlowTwins
 from withstand.recipes.mcl import staged
 
 ALLOW = ("toys", "faults", "adversaries")

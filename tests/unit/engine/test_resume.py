@@ -19,7 +19,7 @@ from withstand.engine.launch import train
 from withstand.engine.optimizers import LARS, SGD, AdamW, Optimizer
 from withstand.methods.contrastive.dcl import DCL
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.methods.redundancy.barlow_twins import BarlowTwins
+from withstand.methods.non_contrastive.barlow_twins import BarlowTwins
 
 ALLOW = ("toys", "faults", "adversaries", "test_resume")
 OPTIMIZERS = [SGD(0.05), LARS(0.2, clip=True, trust=0.02, vector_rate=0.1), AdamW(1e-3)]

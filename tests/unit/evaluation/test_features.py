@@ -6,7 +6,7 @@ from withstand.core.batch import Batch
 from withstand.core.errors import DataError
 from withstand.core.random import Draws
 from withstand.core.roles import View
-from withstand.data.arrays import ArraySource
+from withstand.data.arrays.source import ArraySource
 from withstand.evaluation.features import Features, embed, embed_views
 
 

@@ -6,11 +6,11 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
 from withstand.core.roles import View
-from withstand.data.arrays import ArraySource
-from withstand.evaluation.embedding_map import Map
-from withstand.evaluation.gauges import Gauges
-from withstand.evaluation.probe import CONTROL, embed_all
-from withstand.losses.geometry import effective_rank, uniformity
+from withstand.data.arrays.source import ArraySource
+from withstand.evaluation.probes.probe import CONTROL, embed_all
+from withstand.evaluation.representation.embedding_map import Map
+from withstand.evaluation.representation.gauges import Gauges
+from withstand.losses.contrast.geometry import effective_rank, uniformity
 
 
 def source(count: int = 60, channels: int = 3, labelled: bool = True, seed: int = 0) -> ArraySource:

@@ -9,9 +9,9 @@ from withstand.core.errors import DataError
 from withstand.data.graphs.container import Graphs
 from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource
-from withstand.evaluation.graph_nodes import NodeProbe
-from withstand.evaluation.graph_sets import FoldedSVM
-from withstand.evaluation.probe import CONTROL
+from withstand.evaluation.probes.probe import CONTROL
+from withstand.evaluation.structured.graph_nodes import NodeProbe
+from withstand.evaluation.structured.graph_sets import FoldedSVM
 
 
 def told(x: Tensor) -> Tensor:

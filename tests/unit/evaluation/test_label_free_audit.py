@@ -14,12 +14,12 @@ from withstand.attacks.paired import at_least, little, outdone, stronger
 from withstand.core.finding import Check, Finding
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
-from withstand.data.arrays import ArraySource
-from withstand.evaluation.collapse import collapse_check
-from withstand.evaluation.decisive import Aids
-from withstand.evaluation.nearest_code import by_code
-from withstand.evaluation.robustness import Audit
-from withstand.evaluation.shifts import Shifts
+from withstand.data.arrays.source import ArraySource
+from withstand.evaluation.representation.collapse import collapse_check
+from withstand.evaluation.robustness.audit import Audit
+from withstand.evaluation.robustness.autoattack_stage import Aids
+from withstand.evaluation.robustness.nearest_code import by_code
+from withstand.evaluation.robustness.shifts import Shifts
 
 COUNT = 24
 HEAD = "linf 25.5/255"

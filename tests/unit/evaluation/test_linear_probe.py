@@ -8,7 +8,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.evaluation.features import Features
-from withstand.evaluation.linear import LogisticProbe, fit_linear
+from withstand.evaluation.probes.linear import LogisticProbe, fit_linear
 
 
 def features(count: int = 400, classes: int = 4, width: int = 10, seed: int = 0) -> Features:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from victims import digits
-from withstand.attacks.gradient import PGD
+from withstand.attacks.inputs.gradient import PGD
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
-from withstand.data.arrays import ArraySource
-from withstand.evaluation.decisive import Aids
-from withstand.evaluation.robustness import Audit
+from withstand.data.arrays.source import ArraySource
+from withstand.evaluation.robustness.audit import Audit
+from withstand.evaluation.robustness.autoattack_stage import Aids
 
 AUDIT = Audit(Ball("linf", 0.1), linf=(0.05, 0.2), l2=(), samples=40, steps=10, ensemble="none")
 

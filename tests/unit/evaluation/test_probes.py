@@ -10,14 +10,14 @@ from torch.nn.functional import normalize
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import build, describe
 from withstand.core.roles import Source
-from withstand.data.arrays import ArraySource
-from withstand.evaluation.centroid import centroids, nearest_centroid
+from withstand.data.arrays.source import ArraySource
 from withstand.evaluation.features import Features
-from withstand.evaluation.few_shot import FewShot
-from withstand.evaluation.gauges import Gauges
 from withstand.evaluation.intervals import paired_difference, wilson
-from withstand.evaluation.probe import CONTROL, Embedded, embed_all
-from withstand.evaluation.probes import DEFAULT, KNN, Centroid, Linear, Map, NaiveBayes, probe
+from withstand.evaluation.probes.centroid import centroids, nearest_centroid
+from withstand.evaluation.probes.few_shot import FewShot
+from withstand.evaluation.probes.named import DEFAULT, KNN, Centroid, Linear, Map, NaiveBayes, probe
+from withstand.evaluation.probes.probe import CONTROL, Embedded, embed_all
+from withstand.evaluation.representation.gauges import Gauges
 
 LABEL_PROBES = (KNN(), Linear(), NaiveBayes(), Centroid())
 QUICK = (*LABEL_PROBES, FewShot((KNN(), NaiveBayes()), labels=(1, 5), draws=2), Gauges(), Map(layout="pca"))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.losses.clustering import sinkhorn, swapped_cross_entropy
+from withstand.losses.agreement.clustering import sinkhorn, swapped_cross_entropy
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.losses.contrastive import dcl, dcl_queue, dclw, npc_factor, nt_xent
+from withstand.losses.contrast.contrastive import dcl, dcl_queue, dclw, npc_factor, nt_xent
 from withstand.losses.precision import unit_rows
 from withstand.losses.similarity import pairwise_logsumexp
 

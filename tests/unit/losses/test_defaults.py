@@ -7,20 +7,20 @@ import pytest
 import torch
 
 from withstand.core.errors import DataError
-from withstand.losses.attraction import cacr_terms
-from withstand.losses.clustering import sinkhorn, swapped_cross_entropy
-from withstand.losses.contrastive import dcl, dcl_queue, dclw, npc_factor, nt_xent
-from withstand.losses.hardness import hard_contrastive
-from withstand.losses.imbalance import effective_number_weights, focal, ldam, ldam_margins
-from withstand.losses.momentum_contrast import info_nce_across, info_nce_queue
-from withstand.losses.multi_view import nt_xent_views
-from withstand.losses.reconstruction import scaled_cosine_error
-from withstand.losses.redundancy import standardize
-from withstand.losses.reweighting import survival_weights
-from withstand.losses.robust import decoupled_alignment, mart, trades
-from withstand.losses.sorting import groco, group_ordering, soft_sort
-from withstand.losses.supervised_contrastive import supervised_contrastive
-from withstand.losses.variance import vicreg_terms
+from withstand.losses.agreement.clustering import sinkhorn, swapped_cross_entropy
+from withstand.losses.agreement.redundancy import standardize
+from withstand.losses.agreement.variance import vicreg_terms
+from withstand.losses.contrast.attraction import cacr_terms
+from withstand.losses.contrast.contrastive import dcl, dcl_queue, dclw, npc_factor, nt_xent
+from withstand.losses.contrast.hardness import hard_contrastive
+from withstand.losses.contrast.momentum_contrast import info_nce_across, info_nce_queue
+from withstand.losses.contrast.multi_view import nt_xent_views
+from withstand.losses.contrast.sorting import groco, group_ordering, soft_sort
+from withstand.losses.contrast.supervised_contrastive import supervised_contrastive
+from withstand.losses.restoration.reconstruction import scaled_cosine_error
+from withstand.losses.robust.adversarial import decoupled_alignment, mart, trades
+from withstand.losses.robust.imbalance import effective_number_weights, focal, ldam, ldam_margins
+from withstand.losses.robust.reweighting import survival_weights
 
 DEFAULTS: dict[Callable[..., object], dict[str, object]] = {
     nt_xent: {"temperature": 0.2},

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import DataError
-from withstand.losses.geometry import alignment, effective_rank, per_dimension_std, uniformity
+from withstand.losses.contrast.geometry import alignment, effective_rank, per_dimension_std, uniformity
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

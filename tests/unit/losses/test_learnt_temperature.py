@@ -12,15 +12,15 @@ from torch.nn import Parameter
 
 import withstand.losses
 from withstand.core.errors import ConfigError
-from withstand.losses.clustering import swapped_cross_entropy
-from withstand.losses.contrastive import dcl, dcl_queue, dclw, npc_factor, nt_xent
-from withstand.losses.hardness import hard_contrastive, penalties, penalty_distribution, relative_penalties
-from withstand.losses.momentum_contrast import info_nce_across, info_nce_queue
-from withstand.losses.multi_view import nt_xent_views
+from withstand.losses.agreement.clustering import swapped_cross_entropy
+from withstand.losses.contrast.contrastive import dcl, dcl_queue, dclw, npc_factor, nt_xent
+from withstand.losses.contrast.hardness import hard_contrastive, penalties, penalty_distribution, relative_penalties
+from withstand.losses.contrast.momentum_contrast import info_nce_across, info_nce_queue
+from withstand.losses.contrast.multi_view import nt_xent_views
+from withstand.losses.contrast.supervised_contrastive import supervised_contrastive
 from withstand.losses.precision import unit_rows
-from withstand.losses.reweighting import log_mean_exponential, worst_case_weights
+from withstand.losses.robust.reweighting import log_mean_exponential, worst_case_weights
 from withstand.losses.similarity import pairwise_logsumexp, similarity_logsumexp
-from withstand.losses.supervised_contrastive import supervised_contrastive
 from withstand.losses.temperature import Temperature
 
 generator = torch.Generator().manual_seed(0)

@@ -8,8 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from withstand.losses.contrastive import dcl, dclw, npc_factor, nt_xent
-from withstand.losses.redundancy import barlow_twins
+from withstand.losses.agreement.redundancy import barlow_twins
+from withstand.losses.contrast.contrastive import dcl, dclw, npc_factor, nt_xent
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "nt_xent": nt_xent,

@@ -9,10 +9,10 @@ from torch.nn.functional import normalize
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
-from withstand.losses.hard_mixing import mix_hard_negatives
-from withstand.losses.mixing import mixed_barlow_twins_terms
-from withstand.losses.momentum_contrast import info_nce_queue
-from withstand.losses.redundancy import barlow_twins
+from withstand.losses.agreement.mixing import mixed_barlow_twins_terms
+from withstand.losses.agreement.redundancy import barlow_twins
+from withstand.losses.contrast.hard_mixing import mix_hard_negatives
+from withstand.losses.contrast.momentum_contrast import info_nce_queue
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 

@@ -5,7 +5,13 @@ from torch import Tensor
 from torch.nn.functional import batch_norm
 
 from withstand.core.errors import DataError
-from withstand.losses.redundancy import barlow_twins, barlow_twins_terms, cross_correlation, off_diagonal, standardize
+from withstand.losses.agreement.redundancy import (
+    barlow_twins,
+    barlow_twins_terms,
+    cross_correlation,
+    off_diagonal,
+    standardize,
+)
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

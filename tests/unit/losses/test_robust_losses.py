@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from withstand.losses.robust import boosted_cross_entropy, divergence, mart, trades
+from withstand.losses.robust.adversarial import boosted_cross_entropy, divergence, mart, trades
 
 
 def logits(seed: int, classes: int = 5) -> Tensor:

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from withstand.losses import similarity
-from withstand.losses.contrastive import dcl, nt_xent
+from withstand.losses.contrast.contrastive import dcl, nt_xent
 from withstand.losses.precision import unit_rows
 from withstand.losses.similarity import pairwise_logsumexp, similarity_logsumexp
 

@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from withstand.losses.clustering import sinkhorn, swapped_cross_entropy
-from withstand.losses.contrastive import nt_xent
-from withstand.losses.distillation import byol, negative_cosine
-from withstand.losses.momentum_contrast import info_nce_across, info_nce_queue
+from withstand.losses.agreement.clustering import sinkhorn, swapped_cross_entropy
+from withstand.losses.agreement.distillation import byol, negative_cosine
+from withstand.losses.agreement.redundancy import barlow_twins
+from withstand.losses.agreement.variance import vicreg
+from withstand.losses.contrast.contrastive import nt_xent
+from withstand.losses.contrast.momentum_contrast import info_nce_across, info_nce_queue
 from withstand.losses.precision import unit_rows
-from withstand.losses.redundancy import barlow_twins
-from withstand.losses.variance import vicreg
 
 pytestmark = pytest.mark.oracle
 LOADED = ("byol", "dino", "barlow", "moco", "nnclr", "simclr", "simsiam", "swav", "vicreg")

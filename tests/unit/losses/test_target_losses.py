@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.losses.distillation import byol, negative_cosine
-from withstand.losses.momentum_contrast import info_nce_across, info_nce_queue
-from withstand.losses.variance import squared_covariances, vicreg, vicreg_terms
+from withstand.losses.agreement.distillation import byol, negative_cosine
+from withstand.losses.agreement.variance import squared_covariances, vicreg, vicreg_terms
+from withstand.losses.contrast.momentum_contrast import info_nce_across, info_nce_queue
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 

@@ -10,19 +10,19 @@ from torch import Tensor
 import faults
 from faults import FaultyView, Stop
 from toys import toy_experiment, toy_method, weights
-from withstand.attacks.gradient import PGD
+from withstand.attacks.inputs.gradient import PGD
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Method
 from withstand.core.threat import Ball
 from withstand.engine.launch import train
-from withstand.losses.contrastive import nt_xent
+from withstand.losses.contrast.contrastive import nt_xent
 from withstand.methods.contrastive.dcl import DCL
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.methods.redundancy.barlow_twins import BarlowTwins
+from withstand.methods.non_contrastive.barlow_twins import BarlowTwins
 from withstand.methods.robust.acl import ACL
 from withstand.methods.robust.free import FreeAdversarialTraining
-from withstand.models.second_bank import SecondBank
+from withstand.models.blocks.second_bank import SecondBank
 
 NEAR = PGD(Ball("linf", 0.1), steps=3, keep_best=False)
 

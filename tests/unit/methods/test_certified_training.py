@@ -13,13 +13,13 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Model
 from withstand.methods.robust.certified_training import CertifiedTraining, worst_logits
-from withstand.models.convnet import ConvNet
-from withstand.models.normalized import Normalized
-from withstand.models.resnet import ResNet
+from withstand.models.pictures.convnet import ConvNet
+from withstand.models.pictures.normalized import Normalized
+from withstand.models.pictures.resnet import ResNet
 from withstand.verification.box import Region
-from withstand.verification.capture import capture
-from withstand.verification.live import LiveNetwork
 from withstand.verification.margins import bound, margin_weights
+from withstand.verification.network.capture import capture
+from withstand.verification.training_bounds import LiveNetwork
 
 
 class Perceptron(Model):

@@ -11,16 +11,16 @@ from withstand.core.errors import ConfigError
 from withstand.core.part import again
 from withstand.core.random import isolated, permutation
 from withstand.core.roles import Epoch, Model
-from withstand.losses.contrastive import nt_xent
-from withstand.methods.clusters import k_means_labels
+from withstand.losses.contrast.contrastive import nt_xent
 from withstand.methods.contrastive.dcl import DCL
 from withstand.methods.contrastive.g_simclr import GSimCLR
 from withstand.methods.contrastive.mcl import MCL
 from withstand.methods.contrastive.mochi import MoCHi
 from withstand.methods.contrastive.moco_v2 import MoCoV2
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.models.concatenated import Concatenated
-from withstand.models.queue import Queue
+from withstand.methods.shared.clusters import k_means_labels
+from withstand.models.blocks.concatenated import Concatenated
+from withstand.models.blocks.queue import Queue
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 SAMPLES = 36

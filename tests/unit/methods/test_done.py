@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Model
-from withstand.losses.comp_sum import comp_sum
-from withstand.losses.reweighting import barrier_curvature, log_mean_exponential
+from withstand.losses.robust.comp_sum import comp_sum
+from withstand.losses.robust.reweighting import barrier_curvature, log_mean_exponential
 from withstand.methods.robust.done import DoublyRobustTraining
 
 EPS, BARRIER, R = 0.2, 0.02, 0.5

@@ -11,14 +11,14 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Model
-from withstand.losses.variance import vicreg
+from withstand.losses.agreement.variance import vicreg
 from withstand.methods.contrastive.moco_v2 import MoCoV2
 from withstand.methods.contrastive.moco_v3 import MoCoV3
 from withstand.methods.contrastive.nnclr import NNCLR
-from withstand.methods.distillation.byol import BYOL
-from withstand.methods.distillation.simsiam import SimSiam
-from withstand.methods.redundancy.vicreg import VICReg
-from withstand.models.ema import Momentum
+from withstand.methods.non_contrastive.byol import BYOL
+from withstand.methods.non_contrastive.simsiam import SimSiam
+from withstand.methods.non_contrastive.vicreg import VICReg
+from withstand.models.blocks.ema import Momentum
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 

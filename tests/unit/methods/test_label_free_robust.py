@@ -11,7 +11,7 @@ from torch.nn.functional import cosine_similarity
 import faults
 from faults import FaultyView, Stop
 from toys import toy_experiment, weights
-from withstand.attacks.gradient import PGD
+from withstand.attacks.inputs.gradient import PGD
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, NonFiniteLoss
 from withstand.core.part import build, describe
@@ -21,15 +21,15 @@ from withstand.core.threat import Ball
 from withstand.engine.experiment import Experiment
 from withstand.engine.launch import train
 from withstand.engine.optimizers import SGD
-from withstand.losses.contrastive import nt_xent
-from withstand.losses.multi_view import nt_xent_views
-from withstand.losses.robust import decoupled_alignment
+from withstand.losses.contrast.contrastive import nt_xent
+from withstand.losses.contrast.multi_view import nt_xent_views
+from withstand.losses.robust.adversarial import decoupled_alignment
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.methods.robust.acl import ACL
 from withstand.methods.robust.deacl import DeACL
 from withstand.methods.robust.rocl import RoCL
-from withstand.models.normalized import Normalized
-from withstand.models.resnet import ResNet
+from withstand.models.pictures.normalized import Normalized
+from withstand.models.pictures.resnet import ResNet
 
 NEAR = PGD(Ball("linf", 0.1), steps=3, keep_best=False)
 

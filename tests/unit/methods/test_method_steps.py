@@ -8,12 +8,12 @@ from torch.nn.functional import cosine_similarity
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Method, Model
-from withstand.losses.contrastive import dcl, dclw, nt_xent
-from withstand.losses.redundancy import barlow_twins
+from withstand.losses.agreement.redundancy import barlow_twins
+from withstand.losses.contrast.contrastive import dcl, dclw, nt_xent
 from withstand.methods.contrastive.dcl import DCL
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.methods.redundancy.barlow_twins import BarlowTwins
-from withstand.models.resnet import ResNet
+from withstand.methods.non_contrastive.barlow_twins import BarlowTwins
+from withstand.models.pictures.resnet import ResNet
 
 METHODS = [SimCLR, DCL, BarlowTwins]
 

@@ -11,11 +11,11 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws, derive, isolated
 from withstand.core.roles import Model
-from withstand.losses.hard_mixing import mix_hard_negatives
-from withstand.losses.mixing import mixed_barlow_twins_terms
-from withstand.losses.momentum_contrast import info_nce_queue
+from withstand.losses.agreement.mixing import mixed_barlow_twins_terms
+from withstand.losses.contrast.hard_mixing import mix_hard_negatives
+from withstand.losses.contrast.momentum_contrast import info_nce_queue
 from withstand.methods.contrastive.mochi import MoCHi
-from withstand.methods.redundancy.mixed_barlow_twins import MixedBarlowTwins
+from withstand.methods.non_contrastive.mixed_barlow_twins import MixedBarlowTwins
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 

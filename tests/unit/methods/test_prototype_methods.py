@@ -11,10 +11,10 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import isolated
 from withstand.core.roles import Model
-from withstand.losses.clustering import sinkhorn, swapped_cross_entropy
-from withstand.methods.clustering.swav import SwAV
-from withstand.methods.distillation.dino import DINO
-from withstand.models.ema import Momentum
+from withstand.losses.agreement.clustering import sinkhorn, swapped_cross_entropy
+from withstand.methods.non_contrastive.dino import DINO
+from withstand.methods.non_contrastive.swav import SwAV
+from withstand.models.blocks.ema import Momentum
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 

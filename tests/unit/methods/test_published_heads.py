@@ -12,11 +12,11 @@ from withstand.methods.contrastive.groco import GroCo
 from withstand.methods.contrastive.isogclr import ISogCLR
 from withstand.methods.contrastive.mochi import MoCHi
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.methods.distillation.byol import BYOL
-from withstand.methods.distillation.simsiam import SimSiam
-from withstand.methods.redundancy.barlow_twins import BarlowTwins
-from withstand.methods.redundancy.mixed_barlow_twins import MixedBarlowTwins
-from withstand.methods.redundancy.vicreg import VICReg
+from withstand.methods.non_contrastive.barlow_twins import BarlowTwins
+from withstand.methods.non_contrastive.byol import BYOL
+from withstand.methods.non_contrastive.mixed_barlow_twins import MixedBarlowTwins
+from withstand.methods.non_contrastive.simsiam import SimSiam
+from withstand.methods.non_contrastive.vicreg import VICReg
 
 
 class Flat(Model):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import faults
 from faults import FaultyView, Stop
 from toys import toy_experiment, weights
-from withstand.attacks.gradient import FGSM, PGD
+from withstand.attacks.inputs.gradient import FGSM, PGD
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import build, describe
@@ -22,14 +22,14 @@ from withstand.core.roles import Method, Model, Terms
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 from withstand.engine.launch import train
-from withstand.losses.comp_sum import difference_shift, smooth_adversarial
-from withstand.losses.robust import divergence, mart, trades
-from withstand.methods.attack_in_training import attack_in_training
+from withstand.losses.robust.adversarial import divergence, mart, trades
+from withstand.losses.robust.comp_sum import difference_shift, smooth_adversarial
 from withstand.methods.robust.adversarial_training import AdversarialTraining
 from withstand.methods.robust.free import FreeAdversarialTraining
-from withstand.methods.strategies import Divergence, Mart, Plain, SmoothCompSum, Strategy, Trades
-from withstand.models.normalized import Normalized
-from withstand.models.resnet import ResNet
+from withstand.methods.shared.attack_in_training import attack_in_training
+from withstand.methods.shared.strategies import Divergence, Mart, Plain, SmoothCompSum, Strategy, Trades
+from withstand.models.pictures.normalized import Normalized
+from withstand.models.pictures.resnet import ResNet
 
 NONE = PGD(Ball("linf", 0.0), steps=1)
 NEAR = PGD(Ball("linf", 0.1), steps=4, keep_best=False)

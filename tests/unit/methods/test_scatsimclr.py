@@ -11,10 +11,10 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws, derive, isolated
 from withstand.core.roles import Model
-from withstand.losses.contrastive import nt_xent
+from withstand.losses.contrast.contrastive import nt_xent
 from withstand.methods.contrastive.scatsimclr import ScatSimCLR
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.models.pretexts import rotated
+from withstand.models.pictures.pretexts import rotated
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 

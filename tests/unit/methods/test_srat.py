@@ -6,13 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from withstand.attacks.gradient import PGD
+from withstand.attacks.inputs.gradient import PGD
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Model
 from withstand.core.threat import Ball
-from withstand.losses.imbalance import effective_number_weights, ldam_margins
-from withstand.losses.supervised_contrastive import supervised_contrastive
+from withstand.losses.contrast.supervised_contrastive import supervised_contrastive
+from withstand.losses.robust.imbalance import effective_number_weights, ldam_margins
 from withstand.methods.robust.adversarial_training import AdversarialTraining
 from withstand.methods.robust.srat import SeparableReweightedTraining
 

@@ -12,16 +12,16 @@ from withstand.core.batch import Batch
 from withstand.core.distributed import world_size
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Model
-from withstand.methods.clustering.swav import SwAV
 from withstand.methods.contrastive.isogclr import ISogCLR
 from withstand.methods.contrastive.mochi import MoCHi
 from withstand.methods.contrastive.moco_v2 import MoCoV2
 from withstand.methods.contrastive.nnclr import NNCLR
-from withstand.methods.distillation.byol import BYOL
-from withstand.methods.distillation.dino import DINO
-from withstand.methods.redundancy.mixed_barlow_twins import MixedBarlowTwins
-from withstand.models.ema import Momentum
-from withstand.models.norm import synchronize
+from withstand.methods.non_contrastive.byol import BYOL
+from withstand.methods.non_contrastive.dino import DINO
+from withstand.methods.non_contrastive.mixed_barlow_twins import MixedBarlowTwins
+from withstand.methods.non_contrastive.swav import SwAV
+from withstand.models.blocks.ema import Momentum
+from withstand.models.blocks.norm import synchronize
 
 MOMENTUM = Momentum(0.8, 1.0)
 

@@ -11,16 +11,16 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import build, describe
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Model
-from withstand.losses.contrastive import nt_xent
-from withstand.losses.hardness import hard_contrastive, simple_contrastive
-from withstand.losses.supervised_contrastive import supervised_contrastive
+from withstand.losses.contrast.contrastive import nt_xent
+from withstand.losses.contrast.hardness import hard_contrastive, simple_contrastive
+from withstand.losses.contrast.supervised_contrastive import supervised_contrastive
 from withstand.methods.contrastive.dcl import DCL
 from withstand.methods.contrastive.hard_contrastive import HardContrastive
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.methods.contrastive.supcon import SupCon
-from withstand.methods.redundancy.barlow_twins import BarlowTwins
-from withstand.methods.redundancy.vicreg import VICReg
-from withstand.models.reweighting import ReweightingHead
+from withstand.methods.non_contrastive.barlow_twins import BarlowTwins
+from withstand.methods.non_contrastive.vicreg import VICReg
+from withstand.models.blocks.reweighting import ReweightingHead
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 

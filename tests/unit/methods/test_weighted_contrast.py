@@ -10,10 +10,10 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import isolated
 from withstand.core.roles import Model
-from withstand.losses.attraction import cacr_terms
-from withstand.losses.contrastive import dcl
-from withstand.losses.individual_temperatures import contrasts, log_partition, temperature_gradient
-from withstand.losses.sorting import groco
+from withstand.losses.contrast.attraction import cacr_terms
+from withstand.losses.contrast.contrastive import dcl
+from withstand.losses.contrast.individual_temperatures import contrasts, log_partition, temperature_gradient
+from withstand.losses.contrast.sorting import groco
 from withstand.methods.contrastive.cacr import CACR
 from withstand.methods.contrastive.groco import GroCo
 from withstand.methods.contrastive.isogclr import ISogCLR

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from toys import toy_experiment
-from withstand.attacks.gradient import PGD
+from withstand.attacks.inputs.gradient import PGD
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError, NonFiniteLoss
 from withstand.core.part import build, describe
@@ -17,16 +17,16 @@ from withstand.core.roles import Method, Model, Terms
 from withstand.core.threat import Ball
 from withstand.engine.launch import train
 from withstand.engine.optimizers import SGD
-from withstand.losses.comp_sum import difference_shift, smooth_adversarial
-from withstand.losses.robust import boosted_cross_entropy, divergence, mart
+from withstand.losses.robust.adversarial import boosted_cross_entropy, divergence, mart
+from withstand.losses.robust.comp_sum import difference_shift, smooth_adversarial
 from withstand.methods.robust.adversarial_training import AdversarialTraining
 from withstand.methods.robust.done import DoublyRobustTraining
 from withstand.methods.robust.free import FreeAdversarialTraining
 from withstand.methods.robust.srat import SeparableReweightedTraining
-from withstand.methods.strategies import Mart, Plain, SmoothCompSum, Strategy, Trades
-from withstand.methods.weightings import GAIRAT, MAIL, Weighting
-from withstand.models.normalized import Normalized
-from withstand.models.resnet import ResNet
+from withstand.methods.shared.strategies import Mart, Plain, SmoothCompSum, Strategy, Trades
+from withstand.methods.shared.weightings import GAIRAT, MAIL, Weighting
+from withstand.models.pictures.normalized import Normalized
+from withstand.models.pictures.resnet import ResNet
 
 STEPS = 5
 ATTACK = PGD(Ball("linf", 0.2), steps=STEPS, step_size=0.25, keep_best=False)

@@ -9,8 +9,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError
-from withstand.models import norm as norm_module
-from withstand.models.norm import GlobalBatchNorm, synchronize
+from withstand.models.blocks import norm as norm_module
+from withstand.models.blocks.norm import GlobalBatchNorm, synchronize
 
 CASES = {
     "rows": (nn.BatchNorm1d(5), (6, 5)),

@@ -5,10 +5,10 @@ from torch import nn
 from withstand.core.errors import ConfigError, DataError, MissingExtra
 from withstand.core.part import build, describe
 from withstand.core.roles import Model
-from withstand.models.heads import ProjectionHead
-from withstand.models.normalized import Normalized
-from withstand.models.resnet import ResNet
-from withstand.models.timm import Timm
+from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.pictures.normalized import Normalized
+from withstand.models.pictures.resnet import ResNet
+from withstand.models.pictures.timm import Timm
 
 
 class Flat(Model):

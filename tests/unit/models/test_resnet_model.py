@@ -4,7 +4,7 @@ from torch import nn
 
 from withstand.core.errors import ConfigError
 from withstand.core.part import build, describe
-from withstand.models.resnet import ResNet
+from withstand.models.pictures.resnet import ResNet
 
 
 def count(model: nn.Module) -> int:

@@ -3,10 +3,10 @@ import torch
 from torch import nn
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.models.normalized import Normalized
-from withstand.models.resnet import ResNet
-from withstand.models.reweighting import ReweightingHead
-from withstand.models.taps import layer_names, row_layers, tapped
+from withstand.models.blocks.reweighting import ReweightingHead
+from withstand.models.blocks.taps import layer_names, row_layers, tapped
+from withstand.models.pictures.normalized import Normalized
+from withstand.models.pictures.resnet import ResNet
 
 
 def test_features_fall_in_a_series() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.models.vit import Block, ViT, positions
+from withstand.models.pictures.vit import Block, ViT, positions
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])

@@ -11,7 +11,7 @@ import pytest
 from withstand.cli.main import main
 from withstand.core.errors import ConfigError
 from withstand.core.finding import Finding
-from withstand.data.arrays import ArraySource
+from withstand.data.arrays.source import ArraySource
 from withstand.engine.launch import train
 from withstand.recipes import beyond, pgd_at, simclr
 

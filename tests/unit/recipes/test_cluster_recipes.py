@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from withstand.api import experiment, train
+from withstand.api.front import experiment, train
 from withstand.core.errors import ConfigError
-from withstand.data.arrays import ArraySource
+from withstand.data.arrays.source import ArraySource
 from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.dcl import DCL
 from withstand.methods.contrastive.g_simclr import GSimCLR
@@ -17,9 +17,9 @@ from withstand.methods.contrastive.mcl import MCL
 from withstand.methods.contrastive.mochi import MoCHi
 from withstand.methods.contrastive.moco_v3 import MoCoV3
 from withstand.methods.contrastive.scatsimclr import ScatSimCLR
-from withstand.methods.reconstruction.denoising_autoencoder import DenoisingAutoencoder
-from withstand.models.concatenated import Concatenated
-from withstand.models.scattering_encoder import ScatteringEncoder
+from withstand.methods.restoration.denoising_autoencoder import DenoisingAutoencoder
+from withstand.models.blocks.concatenated import Concatenated
+from withstand.models.pictures.scattering_encoder import ScatteringEncoder
 from withstand.recipes import g_simclr, mcl, scatsimclr
 
 TINY = {"width": 2, "epochs": 1, "batch": 16}

@@ -13,12 +13,12 @@ from withstand.core.part import build, describe, externals
 from withstand.data.graphs.source import GraphSource
 from withstand.engine.experiment import Experiment
 from withstand.engine.launch import train
-from withstand.evaluation.graph_audit import GraphAudit
-from withstand.evaluation.graph_nodes import NodeProbe
-from withstand.evaluation.graph_sets import FoldedSVM
+from withstand.engine.schedules import Constant
+from withstand.evaluation.structured.graph_audit import GraphAudit
+from withstand.evaluation.structured.graph_nodes import NodeProbe
+from withstand.evaluation.structured.graph_sets import FoldedSVM
 from withstand.recipes import graphmae, selftask
 from withstand.recipes.graphs import PUBLISHED
-from withstand.schedules import Constant
 
 SMALL = {"epochs": 4, "hidden": 8, "seed": 1}
 

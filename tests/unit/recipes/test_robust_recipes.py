@@ -13,13 +13,13 @@ import torch
 from toys import weights
 from withstand.core.errors import ConfigError, DataError, RunError
 from withstand.core.options import call
-from withstand.data.arrays import ArraySource
+from withstand.data.arrays.source import ArraySource
 from withstand.engine.experiment import Experiment
 from withstand.engine.launch import train
-from withstand.methods.labelled import LabelledMethod
 from withstand.methods.robust.adversarial_training import AdversarialTraining
 from withstand.methods.robust.deacl import DeACL
-from withstand.methods.weightings import MAIL
+from withstand.methods.shared.labelled import LabelledMethod
+from withstand.methods.shared.weightings import MAIL
 from withstand.recipes import (
     acl,
     comp_sum,

@@ -8,9 +8,9 @@ import pytest
 import withstand as ws
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Source
-from withstand.data.arrays import ArraySource
-from withstand.models.heads import ProjectionHead
-from withstand.models.reweighting import ReweightingHead
+from withstand.data.arrays.source import ArraySource
+from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.blocks.reweighting import ReweightingHead
 from withstand.recipes import contrastive_behaviour, pictures, projection_head
 
 FAST = {"plan.precision": "float32", "plan.layout": "contiguous"}

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from withstand.engine.experiment import Experiment
+from withstand.engine.schedules import Constant
 from withstand.recipes import dcl
 from withstand.recipes.trial import computed_alike, stages, trained
-from withstand.schedules import Constant
 
 
 @pytest.fixture

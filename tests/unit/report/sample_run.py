@@ -11,14 +11,17 @@ CLASSES = ["T-shirt", "trouser", "pullover", "<script>alert(1)</script>"]
 
 
 def record() -> dict:
-    network = {"class_path": "withstand.models.resnet.ResNet", "init_args": {"width": 16, "depth": 18}}
-    encoder = {"class_path": "withstand.models.normalized.Normalized", "init_args": {"encoder": network, "mean": [0.5]}}
+    network = {"class_path": "withstand.models.pictures.resnet.ResNet", "init_args": {"width": 16, "depth": 18}}
+    encoder = {
+        "class_path": "withstand.models.pictures.normalized.Normalized",
+        "init_args": {"encoder": network, "mean": [0.5]},
+    }
     method = {
         "class_path": "withstand.methods.contrastive.dcl.DCL",
         "init_args": {"encoder": encoder, "temperature": 0.1, "weights": None},
     }
     view = {"class_path": "withstand.views.presets.TwoViews", "init_args": {"scale": [0.2, 1.0]}}
-    source = {"class_path": "withstand.data.named.NamedSet", "init_args": {"name": "fashion-mnist"}}
+    source = {"class_path": "withstand.data.pictures.named.NamedSet", "init_args": {"name": "fashion-mnist"}}
     plan = {
         "class_path": "withstand.engine.experiment.Plan",
         "init_args": {

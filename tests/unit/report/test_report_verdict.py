@@ -149,7 +149,7 @@ def test_older_audits_are_still_told():
          "robust accuracy, linf 8/255 ±": 0.04, "accuracy under noise, linf 8/255": 0.79},
         checks=(Check("gradients are there", True, ""),),
         protocol={"ball": {"norm": "linf", "eps": 8 / 255}, "samples": 40, "verdict": "Believable.",
-                  "AutoAttack": {"class_path": "withstand.attacks.autoattack.AutoAttack", "init_args": {}}},
+                  "AutoAttack": {"class_path": "withstand.attacks.autoattack.autoattack.AutoAttack", "init_args": {}}},
     )  # fmt: skip
     assert said(old).endswith(
         "falls from 80.0 % to at most 98.0 % [94.0, 100.0] of 40 pictures; the checks find nothing that speaks against "

@@ -19,10 +19,10 @@ from withstand.core.threat import Ball, Norm
 from withstand.verification.bounds.crown import relax_network
 from withstand.verification.bounds.forward import relax_forward
 from withstand.verification.box import Region
-from withstand.verification.capture import capture
 from withstand.verification.margins import METHODS, bound, margin_weights
-from withstand.verification.network import Network
-from withstand.verification.settle import SOLVERS, Certifier, settle
+from withstand.verification.network.capture import capture
+from withstand.verification.network.network import Network
+from withstand.verification.solvers import SOLVERS, Certifier, settle
 from withstand.verification.verdict import Verdict
 
 NORMS = get_args(Norm)

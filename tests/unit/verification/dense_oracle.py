@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from withstand.verification.activation import MaxPool2d, ReLU
-from withstand.verification.network import Network
-from withstand.verification.operation import Constant, LinearOperation
+from withstand.verification.network.activation import MaxPool2d, ReLU
+from withstand.verification.network.network import Network
+from withstand.verification.network.operation import Constant, LinearOperation
 
 
 class Oracle:

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from withstand.verification.activation import MaxPool2d, ReLU, Sigmoid, Tanh
-from withstand.verification.capture_graph import Builder, Place
-from withstand.verification.curves import ELU, GELU, Erf, Exp, GELUTanh, SiLU, Softplus, Square
-from withstand.verification.network import Network
-from withstand.verification.operation import Add, AvgPool2d, Concat, Conv2d, Linear, Mean, Rearrange, Scale
-from withstand.verification.product import Product
+from withstand.verification.network.activation import MaxPool2d, ReLU, Sigmoid, Tanh
+from withstand.verification.network.capture_graph import Builder, Place
+from withstand.verification.network.curves import ELU, GELU, Erf, Exp, GELUTanh, SiLU, Softplus, Square
+from withstand.verification.network.network import Network
+from withstand.verification.network.operation import Add, AvgPool2d, Concat, Conv2d, Linear, Mean, Rearrange, Scale
+from withstand.verification.network.product import Product
 
 KINDS = (
     "dense",

@@ -7,15 +7,15 @@ from torch import Tensor
 from unit.verification.dense_oracle import Oracle
 from unit.verification.random_networks import KINDS, network, points
 from withstand.core.threat import Ball, Norm
-from withstand.verification.activation import ReLU
 from withstand.verification.bounds import crown
 from withstand.verification.bounds.crown import relax_network
+from withstand.verification.bounds.receptive_field import Window
 from withstand.verification.bounds.rounding import backward_terms
 from withstand.verification.box import Region
 from withstand.verification.margins import METHODS, bound, margin_weights
-from withstand.verification.network import Network, sequential
-from withstand.verification.operation import Conv2d, Linear
-from withstand.verification.window import Window
+from withstand.verification.network.activation import ReLU
+from withstand.verification.network.network import Network, sequential
+from withstand.verification.network.operation import Conv2d, Linear
 
 EPS: dict[Norm, float] = {"linf": 0.06, "l2": 0.15, "l1": 0.3}
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from withstand.attacks.apgd import APGD
-from withstand.attacks.autoattack import AutoAttack
+from withstand.attacks.autoattack.apgd import APGD
+from withstand.attacks.autoattack.autoattack import AutoAttack
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
@@ -102,8 +102,8 @@ def test_float32_never_certifies_what_exact_arithmetic_does_not() -> None:
     model = nn.Sequential(hidden, nn.ReLU(), nn.Linear(64, 2)).eval()
     x = torch.rand(40, 64)
     from withstand.verification.box import Region
-    from withstand.verification.capture import capture
     from withstand.verification.margins import bound, margin_weights
+    from withstand.verification.network.capture import capture
 
     network = capture(model, x)
     weight = margin_weights(torch.zeros(40, dtype=torch.long), 2)

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
-from withstand.verification.branch_and_bound import search
-from withstand.verification.capture import capture
 from withstand.verification.certify import certify
 from withstand.verification.dlv.families import Brightness
 from withstand.verification.dlv.semantic import search_family
 from withstand.verification.exact.question import Question
+from withstand.verification.network.capture import capture
 from withstand.verification.property import TIE
-from withstand.verification.settle import Certifier, settle
+from withstand.verification.search.branch_and_bound import search
+from withstand.verification.solvers import Certifier, settle
 from withstand.verification.subject import Subject
 
 METHODS = [method for method in get_args(Certifier) if method != "smt" or find_spec("z3")]

@@ -3,7 +3,7 @@
 import pytest
 
 from unit.verification.cross_check import ALL, Counts, check
-from withstand.verification.settle import Certifier
+from withstand.verification.solvers import Certifier
 
 
 def test_no_claim_of_any_certifier_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,6 @@ from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import build, describe
-from withstand.verification.activation import ReLU
-from withstand.verification.capture import capture
 from withstand.verification.dlv import cells
 from withstand.verification.dlv.cut import head, layers, reach, tail
 from withstand.verification.dlv.families import Brightness, Contrast, Family, Line, Rotation, Translation
@@ -19,8 +17,10 @@ from withstand.verification.dlv.search import Settings, proven, search
 from withstand.verification.dlv.semantic import search_family
 from withstand.verification.exact.milp import solve_milp
 from withstand.verification.exact.question import Question
-from withstand.verification.network import Network, sequential
-from withstand.verification.operation import Linear
+from withstand.verification.network.activation import ReLU
+from withstand.verification.network.capture import capture
+from withstand.verification.network.network import Network, sequential
+from withstand.verification.network.operation import Linear
 
 
 def normal(*shape: int, seed: int) -> Tensor:

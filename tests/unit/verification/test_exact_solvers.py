@@ -11,13 +11,13 @@ from scipy.optimize import linprog
 from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.verification.activation import MaxPool2d, ReLU, Tanh
-from withstand.verification.capture import capture
 from withstand.verification.exact.milp import solve_milp
 from withstand.verification.exact.question import Question
 from withstand.verification.exact.smt import Z3, smt_text, solve_smt, z3_process
-from withstand.verification.network import Network, sequential
-from withstand.verification.operation import Conv2d, Linear, Rearrange
+from withstand.verification.network.activation import MaxPool2d, ReLU, Tanh
+from withstand.verification.network.capture import capture
+from withstand.verification.network.network import Network, sequential
+from withstand.verification.network.operation import Conv2d, Linear, Rearrange
 
 needs_z3 = pytest.mark.skipif(find_spec("z3") is None, reason="z3-solver is not installed: the extra 'certify'")
 

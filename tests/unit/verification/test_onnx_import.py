@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.verification.capture import capture
 from withstand.verification.exchange.instance import Instance, write_instance
 from withstand.verification.exchange.onnx_import import read_onnx
+from withstand.verification.network.capture import capture
 from withstand.verification.verdict import Verdict
 
 onnx = pytest.importorskip("onnx")

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from withstand.verification.bounds.receptive_field import Shape, Window
 from withstand.verification.bounds.rounding import backward_terms
-from withstand.verification.operation import (
+from withstand.verification.network.operation import (
     Add,
     AvgPool2d,
     Concat,
@@ -21,7 +22,6 @@ from withstand.verification.operation import (
     Rearrange,
     Scale,
 )
-from withstand.verification.window import Shape, Window
 
 Case = tuple[LinearOperation, tuple[Shape, ...]]
 

@@ -14,21 +14,21 @@ from torch import Tensor, nn
 from unit.verification.random_networks import KINDS, network
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
-from withstand.verification.activation import Curve, ReLU, Sigmoid, Tanh
 from withstand.verification.bounds.curved import curved, retouched
 from withstand.verification.bounds.forward import relax_forward
 from withstand.verification.bounds.relaxation import relu
 from withstand.verification.bounds.rounding import gamma
 from withstand.verification.box import Region
-from withstand.verification.curves import ELU, GELU, Erf, Exp, GELUTanh, SiLU, Softplus, Square
-from withstand.verification.input_split import search_inputs
 from withstand.verification.margins import METHODS, bound, least_margin, margin_weights
-from withstand.verification.network import sequential
-from withstand.verification.operation import Linear
+from withstand.verification.network.activation import Curve, ReLU, Sigmoid, Tanh
+from withstand.verification.network.curves import ELU, GELU, Erf, Exp, GELUTanh, SiLU, Softplus, Square
+from withstand.verification.network.network import sequential
+from withstand.verification.network.operation import Linear
 from withstand.verification.property import Property
 from withstand.verification.prover import certified_radius
-from withstand.verification.relu_split import search_relus
-from withstand.verification.settle import settle
+from withstand.verification.search.input_split import search_inputs
+from withstand.verification.search.relu_split import search_relus
+from withstand.verification.solvers import settle
 
 
 @contextmanager

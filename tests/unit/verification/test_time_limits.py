@@ -14,16 +14,16 @@ from withstand.verification.bounds.backward import Relaxed
 from withstand.verification.bounds.crown import relax_network
 from withstand.verification.box import Region
 from withstand.verification.certify import certify
-from withstand.verification.falsify import falsify
-from withstand.verification.input_split import search_inputs
 from withstand.verification.margins import METHODS
-from withstand.verification.network import Network
+from withstand.verification.network.network import Network
 from withstand.verification.property import Property
 from withstand.verification.prover import certified_radius
 from withstand.verification.radius import proven_radii
-from withstand.verification.relu_split import search_relus
-from withstand.verification.settle import settle
-from withstand.verification.tighten import tighten
+from withstand.verification.search.falsify import falsify
+from withstand.verification.search.input_split import search_inputs
+from withstand.verification.search.intermediate_bounds import tighten
+from withstand.verification.search.relu_split import search_relus
+from withstand.verification.solvers import settle
 from withstand.verification.verdict import passed
 
 BEYOND = 8

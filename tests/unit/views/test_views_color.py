@@ -14,8 +14,8 @@ from torchvision.transforms import functional as F
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws, isolated
-from withstand.views import color
-from withstand.views.color_views import ColorJitter, Greyscale, Solarize
+from withstand.views.pictures import color
+from withstand.views.pictures.color_views import ColorJitter, Greyscale, Solarize
 
 ONE_STEP = 1 / 255 + 1e-6
 

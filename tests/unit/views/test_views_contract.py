@@ -13,12 +13,12 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import build, describe
 from withstand.core.random import Draws
 from withstand.views import presets
-from withstand.views.blur import GaussianBlur
-from withstand.views.color_views import ColorJitter, Greyscale, Solarize
 from withstand.views.compose import Compose, MultiCrop, TwoViews
-from withstand.views.crop import HorizontalFlip, RandomResizedCrop
-from withstand.views.geometry import Cutout, Rotation
-from withstand.views.values import GaussianNoise, Normalize
+from withstand.views.pictures.blur import GaussianBlur
+from withstand.views.pictures.color_views import ColorJitter, Greyscale, Solarize
+from withstand.views.pictures.crop import HorizontalFlip, RandomResizedCrop
+from withstand.views.pictures.geometry import Cutout, Rotation
+from withstand.views.pictures.values import GaussianNoise, Normalize
 
 VIEWS = (
     RandomResizedCrop(20, flip=0.5),

@@ -9,7 +9,7 @@ from torchvision.transforms import functional as F
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws, isolated
-from withstand.views import crop
+from withstand.views.pictures import crop
 
 COUNT = 4000
 

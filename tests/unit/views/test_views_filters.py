@@ -9,9 +9,9 @@ from torchvision.transforms import functional as F
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
-from withstand.views.blur import GaussianBlur, gaussian_blur
-from withstand.views.geometry import Cutout, Rotation, cutout, rotate
-from withstand.views.values import GaussianNoise, Normalize, gaussian_noise
+from withstand.views.pictures.blur import GaussianBlur, gaussian_blur
+from withstand.views.pictures.geometry import Cutout, Rotation, cutout, rotate
+from withstand.views.pictures.values import GaussianNoise, Normalize, gaussian_noise
 
 
 def pictures(*shape: int) -> torch.Tensor:

@@ -16,6 +16,7 @@ from withstand.core.batch import Batch
 from withstand.core.errors import DataError, nearest
 from withstand.core.random import permutation
 from withstand.core.roles import Indices, Source
+from withstand.data.derived.subset import Subset
 from withstand.data.digest import as_indices
 from withstand.data.graphs.clean import (
     Counts,
@@ -27,7 +28,6 @@ from withstand.data.graphs.clean import (
 )
 from withstand.data.graphs.container import Graphs
 from withstand.data.labels import read_labels
-from withstand.data.subset import Subset
 
 PARTS = ("train", "validation", "test")
 

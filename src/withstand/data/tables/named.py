@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from withstand.core.errors import DataError
-from withstand.data.named import VARIABLE
+from withstand.data.pictures.named import VARIABLE
 from withstand.data.tables.files import read_file
 from withstand.data.tables.frame import Frame, frame_of
 

@@ -10,10 +10,10 @@ differences: the official code's form for small pictures, without queue or teach
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Method, Model, Terms
-from withstand.losses.attraction import cacr_terms
-from withstand.methods.crops import each, several_views
-from withstand.methods.pairs import pair_terms, require_positive
-from withstand.models.heads import ProjectionHead
+from withstand.losses.contrast.attraction import cacr_terms
+from withstand.methods.shared.crops import each, several_views
+from withstand.methods.shared.pairs import pair_terms, require_positive
+from withstand.models.blocks.heads import ProjectionHead
 
 
 class CACR(Method):

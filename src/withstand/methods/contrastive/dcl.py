@@ -14,9 +14,9 @@ from torch.nn.functional import cosine_similarity
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Method, Model, Terms
-from withstand.losses.contrastive import dcl, dclw
-from withstand.methods.pairs import view_pair
-from withstand.models.heads import ProjectionHead
+from withstand.losses.contrast.contrastive import dcl, dclw
+from withstand.methods.shared.pairs import view_pair
+from withstand.models.blocks.heads import ProjectionHead
 
 
 class DCL(Method):

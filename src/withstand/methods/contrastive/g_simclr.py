@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.roles import Epoch, Method, Model, Terms
-from withstand.data.group_batches import Distinct, distinct_group_batches
-from withstand.losses.contrastive import nt_xent
-from withstand.methods.clusters import k_means_labels, refuse_few_samples
-from withstand.methods.pairs import pair_terms, require_positive, view_pair
-from withstand.models.heads import ProjectionHead
+from withstand.data.derived.group_batches import Distinct, distinct_group_batches
+from withstand.losses.contrast.contrastive import nt_xent
+from withstand.methods.shared.clusters import k_means_labels, refuse_few_samples
+from withstand.methods.shared.pairs import pair_terms, require_positive, view_pair
+from withstand.models.blocks.heads import ProjectionHead
 
 
 class GSimCLR(Method):

@@ -10,10 +10,10 @@ differences: whole views are told by their shape, which is the first view's. Wit
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Method, Model, Terms
-from withstand.losses.sorting import groco
-from withstand.methods.crops import each, several_views
-from withstand.methods.pairs import pair_terms, require_positive
-from withstand.models.heads import ProjectionHead
+from withstand.losses.contrast.sorting import groco
+from withstand.methods.shared.crops import each, several_views
+from withstand.methods.shared.pairs import pair_terms, require_positive
+from withstand.models.blocks.heads import ProjectionHead
 
 
 class GroCo(Method):

@@ -19,15 +19,15 @@ from withstand.core.batch import Batch
 from withstand.core.distributed import gather
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Method, Model, Terms
-from withstand.losses.individual_temperatures import (
+from withstand.losses.contrast.individual_temperatures import (
     contrasts,
     log_partition,
     moving_average,
     surrogate,
     temperature_gradient,
 )
-from withstand.methods.pairs import pair_terms, require_positive, view_pair
-from withstand.models.heads import ProjectionHead
+from withstand.methods.shared.pairs import pair_terms, require_positive, view_pair
+from withstand.models.blocks.heads import ProjectionHead
 
 
 class ISogCLR(Method):

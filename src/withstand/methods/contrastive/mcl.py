@@ -17,11 +17,11 @@ from torch import Tensor
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Epoch, Method, Model, Terms
-from withstand.data.group_batches import Small, coverage, merged, same_group_batches
+from withstand.data.derived.group_batches import Small, coverage, merged, same_group_batches
 from withstand.losses.precision import unit_rows
-from withstand.methods.clusters import k_means_labels, refuse_few_samples
-from withstand.models.concatenated import Concatenated
-from withstand.models.queue import Queue
+from withstand.methods.shared.clusters import k_means_labels, refuse_few_samples
+from withstand.models.blocks.concatenated import Concatenated
+from withstand.models.blocks.queue import Queue
 
 
 class MCL(Method):

@@ -13,11 +13,11 @@ from torch import nn
 
 from withstand.core.batch import Batch
 from withstand.core.roles import Method, Model, Terms
-from withstand.losses.momentum_contrast import info_nce_queue
-from withstand.methods.pairs import pair_terms, require_positive, view_pair
-from withstand.models.ema import Momentum, Teacher
-from withstand.models.heads import ProjectionHead
-from withstand.models.queue import Queue
+from withstand.losses.contrast.momentum_contrast import info_nce_queue
+from withstand.methods.shared.pairs import pair_terms, require_positive, view_pair
+from withstand.models.blocks.ema import Momentum, Teacher
+from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.blocks.queue import Queue
 
 MOMENTUM = Momentum(0.999, None)
 

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from withstand.core.batch import Batch
 from withstand.core.roles import Method, Model, Terms
-from withstand.losses.momentum_contrast import info_nce_across
+from withstand.losses.contrast.momentum_contrast import info_nce_across
 from withstand.losses.precision import full_precision, unit_rows
-from withstand.methods.pairs import pair_terms, require_positive, view_pair
-from withstand.models.heads import ProjectionHead
-from withstand.models.queue import Queue
+from withstand.methods.shared.pairs import pair_terms, require_positive, view_pair
+from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.blocks.queue import Queue
 
 
 class NNCLR(Method):

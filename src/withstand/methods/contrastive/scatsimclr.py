@@ -16,11 +16,11 @@ from torch import Tensor
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.roles import Method, Model, Terms
-from withstand.losses.contrastive import nt_xent
-from withstand.methods.pairs import pair_terms, require_positive, view_pair
-from withstand.models.autoencoder import as_unit
-from withstand.models.heads import ProjectionHead
-from withstand.models.pretexts import JigsawPretext, RotationPretext
+from withstand.losses.contrast.contrastive import nt_xent
+from withstand.methods.shared.pairs import pair_terms, require_positive, view_pair
+from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.pictures.autoencoder import as_unit
+from withstand.models.pictures.pretexts import JigsawPretext, RotationPretext
 
 Task = Literal["none", "rotation", "jigsaw"]
 

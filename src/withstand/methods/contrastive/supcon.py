@@ -11,9 +11,9 @@ import torch
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Method, Model, Terms
-from withstand.losses.supervised_contrastive import supervised_contrastive
-from withstand.methods.pairs import pair_terms, require_positive, view_pair
-from withstand.models.heads import ProjectionHead
+from withstand.losses.contrast.supervised_contrastive import supervised_contrastive
+from withstand.methods.shared.pairs import pair_terms, require_positive, view_pair
+from withstand.models.blocks.heads import ProjectionHead
 
 
 class SupCon(Method):

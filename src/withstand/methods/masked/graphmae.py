@@ -26,7 +26,7 @@ from withstand.core.random import isolated
 from withstand.core.roles import Method, Terms
 from withstand.data.graphs.container import Graphs
 from withstand.data.graphs.sparse import Sparse, take_rows
-from withstand.losses.reconstruction import scaled_cosine_error, squared_error
+from withstand.losses.restoration.reconstruction import scaled_cosine_error, squared_error
 from withstand.models.graphs.encoder import GraphEncoder
 from withstand.models.graphs.layers import GraphLayer, NodeLayer
 

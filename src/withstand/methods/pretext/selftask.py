@@ -22,7 +22,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import isolated
 from withstand.core.roles import Terms
 from withstand.data.graphs.container import Graphs
-from withstand.methods.labelled import LabelledMethod
+from withstand.methods.shared.labelled import LabelledMethod
 from withstand.models.graphs.encoder import GraphEncoder
 from withstand.models.graphs.layers import GCNLayer
 from withstand.models.graphs.tasks import Targets, Task

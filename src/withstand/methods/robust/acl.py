@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from withstand.attacks.attack import InputAttack
-from withstand.attacks.gradient import PGD
+from withstand.attacks.inputs.gradient import PGD
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Epoch, Method, Model, Terms
-from withstand.methods.attack_in_training import BatchLoss, attack_in_training, refuse_single_samples
-from withstand.methods.pairs import view_pair
-from withstand.models.second_bank import SecondBank
+from withstand.methods.shared.attack_in_training import BatchLoss, attack_in_training, refuse_single_samples
+from withstand.methods.shared.pairs import view_pair
+from withstand.models.blocks.second_bank import SecondBank
 
 ATTACK = PGD(steps=5, step_size=0.25, keep_best=False)
 """The paper's: five steps of eps/4 from a uniform start, the last point."""

@@ -19,15 +19,15 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
-from withstand.attacks.gradient import PGD
+from withstand.attacks.inputs.gradient import PGD
 from withstand.core.batch import Batch
 from withstand.core.distributed import rank, total, world_size
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Model, Terms, Trainer
-from withstand.methods.attack_in_training import attack_in_training
-from withstand.methods.labelled import ATTACKED, LabelledMethod, accuracy
-from withstand.methods.strategies import Plain, Strategy
-from withstand.methods.weightings import Weighting
+from withstand.methods.shared.attack_in_training import attack_in_training
+from withstand.methods.shared.labelled import ATTACKED, LabelledMethod, accuracy
+from withstand.methods.shared.strategies import Plain, Strategy
+from withstand.methods.shared.weightings import Weighting
 
 ATTACK = PGD(steps=10, step_size=0.25, keep_best=False)
 """Madry's: ten steps of eps/4 from a uniform start, the last point."""

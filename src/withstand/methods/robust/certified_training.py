@@ -17,8 +17,8 @@ from torch import Tensor
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.roles import Model, Terms
-from withstand.methods.labelled import LabelledMethod, accuracy
-from withstand.verification.live import LiveNetwork
+from withstand.methods.shared.labelled import LabelledMethod, accuracy
+from withstand.verification.training_bounds import LiveNetwork
 
 BOUNDS = ("ibp", "crown-ibp")
 

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from withstand.attacks.attack import InputAttack
-from withstand.attacks.gradient import PGD
+from withstand.attacks.inputs.gradient import PGD
 from withstand.attacks.objectives import EmbeddingDistance
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
 from withstand.core.roles import Epoch, Method, Model, Terms
-from withstand.losses.robust import decoupled_alignment
-from withstand.methods.attack_in_training import attack_in_training
+from withstand.losses.robust.adversarial import decoupled_alignment
+from withstand.methods.shared.attack_in_training import attack_in_training
 
 ATTACK = PGD(steps=5, step_size=0.25, keep_best=False)
 """The paper's: five steps of eps/4 from a uniform start, the last point."""

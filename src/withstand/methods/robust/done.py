@@ -19,9 +19,9 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Model, Terms
 from withstand.core.victim import Victim
-from withstand.losses.comp_sum import comp_sum
-from withstand.losses.reweighting import barrier_curvature, barrier_minimizer, log_mean_exponential
-from withstand.methods.labelled import LabelledMethod, accuracy
+from withstand.losses.robust.comp_sum import comp_sum
+from withstand.losses.robust.reweighting import barrier_curvature, barrier_minimizer, log_mean_exponential
+from withstand.methods.shared.labelled import LabelledMethod, accuracy
 
 
 class DoublyRobustTraining(LabelledMethod):

@@ -20,8 +20,8 @@ from withstand.core.distributed import first_row, gather, world_size
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Model, Terms, Trainer
 from withstand.core.threat import Ball
-from withstand.losses.comp_sum import comp_sum
-from withstand.methods.labelled import ATTACKED, LabelledMethod, accuracy
+from withstand.losses.robust.comp_sum import comp_sum
+from withstand.methods.shared.labelled import ATTACKED, LabelledMethod, accuracy
 
 BALL = Ball()
 

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
-from withstand.attacks.gradient import PGD
+from withstand.attacks.inputs.gradient import PGD
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
 from withstand.core.roles import Method, Model, Terms
-from withstand.losses.multi_view import nt_xent_views
-from withstand.methods.attack_in_training import BatchLoss, attack_in_training, refuse_single_samples
-from withstand.methods.pairs import view_pair
-from withstand.models.heads import ProjectionHead
+from withstand.losses.contrast.multi_view import nt_xent_views
+from withstand.methods.shared.attack_in_training import BatchLoss, attack_in_training, refuse_single_samples
+from withstand.methods.shared.pairs import view_pair
+from withstand.models.blocks.heads import ProjectionHead
 
 ATTACK = PGD(steps=7, step_size=0.223, keep_best=False)
 """The paper's: seven steps of 0.007 within 0.0314 from a uniform start, the last point."""

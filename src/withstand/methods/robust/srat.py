@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from withstand.attacks.attack import InputAttack
-from withstand.attacks.gradient import PGD
+from withstand.attacks.inputs.gradient import PGD
 from withstand.core.batch import Batch
 from withstand.core.distributed import gather
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.roles import Model, Terms
-from withstand.losses.comp_sum import comp_sum
-from withstand.losses.imbalance import (
+from withstand.losses.contrast.supervised_contrastive import supervised_contrastive
+from withstand.losses.robust.comp_sum import comp_sum
+from withstand.losses.robust.imbalance import (
     balanced_softmax,
     cosine_logits,
     effective_number_weights,
@@ -29,9 +30,8 @@ from withstand.losses.imbalance import (
     ldam,
     ldam_margins,
 )
-from withstand.losses.supervised_contrastive import supervised_contrastive
-from withstand.methods.attack_in_training import attack_in_training
-from withstand.methods.labelled import LabelledMethod, accuracy
+from withstand.methods.shared.attack_in_training import attack_in_training
+from withstand.methods.shared.labelled import LabelledMethod, accuracy
 
 ATTACK = PGD(steps=10, step_size=0.25, keep_best=False)
 Loss = Literal["cross-entropy", "focal", "ldam", "balanced-softmax"]

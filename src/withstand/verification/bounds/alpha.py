@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from withstand.verification.activation import Curve, Interval, ReLU
 from withstand.verification.bounds.backward import Relaxed, Rows, concretize, linear_function
 from withstand.verification.bounds.crown import MEMORY, rows_at_once, take
 from withstand.verification.bounds.curved import retouched
 from withstand.verification.bounds.interval import Box
 from withstand.verification.bounds.lines import Lines, Places, Tangents
 from withstand.verification.bounds.rounding import full_precision
+from withstand.verification.network.activation import Curve, Interval, ReLU
 from withstand.verification.verdict import Late, never
 
 

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, nearest
-from withstand.verification.activation import ReLU
 from withstand.verification.bounds.backward import Relaxed, Rows, lower_bounds
 from withstand.verification.bounds.interval import Box, interval
+from withstand.verification.bounds.receptive_field import Shape, Window, rows_of
 from withstand.verification.bounds.relaxation import relax
 from withstand.verification.bounds.rounding import full_precision, gamma
 from withstand.verification.box import Region
-from withstand.verification.network import Network, Node
-from withstand.verification.operation import Linear, LinearOperation
+from withstand.verification.network.activation import ReLU
+from withstand.verification.network.network import Network, Node
+from withstand.verification.network.operation import Linear, LinearOperation
 from withstand.verification.verdict import Late, never
-from withstand.verification.window import Shape, Window, rows_of
 
 Method = Literal["ibp", "crown-ibp", "crown"]
 

@@ -15,8 +15,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from withstand.verification.activation import Curve, Interval, rounded
 from withstand.verification.bounds.lines import Lines, Places, Tangents
+from withstand.verification.network.activation import Curve, Interval, rounded
 
 _STEPS = 40
 """Halvings of a bracket; what they leave is paid for in the shift."""

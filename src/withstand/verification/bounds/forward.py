@@ -7,18 +7,18 @@ The input is `x = middle + spread u` with u in [-1, 1]. Sizes: `N` boxes, `D` in
 import torch
 from torch import Tensor
 
-from withstand.verification.activation import ReLU
 from withstand.verification.bounds.backward import Relaxed
 from withstand.verification.bounds.crown import MEMORY, activations_of, refine
 from withstand.verification.bounds.interval import interval
 from withstand.verification.bounds.lines import Lines
+from withstand.verification.bounds.receptive_field import rows_of
 from withstand.verification.bounds.relaxation import relax
 from withstand.verification.bounds.rounding import full_precision, gamma
 from withstand.verification.box import Region
-from withstand.verification.network import Network
-from withstand.verification.operation import Constant, Input, LinearOperation
+from withstand.verification.network.activation import ReLU
+from withstand.verification.network.network import Network
+from withstand.verification.network.operation import Constant, Input, LinearOperation
 from withstand.verification.verdict import Late, never
-from withstand.verification.window import rows_of
 
 
 @torch.no_grad()

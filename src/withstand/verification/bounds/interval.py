@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from withstand.verification.activation import Bent
+from withstand.verification.bounds.receptive_field import rows_of
 from withstand.verification.bounds.rounding import gamma
 from withstand.verification.box import Region
-from withstand.verification.network import Node
-from withstand.verification.operation import (
+from withstand.verification.network.activation import Bent
+from withstand.verification.network.network import Node
+from withstand.verification.network.operation import (
     Concat,
     Constant,
     Conv2d,
@@ -23,7 +24,6 @@ from withstand.verification.operation import (
     Rearrange,
     Scale,
 )
-from withstand.verification.window import rows_of
 
 
 @dataclass(eq=False)

@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-from withstand.verification.activation import Interval
-from withstand.verification.window import Window
+from withstand.verification.bounds.receptive_field import Window
+from withstand.verification.network.activation import Interval
 
 Places: TypeAlias = tuple[Tensor, ...]
 """Where some entries of a tensor are, one index for each of its dimensions."""

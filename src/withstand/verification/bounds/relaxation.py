@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from withstand.verification.activation import Curve, Interval, MaxPool2d, ReLU
 from withstand.verification.bounds.curved import curved
 from withstand.verification.bounds.lines import Choice, Lines, Planes, Relaxation
-from withstand.verification.operation import Operation
-from withstand.verification.product import Product
+from withstand.verification.network.activation import Curve, Interval, MaxPool2d, ReLU
+from withstand.verification.network.operation import Operation
+from withstand.verification.network.product import Product
 
 
 def relax(operation: Operation, inputs: Sequence[Interval]) -> Relaxation:

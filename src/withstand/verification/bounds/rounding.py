@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import torch
 
-from withstand.verification.operation import Add, Conv2d, Linear, LinearOperation, Rearrange, Scale
-from withstand.verification.window import Shape
+from withstand.verification.bounds.receptive_field import Shape
+from withstand.verification.network.operation import Add, Conv2d, Linear, LinearOperation, Rearrange, Scale
 
 
 def gamma(terms: int, dtype: torch.dtype) -> float:

@@ -8,8 +8,8 @@ from torch import Tensor
 from withstand.core.errors import ConfigError
 from withstand.verification.bounds.crown import relax_network
 from withstand.verification.box import Region
-from withstand.verification.network import Network, Node
-from withstand.verification.operation import Input, LinearOperation
+from withstand.verification.network.network import Network, Node
+from withstand.verification.network.operation import Input, LinearOperation
 
 
 def layers(network: Network) -> list[int]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from withstand.verification.bounds.crown import relax_network
 from withstand.verification.box import Region
 from withstand.verification.exact.encoding import Encoding, encode
-from withstand.verification.network import Network
+from withstand.verification.network.network import Network
 
 
 class Inverse:

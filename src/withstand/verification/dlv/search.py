@@ -25,7 +25,7 @@ from withstand.verification.dlv.invert import Inverse
 from withstand.verification.dlv.manipulation import Grid, Mode
 from withstand.verification.exact.question import Question
 from withstand.verification.margins import bound
-from withstand.verification.network import Network
+from withstand.verification.network.network import Network
 from withstand.verification.property import Property
 from withstand.verification.verdict import CLOCK, Late, Verdict, never, passed
 

@@ -15,11 +15,11 @@ from scipy import sparse
 from torch import Tensor
 
 from withstand.core.errors import ConfigError
-from withstand.verification.activation import MaxPool2d, ReLU
 from withstand.verification.bounds.interval import Box
-from withstand.verification.network import Network, Node
-from withstand.verification.operation import Constant, Input, LinearOperation
-from withstand.verification.window import rows_of
+from withstand.verification.bounds.receptive_field import rows_of
+from withstand.verification.network.activation import MaxPool2d, ReLU
+from withstand.verification.network.network import Network, Node
+from withstand.verification.network.operation import Constant, Input, LinearOperation
 
 Array = npt.NDArray[np.float64]
 

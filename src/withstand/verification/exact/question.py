@@ -13,7 +13,7 @@ from withstand.core.errors import DataError
 from withstand.verification.box import inward
 from withstand.verification.exchange.specification import Case, Polytope
 from withstand.verification.exchange.vnnlib_write import margin_specification
-from withstand.verification.network import Network
+from withstand.verification.network.network import Network
 from withstand.verification.property import TIE, Property
 
 

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, MissingExtra
-from withstand.verification.activation import MaxPool2d, ReLU
+from withstand.verification.bounds.receptive_field import rows_of
 from withstand.verification.exact.question import Question
-from withstand.verification.network import Network, Node
-from withstand.verification.operation import Constant, Input, LinearOperation
+from withstand.verification.network.activation import MaxPool2d, ReLU
+from withstand.verification.network.network import Network, Node
+from withstand.verification.network.operation import Constant, Input, LinearOperation
 from withstand.verification.verdict import Verdict
-from withstand.verification.window import rows_of
 
 _BEYOND = 1e-6
 _GRACE = 2.0

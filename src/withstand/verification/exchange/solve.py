@@ -8,14 +8,14 @@ from torch import Tensor
 
 from withstand.core.errors import ConfigError
 from withstand.verification.box import Region
-from withstand.verification.branch_and_bound import decide
-from withstand.verification.capture import capture
 from withstand.verification.exchange.instance import TOLERANCE, Instance
 from withstand.verification.exchange.onnx_runtime import check
 from withstand.verification.exchange.probabilities import Head, on_inputs
 from withstand.verification.exchange.specification import Case
-from withstand.verification.network import Network, Node
-from withstand.verification.operation import Rearrange
+from withstand.verification.network.capture import capture
+from withstand.verification.network.network import Network, Node
+from withstand.verification.network.operation import Rearrange
+from withstand.verification.search.branch_and_bound import decide
 from withstand.verification.verdict import CLOCK, Clock, Verdict
 
 _TIES = 4

@@ -1,0 +1,415 @@
+"""Run: a trained encoder with all that is known of it; ask it what it is worth and withstands."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from withstand.api.subjects import UNIT, Ensemble, Search, audit_of, certificate_of, probed, solver_device, victim_of
+from withstand.attacks.autoattack.ensemble import Progress, Prover
+from withstand.attacks.named import named
+from withstand.core.batch import Batch, as_structured
+from withstand.core.device import device_of, moved
+from withstand.core.errors import ConfigError, DataError
+from withstand.core.finding import Finding
+from withstand.core.part import Tree, build
+from withstand.core.random import Draws, isolated
+from withstand.core.roles import Attacked, Evaluator, Method, Model, Source, View
+from withstand.core.threat import Ball, Norm
+from withstand.core.victim import Victim
+from withstand.data.derived.subset import labelled
+from withstand.data.load import Data, splits_like
+from withstand.data.rows import own_rows, rows_like
+from withstand.engine import checkpoint
+from withstand.engine.export import to_onnx, to_safetensors
+from withstand.engine.folder import RunFolder
+from withstand.evaluation.features import Features, embed, joined, unit_range
+from withstand.evaluation.probes.named import probe
+from withstand.evaluation.representation.contrastive_geometry import ContrastiveGeometry
+from withstand.evaluation.representation.projection_head import Layers
+from withstand.evaluation.representation.sample_state import SampleState
+from withstand.evaluation.robustness.autoattack_stage import Aids
+from withstand.evaluation.robustness.corruptions import CorruptionBench
+from withstand.evaluation.structured.graph_audit import attack_nodes
+from withstand.methods.shared.labelled import LabelledMethod
+from withstand.report import render
+
+
+class Run:
+    """A trained encoder with all that is known of it; its folder is its whole state.
+
+    Its networks lie on the CPU, and are on `device` while something is measured.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        supply: Mapping[str, object] | None = None,
+        allow: Sequence[str] = (),
+        device: str = "auto",
+    ) -> None:
+        self.folder = RunFolder(Path(path))
+        self._supply, self._allow = dict(supply or {}), tuple(allow)
+        self.device = device_of(device)
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.folder.path
+
+    def _build(self, place: str) -> object:
+        tree = self.folder.record()["tree"]
+        assert isinstance(tree, dict)
+        arguments = tree["init_args"]
+        assert isinstance(arguments, dict)
+        with isolated(self._seed(), "weights"):
+            return build(arguments.get(place), allow=self._allow, supply=self._supply, path=place)
+
+    def _seed(self) -> int:
+        seed = self.folder.record()["seed"]
+        assert isinstance(seed, int)
+        return seed
+
+    @cached_property
+    def method(self) -> Method:
+        """The trained method, in eval mode.
+
+        Raises:
+            CheckpointError: the run has no sound checkpoint.
+        """
+        method = self._build("method")
+        assert isinstance(method, Method)
+        if checkpoint.load(self.folder.checkpoints, method) is None:
+            raise ConfigError(f"{self.path} has no checkpoint yet: train it first")
+        return method.eval()
+
+    @property
+    def encoder(self) -> Model:
+        """The trained encoder, in eval mode: pictures in [0, 1] in, features `(B, width)` out."""
+        return self.method.encoder
+
+    @cached_property
+    def untrained_method(self) -> Method:
+        """The method as it was before training, in eval mode."""
+        method = self._build("method")
+        assert isinstance(method, Method)
+        return method.eval()
+
+    @property
+    def untrained(self) -> Model:
+        """An encoder of the same kind that learnt nothing: the control beside every number."""
+        return self.untrained_method.encoder
+
+    def sources(self, data: Data | None = None) -> tuple[Source, Source]:
+        """Return (train, test): the run's own, or other data's; where only some samples have labels, those."""
+        if data is not None:
+            own = self._build("source")
+            assert isinstance(own, Source)
+            ours, theirs = splits_like(own, data)
+            return labelled(ours), labelled(theirs)
+        source, judged, test = (self._build(place) for place in ("source", "labelled", "test"))
+        train = source if judged is None else judged
+        assert isinstance(train, Source)
+        if not isinstance(test, Source):
+            raise DataError("the run kept no test samples: name data to evaluate on")
+        return labelled(train), labelled(test)
+
+    def embed(self, data: Data | None = None, *, split: str = "all") -> Features:
+        """Return the features of every sample, in the order of its file, set or folder.
+
+        `index` holds each sample's place there, `names` what it is called where it has a name, and `parts` the part
+        that it belongs to. Labels are -1 where a sample has none.
+
+        Args:
+            data: the run's own if None.
+            split: "all"; or "train", "test" or another part that the data come in. Of the run's own data, "train" is
+                what was learnt from.
+
+        Raises:
+            ConfigError: the data have no such part.
+        """
+        source, test = self._build("source"), self._build("test")
+        assert isinstance(source, Source)
+        assert test is None or isinstance(test, Source)
+        rows = own_rows(source, test, split) if data is None else rows_like(source, data, split)
+        with moved(self.device, self.method):
+            found = [replace(embed(self.encoder, some.source), index=some.index, parts=some.parts) for some in rows]
+        return joined(found)
+
+    def probe(self, data: Data | None = None) -> list[Finding]:
+        """Measure what the encoder is worth, beside an untrained one, and keep the findings."""
+        train, test = self.sources(data)
+        with self._moved():
+            findings = probe(self.encoder, train, test, control=self.untrained)
+            if data is None:
+                findings += self._judged()
+        return [self._keep(finding, data, test) for finding in findings]
+
+    def _keep(self, finding: Finding, data: Data | None, judged: Source) -> Finding:
+        """Save a finding, with the data that it is on, and return it.
+
+        Other data's is saved under a name of its own, so that what the run's own data showed stays.
+        """
+        on: dict[str, Tree] = {
+            "name": judged.name,
+            "origin": judged.origin,
+            "samples": len(judged),
+            "fingerprint": judged.fingerprint(),
+        }
+        finding = replace(finding, protocol={**finding.protocol, "data": on})
+        word = re.sub(r"[^\w.-]+", "-", judged.name)  # it is a file's name
+        self.folder.save(finding if data is None else replace(finding, name=f"{finding.name}, on {word}"))
+        return finding
+
+    def _moved(self) -> AbstractContextManager[None]:
+        """Hold the method, and the untrained one, on the run's device."""
+        return moved(self.device, self.method, self.untrained_method)
+
+    def _judged(self) -> list[Finding]:
+        """Return what the experiment's own judges find, and what the method keeps of its samples."""
+        judges, source = self._build("judges") or (), self._build("source")
+        assert isinstance(judges, tuple)
+        assert isinstance(source, Source)
+        found = [judge.evaluate(self.encoder, source, control=self.untrained) for judge in judges]
+        return [*found, SampleState().evaluate(self.method, source)] if self.method.sample_state() else found
+
+    def geometry(self, data: Data | None = None, *, temperature: float | None = None) -> list[Finding]:
+        """Measure how the codes lie on the sphere, what a contrastive loss would push, and what the head threw away.
+
+        All beside the untrained method; the findings, "geometry" and "layers", are kept.
+
+        Args:
+            data: the run's own if None.
+            temperature: at which the push is shared out in detail; the method's own if None, else 0.2.
+        """
+        train, test = self.sources(data)
+        own = self.method._init_args.get("temperature")
+        tau = temperature if temperature is not None else own if isinstance(own, float) else 0.2
+        judge = ContrastiveGeometry(temperature=tau, view=self._two_views(test))
+        with self._moved():
+            findings = [
+                judge.evaluate(self.method, test, control=self.untrained_method),
+                Layers().evaluate(self.method, train, test=test, control=self.untrained_method),
+            ]
+        return [self._keep(finding, data, test) for finding in findings]
+
+    def _two_views(self, source: Source) -> View | None:
+        """Return the run's view, where it makes two views of a sample."""
+        view, first = self._build("view"), source[torch.arange(min(2, len(source)))]
+        assert isinstance(view, View)
+        return view if len(view(first, Draws(0, first.index)).views) >= 2 else None
+
+    def classifier(self, data: Data | None = None) -> nn.Module:
+        """Return what predicts: the network a labelled method trained, else the encoder with a linear probe on top.
+
+        Pictures in [0, 1] in, logits out.
+
+        Raises:
+            DataError: a probe is needed, and the data have no labels.
+        """
+        if isinstance(self.method, LabelledMethod):
+            return self.method.network().eval()
+        with moved(self.device, self.method):
+            network = probed(self.encoder, self.sources(data)[0])
+        return network.cpu()
+
+    def victim(self, data: Data | None = None) -> tuple[Victim, Source]:
+        """Return what is attacked, and the test samples: with labels a classifier, without them the encoder."""
+        train, test = self.sources(data)
+        attacked = self.encoder if train.labels is None else self.classifier(data)
+        return Victim(attacked, changeable=test.changeable), test
+
+    def audit(
+        self,
+        data: Data | None = None,
+        *,
+        norm: Norm = "linf",
+        eps: Sequence[str | float] | str | float = "8/255",
+        samples: int = 500,
+        steps: int = 20,
+        ensemble: Ensemble = "standard",
+        search: Search = "plain",
+        surrogate: str | Path | nn.Module | Victim | None = None,
+        prover: Prover | None = None,
+        seed: int = 0,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Finding:
+        """Measure what the encoder withstands, with the checks that make it believable, and keep the finding.
+
+        With labels the encoder is attacked through a linear probe; without, its embeddings are moved. An audit
+        that was killed goes on where AutoAttack was.
+
+        Args:
+            data: the run's own if None.
+            norm: of the headline's threat model; curves of Linf and L2 are drawn.
+            eps: radii in input units, or like "8/255"; the largest one is the headline, and one alone joins the
+                usual curve.
+            samples: how many test samples are attacked.
+            steps: gradient steps at each radius.
+            ensemble: AutoAttack's version at the headline's ball, or "none".
+            search: "plain" takes every step of the published AutoAttack; "fast" leaves out what hardly ever matters.
+            surrogate: another model, as for `withstand.audit`, whose attacks are carried over to this one.
+            prover: samples that it proves are not attacked.
+            seed: of the choice of samples and of random starts.
+            progress: is told how far AutoAttack is.
+        """
+        own = self._build("audit")
+        if isinstance(own, Evaluator):
+            if (norm, eps) not in (("linf", "8/255"), ("linf", ("8/255",))):
+                raise ConfigError("this run has an audit of its own, whose norm and radii are set when it is trained")
+            if surrogate is not None or prover is not None:
+                raise ConfigError("this run has an audit of its own, which takes neither a surrogate nor a prover")
+            asked = {"samples": (samples, 500), "steps": (steps, 20), "seed": (seed, 0)}
+            changes = {name: value for name, (value, usual) in asked.items() if value != usual}
+            own = type(own)(**{**own._init_args, **changes})
+            test = self.sources(data)[1]
+            return self._keep(own.evaluate(self.classifier(data), test), data, test)
+        audit = audit_of(
+            UNIT, norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, search=search, seed=seed
+        )
+        victim, test = self.victim(data)
+        aids = Aids(
+            surrogate=None if surrogate is None else victim_of(surrogate, self.sources(data)[0], self._allow),
+            prover=prover,
+            state=self.folder.path / "audit.state",
+            progress=progress,
+        )
+        with moved(self.device, victim.model):
+            finding = self._keep(audit.evaluate(victim, test, aids=aids), data, test)
+        (self.folder.path / "audit.state").unlink(missing_ok=True)
+        return finding
+
+    def corruptions(self, data: Data | None = None, *, samples: int = 500, seed: int = 0) -> Finding:
+        """Measure what is left of the accuracy under the fifteen common corruptions, and keep the finding.
+
+        Args:
+            data: the run's own if None.
+            samples: how many test pictures are corrupted.
+            seed: of the choice of pictures and of every draw.
+
+        Raises:
+            DataError: the data have no labels, or are no pictures.
+        """
+        _, test = self.sources(data)
+        if len(test.shape) != 3:
+            raise DataError(f"corruptions are of pictures, and these samples have shape {test.shape}")
+        if test.labels is None:
+            raise DataError("corruptions take accuracy away, which needs labels, and the data have none")
+        classifier = self.classifier(data)
+        with moved(self.device, classifier):
+            finding = CorruptionBench(samples=samples, seed=seed).evaluate(Victim(classifier), test)
+        return self._keep(finding, data, test)
+
+    def certify(
+        self,
+        data: Data | None = None,
+        *,
+        norm: Norm = "linf",
+        eps: str | float = "1/255",
+        method: str = "auto",
+        samples: int = 100,
+        timeout: float = 10.0,
+        sigma: float | None = None,
+        features: int | None = None,
+        spans: int = 1,
+        seed: int = 0,
+    ) -> Finding:
+        """Prove what the classifier withstands, break it, or say that nobody knows, and keep the finding.
+
+        Arguments as for `withstand.certify`; `data` is the run's own if None.
+
+        Raises:
+            DataError: the data have no labels.
+            ConfigError: an operation without bounds.
+        """
+        evaluator = certificate_of(
+            UNIT,
+            norm=norm,
+            eps=eps,
+            method=method,
+            samples=samples,
+            timeout=timeout,
+            sigma=sigma,
+            features=features,
+            spans=spans,
+            seed=seed,
+        )
+        _refuse_graphs(self.sources(data)[1], "certificates bound networks whose samples are tensors")
+        classifier, test = self.classifier(data), self.sources(data)[1]
+        with moved(solver_device(method, self.device), classifier):
+            finding = evaluator.evaluate(Victim(classifier), test)
+        return self._keep(finding, data, test)
+
+    def attack(
+        self,
+        data: Data | None = None,
+        *,
+        norm: Norm = "linf",
+        eps: str | float = "8/255",
+        samples: int = 64,
+        attack: str = "pgd",
+        steps: int | None = None,
+        restarts: int | None = None,
+        seed: int = 0,
+    ) -> tuple[Attacked, Batch]:
+        """Attack test samples, and return what was found with the clean batch.
+
+        Args:
+            data: the run's own if None.
+            norm: "linf", "l2" or "l1".
+            eps: radius in input units, or like "8/255".
+            samples: how many, from the first on.
+            attack: by name, see `withstand.attacks.named`.
+            steps: of the attack, or queries; its own number if None.
+            restarts: independent tries for each sample; its own number if None.
+            seed: of random starts.
+
+        Of nodes of a graph, the own features are moved, all at once, by pgd, bim, fgsm or noise.
+
+        Raises:
+            ConfigError: an unknown attack, or one that the samples do not allow.
+            DataError: samples that are whole graphs.
+        """
+        ball = Ball(norm, UNIT.radius(eps, norm))
+        victim, test = self.victim(data)
+        batch = test[torch.arange(min(samples, len(test)))]
+        bare = victim.model is self.encoder
+        made = named(attack, ball, steps=steps, restarts=restarts, embedding=bare)
+        if as_structured(batch.x) is not None:
+            return attack_nodes(victim.model, batch, made, labelled=not bare, seed=seed)
+        with moved(self.device, victim.model):
+            there = batch.to(self.device)
+            found = made(victim, unit_range(there.x), None if bare else there.y, generator=seed)
+        return found.cpu(), batch
+
+    def export(self, out: str | Path | None = None, *, form: Literal["safetensors", "onnx"] = "safetensors") -> Path:
+        """Write the encoder alone, and return the file's path.
+
+        Args:
+            out: the file; `encoder.safetensors` (with `encoder.json`, its description) or `encoder.onnx` in the
+                run folder if None.
+            form: "safetensors", or "onnx" (extra `export`), whose outputs are compared with torch's.
+        """
+        path = Path(out) if out is not None else self.path / f"encoder.{form}"
+        if form == "onnx":
+            train = self.sources()[0]
+            _refuse_graphs(train, "ONNX files hold networks whose samples are tensors: use the form safetensors")
+            return to_onnx(self.encoder, train.shape, path)
+        return to_safetensors(self.encoder, path)
+
+    def report(self) -> Path:
+        """Write `report.html` from what the run folder holds, and return its path."""
+        return render(self.path)
+
+
+def _refuse_graphs(source: Source, reason: str) -> None:
+    """Refuse samples that no tensor holds."""
+    if as_structured(source[[0]].x) is not None:
+        raise ConfigError(f"this run's samples are graphs or their nodes: {reason}")

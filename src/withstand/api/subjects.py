@@ -1,0 +1,333 @@
+"""What can be audited: a run's folder, a file of weights, a network of the user's own; and the audit's settings."""
+
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from withstand.attacks.objectives import CrossEntropy
+from withstand.core.answers import told
+from withstand.core.batch import as_structured
+from withstand.core.device import home
+from withstand.core.errors import ConfigError, DataError, WithstandError, nearest
+from withstand.core.files import by_utf_8
+from withstand.core.part import build
+from withstand.core.random import isolated
+from withstand.core.roles import Model, Source
+from withstand.core.threat import Ball, Norm, parse_eps
+from withstand.core.victim import Victim
+from withstand.data.derived.subset import labelled
+from withstand.data.load import Data, judged, splits
+from withstand.evaluation.features import embed
+from withstand.evaluation.probes.linear import fit_linear
+from withstand.evaluation.robustness.audit import Audit
+from withstand.evaluation.robustness.certificate import Certificate
+from withstand.evaluation.robustness.smoothed import SmoothedCertificate
+from withstand.verification.exchange.onnx_import import read_onnx
+from withstand.verification.smoothing import Smoothing
+from withstand.verification.solvers import SOLVERS, Certifier
+
+Ensemble: TypeAlias = Literal["standard", "plus", "rand", "none"]
+Search: TypeAlias = Literal["plain", "fast"]
+_LOOKED_AT = 64
+UNIT = Victim(nn.Flatten())
+"""A victim whose inputs lie in [0, 1], as those of every run's networks do."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a network takes, where that is not said by a `Victim`.
+
+    Args:
+        low: the smallest input value; 0 if None.
+        high: the largest input value; 1 if None.
+        normalize: `(mean, std)` per channel, applied before the network; None where it normalises by itself.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    normalize: tuple[Sequence[float], Sequence[float]] | None = None
+
+    @property
+    def said(self) -> bool:
+        """Whether anything is said."""
+        return self != Inputs()
+
+    def victim(self, network: nn.Module) -> Victim:
+        """Return a network as a victim with these inputs."""
+        low, high = (default if value is None else value for value, default in ((self.low, 0.0), (self.high, 1.0)))
+        return Victim(network, low=low, high=high, normalize=self.normalize)
+
+
+def front(
+    subject: str | Path | nn.Module | Victim,
+    data: Data,
+    *,
+    size: int | None = None,
+    inputs: Inputs = Inputs(),
+    allow: Sequence[str] = (),
+    device: torch.device | None = None,
+) -> tuple[Victim, Source, Source]:
+    """Return what is attacked, what a probe may be fitted on, and the samples: everything given, unless one is needed.
+
+    Data that come in parts give their test part, and other data all they hold. An encoder needs a linear probe where
+    the data have labels, and other samples to fit it on: the training part, or a share that is held out.
+
+    Args:
+        subject: as for `victim_of`.
+        data: as for `withstand.audit`.
+        size: the side of pictures from a folder.
+        inputs: what the network takes.
+        allow: modules outside withstand that a description may name.
+        device: where a network that had to be found is put.
+    """
+    network = found(subject, allow, device)
+    if isinstance(network, Model):
+        train, test = splits(data, size=size)
+        if train.labels is not None:
+            return victim_of(network, train, inputs=inputs), train, test
+    test = judged(data, size=size)
+    return victim_of(network, test, inputs=inputs), test, test
+
+
+def victim_of(
+    subject: str | Path | nn.Module | Victim,
+    train: Source,
+    allow: Sequence[str] = (),
+    device: torch.device | None = None,
+    *,
+    inputs: Inputs = Inputs(),
+) -> Victim:
+    """Return what is attacked.
+
+    Args:
+        subject: a network or a victim of your own; or where one is found: `FILE.safetensors` with its description
+            `FILE.json` beside it, `FILE.onnx`, `FILE.py:NAME`, `MODULE:NAME`. NAME is a network, a victim, or a
+            function that returns one. An encoder gets a linear probe where the data have labels.
+        train: on which the probe is fitted.
+        allow: modules outside withstand that a description may name.
+        device: where a network that had to be found is put; None leaves it where it is, as one's own always is.
+        inputs: what the network takes.
+
+    Raises:
+        ConfigError: `inputs` of what says itself what it takes.
+    """
+    network = found(subject, allow, device)
+    whose = "a Victim" if isinstance(network, Victim) else "an encoder of this library"
+    if inputs.said and isinstance(network, Victim | Model):
+        raise ConfigError(f"low, high and normalize are for a bare network: {whose} says what it takes itself")
+    if isinstance(network, Victim):
+        return network
+    if isinstance(network, Model) and train.labels is not None:
+        return Victim(probed(network, train))
+    return inputs.victim(network)
+
+
+def look(victim: Victim, test: Source) -> None:
+    """Refuse what cannot be evaluated, on a few samples and before anything is written.
+
+    Raises:
+        DataError: no samples, samples that the victim does not take, or answers that do not fit the labels.
+    """
+    if not len(test):
+        raise DataError("there are no samples to evaluate on")
+    batch = test[torch.arange(min(_LOOKED_AT, len(test)))].to(home(victim.model))
+    if as_structured(batch.x) is not None:
+        raise DataError(f"{type(batch.x).__name__} are no tensor that a ball fits round: audit the run that has them")
+    x = victim.ready(batch.x)
+    if batch.y is not None:
+        with victim.held(), torch.no_grad():
+            CrossEntropy().check(victim(x.clone()), batch.y)
+
+
+def found(
+    subject: str | Path | nn.Module | Victim, allow: Sequence[str] = (), device: torch.device | None = None
+) -> nn.Module | Victim:
+    """Return the network or victim that a subject is or names; arguments as for `victim_of`."""
+    if not isinstance(subject, str | Path):
+        return subject
+    network = _find(str(subject), allow)
+    inner = network.model if isinstance(network, Victim) else network
+    if device is not None and isinstance(inner, nn.Module):
+        inner.to(device)
+    return network
+
+
+def probed(encoder: Model, train: Source) -> nn.Module:
+    """Return an encoder with a linear probe on top, in eval mode: inputs in [0, 1] in, logits out.
+
+    Raises:
+        DataError: the data have no labels.
+    """
+    if train.labels is None:
+        raise DataError("a classifier needs labels, and the data have none: attack the encoder itself")
+    features = embed(encoder, labelled(train))
+    return nn.Sequential(encoder, fit_linear(features).as_linear().to(home(encoder))).eval()
+
+
+def audit_of(
+    victim: Victim,
+    *,
+    norm: Norm,
+    eps: Sequence[str | float] | str | float,
+    samples: int,
+    steps: int,
+    ensemble: Ensemble,
+    search: Search,
+    seed: int,
+) -> Audit:
+    """Return the audit of a victim that the front door's arguments ask for; see `withstand.audit`."""
+    radii = tuple(victim.radius(one, norm) for one in radii_of(eps))
+    ball = Ball(norm, max(radii))
+    audit = Audit(ball=ball, samples=samples, steps=steps, ensemble=ensemble, search=search, seed=seed)
+    if len(radii) == 1:
+        return audit
+    curves = {"linf": replace(audit, linf=radii), "l2": replace(audit, l2=radii), "l1": replace(audit, l1=radii)}
+    return curves[norm]
+
+
+def radii_of(eps: Sequence[str | float] | str | float) -> tuple[str | float, ...]:
+    """Return one radius or several as they were given, refusing what is none before anything else is done."""
+    radii = (eps,) if isinstance(eps, str | float | int) else tuple(eps)
+    for one in radii:
+        parse_eps(one)
+    if not radii:
+        raise ConfigError("eps holds no radius: give one or more, say 8/255")
+    return radii
+
+
+def certificate_of(
+    victim: Victim,
+    *,
+    norm: Norm,
+    eps: str | float,
+    method: str,
+    samples: int,
+    timeout: float,
+    sigma: float | None,
+    features: int | None,
+    spans: int,
+    seed: int,
+) -> Certificate | SmoothedCertificate:
+    """Return the certificate of a victim that the front door's arguments ask for; see `withstand.certify`."""
+    radius = victim.radius(eps, norm)
+    if method == "smoothing":
+        return SmoothedCertificate(
+            radius, Smoothing(victim.span / 4 if sigma is None else sigma), samples=samples, seed=seed
+        )
+    if method not in get_args(Certifier):
+        raise ConfigError(f"method {method!r} is unknown: {nearest(method, (*get_args(Certifier), 'smoothing'))}")
+    return Certificate(
+        Ball(norm, radius),
+        method,  # type: ignore[arg-type]
+        samples=samples,
+        timeout=timeout,
+        features=features,
+        spans=spans,
+        seed=seed,
+    )
+
+
+def solver_device(method: str, device: torch.device) -> torch.device:
+    """Return where a certificate's network has to be: solvers know the CPU alone, and proofs need float64."""
+    return torch.device("cpu") if method in SOLVERS or device.type == "mps" else device
+
+
+def _find(place: str, allow: Sequence[str]) -> nn.Module | Victim:
+    if place.endswith(".safetensors"):
+        return _from_weights(Path(place), allow)
+    if place.endswith((".onnx", ".onnx.gz")):
+        return read_onnx(place).eval()
+    if place.endswith(".py"):
+        raise ConfigError(f"{place} is no run folder: name a network in it as {place}:NAME")
+    where, colon, name = place.rpartition(":")
+    if not colon or not name:
+        raise ConfigError(
+            f"{place!r} is no run folder, and no network: name FILE.safetensors, FILE.onnx, FILE.py:NAME or MODULE:NAME"
+        )
+    module = _import(where)
+    if not hasattr(module, name):
+        raise ConfigError(f"{where!r} has no {name!r}: {nearest(name, vars(module))}")
+    made = getattr(module, name)
+    if not isinstance(made, nn.Module | Victim) and callable(made):
+        with _told(f"{place}: {name}() raised"), isolated():
+            made = made()
+    if not isinstance(made, nn.Module | Victim):
+        raise ConfigError(f"{place} is of type {type(made).__name__}, neither a torch network nor a Victim")
+    network = made.model if isinstance(made, Victim) else made
+    if isinstance(network, nn.Module):
+        network.eval()  # who names it on a command line cannot do so
+    return made
+
+
+def _import(where: str) -> ModuleType:
+    """Import a module by its name or its file; the user named it, so that its code may run.
+
+    Files beside a file can be imported by it, as if it were run.
+    """
+    if not where.endswith(".py"):
+        try:
+            with _told(f"{where} cannot be imported:"):
+                return importlib.import_module(where)
+        except DataError as error:
+            if isinstance(error.__cause__, ModuleNotFoundError):
+                missing = error.__cause__.name
+                raise ConfigError(f"there is no module {missing!r}: name a file as FILE.py:NAME") from error
+            raise
+    path = Path(where)
+    if not path.is_file():
+        raise ConfigError(f"there is no file {where}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)  # classes find their module by its name
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        with _told(f"{where} cannot be run:"):
+            spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(folder)
+        if folder not in sys.path:  # last, for what functions import later: no other module is hidden
+            sys.path.append(folder)
+    return module
+
+
+@contextmanager
+def _told(words: str) -> Iterator[None]:
+    """Tell in one line what goes wrong in a user's file."""
+    try:
+        yield
+    except WithstandError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise DataError(f"{words} {told(error)}") from error
+
+
+def _from_weights(path: Path, allow: Sequence[str]) -> nn.Module:
+    tree = path.with_suffix(".json")
+    for file in (path, tree):
+        if not file.is_file():
+            raise DataError(f"there is no {file}: weights and their description lie side by side (withstand export)")
+    try:
+        record = json.loads(tree.read_text(encoding="utf-8"))
+        with isolated():
+            network = build(record["tree"], allow=allow)
+        with by_utf_8(path) as readable:
+            network.load_state_dict(load_file(readable))
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise DataError(f"{path} does not fit its description {tree.name}: {' '.join(str(error).split())}") from error
+    if not isinstance(network, nn.Module):
+        raise DataError(f"{tree} describes a {type(network).__name__}, not a network")
+    return network.eval()

@@ -1,0 +1,1 @@
+"""AutoAttack and the attacks that it runs."""

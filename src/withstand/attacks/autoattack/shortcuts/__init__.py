@@ -1,0 +1,1 @@
+"""What may change a result to save time: used by `search="fast"` alone."""

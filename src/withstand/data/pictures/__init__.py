@@ -1,0 +1,1 @@
+"""Pictures in folders and named sets: found, decoded, cached."""

@@ -1,0 +1,235 @@
+"""A folder of pictures as a source."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from hashlib import blake2b
+from itertools import islice
+from pathlib import Path
+
+from torch import Tensor
+
+from withstand.core.batch import Batch
+from withstand.core.errors import DataError
+from withstand.core.files import printable
+from withstand.core.roles import Indices, Source
+from withstand.data.arrays.source import read_only
+from withstand.data.cache_folder import cache_folder
+from withstand.data.digest import as_indices
+from withstand.data.pictures.cache import File, pictures_of
+from withstand.data.pictures.decode import is_picture
+from withstand.data.pictures.folder_classes import classes_of
+from withstand.data.pictures.folder_parts import find_parts, role_of
+
+NOT_PICTURES = frozenset(
+    (
+        *(".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".md", ".rst"),
+        *(".html", ".htm", ".log", ".pdf", ".py", ".ipynb", ".sh", ".npy", ".npz", ".pt", ".pth", ".pkl", ".mat"),
+        *(".h5", ".parquet", ".db", ".zip", ".tar", ".gz", ".sha256", ".md5", ".safetensors", ".pictures", ".lock"),
+    )
+)
+"""Suffixes of files that are passed over; anything else is tried as a picture."""
+
+_SHOWN = 3
+"""How many files a message names."""
+
+
+class ImageFolder(Source):
+    """The pictures of a folder, decoded once into a cache file that is mapped into memory.
+
+    Folders within the folder are classes, named in sorted order, when there are at least two of them with
+    pictures in them (at any depth); otherwise the pictures are unlabelled. A folder that holds nothing but one other
+    folder is passed through. Pictures outside the class folders have no label (-1); where these are most of all,
+    or most classes would hold one picture, there are no classes. Whatever is not labelled beside
+    what is, or for such a reason, is named in a warning. JPEG, PNG, WebP, GIF and BMP of any mode become RGB uint8
+    `(3, size, size)`: EXIF orientation respected, shorter side resized to `size` (antialiased) and the center cropped,
+    transparency over white, 16 bits to 8, an animation's first frame.
+
+    The cache is verified by checksum when it is opened, and a damaged one is made again. A file that was changed
+    (by size or time of change), added or removed is noticed then, and only such files are decoded.
+
+    Args:
+        path: the folder; one with parts, such as `train` and `valid`, is opened by `load` and `splits`.
+        size: the side of the pictures, in pixels.
+        cache: folder for the cache file; the user's cache folder (`$XDG_CACHE_HOME/withstand`) when None.
+        strict: refuse a folder with files that cannot be read, instead of skipping these with one warning.
+        classes: the names of labels 0, 1, ... where another folder's numbering is to hold; a folder whose name is
+            not among them is refused. `()` leaves the pictures unlabelled.
+
+    Attributes:
+        skipped: (name, reason) of each file that is no readable picture.
+        ignored: how many hidden files, and files that are plainly not pictures by their suffix, were passed over.
+        names: each sample's file name, relative to the folder, as the operating system gives it (`os.fsdecode`).
+
+    Raises:
+        DataError: no such folder, no pictures in it, parts in it, unreadable ones when `strict`, unknown classes, or a
+            cache that cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        size: int,
+        *,
+        cache: str | Path | None = None,
+        strict: bool = False,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        folder = Path(path)
+        self.name, self.origin = printable(_whole(folder.resolve()).name), f"pictures below {printable(str(folder))}"
+        if size < 1:
+            raise DataError(f"size={size} must be at least 1 pixel")
+        files, self.ignored = list_files(folder)
+        place = cache_folder() / "pictures" if cache is None else Path(cache)
+        found = pictures_of(folder, files, size, place)
+        pairs = list(zip(found.files, found.reasons, strict=True))
+        self.names = tuple(file.name for file, reason in pairs if reason is None)
+        self.skipped = tuple((printable(file.name), reason) for file, reason in pairs if reason is not None)
+        self._complain(folder, strict)
+        self._x = read_only(found.pixels)
+        self._digest = found.digest
+        sorted_out = classes_of(self.names, None if classes is None else tuple(classes), folder)
+        self._classes, self._labels = sorted_out.classes, sorted_out.labels
+        if sorted_out.note:
+            warnings.warn(f"{str(folder)!r}: {sorted_out.note}", stacklevel=3)
+
+    def _complain(self, folder: Path, strict: bool) -> None:
+        """Refuse what cannot be used, and warn of what is skipped."""
+        shown = "; ".join(f"{name}: {reason}" for name, reason in self.skipped[:3])
+        more = f" and {len(self.skipped) - 3} more" if len(self.skipped) > 3 else ""
+        if not self.names:
+            unreadable = f", {len(self.skipped)} unreadable ({shown}{more})" if self.skipped else ""
+            raise DataError(f"there are no pictures in {str(folder)!r}: {self.ignored} other files{unreadable}")
+        if not self.skipped:
+            return
+        total = len(self.names) + len(self.skipped)
+        said = f"{len(self.skipped)} of {total} files in {str(folder)!r} are not readable pictures ({shown}{more})"
+        if strict:
+            raise DataError(f"{said}: repair or remove them, or leave strict off to skip them")
+        warnings.warn(f"{said}: skipped", stacklevel=4)
+
+    def __len__(self) -> int:
+        return len(self._x)
+
+    def __getitem__(self, indices: Indices) -> Batch:
+        chosen = as_indices(indices, len(self))
+        return Batch(self._x.index_select(0, chosen), chosen, None if self._labels is None else self._labels[chosen])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self._x.shape[1:])
+
+    @property
+    def labels(self) -> Tensor | None:
+        return self._labels
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._classes
+
+    def fingerprint(self) -> str:
+        labels = None if self._labels is None else self._labels.tolist()
+        content = repr((self._digest, self.shape, self._classes, labels))
+        return blake2b(content.encode(), digest_size=16).hexdigest()
+
+    def __reduce__(self) -> tuple[Callable[[], "ImageFolder"], tuple[()]]:
+        # From the arguments: the pixels stay where they are.
+        return partial(ImageFolder, **self._init_args), ()
+
+
+def list_files(folder: Path) -> tuple[list[File], int]:
+    """Return the files below a folder that may be pictures, sorted by name, and how many others there are."""
+    if not folder.exists():
+        raise DataError(f"there is no folder {str(folder)!r}")
+    if not folder.is_dir():
+        raise DataError(f"{str(folder)!r} is a file, not a folder of pictures")
+    files, others = [], 0
+    for name, entry in _walk(folder):
+        if not may_be_picture(entry):
+            others += 1
+        else:
+            about = entry.stat(follow_symlinks=entry.is_file())
+            files.append(File(name, about.st_size, about.st_mtime_ns))
+    return sorted(files, key=lambda file: file.name), others
+
+
+def open_parts(folder: Path) -> tuple[dict[str, Path], str]:
+    """Return the folders of a folder's parts by the part's name (train, test, validation), and what belongs to none.
+
+    Nothing where the folder has no parts. Folders that hold nothing but one other folder are passed through.
+
+    Raises:
+        DataError: as for `find_parts`.
+    """
+    above: list[str] = []
+    while True:
+        loose, inner = _level(folder)
+        real = os.path.realpath(folder)
+        if loose or len(inner) != 1 or real in above:
+            break
+        above.append(real)
+        folder = folder / inner[0]
+    parts = find_parts(inner)
+    if parts is None:
+        return {}, ""
+    aside = [*(f"the folder {printable(name)!r}" for name in parts.aside), *(printable(name) for name in loose)]
+    return {part: folder / name for part, name in parts.items().items()}, ", ".join(aside)
+
+
+def _level(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the first pictures that lie in a folder itself, and its folders with pictures in them."""
+    files, folders = [], []
+    for entry in _entries(folder):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            folders.append(entry)
+        elif may_be_picture(entry):
+            files.append(entry)
+    loose = islice((entry.name for entry in sorted(files, key=_name) if is_picture(Path(entry.path))), _SHOWN)
+    inner = [
+        entry.name
+        for entry in sorted(folders, key=_name)
+        if any(may_be_picture(file) and is_picture(Path(file.path)) for _, file in _walk(Path(entry.path)))
+    ]
+    return list(loose), inner
+
+
+def _name(entry: "os.DirEntry[str]") -> str:
+    return entry.name
+
+
+def may_be_picture(entry: "os.DirEntry[str]") -> bool:
+    """Return whether an entry is a file that is neither hidden nor plainly something else by its suffix."""
+    return (
+        (entry.is_file() or entry.is_symlink())  # no pipe or device; a broken link is to be reported
+        and not entry.name.startswith(".")
+        and os.path.splitext(entry.name)[1].lower() not in NOT_PICTURES
+    )
+
+
+def _whole(folder: Path) -> Path:
+    """Return the folder that a part belongs to; itself where its name is no part's."""
+    while folder.parent != folder and role_of(folder.name)[0] is not None and not role_of(folder.name)[1]:
+        folder = folder.parent
+    return folder
+
+
+def _entries(folder: Path) -> "list[os.DirEntry[str]]":
+    try:
+        return list(os.scandir(folder))
+    except OSError as error:
+        raise DataError(f"{str(folder)!r} cannot be read: {error.strerror}") from None
+
+
+def _walk(folder: Path, prefix: str = "", above: tuple[str, ...] = ()) -> "Iterator[tuple[str, os.DirEntry[str]]]":
+    """Yield every file below a folder with its relative name; hidden folders are left out, links followed once."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    for entry in _entries(folder):
+        if not entry.is_dir():
+            yield prefix + entry.name, entry
+        elif not entry.name.startswith("."):
+            yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", (*above, real))

@@ -1,0 +1,1 @@
+"""How well a defense tells attacked inputs from clean ones."""

@@ -1,0 +1,81 @@
+"""Few-shot curve: accuracy against labels a class, the honest picture of what a representation saves in labels."""
+
+from dataclasses import dataclass
+from statistics import mean, stdev
+
+import torch
+from torch import Tensor
+
+from withstand.core.errors import ConfigError
+from withstand.core.finding import Cell, Finding, Table
+from withstand.core.part import describe
+from withstand.evaluation.features import Features
+from withstand.evaluation.probes.probe import CONTROL, AccuracyProbe, Embedded, Probe
+from withstand.evaluation.probes.splits import per_class
+
+
+@dataclass(frozen=True)
+class FewShot(Probe):
+    """Several probes on a few labels of each class, on the same draws.
+
+    Args:
+        probes: which; choices are made within the few labels.
+        labels: numbers of labels a class; those that the rarest class lacks are left out.
+        draws: balanced draws of each number.
+        seed: of the draws, with each sample's index.
+    """
+
+    probes: tuple[AccuracyProbe, ...]
+    labels: tuple[int, ...] = (1, 2, 5, 10, 20, 50)
+    draws: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.draws < 2 or not self.labels or min(self.labels) < 1:
+            raise ConfigError(f"few-shot needs 2 draws and numbers of labels from 1, not {self.draws}, {self.labels}")
+
+    def measure(self, embedded: Embedded, control: Embedded | None = None) -> Finding:
+        """Return mean and spread of accuracy on test, by probe and number of labels."""
+        counts = torch.bincount(embedded.train.labels)
+        rarest = int(counts[counts > 0].min())
+        numbers_of_labels = sorted({count for count in self.labels if count <= rarest})
+        if not numbers_of_labels:
+            raise ConfigError(f"the rarest class has {rarest} labels, fewer than the {min(self.labels)} asked for")
+        subjects = {"": embedded} if control is None else {"": embedded, f", {CONTROL}": control}
+        columns = ["labels a class"]
+        curves: dict[str, list[list[float]]] = {}
+        for suffix, subject in subjects.items():
+            test = subject.judged
+            for part in self.probes:
+                columns += [part.name + suffix, f"{part.name}{suffix} ±"]
+                curves[part.name + suffix] = [
+                    [_accuracy(part, self._draw(subject.train, count, draw), test) for draw in range(self.draws)]
+                    for count in numbers_of_labels
+                ]
+        rows: list[tuple[Cell, ...]] = []
+        for place, count in enumerate(numbers_of_labels):
+            row: list[Cell] = [count]
+            for values in curves.values():
+                row += [mean(values[place]), stdev(values[place])]
+            rows.append(tuple(row))
+        shown = max((count for count in numbers_of_labels if count <= 10), default=numbers_of_labels[0])
+        place = numbers_of_labels.index(shown)
+        return Finding(
+            name="few-shot",
+            numbers={f"{name}, {shown} labels a class": mean(values[place]) for name, values in curves.items()},
+            tables={"curve": Table(tuple(columns), tuple(rows), x="labels a class")},
+            protocol={
+                "probe": describe(self),
+                "draws": "balanced, by (seed, draw, index); shared by all probes and the control",
+                "spread": "standard deviation over draws",
+                **embedded.protocol(),
+            },
+        )
+
+    def _draw(self, train: Features, count: int, draw: int) -> Features:
+        return per_class(train, count, self.seed, "few-shot", count, draw)
+
+
+def _accuracy(part: AccuracyProbe, train: Features, test: Features) -> float:
+    hits: Tensor = part.fit(train).predict(test.x) == test.labels
+    return float(hits.double().mean())

@@ -1,0 +1,1 @@
+"""What a representation holds, and how it lies."""

@@ -1,0 +1,133 @@
+"""What a method keeps of every training sample, and the samples at both ends of it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from withstand.core.errors import ConfigError, DataError
+from withstand.core.finding import Cell, Finding, Table
+from withstand.core.part import describe
+from withstand.core.roles import Evaluator, Method, Source
+from withstand.evaluation.features import Subject
+from withstand.evaluation.representation.embedding_map import pictures_of
+
+_BINS = 40
+
+
+@dataclass(frozen=True)
+class SampleState(Evaluator):
+    """How a method's per-sample state is spread over samples and classes, and which samples lie at its ends.
+
+    Args:
+        ends: samples shown at each end.
+    """
+
+    ends: int = 10
+
+    def __post_init__(self) -> None:
+        if self.ends < 1:
+            raise ConfigError(f"ends must be at least 1, not {self.ends!r}")
+
+    def evaluate(self, subject: Subject, source: Source) -> Finding:
+        """Return the finding "samples".
+
+        Args:
+            subject: a method with `sample_state`.
+            source: what it was trained on.
+
+        Raises:
+            ConfigError: the subject keeps nothing of its samples.
+            DataError: it was trained on other data than these, or has seen none of them.
+        """
+        state = subject.sample_state() if isinstance(subject, Method) else {}
+        if not state:
+            raise ConfigError(f"{type(subject).__name__} keeps nothing of its samples that could be shown")
+        numbers: dict[str, float] = {}
+        tables: dict[str, Table] = {}
+        pictures: dict[str, npt.NDArray[np.uint8]] = {}
+        for name, values in state.items():
+            values = values.detach().double().cpu()
+            if values.shape != (len(source),):
+                raise DataError(f"{name} is kept of {len(values)} samples, and the data have {len(source)}")
+            known = values.isfinite().nonzero()[:, 0]
+            if not len(known):
+                raise DataError(f"{name} is known of no sample yet: train first")
+            order = known[values[known].argsort(stable=True)]
+            numbers |= _spread(name, values[known])
+            tables[f"{name} of the samples"] = _histogram(name, values[known])
+            numbers |= _by_frequency(name, values, known, source.labels)
+            if source.labels is not None:
+                tables[f"{name} by class"] = _by_class(name, values, known, source, source.labels)
+            count = min(self.ends, len(order) // 2) or 1
+            for end, rows in ((f"lowest {name}", order[:count]), (f"highest {name}", order[-count:].flip(0))):
+                tables[f"pictures, {end}"] = _rows(name, values, rows, source)
+                if len(source.shape) == 3 and source.shape[0] in (1, 3):
+                    pictures[end] = pictures_of(source, rows)
+        return Finding(
+            name="samples",
+            numbers=numbers,
+            tables=tables,
+            protocol={"evaluator": describe(self), "samples": len(source), "data": source.name},
+            pictures=pictures,
+        )
+
+
+def _spread(name: str, values: Tensor) -> dict[str, float]:
+    return {
+        f"{name}, mean": float(values.mean()),
+        f"{name}, mean ±": float(values.std(correction=0)),
+        f"{name}, lowest": float(values.min()),
+        f"{name}, highest": float(values.max()),
+    }
+
+
+def _histogram(name: str, values: Tensor) -> Table:
+    """Return how many samples lie in each of even bins."""
+    low, high = float(values.min()), float(values.max())
+    bins = _BINS if high > low else 1
+    edges = torch.linspace(low, high, bins + 1, dtype=torch.float64)
+    count = torch.bincount(torch.bucketize(values, edges[1:-1]), minlength=bins)
+    middles = (edges[1:] + edges[:-1]) / 2
+    return Table((name, "samples"), tuple(zip(middles.tolist(), count.tolist(), strict=True)), x=name)
+
+
+def _by_frequency(name: str, values: Tensor, known: Tensor, labels: Tensor | None) -> dict[str, float]:
+    """Return Spearman's correlation with the size of a sample's class, where one is at least twice another."""
+    if labels is None:
+        return {}
+    known = known[labels[known] >= 0]
+    if not len(known):
+        return {}
+    sizes = torch.bincount(labels[labels >= 0])[labels[known]]
+    if 2 * int(sizes.min()) > int(sizes.max()) or float(values[known].std(correction=0)) == 0:
+        return {}
+    found = spearmanr(values[known].numpy(), sizes.numpy()).statistic
+    return {f"rank correlation of {name} with the size of the class": float(found)}
+
+
+def _by_class(name: str, values: Tensor, known: Tensor, source: Source, labels: Tensor) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for label in labels[known][labels[known] >= 0].unique().tolist():  # type: ignore[no-untyped-call]
+        some = values[known[labels[known] == label]]
+        rows.append((_class(source, label), len(some), float(some.mean()), float(some.std(correction=0))))
+    return Table(("class", "samples", name, f"{name} ±"), tuple(rows))
+
+
+def _rows(name: str, values: Tensor, rows: Tensor, source: Source) -> Table:
+    """Return what is written below the pictures of one end."""
+    columns: tuple[str, ...] = (name, "number")
+    cells: list[tuple[Cell, ...]] = [(float(values[row]), int(row)) for row in rows]
+    if source.labels is not None:
+        columns = (*columns, "class")
+        cells = [(*one, _class(source, int(source.labels[row]))) for one, row in zip(cells, rows, strict=True)]
+    return Table(columns, tuple(cells))
+
+
+def _class(source: Source, label: int) -> Cell:
+    if label < 0:
+        return None
+    return source.classes[label] if label < len(source.classes) else label

@@ -1,0 +1,1 @@
+"""Audits, corruptions and certificates of a network."""

@@ -1,0 +1,194 @@
+"""The robustness audit: what an adversary does to a classifier, or to a bare encoder, and whether to believe it.
+
+Sizes: `N` audited samples, `C` classes.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from torch import Tensor
+
+from withstand.attacks.autoattack.autoattack import AutoAttack
+from withstand.attacks.autoattack.ensemble import Progress
+from withstand.attacks.autoattack.ensemble import Prover as EnsembleProver
+from withstand.core.batch import as_structured
+from withstand.core.device import home
+from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.finding import Finding
+from withstand.core.part import describe
+from withstand.core.random import Draws, derive, permutation
+from withstand.core.roles import Evaluator, Source
+from withstand.core.threat import Ball, Norm
+from withstand.core.victim import Outputs, Victim
+from withstand.evaluation.provenance import traced
+from withstand.evaluation.robustness.accuracy_audit import robust_accuracy
+from withstand.evaluation.robustness.audit_case import Case, ball_facts
+from withstand.evaluation.robustness.autoattack_stage import Aids
+from withstand.evaluation.robustness.embedding_audit import displacement
+from withstand.evaluation.robustness.optional_prover import OptionalProver
+from withstand.evaluation.robustness.stages import Stages, passes
+from withstand.verification.prover import Prover
+
+_USUAL: dict[Norm, tuple[float, ...]] = {
+    "linf": (1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255),
+    "l2": (0.125, 0.25, 0.5, 1.0, 2.0),
+}
+"""Radii as shares of the width of the input range."""
+
+
+@dataclass(frozen=True)
+class Audit(Evaluator):
+    """Attack a victim over growing radii, beside random noise of the same size, and check the attacks.
+
+    With labels, the victim gives logits and accuracy is audited: over all samples, whether clean right or
+    not; at the headline's ball AutoAttack has the last word. Without, it is an encoder, and how far its
+    embeddings move is audited.
+
+    Args:
+        ball: the threat model that headlines, in the victim's input units; its radius joins the list of its norm. None
+            for Linf and 8/255 of the input range.
+        linf: radii in input units; None for 1, 2, 4, 8 and 16/255 of the input range.
+        l2: radii in input units; None for 0.125, 0.25, 0.5, 1 and 2 times the width of the input range.
+        l1: radii in input units.
+        samples: how many samples are audited, drawn by the seed; robust accuracy is within about 4 points
+            at 500.
+        steps: gradient steps of each attack at each radius, which begins where the smaller radius ended.
+        restarts: of each attack at each radius.
+        ensemble: AutoAttack's version at the headline's ball: "standard", "plus", or "rand" for a victim that draws at
+            random; "none" to let the curve's attacks decide, which is faster and tells less.
+        search: of AutoAttack: "plain" takes every step of the published algorithms; "fast" leaves out those that
+            hardly ever matter, which the finding then says.
+        prove: let cheap bounds (IBP, CROWN-IBP) prove samples first, which AutoAttack then leaves alone; the protocol
+            says so where they could not, because an operation has no bounds, say.
+        goal: "labels" or "embedding"; None for labels where the source has them.
+        pictures: how many attacked pictures are kept.
+        seed: of the choice of samples and of every draw.
+        batch: samples attacked at once.
+    """
+
+    ball: Ball | None = None
+    linf: tuple[float, ...] | None = None
+    l2: tuple[float, ...] | None = None
+    l1: tuple[float, ...] = ()
+    samples: int = 500
+    steps: int = 10
+    restarts: int = 1
+    ensemble: Literal["standard", "plus", "rand", "none"] = "standard"
+    search: Literal["plain", "fast"] = "plain"
+    prove: bool = True
+    goal: Literal["labels", "embedding"] | None = None
+    pictures: int = 8
+    seed: int = 0
+    batch: int = 64
+
+    def __post_init__(self) -> None:
+        if self.ball is not None and (self.ball.targeted or self.ball.eps == 0):
+            raise ConfigError(f"an audit needs an untargeted ball with eps above 0, not {self.ball!r}")
+        if self.samples < 1:
+            raise ConfigError(f"samples must be at least 1, not {self.samples}")
+        if self.ensemble not in (known := ("standard", "plus", "rand", "none")):
+            raise ConfigError(f"ensemble {self.ensemble!r} is unknown: {nearest(str(self.ensemble), known)}")
+
+    def evaluate(
+        self, subject: Victim | Callable[[Tensor], Outputs], source: Source, *, aids: Aids | None = None
+    ) -> Finding:
+        """Return the finding "audit".
+
+        Args:
+            subject: a victim, or a model that takes inputs in [0, 1].
+            source: samples, with labels unless embeddings are audited; bytes are read as 0 to 1.
+            aids: a surrogate, a prover, a file to resume AutoAttack from, who is told how far it is.
+
+        Raises:
+            DataError: no samples, inputs outside the victim's range, labels that do not fit.
+        """
+        victim = subject if isinstance(subject, Victim) else Victim(subject)
+        if not len(source):
+            raise DataError("an audit needs samples, and the source is empty")
+        rows = permutation(len(source), self.seed, "audit")[: self.samples].sort().values
+        batch = source[rows].to(home(victim.model))
+        if as_structured(batch.x) is not None:
+            kind = type(batch.x).__name__
+            raise DataError(
+                f"an audit moves tensors, and these samples are {kind}: of them, labelled nodes are audited"
+            )
+        x = victim.ready(batch.x)
+        ball, radii = self.ball_of(victim), self.radii(victim)
+        goal = self.goal or ("embedding" if batch.y is None else "labels")
+        if goal == "labels" and batch.y is None:
+            raise DataError("an audit of accuracy needs labels and the source has none: goal='embedding' needs none")
+        if goal == "embedding" and victim.notes:
+            raise DataError("the network gives one number a sample: that is no embedding whose angle can be measured")
+        given = aids or Aids()
+        case = Case(
+            victim=victim,
+            x=x,
+            y=batch.y if goal == "labels" else None,
+            classes=source.classes,
+            draws=Draws(derive(self.seed, "audit"), batch.index),
+            ball=ball,
+            radii=radii,
+            steps=self.steps,
+            restarts=self.restarts,
+            pictures=self.pictures,
+            batch=self.batch,
+            stages=self._stages(given.progress, radii, len(rows), goal),
+            protocol={
+                "audit": describe(self),
+                "ball": ball_facts(ball, victim),
+                "goal": goal,
+                **({} if self.ensemble == "none" else {"search": self.search}),
+                **traced(victim, source, rows, x, batch.y, asked=self.samples),
+            },
+        )
+        ensemble = None if self.ensemble == "none" else AutoAttack(ball, self.ensemble, search=self.search)
+        if goal == "embedding":
+            return displacement(case, ensemble, given)
+        prover = None if ensemble is None else _optional(given.prover, case, self.prove)
+        finding = robust_accuracy(case, ensemble, replace(given, prover=prover))
+        if prover is None:
+            return finding
+        return replace(finding, protocol={**finding.protocol, "prover": prover.words()})
+
+    def _stages(
+        self,
+        progress: Callable[[Progress], None] | None,
+        radii: Mapping[Norm, tuple[float, ...]],
+        samples: int,
+        goal: str,
+    ) -> Stages | None:
+        if progress is None:
+            return None
+        each = (2 if goal == "labels" else 1) * passes(self.steps, self.restarts) + passes(0, 1)
+        return Stages(progress, samples, each * sum(map(len, radii.values())))
+
+    def ball_of(self, victim: Victim) -> Ball:
+        """Return the threat model that headlines, in the victim's input units."""
+        return self.ball or Ball("linf", 8 / 255 * victim.span)
+
+    def radii(self, victim: Victim) -> dict[Norm, tuple[float, ...]]:
+        """Return the radii by norm, ascending, in the victim's input units, the headline's among them."""
+        usual: dict[Norm, tuple[float, ...]] = {
+            norm: tuple(share * victim.span for share in shares) for norm, shares in _USUAL.items()
+        }
+        chosen: dict[Norm, tuple[float, ...]] = {
+            "linf": usual["linf"] if self.linf is None else self.linf,
+            "l2": usual["l2"] if self.l2 is None else self.l2,
+            "l1": self.l1,
+        }
+        ball = self.ball_of(victim)
+        chosen[ball.norm] = (*chosen[ball.norm], ball.eps)
+        first = sorted(chosen, key=lambda norm: norm != ball.norm)  # the headline's norm comes first
+        return {norm: tuple(sorted(set(chosen[norm]))) for norm in first if chosen[norm]}
+
+
+def _optional(given: EnsembleProver | None, case: Case, prove: bool) -> OptionalProver | None:
+    """Return what proves samples before they are attacked: what was given, else cheap bounds where they are wanted."""
+    if given is not None:
+        return OptionalProver(given, "as given")
+    if not prove:
+        return None
+    if case.x.device.type == "mps":
+        return OptionalProver(None, "none: proofs need float64, which this device does not have")
+    return OptionalProver(Prover("crown-ibp"), "IBP and CROWN-IBP, in exact arithmetic for the model's weights")

@@ -1,0 +1,160 @@
+"""What the audits of accuracy and of embeddings share: the case, names and columns, and the pictures shown."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from withstand.attacks.attack import InputAttack
+from withstand.attacks.autoattack.apgd import APGD
+from withstand.attacks.checks import Climb
+from withstand.attacks.inputs.gradient import PGD
+from withstand.attacks.objectives import Loss, Objective
+from withstand.core.errors import DataError
+from withstand.core.finding import Check
+from withstand.core.part import Tree
+from withstand.core.random import Draws
+from withstand.core.threat import Ball, Norm
+from withstand.core.victim import Victim
+from withstand.evaluation.robustness.stages import Stages
+
+CHECKED = 100
+"""Samples on which the believability checks run, at most."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A victim, the samples it is audited on, and how.
+
+    Attributes:
+        victim: the model.
+        x: samples in the victim's range, `(N, ...)`.
+        y: labels `(N,)`, or None.
+        classes: their names; may be empty.
+        draws: each sample's own stream.
+        ball: the threat model that headlines.
+        radii: ascending radii by norm, the headline's first.
+        steps: gradient steps of each attack at each radius.
+        restarts: of each attack at each radius.
+        pictures: how many attacked pictures are shown.
+        batch: samples attacked at once.
+        protocol: what is already settled.
+        stages: is told which run of an attack begins; None where nobody is.
+    """
+
+    victim: Victim
+    x: Tensor
+    y: Tensor | None
+    classes: tuple[str, ...]
+    draws: Draws
+    ball: Ball
+    radii: Mapping[Norm, tuple[float, ...]]
+    steps: int
+    restarts: int
+    pictures: int
+    batch: int
+    protocol: Mapping[str, Tree]
+    stages: Stages | None = None
+
+    def before(self, attacks: Mapping[str, InputAttack], norm: Norm) -> Callable[[int, float, int, float], None] | None:
+        """Return what a curve tells before each run of its attacks; None where nobody is told."""
+        stages = self.stages
+        if stages is None:
+            return None
+        named = list(attacks.items())
+
+        def tell(place: int, eps: float, left: int, share: float) -> None:
+            name, attack = named[place]
+            stages.begin(attack, name, ball_name(norm, eps, self.victim.span), left, share)
+
+        return tell
+
+    @property
+    def labels(self) -> Tensor:
+        """The labels, where accuracy is audited.
+
+        Raises:
+            DataError: there are none.
+        """
+        if self.y is None:
+            raise DataError("an audit of accuracy needs labels")
+        return self.y
+
+    def climb(self, objective: Objective | Loss, norm: Norm, *, drop_finished: bool) -> Climb:
+        """Return the attack that draws the curve of one norm: PGD, or APGD in L1."""
+        kind = APGD if norm == "l1" else PGD
+        ball = replace(self.ball, norm=norm)
+        return kind(ball, objective, steps=self.steps, restarts=self.restarts, drop_finished=drop_finished)
+
+    def quick(self, norm: Norm) -> str:
+        """Return what that attack is called, with its number of steps: "PGD-20"."""
+        return f"{'APGD' if norm == 'l1' else 'PGD'}-{self.steps}"
+
+    def few(self) -> "Case":
+        """Return the case of the samples that the believability checks use."""
+        y = None if self.y is None else self.y[:CHECKED]
+        return replace(self, x=self.x[:CHECKED], y=y, draws=self.draws[slice(CHECKED)])
+
+
+def ball_name(norm: Norm, eps: float, span: float = 1.0) -> str:
+    """Return a ball as it is called in findings: "linf 8/255", "l2 0.5"; "linf 8" where inputs span another range."""
+    return f"{norm} {of_255(eps)}" if norm == "linf" and span == 1 else f"{norm} {eps:.4g}"
+
+
+def of_255(eps: float) -> str:
+    """Return a radius as k/255."""
+    return f"{eps * 255:.3g}/255"
+
+
+def eps_columns(norm: Norm, span: float = 1.0) -> tuple[str, ...]:
+    """Return the headings of a table over radii; Linf radii of inputs that span 1 are told as k/255 too."""
+    return ("eps", "k/255") if norm == "linf" and span == 1 else ("eps",)
+
+
+def eps_cells(norm: Norm, eps: float, span: float = 1.0) -> tuple[str | float, ...]:
+    """Return the cells under `eps_columns`."""
+    return (eps, of_255(eps)) if norm == "linf" and span == 1 else (eps,)
+
+
+def ball_facts(ball: Ball, victim: Victim) -> dict[str, Tree]:
+    """Return a finding's facts of its threat model: norm, radius in input units, and as a share of their range."""
+    facts: dict[str, Tree] = {"norm": ball.norm, "eps": ball.eps, "input range": [victim.low, victim.high]}
+    if victim.span not in (1, math.inf) and ball.norm == "linf":
+        facts["share of the range"] = of_255(ball.eps / victim.span)
+    return facts
+
+
+def radius_check(ball: Ball, victim: Victim) -> tuple[Check, ...]:
+    """Check that the radius is not one meant for another input range; nothing where it fits."""
+    if not victim.loses(ball.eps, ball.norm):
+        return ()
+    words = f"{ball.eps:.4g} is next to nothing of inputs from {victim.low:g} to {victim.high:g}"
+    return (Check("the radius is in input units", False, f"{words}: {ball.eps * victim.span:.4g} may be meant"),)
+
+
+def strips(victim: Victim, clean: Tensor, attacked: Tensor) -> dict[str, npt.NDArray[np.uint8]]:
+    """Return clean and attacked pictures and their magnified difference, uint8 `(N, H, W, C)`.
+
+    The largest change is magnified to about half the range, on grey. Samples that are not pictures give none.
+    """
+    if clean.dim() != 4 or clean.shape[1] not in (1, 3) or not len(clean):
+        return {}
+    span = victim.high - victim.low
+    change = (attacked - clean) / span
+    factor = max(int(0.5 / max(float(change.abs().max()), 1e-3)), 1)
+    shown = {
+        "clean": (clean - victim.low) / span,
+        "adversarial": (attacked - victim.low) / span,
+        f"difference (magnified x{factor})": 0.5 + factor * change,
+    }
+    return {name: _bytes(pictures) for name, pictures in shown.items()}
+
+
+def _bytes(pictures: Tensor) -> npt.NDArray[np.uint8]:
+    scaled = (pictures.clamp(0, 1) * 255).round().to(torch.uint8)
+    array: npt.NDArray[np.uint8] = scaled.permute(0, 2, 3, 1).cpu().numpy()
+    return array

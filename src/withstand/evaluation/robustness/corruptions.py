@@ -1,0 +1,151 @@
+"""The corruption bench: what is left of an accuracy under the fifteen common corruptions.
+
+Sizes: `N` samples, corruptions x severities pictures for each of them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from withstand.attacks.objectives import pick
+from withstand.core.batch import Batch
+from withstand.core.device import home
+from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.finding import Cell, Finding, Table
+from withstand.core.part import describe
+from withstand.core.random import Draws, derive, permutation
+from withstand.core.roles import Evaluator, Source
+from withstand.core.victim import Outputs, Victim
+from withstand.evaluation.intervals import Share
+from withstand.evaluation.probes.probe import CONTROL
+from withstand.evaluation.provenance import traced
+from withstand.views.pictures.corruptions import CORRUPTIONS, Corruption
+from withstand.views.pictures.picture import as_unit, check_pictures
+
+MEAN = "mean accuracy under corruptions"
+
+
+@dataclass(frozen=True)
+class CorruptionBench(Evaluator):
+    """Corrupt a classifier's test pictures, by kind and severity, and count what it still gets right.
+
+    The settings are CIFAR-10-C's; see `withstand.views.pictures.corruptions` for what differs from the published files.
+
+    Args:
+        kinds: names of corruptions; the mean is over these.
+        severities: 1 to 5.
+        samples: how many pictures are used, drawn by the seed as an audit draws them.
+        seed: of the choice of samples and of every draw.
+        batch: pictures at once.
+    """
+
+    kinds: tuple[str, ...] = tuple(CORRUPTIONS)
+    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
+    samples: int = 500
+    seed: int = 0
+    batch: int = 250
+
+    def __post_init__(self) -> None:
+        for kind in self.kinds:
+            if kind not in CORRUPTIONS:
+                raise ConfigError(f"corruption {kind!r} is unknown: {nearest(kind, CORRUPTIONS)}")
+        if not self.kinds or not self.severities or not set(self.severities) <= set(range(1, 6)):
+            raise ConfigError(f"give corruptions, and severities from 1 to 5, not {self.severities}")
+        for name in ("samples", "batch"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+    def evaluate(
+        self,
+        subject: Victim | Callable[[Tensor], Outputs],
+        source: Source,
+        *,
+        test: Source | None = None,
+        control: Victim | Callable[[Tensor], Outputs] | None = None,
+    ) -> Finding:
+        """Return the finding "corruptions".
+
+        Args:
+            subject: a victim that gives logits, or a model that takes inputs in [0, 1].
+            source: labelled pictures, uint8 or float in [0, 1].
+            test: pictures to use in place of the source's.
+            control: another model, to compare the mean with.
+
+        Raises:
+            DataError: no samples, no labels, or inputs that are no pictures.
+        """
+        source = source if test is None else test
+        if not len(source):
+            raise DataError("a corruption bench needs samples, and the source is empty")
+        rows = permutation(len(source), self.seed, "audit")[: self.samples].sort().values  # an audit's samples
+        batch = source[rows]
+        if batch.y is None:
+            raise DataError("a corruption bench counts right answers, and the source has no labels")
+        check_pictures(batch.x)
+        victim = subject if isinstance(subject, Victim) else Victim(subject)
+        x = self._clean(victim, batch.x)
+        share = self._shares(victim, batch)
+        by_kind = {kind: self._mean(share, kind) for kind in self.kinds}
+        worst = min(by_kind, key=lambda kind: by_kind[kind])
+        clean = share["", 0]
+        numbers = {
+            **Share(round(clean * len(rows)), len(rows)).numbers("clean accuracy"),
+            MEAN: sum(by_kind.values()) / len(by_kind),
+            f"accuracy under the worst corruption, {worst}": by_kind[worst],
+        }
+        if control is not None:
+            other = self._shares(control if isinstance(control, Victim) else Victim(control), batch)
+            numbers[f"{MEAN}, {CONTROL}"] = sum(self._mean(other, kind) for kind in self.kinds) / len(by_kind)
+        table: list[tuple[Cell, ...]] = [
+            (kind, *[share[kind, s] for s in self.severities], by_kind[kind]) for kind in self.kinds
+        ]
+        curve: list[tuple[Cell, ...]] = [(s, *[share[kind, s] for kind in self.kinds]) for s in self.severities]
+        columns = ("corruption", *(f"severity {s}" for s in self.severities), "mean")
+        return Finding(
+            "corruptions",
+            numbers=numbers,
+            tables={
+                "accuracy by corruption": Table(columns, tuple(table)),
+                "accuracy over severity": Table(("severity", *self.kinds), tuple(curve), x="severity"),
+            },
+            protocol={
+                "bench": describe(self),
+                **traced(victim, source, rows, x, batch.y, asked=self.samples),
+                "settings": "CIFAR-10-C's, whatever the pictures' size",
+                "frost": "a computed texture, not the published photographs",
+                "interval": "95 %, Wilson",
+            },
+        )
+
+    def _mean(self, share: Mapping[tuple[str, int], float], kind: str) -> float:
+        return sum(share[kind, severity] for severity in self.severities) / len(self.severities)
+
+    def _shares(self, victim: Victim, batch: Batch) -> dict[tuple[str, int], float]:
+        """Return the accuracy by kind and severity; clean pictures are kind "" and severity 0."""
+        cases = [("", 0), *((kind, severity) for kind in self.kinds for severity in self.severities)]
+        with victim.held(), torch.no_grad():
+            return {case: self._hits(victim, batch, *case) / len(batch) for case in cases}
+
+    def _hits(self, victim: Victim, batch: Batch, kind: str, severity: int) -> int:
+        """Return how many pictures are still classified right."""
+        assert batch.y is not None
+        view = Corruption(kind, severity) if kind else None
+        seed, device = derive(self.seed, "corruptions", kind, severity), home(victim.model)
+        right = 0
+        for first in range(0, len(batch), self.batch):
+            rows = slice(first, first + self.batch)
+            if view is None:
+                x = self._clean(victim, batch.x[rows])
+            else:
+                unit = as_unit(batch.x[rows].to(device))
+                x = view.change(unit, Draws(seed, batch.index[rows].to(device))) * victim.span + victim.low
+            logits = pick(victim(x), "logits")
+            right += int((logits.argmax(1).cpu() == batch.y[rows].cpu()).sum())
+        return right
+
+    def _clean(self, victim: Victim, pictures: Tensor) -> Tensor:
+        """Return pictures in the victim's range, as an audit reads them."""
+        pictures = pictures.to(home(victim.model))
+        return victim.ready(pictures if pictures.dtype == torch.uint8 else pictures * victim.span + victim.low)

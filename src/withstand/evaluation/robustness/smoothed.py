@@ -1,0 +1,79 @@
+"""The certificate of a smoothed classifier: with confidence, in L2, for networks that bounds cannot reach."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from withstand.core.device import home
+from withstand.core.errors import ConfigError, DataError
+from withstand.core.finding import Finding
+from withstand.core.part import describe
+from withstand.core.random import Draws, derive, permutation
+from withstand.core.roles import Evaluator, Source
+from withstand.core.victim import Outputs, Victim
+from withstand.evaluation.intervals import Share
+from withstand.evaluation.provenance import traced
+from withstand.evaluation.robustness.audit_case import ball_name
+from withstand.verification.smoothing import ABSTAIN, Smoothing
+
+
+@dataclass(frozen=True)
+class SmoothedCertificate(Evaluator):
+    """Certify the classifier that answers by majority under Gaussian noise.
+
+    Args:
+        eps: the L2 radius that headlines, in input units.
+        smoothing: the noise and the confidence.
+        samples: how many samples are certified, drawn by the seed as an audit draws them.
+        seed: of the choice of samples and of the noise.
+    """
+
+    eps: float = 0.25
+    smoothing: Smoothing = Smoothing()  # noqa: RUF009 - a frozen value
+    samples: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.eps > 0 or self.samples < 1:
+            raise ConfigError(f"eps must be above 0 and samples at least 1, not {self.eps} and {self.samples}")
+
+    def evaluate(self, subject: Victim | Callable[[Tensor], Outputs], source: Source) -> Finding:
+        """Return the finding "certificate".
+
+        Args:
+            subject: a classifier, or a victim of one.
+            source: labelled samples; bytes are read as 0 to 1.
+
+        Raises:
+            DataError: no samples, no labels, inputs outside the range.
+        """
+        victim = subject if isinstance(subject, Victim) else Victim(subject)
+        if not len(source):
+            raise DataError("a certificate needs samples, and the source is empty")
+        rows = permutation(len(source), self.seed, "audit")[: self.samples].sort().values
+        batch = source[rows]
+        if batch.y is None:
+            raise DataError("a certificate is about right answers, and the source has no labels")
+        x = victim.ready(batch.x.to(home(victim.model)))
+        draws = Draws(derive(self.seed, "smoothing"), batch.index)
+        found = self.smoothing.certify(victim, x, generator=draws)
+        head = ball_name("l2", self.eps)
+        largest = max(self.smoothing.largest, self.eps)
+        return Finding(
+            name="certificate",
+            numbers={
+                **Share.of(found.certified(batch.y, 0.0)).numbers("clean accuracy, smoothed"),
+                **Share.of(found.certified(batch.y, self.eps)).numbers(f"certified accuracy, {head}"),
+                "share of abstentions": Share.of(found.prediction == ABSTAIN).value,
+            },
+            tables={"certified accuracy against eps, l2": found.curve(batch.y, [largest * k / 10 for k in range(11)])},
+            protocol={
+                "certificate": describe(self),
+                "ball": {"norm": "l2", "eps": self.eps},
+                **traced(victim, source, rows, x, batch.y, asked=self.samples),
+                "certified": "the smoothed classifier's answer is right and cannot change within the radius; for each "
+                f"sample wrong with probability {self.smoothing.alpha:g} at most. It says nothing of the network",
+                "interval": "95 %, Wilson",
+            },
+        )

@@ -1,0 +1,1 @@
+"""What encoders of graphs and tables are worth, and withstand."""

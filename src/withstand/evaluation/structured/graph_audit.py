@@ -1,0 +1,304 @@
+"""The audit of node classifiers: changed features, flipped edges, and as much noise beside them.
+
+Sizes: `N` nodes, `T` audited ones, `F` features, `C` classes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from withstand.attacks.attack import InputAttack
+from withstand.attacks.checks import believability
+from withstand.attacks.inputs.edge_flips import EdgeFlips
+from withstand.attacks.inputs.gradient import FGSM, PGD
+from withstand.attacks.inputs.noise import Noise
+from withstand.attacks.paired import stronger
+from withstand.core.batch import Batch
+from withstand.core.errors import ConfigError, DataError
+from withstand.core.finding import Cell, Check, Finding, Table
+from withstand.core.part import describe
+from withstand.core.random import Draws, derive, permutation
+from withstand.core.roles import Attacked, Evaluator, Source
+from withstand.core.threat import Ball, Norm
+from withstand.core.victim import Victim
+from withstand.data.graphs.container import Graphs
+from withstand.evaluation.intervals import Share, columns
+from withstand.evaluation.robustness.headline import WHITE_BOX, Headline
+from withstand.evaluation.robustness.plausible import skilled
+
+
+class FeatureVictim(nn.Module):
+    """A node classifier as a function of the audited nodes' features, `(T, F)` to logits `(T, C)`.
+
+    The other nodes' features and all edges stay. Nodes see one another, so rows belong together: an attack must take
+    all in one batch. Fewer rows stand for the first of the nodes.
+
+    Args:
+        model: graphs to logits of their target nodes.
+        graphs: the whole graph.
+        nodes: the audited nodes, int64 `(T,)`.
+    """
+
+    def __init__(self, model: nn.Module, graphs: Graphs, nodes: Tensor) -> None:
+        super().__init__()
+        self.model, self.nodes = model, nodes
+        self._x, self._edges = graphs.dense(), graphs.edges
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits `(T, C)`."""
+        if len(x) > len(self.nodes):
+            raise DataError(f"there are features of {len(self.nodes)} audited nodes, not of {len(x)}")
+        nodes = self.nodes[: len(x)]
+        whole = self._x.to(x.dtype).index_copy(0, nodes, x)
+        logits: Tensor = self.model(Graphs(whole, self._edges, targets=nodes).as_samples())
+        return logits
+
+
+TOGETHER = ("pgd", "bim", "fgsm", "noise")
+"""Attacks that move all rows at every step, as nodes that see one another need."""
+
+
+def attack_nodes(
+    subject: nn.Module | Callable[[Tensor], Any], batch: Batch, attack: InputAttack, *, labelled: bool, seed: int = 0
+) -> tuple[Attacked, Batch]:
+    """Attack the nodes' own features, all at once, and return what was found with the clean features.
+
+    Args:
+        subject: graphs to logits of their target nodes, or to codes.
+        batch: nodes of one graph.
+        attack: one of `TOGETHER`; it keeps its last point, for the best ones of its steps do not belong together.
+        labelled: whether the model gives logits.
+        seed: of random starts.
+
+    Raises:
+        ConfigError: another attack.
+        DataError: samples that are whole graphs.
+    """
+    graphs = Graphs.of(batch.x)
+    if graphs.targets is None:
+        raise DataError("these samples are whole graphs, and attacks move the features of one graph's nodes")
+    if isinstance(attack, PGD):
+        attack = replace(attack, keep_best=False)
+    elif not isinstance(attack, FGSM | Noise):
+        raise ConfigError(
+            f"nodes see one another, and are attacked together by {', '.join(TOGETHER)}: name one of them"
+        )
+    model = subject if isinstance(subject, nn.Module) else _Wrapped(subject)
+    victim, own = _feature_victim(model, graphs, graphs.targets)
+    draws = Draws(derive(seed, "graph attack"), batch.index)
+    found = attack(victim, own, batch.y if labelled else None, generator=draws, batch=len(own))
+    return found, replace(batch, x=own)
+
+
+def _feature_victim(model: nn.Module, graphs: Graphs, nodes: Tensor) -> tuple[Victim, Tensor]:
+    """Return a node classifier as a victim of its nodes' features, and these features."""
+    x = graphs.dense()
+    victim = Victim(FeatureVictim(model, graphs, nodes), low=min(0.0, float(x.min())), high=float(x.max()))
+    return victim, x[nodes]
+
+
+@dataclass(frozen=True)
+class GraphAudit(Evaluator):
+    """Attack the audited nodes' features by PGD over growing radii, and their edges by greedy flips.
+
+    Each audited node's own features may move by the radius, all at once; a node that falls within a radius counts as
+    fallen within larger ones. Edges are flipped at one node at a time, from the clean graph.
+
+    Args:
+        norm: how a node's change of features is measured, "linf" or "l2".
+        eps: radii as shares of the largest feature value (Linf), or of the nodes' mean length (L2); the last headlines.
+        steps: PGD steps at each radius.
+        samples: audited nodes, drawn by the seed.
+        flips: most edge flips at a node.
+        flipped: how many of the audited nodes' edges are attacked.
+        additions: new edges that are tried at each flip.
+        hops: how far the network looks; see `EdgeFlips`.
+        seed: of the choice of nodes and every draw.
+    """
+
+    norm: Norm = "l2"
+    eps: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5)
+    steps: int = 10
+    samples: int = 500
+    flips: int = 2
+    flipped: int = 30
+    additions: int = 16
+    hops: int = 3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.norm not in ("linf", "l2"):
+            raise ConfigError(f"norm must be 'linf' or 'l2', not {self.norm!r}")
+        if not self.eps or self.eps[0] <= 0 or list(self.eps) != sorted(set(self.eps)):
+            raise ConfigError(f"eps must be positive radii in ascending order, not {self.eps!r}")
+
+    def evaluate(self, subject: nn.Module | Callable[[Tensor], Tensor], source: Source) -> Finding:
+        """Return the finding "audit".
+
+        Args:
+            subject: a node classifier: graphs to logits of their target nodes.
+            source: labelled nodes of one graph.
+
+        Raises:
+            DataError: no labels, or samples that are whole graphs.
+        """
+        if source.labels is None:
+            raise DataError("an audit of a node classifier needs labels, and the data have none")
+        rows = permutation(len(source), self.seed, "audit")[: self.samples].sort().values
+        batch = source[rows]
+        graphs = Graphs.of(batch.x)
+        if graphs.targets is None or batch.y is None:
+            raise DataError("features and edges are audited of the nodes of one graph; these samples are whole graphs")
+        model = subject if isinstance(subject, nn.Module) else _Wrapped(subject)
+        nodes, y = graphs.targets, batch.y
+        features = self._features(model, graphs, nodes, y, batch.index, source.classes)
+        flips = self._flips(model, graphs, nodes[: self.flipped], y[: self.flipped], batch.index)
+        head, quick = f"{self.norm} {features.radii[-1]:.4g}", f"PGD-{self.steps}"
+        headline = Headline(
+            name=f"robust accuracy, features, {head}",
+            what=f"nodes hold when each one's own features move within {head}",
+            share=Share.of(features.holds[-1]),
+            attack=quick,
+            access=WHITE_BOX,
+            alone=quick,
+        )
+        checks = (*features.checks, *flips.checks, headline.last_word())
+        unit = "the largest feature value" if self.norm == "linf" else "the nodes' mean length"
+        return Finding(
+            name="audit",
+            numbers={
+                **Share.of(features.clean).numbers("clean accuracy"),
+                **headline.share.numbers(headline.name),
+                f"accuracy under noise, {head}": Share.of(features.noisy[-1]).value,
+                **Share.of(flips.holds[-1]).numbers(f"robust accuracy, {self.flips} edge flip(s)"),
+            },
+            tables={"features": features.table(self.eps, unit), "edge flips": flips.table()},
+            checks=checks,
+            protocol={
+                "audit": describe(self),
+                "ball": {"norm": self.norm, "eps": features.radii[-1]},
+                "samples": len(rows),
+                "samples given": len(source),
+                "edge-flipped samples": len(nodes[: self.flipped]),
+                "source": source.fingerprint(),
+                "features": "each audited node's own features move within the ball, all at once (PGD on their "
+                "cross-entropy); other nodes' stay. A node holds where nothing broke it, be it noise or a check's run",
+                "edges": "evasion: of all removals and drawn additions at a node, the one that lowers its margin most; "
+                "flips that are drawn count too",
+                "interval": "95 %, Wilson",
+                "headline": headline.tree(checks),
+                "verdict": headline.verdict(checks),
+            },
+        )
+
+    def _features(
+        self, model: nn.Module, graphs: Graphs, nodes: Tensor, y: Tensor, index: Tensor, classes: tuple[str, ...]
+    ) -> "_Features":
+        victim, own = _feature_victim(model, graphs, nodes)
+        unit = victim.high if self.norm == "linf" else float(graphs.dense().norm(dim=1).mean())
+        draws = Draws(derive(self.seed, "graph audit"), index)
+        with victim.held(), torch.no_grad():
+            logits = victim.output(own)
+        clean = logits.argmax(1) == y
+        radii = tuple(share * unit for share in self.eps)
+        holds, noisy = [clean.clone() for _ in radii], [clean.clone() for _ in radii]
+
+        def tell(ball: Ball, x: Tensor, success: Tensor) -> None:
+            """Count what a run broke at its radius and at every larger one."""
+            for place, radius in enumerate(radii):
+                if radius >= ball.eps:
+                    holds[place] &= ~success
+
+        start, quick = None, []
+        for place, radius in enumerate(radii):
+            ball = Ball(self.norm, radius)
+            # Nodes see one another: the points of one step belong together, and none may be kept from another.
+            pgd = PGD(ball, steps=self.steps, keep_best=False)
+            found = pgd(victim, own, y, generator=draws.child(place), start=start, batch=len(own))
+            start = found.x
+            quick.append(int((clean & found.success).sum()))
+            noise = Noise(ball)(victim, own, y, generator=draws.child(f"noise {place}"), batch=len(own))
+            for result in (found, noise):
+                tell(ball, result.x, result.success)
+            for larger in noisy[place:]:
+                larger &= ~noise.success
+        half = min(range(len(radii)), key=lambda place: abs(2 * quick[place] - int(clean.sum())))
+        attack = PGD(Ball(self.norm, radii[half]), steps=self.steps, keep_best=False)
+        checks = (
+            skilled(logits, y, classes),
+            *believability(
+                attack, victim, own, y, generator=draws.child("checks"), batch=len(own), found=tell, together=True
+            ),
+        )
+        return _Features(clean, tuple(holds), tuple(noisy), radii, checks)
+
+    def _flips(self, model: nn.Module, graphs: Graphs, nodes: Tensor, y: Tensor, index: Tensor) -> "_Flips":
+        greedy = EdgeFlips(self.flips, self.additions, self.hops)
+        drawn = EdgeFlips(self.flips, self.additions, self.hops, greedy=False)
+        draws = Draws(derive(self.seed, "flips"), index[: len(nodes)])
+        found, random = (attack(model, graphs, nodes, y, generator=draws) for attack in (greedy, drawn))
+        chosen, by_chance = (tuple(one.holds(count) for count in range(self.flips + 1)) for one in (found, random))
+        return _Flips(chosen, by_chance)
+
+
+@dataclass(frozen=True)
+class _Features:
+    """Which nodes are right when clean, at each radius under all that was tried, and under noise, bool `(T,)` each."""
+
+    clean: Tensor
+    holds: tuple[Tensor, ...]
+    noisy: tuple[Tensor, ...]
+    radii: tuple[float, ...]
+    checks: tuple[Check, ...]
+
+    def table(self, shares: tuple[float, ...], unit: str) -> Table:
+        rows: list[tuple[Cell, ...]] = [
+            (radius, share, *Share.of(holds).cells, Share.of(noisy).value)
+            for radius, share, holds, noisy in zip(self.radii, shares, self.holds, self.noisy, strict=True)
+        ]
+        names = ("eps", f"share of {unit}", *columns("accuracy under attack"), "accuracy under noise")
+        return Table(names, tuple(rows), x="eps")
+
+
+@dataclass(frozen=True)
+class _Flips:
+    """Which nodes hold after each number of flips, chosen and drawn, bool `(T,)` each."""
+
+    chosen: tuple[Tensor, ...]
+    drawn: tuple[Tensor, ...]
+
+    @property
+    def holds(self) -> tuple[Tensor, ...]:
+        """Which nodes neither breaks."""
+        return tuple(one & other for one, other in zip(self.chosen, self.drawn, strict=True))
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """Whether chosen flips break more than drawn ones."""
+        right = self.chosen[0]
+        broke, by_chance = right & ~self.chosen[-1], right & ~self.drawn[-1]
+        detail = f"chosen flips break {int(broke.sum())} of {int(right.sum())} right nodes, drawn ones "
+        name = "chosen flips are stronger than drawn ones"
+        return (Check(name, stronger(broke, by_chance), f"{detail}{int(by_chance.sum())}"),)
+
+    def table(self) -> Table:
+        rows: list[tuple[Cell, ...]] = [
+            (count, Share.of(one).value, Share.of(other).value)
+            for count, (one, other) in enumerate(zip(self.chosen, self.drawn, strict=True))
+        ]
+        return Table(("flips at a node", "accuracy, chosen", "accuracy, drawn"), tuple(rows), x="flips at a node")
+
+
+class _Wrapped(nn.Module):
+    """A plain function as a module."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the function's output."""
+        return self.function(x)

@@ -1,0 +1,1 @@
+"""Losses that draw views together, and keep embeddings from collapsing without negatives."""

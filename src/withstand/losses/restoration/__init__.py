@@ -1,0 +1,1 @@
+"""Losses between what is given back and what was hidden or spoilt."""

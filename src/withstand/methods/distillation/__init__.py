@@ -1,1 +1,0 @@
-"""Methods whose targets another network gives: a slow teacher, or the network itself without gradient."""

@@ -1,1 +1,0 @@
-"""Methods that predict hidden representations from seen ones."""

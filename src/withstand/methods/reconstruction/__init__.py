@@ -1,1 +1,0 @@
-"""Methods that learn by giving back what they were given."""

@@ -1,1 +1,0 @@
-"""Methods that make views agree and dimensions differ."""

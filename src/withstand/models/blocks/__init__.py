@@ -1,0 +1,1 @@
+"""What methods put on, round or beside an encoder."""

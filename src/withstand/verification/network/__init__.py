@@ -1,0 +1,1 @@
+"""From a model to a small graph of operations that can be bounded."""

@@ -1,0 +1,132 @@
+"""The graph that capture builds up, and the folding of what two operations in a row can be one of."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from withstand.core.errors import DataError
+from withstand.verification.bounds.receptive_field import Shape
+from withstand.verification.network.network import Network, Node
+from withstand.verification.network.operation import Constant, Conv2d, Input, Linear, Operation, Rearrange, Scale
+
+
+@dataclass(frozen=True)
+class Place:
+    """The value of a node."""
+
+    index: int
+
+
+class Builder:
+    """Nodes so far.
+
+    Args:
+        shape: one input's shape.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        self.nodes = [Node(Input(), (), shape, "input")]
+
+    def shape(self, place: Place) -> Shape:
+        """Return the shape of one sample there."""
+        return self.nodes[place.index].shape
+
+    def add(self, operation: Operation, *inputs: Place) -> Place:
+        """Append an operation and return its place."""
+        probes = [torch.zeros(1, *self.shape(place), dtype=torch.float64) for place in inputs]
+        shape = tuple(operation.forward(*probes).shape[1:])
+        name = f"{type(operation).__name__}_{len(self.nodes)}"
+        self.nodes.append(Node(operation, tuple(place.index for place in inputs), shape, name))
+        return Place(len(self.nodes) - 1)
+
+    def constant(self, value: Tensor | float, shape: Shape) -> Place:
+        """Append a constant of one sample's shape."""
+        return self.add(Constant(torch.as_tensor(value, dtype=torch.float64).expand(shape)))
+
+    def rearrange(self, target: Callable[..., Any], arguments: Any, options: Any, batch: int) -> Any:
+        """Append what an operation does that only moves entries, by having it move their places."""
+        (source,) = {value for value in arguments if isinstance(value, Place)}
+        size = math.prod(self.shape(source))
+        marks = torch.arange(1, batch * size + 1, dtype=torch.float64).view(batch, *self.shape(source))
+        moved = target(*(marks if isinstance(value, Place) else value for value in arguments), **options)
+        if isinstance(moved, tuple | list):
+            return [self._moved(source, part, batch, size) for part in moved]
+        return self._moved(source, moved, batch, size)
+
+    def _moved(self, source: Place, marks: Tensor, batch: int, size: int) -> Place:
+        offset = (torch.arange(batch) * size).view(-1, *[1] * (marks.dim() - 1))
+        places = marks.long() - 1 - offset if len(marks) == batch else marks.new_full((2,), -2)
+        places = torch.where(marks == 0, -1, places) if places.shape == marks.shape else places
+        if (
+            len(marks) != batch
+            or bool(((places < -1) | (places >= size)).any())
+            or not bool((places == places[0]).all())
+        ):
+            raise DataError("a reshape or slice mixes the samples of a batch: certificates need each sample on its own")
+        shape, places = tuple(marks.shape[1:]), places[0]
+        if shape == self.shape(source) and torch.equal(places.flatten(), torch.arange(size)):
+            return source
+        mere = torch.equal(places.flatten(), torch.arange(size))
+        return self.add(Rearrange(shape=shape, places=None if mere else places), source)
+
+    def network(self, output: Place, notes: tuple[str, ...]) -> Network:
+        """Return what the output needs, the output last."""
+        return prune(Network(tuple(self.nodes[: output.index + 1]), torch.float64, notes))
+
+
+def prune(network: Network) -> Network:
+    """Return the network without the nodes that its output does not need."""
+    nodes = network.nodes
+    needed = {0, len(nodes) - 1}
+    for place in range(len(nodes) - 1, 0, -1):
+        if place in needed:
+            needed.update(nodes[place].inputs)
+    order = sorted(needed)
+    new = {old: place for place, old in enumerate(order)}
+    kept = tuple(replace(nodes[old], inputs=tuple(new[source] for source in nodes[old].inputs)) for old in order)
+    return replace(network, nodes=kept)
+
+
+def fold(network: Network) -> Network:
+    """Return the network with each scaling put into what comes before it, where that has no other use."""
+    nodes = list(network.nodes)
+    uses = [0] * len(nodes)
+    for node in nodes:
+        for source in node.inputs:
+            uses[source] += 1
+    for place, node in enumerate(nodes):
+        if not isinstance(node.operation, Scale):
+            continue
+        before = nodes[node.inputs[0]]
+        merged = _merge(before, node.operation) if uses[node.inputs[0]] == 1 else None
+        if merged is not None:
+            nodes[place] = replace(node, operation=merged, inputs=before.inputs, name=before.name)
+    return prune(replace(network, nodes=tuple(nodes)))
+
+
+def _merge(before: Node, scale: Scale) -> Operation | None:
+    """Return the operation that is `scale` after `before`, or None where there is none."""
+    first = before.operation
+    weight = torch.ones((), dtype=torch.float64) if scale.weight is None else scale.weight
+    shift = torch.zeros((), dtype=torch.float64) if scale.bias is None else scale.bias
+    if isinstance(first, Scale):
+        old = torch.ones((), dtype=torch.float64) if first.weight is None else first.weight
+        bias = shift if first.bias is None else first.bias * weight + shift
+        return Scale(weight=old * weight, bias=bias)
+    if not isinstance(first, Linear | Conv2d):
+        return None
+    rank = len(before.shape)
+    channels = before.shape[0] if isinstance(first, Conv2d) else before.shape[-1]
+    # One factor a channel, and so one a row of the weight; one a place would not fit.
+    wanted = (channels, *[1] * (rank - 1)) if isinstance(first, Conv2d) else (*[1] * (rank - 1), channels)
+    try:
+        weight, shift = weight.expand(wanted).reshape(channels), shift.expand(wanted).reshape(channels)
+    except RuntimeError:
+        return None
+    side = (channels, 1, 1) if isinstance(first, Conv2d) else (channels,)
+    bias = shift.view(side) if first.bias is None else first.bias * weight.view(side) + shift.view(side)
+    return replace(first, weight=first.weight * weight.view(-1, *[1] * (first.weight.dim() - 1)), bias=bias)

@@ -1,0 +1,1 @@
+"""Complete search: a region is split until every part is decided."""

@@ -1,0 +1,61 @@
+"""Schedules: their endpoints, their course, and that they are functions of the step alone."""
+
+import math
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from withstand.core.errors import ConfigError
+from withstand.engine.schedules import Constant, WarmupCosine
+
+BARLOW = WarmupCosine(warmup=10, final=0.001)
+
+
+def test_barlow_twins_course() -> None:
+    """The dossier's: from 0 to the base rate over ten epochs, then half a cosine to a thousandth of it."""
+    factors = [BARLOW.factor(step, 7, 100) for step in range(700)]
+    assert factors[0] == 0.0
+    assert factors[70] == 1.0
+    assert factors[699] == pytest.approx(0.001, abs=1e-5)
+    assert factors[35] == pytest.approx(0.5)
+    for step in (100, 385, 650):  # q = (1 + cos(pi t / T)) / 2, lr = base q + 0.001 base (1 - q)
+        q = 0.5 * (1 + math.cos(math.pi * (step - 70) / 630))
+        assert factors[step] == pytest.approx(q + 0.001 * (1 - q), rel=1e-12)
+
+
+@given(st.floats(0, 12), st.floats(0, 1), st.floats(0, 1), st.integers(1, 40), st.integers(1, 10))
+def test_rises_and_then_falls(warmup: float, start: float, final: float, per_epoch: int, epochs: int) -> None:
+    schedule = WarmupCosine(warmup=warmup, start=start, final=final)
+    factors = [schedule.factor(step, per_epoch, epochs) for step in range(per_epoch * epochs + 3)]
+    top = math.ceil(warmup * per_epoch)
+    assert all(0 <= factor <= 1 for factor in factors)
+    assert all(a <= b + 1e-12 for a, b in pairwise(factors[:top]))
+    assert all(a >= b - 1e-12 for a, b in pairwise(factors[top:]))
+    if warmup * per_epoch < per_epoch * epochs - 1:
+        assert factors[per_epoch * epochs] == pytest.approx(final)  # beyond the end it stays there
+
+
+def test_without_warmup_it_begins_at_the_base_rate() -> None:
+    assert WarmupCosine().factor(0, 10, 3) == 1.0
+    assert Constant().factor(17, 10, 3) == 1.0
+
+
+def test_warmup_longer_than_the_run_only_rises() -> None:
+    factors = [WarmupCosine(warmup=10).factor(step, 4, 5) for step in range(20)]
+    assert factors == [step / 40 for step in range(20)]
+
+
+def test_the_rise_takes_a_share_of_the_run_at_most() -> None:
+    bounded, plain = WarmupCosine(10, share=0.1), WarmupCosine(0.5)
+    assert [bounded.factor(step, 4, 5) for step in range(20)] == [plain.factor(step, 4, 5) for step in range(20)]
+    assert bounded.factor(400, 4, 1000) == WarmupCosine(10).factor(400, 4, 1000)
+    with pytest.raises(ConfigError, match=r"share must lie in \[0, 1\]"):
+        WarmupCosine(share=1.5)
+
+
+@pytest.mark.parametrize("name", ["warmup", "start", "final"])
+def test_negative_settings_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="at least 0"):
+        WarmupCosine(**{name: -1.0})
