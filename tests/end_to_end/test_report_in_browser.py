@@ -30,10 +30,10 @@ def report(tmp_path_factory):
     curve = Table(("eps", "robust accuracy", "robust accuracy ±"), ((0.0, 0.8, 0.02), (8 / 255, 0.1, 0.03)), x="eps")
     for finding in (
         Finding("map", tables={"map": Table(("x", "y", "label", "index"), points)}),
-        Finding("knn", numbers={"accuracy": 0.8, "accuracy ±": 0.02, "accuracy, untrained control": 0.6}),
+        Finding("knn", figures={"accuracy": 0.8, "accuracy ±": 0.02, "accuracy, untrained control": 0.6}),
         Finding(
             "audit",
-            numbers={"clean accuracy": 0.8, "robust accuracy, linf 8/255": 0.1},
+            figures={"clean accuracy": 0.8, "robust accuracy, linf 8/255": 0.1},
             tables={"accuracy against eps": curve},
             checks=(Check("gradients are there", True, "all of them"),),
             protocol={"ball": {"norm": "linf", "eps": 8 / 255}},

@@ -41,7 +41,7 @@ def test_train_probe_audit_report(tmp_path: Path, capsys: pytest.CaptureFixture[
     found = json.loads((out / "findings" / "columns.json").read_text())
     assert found["tables"]["importance of columns"]["rows"]
     heads = json.loads((out / "findings" / "table-heads.json").read_text())
-    assert "accuracy, boosting on raw columns" in heads["numbers"]
+    assert "accuracy, boosting on raw columns" in heads["figures"]
     report = (out / "report.html").read_text(encoding="utf-8")
     assert "importance of columns" in report.lower()
     # Other rows are coded by the schema of the run.
@@ -74,8 +74,8 @@ def test_a_number_to_predict(tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert main(["train", "t-jepa", "--data", "diabetes", "--epochs", "1", "--out", str(out), "--quiet", *NARROW]) == 0
     assert main(["probe", str(out)]) == 0
-    numbers = json.loads((out / "findings" / "table-heads.json").read_text())["numbers"]
-    assert 40 < numbers["RMSE, linear on raw columns"] < 80
+    figures = json.loads((out / "findings" / "table-heads.json").read_text())["figures"]
+    assert 40 < figures["RMSE, linear on raw columns"]["value"] < 80
 
 
 @pytest.fixture(scope="module")

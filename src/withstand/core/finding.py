@@ -1,28 +1,131 @@
-"""Finding: what an evaluator found, with the protocol that makes the numbers mean something.
+"""Finding: what an evaluator found, with the protocol that makes the figures mean something.
 
 A finding is `findings/<name>.json` in a run folder, with its pictures beside it in `<name>.npz`.
 """
 
 import json
 import zipfile
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from withstand.core.errors import DataError
 from withstand.core.files import replacing
+from withstand.core.legacy_figures import figures_of, modern
 from withstand.core.part import Tree
 
 Cell: TypeAlias = str | int | float | bool | None
+Better: TypeAlias = Literal["higher", "lower"] | None
+"""Which way is better; None where neither is."""
+Interval: TypeAlias = tuple[float, float]
 
 SPREAD = " ±"
-"""Ends the name of a number's or a column's spread: one width to both sides."""
+"""Ends the name of a column of spreads."""
 
 LOW, HIGH = ", 95 % low", ", 95 % high"
-"""End the names of the ends of a share's 95 % interval, which is not even round the share."""
+"""End the names of the columns that hold the ends of intervals."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure with all that is needed to read it.
+
+    In JSON it is an object of these fields, without those that are None; intervals are lists of two numbers.
+
+    Attributes:
+        value: the figure.
+        unit: "share" of samples, or a difference of shares, shown in percent; else what it counts or is measured in:
+            "count", "seconds", "radius" (in input units), "nats", "cosine", "ratio" and the like; "" where an earlier
+            version's finding does not say.
+        better: whether "higher" or "lower" is better; None where neither is.
+        spread: standard deviation over the `of` repeats.
+        interval: both ends of the 95 % interval.
+        of: how many samples or repeats it rests on.
+        control: the same figure of the untrained control.
+        gain: both ends of the 95 % interval of value less control, from samples that both were judged on.
+        chance: what always naming the most frequent class reaches.
+    """
+
+    value: float
+    unit: str
+    better: Better
+    _: KW_ONLY
+    spread: float | None = None
+    interval: Interval | None = None
+    of: int | None = None
+    control: "Measure | None" = None
+    gain: Interval | None = None
+    chance: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.better not in ("higher", "lower", None):
+            raise ValueError(f"better is 'higher', 'lower' or None, not {self.better!r}")
+        for name in ("interval", "gain"):
+            ends = getattr(self, name)
+            if ends is not None and (len(ends) != 2 or ends[0] > ends[1]):
+                raise ValueError(f"{name} is (low, high), not {ends!r}")
+        if self.spread is not None and self.spread < 0:
+            raise ValueError(f"spread is a standard deviation, not {self.spread!r}")
+
+    def record(self) -> dict[str, Tree]:
+        """Return it as an object of JSON."""
+        found: dict[str, Tree] = {"value": self.value, "unit": self.unit, "better": self.better}
+        found |= {"spread": self.spread, "of": self.of, "chance": self.chance}
+        found |= {name: list(ends) for name in ("interval", "gain") if (ends := getattr(self, name)) is not None}
+        if self.control is not None:
+            found["control"] = self.control.record()
+        return {name: value for name, value in found.items() if value is not None}
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Tree]) -> "Measure":
+        """Return the measure that `record` gave.
+
+        Raises:
+            ValueError: a field is none of a measure's, or holds what it cannot.
+            KeyError: there is no value or no unit.
+        """
+        given = dict(record)
+        value, unit, better = given.pop("value"), given.pop("unit"), given.pop("better", None)
+        control, of = given.pop("control", None), given.pop("of", None)
+        interval, gain = (_ends(name, given.pop(name, None)) for name in ("interval", "gain"))
+        spread, chance = (_number(name, given.pop(name, None)) for name in ("spread", "chance"))
+        found = _number("value", value)
+        if given or found is None or not isinstance(unit, str) or not isinstance(of, int | None):
+            raise ValueError(f"{dict(record)} is no measure")
+        if better not in ("higher", "lower", None) or not isinstance(control, dict | None):
+            raise ValueError(f"{dict(record)} is no measure")
+        return cls(
+            found,
+            unit,
+            better,  # type: ignore[arg-type]
+            spread=spread,
+            interval=interval,
+            of=of,
+            control=None if control is None else cls.of_record(control),
+            gain=gain,
+            chance=chance,
+        )
+
+
+def _number(name: str, value: Tree) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | None):
+        raise ValueError(f"{name} is no number: {value!r}")
+    return value
+
+
+def _ends(name: str, value: Tree) -> Interval | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError(f"{name} is no pair of numbers: {value!r}")
+    low, high = (_number(name, end) for end in value)
+    if low is None or high is None:
+        raise ValueError(f"{name} is no pair of numbers: {value!r}")
+    return low, high
 
 
 @dataclass(frozen=True)
@@ -33,12 +136,16 @@ class Table:
     of its interval. With `x` naming a numeric column, the others are curves over it, and the report draws them; a
     column `"X name"` says what the values of `x` stand for.
     `note` tells a reader how to read the curves.
+    `units` says what numeric columns hold, as a `Measure` does: "share" is shown in percent, "radius" also as k/255.
+    `controls` names, for each column of a control (an untrained encoder, noise), the column that it is of, "" for all.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     x: str | None = None
     note: str = ""
+    units: Mapping[str, str] = field(default_factory=dict)
+    controls: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -46,6 +153,9 @@ class Table:
                 raise ValueError(f"row {row!r} does not fit the columns {self.columns!r}")
         if self.x is not None and self.x not in self.columns:
             raise ValueError(f"x {self.x!r} is none of the columns {self.columns!r}")
+        for name in (*self.units, *self.controls, *self.controls.values()):
+            if name not in ("", *self.columns):
+                raise ValueError(f"{name!r}, of units or controls, is none of the columns {self.columns!r}")
 
     def column(self, name: str) -> tuple[Cell, ...]:
         """Return one column's cells."""
@@ -68,21 +178,41 @@ class Finding:
 
     Attributes:
         name: what was evaluated, as a file name: "knn", "linear", "audit".
-        numbers: headline figures by name; accuracies are shares in [0, 1]. Spreads and the ends of intervals are called
-            as in a `Table`.
+        figures: measures by name.
         tables: curves and comparisons.
         checks: why the numbers are believable.
         protocol: every choice behind the numbers, readable alone.
         pictures: uint8 arrays for the report: a strip `(N, H, W, C)` or a grid `(rows, columns, H, W, C)`,
             C 1 or 3. Strips of equal N in one finding belong together, picture by picture.
+        headline: the name of the one figure that the finding is read for, where there is one.
     """
 
     name: str
-    numbers: dict[str, float] = field(default_factory=dict)
+    figures: Mapping[str, Measure | float] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     protocol: dict[str, Tree] = field(default_factory=dict)
     pictures: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+    headline: str | None = None
+
+    def __post_init__(self) -> None:
+        plain = {name: value for name, value in self.figures.items() if not isinstance(value, Measure)}
+        object.__setattr__(self, "figures", self.measures | _measures(figures_of(self.name, plain)))
+        if self.headline is not None and self.headline not in self.figures:
+            raise ValueError(f"the headline {self.headline!r} is none of the figures {', '.join(self.figures)}")
+
+    @property
+    def measures(self) -> dict[str, Measure]:
+        """The figures that say what they are."""
+        return {name: measure for name, measure in self.figures.items() if isinstance(measure, Measure)}
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The figures as plain numbers, with spreads, ends of intervals and controls under names of their own."""
+        found: dict[str, float] = {}
+        for name, measure in self.measures.items():
+            found |= _flat(name, measure)
+        return found
 
     @property
     def believable(self) -> bool:
@@ -108,29 +238,29 @@ class Finding:
         else:
             with replacing(folder / f"{self.name}.npz") as path, path.open("wb") as file:
                 np.savez_compressed(file, **self.pictures)  # type: ignore[arg-type]
-        record = asdict(self)
+        record = asdict(replace(self, figures={}, headline=None, pictures={}))
         del record["pictures"]
+        record["figures"] = {name: measure.record() for name, measure in self.measures.items()}
+        record["headline"] = self.headline
         with replacing(folder / f"{self.name}.json") as path:
             path.write_text(json.dumps(record, indent=1, allow_nan=True) + "\n", encoding="utf-8")
         return folder / f"{self.name}.json"
 
     @classmethod
     def load(cls, path: Path) -> "Finding":
-        """Read a finding that `save` wrote.
+        """Read a finding that `save` wrote, also one of an earlier version.
 
         Raises:
             DataError: the file is not a finding.
         """
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = modern(json.loads(path.read_text(encoding="utf-8")))
             tables = {
-                name: Table(
-                    tuple(table["columns"]), tuple(map(tuple, table["rows"])), table["x"], table.get("note", "")
-                )
+                name: Table(**table | {"columns": tuple(table["columns"]), "rows": tuple(map(tuple, table["rows"]))})
                 for name, table in record["tables"].items()
             }
             checks = tuple(Check(**check) for check in record["checks"])
-            record |= {"tables": tables, "checks": checks}
+            record |= {"tables": tables, "checks": checks, "figures": _measures(record["figures"])}
             pictures = path.with_suffix(".npz")
             if pictures.exists():
                 with np.load(pictures, allow_pickle=False) as arrays:
@@ -138,3 +268,16 @@ class Finding:
             return cls(**record)
         except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"{path} is not a finding ({error})") from error
+
+
+def _measures(records: Mapping[str, Mapping[str, Tree]]) -> dict[str, Measure]:
+    return {name: Measure.of_record(record) for name, record in records.items()}
+
+
+def _flat(name: str, measure: Measure) -> dict[str, float]:
+    found = {name: measure.value}
+    if measure.spread is not None:
+        found[name + SPREAD] = measure.spread
+    if measure.interval is not None:
+        found |= dict(zip((name + LOW, name + HIGH), measure.interval, strict=True))
+    return found | ({} if measure.control is None else _flat(f"{name}, untrained control", measure.control))

@@ -71,7 +71,7 @@ def regularisation(
     counts = [count for count in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024) if count < width] + [width]
     return Finding(
         name="boundary-tilting",
-        numbers={
+        figures={
             "deviation angle, strongest penalty": steps[0].angle,
             "deviation angle, weakest penalty": steps[-1].angle,
             "adversarial distance, strongest penalty": steps[0].distance,

@@ -74,7 +74,7 @@ class Claim:
         ]
         return Finding(
             name=f"claim-{self.slug}",
-            numbers={
+            figures={
                 f"{self.quantity}, {system}": mean(self.system),
                 f"{self.quantity}, {system} ±": stdev(self.system),
                 f"{self.quantity}, {baseline}": mean(self.baseline),
@@ -120,7 +120,7 @@ def judged_again(finding: Finding) -> Finding:
     told: dict[str, Tree] = {} if before == verdict else {"verdict by the spread over seeds": before}
     return replace(
         finding,
-        numbers=numbers | _effect(mean(differences), interval),
+        figures=numbers | _effect(mean(differences), interval),
         protocol=finding.protocol | {"verdict": verdict, MATERIAL: material} | told,
     )
 

@@ -26,7 +26,8 @@ def test_round_trip(tmp_path: Path) -> None:
     path = finding.save(tmp_path / "findings")
     assert path == tmp_path / "findings" / "audit.json"
     loaded = Finding.load(path)
-    assert loaded.numbers == finding.numbers
+    assert loaded.figures == finding.figures
+    assert loaded.headline == finding.headline
     assert loaded.tables == finding.tables
     assert loaded.checks == finding.checks
     assert loaded.protocol == finding.protocol

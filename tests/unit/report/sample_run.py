@@ -92,7 +92,7 @@ def probe(name: str, accuracy: float, control: float) -> Finding:
     """Return a probe's finding as the evaluation writes it."""
     return Finding(
         name,
-        numbers={
+        figures={
             "accuracy": accuracy,
             "accuracy, 95 % low": accuracy - 0.019,
             "accuracy, 95 % high": accuracy + 0.017,
@@ -136,7 +136,7 @@ def findings() -> list[Finding]:
     found.append(
         Finding(
             "gauges",
-            numbers={
+            figures={
                 "effective rank": 48.2,
                 "spread": 0.81,
                 "effective rank, untrained control": 6.1,
@@ -155,7 +155,7 @@ def findings() -> list[Finding]:
     found.append(
         Finding(
             "few-shot",
-            numbers={"knn, 10 labels a class": 0.6, "knn, 10 labels a class, untrained control": 0.5},
+            figures={"knn, 10 labels a class": 0.6, "knn, 10 labels a class, untrained control": 0.5},
             tables={
                 "curve": Table(
                     ("labels a class", "knn", "knn ±", "linear", "linear ±", "knn, untrained control"),
@@ -187,7 +187,7 @@ def findings() -> list[Finding]:
     found.append(
         Finding(
             "audit",
-            numbers={
+            figures={
                 "clean accuracy": 0.794,
                 "robust accuracy, linf 8/255": 0.12,
                 "robust accuracy, linf 8/255, 95 % low": 0.094,
@@ -245,7 +245,7 @@ def findings() -> list[Finding]:
     found.append(
         Finding(
             "claim-dcl",
-            numbers={"kNN accuracy, DCL": 0.79, "kNN accuracy, DCL ±": 0.004, "effect": 0.02, "effect ±": 0.006},
+            figures={"kNN accuracy, DCL": 0.79, "kNN accuracy, DCL ±": 0.004, "effect": 0.02, "effect ±": 0.006},
             tables={"seeds": Table(("seed", "DCL", "SimCLR"), ((0, 0.79, 0.77), (1, 0.788, 0.771)))},
             protocol={"statement": "DCL needs no large batch.", "verdict": "reproduced", "seeds": 2},
         )

@@ -18,7 +18,7 @@ def a_run(folder: Path, robust: float, *, eps: tuple[float, ...] = (0.0, 0.1), s
     rows = tuple((at, 0.9 - at * (9 - 10 * robust)) for at in eps)
     Finding(
         "audit",
-        numbers={"clean accuracy": 0.9, "clean accuracy ±": 0.02, "robust accuracy, linf 0.1": robust, "queries": 40.0},
+        figures={"clean accuracy": 0.9, "clean accuracy ±": 0.02, "robust accuracy, linf 0.1": robust, "queries": 40.0},
         tables={"accuracy against eps": Table(("eps", "robust accuracy"), rows, x="eps")},
         protocol={"split": split},
     ).save(folder / "findings")
@@ -33,7 +33,7 @@ def test_figures_and_curves_stand_side_by_side(tmp_path: Path) -> None:
     (title, table), (chart,) = found.numbers[0], found.charts
     assert title == "Audit"
     shown = {row[0].text: [cell.text.replace("\xa0", " ") for cell in row[1:]] for row in table.rows}
-    assert shown["Clean accuracy"] == ["90.0 ± 2.0 %", "90.0 ± 2.0 %"]
+    assert shown["Clean accuracy"] == ["90.0 % [88.0, 92.0]", "90.0 % [88.0, 92.0]"]
     assert shown["Robust accuracy, Linf 0.1"] == ["10.0 %", "60.0 %"]
     assert shown["Queries"] == ["40", "40"]
     traces = chart.figure["data"]

@@ -39,7 +39,7 @@ def test_even_spreads_of_older_findings_are_cut(value: float, spread: float) -> 
 def test_figures_of_both_ages_are_shown() -> None:
     shown = view(Finding("audit", {"clean accuracy": 0.8, "clean accuracy ±": 0.1, **Share(0, 40).numbers("accuracy")}))
     assert [figure.shown.text.replace("\u00a0", " ") for figure in shown.numbers] == [
-        "80.0 ± 10.0 %",
+        "80.0 % [70.0, 90.0]",
         "0.0 % [0.0, 8.8]",
     ]
     old = score(Finding("knn", {"accuracy": 0.98, "accuracy ±": 0.05}))

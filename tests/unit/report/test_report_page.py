@@ -186,7 +186,7 @@ def test_an_unknown_finding_is_shown_whole(tmp_path):
     folder = write_run(tmp_path / "run", only=set())
     Finding(
         "slot-purity",
-        numbers={"purity": 0.5, "purity ±": 0.25, "entries": 12345.0, "broken": float("nan")},
+        figures={"purity": 0.5, "purity ±": 0.25, "entries": 12345.0, "broken": float("nan")},
         tables={
             "purity over slots": Table(("slots", "purity", "purity ±"), ((2, 0.25, 0.125), (4, 0.5, None)), x="slots"),
             "remarks": Table(("what", "seen", "ok"), (("a", None, True), ("b", 2, False))),
@@ -283,7 +283,7 @@ def test_layers_are_named_on_their_axis_and_notes_say_how_to_read(tmp_path):
         note="Read it so.",
     )
     folder = write_run(tmp_path / "run")
-    Finding("layers", numbers={"linear accuracy before the head": 0.3}, tables={"by layer": table}).save(
+    Finding("layers", figures={"linear accuracy before the head": 0.3}, tables={"by layer": table}).save(
         folder / "findings"
     )
     assert Finding.load(folder / "findings" / "layers.json").tables["by layer"] == table

@@ -54,11 +54,11 @@ def test_other_data_are_samples_and_the_first_probe_that_was_run_speaks():
 
 def test_no_gain_is_called_no_gain():
     knn = FINDINGS["knn"]
-    worse = replace(knn, numbers={"accuracy": 0.5, "accuracy, untrained control": 0.5}, tables={})
+    worse = replace(knn, figures={"accuracy": 0.5, "accuracy, untrained control": 0.5}, tables={})
     assert "kNN 50.0 %, no more than the 50.0 % of the untrained encoder." in said(worse)
     numbers = {"accuracy": 0.52, "accuracy ±": 0.02, "accuracy, untrained control": 0.51}
-    assert "kNN 52.0 %, not clearly more than the 51.0 %" in said(replace(knn, numbers=numbers, tables={}))
-    assert "with no untrained encoder to compare with" in said(replace(knn, numbers={"accuracy": 0.9}, tables={}))
+    assert "kNN 52.0 %, not clearly more than the 51.0 %" in said(replace(knn, figures=numbers, tables={}))
+    assert "with no untrained encoder to compare with" in said(replace(knn, figures={"accuracy": 0.9}, tables={}))
 
 
 def test_a_failed_check_withdraws_the_number():
@@ -80,7 +80,7 @@ def test_checks_of_other_findings_are_not_passed_over():
 def test_an_audit_without_gradients_gives_no_robust_number():
     noise_only = replace(
         FINDINGS["audit"],
-        numbers={"clean accuracy": 0.8, "accuracy under noise, linf 8/255": 0.7},
+        figures={"clean accuracy": 0.8, "accuracy under noise, linf 8/255": 0.7},
         checks=(Check("gradients are there", False, ""),),
     )
     words = said(noise_only)
@@ -94,7 +94,7 @@ def test_an_audit_without_labels_speaks_of_codes():
         "share nearer to another sample under noise, linf 8/255": 0.01,
     }
     protocol = {"ball": {"norm": "linf", "eps": 8 / 255}}
-    moved = replace(FINDINGS["audit"], numbers=numbers, protocol=protocol)
+    moved = replace(FINDINGS["audit"], figures=numbers, protocol=protocol)
     words = (
         "Attacks within Linf 8/255 give at least 90.0 % of the pictures a code that is nearer to another's, noise 1.0 %"
     )

@@ -168,7 +168,7 @@ class Detection(Evaluator):
         right = clean.score[clean.right]
         return Finding(
             name="detection",
-            numbers=self._numbers(clean, attempts),
+            figures=self._numbers(clean, attempts),
             tables={
                 "attacks": attack_table(clean, attempts, self.fpr),
                 "ROC by attack": roc_table({one.name: (right, one.worse.score[one.deceived]) for one in attempts}),

@@ -62,7 +62,7 @@ class FewShot(Probe):
         place = numbers_of_labels.index(shown)
         return Finding(
             name="few-shot",
-            numbers={f"{name}, {shown} labels a class": mean(values[place]) for name, values in curves.items()},
+            figures={f"{name}, {shown} labels a class": mean(values[place]) for name, values in curves.items()},
             tables={"curve": Table(tuple(columns), tuple(rows), x="labels a class")},
             protocol={
                 "probe": describe(self),

@@ -89,7 +89,7 @@ def probe_curve(
     }
     return Finding(
         name="learning-curve",
-        numbers=_crossings(chosen, curves),
+        figures=_crossings(chosen, curves),
         tables={"curve": _curve(chosen, accuracy), "arrival": _arrival(chosen, curves, tolerance)},
         protocol=protocol,
     )

@@ -163,7 +163,7 @@ class AccuracyProbe(Probe):
         numbers["mean accuracy of classes"] = _mean(classes.column("encoder"))
         return Finding(
             name=self.name,
-            numbers=numbers,
+            figures=numbers,
             tables={
                 "accuracy": _overview(right | {"always the most frequent class": test.labels == most}),
                 "classes": classes,

@@ -81,7 +81,7 @@ class ContrastiveGeometry(Evaluator):
         named = clouds | {f"{name}, {CONTROL}": cloud for name, cloud in untrained.items()}
         return Finding(
             name="geometry",
-            numbers=numbers,
+            figures=numbers,
             tables=self._tables(ours, theirs, named),
             checks=self._checks(ours, place),
             protocol={

@@ -43,7 +43,7 @@ class Gauges(Probe):
         rows = tuple((place, *shares) for place, shares in enumerate(zip(*spectra, strict=False), start=1))
         return Finding(
             name="gauges",
-            numbers=numbers,
+            figures=numbers,
             tables={"spectrum": Table(tuple(columns), rows, x="direction")},
             checks=(collapse_check(self._some(embedded)),),
             protocol={

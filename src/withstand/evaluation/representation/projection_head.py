@@ -120,7 +120,7 @@ class Layers(Evaluator):
             checks = (*checks, Check("the fits converged", all(map(all, fits)), fitted))
         return Finding(
             name="layers",
-            numbers=numbers,
+            figures=numbers,
             tables=tables,
             checks=checks,
             protocol={

@@ -69,7 +69,7 @@ class SampleState(Evaluator):
                     pictures[end] = pictures_of(source, rows)
         return Finding(
             name="samples",
-            numbers=numbers,
+            figures=numbers,
             tables=tables,
             protocol={"evaluator": describe(self), "samples": len(source), "data": source.name},
             pictures=pictures,

@@ -69,7 +69,7 @@ def robust_accuracy(case: Case, ensemble: AutoAttack | None, aids: Aids) -> Find
     shown, notes = pictures(case, found)
     return Finding(
         name="audit",
-        numbers=_numbers(case, noise, headline, decided, found),
+        figures=_numbers(case, noise, headline, decided, found),
         tables={
             **{
                 f"accuracy against eps, {norm}": over_eps(case, norm, noise[norm], found if climbed else None)

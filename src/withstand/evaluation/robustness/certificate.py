@@ -120,7 +120,7 @@ class Certificate(Evaluator):
         pictures, notes = self._pictures(victim, x, batch.y, verdicts)
         return Finding(
             name="certificate",
-            numbers=self._numbers(verdicts, proven, broken, grid[-1], victim.span),
+            figures=self._numbers(verdicts, proven, broken, grid[-1], victim.span),
             tables={
                 f"proven and attacked accuracy against eps, {self.ball.norm}": self._curves(
                     grid, proven, broken, victim.span

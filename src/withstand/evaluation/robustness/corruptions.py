@@ -105,7 +105,7 @@ class CorruptionBench(Evaluator):
         columns = ("corruption", *(f"severity {s}" for s in self.severities), "mean")
         return Finding(
             "corruptions",
-            numbers=numbers,
+            figures=numbers,
             tables={
                 "accuracy by corruption": Table(columns, tuple(table)),
                 "accuracy over severity": Table(("severity", *self.kinds), tuple(curve), x="severity"),

@@ -84,7 +84,7 @@ def displacement(case: Case, ensemble: AutoAttack | None, aids: Aids) -> Finding
     rows = slice(case.pictures)
     return Finding(
         name="audit",
-        numbers=_numbers(case, sides),
+        figures=_numbers(case, sides),
         tables={
             **{f"shift against eps, {kind}": _over_eps(case, kind, sides) for kind in case.radii},
             **(

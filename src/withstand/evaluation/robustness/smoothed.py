@@ -62,7 +62,7 @@ class SmoothedCertificate(Evaluator):
         largest = max(self.smoothing.largest, self.eps)
         return Finding(
             name="certificate",
-            numbers={
+            figures={
                 **Share.of(found.certified(batch.y, 0.0)).numbers("clean accuracy, smoothed"),
                 **Share.of(found.certified(batch.y, self.eps)).numbers(f"certified accuracy, {head}"),
                 "share of abstentions": Share.of(found.prediction == ABSTAIN).value,

@@ -169,7 +169,7 @@ class GraphAudit(Evaluator):
         unit = "the largest feature value" if self.norm == "linf" else "the nodes' mean length"
         return Finding(
             name="audit",
-            numbers={
+            figures={
                 **Share.of(features.clean).numbers("clean accuracy"),
                 **headline.share.numbers(headline.name),
                 f"accuracy under noise, {head}": Share.of(features.noisy[-1]).value,

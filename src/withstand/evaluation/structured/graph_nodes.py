@@ -79,7 +79,7 @@ class NodeProbe(AccuracyProbe):
         chosen, flat = _accuracy(best, tested.x, tested.labels), _accuracy(plain, raw_test, tested.labels)
         return replace(
             finding,
-            numbers={
+            figures={
                 **finding.numbers,
                 **Share(round(chosen * len(tested)), len(tested)).numbers("accuracy, epoch chosen on validation"),
                 f"accuracy, {RAW}": flat,

@@ -69,7 +69,7 @@ class FoldedSVM(Evaluator):
         ]
         return Finding(
             name=self.name,
-            numbers=numbers,
+            figures=numbers,
             tables={"repeats": Table(columns, tuple(rows))},
             protocol={
                 "protocol": f"RBF support vector machine on frozen features, stratified {self.folds} folds, C out of "

@@ -78,7 +78,7 @@ class TableHeads(Evaluator):
         }
         return Finding(
             name="table-heads",
-            numbers=numbers,
+            figures=numbers,
             tables={measured: Table(("head", *(f"on {on}" for on in inputs)), tuple(rows))},
             protocol={
                 "probe": describe(self),
@@ -127,7 +127,7 @@ class ColumnImportance(Evaluator):
         rows = [(name, *described.get(name, ("", None)), value) for name, value in sorted(lost.items(), key=_largest)]
         return Finding(
             name="columns",
-            numbers={"accuracy" if answers.classes else "RMSE": whole},
+            figures={"accuracy" if answers.classes else "RMSE": whole},
             tables={
                 "importance of columns": Table(("column", "kind", "missing", f"{what} when shuffled"), tuple(rows)),
                 **_bent(source),

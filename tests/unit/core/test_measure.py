@@ -1,0 +1,116 @@
+"""Measures: whole through JSON, strict about what they are, and read out of findings of earlier versions."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from withstand.core.finding import Finding, Measure, Table
+
+SAVED = Path(__file__).parents[2] / "saved" / "run" / "findings"
+
+numbers = st.floats(allow_nan=False)
+ends = st.tuples(numbers, numbers).map(lambda pair: (min(pair), max(pair)))
+
+
+def measures(control: st.SearchStrategy[Measure | None]) -> st.SearchStrategy[Measure]:
+    return st.builds(
+        Measure,
+        numbers,
+        st.sampled_from(["share", "seconds", "radius", "nats", ""]),
+        st.sampled_from(["higher", "lower", None]),
+        spread=st.none() | st.floats(0, 1e9),
+        interval=st.none() | ends,
+        of=st.none() | st.integers(1, 10**9),
+        control=control,
+        gain=st.none() | ends,
+        chance=st.none() | numbers,
+    )
+
+
+@given(st.dictionaries(st.text(min_size=1), measures(st.none() | measures(st.none())), min_size=1))
+def test_measures_survive_json(figures: dict[str, Measure]) -> None:
+    finding = Finding("knn", figures, headline=next(iter(figures)))
+    through = {name: Measure.of_record(json.loads(json.dumps(one.record()))) for name, one in figures.items()}
+    assert through == finding.figures == figures
+
+
+def test_not_a_number_survives_a_file(tmp_path: Path) -> None:
+    (found,) = Finding.load(Finding("knn", {"a": Measure(math.nan, "ratio", None)}).save(tmp_path)).measures.values()
+    assert math.isnan(found.value)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"value": 0.5},
+        {"unit": "share"},
+        {"value": "0.5", "unit": "share"},
+        {"value": True, "unit": "share"},
+        {"value": 0.5, "unit": "share", "better": "up"},
+        {"value": 0.5, "unit": "share", "interval": [0.4]},
+        {"value": 0.5, "unit": "share", "interval": [0.6, 0.4]},
+        {"value": 0.5, "unit": "share", "spread": -1.0},
+        {"value": 0.5, "unit": "share", "of": 0.5},
+        {"value": 0.5, "unit": "share", "control": 0.1},
+        {"value": 0.5, "unit": "share", "colour": "red"},
+    ],
+)
+def test_what_is_no_measure_is_refused(record: dict) -> None:
+    with pytest.raises((ValueError, KeyError)):
+        Measure.of_record(record)
+
+
+def test_a_headline_is_one_of_the_figures() -> None:
+    with pytest.raises(ValueError, match="the headline 'b' is none of the figures a"):
+        Finding("knn", {"a": Measure(0.5, "share", "higher")}, headline="b")
+
+
+def test_units_and_controls_are_of_columns() -> None:
+    for wrong in ({"units": {"b": "share"}}, {"controls": {"b": "a"}}, {"controls": {"a": "b"}}):
+        with pytest.raises(ValueError, match="'b', of units or controls, is none of the columns"):
+            Table(("a",), (), **wrong)
+
+
+def test_a_probe_of_an_earlier_version_is_read() -> None:
+    finding = Finding.load(SAVED / "knn.json")
+    stored = json.loads((SAVED / "knn.json").read_text())
+    accuracy = finding.measures[finding.headline or ""]
+    assert accuracy.value == stored["numbers"]["accuracy"]
+    assert (accuracy.unit, accuracy.better) == ("share", "higher")
+    rows = {name: numbers for name, *numbers in stored["tables"]["accuracy"]["rows"]}
+    assert [accuracy.value, *(accuracy.interval or ())] == rows["encoder"]
+    assert accuracy.control is not None
+    assert [accuracy.control.value, *(accuracy.control.interval or ())] == rows["untrained control"]
+    assert list(accuracy.gain or ()) == rows["encoder less control"][1:]
+    assert accuracy.chance == rows["always the most frequent class"][0]
+
+
+def test_an_audit_of_an_earlier_version_is_read() -> None:
+    finding = Finding.load(SAVED / "audit.json")
+    assert finding.headline == "robust accuracy, linf 8/255"
+    robust = finding.measures[finding.headline]
+    assert robust.interval == (0.0, pytest.approx(0.1622, abs=1e-4))
+    told = finding.protocol["headline"]
+    assert isinstance(told, dict)
+    assert (told["number"], told["against"]) == (finding.headline, "clean accuracy")
+    table = finding.tables["accuracy against eps, linf"]
+    assert table.units == {"eps": "radius", **dict.fromkeys(table.columns[2:], "share")}
+    assert table.controls == {"accuracy under noise": "robust accuracy"}
+
+
+def test_what_was_no_share_is_none_today() -> None:
+    finding = Finding.load(SAVED / "gauges.json")
+    assert {name: one.unit for name, one in finding.measures.items()} == dict.fromkeys(finding.figures, "")
+    assert all(one.control is not None for one in finding.measures.values())
+
+
+def test_findings_of_earlier_versions_are_saved_in_todays_form(tmp_path: Path) -> None:
+    for path in SAVED.glob("*.json"):
+        finding = Finding.load(path)
+        again = Finding.load(finding.save(tmp_path))
+        assert (again.figures, again.tables, again.headline) == (finding.figures, finding.tables, finding.headline)
+        assert "numbers" not in json.loads((tmp_path / path.name).read_text())
