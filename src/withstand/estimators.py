@@ -21,7 +21,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from withstand.api import front
+from withstand.api.front import experiment
 from withstand.attacks.inputs.gradient import PGD
 from withstand.core.errors import WithstandError
 from withstand.core.random import isolated
@@ -89,7 +89,7 @@ class SelfSupervised(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         try:
             source = TableSource(checked) if _is_rows(checked) else ArraySource(checked)
             given = {"data": source, "epochs": self.epochs, "batch": min(self.batch, len(source)), "seed": seed}
-            made = front.experiment(self.method, {**given, **(self.options or {})})
+            made = experiment(self.method, {**given, **(self.options or {})})
             method = _trained(replace(made, source=source, test=None, labelled=None, judges=()))
         except WithstandError as error:
             raise ValueError(str(error)) from error

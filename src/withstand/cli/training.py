@@ -53,18 +53,18 @@ def run_train(words: Sequence[str]) -> tuple[Reply, bool]:
         functions, about = [_own_options, item.module().experiment], item.title
     values = parse(functions, words[method is not None :], name=f"train {method or 'METHOD'}", about=about)
 
-    from withstand.api import front
+    from withstand.api.front import default_out, experiment, from_tree, train
 
     own = {name: values.pop(name) for name in ("out", "set", "config", "device", "allow", "fresh", "strict", "quiet")}
     as_json, tensorboard = bool(values.pop("json")), bool(values.pop("tensorboard"))
     settings, allow = dict(map(read_setting, _words(own["set"]))), _words(own["allow"])
     if method is None:
-        made = front.from_tree(read_tree(Path(str(own["config"]))), settings=settings, allow=allow)
+        made = from_tree(read_tree(Path(str(own["config"]))), settings=settings, allow=allow)
     elif own["config"] is not None:
         raise ConfigError("--config holds a whole experiment: leave the method out, and change it with --set")
     else:
         given = {name: value for name, value in values.items() if value is not None}
-        made = front.experiment(method, given, settings=settings, allow=allow)
+        made = experiment(method, given, settings=settings, allow=allow)
     if own["strict"] and made.source.skipped:
         shown = "; ".join(f"{what}: {reason}" for what, reason in made.source.skipped[:3])
         count = len(made.source.skipped)
@@ -72,8 +72,8 @@ def run_train(words: Sequence[str]) -> tuple[Reply, bool]:
     out = None if own["out"] is None else Path(str(own["out"]))
     device = None if own["device"] is None else str(own["device"])
     fresh = bool(own["fresh"])
-    with when_interrupted(lambda: of_training(out or front.default_out(made), fresh=fresh)):
-        run = front.train(
+    with when_interrupted(lambda: of_training(out or default_out(made), fresh=fresh)):
+        run = train(
             made,
             out=out,
             device=device,
@@ -93,11 +93,11 @@ def run_demo(*, out: Path = Path("withstand-demo"), epochs: int = 6, seed: int =
     Args:
         out: the run folder
     """
-    from withstand.api import front
+    from withstand.api.front import train
 
     options = {"smallest_crop": 0.2}  # clothes are told apart by their outline, which smaller crops lose
     with when_interrupted(lambda: of_training(out, fresh=fresh)):
-        run = front.train("dcl", "fashion-mnist-small", out=out, epochs=epochs, seed=seed, fresh=fresh, options=options)
+        run = train("dcl", "fashion-mnist-small", out=out, epochs=epochs, seed=seed, fresh=fresh, options=options)
     with when_interrupted(lambda: of_audit(out)):
         findings = {finding.name: finding for finding in (*run.probe(), run.audit())}
     report = run.report()
