@@ -15,9 +15,10 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
+import withstand.attacks.autoattack.apgd as apgd
+import withstand.attacks.autoattack.fab as fab
 from benchmarks._nets import NETS
 from withstand.attacks.autoattack.apgd import APGD
-from withstand.attacks.autoattack.autoattack import apgd, fab
 from withstand.attacks.autoattack.fab import FAB
 from withstand.attacks.autoattack.square import Square
 from withstand.attacks.autoattack.square_turns import LookAhead

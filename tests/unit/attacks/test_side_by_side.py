@@ -3,10 +3,11 @@
 import pytest
 import torch
 
+import withstand.attacks.autoattack.apgd as apgd
+import withstand.attacks.autoattack.fab as fab
 from victims import digits
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.apgd import APGD
-from withstand.attacks.autoattack.autoattack import apgd, fab
 from withstand.attacks.autoattack.fab import FAB
 from withstand.attacks.objectives import DLR
 from withstand.core.threat import Ball

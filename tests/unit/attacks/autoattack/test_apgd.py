@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+import withstand.attacks.autoattack.apgd as apgd
 from victims import Linear2, digits, random_pictures
 from withstand.attacks.autoattack.apgd import APGD
-from withstand.attacks.autoattack.autoattack import apgd
 from withstand.attacks.inputs.gradient import PGD
 from withstand.attacks.inputs.l1 import project_l1_box, sparse_direction
 from withstand.attacks.objectives import DLR, CrossEntropy, EmbeddingDistance, Margin, TargetedDLR

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import withstand.attacks.autoattack.square_turns as look_ahead
 from victims import Linear2, digits, random_pictures
-from withstand.attacks.autoattack.autoattack import square_turns as look_ahead
 from withstand.attacks.autoattack.square import Square, _bump, _Window
 from withstand.attacks.inputs.noise import Noise
 from withstand.attacks.objectives import EmbeddingDistance

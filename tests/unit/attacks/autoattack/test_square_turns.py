@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import withstand.attacks.autoattack.square_turns as look_ahead
 from victims import random_pictures, small_net
-from withstand.attacks.autoattack.autoattack import square_turns as look_ahead
 from withstand.attacks.autoattack.square import Square
 from withstand.attacks.objectives import Margin
 from withstand.core.random import Draws

@@ -9,10 +9,11 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
+import withstand.attacks.autoattack.ensemble as ensemble
 from withstand.attacks import attack as attack_module
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.apgd import APGD
-from withstand.attacks.autoattack.autoattack import AutoAttack, ensemble
+from withstand.attacks.autoattack.autoattack import AutoAttack
 from withstand.attacks.autoattack.ensemble import worst_of
 from withstand.attacks.autoattack.fab import FAB
 from withstand.attacks.autoattack.shortcuts import half_precision as draft
