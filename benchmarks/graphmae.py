@@ -30,7 +30,7 @@ ROUNDS = 2
 def ours(epochs: int) -> None:
     """Print the figures of `withstand train graphmae`, by its own clock."""
     from withstand.engine.launch import train
-    from withstand.recipes import graphmae
+    from withstand.recipes.masked import graphmae
 
     experiment = graphmae.experiment(data="cora", epochs=epochs)
     with TemporaryDirectory() as folder:

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from withstand.engine import checkpoint
 from withstand.engine.launch import train
 from withstand.evaluation.structured.graph_sets import FoldedSVM
-from withstand.recipes import graphmae
+from withstand.recipes.masked import graphmae
 
 PAPER = {
     "cora": 0.842, "citeseer": 0.734, "pubmed": 0.811, "mutag": 0.8819, "proteins": 0.7530, "imdb-binary": 0.7552,

@@ -21,7 +21,7 @@ import torch
 from withstand.data.derived.subset import Subset
 from withstand.data.graphs.source import GraphSource
 from withstand.engine.launch import train
-from withstand.recipes import graphmae
+from withstand.recipes.masked import graphmae
 
 BATCH, FEATURES, HIDDEN, NEIGHBORS = 512, 64, 256, 10
 BAR = 6.0

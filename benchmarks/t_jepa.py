@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 from withstand.data.derived.subset import Subset
 from withstand.data.tables.source import TableSource
 from withstand.engine.launch import train
-from withstand.recipes.t_jepa import SETUP, experiment
+from withstand.recipes.masked.t_jepa import SETUP, experiment
 
 BATCH = 512
 SMALL = {"hidden": 64, "layers": 4, "heads": 4, "feedforward": 128, "predictor": (32, 2, 4, 128)}

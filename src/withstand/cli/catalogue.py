@@ -10,8 +10,11 @@ from withstand.recipes.catalogue import Entry, entries, entry, find
 
 
 def run_list() -> Reply:
-    """List the methods."""
-    return _reply(entries())
+    """List the methods, family by family."""
+    every = entries()
+    families = sorted({item.family for item in every})
+    texts = [f"{name}\n{_lines([item for item in every if item.family == name], '  ')}" for name in families]
+    return Reply("\n\n".join(texts), {item.slug: item.title for item in every})
 
 
 def run_find(words: tuple[str, ...]) -> Reply:
@@ -21,7 +24,9 @@ def run_find(words: tuple[str, ...]) -> Reply:
         words: what is wanted, say: few labels on graphs
     """
     found = find(" ".join(words))
-    return _reply(found) if found else Reply("nothing fits these words; `withstand list` names all methods")
+    if not found:
+        return Reply("nothing fits these words; `withstand list` names all methods")
+    return Reply(_lines(found), {item.slug: item.title for item in found})
 
 
 def run_show(name: str, *, allow: tuple[str, ...] = ()) -> Reply:
@@ -55,7 +60,6 @@ def _show_run(path: Path, allow: Sequence[str]) -> Reply:
     return Reply("\n".join(lines), {"record": record, "parts": parts})
 
 
-def _reply(found: Sequence[Entry]) -> Reply:
+def _lines(found: Sequence[Entry], indent: str = "") -> str:
     width = max(len(item.slug) for item in found)
-    text = "\n".join(f"{item.slug:{width}}  {item.title}" for item in found)
-    return Reply(text, {item.slug: item.title for item in found})
+    return "\n".join(f"{indent}{item.slug:{width}}  {item.title}" for item in found)

@@ -22,7 +22,7 @@ def run_reproduce(
     """Test papers' claims on real data, against the papers' own baselines; what is stored and current stands.
 
     Args:
-        methods: whose claims: methods, families (contrastive, redundancy, ...), or all
+        methods: whose claims: methods, families (contrastive, robust, ...), or all
         scale: how large; every claim knows "small"
         seeds: how many repetitions, the claim's own number if not said; the spread over them decides what can be said
         out: the folder that gets the findings, claims/METHOD if not said

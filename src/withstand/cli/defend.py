@@ -51,7 +51,7 @@ def run_defend(
     from withstand.core.threat import Ball
     from withstand.core.victim import Victim
     from withstand.evaluation.detection.detection import Detection
-    from withstand.recipes import beyond
+    from withstand.recipes.defenses import beyond
 
     ball = Ball(norm, UNIT.radius(eps, norm))
     opened = open_run(run, allow=allow)

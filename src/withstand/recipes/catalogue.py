@@ -1,7 +1,7 @@
-"""The catalogue: what recipes exist, read from their headers without importing them.
+"""The catalogue: what recipes exist, read from their folders and headers without importing them.
 
-A header is the recipe file's docstring: a title line, then `key: value` lines (a value may run on in
-indented lines).
+A folder is a family, and every file in it a recipe; `setups` holds what recipes share. A header is the recipe file's
+docstring: a title line, then `key: value` lines (a value may run on in indented lines).
 """
 
 import ast
@@ -15,18 +15,7 @@ from types import ModuleType
 
 from withstand.core.errors import ConfigError, nearest
 
-_SHARED = {
-    "__init__",
-    "catalogue",
-    "certified_pictures",
-    "claim",
-    "graphs",
-    "pictures",
-    "reproduction",
-    "robust_pictures",
-    "tables",
-    "trial",
-}
+_ROOM = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -36,29 +25,26 @@ class Entry:
     Attributes:
         slug: the recipe's name.
         title: its first line.
+        family: the folder that it lies in, as "contrastive" or "non-contrastive".
+        path: its file.
         facts: its `key: value` lines.
-        family: the folder of methods that it draws on first, as "contrastive"; None where nothing is trained by one.
     """
 
     slug: str
     title: str
+    family: str
+    path: Path
     facts: dict[str, str] = field(default_factory=dict)
-    family: str | None = None
-
-    @property
-    def path(self) -> Path:
-        """The recipe's file."""
-        return Path(__file__).parent / f"{self.slug.replace('-', '_')}.py"
 
     def module(self) -> ModuleType:
         """Import the recipe."""
-        return import_module(f"withstand.recipes.{self.slug.replace('-', '_')}")
+        return import_module(f"withstand.recipes.{self.path.parent.name}.{self.path.stem}")
 
 
 def entries() -> list[Entry]:
     """Return every recipe, by slug."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    return [_read(path) for path in files if path.stem not in _SHARED]
+    files = (path for path in _ROOM.glob("*/*.py") if path.stem != "__init__" and path.parent.name != "setups")
+    return sorted(map(_read, files), key=lambda item: item.slug)
 
 
 def entry(slug: str) -> Entry:
@@ -81,7 +67,7 @@ def chosen(names: Sequence[str]) -> list[Entry]:
         ConfigError: a name is none of them; names the nearest.
     """
     every = entries()
-    slugs, families = {item.slug for item in every}, {item.family for item in every if item.family}
+    slugs, families = {item.slug for item in every}, {item.family for item in every}
     found: dict[str, Entry] = {}
     for name in (name.replace("_", "-").lower() for name in names):
         if name not in slugs | families | {"all"}:
@@ -109,10 +95,13 @@ def _read(path: Path) -> Entry:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     title, facts = _header(tree)
     imported = [node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)]
-    folders = (name.split(".")[2] for name in imported if re.fullmatch(r"withstand\.methods\.\w+\.\w+", name))
     if differences := list(filter(None, [facts.get("differences"), *map(_differences, imported)])):
         facts["differences"] = " ".join(differences)
-    return Entry(path.stem.replace("_", "-"), title, facts, next(folders, None))
+    return Entry(_dashed(path.stem), title, _dashed(path.parent.name), path, facts)
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _header(tree: ast.Module) -> tuple[str, dict[str, str]]:
@@ -135,5 +124,5 @@ def _differences(module: str) -> str | None:
     room = re.fullmatch(r"withstand\.((?:methods|defenses|verification|evaluation)\.[\w.]+)", module)
     if room is None:
         return None
-    path = Path(__file__).parent.parent.joinpath(*room[1].split(".")).with_suffix(".py")
+    path = _ROOM.parent.joinpath(*room[1].split(".")).with_suffix(".py")
     return _header(ast.parse(path.read_text(encoding="utf-8")))[1].get("differences") if path.is_file() else None

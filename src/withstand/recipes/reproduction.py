@@ -35,8 +35,8 @@ def claim_of(item: Entry) -> Callable[..., Claim]:
 def wanted_run(item: Entry, scale: str, seeds: int | None) -> dict[str, Tree]:
     """Return what a test of the claim would run: scale, seeds (None for the claim's own number), recipe, version.
 
-    The recipe is told by a digest of its code, docstrings and comments apart. A change elsewhere, in the method say,
-    is not seen: the version stands for it.
+    The recipe is told by a digest of its code. A change elsewhere, in the method say, is not seen: the version stands
+    for it.
     """
     return {"scale": scale, "seeds": seeds, "recipe": code_digest(item.path), "version": __version__}
 
@@ -70,12 +70,23 @@ def reproduce(item: Entry, scale: str = "small", seeds: int | None = None) -> Fi
     return replace(finding, protocol={**finding.protocol, **took, RUN: run})
 
 
-def code_digest(path: Path) -> str:
-    """Return a short digest of a Python file's code; docstrings, comments and layout do not count."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
+def code_digest(*paths: Path) -> str:
+    """Return a short digest of Python files' code, the same under every version of Python.
+
+    Imports, docstrings, comments, layout and where a file lies do not count.
+    """
+    code = [_code(ast.parse(path.read_text(encoding="utf-8"))) for path in paths]
+    return hashlib.sha256(repr(code).encode()).hexdigest()[:12]
+
+
+def _code(node: object) -> object:
+    """Return a syntax tree as nested tuples, without what is empty: newer versions of Python have more such fields."""
+    if isinstance(node, list):
+        return [_code(item) for item in node if not isinstance(item, ast.Import | ast.ImportFrom)]
+    if not isinstance(node, ast.AST):
+        return node
+    fields: dict[str, object] = dict(ast.iter_fields(node))
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
+        fields["body"] = node.body[1:]
+    kept = ((name, _code(value)) for name, value in fields.items() if value is not None and value != [])
+    return type(node).__name__, *kept

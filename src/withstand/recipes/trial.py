@@ -21,7 +21,7 @@ from withstand.evaluation.features import embed
 from withstand.evaluation.probes.knn import vote
 from withstand.evaluation.probes.linear import fit_linear
 from withstand.recipes.claim import Claim
-from withstand.recipes.pictures import PictureSetup
+from withstand.recipes.setups.pictures import PictureSetup
 
 Setup = TypeVar("Setup", bound=PictureSetup)
 Found = TypeVar("Found")

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from withstand.core.errors import ConfigError
-from withstand.recipes import naive_bayes_probe as recipe
+from withstand.recipes.studies import naive_bayes_probe as recipe
 
 
 def test_learning_curve_gives_the_curve_of_any_features() -> None:

@@ -13,7 +13,9 @@ from withstand.core.errors import ConfigError
 from withstand.core.finding import Finding
 from withstand.data.arrays.source import ArraySource
 from withstand.engine.launch import train
-from withstand.recipes import beyond, pgd_at, simclr
+from withstand.recipes.contrastive import simclr
+from withstand.recipes.defenses import beyond
+from withstand.recipes.robust import pgd_at
 
 TINY = {"data": "digits", "width": 2, "epochs": 1, "batch": 256}
 JUDGE = replace(beyond.JUDGE, samples=20, calibration=20, known=4, steps=2, attacks=("pgd",))

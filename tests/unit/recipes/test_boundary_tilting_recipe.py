@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.recipes import boundary_tilting as recipe
+from withstand.recipes.verification import boundary_tilting as recipe
 
 
 def test_the_path_of_two_digits() -> None:

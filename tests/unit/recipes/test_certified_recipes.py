@@ -12,8 +12,9 @@ from withstand.core.options import call
 from withstand.engine.experiment import Experiment
 from withstand.engine.launch import train
 from withstand.methods.robust.certified_training import CertifiedTraining
-from withstand.recipes import certified_pictures, crown_ibp, ibp, pgd_at
 from withstand.recipes.claim import Claim
+from withstand.recipes.robust import crown_ibp, ibp, pgd_at
+from withstand.recipes.setups import certified_pictures
 
 TINY = {"data": "digits", "width": 2, "depth": 2, "model": "convnet", "epochs": 1, "batch": 256}
 

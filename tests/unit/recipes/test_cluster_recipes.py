@@ -20,7 +20,8 @@ from withstand.methods.contrastive.scatsimclr import ScatSimCLR
 from withstand.methods.restoration.denoising_autoencoder import DenoisingAutoencoder
 from withstand.models.blocks.concatenated import Concatenated
 from withstand.models.pictures.scattering_encoder import ScatteringEncoder
-from withstand.recipes import g_simclr, mcl, scatsimclr
+from withstand.recipes.contrastive import g_simclr, mcl, scatsimclr
+from withstand.recipes.setups import pictures as setups_pictures
 
 TINY = {"width": 2, "epochs": 1, "batch": 16}
 
@@ -127,7 +128,7 @@ def test_claims_run(recipe, monkeypatch: pytest.MonkeyPatch) -> None:  # type: i
     if recipe is mcl:
         monkeypatch.setattr(recipe, "splits", lambda data: (pictures(2000), few))
     else:
-        monkeypatch.setattr("withstand.recipes.pictures.splits", lambda data, size, seed: (pictures(5000, 3), few))
+        monkeypatch.setattr(setups_pictures, "splits", lambda data, size, seed: (pictures(5000, 3), few))
     claim = recipe.claim(seeds=2)
     assert claim.slug == recipe.__name__.rpartition(".")[2].replace("_", "-")
     assert claim.verdict == "not reproduced at this scale", "no difference at all"

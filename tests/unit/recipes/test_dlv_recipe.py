@@ -1,7 +1,7 @@
 import pytest
 
 from withstand.core.errors import ConfigError
-from withstand.recipes import dlv as recipe
+from withstand.recipes.verification import dlv as recipe
 
 
 def test_an_unknown_scale_is_refused() -> None:

@@ -17,8 +17,9 @@ from withstand.engine.schedules import Constant
 from withstand.evaluation.structured.graph_audit import GraphAudit
 from withstand.evaluation.structured.graph_nodes import NodeProbe
 from withstand.evaluation.structured.graph_sets import FoldedSVM
-from withstand.recipes import graphmae, selftask
-from withstand.recipes.graphs import PUBLISHED
+from withstand.recipes.masked import graphmae
+from withstand.recipes.pretext import selftask
+from withstand.recipes.setups.graphs import PUBLISHED
 
 SMALL = {"epochs": 4, "hidden": 8, "seed": 1}
 

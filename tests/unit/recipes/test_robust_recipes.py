@@ -20,22 +20,10 @@ from withstand.methods.robust.adversarial_training import AdversarialTraining
 from withstand.methods.robust.deacl import DeACL
 from withstand.methods.shared.labelled import LabelledMethod
 from withstand.methods.shared.weightings import MAIL
-from withstand.recipes import (
-    acl,
-    comp_sum,
-    deacl,
-    done,
-    gairat,
-    mail,
-    mart,
-    pgd_at,
-    robust_pictures,
-    rocl,
-    simclr,
-    srat,
-    trades,
-)
 from withstand.recipes.claim import Claim
+from withstand.recipes.contrastive import simclr
+from withstand.recipes.robust import acl, comp_sum, deacl, done, gairat, mail, mart, pgd_at, rocl, srat, trades
+from withstand.recipes.setups import robust_pictures
 
 CASES: dict[str, tuple[ModuleType, dict[str, object]]] = {
     "pgd-at": (pgd_at, {}),
@@ -89,7 +77,7 @@ def test_claims_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         whole = module.experiment
         monkeypatch.setattr(module, "experiment", lambda setup, **given: quick(whole(replace(setup, **TINY), **given)))
 
-    module = import_module(f"withstand.recipes.{name}")
+    module = import_module(f"withstand.recipes.robust.{name}")
     for one in (module, *CLAIMS[name]):
         shrink(one)
     monkeypatch.setattr(robust_pictures, "SAMPLES", 12)

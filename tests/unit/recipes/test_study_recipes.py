@@ -11,7 +11,8 @@ from withstand.core.roles import Source
 from withstand.data.arrays.source import ArraySource
 from withstand.models.blocks.heads import ProjectionHead
 from withstand.models.blocks.reweighting import ReweightingHead
-from withstand.recipes import contrastive_behaviour, pictures, projection_head
+from withstand.recipes.setups import pictures
+from withstand.recipes.studies import contrastive_behaviour, projection_head
 
 FAST = {"plan.precision": "float32", "plan.layout": "contiguous"}
 

@@ -7,7 +7,7 @@ import torch
 
 from withstand.engine.experiment import Experiment
 from withstand.engine.schedules import Constant
-from withstand.recipes import dcl
+from withstand.recipes.contrastive import dcl
 from withstand.recipes.trial import computed_alike, stages, trained
 
 

@@ -25,7 +25,7 @@ from withstand.models.blocks.queue import Queue
 
 
 class MCL(Method):
-    """One later stage of multistage contrastive learning: `withstand.recipes.mcl` makes the chain of them.
+    """One later stage of multistage contrastive learning: `withstand.recipes.contrastive.mcl` makes the chain of them.
 
     Before its first step it inherits the earlier stages' encoders and groups, and splits each group by clusters of the
     newest encoder's features, of unit length. Its batches then hold samples of one group, so that all negatives of an

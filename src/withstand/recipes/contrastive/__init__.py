@@ -1,0 +1,1 @@
+"""Recipes that tell views of one sample from other samples."""

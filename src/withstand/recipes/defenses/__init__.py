@@ -1,0 +1,1 @@
+"""Recipes that guard a trained classifier."""

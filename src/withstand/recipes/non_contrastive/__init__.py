@@ -1,0 +1,1 @@
+"""Recipes that make views agree without telling samples apart."""

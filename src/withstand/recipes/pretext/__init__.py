@@ -1,0 +1,1 @@
+"""Recipes that learn from a made-up task."""

@@ -1,0 +1,1 @@
+"""Recipes of networks that withstand attacks."""

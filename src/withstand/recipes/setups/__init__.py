@@ -1,0 +1,1 @@
+"""What recipes share: settings and experiments of pictures, graphs and tables."""

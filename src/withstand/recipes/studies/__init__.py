@@ -1,0 +1,1 @@
+"""Recipes that look into what is learnt."""

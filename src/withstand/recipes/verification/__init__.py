@@ -1,0 +1,1 @@
+"""Recipes of proofs and of searches for wrong decisions."""
