@@ -28,6 +28,11 @@ ANY: tuple[Any, ...] = ()
 """The operator's function reads whatever value the attribute has."""
 
 
+def _number(attributes: Attributes, name: str, default: float) -> float:
+    """Return an attribute that is a number; the standard's defaults are float32, as the attributes in files are."""
+    return float(np.float32(attributes.get(name, default)))
+
+
 @dataclass(frozen=True)
 class Readable:
     """One operator that is read.
@@ -53,19 +58,22 @@ def _gemm(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
     x, weight = inputs[0], inputs[1]
     if not isinstance(weight, Tensor) or x.dim() != 2:
         raise ConfigError(f"a Gemm of {x.dim()} dimensions: 2 are wanted")
-    weight = weight * attributes.get("alpha", 1.0)
     weight = weight if attributes.get("transB", 0) else weight.T
+    alpha, beta = (_number(attributes, name, 1.0) for name in ("alpha", "beta"))
+    found = F.linear(x, weight)
+    # Weights stay the file's own: a product with them would be rounded.
+    found = found if alpha == 1 else found * alpha
     if len(inputs) < 3 or inputs[2] is None:
-        return F.linear(x, weight)
-    bias = inputs[2] * attributes.get("beta", 1.0)
+        return found
+    bias = inputs[2]
     if bias.dim() > 1 and bias.shape[0] != 1:
         raise ConfigError("a Gemm adds something else to each sample of a batch")
-    return F.linear(x, weight, bias.expand(1, len(weight))[0])
+    return torch.add(found, bias.expand(1, found.shape[1])[0], alpha=beta)
 
 
 def _batch_norm(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
     x, weight, bias, mean, variance = inputs
-    return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, float(attributes.get("epsilon", 1e-5)))
+    return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, _number(attributes, "epsilon", 1e-5))
 
 
 def _over_axes(mean: bool) -> Operator:
@@ -137,7 +145,7 @@ def _of_two(function: Callable[[Any, Any], Any]) -> Readable:
 
 
 def _leaky_relu(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
-    return F.leaky_relu(inputs[0], float(attributes.get("alpha", 0.01)))
+    return F.leaky_relu(inputs[0], _number(attributes, "alpha", 0.01))
 
 
 _WINDOW = {"auto_pad": ("NOTSET", "VALID"), "pads": ANY, "strides": ANY, "kernel_shape": ANY}

@@ -1,7 +1,9 @@
 """Capture: from any model in eval mode to a `Network`, by running it once on an example and watching.
 
-What runs is the model's own Python, so that branches on shapes or types are no obstacle. Constants are folded in
-float64. The result is held against the model on many inputs before it is handed out.
+What runs is the model's own Python, so that branches on shapes or types are no obstacle. Constants have the values that
+the model's own arithmetic gives them: what is computed of constants alone is computed in their own precision, and a
+number of Python is what the operation's precision makes of it. The result is held against the model on many inputs
+before it is handed out.
 """
 
 import operator
@@ -113,11 +115,11 @@ def _call(builder: Builder, step: fx.Node, known: dict[fx.Node, Any], notes: lis
         return arguments[0][arguments[1]] if isinstance(arguments[0], list) else arguments[0]
     if not any(isinstance(known[source], Place) for source in step.all_input_nodes):
         _check_fixed(step)
-        found = step.target(*_double(arguments), **_double(options))  # type: ignore[operator]
+        found = step.target(*arguments, **options)  # type: ignore[operator]
         return list(found) if isinstance(found, tuple) else found.cpu()
     name = str(step.target).removeprefix("aten.").partition(".")[0]
     if name in _FILLING:
-        like = torch.zeros(BATCH, *builder.shape(arguments[0]), dtype=torch.float64)
+        like = torch.zeros(BATCH, *builder.shape(arguments[0]), dtype=_dtype(step.all_input_nodes[0]))
         return step.target(like, *arguments[1:], **{**options, "device": None})  # type: ignore[operator]
     shape = _shape(step)
     if name in _SAME or (name == "_to_copy" and _floating(step)):
@@ -128,6 +130,8 @@ def _call(builder: Builder, step: fx.Node, known: dict[fx.Node, Any], notes: lis
             raise unsupported(f"a {_SOFTMAX[name]} that is not the last step")
         notes.append(f"{_SOFTMAX[name]} at the end stripped: classes rank alike by what it is given")
         return arguments[0]
+    if name in RULES or name == "fill":
+        arguments, options = (as_computed(value, _dtype(step)) for value in (arguments, options))
     if name in WRITES:
         return write(builder, name, step.target, arguments, shape, BATCH)  # type: ignore[arg-type]
     if name in REARRANGING:
@@ -166,8 +170,24 @@ def _check_cast(step: fx.Node) -> None:
         raise unsupported(f"a cast to {str(step.meta['val'].dtype).removeprefix('torch.')}")
 
 
-def _double(arguments: Any) -> Any:
-    """Return constants in float64, so that folding them rounds nothing that matters."""
-    return torch.utils._pytree.tree_map_only(
-        Tensor, lambda value: value.double() if value.is_floating_point() else value, arguments
-    )
+def _dtype(step: fx.Node) -> torch.dtype:
+    """Return the precision of a step's (first) output."""
+    value = step.meta["val"]
+    found: torch.dtype = (value[0] if isinstance(value, tuple | list) else value).dtype
+    return found
+
+
+def as_computed(arguments: Any, dtype: torch.dtype) -> Any:
+    """Return an operation's arguments with each number of Python as the operation computes with it.
+
+    Operations on float32 and less compute in float32, on float64 in float64; 0.1 is another number in each.
+    """
+    if dtype == torch.float64 or not dtype.is_floating_point:
+        return arguments
+
+    def rounded(value: float) -> float:
+        if isinstance(value, bool):
+            return value
+        return type(value)(torch.tensor(value, dtype=torch.float32).item())
+
+    return torch.utils._pytree.tree_map_only((int, float), rounded, arguments)

@@ -64,7 +64,8 @@ def unsupported(name: str) -> ConfigError:
 
 
 def _double(value: Any) -> Tensor:
-    return torch.as_tensor(value).double()
+    # A number of Python would be of torch's default type without one of its own.
+    return torch.as_tensor(value, dtype=torch.float64)
 
 
 def _pair(value: Sequence[int]) -> tuple[int, int]:

@@ -218,6 +218,58 @@ def test_values_may_be_cast_to_no_fewer_digits() -> None:
     assert [type(node.operation) for node in network.nodes[1:]] == [Scale]
 
 
+def _filled(x: Tensor, value: float) -> Tensor:
+    y = x.clone()
+    y[:, 1] = value
+    y[:, 2].fill_(value)
+    return y
+
+
+NUMBERS: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "times": lambda x, s: x * s,
+    "divided": lambda x, s: x / s,
+    "plus": lambda x, s: x + s,
+    "from": lambda x, s: s - x,
+    "with a share of another": lambda x, s: torch.add(x, 2 * x, alpha=s),
+    "with a share of a constant": lambda x, s: torch.sub(x, torch.ones_like(x), alpha=s),
+    "leaky": lambda x, s: torch.nn.functional.leaky_relu(x - 0.5, s),
+    "filled": lambda x, s: x - torch.full_like(x, s),
+    "new": lambda x, s: x - x.new_full((4,), s),
+    "a tensor": lambda x, s: x * torch.tensor(s, dtype=x.dtype),
+    "written": _filled,
+}
+"""What a number of Python is put into."""
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("default", [torch.float16, torch.float32, torch.float64])
+def test_numbers_are_those_that_the_networks_own_arithmetic_uses(
+    name: str, dtype: torch.dtype, default: torch.dtype
+) -> None:
+    # 0.1 is one number in float32 and another one in float64, whatever torch's default type is.
+    function, kept = NUMBERS[name], torch.get_default_dtype()
+    x = torch.rand(5, 4, dtype=torch.float64).to(dtype)
+    used = float(np.float32(0.1)) if dtype == torch.float32 else 0.1
+    torch.set_default_dtype(default)
+    try:
+        network = capture(lambda x: function(x, 0.1), x)
+    finally:
+        torch.set_default_dtype(kept)
+    torch.testing.assert_close(network(x), function(x.double(), used), rtol=1e-15, atol=1e-16)
+
+
+def test_constants_are_computed_in_the_networks_own_precision() -> None:
+    # Where digits cancel, double precision would make other weights than the network has.
+    weight = torch.rand(4) * 1e-6 + 1
+
+    def standardised(x: Tensor) -> Tensor:
+        return x * ((weight - weight.mean()) / weight.std())
+
+    network, x = capture(standardised, torch.rand(5, 4)), torch.rand(6, 4)
+    torch.testing.assert_close(network(x).float(), standardised(x), rtol=1e-6, atol=0)
+
+
 def _half_trained() -> nn.Module:
     model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).eval()
     model[1].train()
