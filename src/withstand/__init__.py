@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from withstand.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from withstand.api.front import attack as attack
     from withstand.api.front import audit as audit
     from withstand.api.front import certify as certify
     from withstand.api.front import open_run as open_run
@@ -25,6 +26,7 @@ _WHERE = {
     "Ball": "withstand.core.threat",
     "Run": "withstand.api.runs",
     "Victim": "withstand.core.victim",
+    "attack": "withstand.api.front",
     "audit": "withstand.api.front",
     "certify": "withstand.api.front",
     "build": "withstand.core.part",
@@ -33,7 +35,19 @@ _WHERE = {
     "train": "withstand.api.front",
 }
 
-__all__ = ["Ball", "Run", "Victim", "__version__", "audit", "build", "certify", "describe", "open_run", "train"]
+__all__ = [
+    "Ball",
+    "Run",
+    "Victim",
+    "__version__",
+    "attack",
+    "audit",
+    "build",
+    "certify",
+    "describe",
+    "open_run",
+    "train",
+]
 
 
 def __getattr__(name: str) -> object:

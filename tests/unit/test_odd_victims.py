@@ -3,17 +3,24 @@
 The victims are linear, so that their robust accuracy is known exactly.
 """
 
+import json
+import re
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import withstand as ws
 from victims import Scored
+from withstand.attacks.autoattack.apgd import APGD
+from withstand.attacks.autoattack.fab import FAB
 from withstand.attacks.inputs.gradient import PGD
+from withstand.cli.main import main
+from withstand.core.answers import NetworkError
 from withstand.core.errors import ConfigError, DataError, WithstandError
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
@@ -221,3 +228,156 @@ def test_pictures_in_another_range_than_the_victims_are_refused() -> None:
     assert Victim(nn.Flatten(), low=-1, high=1).ready(torch.tensor([[[[0, 255]]]], dtype=torch.uint8)).tolist() == [
         [[[-1, 1]]]
     ]
+
+
+class Turned(torch.autograd.Function):
+    """A step whose way back is not there."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: object, slope: Tensor) -> Tensor:
+        raise ZeroDivisionError("no way\nback")
+
+
+class Backless(Scored):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(Turned.apply(x))
+
+
+def test_an_exception_in_the_backward_pass_is_one_line() -> None:
+    x, y = Scored().inputs(EPS)
+    words = r"backward pass fails on inputs of shape .+: ZeroDivisionError at test_odd_victims.py:\d+: no way back$"
+    for face in (
+        lambda: ws.audit(Backless(), (x, y), steps=2),
+        lambda: ws.attack(Backless(), (x, y), samples=40),
+        lambda: PGD(Ball("linf", EPS), steps=2)(Victim(Backless()), x, y),
+        lambda: FAB(Ball("linf", EPS), steps=2)(Victim(Backless()), x, y),
+        lambda: APGD(Ball("linf", EPS), steps=4)(Victim(Backless()), x, y),
+    ):
+        with pytest.raises(NetworkError, match=words):
+            face()
+
+
+CENTRED: dict[str, Callable[[Tensor], Tensor]] = {
+    "less the batch's mean": lambda out: out - out.mean(0),
+    "by the batch's largest": lambda out: out / out.abs().max(),
+    "ranks in the batch": lambda out: out.argsort(0).argsort(0).float() + 0 * out,
+    "turned round": lambda out: out.flip(0),
+}
+
+
+@pytest.mark.parametrize("name", CENTRED)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_answers_that_hang_on_the_batch_are_refused(name: str, dtype: torch.dtype) -> None:
+    x, y = Scored().inputs(EPS)
+    net = Wrapped(CENTRED[name]).to(dtype)
+    for given in (x, x[:12]):
+        with pytest.raises(NetworkError, match="hang on the other inputs of their batch"):
+            Victim(net).settle(given)
+    with pytest.raises(NetworkError, match="hang on the other inputs of their batch"):
+        ws.audit(net, (x, y), steps=2, ensemble="none")
+
+
+def test_a_network_that_draws_at_random_is_not_taken_for_one_that_hangs_on_its_batch() -> None:
+    x, _ = Scored().inputs(EPS)
+    Victim(Wrapped(lambda out: out + torch.randn_like(out))).settle(x)
+    Victim(Wrapped(lambda out: out)).settle(x[:1])
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a file of all these networks, and data for them."""
+    folder = tmp_path_factory.mktemp("odd")
+    lines = ["from test_odd_victims import REFUSED, SERVED"]
+    lines += [f"served_{place} = SERVED[{name!r}]" for place, name in enumerate(SERVED)]
+    lines += [f"refused_{place} = REFUSED[{name!r}][0]" for place, name in enumerate(REFUSED)]
+    (folder / "odd.py").write_text("\n".join(lines))
+    x, y = Scored().inputs(EPS)
+    np.savez(folder / "data.npz", x=x.numpy(), y=y.numpy())
+    np.savez(folder / "three.npz", x=x.numpy(), y=np.arange(len(y)) % 3)
+    return folder
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_odd_networks_are_attacked_from_the_command_line(
+    name: str, shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network, out = f"{shelf / 'odd.py'}:served_{list(SERVED).index(name)}", tmp_path / "found.npz"
+    words = ["attack", network, "--data", str(shelf / "data.npz"), "--eps", "16/255", "--out", str(out), "--json"]
+    assert main([*words, "--samples", "40"]) == 0
+    x, y = Scored().inputs(EPS)
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["success"] == pytest.approx(1 - robust(Scored(), x, y, EPS))
+    with np.load(out) as arrays:
+        assert np.abs(arrays["adversarial"] - arrays["x"]).max() <= EPS * (1 + 1e-6)
+        assert arrays["success"].mean() == pytest.approx(facts["success"])
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_odd_networks_are_refused_in_one_line_on_the_command_line(
+    name: str, shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network, out = f"{shelf / 'odd.py'}:refused_{list(REFUSED).index(name)}", tmp_path / "out"
+    data = shelf / ("three.npz" if name == "too few classes" else "data.npz")
+    for words in (
+        ["attack", network, "--samples", "40", "--out", str(out) + ".npz"],
+        ["audit", network, "--steps", "2", "--out", str(out)],
+        ["certify", network, "--out", str(out)],
+    ):
+        assert main([*words, "--data", str(data)]) == 2
+        told = capsys.readouterr()
+        assert re.search(REFUSED[name][1], told.err)
+        assert (told.out, told.err.count("\n")) == ("", 1)
+        assert not list(tmp_path.iterdir())
+
+
+def test_attack_takes_any_range_and_normalisation_and_tells_what_is_missing(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "from victims import Scored\ndef bytes_(): return Scored(0, 255)\ndef even(): return Scored(-1, 1)\n"
+    )
+    x, y = Scored(0, 255).inputs(16)
+    np.savez("wide.npz", x=x.numpy(), y=y.numpy())
+    np.savez("unit.npz", x=x.numpy() / 255, y=y.numpy())
+    wanted = pytest.approx(1 - robust(Scored(0, 255), x, y, 16.0))
+    for words in (
+        ["mine.py:bytes_", "--data", "wide.npz", "--high", "255", "--eps", "16/255"],
+        ["mine.py:bytes_", "--data", "wide.npz", "--high", "255", "--eps", "16"],
+        ["mine.py:even", "--data", "unit.npz", "--normalize", "0.5,0.5", "--eps", "16/255"],
+    ):
+        assert main(["attack", *words, "--samples", "40", "--json"]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert facts["success"] == wanted
+        assert facts["path"] == f"adversarial-{words[0].replace('.', '-').replace(':', '-').strip('_')}.npz"
+        assert Path(facts["path"]).is_file()
+    for words, expected in {
+        ("mine.py:even",): "needs --data",
+        ("mine.py:even", "--data", "wide.npz"): "outside [0, 1]",
+        ("mine.py:even", "--data", "unit.npz", "--low", "0.5"): "outside [0.5, 1]",
+        ("mine.py:even", "--data", "unit.npz", "--attack", "pdg"): "'pgd'",
+        ("mine.py:even", "--data", "unit.npz", "--samples", "0"): "samples must be at least 1",
+        ("mine.py:even", "--data", "unit.npz", "--out", "found.npy"): "must name an .npz file",
+        ("mine.py:even", "--data", "unit.npz", "--eps", "8"): "did you mean 8/255",
+    }.items():
+        assert main(["attack", *words]) == 2
+        assert expected in capsys.readouterr().err
+    assert main(["attack", "mine.py:even", "--data", "unit.npz", "--samples", "500"]) == 0
+    assert "of 40 (500 were asked for) predictions wrong" in capsys.readouterr().out
+
+
+def test_attack_takes_an_onnx_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnxruntime")
+    x, y = Scored().inputs(EPS)
+    np.savez(tmp_path / "data.npz", x=x.numpy(), y=y.numpy())
+    file = tmp_path / "net.onnx"
+    torch.onnx.export(
+        Scored().eval(), (x[:2],), str(file), dynamo=False, dynamic_axes={"x": {0: "n"}}, input_names=["x"]
+    )
+    words = ["attack", str(file), "--data", str(tmp_path / "data.npz"), "--eps", "16/255", "--samples", "40", "--json"]
+    assert main([*words, "--out", str(tmp_path / "found.npz")]) == 0
+    assert json.loads(capsys.readouterr().out)["success"] == pytest.approx(1 - robust(Scored(), x, y, EPS))

@@ -1,4 +1,4 @@
-"""The front door: `train` an encoder, `open_run` an old one, `audit` any network."""
+"""The front door: `train` an encoder, `open_run` an old one, `attack`, `audit` and `certify` any network."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -22,19 +22,22 @@ from withstand.api.subjects import (
 )
 from withstand.attacks.autoattack.ensemble import Progress, Prover
 from withstand.attacks.autoattack.ensemble_state import victim_fingerprint
+from withstand.attacks.named import named
+from withstand.core.batch import Batch
 from withstand.core.device import device_of
 from withstand.core.errors import ConfigError
 from withstand.core.finding import Finding
 from withstand.core.options import call
 from withstand.core.part import Tree, build, describe, externals, override
 from withstand.core.random import isolated
-from withstand.core.roles import Source
-from withstand.core.threat import Norm
+from withstand.core.roles import Attacked, Source
+from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
 from withstand.data.load import Data
 from withstand.engine import launch
 from withstand.engine.experiment import Experiment
 from withstand.engine.folder import RunFolder
+from withstand.evaluation.robustness.attacked import attack_samples
 from withstand.evaluation.robustness.autoattack_stage import Aids
 from withstand.evaluation.robustness.corruptions import CorruptionBench
 from withstand.recipes.catalogue import entry
@@ -184,6 +187,57 @@ def open_run(
     run = Run(path, supply=supply, allow=allow, device=device)
     run.folder.record()
     return run
+
+
+def attack(
+    subject: str | Path | nn.Module | Victim,
+    data: Data,
+    *,
+    attack: str = "pgd",
+    norm: Norm = "linf",
+    eps: str | float = "8/255",
+    samples: int = 64,
+    steps: int | None = None,
+    restarts: int | None = None,
+    seed: int = 0,
+    size: int | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    normalize: tuple[Sequence[float], Sequence[float]] | None = None,
+    device: str = "auto",
+    allow: Sequence[str] = (),
+) -> tuple[Attacked, Batch]:
+    """Attack samples with one attack, and return what was found with the clean batch.
+
+    With labels, predictions are moved from them; without, embeddings from the clean ones.
+
+    Args:
+        subject: as for `audit`.
+        data: as for `audit`.
+        attack: by name, see `withstand.attacks.named`.
+        norm: how the size of a change is measured.
+        eps: the radius, in the victim's input units or like "8/255" of its input range.
+        samples: how many, from the first on.
+        steps: of the attack, or queries; its own number if None.
+        restarts: independent tries for each sample; its own number if None.
+        seed: of random starts.
+        size: the side of pictures from a folder.
+        low: the smallest input value that a network takes which is no `Victim`; 0 if None.
+        high: the largest; 1 if None.
+        normalize: `(mean, std)` per channel, applied before it; None where it normalises by itself.
+        device: where a network that had to be found is run: auto, cpu, cuda or mps. One's own stays where it is.
+        allow: modules outside withstand that a description may name.
+
+    Raises:
+        WithstandError: one clear line about what to mend.
+    """
+    radii_of(eps)
+    inputs = Inputs(low, high, normalize)
+    victim, _, test = front(subject, data, size=size, inputs=inputs, allow=allow, device=device_of(device))
+    bare = test.labels is None
+    made = named(attack, Ball(norm, victim.radius(eps, norm)), steps=steps, restarts=restarts, embedding=bare)
+    look(victim, test)
+    return attack_samples(made, victim, test, samples=samples, labelled=not bare, seed=seed)
 
 
 def audit(

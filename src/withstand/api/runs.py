@@ -29,14 +29,14 @@ from withstand.data.rows import own_rows, rows_like
 from withstand.engine import checkpoint
 from withstand.engine.export import to_onnx, to_safetensors
 from withstand.engine.folder import RunFolder
-from withstand.evaluation.features import Features, embed, joined, unit_range
+from withstand.evaluation.features import Features, embed, joined
 from withstand.evaluation.probes.named import probe
 from withstand.evaluation.representation.contrastive_geometry import ContrastiveGeometry
 from withstand.evaluation.representation.projection_head import Layers
 from withstand.evaluation.representation.sample_state import SampleState
+from withstand.evaluation.robustness.attacked import attack_samples
 from withstand.evaluation.robustness.autoattack_stage import Aids
 from withstand.evaluation.robustness.corruptions import CorruptionBench
-from withstand.evaluation.structured.graph_audit import attack_nodes
 from withstand.methods.shared.labelled import LabelledMethod
 from withstand.report import render
 
@@ -379,15 +379,10 @@ class Run:
         """
         ball = Ball(norm, UNIT.radius(eps, norm))
         victim, test = self.victim(data)
-        batch = test[torch.arange(min(samples, len(test)))]
         bare = victim.model is self.encoder
         made = named(attack, ball, steps=steps, restarts=restarts, embedding=bare)
-        if as_structured(batch.x) is not None:
-            return attack_nodes(victim.model, batch, made, labelled=not bare, seed=seed)
         with moved(self.device, victim.model):
-            there = batch.to(self.device)
-            found = made(victim, unit_range(there.x), None if bare else there.y, generator=seed)
-        return found.cpu(), batch
+            return attack_samples(made, victim, test, samples=samples, labelled=not bare, seed=seed)
 
     def export(self, out: str | Path | None = None, *, form: Literal["safetensors", "onnx"] = "safetensors") -> Path:
         """Write the encoder alone, and return the file's path.

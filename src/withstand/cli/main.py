@@ -20,7 +20,7 @@ VERBS = {
     "find": ("catalogue", "find methods by what they are for"),
     "embed": ("runs", "write a run's features of some data"),
     "probe": ("runs", "measure what a run's encoder is worth"),
-    "attack": ("runs", "attack a run's encoder and keep the pictures"),
+    "attack": ("attack", "attack a run's encoder, or any network, and keep the attacked inputs"),
     "audit": ("runs", "measure what a run's encoder withstands"),
     "defend": ("defend", "guard a classifier by a run's encoder, and attack both"),
     "certify": ("certify", "prove what a network withstands, break it, or say that nobody knows"),

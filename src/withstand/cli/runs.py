@@ -1,4 +1,4 @@
-"""embed, probe, attack, audit, report, export: what is done with a run."""
+"""embed, probe, audit, report, export: what is done with a run."""
 
 from pathlib import Path
 from typing import Literal
@@ -76,59 +76,6 @@ def run_probe(
     text = "\n".join(show_finding(finding) for finding in findings if finding.numbers)
     facts = {finding.name: finding_facts(finding) for finding in findings}
     return Reply(f"{text}\nnext: withstand audit {run}", {**facts})
-
-
-def run_attack(
-    run: Path,
-    *,
-    data: str | None = None,
-    attack: str = "pgd",
-    norm: Literal["linf", "l2", "l1"] = "linf",
-    eps: str = "8/255",
-    steps: int | None = None,
-    restarts: int | None = None,
-    samples: int = 64,
-    seed: int = 0,
-    out: Path | None = None,
-    device: Device = "auto",
-    allow: tuple[str, ...] = (),
-) -> Reply:
-    """Attack a run's encoder and keep the attacked inputs.
-
-    Args:
-        attack: fgsm, bim, pgd, mi-fgsm, di-mi-fgsm, ti-mi-fgsm, apgd, apgd-dlr, apgd-t, fab, fab-t, square, deepfool or
-            noise
-        norm: how the size of a change is measured
-        eps: the largest change, in input units or like 8/255
-        steps: gradient steps, or queries; the attack's own number if not said
-        restarts: independent tries for each sample; the attack's own number if not said
-        samples: how many test samples
-        out: the .npz file, adversarial.npz in the run folder if not said
-    """
-    import numpy as np
-
-    from withstand.api.front import open_run
-    from withstand.core.files import replacing
-    from withstand.core.threat import Ball, parse_eps
-
-    attacked, batch = open_run(run, allow=allow, device=device).attack(
-        data, attack=attack, norm=norm, eps=eps, samples=samples, steps=steps, restarts=restarts, seed=seed
-    )
-    path = out or run / "adversarial.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {name: getattr(attacked, name).numpy() for name in ("success", "norm", "loss")}
-    with replacing(path) as aside, aside.open("wb") as file:
-        np.savez_compressed(
-            file, x=batch.x.numpy(), adversarial=attacked.x.numpy(), index=batch.index.numpy(), **arrays
-        )
-    share = attacked.success.float().mean().item()
-    if batch.y is None:
-        moved = attacked.loss.mean().item()
-        found = f"{len(batch)} embeddings moved by {moved:.3f} on average (1 - cosine), {share:.1%} by more than 0.5"
-    else:
-        found = f"{share:.1%} of {len(batch)} predictions wrong"
-    text = f"{attack}, {Ball(norm, parse_eps(eps))}: {found}\nattacked inputs: {path}"
-    return Reply(text, {"path": str(path), "success": share, "samples": len(batch)})
 
 
 def run_audit(

@@ -23,11 +23,15 @@ Outputs: TypeAlias = Tensor | Mapping[str, Tensor]
 
 ONE_LOGIT = "the network gives one logit a sample: read as two classes, class 1 where it is above 0"
 
-_NARROW = (torch.float16, torch.bfloat16)
+NARROW = (torch.float16, torch.bfloat16)
 _NOT_THE_USERS = tuple(str(path) for path in (Path(torch.__file__).parent, Path(__file__).parents[1]))
 _INSTALLED = tuple(sysconfig.get_paths()[name] for name in ("purelib", "platlib", "stdlib"))
 _SIZES = (1, 2, 4, 8, 10, 16, 32, 50, 64, 100, 128, 256)
 """Batches that networks are exported for."""
+
+
+_SLACK = {False: 0.02, True: 0.1}
+"""Rounding moves answers by less than this share of the largest one: some layers may work in bfloat16; or all do."""
 
 
 class NetworkError(DataError):
@@ -106,6 +110,33 @@ def check_single(logits: Tensor) -> None:
             f"the network gives one number in [0, 1] for each of {len(logits)} inputs, a probability or a logit: "
             "let it give two logits"
         )
+
+
+def differing(one: Outputs, other: Outputs, *, narrow: bool) -> int:
+    """Return how many inputs are answered otherwise the second time, where most are; 0 where rounding may explain it.
+
+    A unit that rounds may turn over by the last bit of a sum: some inputs differ then, and hardly ever most.
+
+    Args:
+        one: answers to some inputs.
+        other: answers to the same.
+        narrow: whether the network works in half precision.
+    """
+    found, count = 0, 0
+    for first, second in zip(_tensors(one), _tensors(other), strict=True):
+        if first.numel():
+            far = (first - second).reshape(len(first), -1).abs() > _SLACK[narrow] * first.abs().max()
+            found, count = max(found, int(far.any(1).sum())), len(first)
+    return found if 2 * found > count else 0
+
+
+def rows_of(outputs: Outputs, rows: slice) -> Outputs:
+    """Return the answers to some of the inputs."""
+    return outputs[rows] if isinstance(outputs, Tensor) else {name: value[rows] for name, value in outputs.items()}
+
+
+def _tensors(outputs: Outputs) -> list[Tensor]:
+    return [outputs] if isinstance(outputs, Tensor) else list(outputs.values())
 
 
 def check_modules(model: object) -> None:
@@ -196,4 +227,4 @@ def _named(name: str, module: nn.Module) -> str:
 
 
 def _wide(value: Tensor) -> Tensor:
-    return value.float() if value.dtype in _NARROW else value
+    return value.float() if value.dtype in NARROW else value

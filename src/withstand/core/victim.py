@@ -15,16 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.answers import (
+    NARROW,
     ONE_LOGIT,
     NetworkError,
     check_answers,
     check_modules,
     check_single,
+    differing,
     failure,
     is_single,
     only_batch,
     own_dtype,
     read,
+    rows_of,
 )
 from withstand.core.answers import Outputs as Outputs
 from withstand.core.errors import ConfigError, DataError, WithstandError, nearest
@@ -191,8 +194,26 @@ class Victim(Part):
                 assert isinstance(answers, Tensor)
                 check_single(answers[:, 1])
             else:
-                check_answers(read(outputs), len(few))
+                answers = read(outputs)
+                check_answers(answers, len(few))
+            self._check_alone(few, answers)
         self._form = replace(self._form, seen=self._form.seen | {key})
+
+    def _check_alone(self, x: Tensor, answers: Outputs) -> None:
+        """Refuse a network that answers an input otherwise in another batch, and twice alike in the same one."""
+        if len(x) < 2:
+            return
+        narrow = (self._form.dtype or x.dtype) in NARROW
+        count = max(min(2, len(x) - 1), len(x) // 8)  # few, whose mean and largest are their own
+        last = x[-count:].repeat(len(x) // count + 1, *[1] * (x.dim() - 1))[-len(x) :]
+        for company, rows in ((x[:count], slice(count)), (last, slice(-count, None))):  # each in its place
+            wanted, found = rows_of(answers, rows), rows_of(self(company.clone()), rows)
+            apart = differing(wanted, found, narrow=narrow)
+            if apart and not differing(wanted, rows_of(self(x.clone()), rows), narrow=narrow):
+                raise NetworkError(
+                    f"the network's answers hang on the other inputs of their batch: {apart} of {count} are others in "
+                    "another batch, so that what an attack finds may be another input's doing"
+                )
 
     def _first(self, x: Tensor) -> object:
         """Return what the model gives for `x` and can give for one input; find out which precision it takes."""
@@ -219,6 +240,26 @@ class Victim(Part):
             except NetworkError:
                 self._form = replace(self._form, dtype=None)
             raise
+
+    def slope(self, values: Tensor, x: Tensor, *, keep_graph: bool = False) -> Tensor | None:
+        """Return the gradient of each sample's own value, shaped like `x`; None where the network cuts the way to it.
+
+        Args:
+            values: `(N,)`, computed from this victim's outputs for `x`.
+            x: its inputs, which require gradients.
+            keep_graph: whether another slope will be asked of the same forward pass.
+
+        Raises:
+            NetworkError: in one line, an error inside the network's backward pass.
+        """
+        if not values.requires_grad:
+            return None
+        try:
+            return torch.autograd.grad(values.sum(), x, allow_unused=True, retain_graph=keep_graph)[0]
+        except WithstandError:
+            raise
+        except Exception as error:
+            raise failure(error, self.model, x, what="the network's backward pass fails") from error
 
     def output(self, x: Tensor, name: str = "logits") -> Tensor:
         """Return one output tensor: the model's only one, or the named entry of its dict."""

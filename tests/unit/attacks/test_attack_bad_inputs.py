@@ -107,13 +107,13 @@ def test_modes_are_the_attacks_matter() -> None:
 
 
 class Late(Mean):
-    """Writes on its input from the fifth pass on, after it was looked at."""
+    """Writes on its input from the seventh pass on, after it was looked at."""
 
     passes = 0
 
     def forward(self, x: Tensor) -> Tensor:
         self.passes += 1
-        return super().forward(x if self.passes < 5 else x.mul_(0.5))
+        return super().forward(x if self.passes < 7 else x.mul_(0.5))
 
 
 def test_a_model_that_takes_to_writing_on_its_input_is_told() -> None:
