@@ -23,9 +23,10 @@ from torch import Tensor, nn
 
 from withstand.api.front import experiment
 from withstand.attacks.inputs.gradient import PGD
+from withstand.core.batch import unit_range
 from withstand.core.errors import WithstandError
 from withstand.core.random import isolated
-from withstand.core.roles import Method
+from withstand.core.roles import Method, encoder_of, network_of
 from withstand.core.threat import Ball, parse_eps
 from withstand.data.arrays.source import ArraySource
 from withstand.data.tables.frame import frame_of, is_frame
@@ -93,7 +94,7 @@ class SelfSupervised(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             method = _trained(replace(made, source=source, test=None, labelled=None, judges=()))
         except WithstandError as error:
             raise ValueError(str(error)) from error
-        self.encoder_ = method.encoder.double().eval()
+        self.encoder_ = encoder_of(method).double().eval()
         self._n_features_out = self.encoder_.width
         return self
 
@@ -112,7 +113,7 @@ class SelfSupervised(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             return source[range(len(source))].x.double()
         source_of_pictures = ArraySource(checked)
         x = source_of_pictures[range(len(source_of_pictures))].x
-        return x.double() / 255 if x.dtype == torch.uint8 else x.double()
+        return unit_range(x, torch.float64).double()
 
     def _checked(self, X: Any, *, reset: bool) -> Any:
         """Return columns named by their place, or pictures."""
@@ -207,8 +208,7 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             trained = _trained(Experiment("robust-classifier", source, AsIs(), method, plan))
         except WithstandError as error:
             raise ValueError(str(error)) from error
-        assert isinstance(trained, AdversarialTraining)
-        self.network_ = trained.network().double().eval()
+        self.network_ = network_of(trained, "classifier").double().eval()
         return self
 
     def scaled(self, X: npt.ArrayLike) -> Array:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from test_method_contract import CASES, SMALL, make, samples
 
+from toys import ToyPictures
 from withstand.core.errors import ConfigError, WithstandError
 from withstand.core.roles import Method
 
@@ -47,15 +48,15 @@ def test_temperatures_above_zero(name: str, argument: str, value: float, monkeyp
 def test_queues_of_at_least_a_batch(name: str, argument: str, monkeypatch: pytest.MonkeyPatch) -> None:
     method = built(name, monkeypatch, **{argument: 7})
     with pytest.raises(ConfigError) as caught:
-        method.accept(1000, 8)
+        method.accept(ToyPictures(1000), 8)
     in_one_line(caught.value, "queue_size 7 is smaller than the batch of 8", "use 8 or more")
-    method.accept(1000, 7)
+    method.accept(ToyPictures(1000), 7)
 
 
 @pytest.mark.parametrize("name", ["SwAV"])
 def test_prototypes_no_more_than_samples(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        make(name).accept(SMALL["prototypes"] - 1, 2)
+        make(name).accept(ToyPictures(SMALL["prototypes"] - 1), 2)
     in_one_line(caught.value, "prototypes 6 are more than the 5 samples", "use 5 or fewer")
 
 
@@ -63,14 +64,14 @@ def test_prototypes_no_more_than_samples(name: str) -> None:
 def test_clusters_no_more_than_samples(name: str, argument: str, monkeypatch: pytest.MonkeyPatch) -> None:
     method = built(name, monkeypatch, **{argument: 9})
     with pytest.raises(ConfigError) as caught:
-        method.accept(SMALL["samples"], 4)
+        method.accept(ToyPictures(SMALL["samples"]), 4)
     in_one_line(caught.value, "clusters 9 are more than the 8 samples", "use 8 or fewer")
 
 
 @pytest.mark.parametrize(("name", "argument"), with_argument("samples"))
 def test_state_for_as_many_samples_as_there_are(name: str, argument: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        make(name).accept(SMALL["samples"] + 1, 4)
+        make(name).accept(ToyPictures(SMALL["samples"] + 1), 4)
     in_one_line(caught.value, "samples is 8, but the data have 9")
 
 

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 import withstand.methods
 from graphs import graph, graph_set, hidden_by_place
 from toys import toy_rows
-from withstand.core.batch import Batch, tensors_of
+from withstand.core.batch import Batch, tensors_of, unit_range
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import build, describe
 from withstand.core.random import isolated
-from withstand.core.roles import Method, Model
+from withstand.core.roles import PRODUCTS, Method, Model, network_of
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.methods.shared.labelled import LabelledMethod
 from withstand.models.blocks.norm import synchronize
@@ -134,6 +134,20 @@ def test_terms(method: Method) -> None:
     if "embeddings" in terms:
         assert terms["embeddings"].dim() == 3, "(views, samples, width)"
         assert terms["embeddings"].shape[1] == 8
+
+
+def test_products_have_names_that_verbs_know(method: Method) -> None:
+    products = method.products()
+    assert products, "a run gives something"
+    assert set(products) <= set(PRODUCTS)
+    if "encoder" in products:
+        assert isinstance(products["encoder"], Model)
+    if "classifier" in products:
+        batch = samples(method)
+        logits = network_of(method, "classifier").eval()(unit_range(batch.x))
+        assert logits.shape[0] == len(batch)
+    with pytest.raises(ConfigError, match="gives no"):
+        method.product("no such thing")
 
 
 TEMPERATURES = [

@@ -211,6 +211,25 @@ def test_export_to_onnx_agrees_with_torch(run: Path) -> None:
         assert np.allclose(session.run(None, {"x": x.numpy()})[0], expected, rtol=1e-3, atol=1e-4)
 
 
+def test_the_classifier_on_an_encoder_is_exported_and_audited_as_a_network(run: Path, tmp_path: Path) -> None:
+    import torch
+
+    assert main(["export", str(run), "--part", "classifier"]) == 0
+    record = json.loads((run / "classifier.json").read_text())
+    classifier = build(record["tree"]).eval()
+    classifier.load_state_dict(read_weights(run / "classifier.safetensors"))
+    x = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(classifier(x), ws.open_run(run).classifier()(x))
+
+
+def test_a_part_that_a_run_does_not_give_is_refused_by_name(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(run), "--part", "generator"]) == 2
+    assert "gives no generator: it gives encoder" in capsys.readouterr().err
+    assert main(["export", str(run), "--part", "encodr"]) == 2
+    assert "did you mean 'encoder'" in capsys.readouterr().err
+
+
 def test_doctor_names_the_bottleneck(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--run", str(run), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)

@@ -14,13 +14,13 @@ from torch import nn
 from withstand.api.subjects import UNIT, Ensemble, Search, audit_of, certificate_of, probed, solver_device, victim_of
 from withstand.attacks.autoattack.ensemble import Progress, Prover
 from withstand.attacks.named import named
-from withstand.core.batch import Batch, as_structured
+from withstand.core.batch import Batch, as_structured, unit_range
 from withstand.core.device import device_of, moved
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Finding
 from withstand.core.part import Tree, build
 from withstand.core.random import Draws, isolated
-from withstand.core.roles import Attacked, Evaluator, Method, Model, Source, View
+from withstand.core.roles import Attacked, Evaluator, Method, Model, Source, View, encoder_of, network_of
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
 from withstand.data.derived.subset import labelled
@@ -37,7 +37,6 @@ from withstand.evaluation.representation.sample_state import SampleState
 from withstand.evaluation.robustness.attacked import attack_samples
 from withstand.evaluation.robustness.autoattack_stage import Aids
 from withstand.evaluation.robustness.corruptions import CorruptionBench
-from withstand.methods.shared.labelled import LabelledMethod
 from withstand.report import render
 
 
@@ -92,8 +91,12 @@ class Run:
 
     @property
     def encoder(self) -> Model:
-        """The trained encoder, in eval mode: pictures in [0, 1] in, features `(B, width)` out."""
-        return self.method.encoder
+        """The trained encoder, in eval mode: samples in [0, 1] in, features `(B, width)` out.
+
+        Raises:
+            ConfigError: the run gives none, but something else.
+        """
+        return encoder_of(self.method)
 
     @cached_property
     def untrained_method(self) -> Method:
@@ -105,7 +108,7 @@ class Run:
     @property
     def untrained(self) -> Model:
         """An encoder of the same kind that learnt nothing: the control beside every number."""
-        return self.untrained_method.encoder
+        return encoder_of(self.untrained_method)
 
     def sources(self, data: Data | None = None) -> tuple[Source, Source]:
         """Return (train, test): the run's own, or other data's; where only some samples have labels, those."""
@@ -214,8 +217,8 @@ class Run:
         Raises:
             DataError: a probe is needed, and the data have no labels.
         """
-        if isinstance(self.method, LabelledMethod):
-            return self.method.network().eval()
+        if "classifier" in self.method.products():
+            return network_of(self.method, "classifier").eval()
         with moved(self.device, self.method):
             network = probed(self.encoder, self.sources(data)[0])
         return network.cpu()
@@ -384,20 +387,28 @@ class Run:
         with moved(self.device, victim.model):
             return attack_samples(made, victim, test, samples=samples, labelled=not bare, seed=seed)
 
-    def export(self, out: str | Path | None = None, *, form: Literal["safetensors", "onnx"] = "safetensors") -> Path:
-        """Write the encoder alone, and return the file's path.
+    def export(
+        self,
+        out: str | Path | None = None,
+        *,
+        form: Literal["safetensors", "onnx"] = "safetensors",
+        part: str = "encoder",
+    ) -> Path:
+        """Write one of the networks that the run gives, and return the file's path.
 
         Args:
-            out: the file; `encoder.safetensors` (with `encoder.json`, its description) or `encoder.onnx` in the
-                run folder if None.
+            out: the file; `PART.safetensors` (with `PART.json`, its description) or `PART.onnx` in the run folder if
+                None.
             form: "safetensors", or "onnx" (extra `export`), whose outputs are compared with torch's.
+            part: a product's name. The classifier of a run that trains none is its encoder with a linear probe.
         """
-        path = Path(out) if out is not None else self.path / f"encoder.{form}"
+        network = self.classifier() if part == "classifier" else network_of(self.method, part).eval()
+        path = Path(out) if out is not None else self.path / f"{part.replace(' ', '-')}.{form}"
         if form == "onnx":
             train = self.sources()[0]
             _refuse_graphs(train, "ONNX files hold networks whose samples are tensors: use the form safetensors")
-            return to_onnx(self.encoder, train.shape, path)
-        return to_safetensors(self.encoder, path)
+            return to_onnx(network, unit_range(train[torch.arange(min(3, len(train)))].x), path)
+        return to_safetensors(network, path)
 
     def report(self) -> Path:
         """Write `report.html` from what the run folder holds, and return its path."""

@@ -33,6 +33,7 @@ from withstand.evaluation.probes.linear import fit_linear
 from withstand.evaluation.robustness.audit import Audit
 from withstand.evaluation.robustness.certificate import Certificate
 from withstand.evaluation.robustness.smoothed import SmoothedCertificate
+from withstand.models.blocks.classifier import Classifier
 from withstand.verification.exchange.onnx_import import read_onnx
 from withstand.verification.smoothing import Smoothing
 from withstand.verification.solvers import SOLVERS, Certifier
@@ -172,7 +173,7 @@ def probed(encoder: Model, train: Source) -> nn.Module:
     if train.labels is None:
         raise DataError("a classifier needs labels, and the data have none: attack the encoder itself")
     features = embed(encoder, labelled(train))
-    return nn.Sequential(encoder, fit_linear(features).as_linear().to(home(encoder))).eval()
+    return Classifier.joining(encoder, fit_linear(features).as_linear().to(home(encoder))).eval()
 
 
 def audit_of(

@@ -26,7 +26,7 @@ VERBS = {
     "certify": ("certify", "prove what a network withstands, break it, or say that nobody knows"),
     "report": ("runs", "write a run's report, one HTML file"),
     "compare": ("runs", "put runs side by side, one HTML file"),
-    "export": ("runs", "write the encoder as safetensors or ONNX"),
+    "export": ("runs", "write a network of a run as safetensors or ONNX"),
     "reproduce": ("claims", "test a paper's claim on real data"),
     "doctor": ("doctor", "check the installation, and find a run's bottleneck"),
 }

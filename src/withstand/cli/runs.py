@@ -173,16 +173,18 @@ def run_export(
     run: Path,
     *,
     form: Literal["safetensors", "onnx"] = "safetensors",
+    part: str = "encoder",
     out: Path | None = None,
     allow: tuple[str, ...] = (),
 ) -> Reply:
-    """Write the encoder alone.
+    """Write one of the networks that a run gives.
 
     Args:
         form: safetensors with a description beside it, or onnx (extra export), compared with torch's outputs
-        out: the file, encoder.FORM in the run folder if not said
+        part: encoder, or classifier: the trained one, or a linear probe on the encoder
+        out: the file, PART.FORM in the run folder if not said
     """
     from withstand.api.front import open_run
 
-    path = open_run(run, allow=allow).export(out, form=form)
+    path = open_run(run, allow=allow).export(out, form=form, part=part)
     return Reply(f"{path}: {path.stat().st_size:,} bytes", {"path": str(path)})

@@ -49,6 +49,11 @@ def as_structured(samples: object) -> Structured | None:
     return samples if isinstance(samples, Structured) else None
 
 
+def unit_range(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return pictures of bytes as numbers of `dtype` in [0, 1]; anything else, as graphs and token ids, as it is."""
+    return x.to(dtype) / 255 if isinstance(x, Tensor) and x.dtype == torch.uint8 else x
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """B samples of any modality.

@@ -14,13 +14,13 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, Union
 
 import torch
 from torch import Tensor, nn
 
 from withstand.core.batch import Batch
-from withstand.core.errors import ConfigError
+from withstand.core.errors import ConfigError, nearest
 from withstand.core.finding import Finding
 from withstand.core.part import Part
 from withstand.core.random import Draws
@@ -42,8 +42,10 @@ class Source(Part):
         at_once: how many samples are best embedded at once, as the nodes of one graph; None where any number is.
         names: what each sample is called where it has a name, as a picture's file has; else empty, and samples are
             known by their place.
+        kind: what one sample is, in one word: "picture", "row", "node", "graph", "window", "flow".
     """
 
+    kind: str = "sample"
     name: str = "data"
     origin: str = "given in memory"
     skipped: tuple[tuple[str, str], ...] = ()
@@ -81,6 +83,19 @@ class Source(Part):
         return None
 
     @property
+    def attributes(self) -> Mapping[str, Tensor]:
+        """What is known of each sample beside its label, `(N,)` each, by name: a user, a domain, a group, a volume.
+
+        Batches do not carry them: take the rows of `batch.index`.
+        """
+        return {}
+
+    @property
+    def sizes(self) -> Tensor | None:
+        """How long each sample is, int64 `(N,)`, where lengths differ and batches had better be of alike; else None."""
+        return None
+
+    @property
     def fields(self) -> Mapping[str, tuple[int, ...]]:
         """Named groups of a sample's entries along its first axis, as a table's columns; empty without names."""
         return {}
@@ -110,6 +125,16 @@ class Model(Part, nn.Module):
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor: ...
+
+
+Product: TypeAlias = Union[nn.Module, "Attack", Source]
+"""What a trained method can give."""
+
+PRODUCTS = (
+    "encoder", "classifier", "generator", "segmenter", "keypoints", "attack", "purifier", "condensed", "matcher",
+    "language model",
+)  # fmt: skip
+"""The names of products. An encoder is a `Model`, a classifier gives logits for inputs in [0, 1]."""
 
 
 class Trainer(Protocol):
@@ -152,6 +177,9 @@ class Method(Part, nn.Module):
     """A training objective with all its state in parameters and buffers, so that a checkpoint holds all of it.
 
     It keeps no seed and counts no steps: a batch says where the run is, and `Batch.draws` draw for it.
+
+    Attributes:
+        encoder: what is trained to embed. A method that trains none gives other `products`.
     """
 
     encoder: Model
@@ -163,6 +191,22 @@ class Method(Part, nn.Module):
     def forward(self, batch: Batch) -> Terms:
         """Run `step`; this name is what process groups and precision wrap."""
         return self.step(batch)
+
+    def products(self) -> dict[str, Product]:
+        """Return what a run gives, by names out of `PRODUCTS`: most methods give their encoder alone."""
+        return {"encoder": self.encoder}
+
+    def product(self, name: str) -> Product:
+        """Return one of `products`.
+
+        Raises:
+            ConfigError: this method gives none of that name.
+        """
+        given = self.products()
+        if name not in given:
+            why = nearest(name, given) if name not in PRODUCTS else f"it gives {', '.join(given)}"
+            raise ConfigError(f"{type(self).__name__} gives no {name}: {why}")
+        return given[name]
 
     def embed(self, x: Tensor) -> Tensor:
         """Return the representation that users take away, `(B, width)`."""
@@ -189,11 +233,16 @@ class Method(Part, nn.Module):
         trainer.descend(terms["loss"])
         return terms
 
-    def accept(self, samples: int, batch: int) -> None:
-        """Refuse what cannot be learnt from: how many samples there are, how many a step takes; before anything runs.
+    def accept(self, source: Source, batch: int) -> None:
+        """Refuse what cannot be learnt from, before anything runs.
+
+        Args:
+            source: what is to be learnt from.
+            batch: how many samples a step takes, over all processes.
 
         Raises:
             ConfigError: a setting that does not fit, with one that does.
+            DataError: data that lack what is needed, as labels or attributes.
         """
 
     def inherit(self, earlier: "Method") -> None:
@@ -219,6 +268,30 @@ class Method(Part, nn.Module):
 
     def after_step(self, step: int) -> None:
         """Follow a step: teachers, queues. `step` counts batches from 1; `Plan.accumulate` of them are one update."""
+
+
+def network_of(method: Method, name: str) -> nn.Module:
+    """Return one of a method's products that is a network.
+
+    Raises:
+        ConfigError: it gives none of that name, or something else by it.
+    """
+    product = method.product(name)
+    if not isinstance(product, nn.Module):
+        raise ConfigError(f"the {name} that {type(method).__name__} gives is a {type(product).__name__}, no network")
+    return product
+
+
+def encoder_of(method: Method) -> Model:
+    """Return the encoder that a method gives.
+
+    Raises:
+        ConfigError: it gives none.
+    """
+    encoder = network_of(method, "encoder")
+    if not isinstance(encoder, Model):
+        raise ConfigError(f"the encoder that {type(method).__name__} gives is a {type(encoder).__name__}, no Model")
+    return encoder
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,7 @@ class Experiment(Part):
             for group in self.plan.optimizer:
                 if group not in groups:
                     raise ConfigError(f"{type(self.method).__name__} has no group {group!r}: {nearest(group, groups)}")
-        self.method.accept(len(self.source), self.plan.batch)
+        self.method.accept(self.source, self.plan.batch)
         if self.first is not None and type(self.method).inherit is Method.inherit:
             raise ConfigError(
                 f"{type(self.method).__name__} starts from new weights: it takes no earlier stage (first=)"

@@ -1,24 +1,33 @@
-"""Export: the encoder alone, for use elsewhere."""
+"""Export: one network of a run, for use elsewhere."""
 
 import json
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
-from withstand.core.errors import MissingExtra, RunError
+from withstand.core.errors import ConfigError, DataError, MissingExtra, RunError
 from withstand.core.files import replacing
-from withstand.core.part import describe
-from withstand.core.random import derive
+from withstand.core.part import Part, describe
 from withstand.core.roles import Model
 from withstand.core.version import __version__
 
 
-def to_safetensors(encoder: Model, path: Path) -> Path:
-    """Write weights to `path`, and beside it, as `.json`, the tree from which `build` makes the encoder."""
+def to_safetensors(network: nn.Module, path: Path) -> Path:
+    """Write weights to `path`, and beside it, as `.json`, the tree from which `build` makes the network.
+
+    Raises:
+        ConfigError: a network that is no part, from which no description could make it again.
+    """
+    described: object = network
+    if not isinstance(described, Part):
+        raise ConfigError(f"a {type(network).__name__} has no description to be built from: use the form onnx")
     path.parent.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.detach().cpu().contiguous().clone() for name, value in encoder.state_dict().items()}
-    record = {"withstand": __version__, "width": encoder.width, "tree": describe(encoder)}
+    weights = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
+    record: dict[str, object] = {"withstand": __version__, "tree": describe(described)}
+    if isinstance(network, Model):
+        record["width"] = network.width
     with replacing(path) as aside:
         save_file(weights, aside)
     with replacing(path.with_suffix(".json")) as aside:
@@ -26,16 +35,17 @@ def to_safetensors(encoder: Model, path: Path) -> Path:
     return path
 
 
-def to_onnx(encoder: Model, shape: tuple[int, ...], path: Path) -> Path:
-    """Write the encoder as ONNX, any batch size, and check its outputs against torch's.
+def to_onnx(network: nn.Module, x: Tensor, path: Path) -> Path:
+    """Write a network as ONNX, any batch size, and check its outputs against torch's.
 
     Args:
-        encoder: in eval mode.
-        shape: one sample's shape.
+        network: in eval mode. A `Model`'s outputs are called features, any other's outputs.
+        x: a few samples as the network takes them, two or more.
         path: the file to write.
 
     Raises:
         MissingExtra: the extra `export` is not installed.
+        DataError: a single sample, from which the exporter would make a fixed batch.
         RunError: the exported network's outputs differ from torch's by more than 1e-3 of their size.
     """
     try:
@@ -43,16 +53,16 @@ def to_onnx(encoder: Model, shape: tuple[int, ...], path: Path) -> Path:
         import onnxscript  # noqa: F401 - torch's exporter needs it
     except ImportError as error:
         raise MissingExtra("ONNX export", "onnx, onnxscript and onnxruntime", "export") from error
-    generator = torch.Generator().manual_seed(derive("onnx"))
-    x = torch.rand(3, *shape, generator=generator)
+    if len(x) < 2:
+        raise DataError("ONNX export needs two samples or more to try, and was given one")
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as aside:
         program = torch.onnx.export(
-            encoder.cpu(),
+            network.cpu(),
             (x,),
             dynamo=True,
             input_names=["x"],
-            output_names=["features"],
+            output_names=["features" if isinstance(network, Model) else "outputs"],
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             verbose=False,
         )
@@ -60,7 +70,7 @@ def to_onnx(encoder: Model, shape: tuple[int, ...], path: Path) -> Path:
         program.save(str(aside))
         session = onnxruntime.InferenceSession(str(aside), providers=["CPUExecutionProvider"])
         with torch.no_grad():
-            expected = encoder(x)
+            expected = network(x)
         found = torch.from_numpy(session.run(None, {"x": x.numpy()})[0])
         gap = float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
         if not gap < 1e-3:

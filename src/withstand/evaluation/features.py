@@ -11,7 +11,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor, nn
 
-from withstand.core.batch import as_structured
+from withstand.core.batch import unit_range
 from withstand.core.device import home
 from withstand.core.errors import DataError
 from withstand.core.random import Draws, derive
@@ -189,13 +189,6 @@ def embed_views(
 def place_of(subject: Subject) -> torch.device:
     """Return where a subject's network is, and its inputs have to be."""
     return home(_module(subject))
-
-
-def unit_range(x: Tensor) -> Tensor:
-    """Return pictures of bytes as float in [0, 1]; anything else as it is."""
-    if as_structured(x) is not None:
-        return x
-    return x.float().div_(255) if x.dtype == torch.uint8 else x
 
 
 def _chosen(count: int, limit: int | None) -> Tensor:

@@ -3,10 +3,9 @@
 import torch
 
 from graphs import graph
-from withstand.core.batch import as_structured, tensors_of
+from withstand.core.batch import as_structured, tensors_of, unit_range
 from withstand.core.distributed import mean_of_all
 from withstand.engine.numerics import Numerics
-from withstand.evaluation.features import unit_range
 
 
 def test_graphs_stand_where_a_tensor_would() -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from toys import toy_method
+from toys import ToyPictures, toy_method
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.part import again
@@ -147,9 +147,9 @@ def test_mcl_settings_are_checked() -> None:
     with pytest.raises(ConfigError, match="batches of its own"):
         MCL(guided(), Flat(), samples=4)
     with pytest.raises(ConfigError, match="clusters 40 are more than the 36 samples: use 36 or fewer"):
-        mcl(clusters=40).accept(SAMPLES, 4)
+        mcl(clusters=40).accept(ToyPictures(SAMPLES), 4)
     with pytest.raises(ConfigError, match="samples is 36, but the data have 35"):
-        mcl().accept(35, 4)
+        mcl().accept(ToyPictures(35), 4)
 
 
 @pytest.mark.parametrize("kind", [MoCoV2, MoCHi])
@@ -219,9 +219,9 @@ def test_guided_settings_are_checked() -> None:
     with pytest.raises(ConfigError, match="temperature must be above 0"):
         guided(temperature=0.0)
     with pytest.raises(ConfigError, match="batch 8 takes each sample from another cluster, and there are 4"):
-        guided().accept(SAMPLES, 8)
+        guided().accept(ToyPictures(SAMPLES), 8)
     with pytest.raises(ConfigError, match="clusters 64 are more than the 36 samples"):
-        guided(clusters=64).accept(SAMPLES, 8)
+        guided(clusters=64).accept(ToyPictures(SAMPLES), 8)
 
 
 def test_again_draws_new_weights() -> None:

@@ -19,6 +19,7 @@ from withstand.attacks.attack import InputAttack
 from withstand.attacks.named import named
 from withstand.attacks.objectives import pick
 from withstand.attacks.problem import NoGradient
+from withstand.core.batch import unit_range
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Cell, Check, Finding, Table
 from withstand.core.part import Tree, describe
@@ -39,7 +40,6 @@ from withstand.evaluation.detection.outcomes import (
     worst,
 )
 from withstand.evaluation.detection.roc import auroc
-from withstand.evaluation.features import unit_range
 from withstand.evaluation.intervals import Share
 from withstand.evaluation.robustness.audit_case import ball_name, strips
 

@@ -9,11 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from withstand.core.batch import unit_range
 from withstand.core.device import home
 from withstand.core.errors import DataError
-from withstand.core.roles import Method, Source
+from withstand.core.roles import Method, Source, encoder_of
 from withstand.core.victim import Victim
-from withstand.evaluation.features import Features, Progress, unit_range
+from withstand.evaluation.features import Features, Progress
 from withstand.models.blocks.taps import row_layers, tapped
 
 ENCODER = "encoder"
@@ -39,7 +40,7 @@ def layer_features(
         batch: samples in one forward pass.
         progress: called after each batch.
     """
-    encoder = subject.encoder if isinstance(subject, Method) else subject
+    encoder = encoder_of(subject) if isinstance(subject, Method) else subject
     head = subject.projector() if isinstance(subject, Method) else None
     network = nn.Sequential(encoder) if head is None else nn.Sequential(encoder, head)
     device = home(network)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, nearest
-from withstand.core.roles import Epoch, Method, Model, Terms
+from withstand.core.roles import Epoch, Method, Model, Source, Terms
 from withstand.data.derived.group_batches import Distinct, distinct_group_batches
 from withstand.losses.contrast.contrastive import nt_xent
 from withstand.methods.shared.clusters import k_means_labels, refuse_few_samples
@@ -69,10 +69,10 @@ class GSimCLR(Method):
         apart = len(torch.unique(self.group_labels[batch.index])) / max(1, len(batch))
         return pair_terms(nt_xent(z1, z2, self.temperature), z1, z2) | {"apart": z1.new_tensor(apart)}
 
-    def accept(self, samples: int, batch: int) -> None:
-        if samples != len(self.group_labels):
-            raise ConfigError(f"samples is {len(self.group_labels)}, but the data have {samples}")
-        refuse_few_samples(samples, self.clusters)
+    def accept(self, source: Source, batch: int) -> None:
+        if len(source) != len(self.group_labels):
+            raise ConfigError(f"samples is {len(self.group_labels)}, but the data have {len(source)}")
+        refuse_few_samples(len(source), self.clusters)
         if batch > self.clusters:
             raise ConfigError(
                 f"batch {batch} takes each sample from another cluster, and there are {self.clusters}: use as many, or "

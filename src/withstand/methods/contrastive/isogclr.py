@@ -18,7 +18,7 @@ from torch.nn.functional import cosine_similarity
 from withstand.core.batch import Batch
 from withstand.core.distributed import gather
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.roles import Method, Model, Terms
+from withstand.core.roles import Method, Model, Source, Terms
 from withstand.losses.contrast.individual_temperatures import (
     contrasts,
     log_partition,
@@ -111,9 +111,9 @@ class ISogCLR(Method):
         terms = pair_terms(loss + (objective - loss).detach(), z1, z2)
         return terms | {"temperature": self.temperatures[index].mean()}
 
-    def accept(self, samples: int, batch: int) -> None:
-        if samples != len(self.temperatures):
-            raise ConfigError(f"samples is {len(self.temperatures)}, but the data have {samples}")
+    def accept(self, source: Source, batch: int) -> None:
+        if len(source) != len(self.temperatures):
+            raise ConfigError(f"samples is {len(self.temperatures)}, but the data have {len(source)}")
 
     def after_step(self, step: int) -> None:
         if self._found is not None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
-from withstand.core.roles import Epoch, Method, Model, Terms
+from withstand.core.roles import Epoch, Method, Model, Source, Terms
 from withstand.data.derived.group_batches import Small, coverage, merged, same_group_batches
 from withstand.losses.precision import unit_rows
 from withstand.methods.shared.clusters import k_means_labels, refuse_few_samples
@@ -81,11 +81,11 @@ class MCL(Method):
         terms: Terms = self.method(batch)
         return {**terms, "covered": self.covered}
 
-    def accept(self, samples: int, batch: int) -> None:
-        if samples != len(self.group_labels):
-            raise ConfigError(f"samples is {len(self.group_labels)}, but the data have {samples}")
-        refuse_few_samples(samples, self.clusters)
-        self.method.accept(samples, batch)
+    def accept(self, source: Source, batch: int) -> None:
+        if len(source) != len(self.group_labels):
+            raise ConfigError(f"samples is {len(self.group_labels)}, but the data have {len(source)}")
+        refuse_few_samples(len(source), self.clusters)
+        self.method.accept(source, batch)
 
     def inherit(self, earlier: Method) -> None:
         self.before.load_state_dict(earlier.encoder.state_dict())

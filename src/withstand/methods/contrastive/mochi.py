@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.batch import Batch
-from withstand.core.roles import Method, Model, Terms
+from withstand.core.roles import Method, Model, Source, Terms
 from withstand.losses.contrast.hard_mixing import mix_hard_negatives
 from withstand.losses.contrast.momentum_contrast import info_nce_queue
 from withstand.losses.precision import unit_rows
@@ -74,7 +74,7 @@ class MoCHi(Method):
         self.queue.offer(key)
         return pair_terms(loss, query, key) | {"found": _found(query, key, self.queue.rows, own)}
 
-    def accept(self, samples: int, batch: int) -> None:
+    def accept(self, source: Source, batch: int) -> None:
         self.queue.accept(batch)
 
     def before_run(self, steps: int) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from withstand.core.batch import Batch
-from withstand.core.roles import Method, Model, Terms
+from withstand.core.roles import Method, Model, Source, Terms
 from withstand.losses.contrast.momentum_contrast import info_nce_queue
 from withstand.methods.shared.pairs import pair_terms, require_positive, view_pair
 from withstand.models.blocks.ema import Momentum, Teacher
@@ -68,7 +68,7 @@ class MoCoV2(Method):
             pairs.append((query, key))
         return pair_terms(torch.stack(losses).mean(), *pairs[0])
 
-    def accept(self, samples: int, batch: int) -> None:
+    def accept(self, source: Source, batch: int) -> None:
         for queue in self.queues:
             assert isinstance(queue, Queue)
             queue.accept(batch)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from withstand.core.batch import Batch
-from withstand.core.roles import Method, Model, Terms
+from withstand.core.roles import Method, Model, Source, Terms
 from withstand.losses.contrast.momentum_contrast import info_nce_across
 from withstand.losses.precision import full_precision, unit_rows
 from withstand.methods.shared.pairs import pair_terms, require_positive, view_pair
@@ -60,7 +60,7 @@ class NNCLR(Method):
         self.queue.offer(z1)
         return pair_terms(torch.stack(losses).mean(), z1, z2)
 
-    def accept(self, samples: int, batch: int) -> None:
+    def accept(self, source: Source, batch: int) -> None:
         self.queue.accept(batch)
 
     def after_step(self, step: int) -> None:

@@ -13,13 +13,12 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from withstand.core.batch import Batch
+from withstand.core.batch import Batch, unit_range
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.roles import Method, Model, Terms
 from withstand.losses.contrast.contrastive import nt_xent
 from withstand.methods.shared.pairs import pair_terms, require_positive, view_pair
 from withstand.models.blocks.heads import ProjectionHead
-from withstand.models.pictures.autoencoder import as_unit
 from withstand.models.pictures.pretexts import JigsawPretext, RotationPretext
 
 Task = Literal["none", "rotation", "jigsaw"]
@@ -81,7 +80,8 @@ class ScatSimCLR(Method):
         contrast = nt_xent(z1, z2, self.temperature)
         if self.pretext is None:
             return pair_terms(contrast, z1, z2)
-        x = as_unit(batch.x if self.tiled else one, like=z1 if z1.dtype == torch.float64 else z1.float())
+        dtype = torch.float64 if z1.dtype == torch.float64 else torch.float32
+        x = unit_range(batch.x if self.tiled else one, dtype).to(dtype)
         task, solved = self.pretext(self.encoder, x, batch.draws("pretext"))
         terms = pair_terms(contrast + self.pretext_weight * task, z1, z2)
         return terms | {"contrast": contrast.detach(), "pretext": task.detach(), "solved": solved}

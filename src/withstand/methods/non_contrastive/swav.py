@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from withstand.core.batch import Batch
 from withstand.core.distributed import rank, world_size
 from withstand.core.errors import ConfigError
-from withstand.core.roles import Method, Model, Terms
+from withstand.core.roles import Method, Model, Source, Terms
 from withstand.losses.agreement.clustering import sinkhorn, swapped_cross_entropy
 from withstand.methods.shared.crops import each, several_views
 from withstand.methods.shared.pairs import pair_terms, require_positive
@@ -80,8 +80,8 @@ class SwAV(Method):
         used = (codes[0].argmax(1).bincount(minlength=codes[0].shape[1]) > 0).sum() / min(codes[0].shape)
         return pair_terms(loss, z[0], z[1]) | {"used": used}
 
-    def accept(self, samples: int, batch: int) -> None:
-        count = len(self.prototypes.weight)
+    def accept(self, source: Source, batch: int) -> None:
+        count, samples = len(self.prototypes.weight), len(source)
         if count > samples:
             raise ConfigError(
                 f"prototypes {count} are more than the {samples} samples that share them evenly: use {samples} or fewer"

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from withstand.core.batch import Batch
+from withstand.core.batch import Batch, unit_range
 from withstand.core.errors import DataError
 from withstand.core.roles import Method, Terms
-from withstand.models.pictures.autoencoder import ConvCode, ConvDecoder, as_unit
+from withstand.models.pictures.autoencoder import ConvCode, ConvDecoder
 
 
 class DenoisingAutoencoder(Method):
@@ -33,7 +33,8 @@ class DenoisingAutoencoder(Method):
         """Return the loss, and the share of the batch's variance that is not given back, `unexplained`."""
         if not batch.views:
             raise DataError("this method learns from a spoilt view of each sample: use one with noise")
-        wanted = as_unit(batch.x, like=next(self.parameters()))
+        dtype = self.encoder.dtype
+        wanted = unit_range(batch.x, dtype).to(dtype)
         loss = mse_loss(self.rebuilt(batch.views[0]), wanted)
         with torch.no_grad():
             spread = (wanted - wanted.mean(0)).square().mean()

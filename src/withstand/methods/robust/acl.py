@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.inputs.gradient import PGD
-from withstand.core.batch import Batch
+from withstand.core.batch import Batch, unit_range
 from withstand.core.errors import ConfigError
-from withstand.core.roles import Epoch, Method, Model, Terms
+from withstand.core.roles import Epoch, Method, Model, Source, Terms
 from withstand.methods.shared.attack_in_training import BatchLoss, attack_in_training, refuse_single_samples
 from withstand.methods.shared.pairs import view_pair
 from withstand.models.blocks.second_bank import SecondBank
@@ -78,9 +78,7 @@ class ACL(Method):
 
     def attacked(self, batch: Batch) -> Batch:
         """Return the batch with both views attacked to raise the wrapped method's loss, in eval mode."""
-        views = torch.stack(view_pair(batch), 1)  # (B, 2, ...): a sample is both of its views
-        if views.dtype == torch.uint8:
-            views = views.float() / 255
+        views = unit_range(torch.stack(view_pair(batch), 1))  # (B, 2, ...): a sample is both of its views
         draws = batch.draws("inner attack")
 
         def forward(pairs: Tensor) -> Tensor:
@@ -91,8 +89,8 @@ class ACL(Method):
         worse = attack_in_training(self.method, forward, self.attack, views, goal, draws, objective=BatchLoss())
         return batch.with_views(*worse.unbind(1))
 
-    def accept(self, samples: int, batch: int) -> None:
-        self.method.accept(samples, batch)
+    def accept(self, source: Source, batch: int) -> None:
+        self.method.accept(source, batch)
 
     def inherit(self, earlier: Method) -> None:
         self.method.inherit(earlier)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.inputs.gradient import PGD
 from withstand.attacks.objectives import EmbeddingDistance
-from withstand.core.batch import Batch
+from withstand.core.batch import Batch, unit_range
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
 from withstand.core.roles import Epoch, Method, Model, Terms
@@ -65,7 +65,7 @@ class DeACL(Method):
     def step(self, batch: Batch) -> Terms:
         """Return the loss, and the cosines `to_teacher` (clean) and `under_attack` (of attacked and clean features)."""
         x = batch.views[0] if batch.views else batch.x
-        x = x.float() / 255 if x.dtype == torch.uint8 else x
+        x = unit_range(x)
         with torch.no_grad():
             wanted = self.teacher(x) - self.mean
         # Clean and attacked samples in one pass, so that they share batch statistics, as in the official code.

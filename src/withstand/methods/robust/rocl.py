@@ -12,7 +12,7 @@ from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.inputs.gradient import PGD
-from withstand.core.batch import Batch
+from withstand.core.batch import Batch, unit_range
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
 from withstand.core.roles import Method, Model, Terms
@@ -88,4 +88,4 @@ class RoCL(Method):
 
 
 def _unit(view: Tensor) -> Tensor:
-    return view.float() / 255 if view.dtype == torch.uint8 else view
+    return unit_range(view)

@@ -1,11 +1,11 @@
 """What methods that learn from labels share: an encoder with a linear classifier."""
 
-import torch
 from torch import Tensor, nn
 
-from withstand.core.batch import Batch
+from withstand.core.batch import Batch, unit_range
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.roles import Method, Model
+from withstand.core.roles import Method, Model, Product
+from withstand.models.blocks.classifier import Classifier
 
 ATTACKED = "attacked"
 """The name in `Batch.extras` of inputs that were attacked already."""
@@ -34,13 +34,16 @@ class LabelledMethod(Method):
         return scores
 
     def network(self) -> nn.Module:
-        """Return the trained classifier as one network, inputs in [0, 1] to logits: what an audit attacks."""
-        return nn.Sequential(self.encoder, self.classifier)
+        """Return encoder and classifier as one network, inputs in [0, 1] to logits; the weights are shared."""
+        return Classifier.joining(self.encoder, self.classifier)
+
+    def products(self) -> dict[str, Product]:
+        return {"encoder": self.encoder, "classifier": self.network()}
 
     def samples(self, batch: Batch) -> Tensor:
         """Return the inputs to learn from, floating, `(B, ...)`."""
         x = batch.views[0] if batch.views else batch.x
-        return x.to(self.classifier.weight.dtype) / 255 if x.dtype == torch.uint8 else x
+        return unit_range(x, self.classifier.weight.dtype)
 
     def labels(self, batch: Batch) -> Tensor:
         """Return the labels `(B,)`.

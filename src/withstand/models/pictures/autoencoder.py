@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, max_pool2d, relu
 
+from withstand.core.batch import unit_range
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Model
 
@@ -36,6 +37,11 @@ class ConvCode(Model):
         """Return features `(B, width)` of pictures `(B, C, H, W)`, uint8 or floating in [0, 1]."""
         return self.code(x).mean((2, 3))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(self.parameters()).dtype
+
     def code(self, x: Tensor) -> Tensor:
         """Return the code `(B, width, H / 2^levels, W / 2^levels)`."""
         if x.dim() != 4 or x.shape[1] != self.channels or min(x.shape[2:]) < 2 ** len(self.widths):
@@ -43,7 +49,7 @@ class ConvCode(Model):
                 f"pictures must be (B, {self.channels}, H, W) of at least {2 ** len(self.widths)} pixels a side, not "
                 f"{tuple(x.shape)}"
             )
-        x = as_unit(x, like=next(self.parameters()))
+        x = unit_range(x, self.dtype).to(self.dtype)
         for step in self.steps:
             x = max_pool2d(relu(step(x)), 2)
         return x
@@ -68,11 +74,6 @@ class ConvDecoder(nn.Module):
             sides = [side >> left for side in size]  # those of the level's input: pooling rounds down
             code = relu(step(interpolate(code, sides, mode="nearest")))
         return torch.sigmoid(self.last(code))
-
-
-def as_unit(x: Tensor, like: Tensor) -> Tensor:
-    """Return pictures in [0, 1], in the type of `like`."""
-    return x.to(like.dtype) / 255 if x.dtype == torch.uint8 else x.to(like.dtype)
 
 
 def _block(narrow: int, wide: int) -> nn.Sequential:

@@ -22,6 +22,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from withstand.core.batch import unit_range
 from withstand.core.errors import ConfigError
 from withstand.core.finding import Check, Finding, Table
 from withstand.core.part import describe
@@ -35,7 +36,7 @@ from withstand.defenses.neighbourhood import picture_neighbours
 from withstand.defenses.neighbourhood_detector import NeighbourhoodDetector
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.detection.detection import PROTOCOL, Detection
-from withstand.evaluation.features import embed, unit_range
+from withstand.evaluation.features import embed
 from withstand.evaluation.probes.linear import fit_linear
 from withstand.recipes.claim import Claim
 from withstand.recipes.contrastive import simclr

@@ -6,12 +6,12 @@ from typing import Literal
 
 import torch
 
+from withstand.core.batch import unit_range
 from withstand.core.random import permutation
 from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import Ball, parse_eps
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import Adam
-from withstand.evaluation.features import unit_range
 from withstand.methods.robust.certified_training import CertifiedTraining
 from withstand.recipes.claim import Claim
 from withstand.recipes.setups.pictures import PictureSetup

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from withstand.attacks.inputs.gradient import PGD
 from withstand.attacks.objectives import Margin
+from withstand.core.batch import unit_range
 from withstand.core.errors import DataError
 from withstand.core.finding import Table
 from withstand.core.random import permutation
@@ -20,7 +21,7 @@ from withstand.data.load import splits
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import SGD, Optimizer
 from withstand.engine.schedules import WarmupCosine
-from withstand.evaluation.features import embed, unit_range
+from withstand.evaluation.features import embed
 from withstand.evaluation.probes.linear import fit_linear
 from withstand.methods.shared.labelled import LabelledMethod
 from withstand.recipes.claim import Claim

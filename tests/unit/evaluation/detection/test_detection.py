@@ -12,6 +12,7 @@ from guards import Shaken, detector, pictures
 from victims import digits, random_pictures, small_net
 from withstand.attacks.adapted.evasion import AdaptivePGD, OrthogonalPGD, Unnoticed, without
 from withstand.attacks.inputs.gradient import PGD
+from withstand.core.batch import unit_range
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Defense, Outcome
 from withstand.core.threat import Ball
@@ -22,7 +23,6 @@ from withstand.defenses.neighbourhood_detector import NeighbourhoodDetector
 from withstand.evaluation.detection.detection import Detection, slope_check
 from withstand.evaluation.detection.outcomes import Attempt, Judged, attack_table, roc_table, strength_check
 from withstand.evaluation.detection.roc import auroc, rejected_at
-from withstand.evaluation.features import unit_range
 
 
 def test_auroc_is_scikit_learns() -> None:
