@@ -105,8 +105,8 @@ def test_probe_geometry_measures_codes_layers_and_the_head(run: Path, capsys: py
     assert main(["probe", str(run), "--geometry", "--temperature", "0.3", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(found) == {"geometry", "layers"}
-    assert {"uniformity", "tolerance", "alignment", "entropy of the push"} <= set(found["geometry"]["numbers"])
-    assert "accuracy lost in the head" in found["layers"]["numbers"]
+    assert {"uniformity", "tolerance", "alignment", "entropy of the push"} <= set(found["geometry"]["figures"])
+    assert "accuracy lost in the head" in found["layers"]["figures"]
     assert main(["report", str(run)]) == 0
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "Push by nearness" in page
@@ -120,7 +120,7 @@ def test_audit_probes_attacks_and_reports(run: Path, capsys: pytest.CaptureFixtu
     facts = json.loads(capsys.readouterr().out)
     assert {"knn", "linear", "audit", "corruptions", "report"} <= facts.keys()
     assert not (run / "audit.state").exists()
-    assert 0 <= facts["knn"]["numbers"]["accuracy"] <= 1
+    assert 0 <= facts["knn"]["figures"]["accuracy"]["value"] <= 1
     page = Path(facts["report"]).read_text()
     assert "<html" in page
     assert main(["report", str(run)]) == 0

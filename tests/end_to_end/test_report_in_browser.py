@@ -4,18 +4,23 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from withstand.core.finding import Check, Finding, Table
+from withstand.core.finding import Check, Finding, Measure, Table
 from withstand.report import render
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NAMES = ("shoe", "<b>bag</b>")
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path")
+
+
+def share(value: float) -> Measure:
+    return Measure(value, "share", "higher")
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +32,19 @@ def report(tmp_path_factory):
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     numbers = np.random.default_rng(0)
     points = tuple((float(x), float(y), NAMES[k % 2], k) for k, (x, y) in enumerate(numbers.normal(size=(60, 2))))
-    curve = Table(("eps", "robust accuracy", "robust accuracy ±"), ((0.0, 0.8, 0.02), (8 / 255, 0.1, 0.03)), x="eps")
+    columns = ("eps", "robust accuracy", "robust accuracy ±")
+    units = {"robust accuracy": "share"}
+    curve = Table(columns, ((0.0, 0.8, 0.02), (8 / 255, 0.1, 0.03)), x="eps", units=units)
     for finding in (
         Finding("map", tables={"map": Table(("x", "y", "label", "index"), points)}),
-        Finding("knn", figures={"accuracy": 0.8, "accuracy ±": 0.02, "accuracy, untrained control": 0.6}),
+        Finding("knn", {"accuracy": replace(share(0.8), control=share(0.6))}, headline="accuracy"),
         Finding(
             "audit",
-            figures={"clean accuracy": 0.8, "robust accuracy, linf 8/255": 0.1},
+            figures={"clean accuracy": share(0.8), "robust accuracy, linf 8/255": share(0.1)},
+            headline="robust accuracy, linf 8/255",
             tables={"accuracy against eps": curve},
             checks=(Check("gradients are there", True, "all of them"),),
-            protocol={"ball": {"norm": "linf", "eps": 8 / 255}},
+            protocol={"headline": {"against": "clean accuracy", "ball": "linf 8/255"}},
             pictures={"clean": numbers.integers(0, 255, (4, 8, 8, 1)).astype(np.uint8)},
         ),
     ):

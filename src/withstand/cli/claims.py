@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from withstand.cli.reply import Reply
+from withstand.cli.reply import Reply, figure_facts, show_measure
 from withstand.core.errors import WithstandError
 from withstand.core.finding import Finding
 from withstand.core.part import Tree
@@ -59,11 +59,11 @@ def _lines(item: Entry, finding: Finding, path: Path, *, again: bool) -> list[st
     took = f"{finding.protocol['seconds']} s, {finding.protocol['processor seconds']} s of a processor"
     return [
         f"{item.slug}: {finding.protocol['statement']}",
-        *(f"  {name}: {value:.4f}" for name, value in finding.numbers.items()),
+        *(f"  {name}: {show_measure(measure)}" for name, measure in finding.measures.items()),
         f"verdict: {finding.protocol['verdict']}",
         f"finding: {path}, {took if again else f'stored and current, once {took}; --fresh tests again'}",
     ]
 
 
 def _facts(finding: Finding, path: Path) -> dict[str, Tree]:
-    return {"verdict": finding.protocol["verdict"], "numbers": dict(finding.numbers), "finding": str(path)}
+    return {"verdict": finding.protocol["verdict"], "figures": figure_facts(finding), "finding": str(path)}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from withstand.core.finding import HIGH, LOW, Finding
+from withstand.core.finding import Finding, Measure
 from withstand.core.part import Tree
 
 
@@ -17,14 +17,11 @@ class Reply:
 
 
 def show_finding(finding: Finding) -> str:
-    """Return a finding's numbers and checks as lines of text."""
+    """Return a finding's figures and checks as lines of text."""
     lines = [f"{finding.name}, {finding.about}" if finding.about else finding.name]
-    stored = finding.numbers
-    named = [name for name in stored if not name.endswith((LOW, HIGH))]
-    width = max(map(len, named), default=0)
-    for name in named:
-        ends = f" [{_show(stored[name + LOW])}, {_show(stored[name + HIGH])}]" if name + LOW in stored else ""
-        lines.append(f"  {name:{width}}  {_show(stored[name])}{ends}")
+    figures = finding.measures
+    width = max(map(len, figures), default=0)
+    lines += [f"  {name:{width}}  {show_measure(measure)}" for name, measure in figures.items()]
     marks = {True: "ok", False: "FAILED", None: "not judged"}
     lines += [f"  [{marks[check.passed]}] {check.name}: {check.detail}" for check in finding.checks]
     return "\n".join(lines)
@@ -33,8 +30,23 @@ def show_finding(finding: Finding) -> str:
 def finding_facts(finding: Finding) -> dict[str, Tree]:
     """Return a finding for JSON output."""
     checks: list[Tree] = [{"name": c.name, "passed": c.passed, "detail": c.detail} for c in finding.checks]
-    return {"numbers": dict(finding.numbers), "checks": checks, "protocol": finding.protocol}
+    return {"figures": figure_facts(finding), "checks": checks, "protocol": finding.protocol}
 
 
-def _show(value: float) -> str:
+def figure_facts(finding: Finding) -> dict[str, Tree]:
+    """Return a finding's figures for JSON output; see `Measure`."""
+    return {name: measure.record() for name, measure in finding.measures.items()}
+
+
+def show_measure(measure: Measure) -> str:
+    """Return a figure in words, with its interval or spread, and the control's."""
+    words = _digits(measure.value)
+    if measure.interval is not None:
+        words += f" [{_digits(measure.interval[0])}, {_digits(measure.interval[1])}]"
+    elif measure.spread is not None:
+        words += f" ± {_digits(measure.spread)}"
+    return words if measure.control is None else f"{words}, untrained {show_measure(measure.control)}"
+
+
+def _digits(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 100 else f"{value:,.0f}"

@@ -73,7 +73,7 @@ def run_probe(
         facts = {finding.name: finding_facts(finding) for finding in found}
         return Reply(f"{text}\nnext: withstand report {run}", {**facts})
     findings = opened.probe(data)
-    text = "\n".join(show_finding(finding) for finding in findings if finding.numbers)
+    text = "\n".join(show_finding(finding) for finding in findings if finding.figures)
     facts = {finding.name: finding_facts(finding) for finding in findings}
     return Reply(f"{text}\nnext: withstand audit {run}", {**facts})
 

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -238,13 +238,31 @@ class Finding:
         else:
             with replacing(folder / f"{self.name}.npz") as path, path.open("wb") as file:
                 np.savez_compressed(file, **self.pictures)  # type: ignore[arg-type]
+        with replacing(folder / f"{self.name}.json") as path:
+            path.write_text(json.dumps(self.record(), indent=1, allow_nan=True) + "\n", encoding="utf-8")
+        return folder / f"{self.name}.json"
+
+    def record(self) -> dict[str, Any]:
+        """Return it as an object of JSON, without its pictures."""
         record = asdict(replace(self, figures={}, headline=None, pictures={}))
         del record["pictures"]
-        record["figures"] = {name: measure.record() for name, measure in self.measures.items()}
-        record["headline"] = self.headline
-        with replacing(folder / f"{self.name}.json") as path:
-            path.write_text(json.dumps(record, indent=1, allow_nan=True) + "\n", encoding="utf-8")
-        return folder / f"{self.name}.json"
+        figures = {name: measure.record() for name, measure in self.measures.items()}
+        return record | {"figures": figures, "headline": self.headline}
+
+    @classmethod
+    def of_record(cls, record: Any) -> "Finding":
+        """Return the finding that `record` gave, here or in an earlier version.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError: the object is not a finding.
+        """
+        given = modern(record)
+        tables = {
+            name: Table(**table | {"columns": tuple(table["columns"]), "rows": tuple(map(tuple, table["rows"]))})
+            for name, table in given["tables"].items()
+        }
+        checks = tuple(Check(**check) for check in given["checks"])
+        return cls(**given | {"tables": tables, "checks": checks, "figures": _measures(given["figures"])})
 
     @classmethod
     def load(cls, path: Path) -> "Finding":
@@ -254,18 +272,12 @@ class Finding:
             DataError: the file is not a finding.
         """
         try:
-            record = modern(json.loads(path.read_text(encoding="utf-8")))
-            tables = {
-                name: Table(**table | {"columns": tuple(table["columns"]), "rows": tuple(map(tuple, table["rows"]))})
-                for name, table in record["tables"].items()
-            }
-            checks = tuple(Check(**check) for check in record["checks"])
-            record |= {"tables": tables, "checks": checks, "figures": _measures(record["figures"])}
+            finding = cls.of_record(json.loads(path.read_text(encoding="utf-8")))
             pictures = path.with_suffix(".npz")
             if pictures.exists():
                 with np.load(pictures, allow_pickle=False) as arrays:
-                    record["pictures"] = {name: arrays[name] for name in arrays.files}
-            return cls(**record)
+                    finding = replace(finding, pictures={name: arrays[name] for name in arrays.files})
+            return finding
         except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"{path} is not a finding ({error})") from error
 

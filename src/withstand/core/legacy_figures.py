@@ -51,7 +51,8 @@ def modern(record: Any) -> Any:
     given["tables"] = {key: _table(f"{context} {key}", table) for key, table in given["tables"].items()}
     given["protocol"] = dict(given.get("protocol", {}))
     given["headline"] = _headline(name, given["figures"], given["protocol"])
-    _of_subjects(given["figures"].get("accuracy"), given["tables"].get("accuracy"))
+    if _of_subjects(given["figures"].get("accuracy"), given["tables"].get("accuracy")):
+        del given["tables"]["accuracy"]
     return given
 
 
@@ -59,11 +60,16 @@ def figures_of(name: str, numbers: Mapping[str, float]) -> dict[str, dict[str, T
     """Return plain numbers as records of measures, spreads, intervals and controls inside what they belong to."""
     context = " ".join([*(["accuracy"] if name in ("few-shot", "learning-curve") else []), *numbers])
     own = [key for key in numbers if not _around(key, numbers)]
-    controls = {key: base for key in own if (base := re.sub(r", untrained[^,]*", "", key)) != key and base in own}
+    controls = {key: base for key in own if (base := _subject(key)) != key and base in own}
     found = {key: _measure(name, key, numbers, context) for key in own}
     for key, base in controls.items():
         found[base]["control"] = found.pop(key)
     return found
+
+
+def _subject(key: str) -> str:
+    """Return the figure that a control's name belongs to; other names are their own."""
+    return re.sub(r", untrained[^,]*", "", key).replace(" on untrained features", " on features")
 
 
 def _measure(finding: str, key: str, numbers: Mapping[str, float], context: str) -> dict[str, Tree]:
@@ -82,10 +88,10 @@ def _measure(finding: str, key: str, numbers: Mapping[str, float], context: str)
     return found
 
 
-def _of_subjects(accuracy: dict[str, Tree] | None, table: dict[str, Any] | None) -> None:
-    """Give a probe's accuracy what stood in a table of its own: the intervals, the gain, and what guessing reaches."""
+def _of_subjects(accuracy: dict[str, Tree] | None, table: dict[str, Any] | None) -> bool:
+    """Give a probe's accuracy what stood in a table of its own: intervals, the gain, what guessing reaches."""
     if accuracy is None or table is None or tuple(table["columns"]) != ("subject", "accuracy", "low", "high"):
-        return
+        return False
     rows: dict[str, tuple[float, list[Tree]]] = {name: (value, [low, high]) for name, value, low, high in table["rows"]}
     control = accuracy.get("control")
     for found, name in ((accuracy, "encoder"), (control, "untrained control")):
@@ -95,6 +101,7 @@ def _of_subjects(accuracy: dict[str, Tree] | None, table: dict[str, Any] | None)
         accuracy["gain"] = rows["encoder less control"][1]
     if "always the most frequent class" in rows:
         accuracy["chance"] = rows["always the most frequent class"][0]
+    return True
 
 
 def _table(context: str, table: dict[str, Any]) -> dict[str, Any]:
@@ -106,7 +113,7 @@ def _table(context: str, table: dict[str, Any]) -> dict[str, Any]:
     for name, values in cells.items():
         given = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
         if name.startswith("eps"):
-            units[name] = "radius"
+            units[name] = "k/255" if "k/255" in columns else "radius"
         elif (
             name != table["x"]
             and not all(isinstance(value, int) for value in given)
@@ -135,6 +142,8 @@ def _headline(finding: str, figures: dict[str, dict[str, Tree]], protocol: dict[
     """Return the figure that a finding was read for; an audit's protocol learns what it fell from."""
     if finding.partition(", on ")[0] == "audit":
         return _attacked(figures, protocol)
+    if finding.partition(", on ")[0] == "certificate":
+        return _certified(figures, protocol)
     if finding.startswith("claim-"):
         return "effect" if "effect" in figures else None
     accuracies = [key for key in figures if "accuracy" in key]
@@ -153,7 +162,16 @@ def _attacked(figures: dict[str, dict[str, Tree]], protocol: dict[str, Tree]) ->
         return None
     if not facts.get("standing") and "AutoAttack" in protocol and protocol["AutoAttack"] is None:
         facts["standing"] = "an upper bound by gradient steps"
-    protocol["headline"] = {**facts, "number": number, "against": against}
+    protocol["headline"] = {**facts, "number": number, "against": against, "ball": number.rpartition(", ")[2]}
+    return number
+
+
+def _certified(figures: dict[str, dict[str, Tree]], protocol: dict[str, Tree]) -> str | None:
+    found = {key.partition(" share, ")[0]: key for key in figures if " share, " in key}
+    if not {"proven", "broken", "undecided"} <= found.keys():
+        return next((key for key in figures if key.startswith("certified accuracy")), None)
+    number = found.pop("proven")
+    protocol["headline"] = {"number": number, "ball": number.partition(", ")[2], **found}
     return number
 
 

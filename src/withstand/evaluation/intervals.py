@@ -7,10 +7,7 @@ from typing import Self
 from scipy.stats import binomtest
 from torch import Tensor
 
-from withstand.core.finding import HIGH, LOW
-
-_Z = 1.959963984540054
-"""The normal law's 97.5 % point: intervals hold 95 %."""
+from withstand.core.finding import HIGH, LOW, Better, Measure
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:
@@ -58,9 +55,9 @@ class Share:
         """The share and both ends, as a table holds them under `columns`."""
         return (self.value, *self.interval)
 
-    def numbers(self, name: str) -> dict[str, float]:
-        """Return the share and both ends by name, as a finding holds them."""
-        return dict(zip(columns(name), self.cells, strict=True))
+    def measure(self, better: Better = "higher") -> Measure:
+        """Return the share as a finding's figure."""
+        return Measure(self.value, "share", better, interval=self.interval, of=self.count)
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -70,6 +67,11 @@ class Share:
 def columns(name: str) -> tuple[str, str, str]:
     """Return the names of a share and of the ends of its interval."""
     return name, name + LOW, name + HIGH
+
+
+def shares(*names: str) -> dict[str, str]:
+    """Return the units of a table's columns that hold shares."""
+    return dict.fromkeys(names, "share")
 
 
 def paired_difference(first: Tensor, second: Tensor) -> tuple[float, float, float]:

@@ -2,17 +2,16 @@
 
 import html
 import math
-import re
 from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import TypeGuard
 
-from withstand.core.finding import HIGH, LOW, SPREAD, Cell, Table
+from withstand.core.finding import HIGH, LOW, SPREAD, Cell, Interval, Measure, Table
 from withstand.core.part import Tree
 from withstand.report import wording
 from withstand.report.folder import Row
-from withstand.report.scores import Measured, Score, within
-from withstand.report.tables import ShownTable, is_around, is_numeric, numbers, shares, show
+from withstand.report.scores import Score, ends_of
+from withstand.report.tables import OF_255, SHARE, ShownTable, is_around, is_numeric, numbers, show
 
 _MOST_POINTS = 400
 _MOST_CLASSES = 20
@@ -45,9 +44,8 @@ def _clean(values: list[Cell] | list[float]) -> list[Tree]:
     return [None if isinstance(value, float) and not math.isfinite(value) else value for value in values]
 
 
-def curves(name: str, table: Table, context: str = "") -> list[Chart]:
+def curves(name: str, table: Table) -> list[Chart]:
     """Return the charts of a table with `x`: its shares together, other columns with their own controls."""
-    context = f"{context} {name}"
     lines = [
         column
         for column in table.columns
@@ -55,13 +53,14 @@ def curves(name: str, table: Table, context: str = "") -> list[Chart]:
     ]
     groups: dict[str, list[str]] = {}
     for column in lines:
-        groups.setdefault("" if shares(context, table, column) else _stem(column), []).append(column)
+        subject = table.controls.get(column) or column
+        groups.setdefault("" if table.units.get(column) == SHARE else subject, []).append(column)
     heading = wording.title(name if name != "curve" else f"by {table.x}")
     charts = []
-    for stem, group in groups.items():
-        title = f"{wording.title(stem)} · {heading}" if stem and len(groups) > 1 else heading
-        charts.append(_curve(title, table, group, percent=not stem))
-    first = replace(charts[0], table=show(context, table), note=table.note) if charts else None
+    for subject, group in groups.items():
+        title = f"{wording.title(subject)} · {heading}" if subject and len(groups) > 1 else heading
+        charts.append(_curve(title, table, group, percent=not subject))
+    first = replace(charts[0], table=show(table), note=table.note) if charts else None
     return [first, *charts[1:]] if first is not None else []
 
 
@@ -74,32 +73,23 @@ def overlay(title: str, table: Table, *, percent: bool) -> Chart:
     for place, (trace, name) in enumerate(zip(data, lines, strict=True)):
         assert isinstance(trace, dict)
         trace |= {"name": safe(name), "meta": place, "line": {"dash": "solid"}, "connectgaps": True}
-    return replace(chart, table=show(title if percent else "", table))
-
-
-def _stem(column: str) -> str:
-    """Return what a column is about, without the condition: "shift under noise" is the control of "shift"."""
-    return re.split(r" under |, untrained", column)[0]
-
-
-def _is_control(column: str) -> bool:
-    return "untrained" in column or "noise" in column
+    return replace(chart, table=show(table))
 
 
 def _curve(heading: str, table: Table, lines: list[str], *, percent: bool) -> Chart:
     x_name = table.x or ""
     x = numbers(table.column(x_name))
-    in_255 = x_name == "eps" and max(x, default=0) <= 0.25
+    in_255 = table.units.get(x_name) == OF_255
     positions = [value * 255 for value in x] if in_255 else x
-    spelled: list[Tree] = [wording.eps(value) if x_name == "eps" else wording.plain(value) for value in x]
+    spelled: list[Tree] = [wording.eps(value) if in_255 else wording.plain(value) for value in x]
     names = f"{x_name} name"
     if names in table.columns:
         spelled = [safe(str(name)) for name in table.column(names)]
-    subjects = [_stem(column) for column in lines if not _is_control(column)]
+    subjects = [column for column in lines if column not in table.controls]
     traces: list[Tree] = []
     for column in lines:
-        control, stem = _is_control(column), _stem(column)
-        gray = control and (len(subjects) == 1 or stem not in subjects)
+        control, subject = column in table.controls, table.controls.get(column, column)
+        gray = control and (len(subjects) == 1 or subject not in subjects)
         trace: dict[str, Tree] = {
             "type": "scatter",
             "mode": "lines+markers" if len(x) <= 40 else "lines",
@@ -110,7 +100,7 @@ def _curve(heading: str, table: Table, lines: list[str], *, percent: bool) -> Ch
             "hovertemplate": f"%{{y{':.1%' if percent else ''}}} at %{{customdata}}",
             "line": {"dash": "dot" if control else "solid"},
             # The page gives each subject its color; a control has its subject's, or gray beside a single one.
-            "meta": None if gray else subjects.index(stem),
+            "meta": None if gray else subjects.index(subject),
         }
         bars = _bars(table, column, percent=percent)
         if bars:
@@ -141,7 +131,7 @@ def _bars(table: Table, column: str, *, percent: bool) -> dict[str, Tree]:
         return {"array": _clean(list(table.column(column + SPREAD)))}
     elif column + SPREAD in table.columns:
         spreads = zip(values, table.column(column + SPREAD), strict=True)
-        ends = [within(value, spread) if _real(value) and _real(spread) else (None, None) for value, spread in spreads]
+        ends = [_within(value, spread) if _real(value) and _real(spread) else (None, None) for value, spread in spreads]
     else:
         return {}
     below: list[Tree] = []
@@ -150,6 +140,11 @@ def _bars(table: Table, column: str, *, percent: bool) -> dict[str, Tree]:
         below.append(value - low if _real(value) and _real(low) else None)
         above.append(high - value if _real(value) and _real(high) else None)
     return {"symmetric": False, "array": above, "arrayminus": below}
+
+
+def _within(share: float, spread: float) -> Interval:
+    """Return the ends of a share's spread, cut where no share, and no difference of shares, can be."""
+    return max(share - spread, 0.0 if share >= 0 else -1.0), min(share + spread, 1.0)
 
 
 def _real(value: Cell) -> TypeGuard[float]:
@@ -228,7 +223,7 @@ def embedding_map(table: Table) -> Chart:
 
 def comparison(found: list[Score]) -> Chart:
     """Return one dot for each probe and each control, with intervals, probes from top to bottom."""
-    kinds: tuple[tuple[str, list[Measured | None], dict[str, Tree]], ...] = (
+    kinds: tuple[tuple[str, list[Measure | None], dict[str, Tree]], ...] = (
         ("this encoder", [one.accuracy for one in found], {"size": 12}),
         (
             "untrained encoder",
@@ -260,9 +255,9 @@ def comparison(found: list[Score]) -> Chart:
     return Chart("Accuracy by probe", {"data": traces, "layout": layout}, alt, height=110 + 40 * len(found))
 
 
-def _whiskers(measured: list[Measured | None]) -> dict[str, Tree]:
-    """Return error bars from the values to the ends of their intervals."""
-    ends = [(one.value, *one.interval) if one and one.interval else None for one in measured]
+def _whiskers(measured: list[Measure | None]) -> dict[str, Tree]:
+    """Return error bars from the values to the ends of their intervals, or as wide as their spreads."""
+    ends = [(one.value, *around) if one and (around := ends_of(one)) else None for one in measured]
     return {
         "symmetric": False,
         "array": [end[2] - end[0] if end else None for end in ends],

@@ -6,24 +6,13 @@ from pathlib import Path
 
 from withstand.core.errors import ConfigError
 from withstand.core.files import replacing
-from withstand.core.finding import HIGH, LOW, SPREAD, Cell, Table
+from withstand.core.finding import Cell, Finding, Measure, Table
 from withstand.core.part import Tree
 from withstand.report import wording
 from withstand.report.charts import Chart, overlay
 from withstand.report.folder import StoredRun, number, text
 from withstand.report.render import template
-from withstand.report.tables import (
-    Shown,
-    ShownTable,
-    around,
-    cell,
-    context_of,
-    is_around,
-    is_numeric,
-    numbers,
-    shares,
-    show,
-)
+from withstand.report.tables import SHARE, Shown, ShownTable, figure, is_around, is_numeric, show
 
 
 @dataclass(frozen=True)
@@ -33,7 +22,7 @@ class Comparison:
     Attributes:
         title: names the runs.
         runs: what each run is.
-        numbers: by finding, its figures for each run.
+        figures: by finding, each of its figures for each run.
         charts: curves that at least two runs have.
         cautions: why runs may not be comparable.
         text: the headline table for a terminal.
@@ -41,7 +30,7 @@ class Comparison:
 
     title: str
     runs: ShownTable
-    numbers: tuple[tuple[str, ShownTable], ...]
+    figures: tuple[tuple[str, ShownTable], ...]
     charts: tuple[Chart, ...]
     cautions: tuple[str, ...]
     text: str
@@ -75,18 +64,17 @@ def comparison(runs: dict[str, StoredRun]) -> Comparison:
     figures, charts, lines = [], [], []
     for finding in shared:
         stored = {name: run.findings[finding] for name, run in runs.items() if finding in run.findings}
-        table = _numbers({name: one.numbers for name, one in stored.items()})
-        if table is not None:
-            context = " ".join(map(str, table.column("figure")))
-            figures.append((wording.title(finding), _shown(table, context)))
-            lines += _lines(finding, table)
+        rows = _figures(stored)
+        if rows:
+            figures.append((wording.title(finding), _shown(list(stored), rows)))
+            lines += _lines(finding, list(stored), rows)
         for name in _keys(one.tables for one in stored.values()):
             same = {run: one.tables[name] for run, one in stored.items() if name in one.tables}
-            charts += _overlaid(finding, name, same, context_of(next(iter(stored.values()))))
+            charts += _overlaid(finding, name, same)
     return Comparison(
         title=" · ".join(runs),
-        runs=show("", Table(("run", "method", "data", "epochs", "time to learn"), tuple(facts))),
-        numbers=tuple(figures),
+        runs=show(Table(("run", "method", "data", "epochs", "time to learn"), tuple(facts))),
+        figures=tuple(figures),
         charts=tuple(charts),
         cautions=tuple(_cautions(runs, shared)),
         text="\n".join(lines),
@@ -108,32 +96,28 @@ def _keys(tables: Iterable[Mapping[str, object]]) -> list[str]:
     return [key for key, count in counts.items() if count > 1]
 
 
-def _numbers(stored: dict[str, dict[str, float]]) -> Table | None:
-    """Return figures in rows and runs in columns, the spreads beside their figures."""
-    every = _keys(stored.values())
-    keys = [key for key in every if not is_around(key, every)]
-    if not keys:
-        return None
-    columns = [("", "")]
-    for run, own in stored.items():
-        columns += [(run, ""), *((run, end) for end in (SPREAD, LOW, HIGH) if any(key + end in own for key in keys))]
-    rows: list[tuple[Cell, ...]] = [(key, *(stored[run].get(key + end) for run, end in columns[1:])) for key in keys]
-    return Table(("figure", *(run + end for run, end in columns[1:])), tuple(rows))
+def _figures(stored: Mapping[str, Finding]) -> dict[str, list[Measure | None]]:
+    """Return the figures that at least two runs have, by name, one measure for each run; controls follow theirs."""
+    rows: dict[str, list[Measure | None]] = {}
+    for key in _keys(one.measures for one in stored.values()):
+        own = [finding.measures.get(key) for finding in stored.values()]
+        controls = [None if one is None else one.control for one in own]
+        rows[key] = own
+        if sum(one is not None for one in controls) > 1:
+            rows[f"{key}, untrained control"] = controls
+    return rows
 
 
-def _shown(table: Table, context: str) -> ShownTable:
-    """Return the figures in words; each row has its own kind of figure."""
-    kept = [column for column in table.columns if not is_around(column, table.columns)]
-    rows = []
-    for row in table.rows:
-        values, key = dict(zip(table.columns, row, strict=True)), str(row[0])
-        share = wording.is_share(key, numbers(row[1:]), context)
-        cells = (cell(key, values[run], share=share, around=around(run, values)) for run in kept[1:])
-        rows.append((Shown(wording.title(key)), *cells))
-    return ShownTable(tuple(kept), tuple(rows), (False, *[True] * (len(kept) - 1)))
+def _shown(runs: list[str], rows: Mapping[str, Sequence[Measure | None]]) -> ShownTable:
+    """Return figures in rows and runs in columns, in words."""
+    shown = tuple(
+        (Shown(wording.title(key)), *(Shown("–") if one is None else figure(one) for one in row))
+        for key, row in rows.items()
+    )
+    return ShownTable(("figure", *runs), shown, (False, *[True] * len(runs)))
 
 
-def _overlaid(finding: str, name: str, tables: dict[str, Table], context: str) -> list[Chart]:
+def _overlaid(finding: str, name: str, tables: dict[str, Table]) -> list[Chart]:
     """Return one chart for each column of curves, with a line for each run; what was not learnt is left out."""
     drawn = {run: table for run, table in tables.items() if table.x is not None}
     if len(drawn) < 2:
@@ -146,8 +130,8 @@ def _overlaid(finding: str, name: str, tables: dict[str, Table], context: str) -
             for run, table in drawn.items()
             if table.x == first.x and column in table.columns and is_numeric(table, column)
         }
-        control = is_around(column, first.columns) or "untrained" in column
-        if column == first.x or control or len(having) < 2 or first.x is None:
+        beside = is_around(column, first.columns) or column in first.controls
+        if column == first.x or beside or len(having) < 2 or first.x is None:
             continue
         x = first.x
         points: dict[Cell, dict[str, Cell]] = {}
@@ -157,8 +141,10 @@ def _overlaid(finding: str, name: str, tables: dict[str, Table], context: str) -
         places = sorted((at for at in points if isinstance(at, int | float)), key=float)
         rows = tuple((at, *(points[at].get(run) for run in having)) for at in places)
         about = wording.title(name if name != "curve" else finding)
-        percent = shares(f"{context} {name}", first, column)
-        charts.append(overlay(f"{about}: {wording.title(column)}", Table((x, *having), rows, x=x), percent=percent))
+        unit = first.units.get(column, "")
+        units = dict.fromkeys(having, unit) | {x: first.units.get(x, "")}
+        drawing = Table((x, *having), rows, x=x, units=units)
+        charts.append(overlay(f"{about}: {wording.title(column)}", drawing, percent=unit == SHARE))
     return charts
 
 
@@ -174,14 +160,12 @@ def _cautions(runs: dict[str, StoredRun], shared: Sequence[str]) -> list[str]:
     return told
 
 
-def _lines(finding: str, table: Table) -> list[str]:
-    """Return a table as lines of text."""
-    kept = [column for column in table.columns if not is_around(column, table.columns)]
-    widths = [max(len(column), 12) for column in kept[1:]]
-    name = max(len(str(row[0])) for row in table.rows)
-    lines = [f"{finding:{name + 2}}  " + "  ".join(f"{c:>{w}}" for c, w in zip(kept[1:], widths, strict=True))]
-    for row in table.rows:
-        values = dict(zip(table.columns, row, strict=True))
-        shown = (f"{v:.4g}" if isinstance(v := values[column], int | float) else "-" for column in kept[1:])
-        lines.append(f"  {row[0]!s:{name}}  " + "  ".join(f"{c:>{w}}" for c, w in zip(shown, widths, strict=True)))
+def _lines(finding: str, runs: list[str], rows: Mapping[str, Sequence[Measure | None]]) -> list[str]:
+    """Return figures as lines of text."""
+    widths = [max(len(run), 12) for run in runs]
+    name = max(map(len, rows))
+    lines = [f"{finding:{name + 2}}  " + "  ".join(f"{run:>{w}}" for run, w in zip(runs, widths, strict=True))]
+    for key, row in rows.items():
+        shown = ("-" if one is None else f"{one.value:.4g}" for one in row)
+        lines.append(f"  {key:{name}}  " + "  ".join(f"{c:>{w}}" for c, w in zip(shown, widths, strict=True)))
     return lines

@@ -47,7 +47,7 @@ class Page:
 def page(run: StoredRun) -> Page:
     """Sort a run's contents into the page's sections."""
     found = scores(run.findings)
-    probes = {one.name: view(run.findings[one.name], without=("accuracy",) if one.tabled else ()) for one in found}
+    probes = {one.name: view(run.findings[one.name]) for one in found}
     rest = {name: finding for name, finding in run.findings.items() if name not in probes}
     shown = ("map", "gauges", "samples", "geometry", "layers")
     learning = {name: view(rest.pop(name), without=("map",)) for name in shown if name in rest}

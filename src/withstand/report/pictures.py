@@ -12,6 +12,7 @@ from PIL import Image
 from withstand.core.errors import DataError
 from withstand.core.finding import Cell, Finding, Table
 from withstand.report import wording
+from withstand.report.tables import cell as shown
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 
@@ -97,15 +98,12 @@ def _notes(table: Table | None, count: int) -> list[PictureRow]:
     if table is None or len(table.rows) != count:
         return []
     return [
-        PictureRow(wording.title(column), notes=tuple(_note(column, cell) for cell in table.column(column)))
+        PictureRow(
+            wording.title(column),
+            notes=tuple(shown(value, table.units.get(column, "")).text for value in table.column(column)),
+        )
         for column in table.columns
     ]
-
-
-def _note(column: str, cell: object) -> str:
-    if isinstance(cell, float):
-        return wording.percent(cell) if wording.is_share(column, [cell]) else wording.plain(cell)
-    return "–" if cell is None else str(cell)
 
 
 def _grid(heading: str, array: Pixels) -> PictureBlock:

@@ -1,53 +1,53 @@
-"""What a finding's headline is: a probe's accuracy beside its control, an audit's fall from clean to attacked."""
+"""What findings are read for: a probe's accuracy beside its control, an audit's fall from clean to attacked."""
 
 from dataclasses import dataclass
 
-from withstand.core.finding import Finding
+from withstand.core.finding import Finding, Interval, Measure
 from withstand.report import wording
 from withstand.report.folder import dig, number, text
-from withstand.report.tables import around, is_around
+from withstand.report.tables import SHARE
 
 PROBES = ("knn", "linear", "naive-bayes", "centroid")
 """Probes in the order in which they speak for an encoder."""
 
-Interval = tuple[float, float]
 
-
-@dataclass(frozen=True)
-class Measured:
-    """A number with its interval, where one is stored."""
-
-    value: float
-    interval: Interval | None = None
-
-    @property
-    def spread(self) -> float | None:
-        """Half the interval's width."""
-        return None if self.interval is None else (self.interval[1] - self.interval[0]) / 2
+def ends_of(measure: Measure) -> Interval | None:
+    """Return the ends of a measure's interval, or of its spread; None where neither is known."""
+    if measure.interval is None and measure.spread is not None:
+        return measure.value - measure.spread, measure.value + measure.spread
+    return measure.interval
 
 
 @dataclass(frozen=True)
 class Score:
-    """A probe's accuracy, the untrained control's, what training brought, and what guessing would reach.
-
-    `tabled` says that the finding's table "accuracy" holds no more than this.
-    """
+    """What a probe is read for: an accuracy, the untrained control's, and what training brought."""
 
     name: str
-    accuracy: Measured
-    untrained: Measured | None
-    gain: Measured | None
-    guess: float | None
-    tabled: bool
+    accuracy: Measure
+
+    @property
+    def untrained(self) -> Measure | None:
+        """The control's accuracy."""
+        return self.accuracy.control
+
+    @property
+    def gain(self) -> float | None:
+        """What training brought."""
+        return None if self.untrained is None else self.accuracy.value - self.untrained.value
 
     @property
     def clear(self) -> bool:
         """Whether the gain's interval lies above 0; without one, whether the two intervals are apart."""
         if self.gain is None or self.untrained is None:
             return False
-        if self.gain.interval is not None:
-            return self.gain.interval[0] > 0
-        return self.gain.value > (self.accuracy.spread or 0.0) + (self.untrained.spread or 0.0)
+        if self.accuracy.gain is not None:
+            return self.accuracy.gain[0] > 0
+        return self.gain > _half(self.accuracy) + _half(self.untrained)
+
+
+def _half(measure: Measure) -> float:
+    ends = ends_of(measure)
+    return 0.0 if ends is None else (ends[1] - ends[0]) / 2
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Strength:
 
     ball: str
     clean: float
-    attacked: Measured
+    attacked: Measure
     of_codes: bool = False
     samples: int | None = None
     attack: str = ""
@@ -82,49 +82,9 @@ class Strength:
 
 
 def score(finding: Finding) -> Score | None:
-    """Return a probe's headline, or None when the finding holds no accuracy.
-
-    Intervals stand beside the numbers, or in a table with the columns subject, accuracy, low and high.
-    """
-    named = [key for key in finding.numbers if "accuracy" in key and not is_around(key, finding.numbers)]
-    controls = [key for key in named if "untrained" in key]
-    own = [key for key in named if key not in controls]
-    if not own:
-        return None
-    rows = _subjects(finding)
-    key = "accuracy" if "accuracy" in own else own[0]
-    accuracy = _measured(finding, key, rows.get("encoder"))
-    beside = next((row for name, row in rows.items() if "untrained" in name), None)
-    untrained = _measured(finding, controls[0], beside) if controls else None
-    gain = None
-    if untrained is not None:
-        difference = rows.get("encoder less control")
-        gain = Measured(accuracy.value - untrained.value, difference.interval if difference else None)
-    guess = next((row.value for name, row in rows.items() if "most frequent class" in name), None)
-    return Score(finding.name, accuracy, untrained, gain, guess, bool(rows))
-
-
-def _subjects(finding: Finding) -> dict[str, Measured]:
-    table = finding.tables.get("accuracy")
-    if table is None or table.columns != ("subject", "accuracy", "low", "high"):
-        return {}
-    return {
-        str(name): Measured(float(value), (float(low), float(high)))
-        for name, value, low, high in table.rows
-        if isinstance(value, int | float) and isinstance(low, int | float) and isinstance(high, int | float)
-    }
-
-
-def _measured(finding: Finding, key: str, row: Measured | None) -> Measured:
-    value, beside = finding.numbers[key], around(key, finding.numbers)
-    if row is not None:
-        return Measured(value, row.interval)
-    return Measured(value, beside if isinstance(beside, tuple) or beside is None else within(value, beside))
-
-
-def within(value: float, spread: float) -> Interval:
-    """Return the interval of a share with an even spread, as older findings hold it, cut where no share can be."""
-    return max(value - spread, 0.0 if value >= 0 else -1.0), min(value + spread, 1.0)
+    """Return a probe's headline, or None when the finding has none that is a share."""
+    headline = None if finding.headline is None else finding.measures[finding.headline]
+    return Score(finding.name, headline) if headline is not None and headline.unit == SHARE else None
 
 
 def scores(findings: dict[str, Finding]) -> list[Score]:
@@ -141,33 +101,18 @@ def scores(findings: dict[str, Finding]) -> list[Score]:
 
 def strength(audit: Finding) -> Strength | None:
     """Return an audit's headline, or None when it holds none: an attack that found no gradients has no number."""
-    of_codes = not any(key.startswith("clean accuracy") for key in audit.numbers)
-    clean = _first(audit, "share nearer to another sample under noise" if of_codes else "clean accuracy")
-    headline = dig(audit.protocol, "headline")
-    name = text(headline, "number") or _older(audit, of_codes=of_codes)
-    if clean is None or name not in audit.numbers:
+    told = dig(audit.protocol, "headline")
+    clean = audit.measures.get(text(told, "against"))
+    if audit.headline is None or clean is None:
         return None
-    samples = number(headline, "samples") or number(audit.protocol, "samples")
-    standing = text(headline, "standing")
-    if not standing and "AutoAttack" in audit.protocol and audit.protocol["AutoAttack"] is None:
-        standing = "an upper bound by gradient steps"  # an older finding without the attacks that decide
+    attacked, samples = audit.measures[audit.headline], number(told, "samples") or number(audit.protocol, "samples")
     return Strength(
-        ball=wording.title(name.rpartition(", ")[2]),
-        clean=clean,
-        attacked=_measured(audit, name, None),
-        of_codes=of_codes,
+        ball=wording.title(text(told, "ball")),
+        clean=clean.value,
+        attacked=attacked,
+        of_codes=attacked.better == "lower",
         samples=None if samples is None else int(samples),
-        attack=text(headline, "attack"),
-        access=text(headline, "access"),
-        standing=standing,
+        attack=text(told, "attack"),
+        access=text(told, "access"),
+        standing=text(told, "standing"),
     )
-
-
-def _older(audit: Finding, *, of_codes: bool) -> str:
-    """Return the name of the headline of a finding that does not name it."""
-    words = "share nearer to another sample under attack" if of_codes else "robust accuracy"
-    return next((key for key in audit.numbers if key.startswith(words)), "")
-
-
-def _first(finding: Finding, words: str) -> float | None:
-    return next((value for key, value in finding.numbers.items() if key.startswith(words)), None)

@@ -3,8 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from withstand.core.finding import HIGH, LOW, SPREAD, Cell, Finding, Table
+from withstand.core.finding import HIGH, LOW, SPREAD, Cell, Measure, Table
 from withstand.report import wording
+
+SHARE, OF_255 = "share", "k/255"
+"""The units that are shown in a form of their own: in percent, and as 8/255."""
 
 
 @dataclass(frozen=True)
@@ -37,21 +40,8 @@ def is_numeric(table: Table, column: str) -> bool:
     return bool(given) and all(cell is None for cell in cells if cell not in given or isinstance(cell, bool))
 
 
-def context_of(finding: Finding) -> str:
-    """Return the words that say what a finding's numbers are about."""
-    known = ["accuracy"] if finding.name in ("few-shot", "learning-curve") else []
-    return " ".join([*known, *finding.numbers])
-
-
-def shares(context: str, table: Table, column: str) -> bool:
-    """Whether the column holds shares, by its own name or its context."""
-    values = numbers(table.column(column))
-    integers = all(isinstance(value, int) for value in values)
-    return column != table.x and not integers and wording.is_share(column, values, context)
-
-
 def is_around(name: str, stored: Iterable[str]) -> bool:
-    """Whether a name is that of a spread, or of an end of an interval, of another one that is stored too."""
+    """Whether a column holds spreads, or ends of intervals, of another one that is there too."""
     return any(name.endswith(end) and name.removesuffix(end) in stored for end in (SPREAD, LOW, HIGH))
 
 
@@ -63,7 +53,13 @@ def around(name: str, stored: Mapping[str, Cell]) -> wording.Around:
     return float(spread) if isinstance(spread, int | float) else None
 
 
-def cell(column: str, value: Cell, *, share: bool = False, around: wording.Around = None) -> Shown:
+def figure(measure: Measure) -> Shown:
+    """Return a measure in words, and behind it how far off it may be."""
+    around = measure.spread if measure.interval is None else measure.interval
+    return cell(measure.value, measure.unit, around=around)
+
+
+def cell(value: Cell, unit: str = "", *, around: wording.Around = None) -> Shown:
     """Return one value in words, and behind it how far off it may be."""
     if value is None:
         return Shown("–")
@@ -71,21 +67,20 @@ def cell(column: str, value: Cell, *, share: bool = False, around: wording.Aroun
         return Shown("yes" if value else "no")
     if isinstance(value, str):
         return Shown(value)
-    if share:
+    if unit == SHARE:
         return Shown(wording.percent(value, around), float(value))
-    return Shown(wording.eps(value) if column.startswith("eps") else wording.measured(value, around), float(value))
+    return Shown(wording.eps(value) if unit == OF_255 else wording.measured(value, around), float(value))
 
 
-def show(context: str, table: Table) -> ShownTable:
-    """Return a table for the page; spreads and intervals of NAME move into its cells, k/255 into those of eps."""
-    share = {column: shares(context, table, column) for column in table.columns}
-    merged = {"k/255"} if "eps" in table.columns else set()
+def show(table: Table) -> ShownTable:
+    """Return a table for the page; spreads and intervals of NAME move into its cells, k/255 into those of radii."""
+    merged = {OF_255} if OF_255 in table.units.values() else set()
     kept = [name for name in table.columns if name not in merged and not is_around(name, table.columns)]
     rows = []
     for row in table.rows:
         values = dict(zip(table.columns, row, strict=True))
         rows.append(
-            tuple(cell(column, values[column], share=share[column], around=around(column, values)) for column in kept)
+            tuple(cell(values[column], table.units.get(column, ""), around=around(column, values)) for column in kept)
         )
     return ShownTable(
         tuple(wording.title(column) for column in kept),

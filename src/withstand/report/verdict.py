@@ -7,7 +7,6 @@ from withstand.core.part import Tree
 from withstand.report import wording
 from withstand.report.folder import StoredRun, dig, number, text
 from withstand.report.scores import Score, Strength, scores, strength
-from withstand.report.tables import is_around
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def _worth(found: list[Score]) -> str:
     against = wording.percent(best.untrained.value)
     if best.clear:
         return f": {name}{wording.NBSP}{accuracy} against {against} untrained."
-    relation = "no more than" if best.gain is None or best.gain.value <= 0 else "not clearly more than"
+    relation = "no more than" if best.gain is None or best.gain <= 0 else "not clearly more than"
     return f": {name}{wording.NBSP}{accuracy}, {relation} the {against} of the untrained encoder."
 
 
@@ -107,15 +106,16 @@ def _strength(run: StoredRun) -> str:
 
 def _certified(run: StoredRun) -> str:
     """Return what a certificate says, where there is one."""
-    numbers = run.findings["certificate"].numbers if "certificate" in run.findings else {}
-    named = [key for key in numbers if " share, " in key and not is_around(key, numbers)]
-    shares = {key.partition(" share")[0]: numbers[key] for key in named}
-    if not {"proven", "broken", "undecided"} <= shares.keys():
+    if "certificate" not in run.findings:
         return ""
-    ball = next(key.partition(", ")[2] for key in numbers if key.startswith("proven share"))
-    proven, broken, open_ = (wording.percent(shares[name]) for name in ("proven", "broken", "undecided"))
-    held = f"Within {wording.title(ball)} {proven} of its answers are proven right"
-    return f"{held}, {broken} are broken; {open_} are undecided."
+    finding = run.findings["certificate"]
+    told = dig(finding.protocol, "headline")
+    figures = [finding.measures.get(text(told, key)) for key in ("number", "broken", "undecided")]
+    shares = [wording.percent(one.value) for one in figures if one is not None]
+    if len(shares) < len(figures):
+        return ""
+    held = f"Within {wording.title(text(told, 'ball'))} {shares[0]} of its answers are proven right"
+    return f"{held}, {shares[1]} are broken; {shares[2]} are undecided."
 
 
 def _belief(checks: tuple[Check, ...], what: str, audit: Strength | None = None) -> str:

@@ -9,27 +9,6 @@ NBSP = "\u00a0"
 Around: TypeAlias = float | tuple[float, float] | None
 """What is known of how far off a number may be: a spread to both sides, or both ends of an interval."""
 
-_SHARES = ("accuracy", "share ", "recall", "precision", "f1", "success", "broken by ")
-_OTHERS = (
-    "loss",
-    "norm",
-    "eps",
-    "radius",
-    "distance",
-    "similarity",
-    "temperature",
-    "rank",
-    "seconds",
-    "step",
-    "width",
-    "cosine",
-    "alignment",
-    "uniformity",
-    "tolerance",
-    "entropy",
-    "evenness",
-    "condition number",
-)
 _TITLES = {
     "knn": "kNN",
     "linear": "Linear",
@@ -50,23 +29,6 @@ def title(name: str) -> str:
     words = words.replace("-", " ") if " " not in words else words
     first = words.partition(" ")[0]
     return words[:1].upper() + words[1:] if first.islower() else words
-
-
-def is_share(name: str, values: list[float], context: str = "") -> bool:
-    """Whether numbers are shares, or differences of shares, to be shown in percent.
-
-    Their own name says so, or the context does (the names beside it) and their own name says nothing else.
-
-    >>> is_share("accuracy", [0.8]), is_share("linear", [0.8]), is_share("linear", [0.8], context="accuracy")
-    (True, False, True)
-    >>> is_share("broken by PGD, cross-entropy", [0.035]), is_share("cross-entropy", [0.035])
-    (True, False)
-    """
-    own, around = name.lower(), context.lower()
-    named = any(word in own for word in _SHARES) or (
-        any(word in around for word in _SHARES) and not any(word in own for word in _OTHERS)
-    )
-    return named and all(-1 <= value <= 1 for value in values if math.isfinite(value))
 
 
 def percent(value: float, around: Around = None) -> str:

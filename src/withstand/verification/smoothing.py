@@ -51,7 +51,9 @@ class Smoothed:
     def curve(self, y: Tensor, radii: Sequence[float]) -> Table:
         """Return certified accuracy over radii."""
         rows = tuple((float(eps), float(self.certified(y, eps).double().mean())) for eps in sorted(radii))
-        return Table(("eps", "certified accuracy"), rows, x="eps")
+        return Table(
+            ("eps", "certified accuracy"), rows, x="eps", units={"eps": "radius", "certified accuracy": "share"}
+        )
 
 
 @dataclass(frozen=True)

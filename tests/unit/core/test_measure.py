@@ -98,7 +98,7 @@ def test_an_audit_of_an_earlier_version_is_read() -> None:
     assert isinstance(told, dict)
     assert (told["number"], told["against"]) == (finding.headline, "clean accuracy")
     table = finding.tables["accuracy against eps, linf"]
-    assert table.units == {"eps": "radius", **dict.fromkeys(table.columns[2:], "share")}
+    assert table.units == {"eps": "k/255", **dict.fromkeys(table.columns[2:], "share")}
     assert table.controls == {"accuracy under noise": "robust accuracy"}
 
 

@@ -12,7 +12,7 @@ from withstand.core.part import build, describe
 from withstand.core.roles import Source
 from withstand.data.arrays.source import ArraySource
 from withstand.evaluation.features import Features
-from withstand.evaluation.intervals import paired_difference, wilson
+from withstand.evaluation.intervals import Share, paired_difference, wilson
 from withstand.evaluation.probes.centroid import centroids, nearest_centroid
 from withstand.evaluation.probes.few_shot import FewShot
 from withstand.evaluation.probes.named import DEFAULT, KNN, Centroid, Linear, Map, NaiveBayes, probe
@@ -60,18 +60,19 @@ def test_each_sample_is_embedded_once_for_all_probes() -> None:
 def test_accuracy_stands_beside_its_interval_its_classes_and_the_control(part: KNN) -> None:
     control = nn.Sequential(nn.Flatten(), nn.Linear(36, 1))
     finding = part.evaluate(nn.Flatten(), source(classes=("a", "b", "c")), test=source(90, 1), control=control)
-    accuracy = finding.numbers["accuracy"]
-    assert accuracy > finding.numbers[f"accuracy, {CONTROL}"]
-    table = finding.tables["accuracy"]
-    assert table.column("subject") == (
-        "encoder", CONTROL, "always the most frequent class", "encoder less control"
-    )  # fmt: skip
-    assert table.rows[2][1] == pytest.approx(1 / 3)
-    for _, middle, low, high in table.rows:
-        assert low <= middle <= high
+    assert finding.headline == "accuracy"
+    accuracy = finding.measures["accuracy"]
+    assert accuracy.control is not None
+    assert accuracy.value > accuracy.control.value
+    assert accuracy.chance == pytest.approx(1 / 3)
+    gain = accuracy.value - accuracy.control.value
+    for value, ends in ((accuracy.value, accuracy.interval), (gain, accuracy.gain)):
+        assert ends is not None
+        assert ends[0] <= value <= ends[1]
+    assert accuracy.control.interval == Share(round(90 * accuracy.control.value), 90).interval
     classes = finding.tables["classes"]
     assert classes.column("samples") == (30, 30, 30)
-    assert sum(classes.column("encoder")) / 3 == pytest.approx(accuracy)
+    assert sum(classes.column("encoder")) / 3 == pytest.approx(accuracy.value)
     assert finding.protocol["train"]["samples"] == 240
     assert finding.protocol["probe"]["init_args"].keys() == describe(part)["init_args"].keys()
 

@@ -64,7 +64,7 @@ def test_defend_guards_another_runs_classifier(runs: tuple[Path, Path], capsys: 
     encoder, classifier = runs
     assert main(["defend", str(encoder), "--classifier", str(classifier), *QUICK, "--eps", "0.1", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert "clean accuracy with rejection" in facts["numbers"]
+    assert "clean accuracy with rejection" in facts["figures"]
     assert [check["passed"] for check in facts["checks"] if "own" in check["name"]] == [True]
     finding = Finding.load(encoder / "findings" / "detection.json")
     assert finding.tables["attacks"].column("attack")[0] == "FGSM"

@@ -1,11 +1,12 @@
 """A run folder as a whole run leaves it, from realistic findings, without training anything."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from withstand.core.finding import Check, Finding, Table
+from withstand.core.finding import Check, Finding, Measure, Table
 
 CLASSES = ["T-shirt", "trouser", "pullover", "<script>alert(1)</script>"]
 
@@ -88,34 +89,33 @@ def pictures(*shape: int, size: int = 28) -> np.ndarray:
     return (ramp + numbers.integers(0, 55, (*shape, size, size, 1))).astype(np.uint8)
 
 
+def share(value: float, *ends: float) -> Measure:
+    """Return a share of which more is better, with both ends of its interval where they are given."""
+    return Measure(value, "share", "higher", interval=(ends[0], ends[1]) if ends else None)
+
+
 def probe(name: str, accuracy: float, control: float) -> Finding:
     """Return a probe's finding as the evaluation writes it."""
     return Finding(
         name,
         figures={
-            "accuracy": accuracy,
-            "accuracy, 95 % low": accuracy - 0.019,
-            "accuracy, 95 % high": accuracy + 0.017,
-            "accuracy, untrained control": control,
+            "accuracy": Measure(
+                accuracy,
+                "share",
+                "higher",
+                interval=(accuracy - 0.019, accuracy + 0.017),
+                of=2000,
+                control=share(control, control - 0.021, control + 0.019),
+                gain=(accuracy - control - 0.012, accuracy - control + 0.012),
+                chance=0.1,
+            )
         },
+        headline="accuracy",
         tables={
-            "accuracy": Table(
-                ("subject", "accuracy", "low", "high"),
-                (
-                    ("encoder", accuracy, accuracy - 0.019, accuracy + 0.017),
-                    ("untrained control", control, control - 0.021, control + 0.019),
-                    ("always the most frequent class", 0.1, 0.088, 0.114),
-                    (
-                        "encoder less control",
-                        accuracy - control,
-                        accuracy - control - 0.012,
-                        accuracy - control + 0.012,
-                    ),
-                ),
-            ),
             "classes": Table(
                 ("class", "samples", "encoder", "untrained control"),
                 tuple((name, 200, accuracy, control) for name in CLASSES),
+                units={"encoder": "share", "untrained control": "share"},
             ),
         },
         checks=(Check("the fit converged", True, "112 of at most 1000 iterations"),),
@@ -137,16 +137,16 @@ def findings() -> list[Finding]:
         Finding(
             "gauges",
             figures={
-                "effective rank": 48.2,
-                "spread": 0.81,
-                "effective rank, untrained control": 6.1,
-                "spread, untrained control": 0.31,
+                "effective rank": Measure(48.2, "directions", "higher", control=Measure(6.1, "directions", "higher")),
+                "spread": Measure(0.81, "ratio", "higher", control=Measure(0.31, "ratio", "higher")),
             },
             tables={
                 "spectrum": Table(
                     ("direction", "share of variance", "share of variance, untrained control"),
                     tuple((int(k), float(0.1 * 0.95**k), float(0.5 * 0.6**k)) for k in directions),
                     x="direction",
+                    units={"share of variance": "share", "share of variance, untrained control": "share"},
+                    controls={"share of variance, untrained control": "share of variance"},
                 )
             },
             checks=(Check("the features have not collapsed", True, "spread 0.81 (1 is even), effective rank 48.2"),),
@@ -155,12 +155,14 @@ def findings() -> list[Finding]:
     found.append(
         Finding(
             "few-shot",
-            figures={"knn, 10 labels a class": 0.6, "knn, 10 labels a class, untrained control": 0.5},
+            figures={"knn, 10 labels a class": replace(share(0.6), spread=0.02, of=5, control=share(0.5))},
             tables={
                 "curve": Table(
                     ("labels a class", "knn", "knn ±", "linear", "linear ±", "knn, untrained control"),
                     tuple(few_labels(count) for count in (1, 2, 5, 10, 20, 50)),
                     x="labels a class",
+                    units=dict.fromkeys(("knn", "linear", "knn, untrained control"), "share"),
+                    controls={"knn, untrained control": "knn"},
                 )
             },
             protocol={"draws": 5},
@@ -188,28 +190,27 @@ def findings() -> list[Finding]:
         Finding(
             "audit",
             figures={
-                "clean accuracy": 0.794,
-                "robust accuracy, linf 8/255": 0.12,
-                "robust accuracy, linf 8/255, 95 % low": 0.094,
-                "robust accuracy, linf 8/255, 95 % high": 0.152,
-                "worst class's robust accuracy, linf 8/255": 0.02,
-                "accuracy under noise, linf 8/255": 0.78,
-                "clean accuracy, 95 % low": 0.757,
-                "clean accuracy, 95 % high": 0.827,
-                "worst class's clean accuracy": 0.55,
-                "robust accuracy, linf 4/255": 0.41,
+                "clean accuracy": share(0.794, 0.757, 0.827),
+                "robust accuracy, linf 8/255": share(0.12, 0.094, 0.152),
+                "worst class's robust accuracy, linf 8/255": share(0.02),
+                "accuracy under noise, linf 8/255": share(0.78),
+                "worst class's clean accuracy": share(0.55),
+                "robust accuracy, linf 4/255": share(0.41),
             },
+            headline="robust accuracy, linf 8/255",
             tables={
                 "accuracy against eps, linf": over_eps(linf, 30),
                 "accuracy against eps, l2": over_eps(l2, 1.5),
                 "classes": Table(
                     ("class", "samples", "clean accuracy", "robust accuracy, linf 8/255"),
                     tuple((name, 50, 0.8, 0.1) for name in CLASSES),
+                    units={"clean accuracy": "share", "robust accuracy, linf 8/255": "share"},
                 ),
                 "which attack broke what": Table(
                     ("norm", "ball", "newly broken by PGD, cross-entropy", "newly broken by APGD-CE"),
                     (("linf", "linf 4/255", 0.3, None), ("linf", "linf 8/255", 0.25, 0.03)),
                     note="A dash: it was not run.",
+                    units=dict.fromkeys(("newly broken by PGD, cross-entropy", "newly broken by APGD-CE"), "share"),
                 ),
                 "pictures": Table(
                     ("label", "predicted", "predicted under attack", "broken at eps"),
@@ -227,6 +228,8 @@ def findings() -> list[Finding]:
                 "samples": 500,
                 "headline": {
                     "number": "robust accuracy, linf 8/255",
+                    "against": "clean accuracy",
+                    "ball": "linf 8/255",
                     "value": 0.12,
                     "interval": [0.094, 0.152],
                     "samples": 500,
@@ -245,8 +248,18 @@ def findings() -> list[Finding]:
     found.append(
         Finding(
             "claim-dcl",
-            figures={"kNN accuracy, DCL": 0.79, "kNN accuracy, DCL ±": 0.004, "effect": 0.02, "effect ±": 0.006},
-            tables={"seeds": Table(("seed", "DCL", "SimCLR"), ((0, 0.79, 0.77), (1, 0.788, 0.771)))},
+            figures={
+                "kNN accuracy, DCL": Measure(0.79, "share", "higher", spread=0.004, of=2),
+                "effect": Measure(0.02, "share", "higher", interval=(0.014, 0.026), of=2),
+            },
+            headline="effect",
+            tables={
+                "seeds": Table(
+                    ("seed", "DCL", "SimCLR"),
+                    ((0, 0.79, 0.77), (1, 0.788, 0.771)),
+                    units={"DCL": "share", "SimCLR": "share"},
+                )
+            },
             protocol={"statement": "DCL needs no large batch.", "verdict": "reproduced", "seeds": 2},
         )
     )
@@ -264,7 +277,13 @@ def over_eps(radii: tuple[float, ...], slope: float) -> Table:
         robust = max(0.794 - slope * e, 0)
         rows.append((e, f"{e * 255:.3g}/255", robust, 0.9 * robust, robust + 0.03, 0.794 - slope * e / 20))
     names = ("robust accuracy", "robust accuracy, 95 % low", "robust accuracy, 95 % high")
-    return Table(("eps", "k/255", *names, "accuracy under noise"), tuple(rows), x="eps")
+    return Table(
+        ("eps", "k/255", *names, "accuracy under noise"),
+        tuple(rows),
+        x="eps",
+        units={"eps": "k/255", "robust accuracy": "share", "accuracy under noise": "share"},
+        controls={"accuracy under noise": "robust accuracy"},
+    )
 
 
 def write_run(folder: Path, *, only: set[str] | None = None, **changes: object) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from withstand.core.errors import ConfigError, RunError
-from withstand.core.finding import Finding, Table
+from withstand.core.finding import Finding, Measure, Table
 from withstand.report.compare import compare, comparison
 from withstand.report.folder import StoredRun
 
@@ -18,8 +18,14 @@ def a_run(folder: Path, robust: float, *, eps: tuple[float, ...] = (0.0, 0.1), s
     rows = tuple((at, 0.9 - at * (9 - 10 * robust)) for at in eps)
     Finding(
         "audit",
-        figures={"clean accuracy": 0.9, "clean accuracy ±": 0.02, "robust accuracy, linf 0.1": robust, "queries": 40.0},
-        tables={"accuracy against eps": Table(("eps", "robust accuracy"), rows, x="eps")},
+        figures={
+            "clean accuracy": Measure(0.9, "share", "higher", spread=0.02, control=Measure(0.3, "share", "higher")),
+            "robust accuracy, linf 0.1": Measure(robust, "share", "higher"),
+            "queries": Measure(40.0, "count", "lower"),
+        },
+        tables={
+            "accuracy against eps": Table(("eps", "robust accuracy"), rows, x="eps", units={"robust accuracy": "share"})
+        },
         protocol={"split": split},
     ).save(folder / "findings")
     return folder
@@ -30,10 +36,11 @@ def test_figures_and_curves_stand_side_by_side(tmp_path: Path) -> None:
     found = compare(runs, tmp_path / "new" / "page.html")
     assert not found.cautions
     assert [row[0].text for row in found.runs.rows] == ["plain", "hard"]
-    (title, table), (chart,) = found.numbers[0], found.charts
+    (title, table), (chart,) = found.figures[0], found.charts
     assert title == "Audit"
     shown = {row[0].text: [cell.text.replace("\xa0", " ") for cell in row[1:]] for row in table.rows}
-    assert shown["Clean accuracy"] == ["90.0 % [88.0, 92.0]", "90.0 % [88.0, 92.0]"]
+    assert shown["Clean accuracy"] == ["90.0 ± 2.0 %", "90.0 ± 2.0 %"]
+    assert shown["Clean accuracy, untrained control"] == ["30.0 %", "30.0 %"]
     assert shown["Robust accuracy, Linf 0.1"] == ["10.0 %", "60.0 %"]
     assert shown["Queries"] == ["40", "40"]
     traces = chart.figure["data"]

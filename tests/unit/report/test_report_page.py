@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from sample_run import CLASSES, findings, metrics, write_run
+from sample_run import CLASSES, findings, metrics, share, write_run
 
 from withstand.core.errors import DataError, RunError
-from withstand.core.finding import Check, Finding, Table
+from withstand.core.finding import Check, Finding, Measure, Table
 from withstand.report import render
 
 
@@ -107,9 +107,9 @@ def test_only_the_page_s_own_scripts_exist_whatever_names_hold(full):
 def test_the_numbers_shown_are_the_numbers_stored(full):
     folder, page = full
     for finding in findings():
-        for name, value in finding.numbers.items():
-            if not name.endswith((" ±", "95 % low", "95 % high")):
-                assert value in page.values, (finding.name, name)
+        for name, measure in finding.measures.items():
+            assert measure.value in page.values, (finding.name, name)
+            assert measure.control is None or measure.control.value in page.values, (finding.name, name)
     assert "80.0\u00a0% [78.1,\u00a081.7]" in page.text
     assert "+8.9" in page.text
     assert "8/255 = 0.0314" in page.text
@@ -137,7 +137,14 @@ def test_conditions_of_one_quantity_share_a_chart_and_its_table_is_shown_once(tm
     folder = write_run(tmp_path / "run", only=set())
     columns = ("eps", "k/255", "shift under attack", "shift under noise", "share of lost under attack")
     rows = ((0.0, "0/255", 0.0, 0.0, 0.0), (8 / 255, "8/255", 0.5, 0.1, 0.9))
-    Finding("audit", tables={"shift against eps, linf": Table(columns, rows, x="eps")}).save(folder / "findings")
+    table = Table(
+        columns,
+        rows,
+        x="eps",
+        units={"eps": "k/255", columns[-1]: "share"},
+        controls={"shift under noise": "shift under attack"},
+    )
+    Finding("audit", tables={"shift against eps, linf": table}).save(folder / "findings")
     page = read(folder)
     groups = [[trace["name"] for trace in figure["data"]] for figure in page.figures[-2:]]
     assert groups == [["Shift under attack", "Shift under noise"], ["Share of lost under attack"]]
@@ -186,7 +193,11 @@ def test_an_unknown_finding_is_shown_whole(tmp_path):
     folder = write_run(tmp_path / "run", only=set())
     Finding(
         "slot-purity",
-        figures={"purity": 0.5, "purity ±": 0.25, "entries": 12345.0, "broken": float("nan")},
+        figures={
+            "purity": Measure(0.5, "ratio", "higher", spread=0.25),
+            "entries": Measure(12345.0, "count", None),
+            "broken": Measure(float("nan"), "ratio", "lower"),
+        },
         tables={
             "purity over slots": Table(("slots", "purity", "purity ±"), ((2, 0.25, 0.125), (4, 0.5, None)), x="slots"),
             "remarks": Table(("what", "seen", "ok"), (("a", None, True), ("b", 2, False))),
@@ -281,11 +292,11 @@ def test_layers_are_named_on_their_axis_and_notes_say_how_to_read(tmp_path):
         ((1, "blocks.0", 0.3), (2, "<head>", 0.2)),
         x="layer",
         note="Read it so.",
+        units={"linear accuracy": "share"},
     )
     folder = write_run(tmp_path / "run")
-    Finding("layers", figures={"linear accuracy before the head": 0.3}, tables={"by layer": table}).save(
-        folder / "findings"
-    )
+    figures = {"linear accuracy before the head": share(0.3)}
+    Finding("layers", figures, tables={"by layer": table}).save(folder / "findings")
     assert Finding.load(folder / "findings" / "layers.json").tables["by layer"] == table
     page = read(folder)
     axis = next(f["layout"]["xaxis"] for f in page.figures if "blocks.0" in json.dumps(f["layout"]))

@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sample_run import findings, record
+from sample_run import findings, record, share
 
-from withstand.core.finding import Check, Finding
+from withstand.core.finding import Check, Finding, Measure
 from withstand.report.folder import StoredRun
 from withstand.report.verdict import tiles, verdict
 
@@ -54,11 +54,13 @@ def test_other_data_are_samples_and_the_first_probe_that_was_run_speaks():
 
 def test_no_gain_is_called_no_gain():
     knn = FINDINGS["knn"]
-    worse = replace(knn, figures={"accuracy": 0.5, "accuracy, untrained control": 0.5}, tables={})
+    worse = replace(knn, figures={"accuracy": replace(share(0.5), control=share(0.5))})
     assert "kNN 50.0 %, no more than the 50.0 % of the untrained encoder." in said(worse)
-    numbers = {"accuracy": 0.52, "accuracy ±": 0.02, "accuracy, untrained control": 0.51}
-    assert "kNN 52.0 %, not clearly more than the 51.0 %" in said(replace(knn, figures=numbers, tables={}))
-    assert "with no untrained encoder to compare with" in said(replace(knn, figures={"accuracy": 0.9}, tables={}))
+    hardly = replace(share(0.52, 0.50, 0.54), control=share(0.51))
+    assert "kNN 52.0 %, not clearly more than the 51.0 %" in said(replace(knn, figures={"accuracy": hardly}))
+    repeated = replace(hardly, interval=None, spread=0.02)
+    assert "kNN 52.0 %, not clearly more than the 51.0 %" in said(replace(knn, figures={"accuracy": repeated}))
+    assert "with no untrained encoder to compare with" in said(replace(knn, figures={"accuracy": share(0.9)}))
 
 
 def test_a_failed_check_withdraws_the_number():
@@ -80,7 +82,8 @@ def test_checks_of_other_findings_are_not_passed_over():
 def test_an_audit_without_gradients_gives_no_robust_number():
     noise_only = replace(
         FINDINGS["audit"],
-        figures={"clean accuracy": 0.8, "accuracy under noise, linf 8/255": 0.7},
+        figures={"clean accuracy": share(0.8), "accuracy under noise, linf 8/255": share(0.7)},
+        headline=None,
         checks=(Check("gradients are there", False, ""),),
     )
     words = said(noise_only)
@@ -89,24 +92,25 @@ def test_an_audit_without_gradients_gives_no_robust_number():
 
 
 def test_an_audit_without_labels_speaks_of_codes():
-    numbers = {
-        "share nearer to another sample under attack, linf 8/255": 0.9,
-        "share nearer to another sample under noise, linf 8/255": 0.01,
-    }
-    protocol = {"ball": {"norm": "linf", "eps": 8 / 255}}
-    moved = replace(FINDINGS["audit"], figures=numbers, protocol=protocol)
+    attacked, noisy = (f"share nearer to another sample under {what}, linf 8/255" for what in ("attack", "noise"))
+    headline = {"number": attacked, "against": noisy, "ball": "linf 8/255"}
+    moved = replace(
+        FINDINGS["audit"],
+        figures={attacked: Measure(0.9, "share", "lower"), noisy: Measure(0.01, "share", "lower")},
+        headline=attacked,
+        protocol={"headline": headline},
+    )
     words = (
         "Attacks within Linf 8/255 give at least 90.0 % of the pictures a code that is nearer to another's, noise 1.0 %"
     )
     assert f"{words}; the checks find nothing" in said(moved)
-    headline = {
-        "number": "share nearer to another sample under attack, linf 8/255",
+    headline |= {
         "samples": 200,
         "attack": "PGD-3",
         "access": "with gradients and outputs",
         "standing": "a lower bound by PGD-3",
     }
-    quick = said(replace(moved, protocol={**protocol, "headline": headline}))
+    quick = said(replace(moved, protocol={"headline": headline}))
     assert "at least 90.0 % of 200 pictures a code" in quick
     assert quick.endswith(
         "noise 1.0 % (PGD-3, with gradients and outputs): a lower bound by PGD-3, and no more, for no stronger attack "
@@ -143,18 +147,33 @@ def test_a_bound_is_called_a_bound_and_nothing_unjudged_is_relied_on():
 
 
 def test_older_audits_are_still_told():
-    old = Finding(
-        "audit",
-        {"clean accuracy": 0.8, "clean accuracy ±": 0.03, "robust accuracy, linf 8/255": 0.98,
-         "robust accuracy, linf 8/255 ±": 0.04, "accuracy under noise, linf 8/255": 0.79},
-        checks=(Check("gradients are there", True, ""),),
-        protocol={"ball": {"norm": "linf", "eps": 8 / 255}, "samples": 40, "verdict": "Believable.",
-                  "AutoAttack": {"class_path": "withstand.attacks.autoattack.autoattack.AutoAttack", "init_args": {}}},
-    )  # fmt: skip
+    protocol = {
+        "ball": {"norm": "linf", "eps": 8 / 255},
+        "samples": 40,
+        "verdict": "Believable.",
+        "AutoAttack": {"class_path": "withstand.attacks.autoattack.autoattack.AutoAttack", "init_args": {}},
+    }
+    record = {"name": "audit", "tables": {}, "checks": [{"name": "gradients are there", "passed": True, "detail": ""}],
+              "numbers": {"clean accuracy": 0.8, "clean accuracy ±": 0.03, "robust accuracy, linf 8/255": 0.98,
+                          "robust accuracy, linf 8/255 ±": 0.04, "accuracy under noise, linf 8/255": 0.79},
+              "protocol": protocol}  # fmt: skip
+    old = Finding.of_record(record)
     assert said(old).endswith(
         "falls from 80.0 % to at most 98.0 % [94.0, 100.0] of 40 pictures; the checks find nothing that speaks against "
         "this number."
     )
-    quick = replace(old, protocol={**old.protocol, "AutoAttack": None})
+    quick = Finding.of_record({**record, "protocol": {**protocol, "AutoAttack": None}})
     assert said(quick).endswith(": an upper bound by gradient steps, and no more, for no stronger attack was run.")
     assert {tile.name for tile in tiles(run(old))} >= {"Under attack"}
+
+
+def test_a_certificate_is_told_in_shares():
+    names = [f"{name} share, linf 2/255" for name in ("proven", "broken", "undecided")]
+    told = dict(zip(("number", "broken", "undecided"), names, strict=True)) | {"ball": "linf 2/255"}
+    figures = {name: share(value) for name, value in zip(names, (0.5, 0.3, 0.2), strict=True)}
+    certificate = Finding("certificate", figures, protocol={"headline": told}, headline=names[0])
+    assert "Within Linf 2/255 50.0 % of its answers are proven right, 30.0 % are broken; 20.0 % are undecided." in said(
+        certificate
+    )
+    numbers = {"numbers": certificate.numbers, "protocol": {}, "tables": {}, "checks": [], "name": "certificate"}
+    assert said(Finding.of_record(numbers)) == said(certificate)

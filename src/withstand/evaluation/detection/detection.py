@@ -21,7 +21,7 @@ from withstand.attacks.objectives import pick
 from withstand.attacks.problem import NoGradient
 from withstand.core.batch import unit_range
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Cell, Check, Finding, Table
+from withstand.core.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.part import Tree, describe
 from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Defense, Evaluator, Source
@@ -40,7 +40,7 @@ from withstand.evaluation.detection.outcomes import (
     worst,
 )
 from withstand.evaluation.detection.roc import auroc
-from withstand.evaluation.intervals import Share
+from withstand.evaluation.intervals import Share, shares
 from withstand.evaluation.robustness.audit_case import ball_name, strips
 
 PROTOCOL: dict[str, Tree] = {
@@ -57,6 +57,7 @@ PROTOCOL: dict[str, Tree] = {
 }
 
 
+KEPT = "accuracy with rejection"
 _SHOWN = {"square": "Square", "deepfool": "DeepFool", "noise": "Noise"}
 """Attacks that are no acronyms."""
 
@@ -168,7 +169,8 @@ class Detection(Evaluator):
         right = clean.score[clean.right]
         return Finding(
             name="detection",
-            figures=self._numbers(clean, attempts),
+            figures=self._figures(clean, attempts),
+            headline=self._headline(attempts),
             tables={
                 "attacks": attack_table(clean, attempts, self.fpr),
                 "ROC by attack": roc_table({one.name: (right, one.worse.score[one.deceived]) for one in attempts}),
@@ -191,23 +193,30 @@ class Detection(Evaluator):
             pictures=pictures,
         )
 
-    def _numbers(self, clean: Judged, attempts: list[Attempt]) -> dict[str, float]:
+    def _headline(self, attempts: list[Attempt]) -> str:
+        """Return what the accuracy under these attacks is called."""
+        which = "all attacks" if any(one.aware for one in attempts) else "attacks that do not know it"
+        return f"{KEPT}, {which}, {ball_name(self.ball.norm, self.ball.eps)}"
+
+    def _figures(self, clean: Judged, attempts: list[Attempt]) -> dict[str, Measure]:
         head = ball_name(self.ball.norm, self.ball.eps)
         right = clean.score[clean.right]
         blind = [one for one in attempts if not one.aware]
-        kept = "accuracy with rejection"
         bare = worst(blind, lambda one: one.clean.right & one.worse.right)
-        numbers = {
-            **Share.of(clean.right).numbers("clean accuracy"),
-            "clean accuracy with rejection": Share.of(clean.right & clean.accepted).value,
-            f"accuracy without rejection, {head}": Share.of(bare).value,
-            **Share.of(worst(blind, lambda one: one.handled)).numbers(f"{kept}, attacks that do not know it, {head}"),
+        left = Share.of(worst(blind, lambda one: one.handled))
+        figures = {
+            "clean accuracy": Share.of(clean.right).measure(),
+            "clean accuracy with rejection": Share.of(clean.right & clean.accepted).measure(),
+            f"accuracy without rejection, {head}": Share.of(bare).measure(),
+            self._headline(blind): left.measure(),
         }
         if len(blind) < len(attempts):
-            left = Share.of(worst(attempts, lambda one: one.handled))
-            numbers |= left.numbers(f"{kept}, all attacks, {head}")
-        found = {f"AUROC, {one.name}": number(auroc(right, one.worse.score[one.deceived])) for one in attempts}
-        return numbers | {key: value for key, value in found.items() if value is not None}
+            figures[self._headline(attempts)] = Share.of(worst(attempts, lambda one: one.handled)).measure()
+        for one in attempts:
+            area = number(auroc(right, one.worse.score[one.deceived]))
+            if area is not None:
+                figures[f"AUROC, {one.name}"] = Measure(area, "share", "higher", of=int(one.deceived.sum()))
+        return figures
 
     def _compared(
         self, defenses: Mapping[str, Defense], attempts: list[Attempt], x: Tensor, y: Tensor
@@ -226,7 +235,8 @@ class Detection(Evaluator):
             }
             rows.append((one.name, int(kept.sum()), *(auroc(*pair) for pair in pairs.values())))
             curves[f"ROC by detector, {one.name}"] = roc_table(pairs)
-        return {"AUROC by detector": Table(("attack", "deceived", *defenses), tuple(rows)), **curves}
+        areas = Table(("attack", "deceived", *defenses), tuple(rows), units=shares(*defenses))
+        return {"AUROC by detector": areas, **curves}
 
     def _pictures(
         self, victim: Victim, x: Tensor, y: Tensor, attempt: Attempt, classes: tuple[str, ...]

@@ -16,7 +16,7 @@ from withstand.core.errors import DataError
 from withstand.core.finding import Cell, Check, Table
 from withstand.core.roles import Defense
 from withstand.evaluation.detection.roc import auroc, rejected_at
-from withstand.evaluation.intervals import Share, columns
+from withstand.evaluation.intervals import Share, columns, shares
 
 GRID = tuple(place / 40 for place in range(41))
 """False-positive rates at which ROC curves are drawn."""
@@ -100,14 +100,19 @@ def attack_table(clean: Judged, attempts: Sequence[Attempt], fpr: float) -> Tabl
         "attack", "knows the defense", "samples", "deceived", "AUROC", rate, "accuracy without rejection",
         *columns("accuracy with rejection"),
     )  # fmt: skip
-    return Table(heads, tuple(rows))
+    return Table(heads, tuple(rows), units=shares(*heads[4:8]))
 
 
 def roc_table(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> Table:
     """Return ROC curves by name, each from the scores of clean samples and of those that deceive."""
     drawn = {name: pair for name, pair in pairs.items() if len(pair[0]) and len(pair[1])}
     rows = tuple((rate, *(rejected_at(*pair, rate) for pair in drawn.values())) for rate in GRID)
-    return Table(("false-positive rate", *drawn), rows, x="false-positive rate")
+    return Table(
+        ("false-positive rate", *drawn),
+        rows,
+        x="false-positive rate",
+        units={"false-positive rate": "ratio"} | shares(*drawn),
+    )
 
 
 def number(value: float) -> float | None:

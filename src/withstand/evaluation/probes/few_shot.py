@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError
-from withstand.core.finding import Cell, Finding, Table
+from withstand.core.finding import SPREAD, Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.evaluation.features import Features
-from withstand.evaluation.probes.probe import CONTROL, AccuracyProbe, Embedded, Probe
+from withstand.evaluation.intervals import shares
+from withstand.evaluation.probes.probe import CONTROL, AccuracyProbe, Embedded, Probe, beside
 from withstand.evaluation.probes.splits import per_class
 
 
@@ -47,7 +48,7 @@ class FewShot(Probe):
         for suffix, subject in subjects.items():
             test = subject.judged
             for part in self.probes:
-                columns += [part.name + suffix, f"{part.name}{suffix} ±"]
+                columns += [part.name + suffix, part.name + suffix + SPREAD]
                 curves[part.name + suffix] = [
                     [_accuracy(part, self._draw(subject.train, count, draw), test) for draw in range(self.draws)]
                     for count in numbers_of_labels
@@ -60,10 +61,31 @@ class FewShot(Probe):
             rows.append(tuple(row))
         shown = max((count for count in numbers_of_labels if count <= 10), default=numbers_of_labels[0])
         place = numbers_of_labels.index(shown)
+        figures = {
+            suffix: {
+                f"{part.name}, {shown} labels a class": Measure(
+                    mean(drawn := curves[part.name + suffix][place]),
+                    "share",
+                    "higher",
+                    spread=stdev(drawn),
+                    of=self.draws,
+                )
+                for part in self.probes
+            }
+            for suffix in subjects
+        }
         return Finding(
             name="few-shot",
-            figures={f"{name}, {shown} labels a class": mean(values[place]) for name, values in curves.items()},
-            tables={"curve": Table(tuple(columns), tuple(rows), x="labels a class")},
+            figures=figures[""] if control is None else beside(figures[""], figures[f", {CONTROL}"]),
+            tables={
+                "curve": Table(
+                    tuple(columns),
+                    tuple(rows),
+                    x="labels a class",
+                    units=shares(*curves),
+                    controls={name: name.removesuffix(f", {CONTROL}") for name in curves if name.endswith(CONTROL)},
+                )
+            },
             protocol={
                 "probe": describe(self),
                 "draws": "balanced, by (seed, draw, index); shared by all probes and the control",

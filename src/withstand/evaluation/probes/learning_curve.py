@@ -15,9 +15,10 @@ from sklearn.base import ClassifierMixin, clone
 from sklearn.preprocessing import MinMaxScaler
 
 from withstand.core.errors import ConfigError
-from withstand.core.finding import Cell, Finding, Table
+from withstand.core.finding import SPREAD, Cell, Finding, Measure, Table
 from withstand.core.part import Tree
 from withstand.core.random import derive
+from withstand.evaluation.intervals import shares
 from withstand.evaluation.probes.linear import LogisticProbe
 from withstand.evaluation.probes.naive_bayes import NaiveBayesProbe
 
@@ -144,31 +145,32 @@ def _score(
     return float((clone(probe).fit(x, y).predict(test) == truth).mean())
 
 
-def _crossings(sizes: Sequence[int], curves: Mapping[str, Sequence[float]]) -> dict[str, float]:
+def _crossings(sizes: Sequence[int], curves: Mapping[str, Sequence[float]]) -> dict[str, Measure]:
     found = {
         f"crossing, {second} overtakes {first}": crossing(sizes, curves[first], curves[second])
         for first in curves
         for second in curves
         if first != second
     }
-    return {name: size for name, size in found.items() if size is not None}
+    return {name: Measure(size, "count", None) for name, size in found.items() if size is not None}
 
 
 def _curve(sizes: Sequence[int], accuracy: Mapping[str, list[list[float]]]) -> Table:
     columns = ["labelled samples"]
     for name in accuracy:
-        columns += [name, f"{name} ±"]
+        columns += [name, name + SPREAD]
     rows: list[tuple[Cell, ...]] = []
     for place, size in enumerate(sizes):
         row: list[Cell] = [size]
         for values in accuracy.values():
             row += [mean(values[place]), stdev(values[place])]
         rows.append(tuple(row))
-    return Table(tuple(columns), tuple(rows), x="labelled samples")
+    return Table(tuple(columns), tuple(rows), x="labelled samples", units=shares(*accuracy))
 
 
 def _arrival(sizes: Sequence[int], curves: Mapping[str, Sequence[float]], tolerance: float) -> Table:
     rows = tuple(
         (name, curve[-1], samples_to_reach(sizes, curve, curve[-1] - tolerance)) for name, curve in curves.items()
     )
-    return Table(("probe", "accuracy at the largest size", f"samples to come within {tolerance:g} of it"), rows)
+    columns = ("probe", "accuracy at the largest size", f"samples to come within {tolerance:g} of it")
+    return Table(columns, rows, units=shares(columns[1]))

@@ -5,19 +5,19 @@ do well on small pictures.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from withstand.core.errors import DataError
-from withstand.core.finding import Cell, Check, Finding, Table
+from withstand.core.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.part import Tree, describe
 from withstand.core.roles import Evaluator, Source
 from withstand.data.derived.subset import labelled
 from withstand.evaluation.features import Features, Progress, Subject, embed
-from withstand.evaluation.intervals import Share, paired_difference
+from withstand.evaluation.intervals import Share, paired_difference, shares
 from withstand.evaluation.probes.splits import hold_out
 
 CONTROL = "untrained control"
@@ -155,19 +155,17 @@ class AccuracyProbe(Probe):
         right = {"encoder": fitted.predict(test.x) == test.labels}
         if control is not None:
             right[CONTROL] = self.fit(control.train).predict(control.judged.x) == test.labels
-        most = torch.bincount(train.labels).argmax()
-        numbers = Share.of(right["encoder"]).numbers("accuracy")
-        if control is not None:
-            numbers[f"accuracy, {CONTROL}"] = _share(right[CONTROL])
         classes = by_class(test, right)
-        numbers["mean accuracy of classes"] = _mean(classes.column("encoder"))
         return Finding(
             name=self.name,
-            figures=numbers,
-            tables={
-                "accuracy": _overview(right | {"always the most frequent class": test.labels == most}),
-                "classes": classes,
+            figures={
+                "accuracy": _accuracy(right, test.labels == torch.bincount(train.labels).argmax()),
+                "mean accuracy of classes": Measure(
+                    _mean(classes.column("encoder")), "share", "higher", of=len(classes.rows)
+                ),
             },
+            headline="accuracy",
+            tables={"classes": classes},
             checks=fitted.checks,
             protocol={
                 "probe": describe(self),
@@ -185,14 +183,21 @@ def by_class(test: Features, right: dict[str, Tensor]) -> Table:
         members = test.labels == label
         name = test.classes[label] if label < len(test.classes) else str(label)
         rows.append((name, int(members.sum()), *(_share(hits[members]) for hits in right.values())))
-    return Table(("class", "samples", *right), tuple(rows))
+    return Table(("class", "samples", *right), tuple(rows), units=shares(*right))
 
 
-def _overview(right: dict[str, Tensor]) -> Table:
-    rows: list[tuple[Cell, ...]] = [(name, *Share.of(hits).cells) for name, hits in right.items()]
-    if CONTROL in right:
-        rows.append(("encoder less control", *paired_difference(right["encoder"], right[CONTROL])))
-    return Table(("subject", "accuracy", "low", "high"), tuple(rows))
+def _accuracy(right: dict[str, Tensor], most: Tensor) -> Measure:
+    """Return the encoder's accuracy, beside the control's and that of always naming the most frequent class."""
+    found = replace(Share.of(right["encoder"]).measure(), chance=_share(most))
+    if CONTROL not in right:
+        return found
+    _, low, high = paired_difference(right["encoder"], right[CONTROL])
+    return replace(found, control=Share.of(right[CONTROL]).measure(), gain=(low, high))
+
+
+def beside(ours: Mapping[str, Measure], theirs: Mapping[str, Measure]) -> dict[str, Measure]:
+    """Return figures with a control's of the same names beside them."""
+    return {name: replace(measure, control=theirs.get(name)) for name, measure in ours.items()}
 
 
 def _share(hits: Tensor) -> float:

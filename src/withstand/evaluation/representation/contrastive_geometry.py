@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Cell, Check, Finding, Table
+from withstand.core.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.roles import Evaluator, Source, View
 from withstand.data.derived.subset import labelled
 from withstand.evaluation.features import Features, Subject, embed, embed_views
-from withstand.evaluation.probes.probe import CONTROL
+from withstand.evaluation.intervals import shares
+from withstand.evaluation.probes.probe import CONTROL, beside
 from withstand.evaluation.representation.readouts import places
 from withstand.losses.contrast.geometry import alignment, effective_rank, per_dimension_std, uniformity
 from withstand.losses.contrast.hardness import Penalties, ordered_negatives, penalties, relative_penalties, tolerance
@@ -75,13 +76,13 @@ class ContrastiveGeometry(Evaluator):
         untrained = {} if control is None else self._clouds(control, source)
         place = list(clouds)[-1]
         ours, theirs = clouds[place], untrained.get(place)
-        numbers = self._numbers(ours)
+        figures = self._figures(ours)
         if theirs is not None:
-            numbers |= {f"{name}, {CONTROL}": value for name, value in self._numbers(theirs).items()}
+            figures = beside(figures, self._figures(theirs))
         named = clouds | {f"{name}, {CONTROL}": cloud for name, cloud in untrained.items()}
         return Finding(
             name="geometry",
-            figures=numbers,
+            figures=figures,
             tables=self._tables(ours, theirs, named),
             checks=self._checks(ours, place),
             protocol={
@@ -107,23 +108,23 @@ class ContrastiveGeometry(Evaluator):
         ones, twos = places(subject, first), places(subject, second)
         return {name: _Cloud(some, (ones[name].x, twos[name].x)) for name, some in codes.items()}
 
-    def _numbers(self, cloud: "_Cloud") -> dict[str, float]:
+    def _figures(self, cloud: "_Cloud") -> dict[str, Measure]:
         x = cloud.codes.x
         push = penalties(cloud.ordered, self.temperature)
-        numbers = {"uniformity": float(uniformity(x))}
+        figures = {"uniformity": Measure(float(uniformity(x)), "nats", "lower")}
         if cloud.labels is not None:
-            numbers["tolerance"] = float(tolerance(x, cloud.labels))
+            figures["tolerance"] = Measure(float(tolerance(x, cloud.labels)), "cosine", "higher")
         if cloud.pair is not None:
-            numbers["alignment"] = float(alignment(*cloud.pair))
-        numbers |= {
-            "effective rank": float(effective_rank(x)),
-            "entropy of the push": float(push.entropy),
-            "push on the nearest": float(push.largest),
-            "evenness of the push": float(push.evenness),
+            figures["alignment"] = Measure(float(alignment(*cloud.pair)), "squared distance", "lower")
+        figures |= {
+            "effective rank": Measure(float(effective_rank(x)), "directions", "higher"),
+            "entropy of the push": Measure(float(push.entropy), "nats", None),
+            "push on the nearest": Measure(float(push.largest), "ratio", None),
+            "evenness of the push": Measure(float(push.evenness), "ratio", None),
         }
         if cloud.labels is not None:
-            numbers["tolerance, joint"] = float(tolerance(x, cloud.labels, joint=True))
-        return numbers
+            figures["tolerance, joint"] = Measure(float(tolerance(x, cloud.labels, joint=True)), "cosine", "higher")
+        return figures
 
     def _tables(self, ours: "_Cloud", theirs: "_Cloud | None", named: dict[str, "_Cloud"]) -> dict[str, Table]:
         found = {
@@ -134,13 +135,14 @@ class ContrastiveGeometry(Evaluator):
         }
         if ours.labels is not None or ours.pair is not None:
             found["cosines of pairs"] = _pairs(ours)
-        measures = {name: self._numbers(cloud) for name, cloud in named.items()}
+        measures = {name: self._figures(cloud) for name, cloud in named.items()}
         columns = list(next(iter(measures.values())))
         rows: tuple[tuple[Cell, ...], ...] = tuple(
-            (name, named[name].codes.width, *(values[column] for column in columns))
+            (name, named[name].codes.width, *(values[column].value for column in columns))
             for name, values in measures.items()
         )
-        return {**found, "where it is read": Table(("codes", "width", *columns), rows)}
+        units = {name: measure.unit for name, measure in next(iter(measures.values())).items()}
+        return {**found, "where it is read": Table(("codes", "width", *columns), rows, units=units)}
 
     def _by_nearness(self, cloud: "_Cloud") -> Table:
         """Return how much of the push the k nearest negatives get, at this temperature, a lower and a higher one."""
@@ -155,6 +157,7 @@ class ContrastiveGeometry(Evaluator):
             x="nearest negatives",
             note="How much of a contrastive loss's push the nearest negatives get together. The straight line of an "
             "even share is bent on this axis; the higher a curve starts, the harder the loss looks.",
+            units=shares(*columns[1:]),
         )
 
     def _by_temperature(self, ours: "_Cloud", theirs: "_Cloud | None") -> Table:
@@ -170,15 +173,22 @@ class ContrastiveGeometry(Evaluator):
                 push: Penalties = penalties(cloud.ordered, tau)
                 row += [float(push.evenness), float(push.largest)]
         note = "Low temperatures push the nearest negatives alone, high ones all alike, which is 100 % entropy."
-        return Table(tuple(columns), tuple(tuple(row) for row in rows), x="temperature", note=note)
+        return Table(
+            tuple(columns),
+            tuple(tuple(row) for row in rows),
+            x="temperature",
+            note=note,
+            units=shares(*columns[1:]),
+            controls=dict(zip(columns[3:], columns[1:3], strict=False)),
+        )
 
     def _by_cosine(self, cloud: "_Cloud") -> Table:
         """Return which cosines negatives have, and which are pushed."""
-        shares = relative_penalties(cloud.ordered, self.temperature)
+        pushed = relative_penalties(cloud.ordered, self.temperature)
         edges = _edges(cloud.ordered)
         columns = ("cosine", "share of the negatives", f"share of the push at {self.temperature:g}")
         note = "Which negatives there are, and which of them are pushed: the further right, the harder they are."
-        return _histogram(columns, edges, [(cloud.ordered, None), (cloud.ordered, shares)], note)
+        return _histogram(columns, edges, [(cloud.ordered, None), (cloud.ordered, pushed)], note)
 
     def _nearest(self, ours: "_Cloud", theirs: "_Cloud | None") -> Table:
         """Return the mean cosine of the positive and of each nearest neighbor."""
@@ -190,7 +200,14 @@ class ContrastiveGeometry(Evaluator):
             pairs = [cloud.pair for cloud in (ours, theirs) if cloud is not None and cloud.pair is not None]
             rows.insert(0, (0, "two views", *(float(_paired(*pair).mean()) for pair in pairs)))
         note = "How near the nearest other samples lie. A gap after the two views sets each apart from all others."
-        return Table(tuple(columns), tuple(rows), x="rank", note=note)
+        return Table(
+            tuple(columns),
+            tuple(rows),
+            x="rank",
+            note=note,
+            units=dict.fromkeys(columns[2:], "cosine"),
+            controls=dict.fromkeys(columns[3:], columns[2]),
+        )
 
     def _checks(self, cloud: "_Cloud", place: str) -> tuple[Check, ...]:
         x = cloud.codes.x
@@ -253,15 +270,16 @@ def _edges(*values: Tensor) -> Tensor:
 def _histogram(columns: tuple[str, ...], edges: Tensor, parts: list[tuple[Tensor, Tensor | None]], note: str) -> Table:
     """Return each part's weight in every bin, as shares; unweighted values count alike."""
     middles = ((edges[1:] + edges[:-1]) / 2).tolist()
-    shares: list[list[float]] = []
+    weighed: list[list[float]] = []
     for values, weights in parts:
         flat = values.flatten()
         bins = torch.bucketize(flat, edges[1:-1])
         count = torch.bincount(bins, None if weights is None else weights.flatten().double(), len(middles)).double()
-        shares.append((count / count.sum().clamp_min(1e-300)).tolist())
+        weighed.append((count / count.sum().clamp_min(1e-300)).tolist())
     return Table(
         columns,
-        tuple((round(x, 4), *row) for x, row in zip(middles, zip(*shares, strict=True), strict=True)),
+        tuple((round(x, 4), *row) for x, row in zip(middles, zip(*weighed, strict=True), strict=True)),
         x=columns[0],
         note=note,
+        units={columns[0]: "cosine"} | shares(*columns[1:]),
     )

@@ -148,7 +148,8 @@ def _neighbor_table(queries: Features, train: Features, near: Tensor, rows: Tens
                     cosine,
                 )
             )
-    return Table(("query", "query label", "rank", "neighbor", "neighbor label", "cosine"), tuple(cells))
+    columns = ("query", "query label", "rank", "neighbor", "neighbor label", "cosine")
+    return Table(columns, tuple(cells), units={"cosine": "cosine"})
 
 
 def pictures_of(source: Source, index: Tensor) -> npt.NDArray[np.uint8]:

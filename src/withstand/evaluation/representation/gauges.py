@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import DataError
-from withstand.core.finding import Finding, Table
+from withstand.core.finding import Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.roles import View
 from withstand.evaluation.features import embed_views
-from withstand.evaluation.probes.probe import CONTROL, Embedded, Probe
+from withstand.evaluation.intervals import shares
+from withstand.evaluation.probes.probe import CONTROL, Embedded, Probe, beside
 from withstand.evaluation.representation.collapse import collapse_check, spread
 from withstand.losses.contrast.geometry import alignment, effective_rank, uniformity
 
@@ -33,18 +34,26 @@ class Gauges(Probe):
 
     def measure(self, embedded: Embedded, control: Embedded | None = None) -> Finding:
         """Return the gauges of test features where there are any, else of train's."""
-        numbers = self._numbers(embedded)
+        figures = self._figures(embedded)
         spectra = [_spectrum(self._some(embedded))]
         columns = ["direction", "share of variance"]
         if control is not None:
-            numbers |= {f"{name}, {CONTROL}": value for name, value in self._numbers(control).items()}
+            figures = beside(figures, self._figures(control))
             spectra.append(_spectrum(self._some(control)))
             columns.append(f"share of variance, {CONTROL}")
         rows = tuple((place, *shares) for place, shares in enumerate(zip(*spectra, strict=False), start=1))
         return Finding(
             name="gauges",
-            figures=numbers,
-            tables={"spectrum": Table(tuple(columns), rows, x="direction")},
+            figures=figures,
+            tables={
+                "spectrum": Table(
+                    tuple(columns),
+                    rows,
+                    x="direction",
+                    units=shares(*columns[1:]),
+                    controls=dict.fromkeys(columns[2:], columns[1]),
+                )
+            },
             checks=(collapse_check(self._some(embedded)),),
             protocol={
                 "probe": describe(self),
@@ -63,17 +72,17 @@ class Gauges(Probe):
             raise DataError("gauges need at least two samples")
         return x[torch.arange(min(self.samples, len(x))) * len(x) // min(self.samples, len(x))]
 
-    def _numbers(self, embedded: Embedded) -> dict[str, float]:
+    def _figures(self, embedded: Embedded) -> dict[str, Measure]:
         x = self._some(embedded)
-        numbers = {
-            "effective rank": float(effective_rank(x)),
-            "spread": spread(x),
-            "uniformity": float(uniformity(x)),
+        figures = {
+            "effective rank": Measure(float(effective_rank(x)), "directions", "higher"),
+            "spread": Measure(spread(x), "ratio", "higher"),
+            "uniformity": Measure(float(uniformity(x)), "nats", "lower"),
         }
         if self.view is not None:
             pair = embed_views(embedded.subject, embedded.judged_source, self.view, limit=self.samples, seed=self.seed)
-            numbers["alignment"] = float(alignment(pair[0].x, pair[1].x))
-        return numbers
+            figures["alignment"] = Measure(float(alignment(pair[0].x, pair[1].x)), "squared distance", "lower")
+        return figures
 
 
 def _spectrum(x: Tensor) -> list[float]:

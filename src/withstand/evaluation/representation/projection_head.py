@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError
-from withstand.core.finding import Cell, Check, Finding, Table
+from withstand.core.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.roles import Evaluator, Source
 from withstand.evaluation.features import Features, Progress, Subject
-from withstand.evaluation.intervals import Share, columns, paired_difference
+from withstand.evaluation.intervals import Share, paired_difference, shares
 from withstand.evaluation.probes.knn import vote
 from withstand.evaluation.probes.linear import LogisticProbe, fit_linear
 from withstand.evaluation.probes.probe import CONTROL
@@ -100,7 +100,7 @@ class Layers(Evaluator):
             untrained = {name: _share(self._linear(*pair)[0]) for name, pair in beside.items()}
         judged = {name: (pair[1] or pair[0]).x for name, pair in parts.items()}
         spectra = {name: spectrum(x) for name, x in judged.items()}
-        numbers = self._numbers(worth, judged, spectra)
+        figures = self._figures(worth, judged, spectra)
         tables = self._tables(worth, untrained, judged, spectra, beside)
         checks: tuple[Check, ...] = ()
         if HEAD in judged:
@@ -111,16 +111,17 @@ class Layers(Evaluator):
                 checks = (Check("the head's weighing can be measured", None, detail),)
             else:
                 weights = head_weights(all_of[ENCODER], all_of[HEAD])
-                numbers["share of the head's output that is linear in the features"] = weights.linear_share
+                linear = Measure(weights.linear_share, "share", None, of=count)
+                figures["share of the head's output that is linear in the features"] = linear
                 tables["weighing by the head"] = self._weighing(weights)
         if worth:
-            numbers |= self._compared(parts, worth)
+            figures |= self._compared(parts, worth)
             fits = [one.fits for one in worth.values()]
             fitted = f"{sum(map(sum, fits))} of {2 * len(fits)}"
             checks = (*checks, Check("the fits converged", all(map(all, fits)), fitted))
         return Finding(
             name="layers",
-            figures=numbers,
+            figures=figures,
             tables=tables,
             checks=checks,
             protocol={
@@ -167,40 +168,44 @@ class Layers(Evaluator):
         judged, probe = train if test is None else test, fit_linear(train, C=self.C)
         return probe.predict(judged.x) == judged.labels, probe.model.converged_
 
-    def _numbers(
+    def _figures(
         self, worth: dict[str, "_Worth"], judged: dict[str, Tensor], spectra: dict[str, Tensor]
-    ) -> dict[str, float]:
+    ) -> dict[str, Measure]:
         ends = {"before the head": ENCODER, "after the head": HEAD} if HEAD in judged else {"of the encoder": ENCODER}
-        numbers: dict[str, float] = {}
+        figures: dict[str, Measure] = {}
         if worth:
             for words, name in ends.items():
-                hits = worth[name].right[0]
-                numbers |= Share.of(hits).numbers(f"linear accuracy {words}")
+                figures[f"linear accuracy {words}"] = Share.of(worth[name].right[0]).measure()
             if HEAD in judged:
-                lost = paired_difference(worth[ENCODER].right[0], worth[HEAD].right[0])
-                numbers |= dict(zip(columns("accuracy lost in the head"), lost, strict=True))
-            numbers["linear accuracy of the best layer"] = max(one.shares[0] for one in worth.values())
+                lost, *ends_of_it = paired_difference(worth[ENCODER].right[0], worth[HEAD].right[0])
+                figures["accuracy lost in the head"] = Measure(
+                    lost, "share", "lower", interval=(ends_of_it[0], ends_of_it[1]), of=len(judged[HEAD])
+                )
+            best = max((Share.of(one.right[0]) for one in worth.values()), key=lambda share: share.hits)
+            figures["linear accuracy of the best layer"] = Measure(best.value, "share", "higher", of=best.count)
         for words, name in ends.items():
-            numbers[f"effective rank {words}"] = float(effective_rank(judged[name]))
-            numbers[f"condition number {words}"] = condition(spectra[name])
-        return numbers
+            rank = float(effective_rank(judged[name]))
+            figures[f"effective rank {words}"] = Measure(rank, "directions", "higher", of=len(judged[name]))
+            condition_number = Measure(condition(spectra[name]), "ratio", "lower", of=len(judged[name]))
+            figures[f"condition number {words}"] = condition_number
+        return figures
 
     def _compared(
         self, parts: dict[str, tuple[Features, Features | None]], worth: dict[str, "_Worth"]
-    ) -> dict[str, float]:
+    ) -> dict[str, Measure]:
         """Return kNN at both ends of the head, and the features cut to as many directions as the head has outputs."""
         if HEAD not in parts:
             return {}
-        numbers = {
-            "kNN accuracy before the head": worth[ENCODER].shares[2],
-            "kNN accuracy after the head": worth[HEAD].shares[2],
+        found = {
+            "kNN accuracy before the head": worth[ENCODER].right[2],
+            "kNN accuracy after the head": worth[HEAD].right[2],
         }
         train, test = parts[ENCODER]
         width = parts[HEAD][0].width
         if width < train.width:
             cut = _principal(train, test, width)
-            numbers[f"linear accuracy before the head, {width} principal directions"] = self._worth(*cut).shares[0]
-        return numbers
+            found[f"linear accuracy before the head, {width} principal directions"] = self._worth(*cut).right[0]
+        return {name: Measure(_share(hits), "share", "higher", of=len(hits)) for name, hits in found.items()}
 
     def _tables(
         self,
@@ -219,7 +224,14 @@ class Layers(Evaluator):
                 columns.append(f"{_READINGS[0]}, {CONTROL}")
                 rows = [(*row, untrained[name]) for row, (_, name) in zip(rows, order, strict=True)]
             note = "From the input to what the loss sees: how much can be read off each layer."
-            tables["accuracy by layer"] = Table(tuple(columns), tuple(rows), x="layer", note=note)
+            tables["accuracy by layer"] = Table(
+                tuple(columns),
+                tuple(rows),
+                x="layer",
+                note=note,
+                units=shares(*columns[2:]),
+                controls=dict.fromkeys(columns[3:], columns[2]),
+            )
             note = (
                 "Where the linear probe falls, something is gone; where only the others fall, it is weighed down: they "
                 "take features as they are."
@@ -229,6 +241,7 @@ class Layers(Evaluator):
                 tuple((k, name, *worth[name].shares) for k, name in order),
                 x="layer",
                 note=note,
+                units=shares(*_READINGS),
             )
         columns = ["layer", "layer name", "effective rank"]
         ranks: list[tuple[Cell, ...]] = [(k, name, float(effective_rank(judged[name]))) for k, name in order]
@@ -239,7 +252,14 @@ class Layers(Evaluator):
                 for row, (_, name) in zip(ranks, order, strict=True)
             ]
         note = "How many independent directions each layer uses."
-        tables["effective rank by layer"] = Table(tuple(columns), tuple(ranks), x="layer", note=note)
+        tables["effective rank by layer"] = Table(
+            tuple(columns),
+            tuple(ranks),
+            x="layer",
+            note=note,
+            units=dict.fromkeys(columns[2:], "directions"),
+            controls=dict.fromkeys(columns[3:], columns[2]),
+        )
         tables["singular values"] = _spectra({name: spectra[name] for name in _shown(judged)}, self.directions)
         tables["layers"] = Table(
             ("layer", "width", "effective rank", "directions above round-off", "condition number"),
@@ -247,6 +267,7 @@ class Layers(Evaluator):
                 (name, x.shape[1], float(effective_rank(x)), int((spectra[name] > 0).sum()), condition(spectra[name]))
                 for name, x in judged.items()
             ),
+            units={"effective rank": "directions", "condition number": "ratio"},
         )
         return tables
 
@@ -256,7 +277,7 @@ class Layers(Evaluator):
         columns = ("principal direction", "share of the largest, before", "share of the largest, after")
         rows = zip(range(1, count + 1), before.tolist(), after.tolist(), strict=True)
         note = "How strongly the head weighs each direction of the features: where it falls below, it throws away."
-        return Table(columns, tuple(rows), x="principal direction", note=note)
+        return Table(columns, tuple(rows), x="principal direction", note=note, units=shares(*columns[1:]))
 
 
 class _Worth(NamedTuple):
@@ -310,10 +331,10 @@ def _spectra(spectra: dict[str, Tensor], most: int) -> Table:
     columns = ("direction", *(f"share of the largest, {name}" for name in spectra))
     rows: list[tuple[Cell, ...]] = []
     for place in range(count):
-        shares = [
+        sizes = [
             float(values[place] / values[0]) if place < len(values) and values[0] > 0 else None
             for values in spectra.values()
         ]
-        rows.append((place + 1, *shares))
+        rows.append((place + 1, *sizes))
     note = "The steeper a curve falls, the more unequally that layer weighs what it holds."
-    return Table(columns, tuple(rows), x="direction", note=note)
+    return Table(columns, tuple(rows), x="direction", note=note, units=shares(*columns[1:]))

@@ -9,12 +9,14 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Cell, Finding, Table
+from withstand.core.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.roles import Evaluator, Method, Source
 from withstand.evaluation.features import Subject
 from withstand.evaluation.representation.embedding_map import pictures_of
 
+OWN = "the method's own"
+"""The unit of what a method keeps of its samples."""
 _BINS = 40
 
 
@@ -46,7 +48,7 @@ class SampleState(Evaluator):
         state = subject.sample_state() if isinstance(subject, Method) else {}
         if not state:
             raise ConfigError(f"{type(subject).__name__} keeps nothing of its samples that could be shown")
-        numbers: dict[str, float] = {}
+        figures: dict[str, Measure] = {}
         tables: dict[str, Table] = {}
         pictures: dict[str, npt.NDArray[np.uint8]] = {}
         for name, values in state.items():
@@ -57,9 +59,9 @@ class SampleState(Evaluator):
             if not len(known):
                 raise DataError(f"{name} is known of no sample yet: train first")
             order = known[values[known].argsort(stable=True)]
-            numbers |= _spread(name, values[known])
+            figures |= _spread(name, values[known])
             tables[f"{name} of the samples"] = _histogram(name, values[known])
-            numbers |= _by_frequency(name, values, known, source.labels)
+            figures |= _by_frequency(name, values, known, source.labels)
             if source.labels is not None:
                 tables[f"{name} by class"] = _by_class(name, values, known, source, source.labels)
             count = min(self.ends, len(order) // 2) or 1
@@ -69,19 +71,19 @@ class SampleState(Evaluator):
                     pictures[end] = pictures_of(source, rows)
         return Finding(
             name="samples",
-            figures=numbers,
+            figures=figures,
             tables=tables,
             protocol={"evaluator": describe(self), "samples": len(source), "data": source.name},
             pictures=pictures,
         )
 
 
-def _spread(name: str, values: Tensor) -> dict[str, float]:
+def _spread(name: str, values: Tensor) -> dict[str, Measure]:
+    count, deviation = len(values), float(values.std(correction=0))
     return {
-        f"{name}, mean": float(values.mean()),
-        f"{name}, mean ±": float(values.std(correction=0)),
-        f"{name}, lowest": float(values.min()),
-        f"{name}, highest": float(values.max()),
+        f"{name}, mean": Measure(float(values.mean()), OWN, None, spread=deviation, of=count),
+        f"{name}, lowest": Measure(float(values.min()), OWN, None, of=count),
+        f"{name}, highest": Measure(float(values.max()), OWN, None, of=count),
     }
 
 
@@ -92,10 +94,12 @@ def _histogram(name: str, values: Tensor) -> Table:
     edges = torch.linspace(low, high, bins + 1, dtype=torch.float64)
     count = torch.bincount(torch.bucketize(values, edges[1:-1]), minlength=bins)
     middles = (edges[1:] + edges[:-1]) / 2
-    return Table((name, "samples"), tuple(zip(middles.tolist(), count.tolist(), strict=True)), x=name)
+    return Table(
+        (name, "samples"), tuple(zip(middles.tolist(), count.tolist(), strict=True)), x=name, units={name: OWN}
+    )
 
 
-def _by_frequency(name: str, values: Tensor, known: Tensor, labels: Tensor | None) -> dict[str, float]:
+def _by_frequency(name: str, values: Tensor, known: Tensor, labels: Tensor | None) -> dict[str, Measure]:
     """Return Spearman's correlation with the size of a sample's class, where one is at least twice another."""
     if labels is None:
         return {}
@@ -106,7 +110,8 @@ def _by_frequency(name: str, values: Tensor, known: Tensor, labels: Tensor | Non
     if 2 * int(sizes.min()) > int(sizes.max()) or float(values[known].std(correction=0)) == 0:
         return {}
     found = spearmanr(values[known].numpy(), sizes.numpy()).statistic
-    return {f"rank correlation of {name} with the size of the class": float(found)}
+    correlation = Measure(float(found), "correlation", None, of=len(known))
+    return {f"rank correlation of {name} with the size of the class": correlation}
 
 
 def _by_class(name: str, values: Tensor, known: Tensor, source: Source, labels: Tensor) -> Table:
@@ -114,7 +119,7 @@ def _by_class(name: str, values: Tensor, known: Tensor, source: Source, labels: 
     for label in labels[known][labels[known] >= 0].unique().tolist():  # type: ignore[no-untyped-call]
         some = values[known[labels[known] == label]]
         rows.append((_class(source, label), len(some), float(some.mean()), float(some.std(correction=0))))
-    return Table(("class", "samples", name, f"{name} ±"), tuple(rows))
+    return Table(("class", "samples", name, f"{name} ±"), tuple(rows), units={name: OWN})
 
 
 def _rows(name: str, values: Tensor, rows: Tensor, source: Source) -> Table:
@@ -124,7 +129,7 @@ def _rows(name: str, values: Tensor, rows: Tensor, source: Source) -> Table:
     if source.labels is not None:
         columns = (*columns, "class")
         cells = [(*one, _class(source, int(source.labels[row]))) for one, row in zip(cells, rows, strict=True)]
-    return Table(columns, tuple(cells))
+    return Table(columns, tuple(cells), units={name: OWN})
 
 
 def _class(source: Source, label: int) -> Cell:

@@ -18,7 +18,7 @@ from withstand.attacks.objectives import CrossEntropy, Margin
 from withstand.attacks.problem import NoGradient
 from withstand.attacks.single_passes import Found, gradients, logits, same_twice
 from withstand.core.device import home, moved
-from withstand.core.finding import Check, Finding
+from withstand.core.finding import Check, Finding, Measure
 from withstand.core.part import Tree, describe
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
@@ -30,6 +30,7 @@ from withstand.evaluation.robustness.breaks import Breaks
 from withstand.evaluation.robustness.headline import BLACK_BOX, WHITE_BOX, Headline, called, listed
 from withstand.evaluation.robustness.plausible import plausible
 
+CLEAN = "clean accuracy"
 NOISE, CARRIED, CHECKS = "noise", "a surrogate's attack", "a check's run"
 """What breaks samples besides the curves' attacks and AutoAttack's."""
 
@@ -69,7 +70,8 @@ def robust_accuracy(case: Case, ensemble: AutoAttack | None, aids: Aids) -> Find
     shown, notes = pictures(case, found)
     return Finding(
         name="audit",
-        figures=_numbers(case, noise, headline, decided, found),
+        figures=_figures(case, noise, headline, decided, found),
+        headline=None if headline is None else headline.name,
         tables={
             **{
                 f"accuracy against eps, {norm}": over_eps(case, norm, noise[norm], found if climbed else None)
@@ -219,6 +221,8 @@ def _headline(
     robust = "robust accuracy" if climbed else "accuracy under black-box attacks alone"
     return Headline(
         name=f"{robust}, {_head(case)}",
+        against=CLEAN,
+        ball=_head(case),
         what=f"samples hold within {_head(case)}",
         share=Share.of(found.holds(case.ball.norm, case.ball.eps)),
         attack=listed(attacks),
@@ -227,26 +231,31 @@ def _headline(
     )
 
 
-def _numbers(
+def _figures(
     case: Case, noise: dict[Norm, Curve], headline: Headline | None, decided: Decided | None, found: Breaks
-) -> dict[str, float]:
+) -> dict[str, Measure]:
     norm, eps, head = case.ball.norm, case.ball.eps, _head(case)
-    numbers = Share.of(found.right).numbers("clean accuracy")
+    figures = {CLEAN: Share.of(found.right).measure()}
     if headline is not None:
-        numbers |= headline.share.numbers(headline.name)
-        numbers[f"worst class's {headline.name}"] = min(by_class(case, found.holds(norm, eps)).values())
+        figures[headline.name] = headline.measure()
+        figures[f"worst class's {headline.name}"] = _worst_class(case, found.holds(norm, eps))
     if decided is not None and len(decided.proven):
-        numbers[f"proven accuracy, {head}"] = len(decided.proven) / decided.total
-    numbers |= {
-        f"accuracy under noise, {head}": Share.of(noise[norm].holds(eps)).value,
-        "worst class's clean accuracy": min(by_class(case, found.right).values()),
+        figures[f"proven accuracy, {head}"] = Share(len(decided.proven), decided.total).measure()
+    figures |= {
+        f"accuracy under noise, {head}": Share.of(noise[norm].holds(eps)).measure(),
+        "worst class's clean accuracy": _worst_class(case, found.right),
     }
     if headline is not None and headline.access == WHITE_BOX:
         for norm, radii in case.radii.items():
             for eps in radii:
                 name = f"robust accuracy, {ball_name(norm, eps, case.victim.span)}"
-                numbers.setdefault(name, Share.of(found.holds(norm, eps)).value)
-    return numbers
+                figures.setdefault(name, Share.of(found.holds(norm, eps)).measure())
+    return figures
+
+
+def _worst_class(case: Case, holds: Tensor) -> Measure:
+    worst = min(by_class(case, holds).values(), key=lambda share: share.value)
+    return Measure(worst.value, "share", "higher", of=worst.count)  # an interval would not know that it was picked
 
 
 def _ran(case: Case, climbed: dict[Norm, Curve], aids: Aids, decided: Decided | None) -> dict[str, Tree]:

@@ -11,8 +11,8 @@ from withstand.attacks.curve import Curve
 from withstand.attacks.objectives import pick
 from withstand.core.finding import Cell, Table
 from withstand.core.threat import Norm
-from withstand.evaluation.intervals import Share, columns
-from withstand.evaluation.robustness.audit_case import Case, ball_name, eps_cells, eps_columns, strips
+from withstand.evaluation.intervals import Share, columns, shares
+from withstand.evaluation.robustness.audit_case import Case, ball_name, eps_cells, eps_columns, eps_units, strips
 from withstand.evaluation.robustness.breaks import Breaks
 
 
@@ -22,13 +22,16 @@ def over_eps(case: Case, norm: Norm, noise: Curve, found: Breaks | None) -> Tabl
     for eps in (0.0, *case.radii[norm]):
         robust = () if found is None else Share.of(found.holds(norm, eps)).cells
         rows.append((*eps_cells(norm, eps, case.victim.span), *robust, Share.of(noise.holds(eps)).value))
-    names = () if found is None else columns("robust accuracy")
+    robust_accuracy, under_noise = "robust accuracy", "accuracy under noise"
+    names = (under_noise,) if found is None else (*columns(robust_accuracy), under_noise)
     note = f"Upper bounds: by {case.quick(norm)} and all else that was run; by AutoAttack at its own radius alone."
     return Table(
-        (*eps_columns(norm, case.victim.span), *names, "accuracy under noise"),
+        (*eps_columns(norm, case.victim.span), *names),
         tuple(rows),
         x="eps",
         note="" if found is None else note,
+        units=eps_units(norm, case.victim.span) | shares(*names),
+        controls={under_noise: "" if found is None else robust_accuracy},
     )
 
 
@@ -36,7 +39,7 @@ def details(case: Case, found: Breaks) -> dict[str, Table]:
     """Return the table of classes at the headline's ball, and of which attack broke what."""
     clean, robust = by_class(case, found.right), by_class(case, found.holds(case.ball.norm, case.ball.eps))
     counts = case.labels.bincount().tolist()
-    classes = [(_class(case, label), counts[label], clean[label], robust[label]) for label in clean]
+    classes = [(_class(case, label), counts[label], clean[label].value, robust[label].value) for label in clean]
     span = case.victim.span
     head = ball_name(case.ball.norm, case.ball.eps, span)
     broke: list[tuple[Cell, ...]] = []
@@ -45,19 +48,25 @@ def details(case: Case, found: Breaks) -> dict[str, Table]:
         for eps in radii:
             newly = (found.newly(name, norm, eps) for name in names)
             broke.append((ball_name(norm, eps, span), 1 - Share.of(found.holds(norm, eps)).value, *newly))
+    columns_broken = ("share wrong within it, by anything", *(f"newly broken by {name}" for name in names))
     return {
-        "classes": Table(("class", "samples", "clean accuracy", f"robust accuracy, {head}"), tuple(classes)),
+        "classes": Table(
+            ("class", "samples", "clean accuracy", f"robust accuracy, {head}"),
+            tuple(classes),
+            units=shares("clean accuracy", f"robust accuracy, {head}"),
+        ),
         "which attack broke what": Table(
-            ("ball", "share wrong within it, by anything", *(f"newly broken by {name}" for name in names)),
+            ("ball", *columns_broken),
             tuple(broke),
+            units=shares(*columns_broken),
             note="Newly: by this attack at this radius, and by nothing before it. A dash: it was not run.",
         ),
     }
 
 
-def by_class(case: Case, holds: Tensor) -> dict[int, float]:
+def by_class(case: Case, holds: Tensor) -> dict[int, Share]:
     """Return the share that holds by label, of the labels that occur."""
-    return {label: holds[case.labels == label].double().mean().item() for label in sorted(set(case.labels.tolist()))}
+    return {label: Share.of(holds[case.labels == label]) for label in sorted(set(case.labels.tolist()))}
 
 
 def pictures(case: Case, found: Breaks) -> tuple[dict[str, npt.NDArray[np.uint8]], dict[str, Table]]:

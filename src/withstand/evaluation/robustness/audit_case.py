@@ -115,6 +115,11 @@ def eps_columns(norm: Norm, span: float = 1.0) -> tuple[str, ...]:
     return ("eps", "k/255") if norm == "linf" and span == 1 else ("eps",)
 
 
+def eps_units(norm: Norm, span: float = 1.0) -> dict[str, str]:
+    """Return the unit of the radii in such a table."""
+    return {"eps": "k/255" if norm == "linf" and span == 1 else "radius"}
+
+
 def eps_cells(norm: Norm, eps: float, span: float = 1.0) -> tuple[str | float, ...]:
     """Return the cells under `eps_columns`."""
     return (eps, of_255(eps)) if norm == "linf" and span == 1 else (eps,)

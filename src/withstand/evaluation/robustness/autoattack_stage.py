@@ -13,6 +13,7 @@ from withstand.attacks.autoattack.autoattack import AutoAttack, outcome
 from withstand.attacks.autoattack.ensemble import Progress, Prover, Worst
 from withstand.core.finding import Cell, Check, Table
 from withstand.core.victim import Victim
+from withstand.evaluation.intervals import shares
 from withstand.evaluation.robustness.audit_case import Case
 from withstand.evaluation.robustness.breaks import Breaks
 
@@ -68,7 +69,8 @@ class Decided:
             broken = tally.broken if ran else None
             share = tally.broken / self.total if ran else None
             rows.append((tally.name, tally.tried, broken, share, tally.error or None))
-        return Table(("attack", "tried on", "broke", "share of all samples newly broken", "could not run"), tuple(rows))
+        columns = ("attack", "tried on", "broke", "share of all samples newly broken", "could not run")
+        return Table(columns, tuple(rows), units=shares(columns[3]))
 
 
 def decide(case: Case, ensemble: AutoAttack, aids: Aids, found: Breaks) -> Decided | None:

@@ -18,19 +18,20 @@ from withstand.attacks.curve import Curve, curve
 from withstand.attacks.objectives import Margin
 from withstand.core.device import home
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Check, Finding, Table
-from withstand.core.part import describe
+from withstand.core.finding import Check, Finding, Measure, Table
+from withstand.core.part import Tree, describe
 from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Evaluator, Source
 from withstand.core.threat import Ball
 from withstand.core.victim import Outputs, Victim
-from withstand.evaluation.intervals import Share
+from withstand.evaluation.intervals import Share, shares
 from withstand.evaluation.provenance import traced
 from withstand.evaluation.robustness.audit_case import (
     ball_facts,
     ball_name,
     eps_cells,
     eps_columns,
+    eps_units,
     radius_check,
     strips,
 )
@@ -118,9 +119,11 @@ class Certificate(Evaluator):
         broken = curve(attack, victim, x, batch.y, eps=grid, generator=draws.child("curve"))
         broken = _closer(broken, victim, x, batch.y, Ball(self.ball.norm, grid[-1]), draws.child("closest")).cpu()
         pictures, notes = self._pictures(victim, x, batch.y, verdicts)
+        head = ball_name(self.ball.norm, self.ball.eps, victim.span)
         return Finding(
             name="certificate",
-            figures=self._numbers(verdicts, proven, broken, grid[-1], victim.span),
+            figures=self._figures(verdicts, proven, broken, grid[-1], victim.span),
+            headline=f"proven share, {head}",
             tables={
                 f"proven and attacked accuracy against eps, {self.ball.norm}": self._curves(
                     grid, proven, broken, victim.span
@@ -145,19 +148,20 @@ class Certificate(Evaluator):
                 "curves": f"largest proven radius by {self.halvings} halvings with {self.method}, as the verdicts; "
                 "smallest radius broken by APGD on the margin and FAB; none above "
                 f"{grid[-1]:.4g} was tried",
+                "headline": {"number": f"proven share, {head}", "ball": head, **_others(head)},
                 "interval": "95 %, Wilson",
             },
             pictures=pictures,
         )
 
-    def _numbers(
+    def _figures(
         self, verdicts: tuple[Verdict, ...], proven: Tensor, broken: Curve, most: float, span: float
-    ) -> dict[str, float]:
+    ) -> dict[str, Measure]:
         head = ball_name(self.ball.norm, self.ball.eps, span)
-        numbers = Share.of(broken.holds(0)).numbers("clean accuracy")
+        figures = {"clean accuracy": Share.of(broken.holds(0)).measure()}
         for name, status in (("proven", "safe"), ("broken", "unsafe"), ("undecided", "unknown")):
             found = Share.of(torch.tensor([verdict.status == status for verdict in verdicts]))
-            numbers |= found.numbers(f"{name} share, {head}")
+            figures[f"{name} share, {head}"] = found.measure("higher" if status == "safe" else "lower")
         right = broken.holds(0)
         if bool(right.any()):
             # Beyond the last radius nothing was tried: a sample that reaches it is only known to have no smaller one.
@@ -167,8 +171,9 @@ class Certificate(Evaluator):
             ):
                 middle = median(radius[right].clamp_max(most).tolist())
                 reached = median_high(open_[right].tolist())
-                numbers[f"median {name} radius" + (", at least" if reached else "")] = middle
-        return numbers
+                words = f"median {name} radius" + (", at least" if reached else "")
+                figures[words] = Measure(middle, "radius", "higher", of=int(right.sum()))
+        return figures
 
     def _curves(self, grid: tuple[float, ...], proven: Tensor, broken: Curve, span: float) -> Table:
         rows = []
@@ -176,8 +181,13 @@ class Certificate(Evaluator):
             safe = broken.holds(0) if eps == 0 else proven >= eps
             cells = eps_cells(self.ball.norm, eps, span)
             rows.append((*cells, Share.of(safe).value, Share.of(broken.holds(eps)).value))
-        columns = (*eps_columns(self.ball.norm, span), "proven accuracy", "accuracy under attack")
-        return Table(columns, tuple(rows), x="eps")
+        names = ("proven accuracy", "accuracy under attack")
+        return Table(
+            (*eps_columns(self.ball.norm, span), *names),
+            tuple(rows),
+            x="eps",
+            units=eps_units(self.ball.norm, span) | shares(*names),
+        )
 
     def _pictures(
         self, victim: Victim, x: Tensor, y: Tensor, verdicts: tuple[Verdict, ...]
@@ -196,6 +206,11 @@ class Certificate(Evaluator):
             for label, wrong, row in zip(y[rows].tolist(), predicted, rows, strict=True)
         )
         return pictures, {"pictures": Table(("label", "predicted", "found by"), notes)} if pictures else {}
+
+
+def _others(head: str) -> dict[str, Tree]:
+    """Return the names of the figures that the proven share is read beside."""
+    return {name: f"{name} share, {head}" for name in ("broken", "undecided")}
 
 
 def _left_out(victim: Victim, x: Tensor) -> tuple[Check, ...]:
@@ -227,7 +242,7 @@ def _by_method(verdicts: tuple[Verdict, ...]) -> Table:
         spent.setdefault((verdict.status, verdict.method), []).append(verdict.seconds)
     order = sorted(spent, key=lambda key: (("safe", "unsafe", "unknown").index(key[0]), key[1]))
     rows = tuple((*key, len(spent[key]), round(sum(spent[key]), 3)) for key in order)
-    return Table(("verdict", "by", "samples", "seconds"), rows)
+    return Table(("verdict", "by", "samples", "seconds"), rows, units={"seconds": "seconds"})
 
 
 def _by_sample(rows: Tensor, verdicts: tuple[Verdict, ...], proven: Tensor, broken: Curve) -> Table:
@@ -238,7 +253,8 @@ def _by_sample(rows: Tensor, verdicts: tuple[Verdict, ...], proven: Tensor, brok
             rows.tolist(), verdicts, proven.tolist(), broken.radius.tolist(), strict=True
         )
     )
-    return Table(("sample", "verdict", "by", "largest proven radius", "smallest broken radius"), cells)
+    radii = ("largest proven radius", "smallest broken radius")
+    return Table(("sample", "verdict", "by", *radii), cells, units=dict.fromkeys(radii, "radius"))
 
 
 def _checks(ball: Ball, verdicts: tuple[Verdict, ...], proven: Tensor, broken: Curve) -> tuple[Check, ...]:

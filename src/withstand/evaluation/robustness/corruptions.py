@@ -4,7 +4,7 @@ Sizes: `N` samples, corruptions x severities pictures for each of them.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,13 +13,12 @@ from withstand.attacks.objectives import pick
 from withstand.core.batch import Batch
 from withstand.core.device import home
 from withstand.core.errors import ConfigError, DataError, nearest
-from withstand.core.finding import Cell, Finding, Table
+from withstand.core.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Evaluator, Source
 from withstand.core.victim import Outputs, Victim
-from withstand.evaluation.intervals import Share
-from withstand.evaluation.probes.probe import CONTROL
+from withstand.evaluation.intervals import Share, shares
 from withstand.evaluation.provenance import traced
 from withstand.views.pictures.corruptions import CORRUPTIONS, Corruption
 from withstand.views.pictures.picture import as_unit, check_pictures
@@ -90,14 +89,10 @@ class CorruptionBench(Evaluator):
         by_kind = {kind: self._mean(share, kind) for kind in self.kinds}
         worst = min(by_kind, key=lambda kind: by_kind[kind])
         clean = share["", 0]
-        numbers = {
-            **Share(round(clean * len(rows)), len(rows)).numbers("clean accuracy"),
-            MEAN: sum(by_kind.values()) / len(by_kind),
-            f"accuracy under the worst corruption, {worst}": by_kind[worst],
-        }
+        untrained = None
         if control is not None:
             other = self._shares(control if isinstance(control, Victim) else Victim(control), batch)
-            numbers[f"{MEAN}, {CONTROL}"] = sum(self._mean(other, kind) for kind in self.kinds) / len(by_kind)
+            untrained = self._measure(sum(self._mean(other, kind) for kind in self.kinds) / len(by_kind), len(rows))
         table: list[tuple[Cell, ...]] = [
             (kind, *[share[kind, s] for s in self.severities], by_kind[kind]) for kind in self.kinds
         ]
@@ -105,10 +100,17 @@ class CorruptionBench(Evaluator):
         columns = ("corruption", *(f"severity {s}" for s in self.severities), "mean")
         return Finding(
             "corruptions",
-            figures=numbers,
+            figures={
+                "clean accuracy": Share(round(clean * len(rows)), len(rows)).measure(),
+                MEAN: replace(self._measure(sum(by_kind.values()) / len(by_kind), len(rows)), control=untrained),
+                f"accuracy under the worst corruption, {worst}": self._measure(by_kind[worst], len(rows)),
+            },
+            headline=MEAN,
             tables={
-                "accuracy by corruption": Table(columns, tuple(table)),
-                "accuracy over severity": Table(("severity", *self.kinds), tuple(curve), x="severity"),
+                "accuracy by corruption": Table(columns, tuple(table), units=shares(*columns[1:])),
+                "accuracy over severity": Table(
+                    ("severity", *self.kinds), tuple(curve), x="severity", units=shares(*self.kinds)
+                ),
             },
             protocol={
                 "bench": describe(self),
@@ -118,6 +120,9 @@ class CorruptionBench(Evaluator):
                 "interval": "95 %, Wilson",
             },
         )
+
+    def _measure(self, value: float, samples: int) -> Measure:
+        return Measure(value, "share", "higher", of=samples)
 
     def _mean(self, share: Mapping[tuple[str, int], float], kind: str) -> float:
         return sum(share[kind, severity] for severity in self.severities) / len(self.severities)

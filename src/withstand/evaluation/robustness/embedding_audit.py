@@ -17,13 +17,21 @@ from withstand.attacks.objectives import EmbeddingDistance, pick
 from withstand.attacks.problem import NoGradient
 from withstand.attacks.single_passes import Found
 from withstand.core.device import home, moved
-from withstand.core.finding import Cell, Check, Finding, Table
+from withstand.core.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.part import Tree, describe
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
-from withstand.evaluation.intervals import columns
+from withstand.evaluation.intervals import columns, shares
 from withstand.evaluation.representation.collapse import collapse_check
-from withstand.evaluation.robustness.audit_case import Case, ball_name, eps_cells, eps_columns, radius_check, strips
+from withstand.evaluation.robustness.audit_case import (
+    Case,
+    ball_name,
+    eps_cells,
+    eps_columns,
+    eps_units,
+    radius_check,
+    strips,
+)
 from withstand.evaluation.robustness.autoattack_stage import Aids
 from withstand.evaluation.robustness.headline import BLACK_BOX, WHITE_BOX, Headline, called, listed
 from withstand.evaluation.robustness.nearest_code import FARTHEST, confuse, farthest
@@ -84,7 +92,8 @@ def displacement(case: Case, ensemble: AutoAttack | None, aids: Aids) -> Finding
     rows = slice(case.pictures)
     return Finding(
         name="audit",
-        figures=_numbers(case, sides),
+        figures=_figures(case, sides),
+        headline=None if headline is None else headline.name,
         tables={
             **{f"shift against eps, {kind}": _over_eps(case, kind, sides) for kind in case.radii},
             **(
@@ -184,6 +193,8 @@ def _headline(
     under = "attack" if gradients else "black-box attacks alone"
     return Headline(
         name=f"share nearer to another sample under {under}, {head}",
+        against=f"share nearer to another sample under noise, {head}",
+        ball=head,
         what=f"samples get an embedding nearer to another's within {head}",
         share=found.confused(case.ball.norm, case.ball.eps),
         attack=listed(attacks),
@@ -193,15 +204,18 @@ def _headline(
     )
 
 
-def _numbers(case: Case, sides: dict[str, Shifts]) -> dict[str, float]:
+def _figures(case: Case, sides: dict[str, Shifts]) -> dict[str, Measure]:
     norm, eps, head = case.ball.norm, case.ball.eps, ball_name(case.ball.norm, case.ball.eps, case.victim.span)
-    numbers = {}
+    figures = {}
     for what, shifts in sides.items():
-        numbers[f"mean cosine shift under {what}, {head}"] = shifts.mean(norm, eps)
-        numbers |= shifts.confused(norm, eps).numbers(f"share nearer to another sample under {what}, {head}")
+        shift = Measure(shifts.mean(norm, eps), "cosine distance", "lower", of=len(case.x))
+        figures[f"mean cosine shift under {what}, {head}"] = shift
+        confused = shifts.confused(norm, eps).measure("lower")
+        figures[f"share nearer to another sample under {what}, {head}"] = confused
     if len(case.x) > 1:
-        numbers["mean cosine distance of two samples"] = sides["noise"].apart
-    return numbers
+        apart = Measure(sides["noise"].apart, "cosine distance", None, of=len(case.x))
+        figures["mean cosine distance of two samples"] = apart
+    return figures
 
 
 def _over_eps(case: Case, norm: Norm, sides: dict[str, Shifts]) -> Table:
@@ -209,8 +223,18 @@ def _over_eps(case: Case, norm: Norm, sides: dict[str, Shifts]) -> Table:
     rows: list[tuple[Cell, ...]] = [(*eps_cells(norm, 0.0, case.victim.span), *nothing)]
     for eps in case.radii[norm]:
         shifts = [one.mean(norm, eps) for one in sides.values()]
-        shares = [cell for one in sides.values() for cell in one.confused(norm, eps).cells]
-        rows.append((*eps_cells(norm, eps, case.victim.span), *shifts, *shares))
-    names = [f"mean cosine shift under {what}" for what in sides]
-    names += [column for what in sides for column in columns(f"share nearer to another under {what}")]
-    return Table((*eps_columns(norm, case.victim.span), *names), tuple(rows), x="eps")
+        nearer_cells = [cell for one in sides.values() for cell in one.confused(norm, eps).cells]
+        rows.append((*eps_cells(norm, eps, case.victim.span), *shifts, *nearer_cells))
+    moved, nearer = "mean cosine shift under", "share nearer to another under"
+    names = [f"{moved} {what}" for what in sides]
+    names += [column for what in sides for column in columns(f"{nearer} {what}")]
+    first = next(iter(sides))
+    return Table(
+        (*eps_columns(norm, case.victim.span), *names),
+        tuple(rows),
+        x="eps",
+        units=eps_units(norm, case.victim.span)
+        | {f"{moved} {what}": "cosine distance" for what in sides}
+        | shares(*(f"{nearer} {what}" for what in sides)),
+        controls={f"{start} noise": "" if first == "noise" else f"{start} {first}" for start in (moved, nearer)},
+    )

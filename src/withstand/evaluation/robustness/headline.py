@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from withstand.attacks.autoattack.autoattack import AutoAttack
 from withstand.attacks.checks import verdict
-from withstand.core.finding import Check
+from withstand.core.finding import Check, Measure
 from withstand.core.part import Tree
 from withstand.evaluation.intervals import Share
 
@@ -24,7 +24,9 @@ class Headline:
     """A share of samples, and what it rests on.
 
     Attributes:
-        name: of the number in the finding.
+        name: of the figure in the finding.
+        against: the name of the figure that it is read beside: the same without an attack.
+        ball: norm and radius in words.
         what: is said of the share: "samples hold within linf 8/255".
         share: itself, with its interval.
         attack: what was run.
@@ -34,12 +36,18 @@ class Headline:
     """
 
     name: str
+    against: str
+    ball: str
     what: str
     share: Share
     attack: str
     access: str
     alone: str = ""
     bound: Bound = "an upper bound"
+
+    def measure(self) -> Measure:
+        """Return the share as a figure: an upper bound is one of what should be high."""
+        return self.share.measure("higher" if self.bound == "an upper bound" else "lower")
 
     def last_word(self) -> Check:
         """Check that the share is more than a bound by a quick look."""
@@ -81,6 +89,8 @@ class Headline:
         low, high = self.share.interval
         return {
             "number": self.name,
+            "against": self.against,
+            "ball": self.ball,
             "value": self.share.value,
             "interval": [low, high],
             "samples": self.share.count,

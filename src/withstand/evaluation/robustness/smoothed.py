@@ -63,10 +63,11 @@ class SmoothedCertificate(Evaluator):
         return Finding(
             name="certificate",
             figures={
-                **Share.of(found.certified(batch.y, 0.0)).numbers("clean accuracy, smoothed"),
-                **Share.of(found.certified(batch.y, self.eps)).numbers(f"certified accuracy, {head}"),
-                "share of abstentions": Share.of(found.prediction == ABSTAIN).value,
+                "clean accuracy, smoothed": Share.of(found.certified(batch.y, 0.0)).measure(),
+                f"certified accuracy, {head}": Share.of(found.certified(batch.y, self.eps)).measure(),
+                "share of abstentions": Share.of(found.prediction == ABSTAIN).measure("lower"),
             },
+            headline=f"certified accuracy, {head}",
             tables={"certified accuracy against eps, l2": found.curve(batch.y, [largest * k / 10 for k in range(11)])},
             protocol={
                 "certificate": describe(self),

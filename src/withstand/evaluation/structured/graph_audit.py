@@ -25,7 +25,7 @@ from withstand.core.roles import Attacked, Evaluator, Source
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
 from withstand.data.graphs.container import Graphs
-from withstand.evaluation.intervals import Share, columns
+from withstand.evaluation.intervals import Share, columns, shares
 from withstand.evaluation.robustness.headline import WHITE_BOX, Headline
 from withstand.evaluation.robustness.plausible import skilled
 
@@ -159,6 +159,8 @@ class GraphAudit(Evaluator):
         head, quick = f"{self.norm} {features.radii[-1]:.4g}", f"PGD-{self.steps}"
         headline = Headline(
             name=f"robust accuracy, features, {head}",
+            against="clean accuracy",
+            ball=head,
             what=f"nodes hold when each one's own features move within {head}",
             share=Share.of(features.holds[-1]),
             attack=quick,
@@ -170,11 +172,12 @@ class GraphAudit(Evaluator):
         return Finding(
             name="audit",
             figures={
-                **Share.of(features.clean).numbers("clean accuracy"),
-                **headline.share.numbers(headline.name),
-                f"accuracy under noise, {head}": Share.of(features.noisy[-1]).value,
-                **Share.of(flips.holds[-1]).numbers(f"robust accuracy, {self.flips} edge flip(s)"),
+                headline.against: Share.of(features.clean).measure(),
+                headline.name: headline.measure(),
+                f"accuracy under noise, {head}": Share.of(features.noisy[-1]).measure(),
+                f"robust accuracy, {self.flips} edge flip(s)": Share.of(flips.holds[-1]).measure(),
             },
+            headline=headline.name,
             tables={"features": features.table(self.eps, unit), "edge flips": flips.table()},
             checks=checks,
             protocol={
@@ -254,13 +257,19 @@ class _Features:
     radii: tuple[float, ...]
     checks: tuple[Check, ...]
 
-    def table(self, shares: tuple[float, ...], unit: str) -> Table:
+    def table(self, sizes: tuple[float, ...], unit: str) -> Table:
         rows: list[tuple[Cell, ...]] = [
-            (radius, share, *Share.of(holds).cells, Share.of(noisy).value)
-            for radius, share, holds, noisy in zip(self.radii, shares, self.holds, self.noisy, strict=True)
+            (radius, size, *Share.of(holds).cells, Share.of(noisy).value)
+            for radius, size, holds, noisy in zip(self.radii, sizes, self.holds, self.noisy, strict=True)
         ]
         names = ("eps", f"share of {unit}", *columns("accuracy under attack"), "accuracy under noise")
-        return Table(names, tuple(rows), x="eps")
+        return Table(
+            names,
+            tuple(rows),
+            x="eps",
+            units={"eps": "radius"} | shares(names[1], "accuracy under attack", "accuracy under noise"),
+            controls={"accuracy under noise": "accuracy under attack"},
+        )
 
 
 @dataclass(frozen=True)
@@ -289,7 +298,8 @@ class _Flips:
             (count, Share.of(one).value, Share.of(other).value)
             for count, (one, other) in enumerate(zip(self.chosen, self.drawn, strict=True))
         ]
-        return Table(("flips at a node", "accuracy, chosen", "accuracy, drawn"), tuple(rows), x="flips at a node")
+        names = ("flips at a node", "accuracy, chosen", "accuracy, drawn")
+        return Table(names, tuple(rows), x="flips at a node", units=shares(*names[1:]))
 
 
 class _Wrapped(nn.Module):

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Finding, Table
+from withstand.core.finding import Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import isolated
 from withstand.core.roles import Source
 from withstand.data.derived.subset import Subset
 from withstand.data.graphs.source import PARTS, GraphSource
 from withstand.evaluation.features import Features, Subject, embed
-from withstand.evaluation.intervals import Share
+from withstand.evaluation.intervals import Share, shares
 from withstand.evaluation.probes.probe import AccuracyProbe, Embedded, Fitted
 
 RAW = "raw features, same probe"
@@ -80,13 +80,15 @@ class NodeProbe(AccuracyProbe):
         return replace(
             finding,
             figures={
-                **finding.numbers,
-                **Share(round(chosen * len(tested)), len(tested)).numbers("accuracy, epoch chosen on validation"),
-                f"accuracy, {RAW}": flat,
+                **finding.figures,
+                "accuracy, epoch chosen on validation": Share(round(chosen * len(tested)), len(tested)).measure(),
+                f"accuracy, {RAW}": Measure(flat, "share", "higher", of=len(tested)),
             },
             tables={
                 **finding.tables,
-                "validation": Table(("epoch", "validation accuracy"), tuple(curve), x="epoch"),
+                "validation": Table(
+                    ("epoch", "validation accuracy"), tuple(curve), x="epoch", units=shares("validation accuracy")
+                ),
             },
             protocol={
                 **finding.protocol,

@@ -1,16 +1,18 @@
 """The protocol of graph classification: a support vector machine on frozen features, in ten folds, several times."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.svm import SVC
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Cell, Finding, Table
+from withstand.core.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.roles import Evaluator, Source
 from withstand.evaluation.features import Features, Subject, embed
+from withstand.evaluation.intervals import shares
+from withstand.evaluation.probes.probe import CONTROL
 
 GRID = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
@@ -57,20 +59,17 @@ class FoldedSVM(Evaluator):
             raise DataError(f"{self.folds} folds need as many samples of each class, and one class has {least}")
         subjects = {"encoder": self._scores(features)}
         if control is not None:
-            subjects["untrained control"] = self._scores(embed(control, source))
-        numbers: dict[str, float] = {}
-        for name, scores in subjects.items():
-            key = "accuracy" if name == "encoder" else f"accuracy, {name}"
-            by_repeat = scores.mean(1)
-            numbers |= {key: float(by_repeat.mean()), f"{key} ±": float(by_repeat.std())}
+            subjects[CONTROL] = self._scores(embed(control, source))
+        accuracy = {name: self._accuracy(scores) for name, scores in subjects.items()}
         columns = ("repeat", *subjects)
         rows: list[tuple[Cell, ...]] = [
             (repeat, *(float(scores[repeat].mean()) for scores in subjects.values())) for repeat in range(self.repeats)
         ]
         return Finding(
             name=self.name,
-            figures=numbers,
-            tables={"repeats": Table(columns, tuple(rows))},
+            figures={"accuracy": replace(accuracy["encoder"], control=accuracy.get(CONTROL))},
+            headline="accuracy",
+            tables={"repeats": Table(columns, tuple(rows), units=shares(*subjects))},
             protocol={
                 "protocol": f"RBF support vector machine on frozen features, stratified {self.folds} folds, C out of "
                 f"{', '.join(f'{value:g}' for value in GRID)} by an inner search on each fold's train part; mean of "
@@ -81,6 +80,10 @@ class FoldedSVM(Evaluator):
                 "digest": features.digest(),
             },
         )
+
+    def _accuracy(self, scores: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> Measure:
+        by_repeat = scores.mean(1)
+        return Measure(float(by_repeat.mean()), "share", "higher", spread=float(by_repeat.std()), of=self.repeats)
 
     def _scores(self, features: Features) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
         """Return accuracies `(repeats, folds)`."""

@@ -5,13 +5,13 @@ Sizes: `N` rows, `D` columns.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from withstand.core.errors import DataError
-from withstand.core.finding import Cell, Finding, Table
+from withstand.core.finding import Better, Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import permutation
 from withstand.core.roles import Evaluator, Source
@@ -70,16 +70,29 @@ class TableHeads(Evaluator):
                 for on, (x, seen) in inputs.items()
             ]
             rows.append((name, *found))
-        numbers = {
-            f"{measured}, {row[0]} on {on}": float(value)
+        unit, better = _kind(answers)
+        figures = {
+            f"{measured}, {row[0]} on {on}": Measure(float(value), unit, better, of=len(judged))
             for row in rows
             for on, value in zip(inputs, row[1:], strict=True)
             if value is not None
         }
+        for name in self.heads:
+            if control is not None:
+                own = f"{measured}, {name} on features"
+                untrained = figures.pop(f"{measured}, {name} on untrained features")
+                figures[own] = replace(figures[own], control=untrained)
         return Finding(
             name="table-heads",
-            figures=numbers,
-            tables={measured: Table(("head", *(f"on {on}" for on in inputs)), tuple(rows))},
+            figures=figures,
+            headline=f"{measured}, {self.heads[0]} on features",
+            tables={
+                measured: Table(
+                    ("head", *(f"on {on}" for on in inputs)),
+                    tuple(rows),
+                    units={f"on {on}": unit for on in inputs},
+                )
+            },
             protocol={
                 "probe": describe(self),
                 "head": describe(Head(self.heads[0], token=token, seed=self.seed)),
@@ -123,13 +136,19 @@ class ColumnImportance(Evaluator):
             with torch.no_grad():
                 lost[name] = sign * (whole - truth.score(head(_embedded(subject, mixed))))
         what = "accuracy lost" if answers.classes else "RMSE gained"
+        measured, (unit, better) = "accuracy" if answers.classes else "RMSE", _kind(answers)
         described = _described(source)
         rows = [(name, *described.get(name, ("", None)), value) for name, value in sorted(lost.items(), key=_largest)]
         return Finding(
             name="columns",
-            figures={"accuracy" if answers.classes else "RMSE": whole},
+            figures={measured: Measure(whole, unit, better, of=len(judged))},
+            headline=measured,
             tables={
-                "importance of columns": Table(("column", "kind", "missing", f"{what} when shuffled"), tuple(rows)),
+                "importance of columns": Table(
+                    ("column", "kind", "missing", f"{what} when shuffled"),
+                    tuple(rows),
+                    units={"missing": "share", f"{what} when shuffled": unit},
+                ),
                 **_bent(source),
             },
             protocol={
@@ -139,6 +158,11 @@ class ColumnImportance(Evaluator):
                 "head": "linear, on all features",
             },
         )
+
+
+def _kind(answers: Answers) -> tuple[str, Better]:
+    """Return the unit of what is measured, and which way is better."""
+    return ("share", "higher") if answers.classes else ("the target's", "lower")
 
 
 def spread(subject: Subject, source: Source | None, most: int = 2_000) -> float:
