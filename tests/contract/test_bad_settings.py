@@ -4,7 +4,7 @@ import inspect
 from dataclasses import replace
 
 import pytest
-from test_method_contract import CASES, SMALL, make, samples
+from test_method_contract import CASES, make, samples
 
 from toys import ToyPictures
 from withstand.core.errors import ConfigError, WithstandError
@@ -56,7 +56,7 @@ def test_queues_of_at_least_a_batch(name: str, argument: str, monkeypatch: pytes
 @pytest.mark.parametrize("name", ["SwAV"])
 def test_prototypes_no_more_than_samples(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        make(name).accept(ToyPictures(SMALL["prototypes"] - 1), 2)
+        make(name).accept(ToyPictures(5), 2)
     in_one_line(caught.value, "prototypes 6 are more than the 5 samples", "use 5 or fewer")
 
 
@@ -64,14 +64,14 @@ def test_prototypes_no_more_than_samples(name: str) -> None:
 def test_clusters_no_more_than_samples(name: str, argument: str, monkeypatch: pytest.MonkeyPatch) -> None:
     method = built(name, monkeypatch, **{argument: 9})
     with pytest.raises(ConfigError) as caught:
-        method.accept(ToyPictures(SMALL["samples"]), 4)
+        method.accept(ToyPictures(8), 4)
     in_one_line(caught.value, "clusters 9 are more than the 8 samples", "use 8 or fewer")
 
 
 @pytest.mark.parametrize(("name", "argument"), with_argument("samples"))
 def test_state_for_as_many_samples_as_there_are(name: str, argument: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        make(name).accept(ToyPictures(SMALL["samples"] + 1), 4)
+        make(name).accept(ToyPictures(9), 4)
     in_one_line(caught.value, "samples is 8, but the data have 9")
 
 
@@ -93,6 +93,6 @@ def test_too_few_views_are_named(name: str, views: int) -> None:
 def test_odd_batches_are_as_good_as_even_ones(name: str) -> None:
     """No method here pairs a batch's samples with one another."""
     method = make(name)
-    terms = method.step(samples(method, slice(0, 7)))
+    terms = method.step(samples(method, range(7)))
     assert terms["loss"].isfinite()
     method.after_step(1)

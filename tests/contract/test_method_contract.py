@@ -1,7 +1,7 @@
 """What every method keeps, present and future: a new one is held to it by existing under `withstand.methods`.
 
-Methods are found by walking the package and built by introspection: an encoder, small sizes where they have the
-usual names, defaults elsewhere, and one more case for each switch turned over.
+Methods are found by walking the package. Each gives an example of itself and of what it reads; there is one more case
+for each switch turned over.
 """
 
 import copy
@@ -21,27 +21,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 import withstand.methods
-from graphs import graph, graph_set, hidden_by_place
-from toys import toy_rows
 from withstand.core.batch import Batch, tensors_of, unit_range
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import build, describe
 from withstand.core.random import isolated
 from withstand.core.roles import PRODUCTS, Method, Model, network_of
-from withstand.methods.contrastive.simclr import SimCLR
-from withstand.methods.shared.labelled import LabelledMethod
 from withstand.models.blocks.norm import synchronize
-from withstand.models.graphs.encoder import GCN, GIN, GraphEncoder
-from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.resnet import ResNet
-from withstand.models.tables.encoder import TableEncoder
-
-SMALL = {
-    "hidden": 12, "dim": 10, "classes": 4, "counts": (3, 3, 1, 1),
-    "queue_size": 20, "prototypes": 6, "frozen_epochs": 0, "warmup_epochs": 0, "samples": 8, "dropout": 0.0,
-    "negatives": 3,
-}  # fmt: skip
-"""Arguments that set sizes, and values that keep tests quick."""
 
 
 def classes() -> Iterator[type[Method]]:
@@ -65,47 +50,15 @@ def cases() -> dict[str, tuple[type[Method], dict[str, object]]]:
 CASES = cases()
 
 
-def encoder() -> Model:
-    return Normalized(ResNet(2, 10), (0.5,) * 3, (0.25,) * 3)
-
-
 def make(name: str, **changed: object) -> Method:
     cls, settings = CASES[name]
-    settings = settings | changed
-    parameters = inspect.signature(cls).parameters
     with isolated("contract"):
-        arguments: dict[str, object] = {key: value for key, value in SMALL.items() if key in parameters} | settings
-        for key, parameter in parameters.items():
-            if parameter.annotation is Model:
-                arguments[key] = encoder()
-            elif parameter.annotation is GraphEncoder:
-                arguments[key] = (GCN if issubclass(cls, LabelledMethod) else GIN)(4, 6, dropout=0.0)
-            elif parameter.annotation is TableEncoder:
-                arguments[key] = TableEncoder(toy_rows().schema, hidden=8, layers=1, heads=2)
-            elif parameter.annotation is Method:  # one that wraps another
-                arguments[key] = SimCLR(encoder(), hidden=12, dim=10)
-            elif parameter.default is parameter.empty and key not in arguments:
-                pytest.fail(f"{cls.__name__} needs {key}: teach this factory a small value for it")
-        return cls(**arguments)
+        return cls(**{**cls.example()._init_args, **settings, **changed})
 
 
-def pictures(rows: slice = slice(0, 8)) -> Batch:
-    generator = torch.Generator().manual_seed(0)
-    x, one, two = (torch.randint(0, 256, (8, 3, 8, 8), dtype=torch.uint8, generator=generator) for _ in range(3))
-    mixed = (one // 4 + two // 4 * 3).to(torch.uint8)  # two views have something in common
-    labels = torch.arange(8) % 4
-    return Batch(x[rows], torch.arange(8)[rows], labels[rows], views=(one[rows], mixed[rows]))
-
-
-def samples(method: Method, rows: slice = slice(0, 8)) -> Batch:
-    """Eight samples, or some of them, of the kind that a method's encoder reads."""
-    if isinstance(method.encoder, GraphEncoder) and isinstance(method, LabelledMethod):
-        return graph(24, 4)[range(8)[rows]]  # nodes of one graph
-    if isinstance(method.encoder, GraphEncoder):
-        return hidden_by_place(graph_set()[range(8)[rows]])
-    if isinstance(method.encoder, TableEncoder):
-        return toy_rows()[range(8)[rows]]
-    return pictures(rows)
+def samples(method: Method, rows: range = range(8)) -> Batch:
+    """Eight samples, or some of them, of the kind that a method reads."""
+    return method.example_batch(rows)
 
 
 def held(batch: Batch) -> dict[str, Tensor]:
@@ -251,10 +204,10 @@ def test_global_generators_and_the_batch_are_untouched(method: Method) -> None:
 def test_embedding(method: Method) -> None:
     features = method.eval().embed(samples(method).x)
     assert features.shape == (8, method.encoder.width)
-    torch.testing.assert_close(method.embed(samples(method, slice(0, 3)).x), features[:3])
+    torch.testing.assert_close(method.embed(samples(method, range(3)).x), features[:3])
 
 
-def loss_and_gradients(method: Method, rows: slice) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+def loss_and_gradients(method: Method, rows: range) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
     loss = method.step(samples(method, rows))["loss"]
     loss.backward()
     gradients = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
@@ -264,7 +217,7 @@ def loss_and_gradients(method: Method, rows: slice) -> tuple[Tensor, dict[str, T
 def work(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     try:
-        rows = slice(4 * rank, 4 * rank + 4)
+        rows = range(4 * rank, 4 * rank + 4)
         results = {name: loss_and_gradients(synchronize(make(name).double()), rows) for name in CASES}
         torch.save(results, f"{folder}/{rank}.pt")
     finally:
@@ -282,7 +235,7 @@ def halves(
 
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_equal_one(halves, name: str) -> None:  # type: ignore[no-untyped-def]
-    loss, gradients, buffers = loss_and_gradients(make(name).double(), slice(0, 8))
+    loss, gradients, buffers = loss_and_gradients(make(name).double(), range(8))
     (first_loss, first, first_buffers), (second_loss, second, second_buffers) = (half[name] for half in halves)
     exact = {"rtol": 1e-9, "atol": 1e-10}
     torch.testing.assert_close((first_loss + second_loss) / 2, loss, **exact)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import FunctionType, NoneType, UnionType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.moved import current_path, retired_arguments
@@ -61,6 +61,14 @@ class Part(metaclass=PartMeta):
     """Base of everything configurable; see the module's docstring."""
 
     _init_args: dict[str, Any]
+
+    @classmethod
+    def example(cls) -> Self:
+        """Return a small one: what the contract's tests try, and a start for trying it.
+
+        It is made of defaults; a part that needs more, or whose defaults are dear, says what.
+        """
+        return cls()
 
 
 def class_path(value: type | FunctionType) -> str:

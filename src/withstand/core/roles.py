@@ -188,6 +188,18 @@ class Method(Part, nn.Module):
     def step(self, batch: Batch) -> Terms:
         """Return the loss, and what else is worth logging, for a batch with views."""
 
+    def example_batch(self, rows: range = range(8)) -> Batch:
+        """Return some of eight small samples as `step` reads them, the same in any company: what tests are made on.
+
+        They are pictures with labels 0 to 3 and two views that have something in common, unless a method reads others.
+        """
+        generator = torch.Generator().manual_seed(0)
+        x, one, two = (torch.randint(0, 256, (8, 3, 8, 8), dtype=torch.uint8, generator=generator) for _ in range(3))
+        index = torch.arange(8)
+        whole = (x, index, index % 4, one, (one // 4 + two // 4 * 3).to(torch.uint8))
+        x, index, y, *views = (each[list(rows)] for each in whole)
+        return Batch(x, index, y, views=tuple(views))
+
     def forward(self, batch: Batch) -> Terms:
         """Run `step`; this name is what process groups and precision wrap."""
         return self.step(batch)

@@ -1,6 +1,7 @@
 """Chains of picture views, and the views that fill `batch.views`."""
 
 from dataclasses import dataclass
+from typing import Self
 
 from torch import Tensor
 
@@ -8,6 +9,8 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
 from withstand.core.roles import View
+from withstand.views.pictures.color_views import ColorJitter
+from withstand.views.pictures.crop import RandomResizedCrop
 from withstand.views.pictures.picture import PictureView
 
 
@@ -21,6 +24,10 @@ class Compose(PictureView):
         for view in self.views:
             if not isinstance(view, PictureView):
                 raise ConfigError(f"Compose chains picture views, not {type(view).__name__}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls((ColorJitter(probability=1.0), RandomResizedCrop(12)))
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         if not self.views:
@@ -50,6 +57,10 @@ class TwoViews(View):
     first: View
     second: View | None = None
 
+    @classmethod
+    def example(cls) -> Self:
+        return cls(RandomResizedCrop(12), ColorJitter())
+
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         views = (self.first, self.second or self.first)
         return batch.with_views(*(view(batch, draws.child(place)).x for place, view in enumerate(views)))
@@ -70,6 +81,10 @@ class MultiCrop(View):
     def __post_init__(self) -> None:
         if len(self.kinds) != len(self.counts) or not self.kinds or min(self.counts) < 1:
             raise ConfigError(f"counts must give a positive number for each of {len(self.kinds)} kinds: {self.counts}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls((RandomResizedCrop(16), RandomResizedCrop(8)), (2, 3))
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         views = [view for view, count in zip(self.kinds, self.counts, strict=True) for _ in range(count)]

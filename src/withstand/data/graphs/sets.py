@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -91,6 +91,14 @@ class GraphSet(Source):
             self._labels, self._classes = read.y, read.classes
         self.name = "graphs"
         self.origin = f"{self.origin}; {len(self):,} graphs, {self.counts}"
+
+    @classmethod
+    def example(cls) -> Self:
+        generator, count, nodes = torch.Generator().manual_seed(0), 8, 5
+        offset = torch.arange(count).repeat_interleave(2 * nodes) * nodes
+        edges = torch.randint(0, nodes, (2, 2 * nodes * count), generator=generator) + offset
+        x = torch.rand(count * nodes, 4, generator=generator)
+        return cls(edges, torch.arange(count).repeat_interleave(nodes), x, torch.arange(count) % 2)
 
     def __len__(self) -> int:
         return len(self._sizes)

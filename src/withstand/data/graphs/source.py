@@ -6,7 +6,7 @@ A batch holds the whole graph and names the nodes that it asks for, so that mess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -93,6 +93,18 @@ class GraphSource(Source):
         self._check_parts()
         self.name, self.at_once = "graph", size
         self.origin = f"{self.origin}; {self.counts}"
+
+    @classmethod
+    def example(cls) -> Self:
+        generator, count = torch.Generator().manual_seed(0), 24
+        edges = torch.randint(0, count, (2, 3 * count), generator=generator)
+        parts = {"train": range(8), "validation": range(8, 16), "test": range(16, 24)}
+        return cls(
+            edges,
+            torch.rand(count, 4, generator=generator),
+            torch.arange(count) % 3,
+            parts={name: list(rows) for name, rows in parts.items()},
+        )
 
     def _check_parts(self) -> None:
         taken = torch.zeros(len(self), dtype=torch.int64)

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -108,6 +108,18 @@ class TableSource(Source):
         self._missing = {name: float(missing(rows.columns[name]).mean()) for name in schema.fields}
         self._immutable = self._known(immutable)
         self.skipped = (*self.skipped, *schema.left_out)
+
+    @classmethod
+    def example(cls) -> Self:
+        count, draws = 16, np.random.default_rng(0)
+        columns = {
+            "age": draws.integers(18, 80, count),
+            "color": np.array(["red", "green", "blue", ""])[np.arange(count) % 4],
+            "weight": np.where(np.arange(count) % 5 == 0, np.nan, draws.normal(70, 9, count)),
+            "height": draws.normal(170, 9, count),
+            "answer": np.array(["no", "yes"])[draws.permutation(count) % 2],
+        }
+        return cls(columns, target="answer")
 
     def _open(
         self, table: Table, target: str | None, split: str | None, reading: Reading

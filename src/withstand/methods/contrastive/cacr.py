@@ -7,6 +7,8 @@ differences: the official code's form for small pictures, without queue or teach
     comparable with NT-Xent's.
 """
 
+from typing import Self
+
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Method, Model, Terms
@@ -14,6 +16,7 @@ from withstand.losses.contrast.attraction import cacr_terms
 from withstand.methods.shared.crops import each, several_views
 from withstand.methods.shared.pairs import pair_terms, require_positive
 from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.pictures.normalized import Normalized
 
 
 class CACR(Method):
@@ -55,6 +58,10 @@ class CACR(Method):
         self.sharpness, self.factors = (positive_sharpness, negative_sharpness), (alpha, beta)
         width = encoder.width if hidden is None else hidden
         self.head = ProjectionHead(encoder.width, width, dim, batch_norm=batch_norm, bias=not batch_norm)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), hidden=12, dim=10)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, its parts `attraction` and `repulsion`, and the mean cosine of the first two views."""

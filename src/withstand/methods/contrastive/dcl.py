@@ -8,6 +8,8 @@ differences: no official code. The loss is the mean of both directions; some cod
     than SimCLR's at equal learning rate, as no coupling factor below 1 shrinks it: tune each on its own.
 """
 
+from typing import Self
+
 import torch
 from torch.nn.functional import cosine_similarity
 
@@ -17,6 +19,7 @@ from withstand.core.roles import Method, Model, Terms
 from withstand.losses.contrast.contrastive import dcl, dclw
 from withstand.methods.shared.pairs import view_pair
 from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.pictures.normalized import Normalized
 
 
 class DCL(Method):
@@ -60,6 +63,10 @@ class DCL(Method):
             if head is None
             else head
         )
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), hidden=12, dim=10)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss and the mean cosine of positive pairs, `positive`."""

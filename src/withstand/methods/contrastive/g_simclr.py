@@ -21,6 +21,7 @@ from withstand.losses.contrast.contrastive import nt_xent
 from withstand.methods.shared.clusters import k_means_labels, refuse_few_samples
 from withstand.methods.shared.pairs import pair_terms, require_positive, view_pair
 from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.pictures.normalized import Normalized
 
 
 class GSimCLR(Method):
@@ -62,6 +63,10 @@ class GSimCLR(Method):
         first = ProjectionHead(encoder.width, width, max(1, width // 2), batch_norm=False, bias=True)
         self.head = nn.Sequential(first, nn.ReLU(), nn.Linear(first.width, dim))
         self.register_buffer("group_labels", torch.zeros(samples, dtype=torch.int64))
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), Normalized.example(), samples=8, hidden=12, dim=10)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, the share of this process's samples that are their cluster's first `apart`, `positive`."""

@@ -7,6 +7,8 @@ differences: whole views are told by their shape, which is the first view's. Wit
     positive is one of k + 1 entries in the mean, as in the official code.
 """
 
+from typing import Self
+
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Method, Model, Terms
@@ -14,6 +16,7 @@ from withstand.losses.contrast.sorting import groco
 from withstand.methods.shared.crops import each, several_views
 from withstand.methods.shared.pairs import pair_terms, require_positive
 from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.pictures.normalized import Normalized
 
 
 class GroCo(Method):
@@ -46,6 +49,10 @@ class GroCo(Method):
         self.steepness, self.stop_gradient = steepness, stop_gradient
         width = dim if hidden is None else hidden
         self.head = ProjectionHead(encoder.width, width, dim, 3, last_batch_norm=True, last_bias=False)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), hidden=12, dim=10, negatives=3)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss and the mean cosine of the first two views, `positive`."""

@@ -7,6 +7,8 @@ differences: no official code was found. The paper compares with a memory bank o
     on CIFAR (alpha 0.0819); here negatives are the other views of the batch, 2(B - 1), and alpha is a share of these.
 """
 
+from typing import Self
+
 import torch
 
 from withstand.core.batch import Batch
@@ -15,6 +17,7 @@ from withstand.core.roles import Method, Model, Terms
 from withstand.losses.contrast.hardness import hard_contrastive, simple_contrastive
 from withstand.methods.shared.pairs import pair_terms, require_positive, view_pair
 from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.pictures.normalized import Normalized
 
 
 class HardContrastive(Method):
@@ -54,6 +57,10 @@ class HardContrastive(Method):
         width = encoder.width if hidden is None else hidden
         usual = ProjectionHead(encoder.width, width, dim, batch_norm=batch_norm, bias=not batch_norm)
         self.head = usual if head is None else head
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), hidden=12, dim=10)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss and the mean cosine of positive pairs, `positive`."""

@@ -10,6 +10,7 @@ differences: LibAUC averages partition functions of plain cosines where the pape
 """
 
 import math
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ from withstand.losses.contrast.individual_temperatures import (
 )
 from withstand.methods.shared.pairs import pair_terms, require_positive, view_pair
 from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.pictures.normalized import Normalized
 
 
 class ISogCLR(Method):
@@ -92,6 +94,10 @@ class ISogCLR(Method):
         self.register_buffer("log_u", torch.full((samples,), -math.inf))
         self.register_buffer("momentum", torch.zeros(samples))
         self._found: tuple[Tensor, Tensor, Tensor] | None = None
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), samples=8, hidden=12, dim=10)
 
     def step(self, batch: Batch) -> Terms:
         """Return the robust objective as the loss (its gradient is the global one's), and the mean temperature."""

@@ -20,8 +20,10 @@ from withstand.core.roles import Epoch, Method, Model, Source, Terms
 from withstand.data.derived.group_batches import Small, coverage, merged, same_group_batches
 from withstand.losses.precision import unit_rows
 from withstand.methods.shared.clusters import k_means_labels, refuse_few_samples
+from withstand.methods.shared.pairs import example_of_pairs
 from withstand.models.blocks.concatenated import Concatenated
 from withstand.models.blocks.queue import Queue
+from withstand.models.pictures.normalized import Normalized
 
 
 class MCL(Method):
@@ -65,6 +67,10 @@ class MCL(Method):
         self.register_buffer("group_labels", torch.zeros(samples, dtype=torch.int64))
         self.register_buffer("batch_groups", torch.zeros(samples, dtype=torch.int64))
         self.register_buffer("covered", torch.ones(()))
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(example_of_pairs(), Normalized.example(), samples=8)
 
     @property
     def encoder(self) -> Model:  # type: ignore[override]

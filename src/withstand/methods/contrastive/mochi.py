@@ -7,6 +7,8 @@ differences: no official code. Mixing waits for `warmup_epochs`, and mixes real 
     random rows. As in MoCo v2 here, nothing is shuffled over processes.
 """
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +21,7 @@ from withstand.methods.shared.pairs import pair_terms, require_positive, view_pa
 from withstand.models.blocks.ema import Momentum, Teacher
 from withstand.models.blocks.heads import ProjectionHead
 from withstand.models.blocks.queue import Queue
+from withstand.models.pictures.normalized import Normalized
 
 MOMENTUM = Momentum(0.999, None)
 
@@ -64,6 +67,10 @@ class MoCHi(Method):
         self.head = ProjectionHead(encoder.width, width, dim, batch_norm=batch_norm, bias=not batch_norm)
         self.teacher = Teacher(self._student(), momentum)
         self.queue = Queue(queue_size, dim)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), hidden=12, dim=10, queue_size=20, warmup_epochs=0)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, the share of queries nearer to their key than to any negative `found`, and `positive`."""

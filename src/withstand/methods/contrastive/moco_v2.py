@@ -8,6 +8,8 @@ differences: the official code shuffles samples over processes so that batch nor
     direction, view 1 from view 2; solo-learn's MoCo v2+ in both, with a queue for each: see `symmetric`.
 """
 
+from typing import Self
+
 import torch
 from torch import nn
 
@@ -18,6 +20,7 @@ from withstand.methods.shared.pairs import pair_terms, require_positive, view_pa
 from withstand.models.blocks.ema import Momentum, Teacher
 from withstand.models.blocks.heads import ProjectionHead
 from withstand.models.blocks.queue import Queue
+from withstand.models.pictures.normalized import Normalized
 
 MOMENTUM = Momentum(0.999, None)
 
@@ -55,6 +58,10 @@ class MoCoV2(Method):
         self.head = ProjectionHead(encoder.width, width, dim, batch_norm=batch_norm, bias=not batch_norm)
         self.teacher = Teacher(self._student(), momentum)
         self.queues = nn.ModuleList(Queue(queue_size, dim) for _ in range(1 + symmetric))
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), hidden=12, dim=10, queue_size=20)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, mean over directions, and the mean cosine of queries and keys, `positive`."""

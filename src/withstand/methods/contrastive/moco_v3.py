@@ -8,6 +8,8 @@ differences: the official heads are as deep as here for ResNets, and one layer d
     Temperature is 0.2 for ViTs and 1.0 for the official ResNet-50.
 """
 
+from typing import Self
+
 from torch import nn
 
 from withstand.core.batch import Batch
@@ -16,6 +18,7 @@ from withstand.losses.contrast.momentum_contrast import info_nce_across
 from withstand.methods.shared.pairs import pair_terms, require_positive, view_pair
 from withstand.models.blocks.ema import Momentum, Teacher
 from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.pictures.normalized import Normalized
 
 MOMENTUM = Momentum(0.99, 1.0)
 
@@ -49,6 +52,10 @@ class MoCoV3(Method):
         self.head = ProjectionHead(encoder.width, width, dim, layers, last_batch_norm=True, last_bias=False)
         self.predictor = ProjectionHead(dim, width, dim, last_bias=False)
         self.teacher = Teacher(self._student(), momentum)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), hidden=12, dim=10)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, `2 tau` times both directions' cross-entropies, and the mean cosine `positive`."""

@@ -7,6 +7,8 @@ differences: the queue begins with random rows, which are never neighbours here;
     for their own neighbours.
 """
 
+from typing import Self
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,7 @@ from withstand.losses.precision import full_precision, unit_rows
 from withstand.methods.shared.pairs import pair_terms, require_positive, view_pair
 from withstand.models.blocks.heads import ProjectionHead
 from withstand.models.blocks.queue import Queue
+from withstand.models.pictures.normalized import Normalized
 
 
 class NNCLR(Method):
@@ -48,6 +51,10 @@ class NNCLR(Method):
         self.head = ProjectionHead(encoder.width, width, dim, layers, last_batch_norm=True, last_bias=False)
         self.predictor = ProjectionHead(dim, 2 * width, dim)
         self.queue = Queue(queue_size, dim)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), hidden=12, dim=10, queue_size=20)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, mean of both directions, and the mean cosine of projections of two views, `positive`."""

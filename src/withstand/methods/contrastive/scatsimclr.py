@@ -8,7 +8,7 @@ differences: the official code turns a picture first and augments it then. A fli
     Its tiles' orders come with a file; here they are chosen as the jigsaw paper does.
 """
 
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from withstand.core.roles import Method, Model, Terms
 from withstand.losses.contrast.contrastive import nt_xent
 from withstand.methods.shared.pairs import pair_terms, require_positive, view_pair
 from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.pictures.normalized import Normalized
 from withstand.models.pictures.pretexts import JigsawPretext, RotationPretext
 
 Task = Literal["none", "rotation", "jigsaw"]
@@ -72,6 +73,10 @@ class ScatSimCLR(Method):
             self.pretext = RotationPretext(encoder.width, dropout=dropout)
         elif pretext_weight and pretext == "jigsaw":
             self.pretext = JigsawPretext(encoder.width, grid=grid, count=orders, dropout=dropout)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), hidden=12, dim=10, dropout=0.0)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, its parts `contrast` and `pretext`, the task's right answers `solved`, and `positive`."""

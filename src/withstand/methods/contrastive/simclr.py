@@ -8,6 +8,8 @@ differences: the official head also normalises the projection (a last batch norm
     CIFAR-10 runs, 0.2 in solo-learn's tuned ones.
 """
 
+from typing import Self
+
 import torch
 from torch.nn.functional import cosine_similarity
 
@@ -17,6 +19,7 @@ from withstand.core.roles import Method, Model, Terms
 from withstand.losses.contrast.contrastive import nt_xent
 from withstand.methods.shared.pairs import view_pair
 from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.pictures.normalized import Normalized
 
 
 class SimCLR(Method):
@@ -52,6 +55,10 @@ class SimCLR(Method):
             if head is None
             else head
         )
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), hidden=12, dim=10)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss and the mean cosine of positive pairs, `positive`."""

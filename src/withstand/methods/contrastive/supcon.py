@@ -6,6 +6,8 @@ sizes: B samples, W encoder width, D projection width
 differences: the official code multiplies the loss by the temperature over a base temperature of 0.07; here no factor.
 """
 
+from typing import Self
+
 import torch
 
 from withstand.core.batch import Batch
@@ -14,6 +16,7 @@ from withstand.core.roles import Method, Model, Terms
 from withstand.losses.contrast.supervised_contrastive import supervised_contrastive
 from withstand.methods.shared.pairs import pair_terms, require_positive, view_pair
 from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.pictures.normalized import Normalized
 
 
 class SupCon(Method):
@@ -48,6 +51,10 @@ class SupCon(Method):
         width = encoder.width if hidden is None else hidden
         usual = ProjectionHead(encoder.width, width, dim, batch_norm=batch_norm, bias=not batch_norm)
         self.head = usual if head is None else head
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), classes=4, hidden=12, dim=10)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss and the mean cosine of a sample's two views, `positive`.

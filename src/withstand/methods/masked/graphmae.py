@@ -14,7 +14,7 @@ caution: what is published hangs on an accident that is kept here. At the first 
 """
 
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +25,10 @@ from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Terms
 from withstand.data.graphs.container import Graphs
+from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.sparse import Sparse, take_rows
 from withstand.losses.restoration.reconstruction import scaled_cosine_error, squared_error
-from withstand.models.graphs.encoder import GraphEncoder
+from withstand.models.graphs.encoder import GIN, GraphEncoder
 from withstand.models.graphs.layers import GraphLayer, NodeLayer
 
 Decoder = Literal["same", "linear", "mlp"]
@@ -77,6 +78,22 @@ class GraphMAE(Method):
             self.decoder = encoder.layer(width, features)
         else:
             self.decoder = NodeLayer(width, features, hidden=width if decoder == "mlp" else None)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(GIN.example())
+
+    def example_batch(self, rows: range = range(8)) -> Batch:
+        """Return graphs whose first and third node are hidden, the third by the fourth's features."""
+        batch = GraphSet.example()[rows]
+        graphs = Graphs.of(batch.x)
+        first = torch.searchsorted(graphs.membership, torch.arange(graphs.count))
+        source = torch.arange(graphs.size)
+        source[first], source[first + 2] = -1, first + 3
+        x, hidden = graphs.dense(), torch.cat([first, first + 2]).sort().values
+        changed = torch.where(source[:, None] < 0, 0, x[source.clamp_min(0)])
+        view = replace(graphs, x=changed, masked=hidden, blank=first, clean=x[hidden])
+        return batch.with_views(view.as_samples())
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss over hidden nodes, and, by the scaled cosine error, their mean cosine, `cosine`."""

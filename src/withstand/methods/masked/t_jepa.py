@@ -11,6 +11,8 @@ differences: the authors' code indexes masks into [REG] + columns without an off
     has a learnt token.
 """
 
+from typing import Self
+
 import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, mse_loss
@@ -18,6 +20,7 @@ from torch.nn.functional import kl_div, mse_loss
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Method, Model, Terms
+from withstand.data.tables.source import TableSource
 from withstand.models.blocks.ema import Momentum, Teacher
 from withstand.models.tables.encoder import TableEncoder
 from withstand.models.tables.predictor import QueryPredictor
@@ -84,6 +87,13 @@ class TJEPA(Method):
             dropout=dropout,
         )
         self.train(self.training)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(TableEncoder.example(), dropout=0.0)
+
+    def example_batch(self, rows: range = range(8)) -> Batch:
+        return TableSource.example()[rows]
 
     @property
     def encoder(self) -> Model:  # type: ignore[override]

@@ -8,6 +8,8 @@ differences: the official code has lambda 0.0051 where the paper has 5e-3, and n
     variance; the official code, and this one, the biased.
 """
 
+from typing import Self
+
 import torch
 
 from withstand.core.batch import Batch
@@ -15,6 +17,7 @@ from withstand.core.roles import Method, Model, Terms
 from withstand.losses.agreement.redundancy import barlow_twins_terms
 from withstand.methods.shared.pairs import view_pair
 from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.pictures.normalized import Normalized
 
 
 class BarlowTwins(Method):
@@ -50,6 +53,10 @@ class BarlowTwins(Method):
         self.head = (
             ProjectionHead(encoder.width, width, dim, layers, bias=False, last_bias=False) if head is None else head
         )
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), hidden=12, dim=10)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss and its two sums, `invariance` and `redundancy` (unweighted)."""

@@ -6,6 +6,8 @@ sizes: B samples, W encoder width, D projection width
 differences: solo-learn's CIFAR recipe starts the teacher at 0.99; the paper at 0.996, for a thousand epochs.
 """
 
+from typing import Self
+
 from torch import nn
 
 from withstand.core.batch import Batch
@@ -14,6 +16,7 @@ from withstand.losses.agreement.distillation import byol
 from withstand.methods.shared.pairs import pair_terms, view_pair
 from withstand.models.blocks.ema import Momentum, Teacher
 from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.pictures.normalized import Normalized
 
 MOMENTUM = Momentum(0.996, 1.0)
 
@@ -37,6 +40,10 @@ class BYOL(Method):
         self.head = ProjectionHead(encoder.width, width, dim, last_bias=False)
         self.predictor = ProjectionHead(dim, width, dim, last_bias=False)
         self.teacher = Teacher(self._student(), momentum)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), hidden=12, dim=10)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, the sum of both directions, and the mean cosine of both views' projections, `positive`."""

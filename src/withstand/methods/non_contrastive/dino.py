@@ -7,6 +7,8 @@ differences: the paper normalises inside the head for convolutional networks onl
     the teacher's temperature constant, and its momentum starts at 0.9995.
 """
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +21,7 @@ from withstand.methods.shared.crops import each, several_views
 from withstand.methods.shared.pairs import pair_terms, require_positive
 from withstand.models.blocks.ema import Momentum, Teacher
 from withstand.models.blocks.prototypes import DINOHead
+from withstand.models.pictures.normalized import Normalized
 
 MOMENTUM = Momentum(0.996, 1.0)
 
@@ -74,6 +77,10 @@ class DINO(Method):
         self.teacher = Teacher(self._student(), momentum)
         self.register_buffer("center", torch.zeros(prototypes))
         self._seen: Tensor | None = None
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), hidden=12, dim=10, prototypes=6, warmup_epochs=0, frozen_epochs=0)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, the entropy of the teacher's outputs and of their mean over the batch, and `positive`."""

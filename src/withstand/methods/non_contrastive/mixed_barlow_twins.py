@@ -10,6 +10,8 @@ differences: where the paper and its two codes differ, the CIFAR code is followe
     checkpoint by its test accuracy.
 """
 
+from typing import Self
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,7 @@ from withstand.core.roles import Method, Model, Terms
 from withstand.losses.agreement.mixing import mixed_barlow_twins_terms
 from withstand.methods.shared.pairs import pair_terms, view_pair
 from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.pictures.normalized import Normalized
 
 
 class MixedBarlowTwins(Method):
@@ -61,6 +64,10 @@ class MixedBarlowTwins(Method):
         self.unit_length, self.unbiased = unit_length, unbiased
         width = encoder.width if hidden is None else hidden
         self.head = ProjectionHead(encoder.width, width, dim, layers)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), hidden=12, dim=10)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss and its sums, unweighted: `invariance`, `redundancy` and `mixing`."""

@@ -7,12 +7,15 @@ differences: the official code keeps the predictor's rate constant while the oth
     schedule. The paper's CIFAR projector has two layers.
 """
 
+from typing import Self
+
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Method, Model, Terms
 from withstand.losses.agreement.distillation import negative_cosine
 from withstand.methods.shared.pairs import pair_terms, view_pair
 from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.pictures.normalized import Normalized
 
 
 class SimSiam(Method):
@@ -44,6 +47,10 @@ class SimSiam(Method):
         width = dim if hidden is None else hidden
         self.head = ProjectionHead(encoder.width, width, dim, layers, last_batch_norm=True, last_bias=False)
         self.predictor = ProjectionHead(dim, dim // bottleneck, dim)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), hidden=12, dim=10)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, in [-1, 1], and the mean cosine of both views' projections, `positive`."""

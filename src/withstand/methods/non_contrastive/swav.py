@@ -7,6 +7,8 @@ differences: the official code begins to use its queue at a step that its user r
     queue is full.
 """
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +22,7 @@ from withstand.methods.shared.pairs import pair_terms, require_positive
 from withstand.models.blocks.heads import ProjectionHead
 from withstand.models.blocks.prototypes import Prototypes
 from withstand.models.blocks.queue import Queue
+from withstand.models.pictures.normalized import Normalized
 
 
 class SwAV(Method):
@@ -66,6 +69,10 @@ class SwAV(Method):
         self.head = ProjectionHead(encoder.width, width, dim)
         self.prototypes = Prototypes(dim, prototypes)
         self.queues = nn.ModuleList(Queue(queue_size, dim) for _ in range(2 if queue_size else 0))
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), hidden=12, dim=10, prototypes=6, frozen_epochs=0)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, the share of prototypes that are some sample's first choice `used`, and `positive`."""

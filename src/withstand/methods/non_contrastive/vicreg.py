@@ -7,11 +7,14 @@ differences: the official code takes the mean of both branches' variance terms, 
     `sum_branches`.
 """
 
+from typing import Self
+
 from withstand.core.batch import Batch
 from withstand.core.roles import Method, Model, Terms
 from withstand.losses.agreement.variance import vicreg_terms
 from withstand.methods.shared.pairs import pair_terms, view_pair
 from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.pictures.normalized import Normalized
 
 
 class VICReg(Method):
@@ -47,6 +50,10 @@ class VICReg(Method):
         self.weights = (invariance_weight, variance_weight, covariance_weight)
         width = dim if hidden is None else hidden
         self.head = ProjectionHead(encoder.width, width, dim, layers, last_bias=False) if head is None else head
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), hidden=12, dim=10)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss and its terms, unweighted: `invariance`, `variance` and `covariance`."""

@@ -10,6 +10,7 @@ differences: distances to clusters are counted to the centres' own places, where
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +23,9 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import isolated
 from withstand.core.roles import Terms
 from withstand.data.graphs.container import Graphs
+from withstand.data.graphs.source import GraphSource
 from withstand.methods.shared.labelled import LabelledMethod
-from withstand.models.graphs.encoder import GraphEncoder
+from withstand.models.graphs.encoder import GCN, GraphEncoder
 from withstand.models.graphs.layers import GCNLayer
 from withstand.models.graphs.tasks import Targets, Task
 
@@ -64,6 +66,13 @@ class SelfTask(LabelledMethod):
             nn.Linear(encoder.width, task.outputs(encoder.features, classes)) for task in self.tasks
         )
         self._prepared: tuple[int, Graphs, list[Targets]] | None = None
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(GCN.example(), 4, dropout=0.0)
+
+    def example_batch(self, rows: range = range(8)) -> Batch:
+        return GraphSource.example()[rows]
 
     def logits(self, x: Tensor) -> Tensor:
         graphs = Graphs.of(x)

@@ -8,6 +8,8 @@ differences: the paper wraps SimCLR alone; here the wrapped method's own loss is
     plain network, normalised as on attacked inputs; the clean bank is thrown away.
 """
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +19,7 @@ from withstand.core.batch import Batch, unit_range
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Epoch, Method, Model, Source, Terms
 from withstand.methods.shared.attack_in_training import BatchLoss, attack_in_training, refuse_single_samples
-from withstand.methods.shared.pairs import view_pair
+from withstand.methods.shared.pairs import example_of_pairs, view_pair
 from withstand.models.blocks.second_bank import SecondBank
 
 ATTACK = PGD(steps=5, step_size=0.25, keep_best=False)
@@ -50,6 +52,10 @@ class ACL(Method):
         refuse_single_samples(attack)
         self.method, self.attack, self.clean_weight = method, attack, clean_weight
         self.clean_bank = SecondBank(method) if two_banks and clean_weight else None
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(example_of_pairs())
 
     @property
     def encoder(self) -> Model:  # type: ignore[override]

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ from withstand.methods.shared.attack_in_training import attack_in_training
 from withstand.methods.shared.labelled import ATTACKED, LabelledMethod, accuracy
 from withstand.methods.shared.strategies import Plain, Strategy
 from withstand.methods.shared.weightings import Weighting
+from withstand.models.pictures.normalized import Normalized
 
 ATTACK = PGD(steps=10, step_size=0.25, keep_best=False)
 """Madry's: ten steps of eps/4 from a uniform start, the last point."""
@@ -100,6 +102,10 @@ class AdversarialTraining(LabelledMethod):
         if guard is not None:
             self.register_buffer("guard_best", torch.zeros(()))
             self.register_buffer("guard_accuracy", torch.ones(()))
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), classes=4)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss and the accuracy under attack (`robust_accuracy`), and what the strategy reads besides."""

@@ -8,7 +8,7 @@ differences: the schedules are linear in the steps, as IBP's text has them; CROW
     curve that is smooth at both ends. Batch normalisations count with their running statistics in the bounds.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.roles import Model, Terms
 from withstand.methods.shared.labelled import LabelledMethod, accuracy
+from withstand.models.pictures.normalized import Normalized
 from withstand.verification.training_bounds import LiveNetwork
 
 BOUNDS = ("ibp", "crown-ibp")
@@ -64,6 +65,10 @@ class CertifiedTraining(LabelledMethod):
         self.total = 1
         # Not a sub-module: its parameters are the encoder's and the classifier's own.
         self._live: LiveNetwork | None = None
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), classes=4)
 
     def before_run(self, steps: int) -> None:
         self.total = max(1, steps)

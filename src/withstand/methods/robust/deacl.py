@@ -20,6 +20,7 @@ from withstand.core.random import Draws
 from withstand.core.roles import Epoch, Method, Model, Terms
 from withstand.losses.robust.adversarial import decoupled_alignment
 from withstand.methods.shared.attack_in_training import attack_in_training
+from withstand.models.pictures.normalized import Normalized
 
 ATTACK = PGD(steps=5, step_size=0.25, keep_best=False)
 """The paper's: five steps of eps/4 from a uniform start, the last point."""
@@ -61,6 +62,10 @@ class DeACL(Method):
         self.attack = attack
         self.teacher = teacher.requires_grad_(False).eval()
         self.register_buffer("mean", torch.zeros(teacher.width))  # stays so unless features are centred
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), Normalized.example())
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, and the cosines `to_teacher` (clean) and `under_attack` (of attacked and clean features)."""

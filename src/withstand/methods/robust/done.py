@@ -11,6 +11,7 @@ differences: there is no official code. The inner problem is solved by going, a 
 """
 
 import math
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from withstand.core.victim import Victim
 from withstand.losses.robust.comp_sum import comp_sum
 from withstand.losses.robust.reweighting import barrier_curvature, barrier_minimizer, log_mean_exponential
 from withstand.methods.shared.labelled import LabelledMethod, accuracy
+from withstand.models.pictures.normalized import Normalized
 
 
 class DoublyRobustTraining(LabelledMethod):
@@ -68,6 +70,10 @@ class DoublyRobustTraining(LabelledMethod):
         self.eps, self.steps_inside, self.damping, self.barrier = eps, steps, damping, barrier
         self.temperature, self.momentum, self.implicit, self.warmup = temperature, momentum, implicit, warmup
         self.register_buffer("log_normalizer", torch.full((), torch.nan, dtype=torch.float64))
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), classes=4)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss: its value is r log u, its gradient the hypergradient of the worst-case problem.

@@ -10,7 +10,7 @@ differences: none known. As in the official code the perturbation is kept for th
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from withstand.core.roles import Model, Terms, Trainer
 from withstand.core.threat import Ball
 from withstand.losses.robust.comp_sum import comp_sum
 from withstand.methods.shared.labelled import ATTACKED, LabelledMethod, accuracy
+from withstand.models.pictures.normalized import Normalized
 
 BALL = Ball()
 
@@ -44,6 +45,10 @@ class FreeAdversarialTraining(LabelledMethod):
             raise ConfigError(f"replays must be at least 1 and the ball untargeted, not {replays!r} and {ball!r}")
         self.ball, self.replays = ball, replays
         self.register_buffer("carried", torch.zeros(0))  # (B, ...) from the first batch on
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), classes=4)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss under the perturbation at hand, and the accuracy there."""

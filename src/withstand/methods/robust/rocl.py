@@ -7,6 +7,8 @@ differences: the second loss reuses the projections of the first's pass; the off
     more. While it searches, the attack holds the other view's projection, which in eval mode does not change.
 """
 
+from typing import Self
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,7 @@ from withstand.losses.contrast.multi_view import nt_xent_views
 from withstand.methods.shared.attack_in_training import BatchLoss, attack_in_training, refuse_single_samples
 from withstand.methods.shared.pairs import view_pair
 from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.pictures.normalized import Normalized
 
 ATTACK = PGD(steps=7, step_size=0.223, keep_best=False)
 """The paper's: seven steps of 0.007 within 0.0314 from a uniform start, the last point."""
@@ -58,6 +61,10 @@ class RoCL(Method):
         self.encoder, self.temperature = encoder, temperature
         self.attack, self.attacked_weight = attack, attacked_weight
         self.head = ProjectionHead(encoder.width, encoder.width if hidden is None else hidden, dim)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), hidden=12, dim=10)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, and of it the attacked pair's, `attacked_loss`, times its weight."""

@@ -9,7 +9,7 @@ differences: there is no official code; the separation loss is the supervised co
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ from withstand.losses.robust.imbalance import (
 )
 from withstand.methods.shared.attack_in_training import attack_in_training
 from withstand.methods.shared.labelled import LabelledMethod, accuracy
+from withstand.models.pictures.normalized import Normalized
 
 ATTACK = PGD(steps=10, step_size=0.25, keep_best=False)
 Loss = Literal["cross-entropy", "focal", "ldam", "balanced-softmax"]
@@ -100,6 +101,10 @@ class SeparableReweightedTraining(LabelledMethod):
             self.register_buffer(name, value, persistent=False)  # part of the configuration
         self.register_buffer("memory", torch.zeros(len(counts), stored, encoder.width))
         self.register_buffer("memory_count", torch.zeros(len(counts), dtype=torch.int64))
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Normalized.example(), counts=(3, 3, 1, 1))
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, its parts `classification` (weighted) and `separation`, and the accuracy under attack."""

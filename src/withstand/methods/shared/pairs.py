@@ -1,12 +1,14 @@
 """What every method on two views needs."""
 
+from importlib import import_module
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.roles import Terms
+from withstand.core.roles import Method, Terms
 
 
 def view_pair(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -18,6 +20,15 @@ def view_pair(batch: Batch) -> tuple[Tensor, Tensor]:
     if len(batch.views) != 2:
         raise DataError(f"this method learns from two views of each sample, not {len(batch.views)}: use two_views")
     return batch.views[0], batch.views[1]
+
+
+def example_of_pairs() -> Method:
+    """Return the example of a method on two views, SimCLR's, for methods that wrap one.
+
+    It is found by its path, for methods never import methods.
+    """
+    found: type[Method] = import_module("withstand.methods.contrastive.simclr").SimCLR
+    return found.example()
 
 
 def pair_terms(loss: Tensor, z1: Tensor, z2: Tensor) -> Terms:

@@ -6,7 +6,7 @@ Sizes: `N` nodes, `B` samples, `F` features in, `D` width out.
 import itertools
 from abc import abstractmethod
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -116,6 +116,10 @@ class GAT(GraphEncoder):
         layers: list[GraphLayer] = [self._make(a, b, heads, residual) for a, b in itertools.pairwise(widths)]
         self._stack(features, layers, hidden, norm, pooling)
 
+    @classmethod
+    def example(cls) -> Self:
+        return cls(4, 6, 2)
+
     def _make(self, width_in: int, width: int, heads: int, residual: bool) -> GATLayer:
         feature, attention, slope = self._rates
         return GATLayer(
@@ -157,6 +161,10 @@ class GIN(GraphEncoder):
         ]
         self._stack(features, layers, hidden, norm, pooling)
 
+    @classmethod
+    def example(cls) -> Self:
+        return cls(4, 6, dropout=0.0)
+
     def layer(self, width_in: int, width: int) -> GraphLayer:
         return GINLayer(width_in, width, dropout=self._dropout, norm=self._norm, hidden=width_in)
 
@@ -188,6 +196,10 @@ class GCN(GraphEncoder):
         widths = [features, *[hidden] * depth]
         layers: list[GraphLayer] = [GCNLayer(a, b, dropout=dropout) for a, b in itertools.pairwise(widths)]
         self._stack(features, layers, hidden, norm, pooling, nn.ReLU)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(4, 6, dropout=0.0)
 
     def layer(self, width_in: int, width: int) -> GraphLayer:
         return GCNLayer(width_in, width, dropout=self._dropout)

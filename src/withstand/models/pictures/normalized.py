@@ -1,12 +1,14 @@
 """The border between pictures and networks: outside, pictures are bytes or lie in [0, 1]; inside, normalised."""
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Model
+from withstand.models.pictures.resnet import ResNet
 
 
 class Normalized(Model):
@@ -30,6 +32,10 @@ class Normalized(Model):
         # Part of the configuration, so not of the state.
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(ResNet(2, 10), (0.5,) * 3, (0.25,) * 3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return features `(B, width)` of pictures `(B, C, H, W)`, uint8 or floating in [0, 1]."""

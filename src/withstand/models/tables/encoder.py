@@ -3,7 +3,7 @@
 Sizes: `B` rows, `D` columns, `W` slots of a row, `R` [REG] tokens, `H` token width.
 """
 
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, Self, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.roles import Model
 from withstand.data.tables.schema import Schema
+from withstand.data.tables.source import TableSource
 from withstand.models.tables.tokens import ColumnTokenizer, interleaved_waves, pick
 from withstand.models.tables.transformer import closing, stack
 
@@ -65,6 +66,10 @@ class TableEncoder(Model):
         self.end = closing(hidden, dropout)
         places = interleaved_waves(reg_tokens + self.columns, hidden)
         self.register_buffer("places", places, persistent=False)  # part of the configuration, so not of the state
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(TableSource.example().schema, hidden=8, layers=1, heads=2)
 
     def tokens(self, x: Tensor, columns: Tensor | None = None) -> Tensor:
         """Return output tokens of rows `(B, W)`, [REG] first.

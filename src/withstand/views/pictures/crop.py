@@ -12,7 +12,7 @@ then the largest central box of an allowed aspect ratio.
 
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, Self, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -215,6 +215,10 @@ class RandomResizedCrop(PictureView):
         if self.interpolation not in get_args(Interpolation):
             hint = nearest(str(self.interpolation), get_args(Interpolation))
             raise ConfigError(f"interpolation {self.interpolation!r} is unknown: {hint}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(12, flip=0.5)
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         check_pictures(batch.x)

@@ -1,6 +1,7 @@
 """Rotation and cutout, with angles and boxes of each sample's own."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -87,6 +88,10 @@ class Cutout(PictureView):
         check_probability("value", self.value)
         if self.size < 1:
             raise ConfigError(f"size must be a positive number of pixels, not {self.size!r}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(7)
 
     def change(self, x: Tensor, draws: Draws) -> Tensor:
         chance, *middle = draws.uniform(3).unbind(1)

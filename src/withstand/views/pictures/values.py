@@ -1,6 +1,7 @@
 """Views of pixel values: Gaussian noise with a strength of each sample's own, and normalisation."""
 
 from dataclasses import dataclass
+from typing import Self
 
 from torch import Tensor
 
@@ -69,6 +70,10 @@ class Normalize(PictureView):
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
             raise ConfigError(f"mean and std must be equally long, std positive, not {self.mean!r} and {self.std!r}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls((0.5,), (0.25,))
 
     def change(self, x: Tensor, draws: Draws) -> Tensor:
         if len(self.mean) not in (1, x.shape[1]):
