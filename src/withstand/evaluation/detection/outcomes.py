@@ -91,7 +91,7 @@ def attack_table(clean: Judged, attempts: Sequence[Attempt], fpr: float) -> Tabl
                 len(one.clean.right),
                 int(one.deceived.sum()),
                 number(auroc(positives, fooled)),
-                number(rejected_at(positives, fooled, fpr)),
+                number(rejected_at(positives, fooled, [fpr])[0]),
                 Share.of(one.clean.right & one.worse.right).value,
                 *Share.of(one.handled).cells,
             )
@@ -106,7 +106,7 @@ def attack_table(clean: Judged, attempts: Sequence[Attempt], fpr: float) -> Tabl
 def roc_table(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> Table:
     """Return ROC curves by name, each from the scores of clean samples and of those that deceive."""
     drawn = {name: pair for name, pair in pairs.items() if len(pair[0]) and len(pair[1])}
-    rows = tuple((rate, *(rejected_at(*pair, rate) for pair in drawn.values())) for rate in GRID)
+    rows = tuple(zip(GRID, *(rejected_at(*pair, GRID) for pair in drawn.values()), strict=True))
     return Table(
         ("false-positive rate", *drawn),
         rows,

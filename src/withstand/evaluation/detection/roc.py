@@ -3,7 +3,11 @@
 Sizes: `P` samples of the first kind (clean, to be accepted), `Q` of the second (attacked, to be rejected).
 """
 
-import torch
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import roc_auc_score, roc_curve
 from torch import Tensor
 
 
@@ -18,21 +22,27 @@ def auroc(first: Tensor, second: Tensor) -> float:
     """
     if not len(first) or not len(second):
         return float("nan")
-    ordered, values = second.double().sort().values, first.double()
-    below = torch.searchsorted(ordered, values, side="left")
-    up_to = torch.searchsorted(ordered, values, side="right")
-    return float((below + up_to).double().mean() / (2 * len(second)))
+    is_second, suspicion = _ordered(first, second)
+    return float(roc_auc_score(is_second, suspicion))
 
 
-def rejected_at(first: Tensor, second: Tensor, rate: float) -> float:
-    """Return which share of the second kind is rejected where at most `rate` of the first kind is.
+def rejected_at(first: Tensor, second: Tensor, rates: Sequence[float]) -> list[float]:
+    """Return which share of the second kind is rejected where at most a share of the first kind is, for each rate.
 
-    The threshold is one of the first kind's scores; what lies below it is rejected. NaN where one kind is missing.
+    Whatever scores below a threshold is rejected. NaN where one kind is missing.
     """
     if not len(first) or not len(second):
-        return float("nan")
-    ordered = first.sort().values
-    place = int(rate * len(ordered) + 1e-9)
-    if place >= len(ordered):
-        return 1.0
-    return float((second < ordered[place]).double().mean())
+        return [float("nan")] * len(rates)
+    false_alarms, caught, _ = roc_curve(*_ordered(first, second), drop_intermediate=False)
+    places = np.searchsorted(false_alarms, np.asarray(rates) + 1e-9, side="right") - 1
+    return [float(caught[place]) for place in places]
+
+
+def _ordered(first: Tensor, second: Tensor) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
+    """Return which samples are of the second kind, and their scores' places from the highest down, ties alike.
+
+    Places, for a score may be infinite.
+    """
+    scores = np.concatenate([part.detach().double().cpu().numpy() for part in (first, second)])
+    places = np.unique(scores, return_inverse=True)[1]
+    return np.arange(len(scores)) >= len(first), places.max() - places

@@ -1,11 +1,13 @@
 """How detection is judged: closed forms of ROC and rejection, and attacks that know the detector on real digits."""
 
+import math
 from collections.abc import Sequence
 from functools import cache
 
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from guards import Shaken, detector, pictures
@@ -24,24 +26,34 @@ from withstand.evaluation.detection.detection import Detection, slope_check
 from withstand.evaluation.detection.outcomes import Attempt, Judged, attack_table, roc_table, strength_check
 from withstand.evaluation.detection.roc import auroc, rejected_at
 
+scores = st.lists(st.sampled_from([-math.inf, -2.0, 0.0, 0.5, 3.0, math.inf]), min_size=1, max_size=9).map(torch.tensor)
 
-def test_auroc_is_scikit_learns() -> None:
-    generator = torch.Generator().manual_seed(0)
-    first, second = (torch.randint(0, 12, (count,), generator=generator).float() for count in (40, 23))
-    wanted = roc_auc_score([1] * 40 + [0] * 23, torch.cat([first, second]).numpy())
-    assert auroc(first, second) == pytest.approx(wanted, abs=1e-12)
-    assert auroc(second, first) == pytest.approx(1 - wanted, abs=1e-12)
-    assert auroc(first, first) == 0.5
-    assert auroc(torch.tensor([2.0]), torch.tensor([1.0])) == 1
-    assert auroc(first, first[:0]) != auroc(first, first[:0])  # NaN
+
+@given(scores, scores)
+def test_auroc_counts_pairs_and_ties_half(first: torch.Tensor, second: torch.Tensor) -> None:
+    pairs = [1.0 if one > other else 0.5 if one == other else 0.0 for one in first for other in second]
+    assert auroc(first, second) == pytest.approx(sum(pairs) / len(pairs), abs=1e-12)
+    assert math.isnan(auroc(first, second[:0]))
+
+
+@given(scores, scores, st.floats(0, 1))
+def test_as_many_are_rejected_as_any_threshold_of_that_rate_rejects(
+    clean: torch.Tensor, attacked: torch.Tensor, rate: float
+) -> None:
+    thresholds = [*torch.cat([clean, attacked]).tolist(), None]  # None: all are rejected
+    shares = [
+        [1.0 if at is None else (one < at).double().mean().item() for one in (clean, attacked)] for at in thresholds
+    ]
+    wanted = max(caught for alarms, caught in shares if alarms <= rate + 1e-9)
+    assert rejected_at(clean, attacked, [rate]) == pytest.approx([wanted], abs=1e-12)
+    assert math.isnan(rejected_at(clean, attacked[:0], [rate])[0])
 
 
 def test_rejected_at_a_rate() -> None:
     clean = torch.arange(1.0, 21.0)
     attacked = torch.tensor([0.5, 1.5, 2.0, 30.0])
-    assert rejected_at(clean, attacked, 0.05) == 0.5  # what lies below 2, with 1 in 20 clean ones
-    assert rejected_at(clean, attacked, 0.0) == 0.25
-    assert rejected_at(clean, attacked, 1.0) == 1.0
+    assert rejected_at(clean, attacked, [0.05]) == [0.5]  # what lies below 2, with 1 in 20 clean ones
+    assert rejected_at(clean, attacked, [0.0, 1.0]) == [0.25, 1.0]
 
 
 def judged(right: Sequence[bool], accepted: Sequence[bool], score: Sequence[float]) -> Judged:
