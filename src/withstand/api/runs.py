@@ -30,7 +30,7 @@ from withstand.engine import checkpoint
 from withstand.engine.export import to_onnx, to_safetensors
 from withstand.engine.folder import RunFolder
 from withstand.evaluation.features import Features, embed, joined
-from withstand.evaluation.probes.named import probe
+from withstand.evaluation.judges import STANDARD, judge
 from withstand.evaluation.representation.contrastive_geometry import ContrastiveGeometry
 from withstand.evaluation.representation.projection_head import Layers
 from withstand.evaluation.representation.sample_state import SampleState
@@ -150,7 +150,7 @@ class Run:
         """Measure what the encoder is worth, beside an untrained one, and keep the findings."""
         train, test = self.sources(data)
         with self._moved():
-            findings = probe(self.encoder, train, test, control=self.untrained)
+            findings = judge(STANDARD, self.method, train, test=test, control=self.untrained_method)
             if data is None:
                 findings += self._judged()
         return [self._keep(finding, data, test) for finding in findings]
@@ -180,8 +180,7 @@ class Run:
         judges, source = self._build("judges") or (), self._build("source")
         assert isinstance(judges, tuple)
         assert isinstance(source, Source)
-        found = [judge.evaluate(self.encoder, source, control=self.untrained) for judge in judges]
-        return [*found, SampleState().evaluate(self.method, source)] if self.method.sample_state() else found
+        return judge((*judges, SampleState()), self.method, source, control=self.untrained_method)
 
     def geometry(self, data: Data | None = None, *, temperature: float | None = None) -> list[Finding]:
         """Measure how the codes lie on the sphere, what a contrastive loss would push, and what the head threw away.
@@ -195,12 +194,9 @@ class Run:
         train, test = self.sources(data)
         own = self.method._init_args.get("temperature")
         tau = temperature if temperature is not None else own if isinstance(own, float) else 0.2
-        judge = ContrastiveGeometry(temperature=tau, view=self._two_views(test))
+        judges = ContrastiveGeometry(temperature=tau, view=self._two_views(test)), Layers()
         with self._moved():
-            findings = [
-                judge.evaluate(self.method, test, control=self.untrained_method),
-                Layers().evaluate(self.method, train, test=test, control=self.untrained_method),
-            ]
+            findings = judge(judges, self.method, train, test=test, control=self.untrained_method)
         return [self._keep(finding, data, test) for finding in findings]
 
     def _two_views(self, source: Source) -> View | None:

@@ -14,7 +14,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, Union
+from typing import Any, ClassVar, Protocol, TypeAlias, Union
 
 import torch
 from torch import Tensor, nn
@@ -393,12 +393,26 @@ class Defense(Part):
 
 
 class Evaluator(Part):
-    """A judge of something that embeds or predicts."""
+    """A judge of something that embeds, predicts or defends.
+
+    Attributes:
+        product: which of a method's products it judges; "method" for the method itself, with all that it keeps.
+    """
+
+    product: ClassVar[str] = "encoder"
+
+    def lacks(self, subject: Any, source: Source) -> str:
+        """Return in words what it needs of the subject or of the data and does not find; "" where it can judge."""
+        return ""
 
     @abstractmethod
-    def evaluate(self, subject: Callable[[Tensor], Tensor], source: Source) -> Finding:
-        """Return what was found about `subject` on `source`, with the protocol.
+    def evaluate(self, subject: Any, source: Source, *, test: Source | None = None, control: Any = None) -> Finding:
+        """Return what was found about a subject, with the protocol.
 
-        Probes also take `test`, the source that they are scored on, and `control`, an untrained subject to
-        compare with.
+        Args:
+            subject: what is judged; its type is each evaluator's own: a network, a method, a victim, a defense.
+            source: samples: what a probe is fitted to, what an attack changes.
+            test: samples that decide: what a probe is scored on, what is attacked in place of the source's.
+            control: an untrained subject of the same kind, to compare with. Where an evaluator has no use for `test` or
+                `control`, it says so.
         """

@@ -92,6 +92,8 @@ class Detection(Evaluator):
     seed: int = 0
     batch: int = 64
 
+    product = "defense"
+
     def __post_init__(self) -> None:
         if self.ball.targeted or self.ball.eps == 0:
             raise ConfigError(f"detection needs an untargeted ball with eps above 0, not {self.ball!r}")
@@ -128,14 +130,23 @@ class Detection(Evaluator):
         judged = min(self.samples, len(source) // 2)
         return order[judged : judged + self.calibration].sort().values, order[:judged]
 
-    def evaluate(  # type: ignore[override]
-        self, subject: Defense, source: Source, *, name: str = "defense", beside: Mapping[str, Defense] | None = None
+    def evaluate(
+        self,
+        subject: Defense,
+        source: Source,
+        *,
+        test: Source | None = None,
+        control: Defense | None = None,
+        name: str = "defense",
+        beside: Mapping[str, Defense] | None = None,
     ) -> Finding:
         """Return the finding "detection".
 
         Args:
             subject: a defense with a threshold, best from `clean`.
             source: labelled samples.
+            test: not used: the source is divided, see `clean`.
+            control: not used; see `beside`.
             name: what the subject is called beside others.
             beside: other defenses of the same classifier, compared by the attacks that do not know them.
 

@@ -7,6 +7,7 @@ do well on small pictures.
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -103,6 +104,10 @@ class Probe(Evaluator):
     """An evaluator that reads features only."""
 
     needs_labels = True
+
+    def lacks(self, subject: Any, source: Source) -> str:
+        """Return that labels are missing, where they are needed."""
+        return "" if source.labels is not None or not self.needs_labels else f"{type(self).__name__} needs labels"
 
     @abstractmethod
     def measure(self, embedded: Embedded, control: Embedded | None = None) -> Finding:

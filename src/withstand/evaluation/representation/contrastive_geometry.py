@@ -50,6 +50,8 @@ class ContrastiveGeometry(Evaluator):
     neighbors: int = 10
     seed: int = 0
 
+    product = "method"
+
     def __post_init__(self) -> None:
         for value in (self.temperature, *self.temperatures):
             if not value > 0:
@@ -59,17 +61,21 @@ class ContrastiveGeometry(Evaluator):
                 f"samples must be at least 8 and neighbors at least 1, not {self.samples!r} and {self.neighbors!r}"
             )
 
-    def evaluate(self, subject: Subject, source: Source, *, control: Subject | None = None) -> Finding:
+    def evaluate(
+        self, subject: Subject, source: Source, *, test: Source | None = None, control: Subject | None = None
+    ) -> Finding:
         """Return the finding "geometry".
 
         Args:
             subject: a method, an encoder, or any function from samples to features.
             source: samples that training has not seen, best; with labels the tolerance is measured too.
+            test: samples to read in place of the source's.
             control: an untrained subject of the same kind.
 
         Raises:
             DataError: fewer than 8 samples.
         """
+        source = source if test is None else test
         if len(source) < 8:
             raise DataError(f"the geometry of codes needs at least 8 samples, not {len(source)}")
         clouds = self._clouds(subject, source)

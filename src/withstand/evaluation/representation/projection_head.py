@@ -64,6 +64,8 @@ class Layers(Evaluator):
     seed: int = 0
     batch: int = 512
 
+    product = "method"
+
     def __post_init__(self) -> None:
         if min(self.samples, self.k, self.most, self.directions, self.batch) < 1 or not self.C > 0:
             raise ConfigError(

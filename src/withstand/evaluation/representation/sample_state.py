@@ -1,6 +1,7 @@
 """What a method keeps of every training sample, and the samples at both ends of it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,24 +31,36 @@ class SampleState(Evaluator):
 
     ends: int = 10
 
+    product = "method"
+
     def __post_init__(self) -> None:
         if self.ends < 1:
             raise ConfigError(f"ends must be at least 1, not {self.ends!r}")
 
-    def evaluate(self, subject: Subject, source: Source) -> Finding:
+    def lacks(self, subject: Any, source: Source) -> str:
+        """Return that the method keeps nothing of its samples, where it does not."""
+        kept = isinstance(subject, Method) and subject.sample_state()
+        return "" if kept else f"{type(subject).__name__} keeps nothing of its samples that could be shown"
+
+    def evaluate(
+        self, subject: Subject, source: Source, *, test: Source | None = None, control: Subject | None = None
+    ) -> Finding:
         """Return the finding "samples".
 
         Args:
             subject: a method with `sample_state`.
             source: what it was trained on.
+            test: not used: the method keeps nothing of it.
+            control: not used: an untrained method has seen no sample.
 
         Raises:
             ConfigError: the subject keeps nothing of its samples.
             DataError: it was trained on other data than these, or has seen none of them.
         """
-        state = subject.sample_state() if isinstance(subject, Method) else {}
-        if not state:
-            raise ConfigError(f"{type(subject).__name__} keeps nothing of its samples that could be shown")
+        if lacking := self.lacks(subject, source):
+            raise ConfigError(lacking)
+        assert isinstance(subject, Method)
+        state = subject.sample_state()
         figures: dict[str, Measure] = {}
         tables: dict[str, Table] = {}
         pictures: dict[str, npt.NDArray[np.uint8]] = {}

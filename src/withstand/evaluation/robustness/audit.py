@@ -82,6 +82,8 @@ class Audit(Evaluator):
     seed: int = 0
     batch: int = 64
 
+    product = "classifier"
+
     def __post_init__(self) -> None:
         if self.ball is not None and (self.ball.targeted or self.ball.eps == 0):
             raise ConfigError(f"an audit needs an untargeted ball with eps above 0, not {self.ball!r}")
@@ -91,19 +93,27 @@ class Audit(Evaluator):
             raise ConfigError(f"ensemble {self.ensemble!r} is unknown: {nearest(str(self.ensemble), known)}")
 
     def evaluate(
-        self, subject: Victim | Callable[[Tensor], Outputs], source: Source, *, aids: Aids | None = None
+        self,
+        subject: Victim | Callable[[Tensor], Outputs],
+        source: Source,
+        *,
+        test: Source | None = None,
+        control: Victim | Callable[[Tensor], Outputs] | None = None,
+        aids: Aids | None = None,
     ) -> Finding:
         """Return the finding "audit".
 
         Args:
             subject: a victim, or a model that takes inputs in [0, 1].
             source: samples, with labels unless embeddings are audited; bytes are read as 0 to 1.
+            test: samples to attack in place of the source's.
+            control: not used: an attack is measured against the clean accuracy and against noise.
             aids: a surrogate, a prover, a file to resume AutoAttack from, who is told how far it is.
 
         Raises:
             DataError: no samples, inputs outside the victim's range, labels that do not fit.
         """
-        victim = subject if isinstance(subject, Victim) else Victim(subject)
+        victim, source = subject if isinstance(subject, Victim) else Victim(subject), source if test is None else test
         if not len(source):
             raise DataError("an audit needs samples, and the source is empty")
         rows = permutation(len(source), self.seed, "audit")[: self.samples].sort().values

@@ -69,6 +69,8 @@ class Certificate(Evaluator):
     pictures: int = 8
     seed: int = 0
 
+    product = "classifier"
+
     def __post_init__(self) -> None:
         if self.ball.targeted or self.ball.eps == 0:
             raise ConfigError(f"a certificate needs an untargeted ball with eps above 0, not {self.ball!r}")
@@ -78,18 +80,27 @@ class Certificate(Evaluator):
         if not self.timeout > 0:
             raise ConfigError(f"timeout must be above 0 seconds, not {self.timeout!r}")
 
-    def evaluate(self, subject: Victim | Callable[[Tensor], Outputs] | nn.Module, source: Source) -> Finding:
+    def evaluate(
+        self,
+        subject: Victim | Callable[[Tensor], Outputs] | nn.Module,
+        source: Source,
+        *,
+        test: Source | None = None,
+        control: Victim | Callable[[Tensor], Outputs] | nn.Module | None = None,
+    ) -> Finding:
         """Return the finding "certificate".
 
         Args:
             subject: a classifier in eval mode whose operations have bounds, or a victim of one.
             source: labelled samples; bytes are read as 0 to 1.
+            test: samples to certify in place of the source's.
+            control: not used: a proof needs none.
 
         Raises:
             DataError: no samples, no labels, inputs outside the range.
             ConfigError: an operation without bounds.
         """
-        victim = subject if isinstance(subject, Victim) else Victim(subject)
+        victim, source = subject if isinstance(subject, Victim) else Victim(subject), source if test is None else test
         if not len(source):
             raise DataError("a certificate needs samples, and the source is empty")
         rows = permutation(len(source), self.seed, "audit")[: self.samples].sort().values

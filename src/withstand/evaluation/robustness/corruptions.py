@@ -46,6 +46,8 @@ class CorruptionBench(Evaluator):
     seed: int = 0
     batch: int = 250
 
+    product = "classifier"
+
     def __post_init__(self) -> None:
         for kind in self.kinds:
             if kind not in CORRUPTIONS:

@@ -34,21 +34,32 @@ class SmoothedCertificate(Evaluator):
     samples: int = 100
     seed: int = 0
 
+    product = "classifier"
+
     def __post_init__(self) -> None:
         if not self.eps > 0 or self.samples < 1:
             raise ConfigError(f"eps must be above 0 and samples at least 1, not {self.eps} and {self.samples}")
 
-    def evaluate(self, subject: Victim | Callable[[Tensor], Outputs], source: Source) -> Finding:
+    def evaluate(
+        self,
+        subject: Victim | Callable[[Tensor], Outputs],
+        source: Source,
+        *,
+        test: Source | None = None,
+        control: Victim | Callable[[Tensor], Outputs] | None = None,
+    ) -> Finding:
         """Return the finding "certificate".
 
         Args:
             subject: a classifier, or a victim of one.
             source: labelled samples; bytes are read as 0 to 1.
+            test: samples to certify in place of the source's.
+            control: not used: a proof needs none.
 
         Raises:
             DataError: no samples, no labels, inputs outside the range.
         """
-        victim = subject if isinstance(subject, Victim) else Victim(subject)
+        victim, source = subject if isinstance(subject, Victim) else Victim(subject), source if test is None else test
         if not len(source):
             raise DataError("a certificate needs samples, and the source is empty")
         rows = permutation(len(source), self.seed, "audit")[: self.samples].sort().values

@@ -129,22 +129,34 @@ class GraphAudit(Evaluator):
     hops: int = 3
     seed: int = 0
 
+    product = "classifier"
+
     def __post_init__(self) -> None:
         if self.norm not in ("linf", "l2"):
             raise ConfigError(f"norm must be 'linf' or 'l2', not {self.norm!r}")
         if not self.eps or self.eps[0] <= 0 or list(self.eps) != sorted(set(self.eps)):
             raise ConfigError(f"eps must be positive radii in ascending order, not {self.eps!r}")
 
-    def evaluate(self, subject: nn.Module | Callable[[Tensor], Tensor], source: Source) -> Finding:
+    def evaluate(
+        self,
+        subject: nn.Module | Callable[[Tensor], Tensor],
+        source: Source,
+        *,
+        test: Source | None = None,
+        control: nn.Module | Callable[[Tensor], Tensor] | None = None,
+    ) -> Finding:
         """Return the finding "audit".
 
         Args:
             subject: a node classifier: graphs to logits of their target nodes.
             source: labelled nodes of one graph.
+            test: nodes to attack in place of the source's.
+            control: not used: an attack is measured against the clean accuracy and against noise.
 
         Raises:
             DataError: no labels, or samples that are whole graphs.
         """
+        source = source if test is None else test
         if source.labels is None:
             raise DataError("an audit of a node classifier needs labels, and the data have none")
         rows = permutation(len(source), self.seed, "audit")[: self.samples].sort().values

@@ -1,0 +1,52 @@
+"""The judges of a run: each is given the product that it judges, and all that read features share one pass."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from withstand.core.finding import Finding
+from withstand.core.roles import Evaluator, Method, Source
+from withstand.evaluation.probes.named import DEFAULT, probe
+from withstand.evaluation.probes.probe import Probe
+
+STANDARD: tuple[Evaluator, ...] = DEFAULT
+"""What judges an encoder unless told otherwise, as far as the data allow."""
+
+
+def judge(
+    judges: Sequence[Evaluator],
+    method: Method,
+    source: Source,
+    *,
+    test: Source | None = None,
+    control: Method | None = None,
+) -> list[Finding]:
+    """Return one finding of each judge that finds what it needs, in their order.
+
+    Args:
+        judges: who judges.
+        method: what was trained.
+        source: samples that probes are fitted to.
+        test: samples that decide; where there are none each judge does as its own description says.
+        control: the same method untrained.
+    """
+    sources = [some for some in (source, test) if some is not None]
+    able = [one for one in judges if not any(one.lacks(_subject(one, method), some) for some in sources)]
+    probes = [one for one in able if isinstance(one, Probe) and type(one).evaluate is Probe.evaluate]
+    found: dict[int, Finding] = {}
+    if probes:
+        untrained = None if control is None else _subject(probes[0], control)
+        findings = probe(_subject(probes[0], method), source, test, control=untrained, probes=probes)
+        found = dict(zip(map(id, probes), findings, strict=True))
+    return [
+        found[id(one)]
+        if id(one) in found
+        else one.evaluate(
+            _subject(one, method), source, test=test, control=None if control is None else _subject(one, control)
+        )
+        for one in able
+    ]
+
+
+def _subject(judge: Evaluator, method: Method) -> Any:
+    """Return what a judge is given, whose type is the judge's own."""
+    return method if judge.product == "method" else method.product(judge.product)
