@@ -133,6 +133,9 @@ from withstand.core.victim import Victim
 def net():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 
+def other():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.ReLU(), nn.Linear(10, 10))
+
 class Rounding(nn.Module):
     def __init__(self):
         super().__init__()
@@ -152,7 +155,10 @@ def test_audit_of_a_network_of_ones_own(
     (tmp_path / "mine.py").write_text(NETWORK)
     monkeypatch.chdir(tmp_path)
     common = ["--data", "digits", "--samples", "20", "--steps", "4", "--ensemble", "none"]
-    assert main(["audit", "mine.py:net", *common, "--surrogate", "mine.py:rounding", "--json"]) == 0
+    assert main(["audit", "mine.py:net", *common, "--surrogate", "mine.py:rounding"]) == 2
+    assert "the surrogate's gradient is zero on each of 64 samples" in capsys.readouterr().err
+    assert not (tmp_path / "audit-mine-py-net").exists()
+    assert main(["audit", "mine.py:net", *common, "--surrogate", "mine.py:other", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["report"] == "audit-mine-py-net/report.html"
     assert "attacks on another model are weaker" in {check["name"] for check in facts["audit"]["checks"]}

@@ -304,7 +304,7 @@ def audit(
         victim, norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, search=search, seed=seed
     )
     other = None if surrogate is None else victim_of(surrogate, train, allow)
-    look(victim, test)
+    look(victim, test, other)
     if out is None:
         return _fitted(settings.evaluate(victim, test, aids=Aids(other, prover, None, progress)), train, test)
     folder, prints = RunFolder(Path(out)), victim_fingerprint(victim)

@@ -15,14 +15,16 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from withstand.attacks.objectives import CrossEntropy
+from withstand.attacks.inputs.gradient import PGD
+from withstand.attacks.objectives import CrossEntropy, EmbeddingDistance
+from withstand.attacks.single_passes import check_surrogate
 from withstand.core.answers import told
 from withstand.core.batch import as_structured
-from withstand.core.device import home
+from withstand.core.device import home, moved
 from withstand.core.errors import ConfigError, DataError, WithstandError, nearest
 from withstand.core.files import by_utf_8
 from withstand.core.part import build
-from withstand.core.random import isolated
+from withstand.core.random import as_draws, isolated
 from withstand.core.roles import Model, Source
 from withstand.core.threat import Ball, Norm, parse_eps
 from withstand.core.victim import Victim
@@ -134,11 +136,12 @@ def victim_of(
     return inputs.victim(network)
 
 
-def look(victim: Victim, test: Source) -> None:
+def look(victim: Victim, test: Source, surrogate: Victim | None = None) -> None:
     """Refuse what cannot be evaluated, on a few samples and before anything is written.
 
     Raises:
-        DataError: no samples, samples that the victim does not take, or answers that do not fit the labels.
+        DataError: no samples, samples that the victim does not take, or answers that do not fit the labels; a surrogate
+            that no attack can be made on.
     """
     if not len(test):
         raise DataError("there are no samples to evaluate on")
@@ -149,6 +152,11 @@ def look(victim: Victim, test: Source) -> None:
     if batch.y is not None:
         with victim.held(), torch.no_grad():
             CrossEntropy().check(victim(x.clone()), batch.y)
+    if surrogate is not None:
+        ball = Ball("linf", 8 / 255 * victim.span)
+        attack = PGD(ball, EmbeddingDistance() if batch.y is None else CrossEntropy())
+        with moved(home(victim.model), surrogate.model):
+            check_surrogate(attack, victim, surrogate, x, batch.y, as_draws(0, len(x), x.device))
 
 
 def found(

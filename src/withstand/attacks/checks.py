@@ -19,7 +19,15 @@ from withstand.attacks.inputs.noise import Noise
 from withstand.attacks.objectives import EmbeddingDistance, Margin, as_objective
 from withstand.attacks.paired import at_least, little, outdone, still, stronger
 from withstand.attacks.problem import NoGradient
-from withstand.attacks.single_passes import Found, checkable, gradients, logits, same_twice, uphill
+from withstand.attacks.single_passes import (
+    Found,
+    check_surrogate,
+    checkable,
+    gradients,
+    logits,
+    same_twice,
+    uphill,
+)
 from withstand.core.finding import Check
 from withstand.core.random import Draws, as_draws
 from withstand.core.roles import Attacked
@@ -98,6 +106,7 @@ def carried_over(
     y: Tensor | None = None,
     *,
     generator: Draws | torch.Generator | int | None = None,
+    radii: Sequence[float] = (),
     batch: int = 64,
     found: Found | None = None,
 ) -> Check:
@@ -111,13 +120,20 @@ def carried_over(
         x: clean inputs, `(N, ...)`.
         y: labels; None for the victim's own predictions.
         generator: draws, a torch generator or a seed.
+        radii: further ones at which attacks are carried over, for `found` alone.
         batch: samples attacked at once.
         found: is told what was carried over.
+
+    Raises:
+        DataError: the surrogate does not take these samples, or no gradient of it moves them.
     """
     draws = as_draws(generator, len(x), x.device)
+    check_surrogate(attack, victim, surrogate, x, y, draws)
     trial = _Trial.of(attack, victim, x, y, draws, batch, found)
-    away = attack(surrogate, x, y, generator=draws, batch=batch).x
-    there = trial.judged(attack, attack.at(0)(victim, away, trial.y, batch=batch))
+    for eps in radii:
+        if eps != attack.ball.eps:
+            trial.carried(attack.at(eps), surrogate, y)
+    there = trial.carried(attack, surrogate, y)
     try:
         here = trial.harm(attack)
     except NoGradient:
@@ -169,6 +185,11 @@ class _Trial:
     def harm(self, attack: InputAttack) -> Tensor:
         """Return what an attack does: whether it breaks a sample that was right; of embeddings, how far they move."""
         return self.judged(attack, attack(self.victim, self.x, self.y, generator=self.draws, batch=self.batch))
+
+    def carried(self, attack: InputAttack, surrogate: Victim, y: Tensor | None) -> Tensor:
+        """Return what an attack on another model does here; without `y` it moves that model's own outputs."""
+        away = attack(surrogate, self.x, y, generator=self.draws, batch=self.batch).x
+        return self.judged(attack, attack.at(0)(self.victim, away, self.y, batch=self.batch))
 
     def judged(self, attack: InputAttack, result: Attacked) -> Tensor:
         """Return the same of what was found, and tell of it."""

@@ -22,6 +22,8 @@ Found: TypeAlias = Callable[[Ball, Tensor, Tensor], None]
 _DEAD = 1e-30
 """A gradient whose largest entry is below this is lost to rounding."""
 
+_NO_USE = "nothing is found on it that could be carried over; name a model that can be differentiated"
+
 WRONG_WAY = 0.1
 """The share of samples on which the objective may fall along its own gradient: a step is not infinitely short."""
 
@@ -72,6 +74,34 @@ def gradients(attack: InputAttack, victim: Victim, x: Tensor, y: Tensor | None, 
         return Check(name, False, str(error))
     dead = int((as_rows(slope).abs().amax(1) < _DEAD).sum())
     return Check(name, little(dead, len(x)), f"the gradient is zero on {dead / len(x):.0%} of {len(x)} samples")
+
+
+def check_surrogate(
+    attack: InputAttack, victim: Victim, surrogate: Victim, x: Tensor, y: Tensor | None, draws: Draws
+) -> None:
+    """Refuse a model on which no attack can be made that may be carried over to the victim.
+
+    Raises:
+        DataError: its inputs have another range, it does not take these samples or labels, or its gradient is missing
+            or zero on each of the first.
+    """
+    ranges = [f"{one.low:g} to {one.high:g}" for one in (surrogate, victim)]
+    if ranges[0] != ranges[1]:
+        raise DataError(
+            f"the surrogate's input range is {ranges[0]}, and the victim's is {ranges[1]}: give both the same, and the "
+            "surrogate a normalize that fits"
+        )
+    few = slice(64)
+    try:
+        surrogate.settle(surrogate.check(x[few]))
+        with surrogate.held():
+            slope = _somewhere(attack, surrogate, x[few], None if y is None else y[few], draws[few])[3]
+    except NoGradient as error:
+        raise DataError(f"the surrogate gives no gradient for its input: {_NO_USE}") from error
+    except DataError as error:
+        raise DataError(f"the surrogate cannot be attacked: {error}") from error
+    if bool((as_rows(slope).abs().amax(1) < _DEAD).all()):
+        raise DataError(f"the surrogate's gradient is zero on each of {len(slope)} samples: {_NO_USE}")
 
 
 def uphill(

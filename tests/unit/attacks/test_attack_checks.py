@@ -1,15 +1,23 @@
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+import withstand as ws
 from victims import Touchy, digits, random_pictures, small_net
 from withstand.attacks.checks import believability, carried_over, verdict
 from withstand.attacks.inputs.gradient import PGD
 from withstand.attacks.objectives import EmbeddingDistance
+from withstand.attacks.paired import at_least, stronger
 from withstand.core.errors import DataError
 from withstand.core.finding import Check
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
+from withstand.data.arrays.source import ArraySource
+from withstand.evaluation.robustness.audit import Audit
+from withstand.evaluation.robustness.autoattack_stage import Aids
 
 ATTACK = PGD(Ball("linf", 0.1), steps=12, drop_finished=True)
 
@@ -108,3 +116,112 @@ def test_no_samples_are_no_evidence() -> None:
     x, y = random_pictures(12)
     with pytest.raises(DataError, match="at least one sample"):
         believability(ATTACK, Victim(small_net()), x[:0], y[:0])
+
+
+def test_what_the_checks_find_is_told() -> None:
+    victim, x, y = digits()
+    told: list[tuple[Ball, Tensor, Tensor]] = []
+    believability(ATTACK, victim, x[:60], y[:60], generator=0, found=lambda *found: told.append(found))
+    # Four points of the slope's check; the attack, with fewer and with more steps, on twice the radius and on any, on
+    # another objective; noise.
+    assert len(told) == 4 + 7
+    assert [ball.eps for ball, _, _ in told].count(0.2) == [ball.eps for ball, _, _ in told].count(1.0) == 1
+    for ball, found, success in told:
+        assert (ball.size(found - x[:60]) <= ball.eps * (1 + 1e-6)).all()
+        with torch.no_grad():
+            assert torch.equal(success, victim.output(found).argmax(1) != y[:60])
+    assert sum(success.any() for _, _, success in told) > 8
+
+
+def test_what_is_carried_over_is_told_at_every_radius() -> None:
+    victim, x, y = digits()
+    masked = Victim(lambda x: victim.model(x.detach()))
+    told: list[tuple[Ball, Tensor, Tensor]] = []
+    check = carried_over(
+        ATTACK, masked, victim, x[:60], y[:60], radii=(0.05, 0.1, 0.2), found=lambda *found: told.append(found)
+    )
+    assert check.passed is False
+    assert sorted(ball.eps for ball, _, _ in told) == [0.05, 0.1, 0.2]
+    broken = {ball.eps: int(success.sum()) for ball, _, success in told}
+    assert broken[0.05] < broken[0.1] < broken[0.2]
+    for ball, found, success in told:
+        assert (ball.size(found - x[:60]) <= ball.eps * (1 + 1e-6)).all()
+        with torch.no_grad():
+            assert torch.equal(success, victim.output(found).argmax(1) != y[:60])
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_a_wrong_way_gradient_is_caught(share: float) -> None:
+    def wrap(net: nn.Module) -> object:
+        def answer(x: Tensor) -> Tensor:
+            logits: Tensor = net(x)
+            turned = logits.detach() - (logits - logits.detach())
+            return torch.where(x.mean((1, 2, 3))[:, None] < x.mean((1, 2, 3)).quantile(share), turned, logits)
+
+        return answer
+
+    check = judged(wrap)["the gradient points uphill"]
+    assert check.passed is False
+    assert re.search(r"the objective falls on \d+% of \d+ samples", check.detail)
+
+
+def test_answers_that_change_when_a_gradient_is_asked_for_are_caught() -> None:
+    def wrap(net: nn.Module) -> object:
+        return lambda x: net(x) * (0.5 if x.requires_grad else 1.0)
+
+    check = judged(wrap)["the gradient points uphill"]
+    assert check.passed is False
+    assert "answers otherwise when a gradient is asked for, on" in check.detail
+
+
+def test_comparisons_in_which_nothing_happened_do_not_pass() -> None:
+    _, x, _ = digits()
+    sure = Victim(lambda x: torch.eye(10)[[0] * len(x)] * 9 + 0 * x.sum((1, 2, 3))[:, None])
+    for label, whole in ((0, False), (1, None)):  # every sample is right, whatever is done; none is
+        y = torch.full((60,), label)
+        checks = {check.name: check for check in believability(ATTACK, sure, x[:60], y)}
+        assert checks["an unlimited eps breaks everything"].passed is whole
+        for name in (
+            "more steps do not help the defender",
+            "twice the steps change little",
+            "a larger eps does not help the defender",
+            "another objective breaks little more",
+            "noise of the same size is weaker",
+            "the gradient points uphill",
+        ):
+            assert checks[name].passed is None, checks[name]
+        assert not verdict(list(checks.values())).startswith("Believable")
+
+
+def test_runs_that_did_nothing_cannot_be_compared() -> None:
+    for nothing in (torch.zeros(9), torch.zeros(9, dtype=torch.bool)):
+        assert stronger(nothing, nothing) is None
+        assert at_least(nothing, nothing) is None
+
+
+SURROGATES = {
+    "detached": (lambda net: lambda x: net(x.detach()), "surrogate gives no gradient"),
+    "rounded": (lambda net: lambda x: net((x * 8).round() / 8), "surrogate's gradient is zero on each of 60 samples"),
+    "another width": (lambda net: lambda x: net(x[..., :4]), "surrogate cannot be attacked: the network fails"),
+    "two classes": (lambda net: lambda x: net(x)[:, :2], r"surrogate cannot be attacked: .*labels lie in"),
+}
+
+
+@pytest.mark.parametrize("name", SURROGATES)
+def test_a_surrogate_that_is_none_is_told_before_anything_is_run(name: str) -> None:
+    victim, x, y = digits()
+    wrap, words = SURROGATES[name]
+    net = victim.model
+    asked = Victim(net)
+    audit = Audit(Ball("linf", 0.1), linf=(), l2=(), steps=2, ensemble="none")
+    for face in (
+        lambda: carried_over(ATTACK, asked, Victim(wrap(net)), x[:60], y[:60]),
+        lambda: ws.audit(asked, (x[:60], y[:60]), surrogate=Victim(wrap(net)), out="never"),
+        lambda: audit.evaluate(asked, ArraySource(x[:60], y[:60]), aids=Aids(Victim(wrap(net)))),
+    ):
+        with pytest.raises(DataError, match=words) as caught:
+            face()
+        assert "\n" not in str(caught.value)
+    assert not Path("never").exists()
+    with pytest.raises(DataError, match="range is 0 to 255, and the victim's is 0 to 1"):
+        carried_over(ATTACK, asked, Victim(net, high=255), x[:60], y[:60])

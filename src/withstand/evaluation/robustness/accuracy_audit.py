@@ -167,8 +167,9 @@ def _telling(few: Case, attack: Climb, drawn: Curve, tell: Found) -> float:
 
 def _carried(case: Case, surrogate: Victim, found: Breaks) -> Check:
     """Carry attacks on a surrogate over, count what they break, and check that attacks on the victim break more."""
-    attack = case.climb(CrossEntropy(), case.ball.norm, drop_finished=False)
-    found.tried(CARRIED, case.ball.norm, case.ball.eps)
+    attack, radii = case.climb(CrossEntropy(), case.ball.norm, drop_finished=False), case.radii[case.ball.norm]
+    for eps in radii:
+        found.tried(CARRIED, case.ball.norm, eps)
     with moved(home(case.victim.model), surrogate.model):
         return carried_over(
             attack,
@@ -177,6 +178,7 @@ def _carried(case: Case, surrogate: Victim, found: Breaks) -> Check:
             case.x,
             case.y,
             generator=case.draws.child("surrogate"),
+            radii=radii,
             batch=case.batch,
             found=_teller(found, CARRIED),
         )

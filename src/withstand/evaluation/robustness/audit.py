@@ -12,8 +12,10 @@ from torch import Tensor
 from withstand.attacks.autoattack.autoattack import AutoAttack
 from withstand.attacks.autoattack.ensemble import Progress
 from withstand.attacks.autoattack.ensemble import Prover as EnsembleProver
+from withstand.attacks.objectives import CrossEntropy, EmbeddingDistance
+from withstand.attacks.single_passes import check_surrogate
 from withstand.core.batch import as_structured
-from withstand.core.device import home
+from withstand.core.device import home, moved
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.finding import Finding
 from withstand.core.part import describe
@@ -152,6 +154,7 @@ class Audit(Evaluator):
                 **traced(victim, source, rows, x, batch.y, asked=self.samples),
             },
         )
+        _try_surrogate(case, given.surrogate)
         ensemble = None if self.ensemble == "none" else AutoAttack(ball, self.ensemble, search=self.search)
         if goal == "embedding":
             return displacement(case, ensemble, given)
@@ -191,6 +194,15 @@ class Audit(Evaluator):
         chosen[ball.norm] = (*chosen[ball.norm], ball.eps)
         first = sorted(chosen, key=lambda norm: norm != ball.norm)  # the headline's norm comes first
         return {norm: tuple(sorted(set(chosen[norm]))) for norm in first if chosen[norm]}
+
+
+def _try_surrogate(case: Case, surrogate: Victim | None) -> None:
+    """Refuse a surrogate that is none, before anything is run."""
+    if surrogate is None:
+        return
+    attack = case.climb(EmbeddingDistance() if case.y is None else CrossEntropy(), case.ball.norm, drop_finished=False)
+    with moved(home(case.victim.model), surrogate.model):
+        check_surrogate(attack, case.victim, surrogate, case.x, case.y, case.draws)
 
 
 def _optional(given: EnsembleProver | None, case: Case, prove: bool) -> OptionalProver | None:

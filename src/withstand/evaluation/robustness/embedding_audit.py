@@ -172,6 +172,7 @@ def _carried(case: Case, surrogate: Victim, found: Shifts) -> Check:
             surrogate,
             case.x,
             generator=case.draws.child("surrogate"),
+            radii=case.radii[case.ball.norm],
             batch=case.batch,
             found=_teller(found),
         )

@@ -206,6 +206,50 @@ def honest() -> Finding:
     return audited(digits()[0].model, ensemble="standard")[0]
 
 
+def newly(found: Finding, name: str, norm: str = "linf") -> dict[str, float | None]:
+    """Return the shares that something newly broke, by the ball."""
+    table = found.tables["which attack broke what"]
+    shares = zip(table.column("ball"), table.column(f"newly broken by {name}"), strict=True)
+    return {ball: share for ball, share in shares if ball.startswith(norm)}
+
+
+def test_noise_and_a_surrogate_are_named_among_what_broke() -> None:
+    net = digits()[0].model
+    assert sum(share or 0 for share in newly(audited(brittle(net))[0], "noise").values()) > 0.5
+    found, _ = audited(partly_detached(net), surrogate=True)
+    carried = newly(found, "a surrogate's attack")
+    assert set(carried) == {f"linf {eps * 255:.3g}/255" for eps in (EPS / 2, EPS, 2 * EPS)}
+    assert all(share is not None for share in carried.values())
+    assert sum(share or 0 for share in carried.values()) > 0.5
+    assert newly(found, "a surrogate's attack", "l2") == {"l2 0.5": None}
+
+
+def test_a_surrogates_attacks_count_at_every_radius_of_the_headlines_norm() -> None:
+    found, _ = audited(partly_detached(digits()[0].model), surrogate=True)
+    holds = [found.numbers[f"robust accuracy, linf {eps * 255:.3g}/255"] for eps in (EPS / 2, EPS, 2 * EPS)]
+    assert found.numbers["clean accuracy"] > holds[0] > holds[1] > holds[2]
+
+
+def test_the_headline_is_what_is_left_of_everything_that_was_found() -> None:
+    net = digits()[0].model
+    for mask in (brittle, partly_detached, half_masked, wrong_way):
+        found, _ = audited(mask(net), surrogate=True)
+        table = found.tables["which attack broke what"]
+        lost = 0.0
+        for row, ball in enumerate(table.column("ball")):
+            if ball in (f"linf {EPS / 2 * 255:.3g}/255", HEAD):
+                lost += sum(table.column(name)[row] or 0 for name in table.columns[2:])
+        assert lost > 0
+        assert headline(found) == pytest.approx(found.numbers["clean accuracy"] - lost)
+
+
+def test_an_attack_in_another_norm_does_not_lower_this_norms_headline() -> None:
+    net = digits()[0].model
+    alone, beside = (audited(net, l2=radii)[0] for radii in ((), (3.0,)))
+    assert beside.numbers["robust accuracy, l2 3"] == 0
+    assert headline(alone) == headline(beside) > 0
+
+
 def test_what_did_not_run_is_a_dash() -> None:
     found = honest()
     table = found.tables["which attack broke what"]
