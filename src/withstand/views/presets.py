@@ -135,6 +135,16 @@ def dino_large(size: int = 224, *, local_crops: int = 8) -> MultiCrop:
     return _multicrop((first, second), (1, 1), Compose((small, *color, GaussianBlur(probability=0.5))), local_crops)
 
 
+def crop_and_flip(size: int = 224, *, smallest_crop: float = 0.2) -> MultiCrop:
+    """One view, cropped and flipped, its colors kept (He et al., MAE, 2022, appendix A.1).
+
+    Args:
+        size: output side, pixels.
+        smallest_crop: least share of the area that a crop keeps.
+    """
+    return MultiCrop((RandomResizedCrop(size, (smallest_crop, 1.0), flip=0.5, interpolation="bicubic"),), (1,))
+
+
 def _multicrop(whole: tuple[View, ...], counts: tuple[int, ...], part: View, parts: int) -> MultiCrop:
     if parts < 0:
         raise ConfigError(f"local_crops must be at least 0, not {parts!r}")

@@ -1,4 +1,4 @@
-"""Losses of masked reconstruction. Sizes: `M` hidden things, `F` features of each."""
+"""Losses of masked reconstruction. Sizes: `M` hidden things, `F` features of each; `B` pictures of `L` patches."""
 
 import torch
 from torch import Tensor
@@ -30,3 +30,21 @@ def scaled_cosine_error(prediction: Tensor, target: Tensor, alpha: float = 3.0) 
 def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     """Return the mean squared error of each row, `(M,)`."""
     return torch.nn.functional.mse_loss(prediction, target, reduction="none").mean(1)
+
+
+@full_precision
+def masked_patch_error(prediction: Tensor, patches: Tensor, hidden: Tensor, normalise: bool = True) -> Tensor:
+    """Return the mean squared error of each hidden patch, `(B, M)` (MAE, He et al., 2022).
+
+    Args:
+        prediction: of the hidden patches, `(B, M, F)`.
+        patches: all of the picture, `(B, L, F)`.
+        hidden: which of them are predicted, int64 `(B, M)`.
+        normalise: compare with (t - mean) / sqrt(variance + 1e-6) of each patch, in place of its values t; the
+            variance is the unbiased one, as in the official code, so that F must be at least 2.
+    """
+    target = patches.gather(1, hidden[:, :, None].expand(-1, -1, patches.shape[2]))
+    if normalise:
+        variance, mean = torch.var_mean(target, 2, keepdim=True)
+        target = (target - mean) / (variance + 1e-6).sqrt()
+    return (prediction - target).square().mean(2)

@@ -22,9 +22,9 @@ from withstand.core.errors import ConfigError
 from withstand.core.roles import Method, Model, Terms
 from withstand.data.tables.source import TableSource
 from withstand.models.blocks.ema import Momentum, Teacher
+from withstand.models.blocks.pick import pick
 from withstand.models.tables.encoder import TableEncoder
 from withstand.models.tables.predictor import QueryPredictor
-from withstand.models.tables.tokens import pick
 from withstand.views.columns import Shares, column_subsets, draw_sizes, subset_sizes
 
 GAUGED = 128

@@ -8,11 +8,14 @@ from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Model
+from withstand.models.pictures.patches import TokenEncoder, with_patches
 from withstand.models.pictures.resnet import ResNet
 
 
-class Normalized(Model):
+class Normalized(TokenEncoder):
     """An encoder that takes pictures as they are.
+
+    Where it reads patches, so does this: its patches are those of normalised pictures.
 
     Args:
         encoder: takes normalised pictures `(B, C, H, W)`.
@@ -28,7 +31,8 @@ class Normalized(Model):
         if len(mean) != len(std) or not len(mean) or min(std) <= 0:
             raise ConfigError(f"mean and std must be equally long, std above 0, not {mean!r} and {std!r}")
         self.encoder = encoder
-        self.width = encoder.width
+        self.width, self.channels = encoder.width, len(mean)
+        self.patch, self.prefix = (encoder.patch, encoder.prefix) if isinstance(encoder, TokenEncoder) else (0, 0)
         # Part of the configuration, so not of the state.
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
@@ -39,11 +43,24 @@ class Normalized(Model):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return features `(B, width)` of pictures `(B, C, H, W)`, uint8 or floating in [0, 1]."""
+        features: Tensor = self.encoder(self.normalized(x))
+        return features
+
+    def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        return with_patches(self.encoder).tokens(self.normalized(x), keep)
+
+    def patches(self, x: Tensor) -> Tensor:
+        return with_patches(self.encoder).patches(self.normalized(x))
+
+    def grid(self, x: Tensor) -> tuple[int, int]:
+        return with_patches(self.encoder).grid(x)
+
+    def normalized(self, x: Tensor) -> Tensor:
+        """Return what the encoder is given of pictures `(B, C, H, W)`, uint8 or floating in [0, 1]."""
         if x.dim() != 4 or x.shape[1] != len(self.mean):
             raise DataError(f"pictures must be (B, {len(self.mean)}, H, W), not {tuple(x.shape)}")
         if x.dtype == torch.uint8:
             x = x.to(self.mean.dtype) / 255
         elif not x.is_floating_point():
             raise DataError(f"pictures must be uint8, or floating in [0, 1], not {x.dtype}")
-        features: Tensor = self.encoder((x.to(self.mean.dtype) - self.mean) / self.std)
-        return features
+        return (x.to(self.mean.dtype) - self.mean) / self.std

@@ -2,14 +2,16 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, MissingExtra, nearest
-from withstand.core.roles import Model
+from withstand.models.blocks.pick import pick
+from withstand.models.pictures.patches import TokenEncoder
 
 
-class Timm(Model):
-    """A timm model without its classifier.
+class Timm(TokenEncoder):
+    """A timm model without its classifier. Those of timm's class `VisionTransformer` read patches, and can hide some.
 
     Args:
         name: timm's name, such as "resnet50" or "vit_small_patch16_224".
@@ -24,6 +26,7 @@ class Timm(Model):
 
     def __init__(self, name: str, pretrained: bool = False, *, channels: int = 3, size: int | None = None) -> None:
         super().__init__()
+        self.name = name
         try:
             import timm
         except ImportError:
@@ -45,9 +48,25 @@ class Timm(Model):
             raise ConfigError(f"no published weights for {name!r} ({why}): leave out pretrained") from error
         # Some models end in a wider layer before the classifier; that layer is part of the features.
         width: Any = getattr(self.model, "head_hidden_size", None) or self.model.num_features
-        self.width = int(width)
+        self.width, self.channels = int(width), channels
+        self.patch, self.prefix = 0, 0
+        if isinstance(self.model, timm.models.vision_transformer.VisionTransformer):
+            side, other = self.model.patch_embed.patch_size
+            self.patch, self.prefix = (side if side == other else 0), self.model.num_prefix_tokens
 
     def forward(self, x: Tensor) -> Tensor:
         """Return features `(B, width)` of normalised pictures `(B, channels, H, W)`."""
         features: Tensor = self.model(x)
         return features
+
+    def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        if not self.patch:
+            raise ConfigError(f"{self.name} has no patches to hide: use model vit or timm:vit_*")
+        network: Any = self.model
+        placed = network._pos_embed(network.patch_embed(x))
+        if keep is not None:
+            # Timm projects by a module of its own, with all patches: little beside the blocks.
+            before = self.prefix
+            placed = torch.cat([placed[:, :before], pick(placed[:, before:], keep)], 1)
+        seen: Tensor = network.norm(network.blocks(network.norm_pre(network.patch_drop(placed))))
+        return seen

@@ -4,18 +4,18 @@ An Image is Worth 16x16 Words (2020), with the fixed sine-cosine positions that 
 their LayerNorms (eps 1e-6). Positions are computed from the grid, so one network takes pictures of any size that its
 patches tile.
 
-Sizes: B pictures, T = H/p * W/p patches, W width.
+Sizes: B pictures of C channels, P side of a patch, L patches of which K are seen, T tokens, W width.
 """
 
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
+from torch.nn.functional import gelu, linear, scaled_dot_product_attention
 
-from withstand.core.errors import ConfigError, DataError, nearest
-from withstand.core.roles import Model
+from withstand.core.errors import ConfigError, nearest
+from withstand.models.pictures.patches import TokenEncoder, cut
 
 Pooling = Literal["cls", "mean"]
 
@@ -24,7 +24,7 @@ layer_norm = partial(nn.LayerNorm, eps=1e-6)
 """The LayerNorm of the published ViTs."""
 
 
-class ViT(Model):
+class ViT(TokenEncoder):
     """A pre-normalised transformer encoder over picture patches.
 
     Args:
@@ -52,31 +52,57 @@ class ViT(Model):
             raise ConfigError(f"width must be a multiple of 4 and of heads, not width={width}, heads={heads}")
         if patch < 1 or depth < 1:
             raise ConfigError(f"patch and depth must be at least 1, not patch={patch}, depth={depth}")
-        self.width = width
-        self.patch = patch
-        self.patches = nn.Conv2d(channels, width, patch, patch)
+        self.width, self.patch, self.channels = width, patch, channels
+        self.prefix = int(pooling == "cls")
+        self.project = nn.Conv2d(channels, width, patch, patch)
         self.cls = nn.Parameter(torch.empty(1, 1, width).normal_(std=0.02)) if pooling == "cls" else None
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)))
         self.norm = layer_norm(width)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+        start_linear(self)
         # As MAE does: the patch projection is a linear layer in disguise.
-        nn.init.xavier_uniform_(self.patches.weight.view(width, -1))
+        nn.init.xavier_uniform_(self.project.weight.view(width, -1))
+        self.register_load_state_dict_pre_hook(_under_its_name_of_today)  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(2, 12, 1, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return features `(B, width)` of normalised pictures `(B, channels, H, W)`."""
-        if x.shape[-2] % self.patch or x.shape[-1] % self.patch:
-            raise DataError(f"patches of {self.patch} pixels do not tile pictures of {x.shape[-2]} x {x.shape[-1]}")
-        grid = self.patches(x)
-        tokens = grid.flatten(2).transpose(1, 2)
-        tokens = tokens + positions(grid.shape[-2], grid.shape[-1], self.width).to(tokens)
-        if self.cls is not None:
-            tokens = torch.cat([self.cls.to(tokens.dtype).expand(len(x), -1, -1), tokens], dim=1)
-        tokens = self.norm(self.blocks(tokens))
+        tokens = self.tokens(x)
         features: Tensor = tokens.mean(1) if self.cls is None else tokens[:, 0]
         return features
+
+    def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        rows, columns = self.grid(x)
+        places = positions(rows, columns, self.width)
+        if keep is None:
+            tokens = self.project(x).flatten(2).transpose(1, 2)
+            tokens = tokens + places.to(tokens)
+        else:
+            # The convolution is a linear layer: of the seen patches alone, whose values go by row, column, channel.
+            weight = self.project.weight.permute(0, 2, 3, 1).flatten(1)
+            tokens = linear(cut(x, self.patch, keep), weight, self.project.bias)
+            tokens = tokens + places.to(tokens)[keep]
+        if self.cls is not None:
+            tokens = torch.cat([self.cls.to(tokens.dtype).expand(len(x), -1, -1), tokens], dim=1)
+        seen: Tensor = self.norm(self.blocks(tokens))
+        return seen
+
+
+def start_linear(network: nn.Module) -> None:
+    """Start every linear layer of a network as ViTs start: Xavier-uniform, its bias at 0."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+
+
+def _under_its_name_of_today(_: nn.Module, state: dict[str, Tensor], prefix: str, *rest: object) -> None:
+    """Let weights that were saved when the projection was called `patches` still fit."""
+    for name in ("weight", "bias"):
+        if f"{prefix}patches.{name}" in state:
+            state[f"{prefix}project.{name}"] = state.pop(f"{prefix}patches.{name}")
 
 
 class Block(nn.Module):

@@ -12,7 +12,8 @@ from withstand.core.errors import ConfigError, nearest
 from withstand.core.roles import Model
 from withstand.data.tables.schema import Schema
 from withstand.data.tables.source import TableSource
-from withstand.models.tables.tokens import ColumnTokenizer, interleaved_waves, pick
+from withstand.models.blocks.pick import pick
+from withstand.models.tables.tokens import ColumnTokenizer, interleaved_waves
 from withstand.models.tables.transformer import closing, stack
 
 Pool: TypeAlias = Literal["flatten", "mean", "max", "reg", "columns"]

@@ -1,4 +1,4 @@
-"""Columns as tokens, the place of a token, and the choice of some of them.
+"""Columns as tokens, and the place of a token.
 
 Sizes: `B` rows, `D` columns, `W` slots of a row, `R` [REG] tokens, `H` token width.
 """
@@ -69,11 +69,6 @@ class ColumnTokenizer(nn.Module):
             blocks = zip(flags, tables, strict=True)
             parts.append(torch.stack([block @ table for block, table in blocks], 1) + self.bias[self.count :])
         return torch.cat(parts, 1)
-
-
-def pick(tokens: Tensor, places: Tensor) -> Tensor:
-    """Return the tokens at the places: `(B, n, H)` of tokens `(B, S, H)` and places `(B, n)`."""
-    return tokens.gather(1, places[:, :, None].expand(-1, -1, tokens.shape[2]))
 
 
 def interleaved_waves(count: int, width: int, *, base: float = 100.0) -> Tensor:

@@ -94,7 +94,7 @@ def encoder(model: str, width: int | None, depth: int | None, shape: tuple[int, 
     if kind == "resnet":
         network = ResNet(width, depth, channels, "large" if size >= LARGE else "small")
     elif kind == "vit":
-        network = ViT(_patch(size), width, depth, channels=channels)
+        network = ViT(_patch(size), width, depth, _heads(width), channels)
     elif kind == "convnet":
         network = ConvNet(width, (channels, *shape[1:]), depth)  # type: ignore[arg-type]
     elif kind == "scattering" and (name.isdigit() or not name):
@@ -115,8 +115,14 @@ def hardened(make: Callable[[Model], Method], encoder: Model, *, eps: float, ste
 
 
 def _patch(size: int) -> int:
-    """Return the largest of the usual patch sides that gives at least 7 x 7 patches."""
-    return next((side for side in (16, 8, 4, 2) if size % side == 0 and size // side >= 7), 1)
+    """Return the largest of the usual patch sides that gives at least 7 x 7 patches; of smaller pictures 2 or 1."""
+    usual = next((side for side in (16, 8, 4, 2) if size % side == 0 and size // side >= 7), None)
+    return usual or (1 if size % 2 else 2)
+
+
+def _heads(width: int) -> int:
+    """Return 3 heads, as in the smallest published ViT, or 4 where its width is no multiple of 3."""
+    return next(heads for heads in (3, 4, 2, 1) if width % heads == 0)
 
 
 def experiment_on_pictures(

@@ -1,0 +1,76 @@
+"""A light decoder of hidden patches.
+
+Masked Autoencoders Are Scalable Vision Learners (He et al., 2022): one learnt token stands for every hidden patch,
+fixed positions tell them apart. The official code puts the tokens back into the order of the grid; attention does not
+ask for one, so that here the visible patches come first, then the hidden ones, each with its own position.
+
+Sizes: B pictures, K visible and M hidden patches of a grid, S tokens before them (a class token), W width.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from withstand.core.errors import ConfigError
+from withstand.models.pictures.vit import Block, layer_norm, positions, start_linear
+
+
+class MaskedTokens(nn.Module):
+    """A decoder's input: the visible tokens, brought to its width, and a mask token for each hidden patch.
+
+    Args:
+        encoder_width: of the tokens that come.
+        width: W of those that are given, a multiple of 4.
+    """
+
+    def __init__(self, encoder_width: int, width: int = 512) -> None:
+        super().__init__()
+        if width < 4 or width % 4:
+            raise ConfigError(f"a decoder's width must be a multiple of 4, not {width!r}")
+        self.width = width
+        self.enter = nn.Linear(encoder_width, width)
+        self.token = nn.Parameter(torch.empty(1, 1, width).normal_(std=0.02))
+        start_linear(self)
+
+    def forward(self, tokens: Tensor, keep: Tensor, hidden: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Return tokens `(B, S + K + M, W)`: those before the patches, the visible patches', the hidden ones'.
+
+        Args:
+            tokens: the encoder's, `(B, S + K, encoder_width)`.
+            keep: the visible patches, int64 `(B, K)`, in the order of `tokens`.
+            hidden: the hidden patches, int64 `(B, M)`.
+            grid: rows and columns of patches.
+        """
+        seen = self.enter(tokens)
+        places = positions(*grid, self.width).to(seen)
+        before = tokens.shape[1] - keep.shape[1]
+        parts = [seen[:, before:] + places[keep], self.token.to(seen.dtype) + places[hidden]]
+        return torch.cat([seen[:, :before], *parts], 1)
+
+
+class PatchDecoder(nn.Module):
+    """A Transformer from tokens to numbers for each, as the values of a patch.
+
+    Args:
+        outputs: numbers for each token.
+        width: W of the tokens, a multiple of `heads`.
+        depth: number of blocks.
+        heads: attention heads.
+    """
+
+    def __init__(self, outputs: int, width: int = 512, depth: int = 8, heads: int = 16) -> None:
+        super().__init__()
+        if heads < 1 or width % heads or depth < 1:
+            raise ConfigError(
+                f"a decoder's depth must be at least 1 and its width a multiple of its heads, not depth={depth}, "
+                f"width={width}, heads={heads}"
+            )
+        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)))
+        self.norm = layer_norm(width)
+        self.leave = nn.Linear(width, outputs)
+        start_linear(self)
+
+    def forward(self, tokens: Tensor, last: int) -> Tensor:
+        """Return what is made of the last `last` tokens, `(B, last, outputs)`, of tokens `(B, T, W)`."""
+        seen: Tensor = self.blocks(tokens)
+        numbers: Tensor = self.leave(self.norm(seen[:, seen.shape[1] - last :]))
+        return numbers

@@ -1,0 +1,104 @@
+"""Pictures as grids of square patches, and what an encoder of them offers to methods that hide some.
+
+Sizes: B pictures of `C` channels, H x W pixels; P side of a patch; L = H/P * W/P patches, row after row; W width.
+"""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from withstand.core.errors import ConfigError, DataError
+from withstand.core.roles import Model
+
+
+class TokenEncoder(Model):
+    """A network that reads pictures as tokens, one a patch, and can be shown some of the patches alone.
+
+    Attributes:
+        patch: P, pixels; 0 in a wrapper round a network without patches, see `with_patches`.
+        channels: C, of the pictures.
+        prefix: how many tokens come before those of the patches: 1 for a class token.
+    """
+
+    patch: int
+    channels: int
+    prefix: int
+
+    def grid(self, x: Tensor) -> tuple[int, int]:
+        """Return how many rows and columns of patches there are in pictures `(B, C, H, W)`.
+
+        Raises:
+            DataError: patches do not tile the pictures.
+        """
+        return grid_of(x, self.patch)
+
+    def patches(self, x: Tensor) -> Tensor:
+        """Return the patches as the network reads them, `(B, L, P*P*C)`, in the order of its tokens.
+
+        Inside a patch values go by row, column and channel, as MAE's do. A wrapper that normalises pictures gives
+        patches of normalised ones.
+        """
+        return cut(x, self.patch)
+
+    @abstractmethod
+    def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Return what the network makes of each token, `(B, prefix + K, W)`, after its last normalisation.
+
+        Args:
+            x: pictures `(B, C, H, W)`.
+            keep: the patches that are seen, int64 `(B, K)`, in any order; None for all, in theirs. The network learns
+                nothing of the others, and spends no time on them.
+        """
+
+
+def with_patches(encoder: Model) -> TokenEncoder:
+    """Return the same encoder, as one that reads patches.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if isinstance(encoder, TokenEncoder) and encoder.patch:
+        return encoder
+    inner: object = encoder
+    while isinstance(getattr(inner, "encoder", None), Model):
+        inner = getattr(inner, "encoder")  # noqa: B009 - a wrapper's
+    name = getattr(inner, "name", f"a {type(inner).__name__}")  # timm's, of a timm network
+    raise ConfigError(f"{name} has no patches to hide: use model vit or timm:vit_*")
+
+
+def grid_of(x: Tensor, patch: int) -> tuple[int, int]:
+    """Return how many rows and columns of patches there are.
+
+    Raises:
+        DataError: patches do not tile the pictures.
+    """
+    height, width = x.shape[-2:]
+    if height % patch or width % patch:
+        raise DataError(f"patches of {patch} pixels do not tile pictures of {height} x {width}")
+    return height // patch, width // patch
+
+
+def cut(x: Tensor, patch: int, keep: Tensor | None = None) -> Tensor:
+    """Return a picture's patches, `(B, L, P*P*C)`, row after row; inside a patch by row, column and channel.
+
+    Args:
+        x: pictures `(B, C, H, W)`.
+        patch: P.
+        keep: the patches that are wanted, int64 `(B, K)`; None for all.
+    """
+    rows, columns = grid_of(x, patch)
+    # Splitting an axis needs no copy, in any memory layout.
+    grid = x.view(len(x), -1, rows, patch, columns, patch).permute(0, 2, 4, 3, 5, 1)
+    if keep is None:
+        return grid.reshape(len(x), rows * columns, -1)
+    # One pass over the wanted patches, in place of a copy of all.
+    samples = torch.arange(len(x), device=x.device)[:, None]
+    return grid[samples, keep // columns, keep % columns].flatten(2)
+
+
+def joined(patches: Tensor, rows: int, columns: int, channels: int) -> Tensor:
+    """Return the pictures `(B, C, H, W)` that were cut into these patches `(B, L, P*P*C)`."""
+    side = round((patches.shape[2] / channels) ** 0.5)
+    grid = patches.view(len(patches), rows, columns, side, side, channels)
+    return grid.permute(0, 5, 1, 3, 2, 4).reshape(len(patches), channels, rows * side, columns * side)

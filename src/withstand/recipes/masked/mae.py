@@ -1,0 +1,69 @@
+"""MAE: a picture's few visible patches must tell what the hidden ones show.
+
+paper: Masked Autoencoders Are Scalable Vision Learners (He, Chen, Xie, Li, Dollár, Girshick; CVPR 2022)
+claims: hiding three quarters of a picture makes restoration a task that teaches; an encoder that sees visible patches
+  alone makes it cheap
+learns from: unlabelled pictures, photos, images; one view of each, cropped and flipped
+use it when: a vision transformer is trained without pairs of views, as a start for fine-tuning above all
+not for: residual networks, which have no patches to hide; features that are read as they are, without fine-tuning,
+  where contrastive ones do better in the paper too
+command: withstand train mae --data fashion-mnist-small
+"""
+
+from dataclasses import replace
+
+from withstand.engine.experiment import Experiment
+from withstand.engine.optimizers import AdamW
+from withstand.methods.masked.mae import MAE
+from withstand.models.pictures.patches import with_patches
+from withstand.recipes.setups.pictures import PictureSetup, experiment_on_pictures
+from withstand.views.presets import crop_and_flip
+
+SETUP = PictureSetup(model="vit", batch=128, learning_rate=2e-3)
+
+
+def experiment(
+    setup: PictureSetup = SETUP,
+    *,
+    decoder_depth: int = 1,
+    decoder_width: int = 64,
+    decoder_heads: int = 4,
+    ratio: float = 0.75,
+    normalise: bool = True,
+    weight_decay: float = 0.05,
+) -> Experiment:
+    """Return the experiment.
+
+    The defaults are for small networks and short runs: the paper's decoder has 8 blocks of width 512 with 16 heads, and
+    its rate is 1.5e-4 for a batch of 256. The rate rises for 40 epochs, as in the paper, or a tenth of the run.
+
+    Args:
+        setup: data, network, budget.
+        model: vit or timm:vit_NAME; networks without patches have nothing to hide.
+        width: of the ViT, 96 if not said.
+        depth: of the ViT, 4 if not said.
+        learning_rate: of AdamW, for a batch of 256; scaled with the batch.
+        decoder_depth: blocks of the decoder, which is thrown away.
+        decoder_width: of its tokens.
+        decoder_heads: its attention heads.
+        ratio: share of the patches that is hidden.
+        normalise: ask for each patch's pixels less their mean, over their deviation.
+        weight_decay: of AdamW, on matrices.
+    """
+    if setup.model == "vit":
+        setup = replace(setup, width=setup.width or 96, depth=setup.depth or 4)
+    return experiment_on_pictures(
+        "mae",
+        lambda encoder: MAE(
+            with_patches(encoder),
+            depth=decoder_depth,
+            width=decoder_width,
+            heads=decoder_heads,
+            ratio=ratio,
+            normalise=normalise,
+        ),
+        (crop_and_flip, crop_and_flip),
+        setup,
+        optimizer=AdamW(setup.learning_rate * setup.batch / 256, weight_decay, betas=(0.9, 0.95)),
+        warmup=40,
+    )
