@@ -166,11 +166,11 @@ def test_bad_settings_are_refused() -> None:
 
 
 def test_an_encoder_without_bounds_is_refused_with_a_rewrite() -> None:
-    class Smooth(Perceptron):
+    class Waves(Perceptron):
         def forward(self, x: Tensor) -> Tensor:
-            return nn.functional.gelu(super().forward(x))
+            return super().forward(x).cos()
 
-    method = CertifiedTraining(Smooth(), classes=4, warmup=0.0)
+    method = CertifiedTraining(Waves(), classes=4, warmup=0.0)
     x, y = pictures(dtype=torch.float32)
-    with pytest.raises(ConfigError, match="gelu, which has no bounds here: use ReLU"):
+    with pytest.raises(ConfigError, match="cos, which has no bounds here: rewrite it"):
         method.step(Batch(x, index=torch.arange(6), y=y, step=1))

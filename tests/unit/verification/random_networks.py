@@ -99,7 +99,7 @@ def network(kind: str, seed: int, outputs: int = 4) -> Network:
     elif kind == "residual":
         x = maker.relu(maker.conv(x, 3))
         side = add(Add(signs=(1, -1 if seed % 2 else 1)), maker.conv(maker.relu(maker.conv(x, 3)), 3), x)
-        x = add(Mean(dims=(1, 2), count=30), maker.relu(side))
+        x = add(Mean(dims=(1, 2), count=30, entries=30), maker.relu(side))
     elif kind == "concat":
         left, right = maker.relu(maker.conv(x, 2)), add(Tanh(), maker.conv(x, 3, size=1, padding=0))
         x = add(AvgPool2d(kernel=(2, 2), stride=(2, 2), padding=(0, 1)), add(Concat(dim=0), left, right))

@@ -89,8 +89,8 @@ def pool(pick: Choices) -> Case:
 def mean(pick: Choices) -> Case:
     shape = pick.shape(pick.whole(1, 3))
     dims = tuple(d for d in range(len(shape)) if pick.flag()) or (0,)
-    count = math.prod(shape[d] for d in dims) if pick.flag() else 1
-    return Mean(dims=dims, keep=pick.flag(), count=count), (shape,)
+    entries = math.prod(shape[d] for d in dims)
+    return Mean(dims=dims, keep=pick.flag(), count=entries if pick.flag() else 1, entries=entries), (shape,)
 
 
 def rearrangement(pick: Choices) -> Case:

@@ -80,7 +80,9 @@ class Relaxed:
         """Return each entry's largest size at a node over all samples, `(1, *shape)`, or a little more."""
         if place not in self.most:
             box = self.boxes[place]
-            self.most[place] = torch.maximum(box.low.abs(), box.high.abs()).amax(0, keepdim=True).detach()
+            size = torch.maximum(box.low.abs(), box.high.abs()).detach()
+            # Where a sample has no bounds its lines have none either; others must not lose theirs by it.
+            self.most[place] = size.masked_fill(size.isnan(), 0).amax(0, keepdim=True)
         return self.most[place]
 
 

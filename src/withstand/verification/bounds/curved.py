@@ -57,6 +57,11 @@ class _Side:
         return self.sign * self.curve.forward(x)
 
     def rate(self, x: Tensor) -> Tensor:
+        if self.curve.kinked and self.sign < 0:
+            # The convex pieces lie outside, and so do their slopes.
+            begin, end = self.curve.convex
+            x = torch.where(x == begin, x.nextafter(torch.full_like(x, -torch.inf)), x)
+            x = torch.where(x == end, x.nextafter(torch.full_like(x, torch.inf)), x)
         return self.sign * self.curve.rate(x)
 
     @torch.no_grad()
@@ -83,11 +88,18 @@ class _Side:
 
     def line(self, touch: Tensor, serves: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return slope and shift, in a precision, of a line below: a tangent where it serves, a chord elsewhere."""
-        low, high = self.low, self.high
-        left, right = self.value(low), self.value(high)
-        reach = torch.maximum(low.abs(), high.abs())
+        left, right = self.value(self.low), self.value(self.high)
+        reach = torch.maximum(self.low.abs(), self.high.abs())
         slope = torch.where(serves, self.rate(touch), self._chord(left, right, reach)).to(dtype)
-        steep = slope.double()
+        shift = self._shift(slope, touch, serves, left, right)
+        if self.curve.kinked and self.sign < 0:
+            slope, shift = self._over_kinks(slope, shift, touch, left, right)
+        unit = 8 * torch.finfo(torch.float64).eps
+        return slope, rounded(shift - unit * (shift.abs() + (slope.double() * reach).abs()), dtype, up=False)
+
+    def _shift(self, slope: Tensor, touch: Tensor, serves: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """Return how high a line with whatever slope may lie."""
+        low, high, steep = self.low, self.high, slope.double()
         where = (self.piece & ~serves).nonzero(as_tuple=True)
         inside = touch.index_put(where, self._parallel(where, steep)) if len(where[0]) else touch
         shift = torch.minimum(self._end(low, left, steep), self._end(high, right, steep))
@@ -98,8 +110,23 @@ class _Side:
             one = self._tangent(low, low, low.clamp_min(begin), steep)
             other = self._tangent(high, high.clamp_max(end), high, steep)
             shift = torch.where(self.outer, torch.minimum(shift, torch.minimum(one, other)), shift)
-        unit = 8 * torch.finfo(torch.float64).eps
-        return slope, rounded(shift - unit * (shift.abs() + (steep * reach).abs()), dtype, up=False)
+        return shift
+
+    def _over_kinks(
+        self, slope: Tensor, shift: Tensor, touch: Tensor, left: Tensor, right: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return lines that pass through kinks instead of ends where they are closer in the middle."""
+        middle = (self.low + self.high) / 2
+        begin, end = (self.low.new_full((), place).expand_as(self.low) for place in self.curve.convex)
+        for first, last in ((self.low, end), (begin, self.high), (begin, end)):
+            fits = (first >= self.low) & (last <= self.high) & (last - first > _NARROW)
+            first, last = torch.where(fits, first, self.low), torch.where(fits, last, self.high)
+            width = (last - first).masked_fill(~fits, 1.0)
+            other = torch.where(fits, (self.value(last) - self.value(first)) / width, slope.double()).to(slope.dtype)
+            lower = self._shift(other, touch, torch.zeros_like(fits), left, right)
+            gain = (other.double() - slope.double()) * middle + lower - shift
+            slope, shift = torch.where(gain > 0, other, slope), torch.where(gain > 0, lower, shift)
+        return slope, shift
 
     def _chord(self, left: Tensor, right: Tensor, reach: Tensor) -> Tensor:
         """Return the slope of the chord, never above what a slope can be."""
@@ -161,7 +188,9 @@ def curved(curve: Curve, low: Tensor, high: Tensor) -> Lines:
         low_shift, high_shift = (value.masked_fill(outside, torch.nan) for value in (low_shift, high_shift))
     steep: Tensor | float
     if curve.steepest is None:
-        sizes = torch.maximum(curve.rate(left).abs(), curve.rate(right).abs()).detach().amax(0, keepdim=True)
+        sizes = torch.maximum(curve.rate(left).abs(), curve.rate(right).abs()).detach()
+        # Where there are no lines, there are no slopes.
+        sizes = sizes.masked_fill(sizes.isnan() | ~(left > curve.start), 0).amax(0, keepdim=True)
         steep = rounded(sizes * (1 + _NARROW), low.dtype, up=True)
     else:
         steep = curve.steepest

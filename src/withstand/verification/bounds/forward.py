@@ -13,7 +13,7 @@ from withstand.verification.bounds.interval import interval
 from withstand.verification.bounds.lines import Lines
 from withstand.verification.bounds.receptive_field import rows_of
 from withstand.verification.bounds.relaxation import relax
-from withstand.verification.bounds.rounding import full_precision, gamma
+from withstand.verification.bounds.rounding import forward_terms, full_precision, gamma
 from withstand.verification.box import Region
 from withstand.verification.network.activation import ReLU
 from withstand.verification.network.network import Network
@@ -53,7 +53,7 @@ def relax_forward(
                 continue
             if isinstance(operation, LinearOperation):
                 low, high = _linear(operation, sources)
-                slack = gamma(2 * operation.terms + len(low), network.dtype) * _reach(
+                slack = gamma(2 * forward_terms(operation, network.dtype) + len(low), network.dtype) * _reach(
                     relaxed, operation, sources, node.inputs
                 )
                 functions.append((low, high))

@@ -10,17 +10,19 @@ import torch
 from torch import Tensor
 
 from withstand.verification.bounds.receptive_field import rows_of
-from withstand.verification.bounds.rounding import gamma
+from withstand.verification.bounds.rounding import forward_terms, gamma
 from withstand.verification.box import Region
 from withstand.verification.network.activation import Bent
 from withstand.verification.network.network import Node
 from withstand.verification.network.operation import (
+    Add,
     Concat,
     Constant,
     Conv2d,
     Input,
     Linear,
     LinearOperation,
+    Mean,
     Rearrange,
     Scale,
 )
@@ -72,7 +74,9 @@ def interval(node: Node, boxes: list[Box], region: Region) -> Box:
         return Box(region.low, region.high, True, True, torch.ones_like(region.low), region.center)
     if isinstance(operation, Constant):
         value = operation.value.expand(len(region), *node.shape)
-        return Box(value, value, True, True)
+        # In float32 it may stand for a number of float64.
+        room = gamma(1, value.dtype) / 8 * value.abs() if value.dtype == torch.float32 else 0.0
+        return Box(value - room, value + room, True, True)
     inputs = [boxes[place] for place in node.inputs]
     if isinstance(operation, LinearOperation):
         return _linear(node, operation, inputs, region)
@@ -86,6 +90,8 @@ def _linear(node: Node, operation: LinearOperation, inputs: list[Box], region: R
     if isinstance(operation, Rearrange | Concat):
         # Nothing is computed, nothing is rounded.
         box = Box(operation.forward(*(box.low for box in inputs)), operation.forward(*(box.high for box in inputs)))
+    elif isinstance(operation, Scale | Add | Mean):
+        box = Box(*_ends(operation, inputs))
     else:
         middle = operation.forward(*((box.low + box.high) / 2 for box in inputs))
         spread = operation.absolute(*((box.high - box.low) / 2 for box in inputs))
@@ -114,9 +120,34 @@ def _linear(node: Node, operation: LinearOperation, inputs: list[Box], region: R
     return box
 
 
+def _ends(operation: Scale | Add | Mean, inputs: list[Box]) -> tuple[Tensor, Tensor]:
+    """Return the ends of what is computed entry by entry, or is a plain sum, each off by a rounding of its own size.
+
+    A sum of exponentials, or of squares, stays above 0 so, however large its other end is.
+    """
+    low, high = inputs[0].low, inputs[0].high
+    factor = 2 * gamma(forward_terms(operation, low.dtype), low.dtype)
+    if isinstance(operation, Mean):
+        sizes = (operation.apply(side.abs()) for side in (low, high))
+        ends = (operation.apply(side) for side in (low, high))
+    elif isinstance(operation, Add):
+        others = (inputs[1].low, inputs[1].high) if operation.signs[1] > 0 else (-inputs[1].high, -inputs[1].low)
+        sizes = (side.abs() + other.abs() for side, other in zip((low, high), others, strict=True))
+        ends = (side + other for side, other in zip((low, high), others, strict=True))
+    else:
+        if operation.weight is not None:
+            first, last = operation.weight * low, operation.weight * high
+            rises = operation.weight >= 0
+            low, high = torch.where(rises, first, last), torch.where(rises, last, first)
+        bias = low.new_zeros(()) if operation.bias is None else operation.bias
+        sizes, ends = (side.abs() + bias.abs() for side in (low, high)), (side + bias for side in (low, high))
+    (below, above), (small, large) = ends, sizes
+    return below - factor * small, above + factor * large
+
+
 def _slack(operation: LinearOperation, inputs: list[Box]) -> Tensor | float:
     """Return how far the computed middle and spread can be off, broadcast to the output."""
-    factor = gamma(operation.terms, inputs[0].low.dtype)
+    factor = gamma(forward_terms(operation, inputs[0].low.dtype), inputs[0].low.dtype)
     if isinstance(operation, Rearrange | Concat):
         return 0.0
     if isinstance(operation, Linear | Scale):

@@ -48,7 +48,8 @@ def _product(first: Interval, second: Interval) -> Planes:
     unit = 8 * torch.finfo(m.dtype).eps
     room = half * other * (1 + unit) + unit * (m.abs() + half) * (n.abs() + other) + torch.finfo(m.dtype).tiny
     nothing = torch.zeros_like(m)
-    steep = tuple(part.abs().amax(0, keepdim=True) for part in (n, m))
+    # A sample without bounds has no planes either, and takes none from others.
+    steep = tuple(part.abs().masked_fill(part.isnan(), 0).amax(0, keepdim=True) for part in (n, m))
     return Planes((Lines(n, n, room - m * n, -m * n - room, steep[0]), Lines(m, m, nothing, None, steep[1])))
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 
 from withstand.verification.bounds.receptive_field import Shape
-from withstand.verification.network.operation import Add, Conv2d, Linear, LinearOperation, Rearrange, Scale
+from withstand.verification.network.operation import Add, Conv2d, Linear, LinearOperation, Mean, Rearrange, Scale
 
 
 def gamma(terms: int, dtype: torch.dtype) -> float:
@@ -22,6 +22,13 @@ def gamma(terms: int, dtype: torch.dtype) -> float:
     """
     unit = torch.finfo(dtype).eps / 2
     return 2 * (terms + 8) * unit / max(1e-9, 1 - (terms + 8) * unit)
+
+
+def forward_terms(operation: LinearOperation, dtype: torch.dtype) -> int:
+    """Return of how many terms a sum counts as, in a precision: plain sums are added up in float64 whatever it is."""
+    if isinstance(operation, Mean) and dtype == torch.float32 and operation.terms < 1 << 28:
+        return 2
+    return operation.terms
 
 
 def backward_terms(operation: LinearOperation, shapes: Sequence[Shape], out: Shape) -> int:
@@ -45,6 +52,8 @@ def backward_terms(operation: LinearOperation, shapes: Sequence[Shape], out: Sha
         return operation.weight.shape[0] // operation.groups * math.prod(places)
     if isinstance(operation, Rearrange):
         return operation.copies
+    if isinstance(operation, Mean):
+        return 1
     if isinstance(operation, Scale | Add):
         return max(math.prod(out) // max(1, math.prod(shape)) for shape in shapes)
     return operation.terms

@@ -55,7 +55,9 @@ class ReLU(Activation):
 
 @dataclass(frozen=True, eq=False)
 class Curve(Activation):
-    """A smooth function that is convex between two places and concave beyond them, and falls at most up to one place.
+    """A function that is convex between two places and concave beyond them, and falls at most up to one place.
+
+    It may have convex kinks inside, and concave ones at the two places.
 
     Bounds are computed in float64. What they need to know of rounding there is `doubt`.
     """
@@ -80,6 +82,11 @@ class Curve(Activation):
         """Above what the function is defined; at or below, bounds are no numbers and prove nothing."""
         return -torch.inf
 
+    @property
+    def kinked(self) -> bool:
+        """Whether the two places are concave kinks, of which `rate` tells the slope from inside."""
+        return False
+
     @abstractmethod
     def rate(self, x: Tensor) -> Tensor:
         """Return the derivative, off by at most 16 roundings of its size, or of 1 where `steepest` is a number."""
@@ -95,14 +102,15 @@ class Curve(Activation):
         if abs(self.lowest) != torch.inf:
             place = below.new_full((), self.lowest).expand_as(below)
             least = torch.minimum(torch.maximum(place, below), above)
-        bottom, top = torch.minimum(first, last), torch.maximum(first, last)
-        if self.start != -torch.inf:
-            bottom, top = (value.masked_fill(below <= self.start, torch.nan) for value in (bottom, top))
-        slack = torch.maximum(self.doubt(below, first), self.doubt(above, last))
+        # Each place has its own doubt: exp's at the far end is more than its value at the near one.
+        near, far = self.doubt(below, first), self.doubt(above, last)
+        bottom, top = torch.minimum(first - near, last - far), torch.maximum(first + near, last + far)
         if least is not None:
             found = self.forward(least)
-            bottom, slack = torch.minimum(bottom, found), torch.maximum(slack, self.doubt(least, found))
-        return rounded(bottom - slack, low.dtype, up=False), rounded(top + slack, low.dtype, up=True)
+            bottom = torch.minimum(bottom, found - self.doubt(least, found))
+        if self.start != -torch.inf:
+            bottom, top = (value.masked_fill(below <= self.start, torch.nan) for value in (bottom, top))
+        return rounded(bottom, low.dtype, up=False), rounded(top, low.dtype, up=True)
 
 
 def rounded(values: Tensor, dtype: torch.dtype, *, up: bool) -> Tensor:

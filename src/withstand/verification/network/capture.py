@@ -17,15 +17,19 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import derive
 from withstand.core.victim import Victim
 from withstand.verification.box import Region
+from withstand.verification.network.capture_bends import BENDS
 from withstand.verification.network.capture_check import compare
 from withstand.verification.network.capture_graph import Builder, Place, fold
-from withstand.verification.network.capture_rules import REARRANGING, RULES, unsupported
+from withstand.verification.network.capture_rules import LINEAR, REARRANGING, unsupported
 from withstand.verification.network.capture_trace import traced
 from withstand.verification.network.capture_writes import WRITES, write
 from withstand.verification.network.network import Network
 
 BATCH = 3
 """Samples of the example: more than one, so that a dimension that follows the batch is told from a fixed one."""
+
+RULES = LINEAR | BENDS
+"""What each operation is, by name."""
 
 _SOFTMAX = {"_softmax": "softmax", "_log_softmax": "log-softmax"}
 _FILLING = {"new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like"}
@@ -188,6 +192,7 @@ def as_computed(arguments: Any, dtype: torch.dtype) -> Any:
     def rounded(value: float) -> float:
         if isinstance(value, bool):
             return value
-        return type(value)(torch.tensor(value, dtype=torch.float32).item())
+        single = torch.tensor(float(value), dtype=torch.float64).float().item()
+        return single if isinstance(value, float) else int(single)
 
     return torch.utils._pytree.tree_map_only((int, float), rounded, arguments)

@@ -47,6 +47,25 @@ class Builder:
         """Append a constant of one sample's shape."""
         return self.add(Constant(torch.as_tensor(value, dtype=torch.float64).expand(shape)))
 
+    def spread(self, place: Place, shape: Shape) -> Place:
+        """Append what repeats a value until it has another shape, as broadcasting does.
+
+        Raises:
+            DataError: it does not broadcast so.
+        """
+        before = self.shape(place)
+        if before == shape:
+            return place
+        if len(before) != len(shape):
+            raise DataError(
+                "an operation on several values mixes the samples of a batch: certificates need each sample on its own"
+            )
+        return self.moved(place, torch.arange(math.prod(before)).view(before).expand(shape))
+
+    def moved(self, place: Place, places: Tensor) -> Place:
+        """Append what takes the entries at some flat places of a value."""
+        return self.add(Rearrange(shape=tuple(places.shape), places=places.contiguous()), place)
+
     def rearrange(self, target: Callable[..., Any], arguments: Any, options: Any, batch: int) -> Any:
         """Append what an operation does that only moves entries, by having it move their places."""
         (source,) = {value for value in arguments if isinstance(value, Place)}

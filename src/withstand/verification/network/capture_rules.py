@@ -9,7 +9,7 @@ from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.verification.bounds.receptive_field import Shape
-from withstand.verification.network.activation import MaxPool2d, ReLU, Sigmoid, Tanh
+from withstand.verification.network.activation import MaxPool2d
 from withstand.verification.network.capture_graph import Builder, Place
 from withstand.verification.network.operation import Add, AvgPool2d, Concat, Conv2d, Linear, Mean, Scale
 
@@ -43,24 +43,13 @@ REARRANGING = {
 }
 """Operations that only move entries, or put in zeros; what they do is seen by running them on places."""
 
-_ADVICE = {
-    "gelu": "use ReLU, LeakyReLU, Sigmoid or Tanh",
-    "silu": "use ReLU, LeakyReLU, Sigmoid or Tanh",
-    "hardtanh": "write clipping as a difference of two ReLUs",
-    "elu": "use LeakyReLU",
-    "native_layer_norm": "use BatchNorm, which is fixed in eval mode",
-    "native_group_norm": "use BatchNorm, which is fixed in eval mode",
-    "upsample_nearest2d": "write it as repeat, or leave it to the data",
-    "pow": "only products with constants have bounds",
-    "bmm": "only products with constants have bounds; attention has none",
-    "exp": "use Sigmoid",
-}
-
 
 def unsupported(name: str) -> ConfigError:
-    """Return the error for an operation without bounds, with the nearest rewrite."""
-    advice = _ADVICE.get(name, "rewrite it with linear layers, convolutions, pooling, ReLU, LeakyReLU, Sigmoid or Tanh")
-    return ConfigError(f"the network uses {name}, which has no bounds here: {advice}")
+    """Return the error for an operation without bounds."""
+    return ConfigError(
+        f"the network uses {name}, which has no bounds here: rewrite it with linear layers, convolutions, pooling, "
+        "attention, norms over features, and activations such as ReLU, GELU or tanh"
+    )
 
 
 def _double(value: Any) -> Tensor:
@@ -150,26 +139,16 @@ def constant_of(value: Any, shape: Shape) -> Tensor:
     """Return a constant as it meets one sample, float64; it may not differ between the samples of a batch.
 
     Raises:
-        ConfigError: it differs.
+        ConfigError: it differs, or is not finite.
     """
     constant = _double(value)
+    if not bool(torch.isfinite(constant).all()):
+        raise unsupported("a constant that is not finite, such as a mask of -inf")
     if constant.dim() > len(shape):
         if not bool((constant == constant[:1]).all()):
             raise ConfigError("a constant differs between the samples of a batch: it cannot be part of a network")
         constant = constant[0]
     return constant
-
-
-def _times(divide: bool) -> Rule:
-    def rule(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], shape: Shape) -> Place:
-        first, second = arguments[:2]
-        if (isinstance(first, Place) and isinstance(second, Place)) or (divide and isinstance(second, Place)):
-            raise unsupported("pow")
-        x, constant = (first, second) if isinstance(first, Place) else (second, first)
-        factor = constant_of(constant, shape)
-        return builder.add(Scale(weight=1 / factor if divide else factor), x)
-
-    return rule
 
 
 def _neg(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], shape: Shape) -> Place:
@@ -191,7 +170,7 @@ def _over_dims(mean: bool) -> Rule:
 
 
 def _avg_pool(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], shape: Shape) -> Place:
-    x, kernel, stride, padding, ceil, count_padding, divisor = _defaults(
+    x, kernel, stride, padding, ceil, count_padding, divisor = defaults(
         arguments, [None, None, [], [0], False, True, None]
     )
     if ceil or divisor is not None:
@@ -214,7 +193,7 @@ def _adaptive_avg_pool(builder: Builder, arguments: Sequence[Any], options: dict
 
 
 def _max_pool(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], shape: Shape) -> Place:
-    x, kernel, stride, padding, dilation, ceil = _defaults(arguments, [None, None, [], [0], [1], False])
+    x, kernel, stride, padding, dilation, ceil = defaults(arguments, [None, None, [], [0], [1], False])
     stride = stride or kernel
     return builder.add(MaxPool2d(_pair(kernel), _pair(stride), _pair(padding), _pair(dilation), bool(ceil)), x)
 
@@ -229,37 +208,12 @@ def _cat(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], sh
     return builder.add(Concat(dim=dim), *places)
 
 
-def _relu(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], shape: Shape) -> Place:
-    return builder.add(ReLU(), arguments[0])
-
-
-def _leaky_relu(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], shape: Shape) -> Place:
-    slope = float(arguments[1]) if len(arguments) > 1 else 0.01
-    if not 0 <= slope <= 1:
-        raise unsupported(f"leaky ReLU with slope {slope:g}")
-    return builder.add(ReLU(slope), arguments[0])
-
-
-def _clamp_min(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], shape: Shape) -> Place:
-    low = arguments[1] if len(arguments) > 1 else options.get("min")
-    if low != 0 or (len(arguments) > 2 and arguments[2] is not None) or options.get("max") is not None:
-        raise unsupported("hardtanh")
-    return builder.add(ReLU(), arguments[0])
-
-
-def _sigmoid(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], shape: Shape) -> Place:
-    return builder.add(Sigmoid(), arguments[0])
-
-
-def _tanh(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], shape: Shape) -> Place:
-    return builder.add(Tanh(), arguments[0])
-
-
-def _defaults(arguments: Sequence[Any], values: list[Any]) -> list[Any]:
+def defaults(arguments: Sequence[Any], values: list[Any]) -> list[Any]:
+    """Return arguments, followed by the values of those that were left out."""
     return [*arguments, *values[len(arguments) :]]
 
 
-RULES: dict[str, Rule] = {
+LINEAR: dict[str, Rule] = {
     "addmm": _addmm,
     "mm": _mm,
     "convolution": _convolution,
@@ -269,8 +223,6 @@ RULES: dict[str, Rule] = {
     "add": _sum_of_two(1),
     "sub": _sum_of_two(-1),
     "rsub": _rsub,
-    "mul": _times(False),
-    "div": _times(True),
     "neg": _neg,
     "mean": _over_dims(True),
     "sum": _over_dims(False),
@@ -278,10 +230,4 @@ RULES: dict[str, Rule] = {
     "_adaptive_avg_pool2d": _adaptive_avg_pool,
     "max_pool2d_with_indices": _max_pool,
     "cat": _cat,
-    "relu": _relu,
-    "leaky_relu": _leaky_relu,
-    "clamp_min": _clamp_min,
-    "clamp": _clamp_min,
-    "sigmoid": _sigmoid,
-    "tanh": _tanh,
 }

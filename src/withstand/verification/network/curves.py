@@ -1,4 +1,4 @@
-"""More smooth activations. Formulas keep their digits in both tails; shapes: batches `(B, *shape)`."""
+"""More smooth activations, and some with kinks; formulas keep their digits in both tails. Shapes: `(B, *shape)`."""
 
 import math
 from collections.abc import Callable
@@ -34,7 +34,9 @@ class Erf(Curve):
 
 @dataclass(frozen=True, eq=False)
 class Softplus(Curve):
-    """log(1 + exp(x)). Torch gives x itself above 20, which is 2.1e-9 less: bounds hold for both."""
+    """log(1 + exp(x)). Torch gives x itself above a threshold, which is a little less: bounds hold for both."""
+
+    threshold: float = 20.0
 
     @property
     def convex(self) -> tuple[float, float]:
@@ -42,29 +44,104 @@ class Softplus(Curve):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         (x,) = inputs
-        return x.clamp_min(0) + (-x.abs()).exp().log1p()
+        found = x.clamp_min(0) + (-x.abs()).exp().log1p()
+        return found if self.threshold == math.inf else torch.where(x > self.threshold, x, found)
 
     def rate(self, x: Tensor) -> Tensor:
         return x.sigmoid()
 
     def doubt(self, x: Tensor, y: Tensor) -> Tensor:
-        return super().doubt(x, y) + torch.zeros_like(y).masked_fill(x > 19.9, 2.1e-9)
+        # Wherever a line touches, values on either side of the threshold may be met.
+        return super().doubt(x, y) + 1.001 * math.log1p(math.exp(-self.threshold))
 
 
 @dataclass(frozen=True, eq=False)
 class ELU(Curve):
-    """x above 0, exp(x) - 1 below."""
+    """x above 0, alpha (exp(x) - 1) below, alpha at least 0; beyond 1 it has a concave kink at 0."""
+
+    alpha: float = 1.0
 
     @property
     def convex(self) -> tuple[float, float]:
-        return _EVERYWHERE
+        return _EVERYWHERE if self.alpha <= 1 else (-math.inf, 0.0)
+
+    @property
+    def kinked(self) -> bool:
+        return self.alpha > 1
+
+    @property
+    def steepest(self) -> float:
+        return max(1.0, self.alpha)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         (x,) = inputs
-        return x.clamp_min(0) + x.clamp_max(0).expm1()
+        return x.clamp_min(0) + self.alpha * x.clamp_max(0).expm1()
 
     def rate(self, x: Tensor) -> Tensor:
-        return x.clamp_max(0).exp()
+        # At the kink, the slope from the left bounds either side.
+        return torch.where(x > 0, torch.ones_like(x), self.alpha * x.clamp_max(0).exp())
+
+
+@dataclass(frozen=True, eq=False)
+class HardSwish(Curve):
+    """x times the share of the way from -3 to 3 that x has gone: 0 below, x above, with concave kinks at both."""
+
+    @property
+    def convex(self) -> tuple[float, float]:
+        return -3.0, 3.0
+
+    @property
+    def lowest(self) -> float:
+        return -1.5
+
+    @property
+    def kinked(self) -> bool:
+        return True
+
+    @property
+    def steepest(self) -> float:
+        return 1.5
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return inputs[0] * (inputs[0] + 3).clamp(0, 6) / 6
+
+    def rate(self, x: Tensor) -> Tensor:
+        # At the kinks, the slopes from between them bound either side.
+        inside = (2 * x + 3) / 6
+        return torch.where(x < -3, torch.zeros_like(x), torch.where(x > 3, torch.ones_like(x), inside))
+
+
+@dataclass(frozen=True, eq=False)
+class Mish(Curve):
+    """x times tanh(log(1 + exp(x)))."""
+
+    @property
+    def convex(self) -> tuple[float, float]:
+        return -2.256376396360793, 1.490571179485459
+
+    @property
+    def lowest(self) -> float:
+        return -1.192431214515495
+
+    @property
+    def steepest(self) -> float:
+        return 1.1
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        small, whole = self._parts(x)
+        share = torch.where(x > 0, 1 + 2 * small, small * (small + 2)) / whole
+        return x * share
+
+    def rate(self, x: Tensor) -> Tensor:
+        small, whole = self._parts(x)
+        share = torch.where(x > 0, 1 + 2 * small, small * (small + 2)) / whole
+        rise = 4 * torch.where(x > 0, small.square(), small) * (1 + small) / whole.square()
+        return share + x * rise
+
+    def _parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        small = (-x.abs()).exp()
+        return small, torch.where(x > 0, 1 + 2 * small + 2 * small.square(), small * (small + 2) + 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,6 +343,44 @@ class Rsqrt(Curve):
 
     def rate(self, x: Tensor) -> Tensor:
         return -0.5 * x.rsqrt() / x
+
+
+class _OfPositive(Curve):
+    """A concave function of positive numbers that only rises."""
+
+    @property
+    def convex(self) -> tuple[float, float]:
+        return math.inf, math.inf
+
+    @property
+    def steepest(self) -> None:
+        return None
+
+    @property
+    def start(self) -> float:
+        return 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Sqrt(_OfPositive):
+    """The square root, of positive numbers alone."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return inputs[0].sqrt()
+
+    def rate(self, x: Tensor) -> Tensor:
+        return 0.5 * x.rsqrt()
+
+
+@dataclass(frozen=True, eq=False)
+class Log(_OfPositive):
+    """The natural logarithm, of positive numbers alone."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return inputs[0].log()
+
+    def rate(self, x: Tensor) -> Tensor:
+        return x.reciprocal()
 
 
 def _share(x: Tensor) -> Tensor:

@@ -241,14 +241,16 @@ class Mean(LinearOperation):
     dims: tuple[int, ...]
     keep: bool = False
     count: int = 1
-    entries: int = 1
+    entries: int
 
     @property
     def terms(self) -> int:
-        return max(self.count, self.entries, 1024)
+        return self.entries
 
     def _map(self, inputs: tuple[Tensor, ...], power: int, *, signed: bool) -> Tensor:
-        return inputs[0].sum([d + 1 for d in self.dims], keepdim=self.keep) / float(self.count) ** power
+        (x,) = inputs
+        found = x.sum([d + 1 for d in self.dims], keepdim=self.keep, dtype=torch.float64)
+        return (found / float(self.count) ** power).to(x.dtype)
 
     def transpose(self, cotangent: Tensor, shapes: tuple[Shape, ...]) -> tuple[Tensor, ...]:
         kept = [1 if d in self.dims else size for d, size in enumerate(shapes[0])]

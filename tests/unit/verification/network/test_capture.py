@@ -85,10 +85,17 @@ def test_a_softmax_at_the_end_is_stripped_and_said(last: nn.Module, word: str) -
 
 def test_what_has_no_bounds_is_named_with_a_rewrite() -> None:
     x = torch.rand(1, 4)
-    with pytest.raises(ConfigError, match=r"uses gelu, which has no bounds here: use ReLU"):
-        capture(nn.Sequential(nn.Linear(4, 3), nn.GELU()).eval(), x)
-    with pytest.raises(ConfigError, match=r"only products with constants"):
-        capture(lambda x: x * x, x)
+    with pytest.raises(ConfigError, match=r"uses sin, which has no bounds here: rewrite it with linear layers"):
+        capture(nn.Sequential(nn.Linear(4, 3), Sine()).eval(), x)
+    for jumps in (nn.Softplus(1.0, 3.0), nn.Threshold(0.1, 0.2), nn.Hardshrink(), torch.round, torch.sign):
+        with pytest.raises(ConfigError, match=r"uses .*which has no bounds here"):
+            capture(jumps.eval() if isinstance(jumps, nn.Module) else jumps, x)
+    with pytest.raises(ConfigError, match=r"not finite"):
+        capture(lambda x: (x + torch.tensor([0.0, -torch.inf, 0.0, 0.0])).exp(), x)
+    with pytest.raises(ConfigError, match=r"not finite"):
+        capture(lambda x: x.masked_fill(torch.tensor([True, False, False, False]), -torch.inf).exp(), x)
+    with pytest.raises(ConfigError, match=r"lower limit above the upper"):
+        capture(lambda x: x.clamp(0.5, 0.2), x)
     with pytest.raises(ConfigError, match=r"softmax that is not the last step"):
         capture(nn.Sequential(nn.Softmax(1), nn.Linear(4, 3)).eval(), x)
     with pytest.raises(ConfigError, match=r"1 is in train mode: call eval"):
@@ -111,6 +118,11 @@ def test_what_has_no_bounds_is_named_with_a_rewrite() -> None:
         capture(lambda x: torch.zeros(3, 2), x)
     with pytest.raises(DataError, match=r"one tensor, not dict"):
         capture(lambda x: {"logits": x}, x)
+
+
+class Sine(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sin()
 
 
 def added_to_a_column(x: Tensor) -> Tensor:
