@@ -68,6 +68,8 @@ class Victim(Part):
             normalises by itself.
         changeable: where an attacker may change an input at all, bool of one input's shape: the numbers of a row, say,
             and not its categories. None for everywhere.
+        together: whether inputs belong together, as nodes of one graph do, which see one another: answers may then hang
+            on the whole batch, and an attack has to take all of it at once.
 
     >>> victim = Victim(nn.Flatten(), normalize=((0.5,), (0.25,)))
     >>> victim(torch.full((1, 1, 1, 1), 0.75)).item()
@@ -82,13 +84,14 @@ class Victim(Part):
         high: float = 1.0,
         normalize: tuple[Sequence[float], Sequence[float]] | None = None,
         changeable: Tensor | None = None,
+        together: bool = False,
     ) -> None:
         if not low < high:
             raise ConfigError(f"low must be below high, not low={low}, high={high}")
         if normalize is not None and not _is_normalization(normalize):
             raise ConfigError(f"normalize must be (mean, std) of equal length with positive std, not {normalize!r}")
         self.model, self.low, self.high, self.normalize = model, low, high, normalize
-        self.changeable = changeable
+        self.changeable, self.together = changeable, together
         self._form = _Form()
 
     def like(self, model: nn.Module | Callable[[Tensor], Outputs]) -> "Victim":
@@ -109,7 +112,14 @@ class Victim(Part):
         normalize: tuple[Sequence[float], Sequence[float]] | None,
         changeable: Tensor | None,
     ) -> "Victim":
-        other = Victim(model, low=self.low, high=self.high, normalize=normalize, changeable=changeable)
+        other = Victim(
+            model,
+            low=self.low,
+            high=self.high,
+            normalize=normalize,
+            changeable=changeable,
+            together=self.together,
+        )
         other._form = self._form
         return other
 
@@ -196,7 +206,8 @@ class Victim(Part):
             else:
                 answers = read(outputs)
                 check_answers(answers, len(few))
-            self._check_alone(few, answers)
+            if not self.together:
+                self._check_alone(few, answers)
         self._form = replace(self._form, seen=self._form.seen | {key})
 
     def _check_alone(self, x: Tensor, answers: Outputs) -> None:

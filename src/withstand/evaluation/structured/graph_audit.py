@@ -96,7 +96,8 @@ def attack_nodes(
 def _feature_victim(model: nn.Module, graphs: Graphs, nodes: Tensor) -> tuple[Victim, Tensor]:
     """Return a node classifier as a victim of its nodes' features, and these features."""
     x = graphs.dense()
-    victim = Victim(FeatureVictim(model, graphs, nodes), low=min(0.0, float(x.min())), high=float(x.max()))
+    seen = FeatureVictim(model, graphs, nodes)
+    victim = Victim(seen, low=min(0.0, float(x.min())), high=float(x.max()), together=True)
     return victim, x[nodes]
 
 

@@ -42,13 +42,16 @@ def test_the_audit_says_what_holds(tmp_path: Path) -> None:
 
 def test_attacked_features_stay_in_ball_and_range() -> None:
     from withstand.attacks.inputs.gradient import PGD
+    from withstand.core.answers import NetworkError
     from withstand.core.threat import Ball
     from withstand.core.victim import Victim
 
     source = graph(60)
     nodes = torch.arange(10)
     whole = source.graph()
-    victim = Victim(FeatureVictim(classifier(), whole, nodes))
+    with pytest.raises(NetworkError, match="hang on the other inputs of their batch"):
+        PGD(Ball("l2", 0.3))(Victim(FeatureVictim(classifier(), whole, nodes)), whole.dense()[nodes], generator=0)
+    victim = Victim(FeatureVictim(classifier(), whole, nodes), together=True)
     own = whole.dense()[nodes]
     y = victim.output(own).argmax(1)
     found = PGD(Ball("l2", 0.3), steps=5, keep_best=False)(victim, own, y, generator=0, batch=10)
