@@ -184,7 +184,7 @@ class ContrastiveGeometry(Evaluator):
             tuple(tuple(row) for row in rows),
             x="temperature",
             note=note,
-            units=shares(*columns[1:]),
+            units={"temperature": "ratio"} | shares(*columns[1:]),
             controls=dict(zip(columns[3:], columns[1:3], strict=False)),
         )
 

@@ -75,6 +75,7 @@ class Map(Probe):
                         (float(x), float(y), _label(points, row), int(points.index[row]))
                         for row, (x, y) in enumerate(places.tolist())
                     ),
+                    units={"x": "layout", "y": "layout"},
                 ),
                 "neighbors": _neighbor_table(queries, embedded.train, near, rows),
             },

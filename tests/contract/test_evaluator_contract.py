@@ -1,0 +1,212 @@
+"""Every evaluator: one signature, and a finding whose figures say what they are and survive a file."""
+
+import inspect
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from graphs import graph, graph_set
+from guards import detector
+from toys import ToyPictures, toy_method
+from victims import digits
+from walk import of_role
+from withstand.core.finding import HIGH, LOW, SPREAD, Finding, Measure, Table
+from withstand.core.roles import Evaluator, Source
+from withstand.core.threat import Ball
+from withstand.data.arrays.source import ArraySource
+from withstand.data.graphs.container import Graphs
+from withstand.data.tables.source import TableSource
+from withstand.evaluation.detection.detection import Detection
+from withstand.evaluation.judges import judge
+from withstand.evaluation.probes.few_shot import FewShot
+from withstand.evaluation.probes.named import KNN, Centroid, Gauges, Linear, Map, NaiveBayes
+from withstand.evaluation.representation.contrastive_geometry import ContrastiveGeometry
+from withstand.evaluation.representation.projection_head import Layers
+from withstand.evaluation.representation.sample_state import SampleState
+from withstand.evaluation.robustness.audit import Audit
+from withstand.evaluation.robustness.certificate import Certificate
+from withstand.evaluation.robustness.corruptions import CorruptionBench
+from withstand.evaluation.robustness.smoothed import SmoothedCertificate
+from withstand.evaluation.structured.graph_audit import GraphAudit
+from withstand.evaluation.structured.graph_nodes import NodeProbe
+from withstand.evaluation.structured.graph_sets import FoldedSVM
+from withstand.evaluation.structured.table_probe import ColumnImportance, TableHeads
+from withstand.methods.contrastive.isogclr import ISogCLR
+from withstand.models.graphs.encoder import GCN
+from withstand.verification.smoothing import Smoothing
+from withstand.views.presets import simclr_small
+
+UNITS = {
+    "share", "count", "seconds", "radius", "k/255", "nats", "cosine", "cosine distance", "squared distance",
+    "directions", "ratio", "correlation", "the target's", "the method's own", "layout",
+}  # fmt: skip
+"""What figures and columns of our own are measured in."""
+
+BALL = Ball("linf", 0.1)
+
+
+def rows(number: bool = False) -> TableSource:
+    draws = np.random.default_rng(0)
+    key, other = draws.normal(size=120), draws.normal(size=120)
+    answer = 3 * key if number else np.where(key > 0, "yes", "no")
+    return TableSource({"other": other, "key": key, "answer": answer}, part="train", target="answer")
+
+
+def pixels() -> Source:
+    _, x, y = digits()
+    return ArraySource(x[:24], y[:24])
+
+
+def by_place(x: Tensor) -> Tensor:
+    """Embed a node by its place, or a graph by its number in the batch."""
+    targets = Graphs.of(x).targets
+    return torch.eye(3)[(torch.arange(len(x)) if targets is None else targets) % 3]
+
+
+def nothing(x: Tensor) -> Tensor:
+    return torch.zeros(len(x), 3)
+
+
+def doubled(x: Tensor) -> Tensor:
+    return 2 * x
+
+
+def untrained() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8))
+
+
+EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
+    **{
+        one.__class__.__name__: lambda one=one: (one, nn.Flatten(), pixels(), untrained())  # type: ignore[misc]
+        for one in (
+            KNN(), Linear(), NaiveBayes(), Centroid(), Gauges(), Map(layout="pca"),
+            FewShot((KNN(), Centroid()), labels=(1, 2), draws=2),
+        )
+    },
+    "ContrastiveGeometry": lambda: (
+        ContrastiveGeometry(view=simclr_small(16)), toy_method(), ToyPictures(24), toy_method()
+    ),
+    "Layers": lambda: (Layers(k=3), toy_method(), ToyPictures(48), toy_method()),
+    "SampleState": lambda: (SampleState(ends=2), toy_method(ISogCLR, samples=24), ToyPictures(24), None),
+    "Audit": lambda: (Audit(BALL, linf=(0.05, 0.1), l2=(0.5,), samples=16, steps=2, ensemble="none"),
+                      digits()[0], pixels(), None),
+    "Certificate": lambda: (Certificate(Ball("linf", 0.02), "ibp", samples=8, radii=2, halvings=2),
+                            digits()[0], pixels(), None),
+    "SmoothedCertificate": lambda: (SmoothedCertificate(0.1, Smoothing(0.1, samples=50, selection=10), samples=4),
+                                    digits()[0], pixels(), None),
+    "CorruptionBench": lambda: (CorruptionBench(kinds=("fog", "contrast"), severities=(1, 3), samples=16),
+                                digits()[0], pixels(), digits()[0]),
+    "Detection": lambda: (Detection(BALL, attacks=("fgsm",), samples=12, calibration=12, known=4, steps=2),
+                          guard(), pixels(), None),
+    "GraphAudit": lambda: (GraphAudit(eps=(0.1, 0.5), steps=2, flipped=2, additions=2, samples=12),
+                           nodes(), graph(60).part("test"), None),
+    "NodeProbe": lambda: (NodeProbe(0.1, 0.0, 5), by_place, graph(60), nothing),
+    "FoldedSVM": lambda: (FoldedSVM(folds=2, repeats=2, inner=2), by_place, graph_set(24), nothing),
+    "TableHeads": lambda: (TableHeads(("linear", "boosting")), doubled, rows(), doubled),
+    "ColumnImportance": lambda: (ColumnImportance(), doubled, rows(), None),
+}  # fmt: skip
+"""By class: an evaluator, a subject, a source, and a control where it has a use for one."""
+
+
+def guard() -> Any:
+    victim = digits()[0]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 12))
+    defense = detector(
+        encoder=encoder, projector=nn.Linear(12, 6), labeller=nn.Linear(12, 10), victim=victim, neighbours=5, rank=2
+    )
+    return defense.fit(Detection(BALL, samples=12, calibration=12).clean(pixels()), fpr=0.1)
+
+
+def nodes() -> nn.Module:
+    torch.manual_seed(0)
+    return GCN(6, 3, 2).eval()
+
+
+@cache
+def found(name: str) -> Finding:
+    evaluator, subject, source, control = EXAMPLES[name]()
+    if isinstance(subject, nn.Module):
+        subject.eval()
+    return evaluator.evaluate(subject, source, control=control)
+
+
+def measures(finding: Finding) -> list[Measure]:
+    own = list(finding.measures.values())
+    return own + [measure.control for measure in own if measure.control is not None]
+
+
+def test_every_evaluator_has_an_example() -> None:
+    assert {part.__name__ for part in of_role(Evaluator)} == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("part", of_role(Evaluator), ids=lambda part: part.__name__)
+def test_the_signature_is_one(part: type[Evaluator]) -> None:
+    own = list(inspect.signature(part.evaluate).parameters.values())
+    wanted = list(inspect.signature(Evaluator.evaluate).parameters.values())
+    assert [(one.name, one.kind, one.default) for one in own[: len(wanted)]] == [
+        (one.name, one.kind, one.default) for one in wanted
+    ]
+    assert all(one.kind is one.KEYWORD_ONLY and one.default is not one.empty for one in own[len(wanted) :])
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_figures_say_what_they_are(name: str) -> None:
+    finding = found(name)
+    assert finding.figures or name == "Map"
+    for measure in measures(finding):
+        assert measure.unit in UNITS
+        assert measure.unit != "share" or -1 <= measure.value <= 1
+    for figure, measure in finding.measures.items():
+        way = "lower" if "nearer" in figure or "lost" in figure or "abstentions" in figure else "higher"
+        assert measure.better == way or measure.unit != "share" or name == "Certificate"
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_columns_say_what_they_hold(name: str) -> None:
+    for key, table in found(name).tables.items():
+        for column in measured(table):
+            assert table.units.get(column) in UNITS, f"{column!r} in {key!r}"
+
+
+def measured(table: Table) -> list[str]:
+    """Return the columns of numbers that are no counts, without spreads and intervals."""
+    return [
+        column
+        for column in table.columns
+        if any(isinstance(cell, float) for cell in table.column(column)) and not column.endswith((SPREAD, LOW, HIGH))
+    ]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_findings_survive_a_file(name: str, tmp_path: Path) -> None:
+    finding = found(name)
+    again = Finding.load(finding.save(tmp_path))
+    assert (again.figures, again.headline, again.checks) == (finding.figures, finding.headline, finding.checks)
+    assert again.record() == finding.record()
+
+
+@pytest.mark.parametrize("name", [name for name, make in EXAMPLES.items() if make()[3] is not None])
+def test_controls_stand_beside_what_they_are_of(name: str) -> None:
+    headline = found(name).headline
+    compared = found(name).measures.values() if headline is None else [found(name).measures[headline]]
+    if name not in ("Map", "Layers"):  # these two show the control in tables alone
+        assert all(measure.control is not None for measure in compared)
+
+
+def test_judges_that_lack_what_they_need_are_left_out() -> None:
+    method, source = toy_method().eval(), ToyPictures(24)
+    bare = ArraySource(source[range(24)].x)
+    judges = (Map(layout="pca"), KNN(), SampleState(), Gauges())
+    assert [finding.name for finding in judge(judges, method, source, control=toy_method())] == ["map", "knn", "gauges"]
+    assert [finding.name for finding in judge(judges, method, bare)] == ["map", "gauges"]
+    kept = toy_method(ISogCLR, samples=24).eval()
+    assert [finding.name for finding in judge(judges, kept, source)] == ["map", "knn", "samples", "gauges"]
