@@ -7,6 +7,7 @@ that spoils pixels by itself says where in `Batch.extras`.
 Sizes: `B` pictures, `L` patches, of which `M` = L - int(L (1 - ratio)) are hidden and `K` are seen.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,3 +64,71 @@ def guided_masks(draws: Draws, scores: Tensor, ratio: float, hard: int) -> tuple
     ranked = scores.argsort(dim=1, descending=True, stable=True)
     rest = ranked[:, hard:].gather(1, draws.permutations(patches - hard))
     return rest[:, count - hard :], torch.cat([ranked[:, :hard], rest[:, : count - hard]], 1)
+
+
+def block_masks(
+    draws: Draws, size: tuple[int, int], share: float | Tensor, *, align: int = 1, largest: float = 0.3
+) -> Tensor:
+    """Return which pixels are hidden, bool `(B, H, W)`: rectangles, until they cover at least `share` of each picture.
+
+    As in the official code of SiT (Atito et al., 2021): a rectangle's upper left corner is uniform over places that are
+    multiples of `align`, the last one left out; its sides are uniform in [align, largest times the picture's), cut at
+    the border and rounded to multiples of `align`, here at least one.
+
+    Args:
+        draws: each picture's own stream.
+        size: H and W, pixels.
+        share: least share of the pixels that is hidden, one for all or `(B,)`.
+        align: rectangles are made of squares of this side, pixels; the side of a patch for whole patches.
+        largest: bound on a rectangle's sides, as a share of the picture's.
+
+    Raises:
+        ConfigError: squares of `align` pixels do not tile the picture or are too large for it, or rectangles cannot
+            cover so much.
+    """
+    sides = [int(side * largest) for side in size]
+    if align < 1 or any(side % align for side in size) or min(sides) <= align:
+        raise ConfigError(
+            f"align must be at least 1, divide the picture's {size[0]} x {size[1]} pixels and be below "
+            f"{max(0, min(sides))}, {largest:g} of the shorter side, not {align!r}"
+        )
+    rows, columns = (side // align for side in size)
+    wanted = torch.as_tensor(share, dtype=torch.float64, device=draws.device).expand(len(draws))
+    reach = 1.0
+    for side, count in zip(sides, (rows, columns), strict=True):
+        if round((side - 1) / align) < 2:
+            reach *= (count - 1) / count  # no corner lies in the last row, and no rectangle gets there
+    if len(draws) and not 0 <= float(wanted.min()) <= float(wanted.max()) <= reach:
+        raise ConfigError(f"share must lie in [0, {reach:.4g}], what such rectangles can cover, not {share!r}")
+    need = (wanted * (rows * columns)).ceil().to(torch.int64).tolist()
+    # Rectangle after rectangle on small arrays of the CPU's: many times faster than tensors of the whole batch.
+    hidden = np.zeros((len(draws), rows, columns), dtype=bool)
+    short = [row for row, least in enumerate(need) if least]
+    covered = np.zeros(len(draws), dtype=np.int64)
+    while short:
+        spans = [
+            _spans(draws, count, align, side, bound)
+            for count, side, bound in zip((rows, columns), size, sides, strict=True)
+        ]
+        for row in short:
+            for (top, bottom), (left, right) in zip(spans[0][row], spans[1][row], strict=True):
+                block = hidden[row, top:bottom, left:right]
+                covered[row] += block.size - np.count_nonzero(block)
+                block[...] = True
+                if covered[row] >= need[row]:
+                    break
+        short = [row for row in short if covered[row] < need[row]]
+    masks = torch.from_numpy(hidden).to(draws.device)
+    return masks.repeat_interleave(align, 1).repeat_interleave(align, 2)
+
+
+_AT_ONCE = 48
+"""Rectangles that are drawn for a picture at once; as many cover half of it nearly always."""
+
+
+def _spans(draws: Draws, count: int, align: int, side: int, bound: int) -> list[list[tuple[int, int]]]:
+    """Return where rectangles begin and end along one axis of `count` squares, for each picture."""
+    start = draws.integers(0, count - 1, _AT_ONCE)
+    length = torch.minimum(draws.integers(align, bound, _AT_ONCE), side - start * align)
+    end = start + (length / align).round().clamp_min(1).to(torch.int64)
+    return [list(zip(*pair, strict=True)) for pair in zip(start.tolist(), end.tolist(), strict=True)]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
-from withstand.views.masks import guided_masks, hidden_count, random_masks
+from withstand.views.masks import block_masks, guided_masks, hidden_count, random_masks
 
 
 def draws(count: int = 6, first: int = 0) -> Draws:
@@ -80,3 +80,53 @@ def test_nothing_hard_is_random() -> None:
 def test_more_hard_patches_than_hidden_ones_are_refused(hard: int) -> None:
     with pytest.raises(ConfigError, match=r"hard must lie in \[0, 12\]"):
         guided_masks(draws(), draws().uniform(16), 0.75, hard)
+
+
+@pytest.mark.parametrize(("size", "align"), [((32, 32), 1), ((32, 32), 4), ((28, 56), 2), ((32, 32), 8)])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5])
+def test_blocks_cover_what_is_asked_and_at_most_one_block_more(size: tuple[int, int], align: int, share: float) -> None:
+    hidden = block_masks(draws(64), size, share, align=align)
+    assert hidden.shape == (64, *size)
+    covered = hidden.double().mean((1, 2))
+    sides = [round((int(0.3 * side) - 1) / align) * align for side in size]
+    assert (covered >= share).all()
+    assert (covered <= share + sides[0] * sides[1] / (size[0] * size[1])).all()
+    squares = hidden.view(64, size[0] // align, align, size[1] // align, align)
+    assert torch.equal(squares.any(4).any(2), squares.all(4).all(2)), "whole squares"
+
+
+def test_blocks_do_not_hang_on_the_company_in_the_batch_and_differ() -> None:
+    whole = block_masks(draws(8), (32, 32), 0.5)
+    assert torch.equal(block_masks(draws(4, first=4), (32, 32), 0.5), whole[4:])
+    assert len(whole.flatten(1).unique(dim=0)) == 8
+    shares = torch.linspace(0.1, 0.8, 8)
+    mixed = block_masks(draws(8), (32, 32), shares)
+    assert (mixed.float().mean((1, 2)) >= shares).all()
+    assert torch.equal(block_masks(draws(4, first=4), (32, 32), shares[4:]), mixed[4:])
+
+
+def test_first_blocks_have_the_laws_of_the_official_code() -> None:
+    """A share of next to nothing is one block: its corner, and its sides where the border does not cut it."""
+    hidden = block_masks(draws(20_000), (40, 40), 1e-6, align=4)
+    rows = hidden.any(2).view(20_000, 10, 4).any(2)
+    top, height = rows.int().argmax(1), rows.sum(1)
+    assert chisquare(top.bincount(minlength=10)[:9].numpy()).pvalue > 1e-4
+    assert top.max() == 8, "no corner lies in the last row"
+    inner = height[top < 7]
+    # sides of 4 to 11 pixels: 4 and 5 round to 1; 6, by halves to even, to 2, as 7 to 10 do; 11 to 3
+    expected = torch.tensor([2, 5, 1]) / 8 * len(inner)
+    assert chisquare(inner.bincount(minlength=4)[1:].numpy(), expected.numpy()).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("align", [0, 3, 16])
+def test_squares_that_do_not_fit_the_picture_are_refused(align: int) -> None:
+    with pytest.raises(ConfigError, match=f"align must be at least 1, divide .* and be below 9, .* not {align}"):
+        block_masks(draws(), (32, 32), 0.5, align=align)
+
+
+def test_shares_that_no_blocks_cover_are_refused() -> None:
+    """With squares of 8 in 32 pixels a block is one square, and none starts in the last row or column."""
+    assert block_masks(draws(), (32, 32), 0.5625, align=8).float().mean() == 0.5625
+    for share in (0.6, -0.1, float("nan")):
+        with pytest.raises(ConfigError, match=r"share must lie in \[0, 0\.5625\]"):
+            block_masks(draws(), (32, 32), share, align=8)
