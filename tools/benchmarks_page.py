@@ -101,9 +101,9 @@ def _attacks(stored: dict[str, dict[str, Any]]) -> list[str]:
     return [
         "`python -m benchmarks.autoattack OUT --fast --threads 1`, with --cases and --pictures as each row says:",
         "seconds, and the robust accuracy that is left. Ours takes every step as published; `--search fast` has",
-        "shortcuts, whose limits were chosen on these networks by `python -m benchmarks.outlook`. Ratios are ours, as",
-        "published, over the peer's. torchattacks takes 10 steps in its gradient attacks, the paper and the official",
-        "code (pyautoattack) 100.",
+        "shortcuts, whose limits were chosen on these networks by `python -m benchmarks.giving_up`. Ratios are ours,",
+        "as published, over the peer's. torchattacks takes 10 steps in its gradient attacks, the paper and the",
+        "official code (pyautoattack) 100.",
         "",
         "| work | ours | ours, fast | torchattacks | official |",
         "|---|---|---|---|---|",

@@ -13,7 +13,6 @@ from typing import Self, final
 import torch
 from torch import Tensor
 
-from withstand.attacks.autoattack.shortcuts.half_precision import ERROR, NEAR, drafted
 from withstand.attacks.folding import folded
 from withstand.attacks.objectives import CrossEntropy, Loss, Objective, as_objective
 from withstand.attacks.problem import Problem, manners, pose
@@ -37,8 +36,8 @@ class InputAttack(Attack):
     objective: Objective | Loss = CrossEntropy()  # noqa: RUF009
 
     @property
-    def drafts(self) -> bool:
-        """Whether the search does as well on a draft: one that looks at successes and slopes, not at small rises."""
+    def bears_half_precision(self) -> bool:
+        """Whether the search does as well in half precision: it looks at successes and slopes, not at small rises."""
         return False
 
     @abstractmethod
@@ -66,7 +65,7 @@ class InputAttack(Attack):
         start: Tensor | None = None,
         mask: Tensor | None = None,
         batch: int = 64,
-        draft: bool = False,
+        half_precision: bool = False,
     ) -> Attacked:
         """Attack inputs `x` `(N, ...)` in the victim's range.
 
@@ -79,8 +78,8 @@ class InputAttack(Attack):
             start: where to begin, say what a smaller ball's attack found.
             mask: where change is allowed, bool, broadcast to `x`.
             batch: samples attacked at once, at most; more on an accelerator; alters memory and speed, not results.
-            draft: search on a draft of the victim in bfloat16, where the attack may and the processor is faster so;
-                the victim itself is asked what that leaves in doubt.
+            half_precision: search on a copy of the victim in bfloat16, where the attack may and the processor is faster
+                so; the victim itself is asked what that leaves in doubt.
 
         Raises:
             DataError: inputs out of range, a `y` that does not fit, a victim that gives NaN or no gradient.
@@ -104,7 +103,11 @@ class InputAttack(Attack):
         with victim.held():
             layout, copies = manners(victim, x[:1])
             fast = folded(victim, x[:2].contiguous(memory_format=layout))
-            rough = drafted(fast, x[:8].contiguous(memory_format=layout)) if draft and self.drafts else None
+            rough = None
+            if half_precision and self.bears_half_precision:
+                from withstand.attacks.autoattack.shortcuts.half_precision import halved
+
+                rough = halved(fast, x[:8].contiguous(memory_format=layout))
             parts = []
             size = math.ceil(len(x) / math.ceil(len(x) / batch))  # even chunks: a small last one would be slow
             for first in range(0, len(x), size):
@@ -127,9 +130,11 @@ class InputAttack(Attack):
         found = problem.confine(self.search(problem, first, draws).detach())
         return problem.inside(found if problem.asked_in is None else found.to(problem.asked_in))
 
-    def _found_by(self, draft: Victim, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
-        """Search on a draft, and anew on the victim itself where that comes near and does not succeed."""
-        found = self._found(replace(problem, victim=draft, model=problem.victim, doubt=ERROR), start, draws)
+    def _found_by(self, rough: Victim, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
+        """Search on a copy in half precision, and anew on the victim where that comes near and does not succeed."""
+        from withstand.attacks.autoattack.shortcuts.half_precision import ERROR, NEAR
+
+        found = self._found(replace(problem, victim=rough, model=problem.victim, doubt=ERROR), start, draws)
         with torch.no_grad():
             outputs = problem.outputs(found)
         missed = ~problem.objective.reached(outputs, problem.y, targeted=False) & problem.near(outputs, NEAR)

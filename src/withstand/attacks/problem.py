@@ -45,8 +45,8 @@ class Problem:
         reach: the smallest and the largest value of each entry inside ball, range and mask; Linf only.
         copies: whether the victim is handed copies, since it may work on its input in place.
         asked_in: half precision, where inputs came in it: the search reckons in single, and the victim never notices.
-        model: the victim itself where `victim` is a draft of it, to be asked what the draft leaves in doubt.
-        doubt: a draft's error, as a part of the range of a sample's logits.
+        model: the victim itself where `victim` is a copy in half precision, to be asked what that leaves in doubt.
+        doubt: that copy's error, as a part of the range of a sample's logits.
     """
 
     victim: Victim
@@ -208,7 +208,7 @@ class Problem:
         return -value if self.ball.targeted else value, success
 
     def _confirmed(self, success: Tensor, outputs: Outputs, x: Tensor) -> Tensor:
-        """Ask the victim itself where its draft claims a success in the ball, or might have missed one."""
+        """Ask the victim itself where its copy claims a success in the ball, or might have missed one."""
         assert self.model is not None
         near = self.near(outputs, self.doubt) & (self.ball.size(x.detach() - self.x) <= self.ball.eps * (1 + 1e-5))
         rows = near.nonzero().squeeze(1)

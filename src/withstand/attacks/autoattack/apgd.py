@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
-from withstand.attacks.autoattack.shortcuts.giving_up import hopeless
 from withstand.attacks.inputs.boundary import strongest_rivals
 from withstand.attacks.inputs.gradient import Best
 from withstand.attacks.inputs.l1 import sparse_direction
@@ -71,8 +70,8 @@ class APGD(InputAttack):
             raise ConfigError("targets are APGD's own choice of classes; a targeted ball has its class given in y")
 
     @property
-    def drafts(self) -> bool:
-        """Whether the search does as well on a draft."""
+    def bears_half_precision(self) -> bool:
+        """Whether the search does as well in half precision."""
         return self.drop_finished and not self.ball.targeted and self.passes == 1
 
     def search(self, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
@@ -159,6 +158,8 @@ class APGD(InputAttack):
                 run.adjust()
                 since = 0
                 if self.give_up and self.targets is not None and self.ball.norm == "linf":
+                    from withstand.attacks.autoattack.shortcuts.giving_up import hopeless
+
                     run.keep((~hopeless(run.top_gain, run.first_gain, step / steps)).nonzero().squeeze(1))
                     if not len(run.x):
                         return

@@ -131,7 +131,7 @@ class AutoAttack(Part):
             prover=prover,
             progress=progress,
             costs=_COSTS,
-            draft=self.search == "fast",
+            half_precision=self.search == "fast",
         )
         if not checks or not len(x):
             return worst

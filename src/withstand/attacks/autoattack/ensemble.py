@@ -14,7 +14,6 @@ from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.ensemble_state import State, Store, Tally, fingerprint, victim_fingerprint
-from withstand.attacks.autoattack.shortcuts.half_precision import fast_bfloat16
 from withstand.attacks.checks import verdict
 from withstand.attacks.objectives import as_objective
 from withstand.attacks.problem import NoGradient
@@ -113,7 +112,7 @@ def worst_of(
     prover: Prover | None = None,
     progress: Callable[[Progress], None] | None = None,
     costs: Mapping[str, float] | None = None,
-    draft: bool = False,
+    half_precision: bool = False,
 ) -> Worst:
     """Run the attacks in order, each on the samples that are still right.
 
@@ -131,7 +130,7 @@ def worst_of(
         prover: is asked first; what it proves is not attacked.
         progress: is told after every batch.
         costs: of each attack on one sample, relative to the others; for the estimate of the time left.
-        draft: let attacks search on a draft of the victim where that is faster; see `InputAttack`.
+        half_precision: let attacks search on a copy of the victim in bfloat16 where that is faster; see `InputAttack`.
 
     Raises:
         RunError: the state belongs to other inputs or settings, or to another model.
@@ -154,7 +153,7 @@ def worst_of(
         "attacks": json.dumps({name: describe(attack) for name, attack in attacks.items()}, sort_keys=True),
         "batch": str(batch),
         "prover": str(prover is not None),
-        "precision": "draft" if draft and fast_bfloat16(x.device) else "full",
+        "precision": "half" if half_precision and _in_half(x.device) else "full",
     }
     store = Store(state, prints)
     now = store.load()
@@ -171,12 +170,20 @@ def worst_of(
         )
     for name in ("x", "right", "proven", "winner", "queries"):
         setattr(now, name, getattr(now, name).to(x.device))
-    run = _Run(dict(attacks), victim, x, y, draws, mask, batch, prover, now, store, progress, costs or {}, draft)
+    run = _Run(
+        dict(attacks), victim, x, y, draws, mask, batch, prover, now, store, progress, costs or {}, half_precision
+    )
     while now.place < len(attacks):
         run.stage()
         now.place, now.done = now.place + 1, 0
         store.save(now, now=True)
     return Worst(now.x, now.right, now.proven, now.winner, now.queries, tuple(now.tallies))
+
+
+def _in_half(device: torch.device) -> bool:
+    from withstand.attacks.autoattack.shortcuts.half_precision import fast_bfloat16
+
+    return fast_bfloat16(device)
 
 
 @dataclass
@@ -195,7 +202,7 @@ class _Run:
     store: Store
     progress: Callable[[Progress], None] | None
     costs: Mapping[str, float]
-    draft: bool
+    half_precision: bool
 
     def __post_init__(self) -> None:
         self.started = time.monotonic()
@@ -237,7 +244,7 @@ class _Run:
                 generator=self.draws.child(tally.name)[rows],
                 mask=None if self.mask is None else self.mask[rows],
                 batch=self.batch,
-                draft=self.draft,
+                half_precision=self.half_precision,
             )
         except NoGradient as error:
             tally.error = str(error)

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
-from withstand.attacks.autoattack.shortcuts.giving_up import EVERY, too_far
 from withstand.attacks.inputs.boundary import (
     class_gaps,
     cross,
@@ -73,8 +72,8 @@ class FAB(InputAttack):
             raise ConfigError("targets are FAB's own choice of classes; a targeted ball has its class given in y")
 
     @property
-    def drafts(self) -> bool:
-        """Whether the search does as well on a draft."""
+    def bears_half_precision(self) -> bool:
+        """Whether the search does as well in half precision."""
         return self.drop_finished and not self.ball.targeted
 
     def search(self, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
@@ -150,22 +149,18 @@ class FAB(InputAttack):
                 hit = success.nonzero().squeeze(1)
                 closest.update(problem.rows[hit], rolled(point[hit], problem.x))
                 point[hit] = torch.lerp(clean[hit], point[hit], self.backward)
-            left = self._worth_a_step(closest.size[problem.rows], foretold, step)
+            size = closest.size[problem.rows]
+            left = size > self.ball.eps if self.drop_finished else torch.ones_like(size, dtype=torch.bool)
+            if self.give_up and norm == "linf":
+                from withstand.attacks.autoattack.shortcuts.giving_up import too_far
+
+                left &= ~too_far(size, foretold, self.ball.eps, step)
             if not bool(left.all()):
                 problem, clean, point, foretold = problem.take(left), clean[left], point[left], foretold[left]
                 rivals = None if rivals is None else rivals[left]
                 if not len(point):
                     return
         closest.last(problem.rows, rolled(point, problem.x))
-
-    def _worth_a_step(self, size: Tensor, foretold: Tensor, step: int) -> Tensor:
-        """Return which runs go on after a step, bool `(N,)`."""
-        left = torch.ones_like(size, dtype=torch.bool)
-        if self.drop_finished:
-            left &= size > self.ball.eps
-        if self.give_up and self.ball.norm == "linf" and step % EVERY == 0:
-            left &= ~too_far(size, foretold, self.ball.eps, step)
-        return left
 
     def _bisect(self, problem: Problem, closest: "_Closest") -> None:
         """Move results along the line to the clean input, as far as they stay on the wrong side."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
-from withstand.attacks.autoattack.square_turns import LookAhead
+from withstand.attacks.autoattack.square_turns import SquareTurns
 from withstand.attacks.objectives import Loss, Margin, Objective
 from withstand.attacks.problem import Problem
 from withstand.core.errors import ConfigError
@@ -77,7 +77,7 @@ class Square(InputAttack):
             place = problem.take(left), x[left], gain[left], draws[left].child("turns")
             first_gain = first[left] if self.give_up and isinstance(problem.objective, Margin) else None
             picture = shape[0], shape[1], shape[2]
-            LookAhead(*place, sides, picture, screened=self.screened, first_gain=first_gain).run(found)
+            SquareTurns(*place, sides, picture, screened=self.screened, first_gain=first_gain).run(found)
             return found
         for turn in range(self.queries):
             if bool(done.any()):

@@ -11,14 +11,23 @@ Shapes: M samples, K turns ahead, pictures `(M, C, H, W)`, P places in a rectang
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from withstand.attacks.autoattack.shortcuts.giving_up import Growth
-from withstand.attacks.autoattack.shortcuts.slope_screen import FIRST, PAGE, Screen
 from withstand.attacks.problem import Problem
 from withstand.core.random import Draws
+
+if TYPE_CHECKING:
+    from withstand.attacks.autoattack.shortcuts.giving_up import Growth
+    from withstand.attacks.autoattack.shortcuts.slope_screen import SlopeScreen
+
+PAGE = 128
+"""Turns after which a search with shortcuts is looked at."""
+
+FIRST = 192
+"""The turn from which on slopes are worth their price: before it, changes are large, and many are kept."""
 
 _ROOM = 256
 """Pictures in a forward pass, at most."""
@@ -27,8 +36,8 @@ _FEW = 16
 _FURTHEST = 16
 
 
-class LookAhead:
-    """Where each sample stands.
+class SquareTurns:
+    """Where each sample stands in a search that tries several turns in one pass.
 
     Attributes:
         problem: the samples whose goal is not met.
@@ -65,8 +74,8 @@ class LookAhead:
         self.x = torch.empty_like(problem.x).copy_(x)  # in the layout that the victim is fastest in
         self.sides = torch.tensor(sides, device=x.device)
         self.turns = torch.zeros_like(problem.rows)
-        self.screen = Screen(self._flat(x)) if screened else None
-        self.growth = None if first_gain is None else Growth(first_gain, len(sides))
+        self.screen = _screen(self._flat(x)) if screened else None
+        self.growth = None if first_gain is None else _growth(first_gain, len(sides))
         self.kept, self.asked = 1.0, 1.0
 
     def run(self, found: Tensor) -> None:
@@ -177,3 +186,15 @@ class LookAhead:
         # The opposite signs: a query that changes nothing would be wasted.
         new = torch.where(up ^ wasted, high, low)
         return old, index, torch.where(inside, new, old)
+
+
+def _screen(x: Tensor) -> "SlopeScreen":
+    from withstand.attacks.autoattack.shortcuts.slope_screen import SlopeScreen
+
+    return SlopeScreen(x)
+
+
+def _growth(first: Tensor, turns: int) -> "Growth":
+    from withstand.attacks.autoattack.shortcuts import giving_up
+
+    return giving_up.Growth(first, turns)

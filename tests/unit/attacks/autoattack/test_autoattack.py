@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import dataclass, fields, replace
 from inspect import signature
 from itertools import pairwise
@@ -339,3 +341,20 @@ def test_robust_accuracy_is_the_official_autoattacks() -> None:
     with torch.no_grad():
         robust = (victim.output(points).argmax(1) == y).double().mean().item()
     assert AutoAttack(BALL)(victim, x, y, checks=False).accuracy <= robust + 0.025
+
+
+def test_the_plain_search_knows_nothing_of_the_shortcuts() -> None:
+    code = """
+import sys
+from victims import random_pictures, small_net
+from withstand.attacks.autoattack.autoattack import AutoAttack
+from withstand.core.threat import Ball
+from withstand.core.victim import Victim
+
+x, y = random_pictures(4)
+for search, known in (("plain", False), ("fast", True)):
+    AutoAttack(Ball("linf", 0.02), search=search)(Victim(small_net()), x, y, generator=0, checks=False)
+    shortcuts = "withstand.attacks.autoattack.shortcuts."
+    assert any(name.startswith(shortcuts) for name in sys.modules) is known, search
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

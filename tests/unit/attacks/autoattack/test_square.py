@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import withstand.attacks.autoattack.square_turns as look_ahead
+import withstand.attacks.autoattack.square_turns as square_turns
 from victims import Linear2, digits, random_pictures
 from withstand.attacks.autoattack.square import Square, _bump, _Window
 from withstand.attacks.inputs.noise import Noise
@@ -31,7 +31,7 @@ class Recorder(nn.Module):
 def watch(shape: tuple[int, ...], norm: Norm = "linf", queries: int = 60, eps: float = 0.1) -> list[Tensor]:
     model, x = Recorder(), torch.full(shape, 0.5)
     with pytest.MonkeyPatch.context() as patch:  # a try a pass
-        patch.setattr(look_ahead, "_FURTHEST", 1)
+        patch.setattr(square_turns, "_FURTHEST", 1)
         Square(Ball(norm, eps), queries=queries)(Victim(model), x, torch.zeros(shape[0], dtype=torch.int64))
     points = [point for point in model.seen if len(point) == shape[0]]
     return [point.reshape(x.shape) for point in points[-queries - 2 : -1]]  # the start and every try

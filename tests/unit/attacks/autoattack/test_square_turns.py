@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import withstand.attacks.autoattack.square_turns as look_ahead
+import withstand.attacks.autoattack.square_turns as square_turns
 from victims import random_pictures, small_net
 from withstand.attacks.autoattack.square import Square
 from withstand.attacks.objectives import Margin
@@ -17,16 +17,16 @@ def test_looking_ahead_is_the_search_one_by_one(monkeypatch: pytest.MonkeyPatch,
     victim = Victim(small_net(channels=3, dtype=torch.float64))
     attack = Square(Ball("linf", 0.03), queries=150, rescale=rescale)
     passes = []
-    values = look_ahead.LookAhead._values
+    values = square_turns.SquareTurns._values
 
-    def listen(run: look_ahead.LookAhead, tried: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
+    def listen(run: square_turns.SquareTurns, tried: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
         passes.append(int(sample.bincount().max()))
         return values(run, tried, sample)
 
-    monkeypatch.setattr(look_ahead.LookAhead, "_values", listen)
+    monkeypatch.setattr(square_turns.SquareTurns, "_values", listen)
     fast = attack(victim, x, y)
     assert max(passes) > 1
-    monkeypatch.setattr(look_ahead, "_FURTHEST", 1)
+    monkeypatch.setattr(square_turns, "_FURTHEST", 1)
     passes.clear()
     slow = attack(victim, x, y)
     assert set(passes) == {1}

@@ -1,8 +1,8 @@
-"""A draft of a victim: its network in bfloat16, on which attacks search where processors have units for it.
+"""A copy of a victim in bfloat16, on which attacks search where processors have units for it.
 
 A gradient attack spends a thousand passes on a sample that holds, most of them far from the boundary, where two digits
-of a logit are as good as seven. What the draft leaves in doubt is asked of the model itself: every success, and every
-point inside the ball whose margin is within the draft's error; and where a search comes near the boundary and does not
+of a logit are as good as seven. What the copy leaves in doubt is asked of the model itself: every success, and every
+point inside the ball whose margin is within the copy's error; and where a search comes near the boundary and does not
 cross it, the model itself is searched. The first layer stays in single precision: in a
 picture rounded to bfloat16 a change of half a grey level would be lost.
 """
@@ -18,15 +18,15 @@ from withstand.core.random import isolated
 from withstand.core.victim import Outputs, Victim
 
 ERROR = 0.05
-"""How far a draft's logits may be off, as a part of the range of a sample's logits; typical is a tenth of it."""
+"""How far the copy's logits may be off, as a part of the range of a sample's logits; typical is a tenth of it."""
 NEAR = 0.15
-"""Samples that a search on the draft leaves right by less than this part of the range are searched anew without it."""
+"""Samples that a search on the copy leaves right by less than this part of the range are searched anew without it."""
 
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
-def drafted(victim: Victim, x: Tensor) -> Victim | None:
-    """Return a draft of the victim; None where it would be no faster, or its logits are not near enough.
+def halved(victim: Victim, x: Tensor) -> Victim | None:
+    """Return a copy of the victim in bfloat16; None where it would be no faster, or its logits are not near enough.
 
     Args:
         victim: held, so in eval mode.
@@ -41,12 +41,12 @@ def drafted(victim: Victim, x: Tensor) -> Victim | None:
         copy = twin(model)
         first = _first_layer(copy, lambda: victim.like(copy)(x.clone()))
         first.__dict__["forward"] = _in_single(first.forward)
-        draft = victim.like(_Draft(copy))
-        with isolated("draft"), torch.no_grad():
-            wanted, found = victim(x.clone()), draft(x.clone())
+        half = victim.like(_Half(copy))
+        with isolated("half precision"), torch.no_grad():
+            wanted, found = victim(x.clone()), half(x.clone())
     except Exception:  # whatever a model does that a copy of it cannot: the model itself does it
         return None
-    return draft if _near(wanted, found) else None
+    return half if _near(wanted, found) else None
 
 
 def fast_bfloat16(device: torch.device) -> bool:
@@ -54,7 +54,7 @@ def fast_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
-class _Draft(nn.Module):
+class _Half(nn.Module):
     """A network that computes in bfloat16 from its second layer on, and gives single precision."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -73,7 +73,7 @@ def _first_layer(network: nn.Module, look: Callable[[], object]) -> nn.Module:
     layers = [module for module in network.modules() if type(module) in _LAYERS]
     handles = [layer.register_forward_pre_hook(lambda layer, _: called.append(layer)) for layer in layers]
     try:
-        with isolated("draft"), torch.no_grad():
+        with isolated("half precision"), torch.no_grad():
             look()
     finally:
         for handle in handles:

@@ -11,14 +11,9 @@ Shapes: M samples, K tries, C channels, P places in a rectangle.
 import torch
 from torch import Tensor
 
+from withstand.attacks.autoattack.square_turns import PAGE
 from withstand.attacks.problem import Problem
 from withstand.core.errors import DataError
-
-PAGE = 128
-"""Tries for which one slope stands, and whose surprises are the measure for the next as many."""
-
-FIRST = 192
-"""The try from which slopes are worth their price: before it, changes are large, and many are kept."""
 
 _ASKED_ANYWAY = 12
 _NEAR = 0.25
@@ -28,7 +23,7 @@ _OF_NOTE = 0.125
 _SAFETY = 2.0
 
 
-class Screen:
+class SlopeScreen:
     """What is known of each sample's slope and its surprises; it hangs on the sample alone, not on its batch.
 
     Attributes:

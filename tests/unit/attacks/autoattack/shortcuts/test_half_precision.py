@@ -9,15 +9,13 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-import withstand.attacks.autoattack.ensemble as ensemble
-from withstand.attacks import attack as attack_module
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.apgd import APGD
 from withstand.attacks.autoattack.autoattack import AutoAttack
 from withstand.attacks.autoattack.ensemble import worst_of
 from withstand.attacks.autoattack.fab import FAB
-from withstand.attacks.autoattack.shortcuts import half_precision as draft
-from withstand.attacks.autoattack.shortcuts.half_precision import drafted
+from withstand.attacks.autoattack.shortcuts import half_precision
+from withstand.attacks.autoattack.shortcuts.half_precision import halved
 from withstand.attacks.autoattack.square import Square
 from withstand.core.errors import ConfigError, RunError
 from withstand.core.threat import Ball
@@ -30,8 +28,7 @@ BALL = Ball("linf", 0.03)
 @pytest.fixture(autouse=True)
 def _units(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any processor can compute in bfloat16; whether it gains by it is beside the point here."""
-    monkeypatch.setattr(draft, "fast_bfloat16", lambda device: device.type == "cpu")
-    monkeypatch.setattr(ensemble, "fast_bfloat16", lambda device: device.type == "cpu")
+    monkeypatch.setattr(half_precision, "fast_bfloat16", lambda device: device.type == "cpu")
 
 
 @cache
@@ -68,12 +65,12 @@ def pictures(model: nn.Module, count: int = 12) -> tuple[Tensor, Tensor]:
 
 def rough(victim: Victim, x: Tensor) -> Victim:
     with victim.held():
-        found = drafted(victim, x)
+        found = halved(victim, x)
     assert found is not None
     return found
 
 
-def test_a_draft_is_near_its_victim_and_gives_single_precision() -> None:
+def test_a_copy_in_half_precision_is_near_its_victim_and_gives_single_precision() -> None:
     model = deep_net()
     x, _ = pictures(model)
     victim = Victim(model, normalize=((0.05,), (0.9,)))
@@ -82,7 +79,7 @@ def test_a_draft_is_near_its_victim_and_gives_single_precision() -> None:
     assert isinstance(wanted, Tensor)
     assert found.dtype == torch.float32
     assert not torch.equal(found, wanted)
-    assert ((found - wanted).abs().amax(1) < draft.ERROR * draft.spread(wanted)).all()
+    assert ((found - wanted).abs().amax(1) < half_precision.ERROR * half_precision.spread(wanted)).all()
 
 
 def test_its_first_layer_sees_what_bfloat16_would_lose() -> None:
@@ -109,11 +106,11 @@ def test_its_first_layer_sees_what_bfloat16_would_lose() -> None:
     ],
     ids=["shallow", "double", "function", "quantised"],
 )
-def test_where_a_draft_would_not_do_there_is_none(
+def test_where_half_precision_would_not_do_there_is_none(
     change: Callable[[nn.Module, Tensor], tuple[nn.Module, Tensor]],
 ) -> None:
     model, x = change(deep_net(), pictures(deep_net())[0])
-    assert drafted(Victim(model), x) is None
+    assert halved(Victim(model), x) is None
 
 
 class Rounded(nn.Module):
@@ -131,7 +128,7 @@ def test_a_watched_victim_is_left_alone() -> None:
     model = deep_net()
     x, _ = pictures(model)
     model[0].register_forward_hook(lambda *_: None)
-    assert drafted(Victim(model), x) is None
+    assert halved(Victim(model), x) is None
 
 
 ATTACKS = [APGD(BALL, steps=15, drop_finished=True), FAB(BALL, steps=15, targets=4, drop_finished=True)]
@@ -142,21 +139,21 @@ def test_every_success_is_the_models_own(attack: InputAttack) -> None:
     model = deep_net()
     x, y = pictures(model)
     flags = [parameter.requires_grad for parameter in model.parameters()]
-    found = attack(Victim(model), x, y, draft=True)
+    found = attack(Victim(model), x, y, half_precision=True)
     with torch.no_grad():
         assert torch.equal(model(found.x).argmax(1) != y, found.success)
     assert (found.norm <= BALL.eps * (1 + 1e-5)).all()
     assert [parameter.requires_grad for parameter in model.parameters()] == flags
-    again = attack(Victim(model), x, y, draft=True)
+    again = attack(Victim(model), x, y, half_precision=True)
     assert torch.equal(found.x, again.x)
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=["APGD", "FAB"])
 @pytest.mark.parametrize("lie", [30.0, 0.0])
-def test_a_draft_is_not_believed_at_the_boundary(
+def test_half_precision_is_not_believed_at_the_boundary(
     attack: InputAttack, lie: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One draft that claims every success, and one that never sees any but has slopes: the same as no draft."""
+    """A copy that claims every success, and one that never sees any but has slopes: the same as no copy."""
     model = deep_net()
     x, y = pictures(model)
 
@@ -169,8 +166,8 @@ def test_a_draft_is_not_believed_at_the_boundary(
 
         return victim.like(outputs)
 
-    monkeypatch.setattr(attack_module, "drafted", lying)
-    found = attack(Victim(model), x, y, draft=True)
+    monkeypatch.setattr(half_precision, "halved", lying)
+    found = attack(Victim(model), x, y, half_precision=True)
     plain = attack(Victim(model), x, y)
     if not lie:
         torch.testing.assert_close(found.x, plain.x, rtol=0, atol=1e-5)
@@ -179,17 +176,17 @@ def test_a_draft_is_not_believed_at_the_boundary(
     assert found.queries.float().mean() > 1
 
 
-def test_only_searches_that_look_at_successes_and_slopes_take_a_draft() -> None:
-    assert all(attack.drafts for attack in ATTACKS)
+def test_only_searches_that_look_at_successes_and_slopes_take_half_precision() -> None:
+    assert all(attack.bears_half_precision for attack in ATTACKS)
     others = (Square(BALL), APGD(BALL), replace(ATTACKS[0], passes=2), replace(ATTACKS[0], ball=Ball(targeted=True)))
-    assert not any(attack.drafts for attack in others)
+    assert not any(attack.bears_half_precision for attack in others)
 
 
 def test_an_ensemble_finds_the_same_with_and_without(tmp_path: Path) -> None:
     model = deep_net()
     x, y = pictures(model, 24)
     attacks = {name: attack.at(0.1) for name, attack in zip(("APGD", "FAB"), ATTACKS, strict=True)}
-    found = worst_of(attacks, Victim(model), x, y, state=tmp_path / "state", draft=True)
+    found = worst_of(attacks, Victim(model), x, y, state=tmp_path / "state", half_precision=True)
     plain = worst_of(attacks, Victim(model), x, y)
     assert 0 < plain.holds.sum() < 24
     assert torch.equal(found.holds, plain.holds)

@@ -3,9 +3,8 @@ import torch
 from torch import Tensor, nn
 
 from victims import Linear2, random_pictures, small_net
-from withstand.attacks.autoattack.shortcuts.slope_screen import FIRST, PAGE
 from withstand.attacks.autoattack.square import Square
-from withstand.attacks.autoattack.square_turns import LookAhead
+from withstand.attacks.autoattack.square_turns import FIRST, PAGE, SquareTurns
 from withstand.attacks.objectives import Margin
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
@@ -95,14 +94,14 @@ def test_a_sample_is_screened_alike_alone_and_in_company(monkeypatch: pytest.Mon
 def test_a_block_never_leaves_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small_net(dtype=torch.float64).eval()
     ends: list[int] = []
-    page = LookAhead._page
+    page = SquareTurns._page
 
-    def listen(self: LookAhead, end: int) -> Tensor:
+    def listen(self: SquareTurns, end: int) -> Tensor:
         met = page(self, end)
         assert (self.turns[~met] == end).all()
         ends.append(end)
         return met
 
-    monkeypatch.setattr(LookAhead, "_page", listen)
+    monkeypatch.setattr(SquareTurns, "_page", listen)
     Square(BALL, queries=QUERIES, screened=True)(Victim(model), *firm_pictures(model))
     assert ends == [FIRST, *range(FIRST + PAGE, QUERIES + 1, PAGE)]
