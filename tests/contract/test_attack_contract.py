@@ -16,10 +16,13 @@ from torch import Tensor, nn
 
 import withstand.attacks
 from victims import Touchy, random_pictures, small_net
+from withstand.attacks.autoattack.apgd import APGD
+from withstand.attacks.inputs.gradient import FGSM, PGD
+from withstand.attacks.inputs.noise import Noise
 from withstand.core.answers import NetworkError
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import build, describe
-from withstand.core.random import Draws
+from withstand.core.random import Draws, isolated
 from withstand.core.roles import Attack, Attacked
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
@@ -96,6 +99,37 @@ def test_report_is_recomputed_from_the_result(kind: type[Attack], ball: Ball) ->
     torch.testing.assert_close(found.loss, attack.objective(outputs, y, x))
     torch.testing.assert_close(found.norm, ball.size(found.x - x))
     assert (found.queries >= 1).all()
+
+
+class Mean(nn.Module):
+    """Logits of the mean of a sequence's embeddings, `(N, L, D)`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.logits(x.tanh().mean(1))
+        return logits
+
+
+@one_radius
+def test_each_token_has_a_ball_of_its_own_or_the_attack_refuses_by_name(kind: type[Attack], ball: Ball) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(5, 4, 6, generator=generator) * 3, torch.arange(5) % 3
+    with isolated(0):
+        victim = Victim(Mean(), low=-torch.inf, high=torch.inf)
+    ball = replace(ball, per="token")
+    if kind not in (FGSM, PGD, Noise, APGD) or (kind is APGD and ball.norm == "l1"):
+        with pytest.raises(ConfigError, match=rf"{kind.__name__}.*per='sample'"):
+            cheap(kind, ball)(victim, x, y, generator=0)
+        return
+    found = cheap(kind, ball)(victim, x, y, generator=0)
+    size = Ball(ball.norm).size((found.x - x).flatten(0, 1)).view(5, 4)
+    assert (size <= ball.eps * (1 + 1e-6)).all()
+    torch.testing.assert_close(found.norm, size.amax(1))
+    # As far as a token may go, and not as far as a sample might: an attack on them together goes less far in all.
+    assert (size.mean(1) > ball.eps * 0.8).all(), "every token is moved to its ball's surface"
 
 
 @every_attack

@@ -8,7 +8,7 @@ depend on its chunk.
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import Self, final
+from typing import ClassVar, Self, final
 
 import torch
 from torch import Tensor
@@ -30,7 +30,13 @@ class InputAttack(Attack):
     Args:
         ball: how far an input may be moved, and whether to a chosen class.
         objective: what is raised; a plain function `(outputs, y, x) -> (N,)` is taken to judge logits.
+
+    Attributes:
+        tokens: whether it takes a ball round each token: a search does that leaves sizes, directions and projections
+            to the ball and reckons with no sample as a whole.
     """
+
+    tokens: ClassVar[bool] = False
 
     ball: Ball = Ball()  # noqa: RUF009 - a frozen value
     objective: Objective | Loss = CrossEntropy()  # noqa: RUF009
@@ -39,6 +45,15 @@ class InputAttack(Attack):
     def bears_half_precision(self) -> bool:
         """Whether the search does as well in half precision: it looks at successes and slopes, not at small rises."""
         return False
+
+    def check_ball(self) -> None:
+        """Refuse a ball that the search does not go by.
+
+        Raises:
+            ConfigError: a ball round each token, where the search moves samples as wholes.
+        """
+        if not self.tokens:
+            self.ball.refuse_tokens(type(self).__name__)
 
     @abstractmethod
     def search(self, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
@@ -82,8 +97,10 @@ class InputAttack(Attack):
                 so; the victim itself is asked what that leaves in doubt.
 
         Raises:
+            ConfigError: a ball that the attack does not take.
             DataError: inputs out of range, a `y` that does not fit, a victim that gives NaN or no gradient.
         """
+        self.check_ball()
         x = victim.check(x.detach())
         given = {"y": y, "start": start}
         for name, value in given.items():

@@ -156,7 +156,8 @@ class Problem:
             delta = delta * self.mask
         low, high = self.victim.low, self.victim.high
         if self.ball.norm == "l1":
-            delta = project_l1_box(delta, low - self.x, high - self.x, self.ball.eps)
+            each, least, most = (self.ball.apart(value) for value in (delta, low - self.x, high - self.x))
+            delta = project_l1_box(each, least, most, self.ball.eps).view_as(delta)
         else:
             delta = self.ball.project(delta)
         return (self.x + delta).clamp(low, high)

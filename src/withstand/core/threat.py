@@ -1,6 +1,7 @@
 """The threat model: how far, in which norm, an input may be moved, and whether to a chosen class.
 
-Shapes: `x`, `delta`, `gradient` are `(N, ...)` of any shape; norms are per sample, `(N,)`.
+Shapes: `x`, `delta`, `gradient` are `(N, ...)` of any shape; norms are per sample, `(N,)`, or per token of samples of L
+tokens, `(N, L, ...)`.
 """
 
 from dataclasses import dataclass
@@ -9,11 +10,12 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from withstand.core.errors import ConfigError, nearest
+from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.part import Part
 from withstand.core.random import Draws
 
 Norm = Literal["linf", "l2", "l1"]
+Per = Literal["sample", "token"]
 
 
 def parse_eps(text: str | float) -> float:
@@ -69,22 +71,55 @@ class Ball(Part):
         norm: "linf", "l2" or "l1".
         eps: radius in the victim's input units.
         targeted: the attacker wants a chosen class, not just any wrong one.
+        per: what the radius bounds: each "sample" as a whole, or each "token" of a sample on its own, which are the
+            entries of its first axis, as a text's embeddings `(N, L, D)`. In Linf both are the same.
     """
 
     norm: Norm = "linf"
     eps: float = 8 / 255
     targeted: bool = False
+    per: Per = "sample"
 
     def __post_init__(self) -> None:
-        if self.norm not in get_args(Norm):
-            raise ConfigError(f"norm {self.norm!r} is unknown: {nearest(str(self.norm), get_args(Norm))}")
+        for name, allowed in (("norm", get_args(Norm)), ("per", get_args(Per))):
+            if getattr(self, name) not in allowed:
+                value = str(getattr(self, name))
+                raise ConfigError(f"{name} {value!r} is unknown: {nearest(value, allowed)}")
         parse_eps(self.eps)
 
     def __str__(self) -> str:
-        return f"{self.norm} {show_eps(self.eps)}"
+        return f"{self.norm} {show_eps(self.eps)}{' a token' if self.per == 'token' else ''}"
+
+    def refuse_tokens(self, who: str) -> None:
+        """Refuse a ball round each token, for what has to do with whole samples alone.
+
+        Args:
+            who: an attack, say, as the message's subject.
+
+        Raises:
+            ConfigError: a ball with per="token".
+        """
+        if self.per == "token":
+            raise ConfigError(f"{who} takes a ball round each sample as a whole: give it per='sample', not 'token'")
+
+    def apart(self, x: Tensor) -> Tensor:
+        """Return what the radius bounds, one after the other: samples as they are, or all their tokens, `(N * L, ...)`.
+
+        Raises:
+            DataError: a ball round each token, and samples without an axis of them.
+        """
+        if self.per == "sample":
+            return x
+        if x.dim() < 2:
+            raise DataError(f"a ball round each token needs samples of tokens, (N, L, ...), not {tuple(x.shape)}")
+        return x.flatten(0, 1)
 
     def size(self, delta: Tensor) -> Tensor:
-        """Return each perturbation's norm, `(N,)`."""
+        """Return each perturbation's norm, `(N,)`: of a ball round each token, the largest of a sample's tokens."""
+        sizes = self._sizes(self.apart(delta))
+        return sizes if self.per == "sample" else sizes.view(delta.shape[:2]).amax(1)
+
+    def _sizes(self, delta: Tensor) -> Tensor:
         if self.norm == "linf":  # axes together, not flattened: pictures in channels-last would be copied
             return delta.abs().amax(tuple(range(1, delta.dim()))) if delta.dim() > 1 else delta.abs()
         return _norm(as_rows(delta), 2 if self.norm == "l2" else 1)
@@ -93,48 +128,51 @@ class Ball(Part):
         """Return the nearest perturbation (in Euclidean distance) inside the ball."""
         if self.norm == "linf":
             return delta.clamp(-self.eps, self.eps)
+        each = self.apart(delta)
         if self.norm == "l2":
-            size = self.size(delta).clamp_min(torch.finfo(delta.dtype).tiny)
-            return delta * per_sample((self.eps / size).clamp_max(1), delta)
-        return _project_l1(as_rows(delta), self.eps).view_as(delta)
+            size = self._sizes(each).clamp_min(torch.finfo(delta.dtype).tiny)
+            return (each * per_sample((self.eps / size).clamp_max(1), each)).view_as(delta)
+        return _project_l1(as_rows(each), self.eps).view_as(delta)
 
     def to_surface(self, delta: Tensor) -> Tensor:
         """Return perturbations of full size in the same direction; zero where the perturbation is zero."""
-        tiny = torch.finfo(delta.dtype).tiny
+        tiny, each = torch.finfo(delta.dtype).tiny, self.apart(delta)
         # Scaled by the largest entry first: squares of tiny and huge ones, and eps over a tiny size, do not fit.
-        unit = delta / per_sample(as_rows(delta).abs().amax(1).clamp_min(tiny), delta)
-        return unit / per_sample(self.size(unit).clamp_min(tiny), delta) * self.eps
+        unit = each / per_sample(as_rows(each).abs().amax(1).clamp_min(tiny), each)
+        return (unit / per_sample(self._sizes(unit).clamp_min(tiny), each) * self.eps).view_as(delta)
 
     def direction(self, gradient: Tensor) -> Tensor:
         """Return the unit-norm step that raises a linear function most; zero where the gradient is zero."""
         if self.norm == "linf":
             return gradient.sign()
+        flat = as_rows(self.apart(gradient))
         if self.norm == "l2":
             # Scaled by the largest entry first: a float32 norm of entries near 1e-25 would be 0.
-            flat = as_rows(gradient)
             flat = flat / flat.abs().amax(1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
             return (flat / _norm(flat)[:, None].clamp_min(1e-12)).view_as(gradient)
-        flat = as_rows(gradient)
         place = flat.abs().argmax(1, keepdim=True)
         return torch.zeros_like(flat).scatter_(1, place, flat.gather(1, place).sign()).view_as(gradient)
 
     def sample(self, x: Tensor, draws: Draws) -> Tensor:
         """Return a perturbation drawn uniformly from the ball for each of N samples, shaped like `x`.
 
-        Linf: a uniform cube. L2 and L1: a uniform direction times U^(1/d), the exact radial law.
+        Linf: a uniform cube. L2 and L1: a uniform direction times U^(1/d), the exact radial law. Of a ball round each
+        token, one such perturbation for each.
         """
         shape = x.shape[1:]
         if self.norm == "linf":
             return draws.uniform(*shape, low=-self.eps, high=self.eps).to(x.dtype)
         if self.norm == "l2":
-            flat = as_rows(draws.normal(*shape))
+            flat = as_rows(self.apart(draws.normal(*shape)))
             unit = flat / _norm(flat)[:, None].clamp_min(1e-12)
         else:
             # Laplace entries, normalised in L1, are uniform on the sphere of the cross-polytope.
-            flat = as_rows(draws.uniform(*shape, low=-1, high=1)).clamp_min(-1 + 2.0**-24)  # the law has no end
+            flat = as_rows(self.apart(draws.uniform(*shape, low=-1, high=1)))
+            flat = flat.clamp_min(-1 + 2.0**-24)  # the law has no end
             laplace = flat.sign() * -torch.log1p(-flat.abs())
             unit = laplace / laplace.abs().sum(1, keepdim=True).clamp_min(1e-12)
-        radius = draws.uniform(1).pow(1 / unit.shape[1]) * self.eps
+        share = draws.uniform(1 if self.per == "sample" else shape[0]).view(-1, 1)
+        radius = share.pow(1 / unit.shape[1]) * self.eps
         return (unit * radius).view(x.shape).to(x.dtype)
 
 

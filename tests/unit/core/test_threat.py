@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from withstand.core.errors import ConfigError
+from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
 from withstand.core.threat import Ball, Norm, parse_eps, show_eps
 
@@ -155,3 +155,44 @@ def test_no_draw_is_beyond_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Draws, "uniform", lambda self, *shape, low=0.0, high=1.0: torch.full((2, *shape), low))
     found = Ball("l1", 0.5).sample(torch.zeros(2, 3), Draws(0, torch.arange(2)))
     assert torch.isfinite(found).all()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_ball_round_each_token_is_one_of_samples_of_one_token(norm: Norm) -> None:
+    """All of its functions give what a ball round each sample gives where every token is a sample of its own."""
+    ball, single = Ball(norm, 0.7, per="token"), Ball(norm, 0.7)
+    delta = torch.randn(5, 4, 3, 2, generator=torch.Generator().manual_seed(0)).double()
+    delta[1, 2] = 0
+    alone = delta.flatten(0, 1)
+    torch.testing.assert_close(ball.size(delta), single.size(alone).view(5, 4).amax(1))
+    for name in ("project", "to_surface", "direction"):
+        found, wanted = getattr(ball, name)(delta), getattr(single, name)(alone)
+        assert found.shape == delta.shape
+        torch.testing.assert_close(found.flatten(0, 1), wanted)
+    assert (single.size(ball.project(delta).flatten(0, 1)) <= 0.7 + 1e-12).all()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_samples_are_uniform_in_each_tokens_ball(norm: Norm) -> None:
+    count, length, width, eps = 5000, 4, 3, 0.7
+    x = torch.zeros(count, length, width, dtype=torch.float64)
+    draws = Draws(0, torch.arange(count))
+    delta = Ball(norm, eps, per="token").sample(x, draws)
+    share = (Ball(norm, eps).size(delta.flatten(0, 1)).view(count, length) / eps) ** width
+    assert share.max() <= 1 + 1e-6
+    for token in share.unbind(1):
+        distance = (token.sort().values - (torch.arange(count, dtype=torch.float64) + 0.5) / count).abs().max()
+        assert distance < 1.95 / math.sqrt(count)
+    assert torch.corrcoef(share.T).fill_diagonal_(0).abs().max() < 4.5 / math.sqrt(count), "tokens are drawn apart"
+    rows = torch.tensor([4, 0])
+    torch.testing.assert_close(Ball(norm, eps, per="token").sample(x[rows], draws[rows]), delta[rows])
+
+
+def test_a_ball_round_each_token_says_so_and_needs_tokens() -> None:
+    assert str(Ball("l2", 2, per="token")) == "l2 2 a token"
+    with pytest.raises(ConfigError, match=r"per 'tokens' is unknown: .*'token'"):
+        Ball(per="tokens")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"samples of tokens, \(N, L, ...\), not \(4,\)"):
+        Ball("l2", per="token").size(torch.zeros(4))
+    with pytest.raises(ConfigError, match="an audit takes a ball round each sample as a whole"):
+        Ball(per="token").refuse_tokens("an audit")

@@ -59,7 +59,11 @@ class APGD(InputAttack):
     drop_finished: bool = False
     give_up: bool = False
 
+    tokens = True
+
     def __post_init__(self) -> None:
+        if self.ball.norm == "l1":
+            self.ball.refuse_tokens("APGD in L1, which shares a step out among a sample's entries,")
         for name in ("steps", "restarts", "targets", "passes"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -54,6 +54,7 @@ class AutoAttack(Part):
             allowed, value = get_args(AutoAttack.__annotations__[name]), getattr(self, name)
             if value not in allowed:
                 raise ConfigError(f"{name} {value!r} is unknown: {nearest(str(value), allowed)}")
+        self.ball.refuse_tokens("AutoAttack")
         if self.ball.targeted:
             raise ConfigError("AutoAttack chooses its targets itself: give a ball with targeted=False")
 

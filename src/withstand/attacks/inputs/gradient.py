@@ -15,6 +15,8 @@ from withstand.core.random import Draws
 class FGSM(InputAttack):
     """One step of length eps from the clean input, along the gradient's sign (Linf) or direction (L2)."""
 
+    tokens = True
+
     def search(self, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
         x = from_clean(problem) if start is None else start
         return problem.step(x, problem.gradient(x)[2], self.ball.eps)
@@ -43,6 +45,8 @@ class PGD(InputAttack):
     random_start: bool = True
     keep_best: bool = True
     drop_finished: bool = False
+
+    tokens = True
 
     def __post_init__(self) -> None:
         if self.ball.norm == "l1":

@@ -14,6 +14,8 @@ from withstand.core.random import Draws
 class Noise(InputAttack):
     """One random point on the ball's surface: random signs (Linf), a uniform direction (L2, L1)."""
 
+    tokens = True
+
     def search(self, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
         delta = self.ball.sample(problem.x, draws)
         if self.ball.norm == "linf":

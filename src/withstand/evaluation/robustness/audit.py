@@ -89,6 +89,8 @@ class Audit(Evaluator):
     def __post_init__(self) -> None:
         if self.ball is not None and (self.ball.targeted or self.ball.eps == 0):
             raise ConfigError(f"an audit needs an untargeted ball with eps above 0, not {self.ball!r}")
+        if self.ball is not None:
+            self.ball.refuse_tokens("an audit")
         if self.samples < 1:
             raise ConfigError(f"samples must be at least 1, not {self.samples}")
         if self.ensemble not in (known := ("standard", "plus", "rand", "none")):

@@ -58,6 +58,7 @@ def attack_in_training(
     Raises:
         DataError: inputs outside [0, 1] or not finite, labels that do not fit.
     """
+    attack.check_ball()
     if attack.ball.eps == 0:
         return x.detach()
     victim = Victim(forward)
