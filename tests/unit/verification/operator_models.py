@@ -1,4 +1,4 @@
-"""Operators that have bounds, each by itself and between two layers, for tests to hold their bounds against samples."""
+"""Operators that have bounds, by themselves and between layers, for tests to hold their bounds against samples."""
 
 from collections.abc import Callable
 
@@ -122,3 +122,117 @@ class Between(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         found: Tensor = self.last(self.operator(self.first(x)))
         return found
+
+
+class Attention(nn.Module):
+    """Attention of the sequence's entries to each other, the batch first or second."""
+
+    def __init__(self, *, first: bool, weights: bool, heads: int = 2) -> None:
+        super().__init__()
+        self.inner = nn.MultiheadAttention(4, heads, batch_first=first)
+        self.first, self.weights = first, weights
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x if self.first else x.transpose(0, 1)
+        found: Tensor = self.inner(x, x, x, need_weights=self.weights)[0]
+        return found if self.first else found.transpose(0, 1)
+
+
+class Sequence(nn.Module):
+    """Work on a sequence with the batch in the second dimension, and what joins it in the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        start = torch.tensor([0.5, -0.2, 0.1, 0.3]).to(x).expand(1, len(x), 4)
+        x = torch.cat([start, x.permute(1, 0, 2)]) + torch.arange(4).to(x)[:, None, None]
+        x = self.norm(self.first(x)).tanh() * torch.tensor([1.0, -1.0, 0.5, 2.0]).to(x)
+        x = torch.cat([x[:2].mean(0, keepdim=True), x.amax(0, keepdim=True)]).softmax(2)
+        found: Tensor = self.last(x.transpose(0, 1)).flatten(1)
+        return found
+
+
+def _twice(x: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(x, x.flip(1), x * 2)
+
+
+def _split(x: Tensor) -> Tensor:
+    first, second, third = x.split([1, 2, 3], 2)
+    one, two = second.chunk(2, 1)
+    return torch.cat([first.relu(), third], 2)[:, :2, :2] - one * two
+
+
+SHAPED: dict[str, tuple[tuple[int, ...], Callable[[], Function]]] = {
+    "conv1d": ((2, 5), lambda: nn.Conv1d(2, 3, 3, padding=1)),
+    "conv1d, strided, dilated, grouped": ((4, 7), lambda: nn.Conv1d(4, 2, 2, 2, 1, 2, 2)),
+    "conv1d, reflecting": ((2, 5), lambda: nn.Conv1d(2, 2, 3, padding=1, padding_mode="reflect")),
+    "conv1d, in circles": ((2, 5), lambda: nn.Conv1d(2, 2, 3, padding=1, padding_mode="circular")),
+    "transposed 1d": ((2, 4), lambda: nn.ConvTranspose1d(2, 3, 3, 2, 1, 1)),
+    "transposed 1d, grouped, dilated": ((4, 3), lambda: nn.ConvTranspose1d(4, 4, 2, 3, 0, 0, 2, dilation=2)),
+    "transposed 2d": ((2, 3, 2), lambda: nn.ConvTranspose2d(2, 2, (3, 2), (2, 1), (1, 0), (1, 0))),
+    "transposed 2d, cropped": ((2, 3, 3), lambda: nn.ConvTranspose2d(2, 2, 2, 2, 2, bias=False)),
+    "average 1d": ((2, 6), lambda: nn.AvgPool1d(3, 2, 1)),
+    "average 1d, ceiling": ((2, 6), lambda: nn.AvgPool1d(4, 3, 1, ceil_mode=True, count_include_pad=False)),
+    "average 2d, divided otherwise": ((1, 4, 3), lambda: nn.AvgPool2d(2, 1, divisor_override=3)),
+    "adaptive average, uneven": ((1, 5, 4), lambda: nn.AdaptiveAvgPool2d((3, 3))),
+    "adaptive average 1d": ((2, 6), lambda: nn.AdaptiveAvgPool1d(4)),
+    "max 1d": ((2, 6), lambda: nn.MaxPool1d(3, 2, 1)),
+    "adaptive max": ((2, 4, 4), lambda: nn.AdaptiveMaxPool2d(2)),
+    "largest": ((3, 4), lambda: lambda x: x.amax(1)),
+    "largest of all": ((3, 4), lambda: lambda x: x.amax((1, 2), keepdim=True)),
+    "largest, its value": ((3, 4), lambda: lambda x: x.max(2)[0]),
+    "smallest": ((3, 4), lambda: lambda x: x.min(1, keepdim=True).values * 2),
+    "bilinear": ((1, 3, 2), lambda: nn.Upsample(scale_factor=2, mode="bilinear")),
+    "nearest": ((2, 2, 3), lambda: nn.Upsample(scale_factor=2)),
+    "padded with a number": ((2, 3), lambda: lambda x: F.pad(x, (1, 2), value=0.7).relu()),
+    "padded on two sides": ((2, 3, 2), lambda: lambda x: F.pad(x, (0, 1, 2, 0), value=1.0)),
+    "parts": ((4, 6), lambda: _split),
+    "indexed": ((4, 3), lambda: lambda x: x[:, [0, 3, 3]][:, :, torch.tensor([2, 0])]),
+    "stacked": ((4,), lambda: lambda x: torch.stack([x, 2 * x, torch.ones_like(x)], 2)),
+    "triangles": ((3, 3), lambda: lambda x: x.tril() - x.triu(1)),
+    "lerp": ((3, 3), lambda: lambda x: torch.lerp(x, x.flip(1), 0.3)),
+    "layer norm": ((3, 4), lambda: _shifted(nn.LayerNorm(4))),
+    "layer norm of all": ((3, 4), lambda: _shifted(nn.LayerNorm((3, 4)))),
+    "group norm": ((4, 3), lambda: _shifted(nn.GroupNorm(2, 4))),
+    "softmax": ((3, 4), lambda: lambda x: x.softmax(2) * 2),
+    "softmax of two": ((3, 2), lambda: lambda x: x.softmax(2) + x),
+    "softmax over rows": ((3, 4), lambda: lambda x: 3 * x.softmax(1)),
+    "log softmax": ((3, 4), lambda: lambda x: x.log_softmax(2) * 2),
+    "log softmax of two": ((3, 2), lambda: lambda x: x.log_softmax(2) * 2),
+    "log of sums": ((3, 4), lambda: lambda x: x.logsumexp(2)),
+    "variance": ((3, 4), lambda: lambda x: x.var(2)),
+    "deviation": ((3, 4), lambda: lambda x: (x + torch.arange(4)).std(2, keepdim=True, unbiased=False)),
+    "unit length": ((3, 4), lambda: lambda x: F.normalize(torch.cat([x, torch.ones_like(x)], 2), dim=2)),
+    "rms norm": ((3, 4), lambda: nn.RMSNorm(4, eps=0.1)),
+    "matrix": ((3, 4), lambda: nn.Linear(4, 2)),
+    "product of matrices": ((3, 4), lambda: lambda x: x @ x.transpose(1, 2)),
+    "product with one matrix": ((3, 4), lambda: lambda x: torch.arange(6.0).view(2, 3).to(x) @ x),
+    "products by groups": ((3, 4), lambda: lambda x: torch.einsum("btd,tde->bte", x, torch.ones(3, 4, 2).to(x).tril())),
+    "attention": ((3, 4), lambda: Attention(first=True, weights=False)),
+    "attention with weights": ((3, 4), lambda: Attention(first=True, weights=True)),
+    "attention, batch second": ((3, 4), lambda: Attention(first=False, weights=False)),
+    "attention, batch second, with weights": ((3, 4), lambda: Attention(first=False, weights=True, heads=1)),
+    "attention of two": ((2, 4), lambda: _twice),
+    "a sequence first": ((3, 4), Sequence),
+    "a transformer's block": ((3, 4), lambda: nn.TransformerEncoderLayer(4, 2, 6, batch_first=True, activation="gelu")),
+}
+
+
+def _shifted(layer: nn.Module) -> nn.Module:
+    """Give a norm weights that are not 1 and 0."""
+    draws = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=draws))
+    return layer
+
+
+def shaped(name: str, seed: int) -> tuple[Function, tuple[int, ...]]:
+    """Return an operator of values of a shape of its own, in float64 and in eval mode, with random weights."""
+    shape, build = SHAPED[name]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        found = build()
+    return (found.double().eval() if isinstance(found, nn.Module) else found), shape

@@ -1,10 +1,12 @@
 """Each operator's bounds against thousands of samples: over points, tiny boxes, wide ones, and over kinks and dips."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
-from unit.verification.operator_models import KINKS, OPERATORS, WIDE, Between, Function
+from unit.verification.operator_models import KINKS, OPERATORS, SHAPED, WIDE, Between, Function, shaped
 from withstand.core.victim import Victim
 from withstand.verification.bounds.alpha import Ascent
 from withstand.verification.bounds.crown import relax_network
@@ -128,3 +130,14 @@ def test_searches_decide_nets_of_an_operator_soundly(name: str) -> None:
             assert not (verdict.status == "safe" and least <= 0), (search, eps)
             if verdict.counterexample is not None:
                 assert wanted.least(wanted.values(network(verdict.counterexample[None]))) <= 0
+
+
+@pytest.mark.parametrize("name", SHAPED)
+def test_an_operators_bounds_hold_whatever_its_shape(name: str) -> None:
+    operator, shape = shaped(name, 0)
+    draws = torch.Generator().manual_seed(2)
+    model = Victim(lambda x: operator(x).flatten(1), low=-10, high=10)
+    network = capture(model, torch.zeros(1, *shape, dtype=torch.float64))
+    centers = 1.5 * torch.randn(2, math.prod(shape), generator=draws, dtype=torch.float64)
+    flat = boxes(centers, draws)
+    held(network, Region.box(*(side.view(-1, *shape) for side in (flat.low, flat.high))), count=120)

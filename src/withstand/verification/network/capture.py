@@ -20,20 +20,28 @@ from withstand.verification.box import Region
 from withstand.verification.network.capture_bends import BENDS
 from withstand.verification.network.capture_check import compare
 from withstand.verification.network.capture_graph import Builder, Place, fold
+from withstand.verification.network.capture_layout import FIRST, Aside
+from withstand.verification.network.capture_products import PRODUCTS
 from withstand.verification.network.capture_rules import LINEAR, REARRANGING, unsupported
 from withstand.verification.network.capture_trace import traced
+from withstand.verification.network.capture_windows import WINDOWS
 from withstand.verification.network.capture_writes import WRITES, write
 from withstand.verification.network.network import Network
 
 BATCH = 3
 """Samples of the example: more than one, so that a dimension that follows the batch is told from a fixed one."""
 
-RULES = LINEAR | BENDS
+RULES = LINEAR | BENDS | PRODUCTS | WINDOWS
 """What each operation is, by name."""
+ELEMENTWISE = BENDS.keys() - {"glu"} | {"add", "sub", "rsub", "neg", "native_layer_norm"}
+"""Operations that are the same wherever the samples lie."""
 
 _SOFTMAX = {"_softmax": "softmax", "_log_softmax": "log-softmax"}
 _FILLING = {"new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like"}
 """Operations that look at nothing of their input but its shape."""
+
+_EMPTY = {"new_empty", "empty_like"}
+"""Operations that leave open what they hold, until it is written."""
 
 _SAME = {"clone", "detach", "alias", "lift_fresh_copy", "contiguous", "dropout"}
 
@@ -42,7 +50,7 @@ def capture(model: nn.Module | Victim | Callable[[Tensor], Tensor], x: Tensor, *
     """Return the network that `model` is in eval mode, in float64.
 
     Args:
-        model: gives one tensor for a batch; a `Victim` is captured with its normalisation.
+        model: gives one tensor for a batch, or a dict with "logits"; a `Victim` is captured with its normalisation.
         x: inputs, `(N, *shape)` with N at least 1; only their shape, type and device matter.
         check: compare the result with the model at corners of the valid range, and at points inside.
 
@@ -74,10 +82,7 @@ def capture(model: nn.Module | Victim | Callable[[Tensor], Tensor], x: Tensor, *
 
 def _trace(victim: Victim, example: Tensor) -> fx.GraphModule:
     def run(x: Tensor) -> Tensor:
-        output = victim(x.clone())  # what changes its input changes a copy
-        if not isinstance(output, Tensor):
-            raise DataError(f"capture needs a model that gives one tensor, not {type(output).__name__}")
-        return output
+        return victim.output(x.clone())  # what changes its input changes a copy
 
     return traced(run, example)
 
@@ -106,6 +111,10 @@ def read(graph: fx.GraphModule, shape: tuple[int, ...], given: Sequence[Tensor] 
             output = known.get(step.args[0])
             if not isinstance(output, Place):
                 raise DataError("the model's output does not depend on its input")
+            if output.layout != FIRST:
+                raise DataError(
+                    f"the model's output has its samples in dimension {output.layout.dim}, not in the first one"
+                )
             return fold(builder.network(output, tuple(notes)))
     raise DataError("the model gives no output")
 
@@ -122,31 +131,68 @@ def _call(builder: Builder, step: fx.Node, known: dict[fx.Node, Any], notes: lis
         found = step.target(*arguments, **options)  # type: ignore[operator]
         return list(found) if isinstance(found, tuple) else found.cpu()
     name = str(step.target).removeprefix("aten.").partition(".")[0]
+    if name in _EMPTY:
+        return torch.zeros(_first(step).shape, dtype=_dtype(step))
     if name in _FILLING:
-        like = torch.zeros(BATCH, *builder.shape(arguments[0]), dtype=_dtype(step.all_input_nodes[0]))
+        given = step.all_input_nodes[0]
+        like = torch.zeros(given.meta["val"].shape, dtype=_dtype(given))
         return step.target(like, *arguments[1:], **{**options, "device": None})  # type: ignore[operator]
-    shape = _shape(step)
     if name in _SAME or (name == "_to_copy" and _floating(step)):
         _check_cast(step)
         return arguments[0]
-    if name in _SOFTMAX:
-        if [user.op for user in step.users] != ["output"] or arguments[1] % (len(shape) + 1) != len(shape):
-            raise unsupported(f"a {_SOFTMAX[name]} that is not the last step")
-        notes.append(f"{_SOFTMAX[name]} at the end stripped: classes rank alike by what it is given")
-        return arguments[0]
-    if name in RULES or name == "fill":
-        arguments, options = (as_computed(value, _dtype(step)) for value in (arguments, options))
-    if name in WRITES:
-        return write(builder, name, step.target, arguments, shape, BATCH)  # type: ignore[arg-type]
     if name in REARRANGING:
         return builder.rearrange(step.target, arguments, options, BATCH)  # type: ignore[arg-type]
+    if name in _SOFTMAX and [user.op for user in step.users] == ["output"]:
+        shape = _shape(step)
+        if arguments[0].layout == FIRST and arguments[1] % (len(shape) + 1) == len(shape):
+            notes.append(f"{_SOFTMAX[name]} at the end stripped: classes rank alike by what it is given")
+            return arguments[0]
+    if name in RULES or name == "fill":
+        arguments, options = (as_computed(value, _dtype(step)) for value in (arguments, options))
+    places = [known[source] for source in step.all_input_nodes if isinstance(known[source], Place)]
+    if name in WRITES and all(place.layout == FIRST for place in places):
+        return write(builder, name, step.target, arguments, _shape(step), BATCH)  # type: ignore[arg-type]
     if name not in RULES:
         _check_fixed(step)
         raise unsupported(name)
+    if any(place.layout != FIRST for place in places):
+        return _aside(builder, step, name, (arguments, options), places)
+    shape = _shape(step)
+    return _ruled(builder, name, arguments, options, shape)
+
+
+def _ruled(builder: Builder, name: str, arguments: Any, options: Any, shape: tuple[int, ...]) -> Place:
+    """Append what a rule says, and look at the shape that comes of it."""
     place = RULES[name](builder, arguments, options, shape)
     if builder.shape(place) != shape:
         raise unsupported(f"{name} of this form")
     return place
+
+
+def _aside(builder: Builder, step: fx.Node, name: str, given: tuple[Any, Any], places: Sequence[Place]) -> Place:
+    """Append a step on values whose samples do not all lie first, as the step that it is for single samples."""
+    ranks = [len(builder.shape(place)) + (place.layout == FIRST) for place in places]
+    full = tuple(_first(step).shape)
+    hangs = [spot for spot, value in enumerate(given[0]) if isinstance(value, Place)]
+    here = Aside(
+        name,
+        BATCH,
+        full,
+        tuple((place.layout, rank) for place, rank in zip(places, ranks, strict=True)),
+        hangs[0] if len(hangs) == 1 else None,
+    )
+    dims = here.dims(given[0])
+    outcome = here.outcome(name in ELEMENTWISE, dims, keep=len(full) == max(ranks))
+
+    def single(value: Any) -> Any:
+        if isinstance(value, Place):
+            return builder.aside(value, max(ranks))
+        return here.constant(value) if isinstance(value, Tensor) else value
+
+    arguments, options = (torch.utils._pytree.tree_map(single, value) for value in given)
+    shape = (*full[: outcome.dim], outcome.outer * outcome.inner, *full[outcome.dim + 1 :])
+    place = _ruled(builder, name, here.single(arguments, dims), options, shape)
+    return builder.back(place, outcome)
 
 
 def _check_fixed(step: fx.Node) -> None:
@@ -156,8 +202,7 @@ def _check_fixed(step: fx.Node) -> None:
 
 def _shape(step: fx.Node) -> tuple[int, ...]:
     """Return the shape of one sample of a step's (first) output."""
-    value = step.meta["val"]
-    first = value[0] if isinstance(value, tuple | list) else value
+    first = _first(step)
     if first.dim() < 1 or first.shape[0] != BATCH:
         raise DataError(f"{step.name} mixes the samples of a batch: certificates need each sample on its own")
     return tuple(first.shape[1:])
@@ -176,8 +221,13 @@ def _check_cast(step: fx.Node) -> None:
 
 def _dtype(step: fx.Node) -> torch.dtype:
     """Return the precision of a step's (first) output."""
+    return _first(step).dtype
+
+
+def _first(step: fx.Node) -> Tensor:
+    """Return a step's (first) output in the trace."""
     value = step.meta["val"]
-    found: torch.dtype = (value[0] if isinstance(value, tuple | list) else value).dtype
+    found: Tensor = value[0] if isinstance(value, tuple | list) else value
     return found
 
 

@@ -6,7 +6,7 @@ Sizes: `N` samples, `B` points.
 import torch
 from torch import Tensor
 
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import ConfigError
 from withstand.core.random import derive
 from withstand.core.victim import Victim
 from withstand.verification.box import Region
@@ -37,9 +37,7 @@ def compare(network: Network, victim: Victim, region: Region, dtype: torch.dtype
     """
     largest = 0.0
     for points in torch.split(points_of(region).to(dtype), _CHUNK):
-        wanted = victim(points.clone())
-        if not isinstance(wanted, Tensor):
-            raise DataError(f"capture needs a model that gives one tensor, not {type(wanted).__name__}")
+        wanted = victim.output(points.clone())
         found = as_given(network, network(points))
         off = (found - wanted).abs().max().item() if found.shape == wanted.shape else float("inf")
         share = max(_CLOSE, _ROUNDINGS * torch.finfo(dtype).eps) * max(1.0, wanted.abs().max().item())

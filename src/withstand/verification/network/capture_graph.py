@@ -8,17 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from withstand.core.errors import DataError
+from withstand.core.errors import ConfigError, DataError
 from withstand.verification.bounds.receptive_field import Shape
+from withstand.verification.network.capture_layout import FIRST, Layout, source_of, together
 from withstand.verification.network.network import Network, Node
 from withstand.verification.network.operation import Constant, Conv2d, Input, Linear, Operation, Rearrange, Scale
 
 
 @dataclass(frozen=True)
 class Place:
-    """The value of a node."""
+    """The value of a node, and where the trace has its samples."""
 
     index: int
+    layout: Layout = FIRST
 
 
 class Builder:
@@ -63,34 +65,57 @@ class Builder:
         return self.moved(place, torch.arange(math.prod(before)).view(before).expand(shape))
 
     def moved(self, place: Place, places: Tensor) -> Place:
-        """Append what takes the entries at some flat places of a value."""
-        return self.add(Rearrange(shape=tuple(places.shape), places=places.contiguous()), place)
+        """Append what takes the entries at some flat places of a value, -1 for zeros."""
+        before = self.nodes[place.index]
+        if isinstance(before.operation, Rearrange) and before.operation.places is not None:
+            # Of a place of a place: one step, and none where it leads back.
+            flat = before.operation.places.flatten()
+            places = torch.where(places < 0, -1, flat[places.clamp_min(0)])
+            return self.moved(Place(before.inputs[0]), places)
+        if isinstance(before.operation, Rearrange):
+            return self.moved(Place(before.inputs[0]), places)
+        mere = torch.equal(places.flatten(), torch.arange(math.prod(before.shape)))
+        if mere and tuple(places.shape) == before.shape:
+            return place
+        return self.add(Rearrange(shape=tuple(places.shape), places=None if mere else places.contiguous()), place)
 
     def rearrange(self, target: Callable[..., Any], arguments: Any, options: Any, batch: int) -> Any:
         """Append what an operation does that only moves entries, by having it move their places."""
-        (source,) = {value for value in arguments if isinstance(value, Place)}
+        found = {value for value in torch.utils._pytree.tree_leaves(arguments) if isinstance(value, Place)}
+        if len(found) > 1 or not isinstance(arguments[0], Place):
+            raise ConfigError("the network moves entries to places that hang on the input: that has no bounds here")
+        (source,) = found
         size = math.prod(self.shape(source))
-        marks = torch.arange(1, batch * size + 1, dtype=torch.float64).view(batch, *self.shape(source))
+        marks = self.together(torch.arange(1, batch * size + 1, dtype=torch.float64), source, batch)
         moved = target(*(marks if isinstance(value, Place) else value for value in arguments), **options)
         if isinstance(moved, tuple | list):
-            return [self._moved(source, part, batch, size) for part in moved]
-        return self._moved(source, moved, batch, size)
+            return [self._moved(source, part, batch) for part in moved]
+        return self._moved(source, moved, batch)
 
-    def _moved(self, source: Place, marks: Tensor, batch: int, size: int) -> Place:
-        offset = (torch.arange(batch) * size).view(-1, *[1] * (marks.dim() - 1))
-        places = marks.long() - 1 - offset if len(marks) == batch else marks.new_full((2,), -2)
-        places = torch.where(marks == 0, -1, places) if places.shape == marks.shape else places
-        if (
-            len(marks) != batch
-            or bool(((places < -1) | (places >= size)).any())
-            or not bool((places == places[0]).all())
-        ):
-            raise DataError("a reshape or slice mixes the samples of a batch: certificates need each sample on its own")
-        shape, places = tuple(marks.shape[1:]), places[0]
-        if shape == self.shape(source) and torch.equal(places.flatten(), torch.arange(size)):
-            return source
-        mere = torch.equal(places.flatten(), torch.arange(size))
-        return self.add(Rearrange(shape=shape, places=None if mere else places), source)
+    def together(self, values: Tensor, place: Place, batch: int) -> Tensor:
+        """Return numbers for all entries of all samples in the shape that the trace has there."""
+        rows = values.view(batch, *([1] if place.layout == FIRST else []), *self.shape(place))
+        return together(rows, place.layout).contiguous()
+
+    def _moved(self, source: Place, marks: Tensor, batch: int) -> Place:
+        size = math.prod(self.shape(source))
+        layout, places = source_of(marks, batch, size)
+        return replace(self.moved(replace(source, layout=FIRST), places), layout=layout)
+
+    def shaped(self, place: Place, shape: Shape) -> Place:
+        """Append what gives a value another shape."""
+        return self.moved(place, torch.arange(math.prod(shape)).view(shape))
+
+    def aside(self, place: Place, rank: int) -> Place:
+        """Return a value of single samples, in at least so many dimensions, as if its samples lay first."""
+        shape = (1, *self.shape(place)) if place.layout == FIRST else self.shape(place)
+        return self.shaped(replace(place, layout=FIRST), (*[1] * (rank - len(shape)), *shape))
+
+    def back(self, place: Place, layout: Layout) -> Place:
+        """Return a value of single samples with the layout that it has."""
+        if layout == FIRST:
+            return self.shaped(place, self.shape(place)[1:])
+        return replace(place, layout=layout)
 
     def network(self, output: Place, notes: tuple[str, ...]) -> Network:
         """Return what the output needs, the output last."""

@@ -9,38 +9,19 @@ from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.verification.bounds.receptive_field import Shape
-from withstand.verification.network.activation import MaxPool2d
 from withstand.verification.network.capture_graph import Builder, Place
-from withstand.verification.network.operation import Add, AvgPool2d, Concat, Conv2d, Linear, Mean, Scale
+from withstand.verification.network.operation import Add, Concat, Linear, Mean, Scale
 
 Rule = Callable[[Builder, Sequence[Any], dict[str, Any], Shape], Place]
 
-REARRANGING = {
-    *(
-        "view",
-        "_unsafe_view",
-        "reshape",
-        "_reshape_alias",
-        "flatten",
-        "unsqueeze",
-        "squeeze",
-        "permute",
-        "transpose",
-        "t",
-    ),
-    *(
-        "slice",
-        "select",
-        "index_select",
-        "expand",
-        "flip",
-        "roll",
-        "pixel_shuffle",
-        "pixel_unshuffle",
-        "constant_pad_nd",
-    ),
-    *("split", "split_with_sizes", "chunk", "unbind", "repeat"),
-}
+REARRANGING = frozenset({
+    "view", "_unsafe_view", "reshape", "_reshape_alias", "flatten", "unsqueeze", "squeeze", "permute", "transpose", "t",
+    "slice", "select", "index_select", "index", "gather", "take_along_dim", "expand", "flip", "roll", "repeat",
+    "repeat_interleave", "split", "split_with_sizes", "unsafe_split", "chunk", "unbind", "narrow", "unfold", "im2col",
+    "diagonal", "tril", "triu", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle",
+    "reflection_pad1d", "reflection_pad2d", "replication_pad1d", "replication_pad2d", "upsample_nearest1d",
+    "upsample_nearest2d", "_upsample_nearest_exact1d", "_upsample_nearest_exact2d",
+})  # fmt: skip
 """Operations that only move entries, or put in zeros; what they do is seen by running them on places."""
 
 
@@ -55,10 +36,6 @@ def unsupported(name: str) -> ConfigError:
 def _double(value: Any) -> Tensor:
     # A number of Python would be of torch's default type without one of its own.
     return torch.as_tensor(value, dtype=torch.float64)
-
-
-def _pair(value: Sequence[int]) -> tuple[int, int]:
-    return int(value[0]), int(value[-1])
 
 
 def _addmm(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], shape: Shape) -> Place:
@@ -78,23 +55,6 @@ def _mm(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], sha
     if not isinstance(x, Place) or not isinstance(weight, Tensor):
         raise unsupported("bmm")
     return builder.add(Linear(weight=_double(weight).t().contiguous()), x)
-
-
-def _convolution(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], shape: Shape) -> Place:
-    x, weight, bias, stride, padding, dilation, transposed, _, groups = arguments
-    if transposed or len(stride) != 2 or not isinstance(x, Place) or not isinstance(weight, Tensor):
-        raise unsupported("a transposed convolution" if transposed else f"a convolution in {len(stride)} dimensions")
-    return builder.add(
-        Conv2d(
-            weight=_double(weight),
-            bias=None if bias is None else _double(bias).view(-1, 1, 1),
-            stride=_pair(stride),
-            padding=_pair(padding),
-            dilation=_pair(dilation),
-            groups=int(groups),
-        ),
-        x,
-    )
 
 
 def _batch_norm(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], shape: Shape) -> Place:
@@ -169,35 +129,6 @@ def _over_dims(mean: bool) -> Rule:
     return rule
 
 
-def _avg_pool(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], shape: Shape) -> Place:
-    x, kernel, stride, padding, ceil, count_padding, divisor = defaults(
-        arguments, [None, None, [], [0], False, True, None]
-    )
-    if ceil or divisor is not None:
-        raise unsupported("average pooling with ceil_mode or divisor_override")
-    pool = AvgPool2d(kernel=_pair(kernel), stride=_pair(stride or kernel), padding=_pair(padding))
-    place = builder.add(pool, x)
-    if any(pool.padding) and not count_padding:
-        share = pool.apply(torch.ones(1, *builder.shape(x), dtype=torch.float64))
-        place = builder.add(Scale(weight=1 / share[0]), place)
-    return place
-
-
-def _adaptive_avg_pool(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], shape: Shape) -> Place:
-    x, size = arguments
-    sides = builder.shape(x)[-2:]
-    if any(side % out for side, out in zip(sides, size, strict=True)):
-        raise unsupported("adaptive average pooling to a size that does not divide its input's")
-    kernel = (sides[0] // size[0], sides[1] // size[1])
-    return builder.add(AvgPool2d(kernel=kernel, stride=kernel), x)
-
-
-def _max_pool(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], shape: Shape) -> Place:
-    x, kernel, stride, padding, dilation, ceil = defaults(arguments, [None, None, [], [0], [1], False])
-    stride = stride or kernel
-    return builder.add(MaxPool2d(_pair(kernel), _pair(stride), _pair(padding), _pair(dilation), bool(ceil)), x)
-
-
 def _cat(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], shape: Shape) -> Place:
     dim = (arguments[1] if len(arguments) > 1 else 0) % (len(shape) + 1) - 1
     if dim < 0:
@@ -208,6 +139,27 @@ def _cat(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], sh
     return builder.add(Concat(dim=dim), *places)
 
 
+def _stack(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], shape: Shape) -> Place:
+    dim = (arguments[1] if len(arguments) > 1 else 0) % (len(shape) + 1) - 1
+    if dim < 0:
+        raise ConfigError("a stack mixes the samples of a batch: certificates need each sample on its own")
+    side = (*shape[:dim], 1, *shape[dim + 1 :])
+    rest = (*shape[:dim], *shape[dim + 1 :])
+    places = [p if isinstance(p, Place) else builder.constant(constant_of(p, rest), rest) for p in arguments[0]]
+    return builder.add(Concat(dim=dim), *(builder.shaped(place, side) for place in places))
+
+
+def _lerp(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], shape: Shape) -> Place:
+    first, second, weight = arguments
+    if isinstance(weight, Place):
+        raise unsupported("a lerp whose weight hangs on the input")
+    parts = []
+    for value, share in ((first, 1 - constant_of(weight, shape)), (second, constant_of(weight, shape))):
+        whole = value if isinstance(value, Place) else builder.constant(constant_of(value, shape), shape)
+        parts.append(builder.add(Scale(weight=share), whole))
+    return builder.add(Add(), *parts)
+
+
 def defaults(arguments: Sequence[Any], values: list[Any]) -> list[Any]:
     """Return arguments, followed by the values of those that were left out."""
     return [*arguments, *values[len(arguments) :]]
@@ -216,7 +168,6 @@ def defaults(arguments: Sequence[Any], values: list[Any]) -> list[Any]:
 LINEAR: dict[str, Rule] = {
     "addmm": _addmm,
     "mm": _mm,
-    "convolution": _convolution,
     "native_batch_norm": _batch_norm,
     "_native_batch_norm_legit_no_training": _batch_norm,
     "cudnn_batch_norm": _batch_norm,
@@ -226,8 +177,7 @@ LINEAR: dict[str, Rule] = {
     "neg": _neg,
     "mean": _over_dims(True),
     "sum": _over_dims(False),
-    "avg_pool2d": _avg_pool,
-    "_adaptive_avg_pool2d": _adaptive_avg_pool,
-    "max_pool2d_with_indices": _max_pool,
     "cat": _cat,
+    "stack": _stack,
+    "lerp": _lerp,
 }

@@ -24,24 +24,33 @@ def traced(run: Callable[..., Tensor], *example: Tensor) -> fx.GraphModule:
         ConfigError: a branch on the values of the example, or a change that cannot be followed.
     """
     from torch.fx.experimental.proxy_tensor import make_fx
+    from torch.nn.attention import SDPBackend, sdpa_kernel
 
     try:
-        graph = make_fx(torch.func.functionalize(run, remove="mutations"), tracing_mode="real")(*example)
+        with sdpa_kernel(SDPBackend.MATH):  # attention as products and a softmax, on every device
+            graph = make_fx(torch.func.functionalize(run, remove="mutations"), tracing_mode="real")(*example)
+            if _changed(graph):
+                # What torch's own operations change inside is written anew when their parts are traced.
+                graph = make_fx(torch.func.functionalize(graph, remove="mutations"), tracing_mode="real")(*example)
     except (RuntimeError, NetworkError) as error:  # a victim tells its network's errors in its own words
         if "data-dependent" in f"{error} {error.__cause__}":
             raise ConfigError(
                 "the network branches on the values of its input: only a fixed graph can be certified"
             ) from None
         raise
-    for step in graph.graph.nodes:
-        if step.op == "call_function" and _changes(step.target):
-            name = str(step.target).removeprefix("aten.").partition(".")[0]
-            raise ConfigError(
-                f"the network changes a tensor in place by {name}, which tracing cannot follow: a buffer, say, or a "
-                "constant that the next call would see changed"
-            )
+    for step in _changed(graph):
+        name = str(step.target).removeprefix("aten.").partition(".")[0]
+        raise ConfigError(
+            f"the network changes a tensor in place by {name}, which tracing cannot follow: a buffer, say, or a "
+            "constant that the next call would see changed"
+        )
     graph.graph.eliminate_dead_code()
     return graph
+
+
+def _changed(graph: fx.GraphModule) -> list[fx.Node]:
+    """Return the steps that change a tensor in place."""
+    return [step for step in graph.graph.nodes if step.op == "call_function" and _changes(step.target)]
 
 
 def _changes(target: object) -> bool:

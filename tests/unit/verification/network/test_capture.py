@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from withstand.verification.network.activation import MaxPool2d
 from withstand.verification.network.capture import capture
 from withstand.verification.network.capture_check import points_of
 from withstand.verification.network.operation import Add, Conv2d, Linear, Rearrange, Scale
+from withstand.verification.solvers import settle
 
 
 class Branches(nn.Module):
@@ -74,6 +76,17 @@ def test_a_victims_normalisation_is_part_of_the_network() -> None:
     assert [type(node.operation) for node in network.nodes[1:]] == [Scale, Rearrange, Linear]
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [lambda y: {"logits": y, "features": y * 2}, lambda y: (y,), lambda y: [y], lambda y: SimpleNamespace(logits=y)],
+)
+def test_answers_are_read_as_by_any_victim(answer: Callable[[Tensor], Tensor]) -> None:
+    last, x = nn.Linear(4, 3), torch.rand(5, 4)
+    torch.testing.assert_close(capture(lambda x: answer(last(x)), x)(x).float(), last(x))
+    found = settle(lambda x: answer(last(x)), x, None, Ball("linf", 1e-4))
+    assert {verdict.status for verdict in found} <= {"safe", "unsafe"}
+
+
 @pytest.mark.parametrize(("last", "word"), [(nn.Softmax(1), "softmax"), (nn.LogSoftmax(1), "log-softmax")])
 def test_a_softmax_at_the_end_is_stripped_and_said(last: nn.Module, word: str) -> None:
     logits = nn.Linear(4, 3)
@@ -96,8 +109,8 @@ def test_what_has_no_bounds_is_named_with_a_rewrite() -> None:
         capture(lambda x: x.masked_fill(torch.tensor([True, False, False, False]), -torch.inf).exp(), x)
     with pytest.raises(ConfigError, match=r"lower limit above the upper"):
         capture(lambda x: x.clamp(0.5, 0.2), x)
-    with pytest.raises(ConfigError, match=r"softmax that is not the last step"):
-        capture(nn.Sequential(nn.Softmax(1), nn.Linear(4, 3)).eval(), x)
+    with pytest.raises(DataError, match=r"along the samples"):
+        capture(nn.Sequential(nn.Softmax(0), nn.Linear(4, 3)).eval(), x)
     with pytest.raises(ConfigError, match=r"1 is in train mode: call eval"):
         capture(_half_trained(), x)
     with pytest.raises(ConfigError, match=r"branches on the values"):
@@ -116,8 +129,10 @@ def test_what_has_no_bounds_is_named_with_a_rewrite() -> None:
         capture(lambda x: x + x.unsqueeze(1).expand(-1, 3, -1), x)
     with pytest.raises(DataError, match=r"does not depend on its input"):
         capture(lambda x: torch.zeros(3, 2), x)
-    with pytest.raises(DataError, match=r"one tensor, not dict"):
-        capture(lambda x: {"logits": x}, x)
+    with pytest.raises(ConfigError, match=r"gives no output 'logits'"):
+        capture(lambda x: {"features": x}, x)
+    with pytest.raises(DataError, match=r"a tuple of 2 things"):
+        capture(lambda x: (x, x), x)
 
 
 class Sine(nn.Module):
@@ -170,6 +185,65 @@ def test_changes_in_place_are_followed_through_all_views(function: Callable[[Ten
     torch.testing.assert_close(network(x), function(x.clone()), rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x: x.permute(1, 0, 2), "has its samples in dimension 1"),
+        (lambda x: x.permute(1, 0, 2).reshape(-1, 4), "has its samples in dimension 0"),
+        (lambda x: x.permute(1, 0, 2).mean(1), "a mean mixes the samples"),
+        (lambda x: x.permute(1, 0, 2).softmax(1).mean(0), "softmax mixes the samples"),
+        (lambda x: x.permute(1, 0, 2).amax() + x, "mixes the samples"),
+        (lambda x: x.permute(1, 0, 2).var() + x, "mixes the samples"),
+        (lambda x: x.permute(1, 0, 2).var((0, 1, 2), keepdim=True) + x, "mixes the samples"),
+        (lambda x: torch.linalg.vector_norm(x.permute(1, 0, 2), keepdim=True) + x, "mixes the samples"),
+        (lambda x: x.permute(1, 0, 2).amax((0, 1)), "amax mixes the samples"),
+        (lambda x: x.permute(1, 0, 2)[:, 0], "mixes the samples"),
+        (lambda x: x.permute(1, 0, 2)[0] + x[:, 0].flip(0), "mixes the samples"),
+        (lambda x: torch.cat([x.permute(1, 0, 2), x.permute(1, 0, 2)], 1)[0], "cat mixes the samples"),
+        (lambda x: x.permute(1, 0, 2)[:3] + x[:, :3], "lie in different dimensions"),
+        (lambda x: (x.permute(2, 1, 0) @ torch.ones(3, 2)).mean(1), "samples lie in dimension 2"),
+        (lambda x: nn.functional.layer_norm(x.permute(1, 2, 0), (4, 3)), "native_layer_norm mixes the samples"),
+        (lambda x: nn.functional.conv1d(x.permute(1, 0, 2), torch.ones(3, 3, 1)), "a convolution of values whose"),
+        (lambda x: x.permute(1, 0, 2).reshape(15, 4).permute(1, 0) @ torch.ones(15, 2), "mm of values whose"),
+        (lambda x: x.permute(1, 0, 2).reshape(5, 12).softmax(1)[:, :3].t(), "softmax mixes the samples"),
+        (
+            lambda x: x + torch.arange(3.0)[:, None, None] * x.permute(1, 0, 2)[0][:, None],
+            "differs between the samples",
+        ),
+        (lambda x: (x.permute(1, 0, 2) + torch.arange(3.0)[:, None])[0], "differs between the samples"),
+    ],
+)
+def test_samples_are_followed_wherever_they_lie_or_refused(function: Callable[[Tensor], Tensor], message: str) -> None:
+    # Three samples, as the trace has: what mixes them there must not be told from shapes alone.
+    x = torch.rand(3, 5, 4)
+    with pytest.raises((ConfigError, DataError), match=message):
+        capture(Victim(function), x)
+
+
+def test_attention_too_large_to_be_bounded_is_refused_before_it_is_unrolled() -> None:
+    x = torch.rand(1, 128, 8)
+    for function in (lambda x: (x @ x.transpose(1, 2)).sum(2), lambda x: 2 * x.sum(2).repeat(1, 8).softmax(1)):
+        with pytest.raises(ConfigError, match=r"entries a sample, of which at most 65,536 are bounded"):
+            capture(function, x)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 6, 9])
+def test_sequences_of_any_length_are_followed(length: int) -> None:
+    # A sequence as long as the trace's batch, or a multiple, looks like a batch.
+    first = nn.Linear(4, 6).double()
+    shift = torch.arange(length, dtype=torch.float64)[:, None, None]
+
+    def model(x: Tensor) -> Tensor:
+        y = first(x.transpose(0, 1)).relu() + shift
+        y = (y * y[:1].flip(2)).view(length, -1, 2, 3).softmax(3)
+        rows = y.permute(1, 2, 0, 3).reshape(-1, length, 3)
+        rows = (rows @ rows.transpose(1, 2)).view(-1, 2, length, length)
+        return rows.permute(2, 0, 1, 3).mean(0).flatten(1)
+
+    x = torch.rand(7, length, 4, dtype=torch.float64)
+    torch.testing.assert_close(capture(model, x)(x), model(x), rtol=0, atol=1e-12)
+
+
 class Counting(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -199,7 +273,7 @@ def only_at_a_corner(x: Tensor) -> Tensor:
     [
         (Counting().eval(), "changes a tensor in place by add_"),
         (Remembering().eval(), "differs from the model by"),
-        (outside_of_torch, "differs from the model by"),
+        (outside_of_torch, "differs from the model by|not finite"),  # it reads memory that nobody wrote
         (only_at_a_corner, "differs"),
         (lambda x: x.half().float() * 2, "a cast to float16"),
         (lambda x: x.to(torch.bfloat16).to(x.dtype), "a cast to bfloat16"),
