@@ -13,12 +13,12 @@ from typing import Self
 from torch import Tensor
 
 from withstand.core.batch import Batch
-from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Method, Source, Terms
 from withstand.losses.restoration.reconstruction import masked_patch_error
+from withstand.methods.shared.masked_pictures import accept_pictures, one_view, values_of_a_patch
 from withstand.models.pictures.decoder import MaskedTokens, PatchDecoder
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.patches import TokenEncoder, with_patches
+from withstand.models.pictures.patches import TokenEncoder
 from withstand.models.pictures.vit import ViT
 from withstand.views.masks import random_masks
 
@@ -50,11 +50,7 @@ class MAE(Method):
         normalise: bool = True,
     ) -> None:
         super().__init__()
-        values = with_patches(encoder).patch ** 2 * encoder.channels
-        if normalise and values < 2:
-            raise ConfigError("normalise needs patches of two values or more, not of one: hand over normalise=False")
-        if not 0 < ratio < 1:
-            raise ConfigError(f"ratio must lie inside (0, 1), not {ratio!r}")
+        values = values_of_a_patch(encoder, ratio, normalise)
         self.encoder, self.ratio, self.normalise = encoder, ratio, normalise
         self.filler = MaskedTokens(encoder.width, width)
         self.decoder = PatchDecoder(values, width, depth, heads)
@@ -65,17 +61,16 @@ class MAE(Method):
         return cls(encoder, depth=1, width=8, heads=2)
 
     def accept(self, source: Source, batch: int) -> None:
-        if len(source.shape) != 3:
-            raise DataError(f"MAE learns from pictures (C, H, W), not from samples of shape {source.shape}")
+        accept_pictures("MAE", source)
 
     def masks(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return this step's seen patches `(B, K)` and hidden ones `(B, M)`, int64."""
-        rows, columns = self.encoder.grid(_pictures(batch))
+        rows, columns = self.encoder.grid(one_view(batch))
         return random_masks(batch.draws("mask"), rows * columns, self.ratio)
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, the mean of the hidden patches' errors; the mean token of each picture is gauged."""
-        return self.terms(_pictures(batch), *self.masks(batch))
+        return self.terms(one_view(batch), *self.masks(batch))
 
     def terms(self, x: Tensor, keep: Tensor, hidden: Tensor) -> Terms:
         """Return the loss and what is gauged, for given masks.
@@ -98,7 +93,3 @@ class MAE(Method):
         filled = self.filler(tokens, keep, hidden, self.encoder.grid(x))
         prediction: Tensor = self.decoder(filled, hidden.shape[1])
         return prediction
-
-
-def _pictures(batch: Batch) -> Tensor:
-    return batch.views[0] if batch.views else batch.x

@@ -9,6 +9,7 @@ Sizes: B pictures, K visible and M hidden patches of a grid, S tokens before the
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from withstand.core.errors import ConfigError
 from withstand.models.pictures.vit import Block, layer_norm, positions, start_linear
@@ -71,6 +72,15 @@ class PatchDecoder(nn.Module):
 
     def forward(self, tokens: Tensor, last: int) -> Tensor:
         """Return what is made of the last `last` tokens, `(B, last, outputs)`, of tokens `(B, T, W)`."""
-        seen: Tensor = self.blocks(tokens)
-        numbers: Tensor = self.leave(self.norm(seen[:, seen.shape[1] - last :]))
+        numbers: Tensor = self.leave(self._seen(tokens, last))
         return numbers
+
+    def means(self, tokens: Tensor, last: int) -> Tensor:
+        """Return the mean of a token's outputs, `(B, last)`, by the mean of their weights: it is less to work out."""
+        weight, bias = self.leave.weight.mean(0, keepdim=True), self.leave.bias.mean()[None]
+        return linear(self._seen(tokens, last), weight, bias)[..., 0]
+
+    def _seen(self, tokens: Tensor, last: int) -> Tensor:
+        seen: Tensor = self.blocks(tokens)
+        normed: Tensor = self.norm(seen[:, seen.shape[1] - last :])
+        return normed

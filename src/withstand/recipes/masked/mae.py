@@ -10,16 +10,11 @@ not for: residual networks, which have no patches to hide; features that are rea
 command: withstand train mae --data fashion-mnist-small
 """
 
-from dataclasses import replace
-
 from withstand.engine.experiment import Experiment
-from withstand.engine.optimizers import AdamW
 from withstand.methods.masked.mae import MAE
 from withstand.models.pictures.patches import with_patches
-from withstand.recipes.setups.pictures import PictureSetup, experiment_on_pictures
-from withstand.views.presets import crop_and_flip
-
-SETUP = PictureSetup(model="vit", batch=128, learning_rate=2e-3)
+from withstand.recipes.setups.masked_pictures import SETUP, experiment_on_hidden_patches
+from withstand.recipes.setups.pictures import PictureSetup
 
 
 def experiment(
@@ -50,9 +45,7 @@ def experiment(
         normalise: ask for each patch's pixels less their mean, over their deviation.
         weight_decay: of AdamW, on matrices.
     """
-    if setup.model == "vit":
-        setup = replace(setup, width=setup.width or 96, depth=setup.depth or 4)
-    return experiment_on_pictures(
+    return experiment_on_hidden_patches(
         "mae",
         lambda encoder: MAE(
             with_patches(encoder),
@@ -62,8 +55,6 @@ def experiment(
             ratio=ratio,
             normalise=normalise,
         ),
-        (crop_and_flip, crop_and_flip),
         setup,
-        optimizer=AdamW(setup.learning_rate * setup.batch / 256, weight_decay, betas=(0.9, 0.95)),
-        warmup=40,
+        weight_decay,
     )

@@ -1,0 +1,33 @@
+"""What recipes share that hide patches of pictures."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from withstand.core.roles import Method, Model
+from withstand.engine.experiment import Experiment
+from withstand.engine.optimizers import AdamW
+from withstand.recipes.setups.pictures import PictureSetup, experiment_on_pictures
+from withstand.views.presets import crop_and_flip
+
+SETUP = PictureSetup(model="vit", batch=128, learning_rate=2e-3)
+
+
+def experiment_on_hidden_patches(
+    name: str, method: Callable[[Model], Method], setup: PictureSetup, weight_decay: float
+) -> Experiment:
+    """Return the experiment of a method that hides patches, as MAE is trained (He et al., 2022, appendix A.1).
+
+    Views are cropped and flipped, AdamW has betas (0.9, 0.95), and the rate rises for 40 epochs, at most the tenth part
+    of the run.
+
+    Args:
+        name: the recipe's slug.
+        method: makes the method round an encoder.
+        setup: data, network, budget; a ViT is 96 wide and 4 deep if it does not say.
+        weight_decay: of AdamW, on matrices.
+    """
+    if setup.model == "vit":
+        setup = replace(setup, width=setup.width or 96, depth=setup.depth or 4)
+    optimizer = AdamW(setup.learning_rate * setup.batch / 256, weight_decay, betas=(0.9, 0.95))
+    views = (crop_and_flip, crop_and_flip)
+    return experiment_on_pictures(name, method, views, setup, optimizer=optimizer, warmup=40)
