@@ -242,6 +242,9 @@ def test_doctor_names_the_bottleneck(run: Path, capsys: pytest.CaptureFixture[st
     assert set(facts["milliseconds a batch"]) == {"loading", "views", "step"}
     assert {"float32 contiguous", "float32 channels-last"} <= set(facts["milliseconds a step"])
     assert facts["packages"]["torch"]
+    assert {"certify", "export", "graph", "table", "timm"} <= set(facts["extras"])
+    assert not {"all", "dev"} & set(facts["extras"])
+    assert facts["extras"]["certify"] in ("ready", "pip install 'withstand[certify]'")
 
 
 @pytest.mark.filterwarnings("default")

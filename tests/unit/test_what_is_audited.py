@@ -1,5 +1,6 @@
 """What was given is what is audited, certified and counted, and a finding can be told apart from others later."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,17 @@ def test_of_data_that_come_in_parts_the_test_part_is_judged(tmp_path: Path) -> N
         judged((x, y, y))  # type: ignore[arg-type]
 
 
+def test_a_test_part_without_labels_is_told_when_the_training_part_is_judged_in_its_place(tmp_path: Path) -> None:
+    picture_folder(tmp_path / "train")
+    picture_folder(tmp_path / "loose")
+    (tmp_path / "test").mkdir()
+    for place, path in enumerate(sorted((tmp_path / "loose").rglob("*.png"))):
+        path.rename(tmp_path / "test" / f"{place}.png")
+    shutil.rmtree(tmp_path / "loose")
+    with pytest.warns(UserWarning, match="no labels in test, so that the training part is judged, which a network may"):
+        assert judged(tmp_path).labels is not None
+
+
 @pytest.mark.parametrize("face", [ws.audit, ws.certify])
 def test_counts_are_told(face: Any, tmp_path: Path) -> None:
     x, y = rows()
@@ -142,6 +154,10 @@ def test_a_folder_of_findings_keeps_to_its_data_and_to_one_network(tmp_path: Pat
     assert {finding.name for finding in folder.findings()} == {"audit", "certificate"}
     with pytest.raises(RunError, match="holds findings on other data, data: name another folder"):
         ws.audit(model, (x[:20], y[:20]), out=tmp_path / "out", **QUICK)
+    with pytest.raises(RunError, match="other data"):
+        ws.audit(model, (x, 1 - y), out=tmp_path / "out", **QUICK)
+    with pytest.raises(RunError, match="other data"):
+        ws.certify(model, (x, 1 - y), out=tmp_path / "out", samples=4, timeout=1.0)
     assert {finding.name for finding in folder.findings()} == {"audit", "certificate"}
     with torch.no_grad():
         model.layer.bias.add_(0.01)

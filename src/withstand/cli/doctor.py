@@ -11,13 +11,8 @@ from pathlib import Path
 from withstand.cli.reply import Reply
 from withstand.core.part import Tree
 
-_EXTRAS = {
-    "timm": ("timm", "kornia"),
-    "graph": ("torch-geometric",),
-    "table": ("pandas", "pyarrow"),
-    "export": ("onnx", "onnxscript", "onnxruntime"),
-    "tensorboard": ("tensorboard",),
-}
+_NOT_FOR_USERS = ("all", "dev", "docs", "oracles")
+"""Extras that gather others, or are for work on this library."""
 
 
 def run_doctor(run: Path | None = None, *, allow: tuple[str, ...] = ()) -> Reply:
@@ -33,7 +28,7 @@ def run_doctor(run: Path | None = None, *, allow: tuple[str, ...] = ()) -> Reply
     packages: dict[str, Tree] = {name: _version(name) for name in ["withstand", *names]}
     extras: dict[str, Tree] = {
         extra: "ready" if all(_version(name) for name in needed) else f"pip install 'withstand[{extra}]'"
-        for extra, needed in _EXTRAS.items()
+        for extra, needed in _extras().items()
     }
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     facts: dict[str, Tree] = {
@@ -60,6 +55,16 @@ def run_doctor(run: Path | None = None, *, allow: tuple[str, ...] = ()) -> Reply
     if missing:
         lines.append(f"missing: pip install {' '.join(missing)}")
     return Reply("\n".join(lines), facts, code=1 if missing else 0)
+
+
+def _extras() -> dict[str, list[str]]:
+    """Return the packages of each extra, as this installation declares them."""
+    found: dict[str, list[str]] = {}
+    for line in requires("withstand") or ():
+        extra = re.search(r"extra == ['\"]([\w-]+)['\"]", line)
+        if extra is not None and extra[1] not in _NOT_FOR_USERS:
+            found.setdefault(extra[1], []).append(re.split(r"[<>=!~;\[ ]", line)[0])
+    return dict(sorted(found.items()))
 
 
 def _version(name: str) -> str | None:

@@ -113,6 +113,12 @@ def judged(data: Data, *, size: int | None = None) -> Source:
         test = opener()
         if test.labels is not None or train().labels is None:
             return labelled(test)
+    if openers:
+        warnings.warn(
+            f"{_called(data)}: no labels in {' and '.join(openers)}, so that the training part is judged, which a "
+            "network may have learnt from",
+            stacklevel=2,
+        )
     return labelled(train())
 
 

@@ -35,6 +35,7 @@ from withstand.evaluation.robustness.audit_case import (
     radius_check,
     strips,
 )
+from withstand.evaluation.robustness.plausible import plausible
 from withstand.verification.network.capture import capture
 from withstand.verification.radius import proven_radii
 from withstand.verification.solvers import Certifier, settle
@@ -146,6 +147,7 @@ class Certificate(Evaluator):
             },
             checks=(
                 *radius_check(self.ball, victim),
+                plausible(victim, x, batch.y, source.classes),
                 *_checks(self.ball, verdicts, proven, broken),
                 *_left_out(victim, x),
             ),

@@ -20,6 +20,7 @@ from withstand.core.roles import Evaluator, Source
 from withstand.core.victim import Outputs, Victim
 from withstand.evaluation.intervals import Share, shares
 from withstand.evaluation.provenance import traced
+from withstand.evaluation.robustness.plausible import plausible
 from withstand.views.pictures.corruptions import CORRUPTIONS, Corruption
 from withstand.views.pictures.picture import as_unit, check_pictures
 
@@ -114,6 +115,7 @@ class CorruptionBench(Evaluator):
                     ("severity", *self.kinds), tuple(curve), x="severity", units=shares(*self.kinds)
                 ),
             },
+            checks=(plausible(victim, x, batch.y.to(x.device), source.classes, batch=self.batch),),
             protocol={
                 "bench": describe(self),
                 **traced(victim, source, rows, x, batch.y, asked=self.samples),

@@ -15,6 +15,7 @@ from withstand.core.victim import Outputs, Victim
 from withstand.evaluation.intervals import Share
 from withstand.evaluation.provenance import traced
 from withstand.evaluation.robustness.audit_case import ball_name
+from withstand.evaluation.robustness.plausible import plausible
 from withstand.verification.smoothing import ABSTAIN, Smoothing
 
 
@@ -80,6 +81,7 @@ class SmoothedCertificate(Evaluator):
             },
             headline=f"certified accuracy, {head}",
             tables={"certified accuracy against eps, l2": found.curve(batch.y, [largest * k / 10 for k in range(11)])},
+            checks=(plausible(victim, x, batch.y.to(x.device), source.classes),),
             protocol={
                 "certificate": describe(self),
                 "ball": {"norm": "l2", "eps": self.eps},

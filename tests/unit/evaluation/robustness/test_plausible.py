@@ -14,7 +14,11 @@ from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 from withstand.data.arrays.source import ArraySource
 from withstand.evaluation.robustness.audit import Audit
+from withstand.evaluation.robustness.certificate import Certificate
+from withstand.evaluation.robustness.corruptions import CorruptionBench
 from withstand.evaluation.robustness.plausible import NAME, plausible, skilled
+from withstand.evaluation.robustness.smoothed import SmoothedCertificate
+from withstand.verification.smoothing import Smoothing
 
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -147,3 +151,36 @@ def test_the_audit_asks() -> None:
     assert "no more than by chance" in str(found.protocol["verdict"])
     again = audit.evaluate(victim, ArraySource(x, y, layout="rows"))
     assert next(check for check in again.checks if check.name == NAME).passed is True
+
+
+def rolled() -> nn.Module:
+    """A network that knows the digits, and numbers them otherwise."""
+    return Rolled(digits()[0].model).eval()
+
+
+class Rolled(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.net(x)
+        return logits.roll(1, 1)
+
+
+JUDGES = {
+    "corruptions": CorruptionBench(kinds=("fog",), severities=(1,), samples=60),
+    "certificate": Certificate(Ball("linf", 0.001), "ibp", samples=60, radii=1, halvings=1),
+    "smoothed": SmoothedCertificate(0.1, Smoothing(0.05, samples=20, selection=10), samples=60),
+}
+
+
+@pytest.mark.parametrize("name", JUDGES)
+def test_corruptions_and_certificates_ask_as_audits_do(name: str) -> None:
+    victim, x, y = digits()
+    source = ArraySource((x * 255).round().to(torch.uint8), y)
+    checks = {check.name: check for check in JUDGES[name].evaluate(Victim(victim.model), source).checks}
+    assert checks[NAME].passed is True
+    checks = {check.name: check for check in JUDGES[name].evaluate(Victim(rolled()), source).checks}
+    assert checks[NAME].passed is False
+    assert "if its classes are numbered in another order" in checks[NAME].detail
