@@ -19,15 +19,15 @@ from types import ModuleType
 
 import torch
 
+from withstand.claims.measures import accuracies, trained
+from withstand.claims.reproduction import code_digest
 from withstand.core.errors import WithstandError
 from withstand.core.finding import Cell, Finding, Table
 from withstand.core.part import Tree
 from withstand.core.random import isolated
 from withstand.engine.experiment import Experiment
 from withstand.recipes.catalogue import entries
-from withstand.recipes.reproduction import code_digest
 from withstand.recipes.setups.pictures import PictureSetup
-from withstand.recipes.trial import accuracies, trained
 
 FAMILIES = ("contrastive", "non-contrastive", "studies")
 CONTROL = "untrained"
@@ -55,7 +55,7 @@ def measure(module: ModuleType, seed: int, epochs: int, *, untrained: bool = Fal
     """Return one row of a method's table."""
     experiment = trial(module, seed, epochs)
     busy = time.process_time()
-    encoder = experiment.method.encoder.eval() if untrained else trained(experiment)
+    encoder = experiment.method.encoder.eval() if untrained else trained(experiment).encoder
     took = 0.0 if untrained else time.process_time() - busy
     found = accuracies(encoder, experiment)
     return seed, found["kNN accuracy"], found["linear accuracy"], round(took, 1)

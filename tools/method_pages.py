@@ -8,6 +8,7 @@ from pathlib import Path
 
 from claims_page import effect_of
 
+from withstand.claims.reproduction import has_claim
 from withstand.core.finding import Finding
 from withstand.core.options import options_of
 from withstand.recipes.catalogue import Entry, entries
@@ -49,7 +50,7 @@ def _page(entry: Entry) -> str:
                 f"| `--{option.name.replace('_', '-')}` | {default} | {(option.text or '').replace('|', '/')} |"
             )
         lines += ["", "Any deeper setting: `--set method.NAME=VALUE`."]
-    if hasattr(module, "claim"):
+    if has_claim(entry):
         lines += ["", "## Claim", "", *_claim(entry)]
     return "\n".join(lines).rstrip() + "\n"
 

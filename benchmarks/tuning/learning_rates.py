@@ -11,10 +11,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from withstand.claims.measures import accuracies, trained
 from withstand.core.random import isolated, permutation
 from withstand.data.derived.subset import Subset
 from withstand.recipes.catalogue import entry
-from withstand.recipes.trial import accuracies, trained
 
 SEED = 1000
 """Of weights, order, views and the held-out part; claims count theirs from 0."""
@@ -30,7 +30,7 @@ def score(slug: str, rate: float, data: str, epochs: int, width: int) -> dict[st
     cut = len(order) // 5
     held_out, rest = Subset(experiment.source, order[:cut]), Subset(experiment.source, order[cut:])
     experiment = replace(experiment, source=rest, test=held_out)
-    return {str(name): value for name, value in accuracies(trained(experiment), experiment).items()}
+    return {str(name): value for name, value in accuracies(trained(experiment).encoder, experiment).items()}
 
 
 def main() -> int:

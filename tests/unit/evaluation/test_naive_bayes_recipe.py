@@ -2,7 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from withstand.core.errors import ConfigError
+from withstand.claims.claim import Budget
+from withstand.claims.compare import compare
+from withstand.claims.studies import naive_bayes_probe as claimed
 from withstand.recipes.studies import naive_bayes_probe as recipe
 
 
@@ -20,15 +22,10 @@ class Mean(nn.Module):
         return x.mean(2)
 
 
-def test_an_unknown_scale_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'small'"):
-        recipe.claim(scale="smal")
-
-
 @pytest.mark.slow
 def test_claim_runs_and_says_its_protocol() -> None:
-    found = recipe.claim(seeds=2)
-    assert found.verdict in ("reproduced", "not reproduced at this scale", "undecided")
+    found = compare(claimed.claim(), Budget(least=2, most=2)).finding("naive-bayes-probe")
+    assert found.protocol["verdict"] in ("reproduced", "not reproduced at this scale", "undecided")
     assert len(found.tables["parts"].rows) == 5
     # The simulation's gap is no matter of noise.
     assert found.tables["parts"].rows[0][3] > 0.15

@@ -3,48 +3,43 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
+from withstand.claims.claim import Budget
+from withstand.claims.compare import compare
+from withstand.claims.defenses import beyond as claimed
 from withstand.cli.main import main
 from withstand.core.errors import ConfigError
 from withstand.core.finding import Finding
 from withstand.data.arrays.source import ArraySource
+from withstand.engine.experiment import Experiment
 from withstand.engine.launch import train
 from withstand.recipes.contrastive import simclr
 from withstand.recipes.defenses import beyond
 from withstand.recipes.robust import pgd_at
 
 TINY = {"data": "digits", "width": 2, "epochs": 1, "batch": 256}
-JUDGE = replace(beyond.JUDGE, samples=20, calibration=20, known=4, steps=2, attacks=("pgd",))
-
-
-def shrink(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = module.experiment
-
-    def small(setup: object, **given: object) -> object:
-        made = whole(replace(setup, **TINY), **given)
-        return replace(made, plan=replace(made.plan, precision="float32", layout="contiguous"))
-
-    monkeypatch.setattr(module, "experiment", small)
+JUDGE = replace(claimed.JUDGE, samples=20, calibration=20, known=4, steps=2, attacks=("pgd",))
 
 
 def test_the_claim_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (pgd_at, simclr):
-        shrink(module, monkeypatch)
-    monkeypatch.setattr(beyond, "JUDGE", JUDGE)
-    monkeypatch.setattr(beyond, "NEIGHBOURS", 3)
-    monkeypatch.setattr(beyond, "RANK", 2)
-    claim = beyond.claim(seeds=2)
-    assert all(0 <= value <= 1 for value in (*claim.system, *claim.baseline))
-    finding = claim.finding()
+    made = claimed.claim()
+
+    def pair(seed: int) -> tuple[Experiment, Experiment]:
+        guarded, encoder = (module.experiment(replace(module.SETUP, **TINY, seed=seed)) for module in (pgd_at, simclr))
+        return guarded, encoder
+
+    monkeypatch.setattr(claimed, "JUDGE", JUDGE)
+    monkeypatch.setattr(claimed, "NEIGHBOURS", 3)
+    monkeypatch.setattr(claimed, "RANK", 2)
+    found = compare(replace(made, arms={claimed.ARM: pair}), Budget(least=2, most=2))
+    assert all(0 <= value <= 1 for values in found.pairs for value in values)
+    finding = found.finding("beyond")
     names = ("seed", "attack", "deceived", "BEYOND", "untrained encoder", "max-softmax", "kNN", "Mahalanobis")
     assert finding.tables["AUROC by detector"].columns == names
     assert set(finding.tables["attacks"].column("seed")) == {0, 1}
-    with pytest.raises(ConfigError, match="scale"):
-        beyond.claim(scale="large")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from withstand.core.errors import ConfigError, DataError
+from withstand.claims.claim import Budget
+from withstand.claims.compare import compare
+from withstand.claims.verification import boundary_tilting as claimed
+from withstand.core.errors import DataError
 from withstand.recipes.verification import boundary_tilting as recipe
 
 
@@ -23,17 +26,15 @@ def test_features_of_an_encoder_are_measured_too() -> None:
     assert finding.tables["principal subspace, weakest penalty"].column("components")[-1] == 10
 
 
-def test_an_unknown_scale_or_class_is_refused() -> None:
-    with pytest.raises(ConfigError, match="small"):
-        recipe.claim(scale="full")
+def test_an_unknown_class_is_refused() -> None:
     with pytest.raises(DataError, match="class 12"):
         recipe.regularisation(first=12, penalties=(1.0,))
 
 
 @pytest.mark.slow
 def test_claim_says_its_protocol() -> None:
-    found = recipe.claim(seeds=2)
-    assert found.verdict in ("reproduced", "not reproduced at this scale", "undecided")
+    found = compare(claimed.claim(), Budget(least=2, most=2)).finding("boundary-tilting")
+    assert found.protocol["verdict"] in ("reproduced", "not reproduced at this scale", "undecided")
     parts = {row[0]: row[1:] for row in found.tables["parts"].rows}
     held, of = parts["the angle grows with C, 1 degree of slack"]
     assert held == of

@@ -1,8 +1,6 @@
-"""Recipes of robust training: each runs on a few digits, and so does its claim."""
+"""Recipes of robust training: each runs on a few digits."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -20,10 +18,8 @@ from withstand.methods.robust.adversarial_training import AdversarialTraining
 from withstand.methods.robust.deacl import DeACL
 from withstand.methods.shared.labelled import LabelledMethod
 from withstand.methods.shared.weightings import MAIL
-from withstand.recipes.claim import Claim
 from withstand.recipes.contrastive import simclr
 from withstand.recipes.robust import acl, comp_sum, deacl, done, gairat, mail, mart, pgd_at, rocl, srat, trades
-from withstand.recipes.setups import robust_pictures
 
 CASES: dict[str, tuple[ModuleType, dict[str, object]]] = {
     "pgd-at": (pgd_at, {}),
@@ -42,18 +38,6 @@ CASES: dict[str, tuple[ModuleType, dict[str, object]]] = {
     "done": (done, {"ratio": 0.5}),
     "srat": (srat, {"ratio": 0.5, "imbalance": "exp"}),
 }
-CLAIMS = {
-    "pgd_at": (),
-    "trades": (),
-    "comp_sum": (trades,),
-    "acl": (simclr,),
-    "rocl": (simclr,),
-    "mail": (pgd_at,),
-    "done": (pgd_at,),
-    "srat": (pgd_at,),
-}
-"""Recipes, and those that their claims compare with."""
-Make = Callable[[int], Experiment]
 TINY = {"data": "digits", "width": 2, "epochs": 1, "batch": 256}
 
 
@@ -69,24 +53,6 @@ def test_recipes_run(name: str, tmp_path: Path) -> None:
     assert run.record()["status"] == "finished"
     if isinstance(experiment.method, LabelledMethod):
         assert experiment.method.network()(torch.rand(2, 1, 8, 8)).shape == (2, 10)
-
-
-@pytest.mark.parametrize("name", CLAIMS)
-def test_claims_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def shrink(module: ModuleType) -> None:
-        whole = module.experiment
-        monkeypatch.setattr(module, "experiment", lambda setup, **given: quick(whole(replace(setup, **TINY), **given)))
-
-    module = import_module(f"withstand.recipes.robust.{name}")
-    for one in (module, *CLAIMS[name]):
-        shrink(one)
-    monkeypatch.setattr(robust_pictures, "SAMPLES", 12)
-    claim = module.claim(seeds=2)
-    assert isinstance(claim, Claim)
-    table = claim.finding().tables["clean and robust accuracy"]
-    assert len(table.rows) == 2
-    with pytest.raises(ConfigError, match="scale"):
-        module.claim(scale="large")
 
 
 def test_what_is_refused() -> None:
@@ -131,31 +97,13 @@ def test_deacl_distils_the_encoder_of_a_run(tmp_path: Path) -> None:
         deacl.experiment(setup)
 
 
-def test_the_claim_of_deacl_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(robust_pictures, "SAMPLES", 12)
-    plain, distil = simclr.experiment, deacl.distillation
-    monkeypatch.setattr(simclr, "experiment", lambda setup, **given: quick(plain(replace(setup, **TINY), **given)))
-    monkeypatch.setattr(
-        deacl, "distillation", lambda setup, teacher: quick(distil(replace(setup, **TINY, steps=2), teacher))
-    )
-    claim = deacl.claim(seeds=2)
-    assert len(claim.finding().tables["clean and robust accuracy"].rows) == 2
-    with pytest.raises(ConfigError, match="scale"):
-        deacl.claim(scale="large")
-
-
-@pytest.mark.parametrize("recipe", [mart, gairat])
-def test_other_claims_compare_equal_budgets(recipe: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    def compare(slug: str, statement: str, ours: Make, theirs: Make, *, names: tuple[str, str], seeds: int) -> None:
-        one, two = ours(3), theirs(3)
-        assert one.name == slug
-        assert one.plan == two.plan
-        assert one.method.attack == two.method.attack
-
-    monkeypatch.setattr(recipe, "under_attack", compare)
-    recipe.claim(seeds=2)
-    with pytest.raises(ConfigError, match="scale"):
-        recipe.claim(scale="large")
+def test_deacl_distils_what_is_trained_first(tmp_path: Path) -> None:
+    teacher = quick(simclr.experiment(replace(simclr.SETUP, **TINY)))
+    student = quick(deacl.experiment(replace(deacl.SETUP, **TINY, steps=2), teacher=teacher))
+    run = train(student, tmp_path / "run", quiet=True)
+    kept, first = weights(run.path), weights(run.path / "first")
+    for name in teacher.method.encoder.state_dict():
+        assert torch.equal(kept[f"teacher.{name}"], first[f"encoder.{name}"])
 
 
 def test_mail_knows_its_bases() -> None:

@@ -13,22 +13,11 @@ reached: undecided: kNN accuracy 0.328 ± 0.014 against SimCLR's 0.334 ± 0.009 
   claimed
 """
 
-from dataclasses import replace
 from functools import partial
 
-import torch
-
-from withstand.core.finding import Table
-from withstand.core.random import Draws, isolated
-from withstand.core.roles import Method
 from withstand.engine.experiment import Experiment
-from withstand.losses.contrast.contrastive import npc_factor
 from withstand.methods.contrastive.dcl import DCL
-from withstand.methods.contrastive.simclr import SimCLR
-from withstand.recipes.claim import Claim
-from withstand.recipes.contrastive import simclr
 from withstand.recipes.setups.pictures import TwoViewSetup, experiment_on_pictures
-from withstand.recipes.trial import accuracies, budget, refuse_other_scale, trained
 from withstand.views.presets import simclr_large, simclr_small
 
 SETUP = TwoViewSetup(batch=64)
@@ -52,43 +41,3 @@ def experiment(
     method = partial(DCL, temperature=temperature, weighted=weighted)
     views = (partial(simclr_small, smallest_crop=smallest_crop), simclr_large)
     return experiment_on_pictures("dcl", method, views, setup)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare DCL with SimCLR's loss at batch 32, all else equal, on CIFAR-10.
-
-    The mechanism is measured beside: the factor q_B that multiplies InfoNCE's gradient and that DCL lacks, on
-    one trained encoder at several batch sizes.
-    """
-    refuse_other_scale(scale)
-    system, baseline, factors = [], [], []
-    for seed in range(seeds):
-        with isolated(seed, "claim"):
-            ours = experiment(replace(SETUP, data="cifar10", width=8, epochs=5, batch=32, seed=seed), temperature=0.1)
-            theirs = simclr.experiment(
-                replace(simclr.SETUP, data="cifar10", width=8, epochs=5, batch=32, seed=seed), temperature=0.1
-            )
-        system.append(accuracies(trained(ours), ours)["kNN accuracy"])
-        baseline.append(accuracies(trained(theirs), theirs)["kNN accuracy"])
-        factors.append({size: _coupling(theirs.method, theirs, size) for size in (16, 32, 64, 128, 256)})
-    rows = tuple((size, sum(factor[size] for factor in factors) / seeds) for size in factors[0])
-    return Claim(
-        slug="dcl",
-        statement="without the positive pair in the denominator, a batch of 32 learns better than with SimCLR's loss",
-        quantity="kNN accuracy",
-        system=tuple(system),
-        baseline=tuple(baseline),
-        names=("DCL", "SimCLR"),
-        protocol={**budget(ours), "probe": "kNN, k 20, T 0.07, cosine", "learning rate": "the same for both"},
-        tables={"q_B, InfoNCE's gradient factor": Table(("batch", "q_B"), rows, x="batch")},
-    )
-
-
-def _coupling(method: Method, trial: Experiment, size: int) -> float:
-    """Return the mean q_B of a trained SimCLR at a batch size."""
-    assert isinstance(method, SimCLR)
-    batch = trial.source[torch.arange(size)]
-    views = trial.view(batch, Draws(trial.plan.seed, batch.index)).views
-    with torch.no_grad():
-        z1, z2 = (method.head(method.encoder(view)) for view in views)
-    return npc_factor(z1, z2, method.temperature).mean().item()

@@ -16,19 +16,14 @@ reached: not reproduced at this scale: linear accuracy 0.783 ± 0.008 against Si
 from dataclasses import replace
 from functools import partial
 
-from withstand.core.finding import Table
-from withstand.core.random import isolated, permutation
 from withstand.core.roles import Model
-from withstand.data.derived.group_batches import Distinct, same_label_share
-from withstand.data.derived.subset import Subset
+from withstand.data.derived.group_batches import Distinct
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import Adam
 from withstand.methods.contrastive.g_simclr import GSimCLR
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.methods.restoration.denoising_autoencoder import DenoisingAutoencoder
-from withstand.recipes.claim import Claim
 from withstand.recipes.setups.pictures import LARGE, TwoViewSetup, experiment_on_pictures
-from withstand.recipes.trial import accuracies, budget, refuse_other_scale, trained
 from withstand.views.compose import MultiCrop
 from withstand.views.pictures.noise import GaussianNoise
 from withstand.views.presets import simclr_large, simclr_small
@@ -82,54 +77,3 @@ def experiment(
         )
 
     return replace(experiment_on_pictures("g-simclr", method, views, setup), first=first)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare with SimCLR, on the same batches but for their guidance, on 5,000 Fashion-MNIST pictures.
-
-    The share of pairs in a batch that are of one kind stands beside. The autoencoder's budget comes on top.
-    """
-    refuse_other_scale(scale)
-    system, baseline, rows = [], [], []
-    for seed in range(seeds):
-        with isolated(seed, "claim"):
-            made = experiment(replace(SETUP, width=8, epochs=6, seed=seed), code_width=8, code_epochs=4)
-            few = Subset(made.source, permutation(len(made.source), seed, "few")[:5000])
-            assert isinstance(made.first, Experiment)
-            assert isinstance(made.method, GSimCLR)
-            method = GSimCLR(made.method.encoder, made.method.features, samples=len(few), clusters=made.plan.batch)
-            ours = replace(made, source=few, method=method, first=replace(made.first, source=few))
-            width = made.method.encoder.width
-            theirs = replace(
-                made,
-                source=few,
-                method=SimCLR(made.method.encoder, hidden=width, dim=50, temperature=0.1, batch_norm=False),
-                first=None,
-            )
-        system.append(accuracies(trained(ours), ours)["linear accuracy"])
-        baseline.append(accuracies(trained(theirs), theirs)["linear accuracy"])
-        rows.append((seed, *_same_kind(ours)))
-    return Claim(
-        slug="g-simclr",
-        statement="batches that take each picture from another pseudo-class teach more than random ones",
-        quantity="linear accuracy",
-        system=tuple(system),
-        baseline=tuple(baseline),
-        names=("G-SimCLR", "SimCLR"),
-        protocol={**budget(ours), "probe": "linear, C chosen on a held-out part of train"},
-        tables={"pairs of one class in a batch": Table(("seed", "guided", "random"), tuple(rows))},
-    )
-
-
-def _same_kind(trial: Experiment, epochs: int = 20) -> tuple[float, float]:
-    """Return the mean share of pairs of one class in a trained trial's batches, and in random ones."""
-    labels, batch = trial.source.labels, trial.plan.batch
-    assert labels is not None
-    shares = []
-    for epoch in range(epochs):
-        order = permutation(len(trial.source), trial.plan.seed, "order", epoch)
-        plain = order[: len(order) // batch * batch]
-        both = (trial.method.order(order, batch), plain)
-        shares.append([same_label_share(labels, rows.view(-1, batch)) for rows in both])
-    guided, random = (sum(column) / epochs for column in zip(*shares, strict=True))
-    return guided, random

@@ -12,16 +12,12 @@ reached: undecided: kNN accuracy 0.320 ± 0.008 against SimCLR's 0.319 ± 0.012 
   pictures, ResNet of width 8, 5 epochs)
 """
 
-from dataclasses import replace
 from functools import partial
 
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import AdamW
 from withstand.methods.contrastive.groco import GroCo
-from withstand.recipes.claim import Claim
-from withstand.recipes.contrastive import simclr
 from withstand.recipes.setups.pictures import TwoViewSetup, experiment_on_pictures
-from withstand.recipes.trial import head_to_head, refuse_other_scale, small
 from withstand.views.presets import barlow_large, barlow_small
 
 SETUP = TwoViewSetup(learning_rate=4e-3)
@@ -43,25 +39,3 @@ def experiment(
     # The loss is a mean over all ranks and its gradients are small: short runs by SGD hardly move.
     optimizer = AdamW(setup.learning_rate * setup.batch / 256, weight_decay=1e-6)
     return experiment_on_pictures("groco", method, (barlow_small, barlow_large), setup, optimizer=optimizer)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare GroCo with SimCLR at the paper's temperature 0.1, on the same views, by nearest neighbours on CIFAR-10.
-
-    Both run at their recipes' own rates. GroCo's was chosen over 20 epochs on another seed and a held-out part of train
-    (`benchmarks.tuning.learning_rates`): of 2e-3, 4e-3 and 8e-3 the first trains too little, the others alike.
-    """
-    refuse_other_scale(scale)
-
-    def theirs(seed: int) -> Experiment:
-        made = simclr.experiment(small(simclr.SETUP, seed), temperature=0.1)
-        return replace(made, view=barlow_small(made.source.shape[-1]))
-
-    return head_to_head(
-        "groco",
-        "ordering groups makes better nearest neighbours than SimCLR's comparison of pairs",
-        lambda seed: experiment(small(SETUP, seed)),
-        theirs,
-        names=("GroCo", "SimCLR"),
-        seeds=seeds,
-    )

@@ -16,16 +16,10 @@ reached: undecided: linear accuracy 0.262 ± 0.006 against SimCLR's 0.263 ± 0.0
 from dataclasses import replace
 from functools import partial
 
-from withstand.core.finding import Table
-from withstand.core.random import isolated
-from withstand.data.derived.imbalanced import Imbalanced
 from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.isogclr import ISogCLR
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.recipes.claim import Claim
-from withstand.recipes.contrastive import simclr
 from withstand.recipes.setups.pictures import PictureSetup, experiment_on_pictures
-from withstand.recipes.trial import accuracies, budget, refuse_other_scale, small, trained
 from withstand.views.presets import simclr_large, simclr_small
 
 SETUP = PictureSetup(batch=128)
@@ -51,39 +45,3 @@ def experiment(
     # Temperatures are the data's: how many there are is known now.
     method = ISogCLR(made.method.encoder, samples=len(made.source), temperature=temperature, rho=rho, rate=rate)
     return replace(made, method=method)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare with SimCLR at iSogCLR's first temperature, on CIFAR-10 with classes of 500 to 25 pictures.
-
-    The test part is balanced. The mean temperatures of the three largest and the three smallest classes stand beside.
-    They descend at 0.03, as in the first official code: a picture is met twelve times. iSogCLR's gradient is about a
-    fifth of SimCLR's, by its temperature times two. Of the rates 0.36 and 1.2 for iSogCLR and 0.06, 0.12 and 0.36 for
-    SimCLR, tried on another seed, the best of each are taken, 1.2 and 0.12.
-    """
-    refuse_other_scale(scale)
-    system, baseline, rows = [], [], []
-    for seed in range(seeds):
-        with isolated(seed, "claim"):
-            ours = experiment(replace(small(SETUP, seed, epochs=12, batch=64), learning_rate=1.2))
-            same = replace(small(simclr.SETUP, seed, epochs=12, batch=64), learning_rate=0.12)
-            theirs = simclr.experiment(same, temperature=0.1)
-            tail = Imbalanced(ours.source, "exp", ratio=0.05, seed=seed)
-            method = ISogCLR(ours.method.encoder, samples=len(tail), rate=0.03)
-            ours = replace(ours, source=tail, method=method)
-            theirs = replace(theirs, source=tail, view=ours.view)
-        system.append(accuracies(trained(ours), ours)["linear accuracy"])
-        baseline.append(accuracies(trained(theirs), theirs)["linear accuracy"])
-        assert tail.labels is not None
-        means = [float(method.temperatures[tail.labels == label].mean()) for label in range(10)]
-        rows.append((seed, sum(means[:3]) / 3, sum(means[-3:]) / 3))
-    return Claim(
-        slug="isogclr",
-        statement="temperatures of their own teach more than one for all, where kinds are of unequal frequency",
-        quantity="linear accuracy",
-        system=tuple(system),
-        baseline=tuple(baseline),
-        names=("iSogCLR", "SimCLR"),
-        protocol={**budget(ours), "probe": "linear, C chosen on a held-out part of train", "test": "balanced"},
-        tables={"mean temperature": Table(("seed", "three largest classes", "three smallest"), tuple(rows))},
-    )

@@ -14,29 +14,16 @@ reached: undecided: kNN accuracy of the thing 0.477 ± 0.012 after two stages, 0
 """
 
 from dataclasses import fields, replace
-from functools import partial
 
 from withstand.core.errors import ConfigError
-from withstand.core.finding import Table
 from withstand.core.part import again
-from withstand.core.random import derive, isolated
-from withstand.core.roles import Model
+from withstand.core.random import derive
 from withstand.data.derived.group_batches import Small
-from withstand.data.derived.subset import Subset
-from withstand.data.derived.tinted import Tinted, Told
-from withstand.data.load import splits
 from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.mcl import MCL
-from withstand.methods.contrastive.simclr import SimCLR
 from withstand.methods.shared.labelled import LabelledMethod
-from withstand.models.blocks.concatenated import Concatenated
 from withstand.recipes.catalogue import entry
-from withstand.recipes.claim import Claim
-from withstand.recipes.setups.pictures import PictureSetup, experiment_on_pictures
-from withstand.recipes.trial import accuracies, budget, refuse_other_scale, trained
-from withstand.views.compose import Compose, TwoViews
-from withstand.views.pictures.noise import GaussianNoise
-from withstand.views.pictures.padded_crop import PaddedCrop
+from withstand.recipes.setups.pictures import PictureSetup
 
 SETUP = PictureSetup()
 
@@ -98,61 +85,3 @@ def _base(base: str, setup: PictureSetup) -> Experiment:
     if isinstance(made.method, LabelledMethod):
         raise ConfigError(f"base {base!r} learns from labels: name a method without them, as simclr")
     return made
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare two stages with two plain encoders of equal size, by the kind of thing before a ground of random hue.
-
-    2,000 of the package's Fashion-MNIST pictures are white on one of ten hues, which no view changes. The hue's own
-    accuracy, and one encoder alone, stand beside.
-    """
-    refuse_other_scale(scale)
-    system, baseline, rows = [], [], []
-    for seed in range(seeds):
-        with isolated(seed, "claim"):
-            plain = _tinted(seed, 10)
-            other = replace(_tinted(seed, 10), plan=replace(plain.plan, seed=derive(seed, "other") % 2**31))
-            two = staged(plain, stages=2, fresh=True)
-        later = trained(two)
-        assert isinstance(later, Concatenated)
-        alone = later.parts()[0]
-        encoders = {"two stages": later, "two encoders": Concatenated([alone, trained(other)]), "one": alone}
-        found = {
-            name: [_accuracy(encoder, plain, told) for told in ("thing", "tint")] for name, encoder in encoders.items()
-        }
-        system.append(found["two stages"][0])
-        baseline.append(found["two encoders"][0])
-        rows.append((seed, *(share for pair in found.values() for share in pair)))
-    heads = tuple(f"{told}, {name}" for name in found for told in ("thing", "hue"))
-    return Claim(
-        slug="mcl",
-        statement="a second stage with negatives of one cluster learns what the first left out, more than a second run",
-        quantity="kNN accuracy of the thing",
-        system=tuple(system),
-        baseline=tuple(baseline),
-        names=("two stages", "two encoders"),
-        protocol={**budget(two), "probe": "kNN, k 20, T 0.07, cosine", "data": "2,000 Fashion-MNIST pictures, tinted"},
-        tables={"kNN accuracy of thing and hue": Table(("seed", *heads), tuple(rows))},
-    )
-
-
-def _tinted(seed: int, epochs: int) -> Experiment:
-    """Return SimCLR's experiment on tinted pictures, with views that leave things and hues as they are."""
-    setup = replace(SETUP, width=8, batch=128, epochs=epochs, seed=seed)
-    method = partial(SimCLR, temperature=0.2)
-    plain = experiment_on_pictures("simclr", method, (_views, _views), replace(setup, data=_parts("thing")[0]))
-    return replace(plain, test=_parts("thing")[1])
-
-
-def _views(side: int) -> TwoViews:
-    return TwoViews(Compose((PaddedCrop(side // 10), GaussianNoise(0.05))))
-
-
-def _parts(told: Told) -> tuple[Tinted, Tinted]:
-    train, test = splits(SETUP.data)
-    return Tinted(Subset(train, range(2000)), told=told), Tinted(test, told=told, seed=1)
-
-
-def _accuracy(encoder: Model, plain: Experiment, told: Told) -> float:
-    train, test = _parts(told)
-    return accuracies(encoder, replace(plain, source=train, test=test))["kNN accuracy"]

@@ -14,16 +14,10 @@ reached: undecided: kNN accuracy 0.318 ± 0.011 against MoCo v2's 0.322 ± 0.017
 
 from functools import partial
 
-import torch
-
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.features import embed
-from withstand.losses.contrast.geometry import uniformity
 from withstand.methods.contrastive.mochi import MoCHi
 from withstand.models.blocks.ema import Momentum
-from withstand.recipes.claim import Claim
 from withstand.recipes.setups.pictures import TwoViewSetup, experiment_on_pictures
-from withstand.recipes.trial import head_to_head, refuse_other_scale, small
 from withstand.views.presets import simclr_large, simclr_small
 
 SETUP = TwoViewSetup()
@@ -64,36 +58,3 @@ def experiment(
     )
     views = (partial(simclr_small, strength=0.5), partial(simclr_large, strength=0.5, smallest_crop=0.2))
     return experiment_on_pictures("mochi", method, views, setup)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare MoCHi with MoCo v2, the same without mixtures, on CIFAR-10; the features' uniformity stands beside."""
-    refuse_other_scale(scale)
-
-    def trial(seed: int, pairs: int, with_query: int) -> Experiment:
-        return experiment(
-            small(SETUP, seed, epochs=6, batch=128),
-            queue_size=1024,
-            hardest=128,
-            pairs=pairs,
-            with_query=with_query,
-        )
-
-    return head_to_head(
-        "mochi",
-        "mixing a query's hardest negatives makes MoCo v2 learn better representations in as many epochs",
-        lambda seed: trial(seed, 64, 32),
-        lambda seed: trial(seed, 0, 0),
-        names=("MoCHi", "MoCo v2"),
-        seeds=seeds,
-        watch=_uniformity,
-        watched="uniformity of the projections of test pictures; lower is more even",
-    )
-
-
-def _uniformity(trial: Experiment) -> float:
-    """Return the uniformity of a trial's projections of its test samples."""
-    assert isinstance(trial.method, MoCHi)
-    assert trial.test is not None
-    network = torch.nn.Sequential(trial.method.encoder, trial.method.head).eval()
-    return float(uniformity(embed(network, trial.test).x))

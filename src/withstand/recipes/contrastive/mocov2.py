@@ -16,10 +16,7 @@ from functools import partial
 from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.moco_v2 import MoCoV2
 from withstand.models.blocks.ema import Momentum
-from withstand.recipes.claim import Claim
-from withstand.recipes.contrastive import simclr
 from withstand.recipes.setups.pictures import TwoViewSetup, experiment_on_pictures
-from withstand.recipes.trial import head_to_head, refuse_other_scale, small
 from withstand.views.presets import simclr_large, simclr_small
 
 SETUP = TwoViewSetup()
@@ -51,16 +48,3 @@ def experiment(
     )
     views = (partial(simclr_small, strength=0.5), partial(simclr_large, strength=0.5, smallest_crop=0.2))
     return experiment_on_pictures("mocov2", method, views, setup)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare MoCo v2 with SimCLR at batch 64, on CIFAR-10; both learn both views from each other."""
-    refuse_other_scale(scale)
-    return head_to_head(
-        "mocov2",
-        "with a queue of keys, a batch of 64 learns better than SimCLR, whose negatives come from the batch",
-        lambda seed: experiment(small(SETUP, seed, batch=64), queue_size=1024, symmetric=True),
-        lambda seed: simclr.experiment(small(simclr.SETUP, seed, batch=64)),
-        names=("MoCo v2", "SimCLR"),
-        seeds=seeds,
-    )

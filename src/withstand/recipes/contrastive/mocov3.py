@@ -15,10 +15,7 @@ from functools import partial
 from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.moco_v3 import MoCoV3
 from withstand.models.blocks.ema import Momentum
-from withstand.recipes.claim import Claim
-from withstand.recipes.contrastive import mocov2
 from withstand.recipes.setups.pictures import TwoViewSetup, experiment_on_pictures
-from withstand.recipes.trial import head_to_head, refuse_other_scale, small
 from withstand.views.presets import barlow_large, barlow_small
 
 SETUP = TwoViewSetup()
@@ -37,16 +34,3 @@ def experiment(
     """
     method = partial(MoCoV3, dim=dim, temperature=temperature, momentum=Momentum(momentum, 1.0))
     return experiment_on_pictures("mocov3", method, (barlow_small, barlow_large), setup)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare MoCo v3 with MoCo v2 in both directions, each with its own views, on CIFAR-10."""
-    refuse_other_scale(scale)
-    return head_to_head(
-        "mocov3",
-        "a predictor and the batch's own keys teach more than MoCo v2's queue",
-        lambda seed: experiment(small(SETUP, seed)),
-        lambda seed: mocov2.experiment(small(mocov2.SETUP, seed), queue_size=1024, symmetric=True),
-        names=("MoCo v3", "MoCo v2"),
-        seeds=seeds,
-    )

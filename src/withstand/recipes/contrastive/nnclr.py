@@ -15,10 +15,7 @@ from functools import partial
 
 from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.nnclr import NNCLR
-from withstand.recipes.claim import Claim
-from withstand.recipes.contrastive import simclr
 from withstand.recipes.setups.pictures import TwoViewSetup, experiment_on_pictures
-from withstand.recipes.trial import head_to_head, refuse_other_scale, small
 from withstand.views.presets import simclr_large, simclr_small
 
 SETUP = TwoViewSetup()
@@ -37,16 +34,3 @@ def experiment(
     """
     method = partial(NNCLR, dim=dim, temperature=temperature, queue_size=queue_size)
     return experiment_on_pictures("nnclr", method, (simclr_small, simclr_large), setup)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare NNCLR with SimCLR at the same views and temperature, on CIFAR-10."""
-    refuse_other_scale(scale)
-    return head_to_head(
-        "nnclr",
-        "nearest neighbours as positives teach more than two views of one picture",
-        lambda seed: experiment(small(SETUP, seed), queue_size=2048),
-        lambda seed: simclr.experiment(small(simclr.SETUP, seed)),
-        names=("NNCLR", "SimCLR"),
-        seeds=seeds,
-    )

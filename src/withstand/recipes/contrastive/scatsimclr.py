@@ -13,21 +13,12 @@ reached: reproduced: linear accuracy 0.387 ± 0.029 against 0.311 ± 0.017 of Si
   20 epochs)
 """
 
-from dataclasses import replace
 from functools import partial
 
-from torch import nn
-
-from withstand.core.finding import Table
-from withstand.core.random import isolated, permutation
-from withstand.data.derived.subset import Subset
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import Adam
 from withstand.methods.contrastive.scatsimclr import ScatSimCLR, Task
-from withstand.recipes.claim import Claim
-from withstand.recipes.contrastive import simclr
 from withstand.recipes.setups.pictures import TwoViewSetup, experiment_on_pictures
-from withstand.recipes.trial import accuracies, budget, refuse_other_scale, trained
 from withstand.views.presets import simclr_large, simclr_small
 
 SETUP = TwoViewSetup(model="scattering", width=32, depth=8, batch=64, learning_rate=1e-3)
@@ -54,46 +45,3 @@ def experiment(
     method = partial(ScatSimCLR, temperature=temperature, pretext=pretext, pretext_weight=pretext_weight)
     views = (partial(simclr_small, smallest_crop=smallest_crop), simclr_large)
     return experiment_on_pictures("scatsimclr", method, views, setup, optimizer=Adam(setup.learning_rate, 1e-5))
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare with SimCLR on a ResNet of more parameters, on 1,000 CIFAR-10 pictures, in as many steps.
-
-    Accuracy without the pretext task, the share of rotations told right, and parameters stand beside.
-    """
-    refuse_other_scale(scale)
-    system, baseline, rows = [], [], []
-    for seed in range(seeds):
-        with isolated(seed, "claim"):
-            shared = replace(SETUP, data="cifar10", width=16, depth=4, epochs=20, seed=seed)
-            network = replace(simclr.SETUP, data="cifar10", width=8, epochs=20, batch=64, seed=seed)
-            conv = simclr.experiment(network, temperature=0.5, smallest_crop=0.2)
-            trials = {"ScatSimCLR": experiment(shared), "no task": experiment(shared, pretext="none"), "ResNet": conv}
-            few = permutation(len(conv.source), seed, "few")[:1000]
-        found = {}
-        for name, made in trials.items():
-            trial = replace(made, source=Subset(made.source, few))
-            found[name] = accuracies(trained(trial), trial)["linear accuracy"]
-        system.append(found["ScatSimCLR"])
-        baseline.append(found["ResNet"])
-        rows.append((seed, found["no task"]))
-    sizes = {name: _size(trial.method.encoder) for name, trial in trials.items()}
-    return Claim(
-        slug="scatsimclr",
-        statement="scattering and a small network learn more from few pictures than a larger network of convolutions",
-        quantity="linear accuracy",
-        system=tuple(system),
-        baseline=tuple(baseline),
-        names=("ScatSimCLR", "SimCLR on a ResNet"),
-        protocol={
-            **budget(replace(trials["ScatSimCLR"], source=Subset(conv.source, few))),
-            "probe": "linear, C chosen on a held-out part of train",
-            "trainable parameters of the encoders": f"{sizes['ScatSimCLR']:,} against {sizes['ResNet']:,}",
-        },
-        tables={"linear accuracy without the pretext task": Table(("seed", "ScatSimCLR, no task"), tuple(rows))},
-    )
-
-
-def _size(network: nn.Module) -> int:
-    """Return how many trainable parameters a network has."""
-    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -14,17 +14,11 @@ reached: undecided by 3 seeds: kNN accuracy 0.331 ± 0.018 with crops and color,
   CIFAR-10 pictures, ResNet of width 8, 10 epochs)
 """
 
-from dataclasses import replace
 from functools import partial
 
-from withstand.core.random import isolated
 from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.recipes.claim import Claim
 from withstand.recipes.setups.pictures import TwoViewSetup, experiment_on_pictures
-from withstand.recipes.trial import accuracies, budget, refuse_other_scale, trained
-from withstand.views.compose import TwoViews
-from withstand.views.pictures.crop import RandomResizedCrop
 from withstand.views.presets import simclr_large, simclr_small
 
 SETUP = TwoViewSetup()
@@ -46,24 +40,3 @@ def experiment(
     views = (partial(simclr_small, smallest_crop=smallest_crop), simclr_large)
     method = partial(SimCLR, temperature=temperature)
     return experiment_on_pictures("simclr", method, views, setup)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare crops with color distortion against crops alone, on CIFAR-10."""
-    refuse_other_scale(scale)
-    system, baseline = [], []
-    for seed in range(seeds):
-        with isolated(seed, "claim"):
-            ours, like = (experiment(replace(SETUP, data="cifar10", width=8, epochs=10, seed=seed)) for _ in range(2))
-        theirs = replace(like, view=TwoViews(RandomResizedCrop(32, flip=0.5)))
-        system.append(accuracies(trained(ours), ours)["kNN accuracy"])
-        baseline.append(accuracies(trained(theirs), theirs)["kNN accuracy"])
-    return Claim(
-        slug="simclr",
-        statement="random crops with color distortion teach more than random crops alone",
-        quantity="kNN accuracy",
-        system=tuple(system),
-        baseline=tuple(baseline),
-        names=("crops and color", "crops alone"),
-        protocol={**budget(ours), "probe": "kNN, k 20, T 0.07, cosine"},
-    )

@@ -14,8 +14,7 @@ reached: reproduced: AUROC under PGD at 0.1 0.896 ± 0.041, 0.709 ± 0.103 with 
   features does better against attacks that do not know it
 """
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -24,36 +23,19 @@ from torch import nn
 
 from withstand.core.batch import unit_range
 from withstand.core.errors import ConfigError
-from withstand.core.finding import Check, Finding, Table
-from withstand.core.part import describe
-from withstand.core.random import isolated
+from withstand.core.finding import Check, Finding
 from withstand.core.roles import Method, Source, View
-from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 from withstand.defenses.baselines import Mahalanobis, MaxSoftmax, NearestFeatures
 from withstand.defenses.detector import Detector
 from withstand.defenses.neighbourhood import picture_neighbours
 from withstand.defenses.neighbourhood_detector import NeighbourhoodDetector
-from withstand.engine.experiment import Experiment
-from withstand.evaluation.detection.detection import PROTOCOL, Detection
+from withstand.evaluation.detection.detection import Detection
 from withstand.evaluation.features import embed
 from withstand.evaluation.probes.linear import fit_linear
-from withstand.recipes.claim import Claim
-from withstand.recipes.contrastive import simclr
-from withstand.recipes.robust import pgd_at
-from withstand.recipes.setups.robust_pictures import trained_network
-from withstand.recipes.trial import budget, refuse_other_scale, trained
 
 REFERENCE = 2000
 """Training samples whose features the baselines in feature space keep."""
-
-NEIGHBOURS, RANK = 20, 8
-"""k and K of the claim: the paper's 50 and 20 in the same proportion."""
-
-JUDGE = Detection(
-    Ball("linf", 0.1), attacks=("fgsm", "pgd"), samples=300, calibration=300, known=32, steps=15, pictures=0
-)
-"""Attacks and budget of the claim."""
 
 
 def detector(
@@ -149,57 +131,3 @@ def _apart(guard: NeighbourhoodDetector) -> Check:
     same = any(a.shape == b.shape and torch.equal(a, b) for a in ours for b in theirs)
     name = "the detector's encoder is not the classifier's own"
     return Check(name, not same, "they share weights: one attack deceives both" if same else "they share no weights")
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare with the same score in an encoder that learnt nothing, by AUROC under PGD; other attacks beside it."""
-    refuse_other_scale(scale)
-    found: list[Finding] = []
-    for seed in range(seeds):
-        with isolated(seed, "claim"):
-            guarded = pgd_at.experiment(replace(pgd_at.SETUP, width=8, epochs=6, eps="0", seed=seed))
-            encoder = simclr.experiment(replace(simclr.SETUP, width=8, epochs=8, seed=seed), smallest_crop=0.2)
-        found.append(_trial(guarded, encoder, replace(JUDGE, seed=seed)))
-    detectors, attacks = (_stacked([one.tables[name] for one in found]) for name in ("AUROC by detector", "attacks"))
-    columns = found[0].tables["AUROC by detector"].columns
-    under_pgd = [dict(zip(columns, one.tables["AUROC by detector"].rows[-1], strict=True)) for one in found]
-    names = ("BEYOND", "untrained encoder")
-    ours, theirs = ([float(str(row[name])) for row in under_pgd] for name in names)
-    return Claim(
-        slug="beyond",
-        statement="neighbours in an encoder that learnt without labels tell attacked inputs from clean ones",
-        quantity="AUROC under PGD at 0.1",
-        system=tuple(ours),
-        baseline=tuple(theirs),
-        names=names,
-        protocol={
-            **budget(encoder),
-            "classifier": budget(guarded),
-            "neighbours": NEIGHBOURS,
-            "rank": RANK,
-            "detection": describe(JUDGE),
-            **PROTOCOL,
-        },
-        tables={"AUROC by detector": detectors, "attacks": attacks},
-    )
-
-
-def _trial(guarded: Experiment, encoder: Experiment, judge: Detection) -> Finding:
-    """Train a classifier and an encoder, and judge the detector beside its baselines."""
-    untrained = copy.deepcopy(encoder.method)
-    network = trained_network(guarded)
-    trained(encoder)
-    source, test = encoder.source, encoder.test
-    assert test is not None
-    guard, control = (
-        detector(method, source, network, neighbours=NEIGHBOURS, rank=RANK, seed=judge.seed)
-        for method in (encoder.method, untrained)
-    )
-    others = baselines(network, guarded.method.encoder.eval(), source)
-    return defend(guard, test, judge, beside={"untrained encoder": control, **others})
-
-
-def _stacked(tables: Sequence[Table]) -> Table:
-    """Return the tables of all seeds as one."""
-    rows = tuple((seed, *row) for seed, table in enumerate(tables) for row in table.rows)
-    return Table(("seed", *tables[0].columns), rows)

@@ -17,11 +17,8 @@ reached: after the last epoch, 3 seeds: Cora 84.2 ± 0.8 % (published 84.2; raw 
 """
 
 from dataclasses import replace
-from statistics import mean, stdev
-from typing import Any, Literal
+from typing import Literal
 
-from withstand.core.finding import Cell, Table
-from withstand.core.random import isolated
 from withstand.core.roles import Source
 from withstand.data.graphs.load import open_graphs
 from withstand.data.load import labelled_parts
@@ -29,9 +26,7 @@ from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Adam
 from withstand.engine.schedules import Constant, WarmupCosine
 from withstand.methods.masked.graphmae import GraphMAE
-from withstand.recipes.claim import Claim
 from withstand.recipes.setups.graphs import PUBLISHED, Published, judges, node_audit
-from withstand.recipes.trial import budget, refuse_other_scale, trained
 from withstand.views.graph import GraphView, GraphViews, MaskNodes, SampleNeighbors
 
 
@@ -130,44 +125,3 @@ def _settings(
         "learning_rate": learning_rate,
     }  # fmt: skip
     return replace(base, **{name: value for name, value in changes.items() if value is not None})  # type: ignore[arg-type]
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare the scaled cosine error with the squared error on Cora, all else equal, by GraphMAE's node probe.
-
-    Beside it: decoding without hiding the codes once more, an untrained encoder, and the raw words. Features of rows
-    of sum 1 are small, so a squared error gets a larger learning rate too: its best of three speaks for it.
-    """
-    refuse_other_scale(scale)
-    arms: dict[str, list[float]] = {"scaled cosine error": [], "squared error": [], "codes not hidden": []}
-    for seed in range(seeds):
-        common: dict[str, Any] = {"data": "cora", "epochs": 60, "hidden": 256, "seed": seed}
-        arms["scaled cosine error"].append(_probed(**common))
-        rates = (1e-3, 3e-3, 1e-2)
-        arms["squared error"].append(max(_probed(**common, loss="mse", learning_rate=rate) for rate in rates))
-        arms["codes not hidden"].append(_probed(**common, remask=False))
-    with isolated(0, "claim"):
-        trial = experiment(**common)
-    finding = trial.judges[0].evaluate(trial.method.encoder.eval(), trial.source)
-    rows: list[tuple[Cell, ...]] = [(name, mean(found), stdev(found)) for name, found in arms.items()]
-    rows += [
-        ("untrained encoder", finding.numbers["accuracy"], None),
-        ("raw words", finding.numbers["accuracy, raw features, same probe"], None),
-    ]
-    return Claim(
-        slug="graphmae",
-        statement="the scaled cosine error learns better node representations than the squared error",
-        quantity="node probe accuracy after the last epoch",
-        system=tuple(arms["scaled cosine error"]),
-        baseline=tuple(arms["squared error"]),
-        names=("GraphMAE, scaled cosine error", "GraphMAE, squared error at the best of three rates"),
-        protocol={**budget(trial), "probe": finding.protocol["protocol"], "split": "public"},
-        tables={"what it takes": Table(("arm", "accuracy", "accuracy ±"), tuple(rows))},
-    )
-
-
-def _probed(**options: Any) -> float:
-    """Train in a folder that is thrown away, and return the node probe's accuracy after its last epoch."""
-    with isolated(options["seed"], "claim"):
-        trial = experiment(**options)
-    return trial.judges[0].evaluate(trained(trial), trial.source).numbers["accuracy"]

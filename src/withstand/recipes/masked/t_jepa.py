@@ -18,33 +18,15 @@ reached: undecided, and training gained nothing in so short a run (8,000 labelle
   0.17)
 """
 
-import copy
-from dataclasses import replace
-from statistics import mean
-
-import torch
-
-from withstand.core.errors import DataError
-from withstand.core.finding import Cell, Table
-from withstand.core.random import isolated
-from withstand.core.roles import Source
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.features import Subject
-from withstand.evaluation.structured.table_heads import HeadName
-from withstand.evaluation.structured.table_probe import TableHeads, chosen, spread
-from withstand.methods.masked.t_jepa import TJEPA, monitors
+from withstand.methods.masked.t_jepa import TJEPA
 from withstand.models.blocks.ema import Momentum
-from withstand.models.tables.encoder import TableEncoder
-from withstand.recipes.claim import Claim
 from withstand.recipes.setups.tables import TableSetup, table_encoder, table_judges, table_parts, table_plan
-from withstand.recipes.trial import budget, refuse_other_scale, trained
 from withstand.views.columns import AsIs
 
 SETUP = TableSetup()
 PUBLISHED = (0.136, 0.368, 0.156, 0.622)
 """Shares of the columns in the launch script for Jannis: least and largest context, least and largest target set."""
-MONITORS = ("row_std", "variance_of_means", "pair_distance", "pair_kl")
-"""What the method logs of the teacher's tokens; near 0 where all rows look the same."""
 
 
 def experiment(
@@ -97,90 +79,3 @@ def experiment(
     )
     plan = table_plan(setup, len(train), warmup=10)
     return Experiment("t-jepa", train, AsIs(), method, plan, test, judges=table_judges(train, test))
-
-
-FEW = 100
-"""Labelled rows where labels are few."""
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare a perceptron on frozen T-JEPA features of Adult with the same on raw columns.
-
-    Beside it, on Adult and California: heads with few labels and with 8,000, boosting, an untrained encoder's features,
-    which tell what training adds, and the collapse monitors with [REG] and without.
-    """
-    refuse_other_scale(scale)
-    found: dict[str, dict[str, list[float]]] = {}
-    tables: dict[str, Table] = {}
-    for data in ("adult", "california"):
-        rows: list[tuple[Cell, ...]] = []
-        watched: list[tuple[Cell, ...]] = []
-        for seed in range(seeds):
-            trial, without = _small(data, seed), _small(data, seed, reg_tokens=0)
-            control = copy.deepcopy(trial.method.encoder).eval()
-            encoder, bare = trained(trial), trained(without)
-            for labelled in (FEW, None):
-                names: tuple[HeadName, ...] = ("linear", "mlp", "boosting") if labelled is None else ("linear", "mlp")
-                finding = TableHeads(names, labelled, seed=seed).evaluate(encoder, trial.source, control=control)
-                ((measured, table),) = finding.tables.items()
-                rows.extend((seed, labelled or "all", *row) for row in table.rows)
-            for name, value in finding.numbers.items():
-                found.setdefault(data, {}).setdefault(name, []).append(value)
-            arms = {"with [REG]": encoder, "without": bare, "untrained": control}
-            watched.extend((seed, arm, *_watched(one, trial.test)) for arm, one in arms.items())
-            if data == "adult":
-                last = trial
-        tables[f"{data}, {measured} by head"] = Table(("seed", "labelled rows", *table.columns), tuple(rows))
-        tables[f"{data}, collapse monitors"] = Table(
-            ("seed", "encoder", "spread of features", *MONITORS), tuple(watched)
-        )
-    adult = found["adult"]
-    system, baseline = adult["accuracy, mlp on features"], adult["accuracy, mlp on raw columns"]
-    return Claim(
-        slug="t-jepa",
-        statement="a perceptron does better on frozen T-JEPA features than on raw columns",
-        quantity="accuracy of a perceptron",
-        system=tuple(system),
-        baseline=tuple(baseline),
-        names=("T-JEPA features", "raw columns"),
-        protocol={
-            **budget(last),
-            "head": "two hidden layers of 128, stopped on held-out training rows",
-            "mean of the seeds, 8,000 labelled rows": {
-                data: {name: mean(values) for name, values in numbers.items()} for data, numbers in found.items()
-            },
-            "what training adds to an untrained encoder": {
-                "adult, accuracy of a perceptron": mean(system) - mean(adult["accuracy, mlp on untrained features"]),
-                "california, RMSE of a perceptron, lower is better": mean(found["california"]["RMSE, mlp on features"])
-                - mean(found["california"]["RMSE, mlp on untrained features"]),
-            },
-        },
-        tables=tables,
-    )
-
-
-def _watched(encoder: Subject, rows: Source | None) -> tuple[float, ...]:
-    """Return how features spread across rows, and the collapse monitors of the tokens, on 2,000 test rows."""
-    if rows is None or not isinstance(encoder, TableEncoder):
-        raise DataError("the monitors are of a table's encoder, on test rows")
-    some = chosen(rows, 2_000, 0)
-    with torch.no_grad():
-        found = monitors(encoder.tokens(some[range(len(some))].x))
-    return (spread(encoder, rows), *(float(found[name]) for name in MONITORS))
-
-
-def _small(data: str, seed: int, *, reg_tokens: int = 1) -> Experiment:
-    """Return the claim's trial: a narrow network, and a momentum that lets the teacher move in so few steps."""
-    setup = replace(
-        SETUP,
-        data=data,
-        hidden=32,
-        layers=3,
-        epochs=4,
-        batch=256,
-        learning_rate=2e-3,
-        reg_tokens=reg_tokens,
-        seed=seed,
-    )
-    with isolated(seed, "claim"):
-        return experiment(setup, predictor_hidden=16, ema=0.99)

@@ -17,10 +17,7 @@ from functools import partial
 from withstand.engine.experiment import Experiment
 from withstand.methods.non_contrastive.byol import BYOL
 from withstand.models.blocks.ema import Momentum
-from withstand.recipes.claim import Claim
-from withstand.recipes.contrastive import simclr
 from withstand.recipes.setups.pictures import TwoViewSetup, experiment_on_pictures
-from withstand.recipes.trial import head_to_head, refuse_other_scale, small
 from withstand.views.presets import barlow_large, barlow_small
 
 SETUP = TwoViewSetup()
@@ -40,16 +37,3 @@ def experiment(
     """
     method = partial(BYOL, dim=dim, hidden=hidden, momentum=Momentum(momentum, 1.0))
     return experiment_on_pictures("byol", method, (barlow_small, barlow_large), setup)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare BYOL with SimCLR, each with its own views, on CIFAR-10."""
-    refuse_other_scale(scale)
-    return head_to_head(
-        "byol",
-        "predicting a slow teacher's projection, without negatives, teaches more than contrasting pictures does",
-        lambda seed: experiment(small(SETUP, seed)),
-        lambda seed: simclr.experiment(small(simclr.SETUP, seed)),
-        names=("BYOL", "SimCLR"),
-        seeds=seeds,
-    )

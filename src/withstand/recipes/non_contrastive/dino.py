@@ -16,15 +16,10 @@ reached: reproduced: kNN accuracy 0.280 ± 0.016 with centring, 0.249 ± 0.010 w
 
 from functools import partial
 
-import torch
-
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.features import embed
 from withstand.methods.non_contrastive.dino import DINO
 from withstand.models.blocks.ema import Momentum
-from withstand.recipes.claim import Claim
 from withstand.recipes.setups.pictures import PictureSetup, experiment_on_pictures
-from withstand.recipes.trial import head_to_head, refuse_other_scale, small
 from withstand.views.presets import dino_large, multicrop_small
 
 SETUP = PictureSetup(batch=128, learning_rate=0.5)
@@ -72,30 +67,3 @@ def experiment(
         batch_norm=setup.model != "vit",
     )
     return experiment_on_pictures("dino", method, views, setup)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare DINO with itself without centring, on two views, on CIFAR-10; how many outputs win stands beside."""
-    refuse_other_scale(scale)
-
-    def trial(seed: int, center_momentum: float) -> Experiment:
-        return experiment(small(SETUP, seed), local_crops=0, center_momentum=center_momentum)
-
-    return head_to_head(
-        "dino",
-        "centring keeps self-distillation from collapse, and so makes it learn",
-        lambda seed: trial(seed, 0.5),
-        lambda seed: trial(seed, 1.0),
-        names=("centred", "not centred"),
-        seeds=seeds,
-        watch=_winners,
-        watched="outputs that are the largest for some test picture",
-    )
-
-
-def _winners(trial: Experiment) -> float:
-    """Return how many outputs of a trial's head are the largest for some test sample."""
-    assert isinstance(trial.method, DINO)
-    assert trial.test is not None
-    network = torch.nn.Sequential(trial.method.encoder, trial.method.head).eval()
-    return float((embed(network, trial.test).x.argmax(1).bincount() > 0).sum())

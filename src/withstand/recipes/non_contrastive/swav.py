@@ -16,10 +16,7 @@ from functools import partial
 
 from withstand.engine.experiment import Experiment
 from withstand.methods.non_contrastive.swav import SwAV
-from withstand.recipes.claim import Claim
-from withstand.recipes.contrastive import simclr
 from withstand.recipes.setups.pictures import PictureSetup, experiment_on_pictures
-from withstand.recipes.trial import head_to_head, refuse_other_scale, small
 from withstand.views.presets import multicrop_small, swav_large
 
 SETUP = PictureSetup(learning_rate=0.48)
@@ -51,16 +48,3 @@ def experiment(
     )
     method = partial(SwAV, prototypes=prototypes, temperature=temperature, queue_size=queue_size)
     return experiment_on_pictures("swav", method, views, setup)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare SwAV with SimCLR, both on SimCLR's two views, on CIFAR-10."""
-    refuse_other_scale(scale)
-    return head_to_head(
-        "swav",
-        "swapped prediction of cluster assignments teaches more than comparing pictures pair by pair",
-        lambda seed: experiment(small(SETUP, seed), local_crops=0, smallest_crop=0.08, prototypes=128),
-        lambda seed: simclr.experiment(small(simclr.SETUP, seed)),
-        names=("SwAV", "SimCLR"),
-        seeds=seeds,
-    )

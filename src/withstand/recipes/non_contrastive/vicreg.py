@@ -14,15 +14,9 @@ reached: reproduced: kNN accuracy 0.308 Â± 0.006 with the variance term, 0.248 Â
 
 from functools import partial
 
-import torch
-
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.features import embed
-from withstand.losses.contrast.geometry import effective_rank
 from withstand.methods.non_contrastive.vicreg import VICReg
-from withstand.recipes.claim import Claim
 from withstand.recipes.setups.pictures import TwoViewSetup, experiment_on_pictures
-from withstand.recipes.trial import head_to_head, refuse_other_scale, small
 from withstand.views.presets import barlow_large, vicreg_small
 
 SETUP = TwoViewSetup(learning_rate=0.06)
@@ -53,31 +47,3 @@ def experiment(
         covariance_weight=covariance_weight,
     )
     return experiment_on_pictures("vicreg", method, (vicreg_small, barlow_large), setup)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare VICReg with itself without the variance term, on CIFAR-10; the projections' rank stands beside."""
-    refuse_other_scale(scale)
-
-    def trial(seed: int, variance_weight: float) -> Experiment:
-        setup = small(SETUP, seed)
-        return experiment(setup, variance_weight=variance_weight)
-
-    return head_to_head(
-        "vicreg",
-        "the hinge on variances keeps embeddings from collapse, and so makes the network learn",
-        lambda seed: trial(seed, 25.0),
-        lambda seed: trial(seed, 0.0),
-        names=("with variance term", "without"),
-        seeds=seeds,
-        watch=_rank,
-        watched="effective rank of the projections",
-    )
-
-
-def _rank(trial: Experiment) -> float:
-    """Return the effective rank of a trial's projections of its test samples."""
-    assert isinstance(trial.method, VICReg)
-    assert trial.test is not None
-    network = torch.nn.Sequential(trial.method.encoder, trial.method.head).eval()
-    return float(effective_rank(embed(network, trial.test).x))

@@ -12,15 +12,9 @@ reached: reproduced: 73.2 ± 3.2 % with context labels of iterative classificati
   65.2 ± 6.4 % with context labels of propagation
 """
 
-from statistics import mean, stdev
 from typing import Literal
 
-import torch
-from scipy.stats import ttest_rel
-
 from withstand.core.errors import ConfigError
-from withstand.core.finding import Cell, Table
-from withstand.core.random import isolated
 from withstand.core.roles import Source
 from withstand.data.derived.subset import Labelled
 from withstand.data.graphs.load import open_graphs
@@ -40,9 +34,7 @@ from withstand.models.graphs.tasks import (
     PairwiseSimilarity,
     Task,
 )
-from withstand.recipes.claim import Claim
 from withstand.recipes.setups.graphs import node_audit
-from withstand.recipes.trial import budget, refuse_other_scale, trained
 from withstand.views.graph import GraphViews
 
 TaskName = Literal[
@@ -126,45 +118,3 @@ def experiment(
         Labelled(seen),
         audit=node_audit(source, depth=2),
     )  # fmt: skip
-
-
-def claim(*, scale: str = "small", seeds: int = 10) -> Claim:
-    """Compare with the plain classifier on Cora with five labels of each class, drawn anew for each seed."""
-    refuse_other_scale(scale)
-    arms: dict[str, list[float]] = {"none": [], "context-iterative": [], "context-propagation": [], "distance": []}
-    for seed in range(seeds):
-        for task, found in arms.items():
-            with isolated(seed, "claim"):
-                trial = experiment(task=task, per_class=5, seed=seed)  # type: ignore[arg-type]
-            found.append(_accuracy(trial))
-    rows: list[tuple[Cell, ...]] = []
-    for task, found in arms.items():
-        gains = [ours - plain for ours, plain in zip(found, arms["none"], strict=True)]
-        paired = None if task == "none" else float(ttest_rel(found, arms["none"]).pvalue)
-        rows.append((task, mean(found), stdev(found), mean(gains), sum(gain >= 0 for gain in gains), paired))
-    columns = ("task", "test accuracy", "test accuracy ±", "gain", "seeds that do not lose", "p of a paired t-test")
-    return Claim(
-        slug="selftask",
-        statement="told where classes lie round each node, a classifier learns more from five labels of each class",
-        quantity="test accuracy after the last epoch",
-        system=tuple(arms["context-iterative"]),
-        baseline=tuple(arms["none"]),
-        names=("SelfTask, context labels of iterative classification", "plain graph convolutional network"),
-        protocol={
-            **budget(trial),
-            "labels": "5 of each class, out of the public train part",
-            "weights": "as published",
-        },
-        tables={"tasks": Table(columns, tuple(rows))},
-    )
-
-
-def _accuracy(trial: Experiment) -> float:
-    """Train in a folder that is thrown away, and return the network's test accuracy."""
-    assert isinstance(trial.method, SelfTask)
-    trained(trial)
-    network = trial.method.network().eval()
-    assert trial.test is not None
-    batch = trial.test[range(len(trial.test))]
-    with torch.no_grad():
-        return float((network(batch.x).argmax(1) == batch.y).double().mean())

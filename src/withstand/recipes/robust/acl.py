@@ -13,22 +13,13 @@ reached: reproduced: accuracy of a linear classifier under PGD-20 at 4/255 0.691
   SimCLR (10,000 Fashion-MNIST pictures, ResNet of width 8, 8 epochs)
 """
 
-from dataclasses import replace
 from functools import partial
 
-from torch import nn
-
-from withstand.core.random import isolated
 from withstand.core.threat import parse_eps
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.features import embed
-from withstand.evaluation.probes.linear import fit_linear
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.recipes.claim import Claim
-from withstand.recipes.contrastive import simclr
 from withstand.recipes.setups.pictures import experiment_on_pictures, hardened
-from withstand.recipes.setups.robust_pictures import RobustSetup, both, share, withstood
-from withstand.recipes.trial import budget, refuse_other_scale, trained
+from withstand.recipes.setups.robust_pictures import RobustSetup
 from withstand.views.presets import simclr_large, simclr_small
 
 SETUP = RobustSetup(batch=256, learning_rate=0.12, steps=5)
@@ -48,30 +39,3 @@ def experiment(
     """
     method = partial(hardened, partial(SimCLR, temperature=temperature), eps=parse_eps(setup.eps), steps=setup.steps)
     return experiment_on_pictures("acl", method, (simclr_small, simclr_large), setup)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare with SimCLR by the accuracy under attack of a linear classifier fitted on clean features."""
-    refuse_other_scale(scale)
-    found: dict[str, list[tuple[float, float]]] = {"ACL": [], "SimCLR": []}
-    for seed in range(seeds):
-        with isolated(seed, "claim"):
-            trials = {
-                "ACL": experiment(replace(SETUP, width=8, epochs=8, seed=seed)),
-                "SimCLR": simclr.experiment(replace(simclr.SETUP, width=8, epochs=8, seed=seed), temperature=0.5),
-            }
-        for name, trial in trials.items():
-            encoder = trained(trial)
-            probe = fit_linear(embed(encoder, trial.source)).as_linear()
-            clean, holds, _ = withstood(nn.Sequential(encoder, probe).eval(), trial, parse_eps("4/255"))
-            found[name].append((share(clean), share(holds)))
-    return Claim(
-        slug="acl",
-        statement="features learnt from attacked views, without labels, withstand attacks that break plain ones",
-        quantity="accuracy of a linear classifier under PGD-20 at 4/255",
-        system=tuple(robust for _, robust in found["ACL"]),
-        baseline=tuple(robust for _, robust in found["SimCLR"]),
-        names=("ACL", "SimCLR"),
-        protocol={**budget(trials["ACL"]), "probe": "linear, on clean features", "attack": "PGD-20, 500 test samples"},
-        tables={"clean and robust accuracy": both(found)},
-    )

@@ -13,27 +13,17 @@ reached: undecided by 3 seeds: accuracy under PGD-20 at 8/255 0.731 ± 0.014, TR
   pictures, ResNet of width 8, 8 epochs)
 """
 
-from dataclasses import replace
-
-from withstand.core.random import isolated
 from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import parse_eps
 from withstand.engine.experiment import Experiment
 from withstand.methods.robust.adversarial_training import AdversarialTraining
 from withstand.methods.shared.strategies import SmoothCompSum
-from withstand.recipes.claim import Claim
-from withstand.recipes.robust import trades
 from withstand.recipes.setups.robust_pictures import (
     RobustSetup,
-    both,
     class_count,
     experiment_with_labels,
     madry,
-    share,
-    trained_network,
-    withstood,
 )
-from withstand.recipes.trial import budget, refuse_other_scale
 
 SETUP = RobustSetup()
 
@@ -67,34 +57,3 @@ def experiment(
         )
 
     return experiment_with_labels("comp-sum", method, setup)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare with TRADES, beta 6, all else equal, by accuracy under attack.
-
-    On small networks both were about equal when tried on digits; the verdict is the measurement's.
-    """
-    refuse_other_scale(scale)
-    found: dict[str, list[tuple[float, float]]] = {"comp-sum": [], "TRADES": []}
-    for seed in range(seeds):
-        with isolated(seed, "claim"):
-            trials = {
-                "comp-sum": experiment(replace(SETUP, width=8, epochs=8, steps=5, seed=seed), warmup=2),
-                "TRADES": trades.experiment(replace(trades.SETUP, width=8, epochs=8, steps=5, seed=seed)),
-            }
-        for name, trial in trials.items():
-            clean, holds, _ = withstood(trained_network(trial), trial, parse_eps("8/255"))
-            found[name].append((share(clean), share(holds)))
-    return Claim(
-        slug="comp-sum",
-        statement="the smooth adversarial comp-sum loss trains more robust classifiers than TRADES",
-        quantity="accuracy under PGD-20 at 8/255",
-        system=tuple(robust for _, robust in found["comp-sum"]),
-        baseline=tuple(robust for _, robust in found["TRADES"]),
-        names=("comp-sum", "TRADES"),
-        protocol={
-            **budget(trials["comp-sum"]),
-            "attack": "PGD-20 on cross-entropy and on the margin, 500 test samples",
-        },
-        tables={"clean and robust accuracy": both(found)},
-    )

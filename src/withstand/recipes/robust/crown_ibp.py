@@ -14,13 +14,8 @@ reached: undecided: certified accuracy at 0.1 0.583 ± 0.005, 0.581 ± 0.006 by 
   200, and 66.5 % left by AutoAttack in withstand audit RUN --eps 0.1 --samples 200; the class of shirts is lost
 """
 
-from dataclasses import replace
-
 from withstand.engine.experiment import Experiment
-from withstand.recipes.claim import Claim
-from withstand.recipes.robust import ibp
-from withstand.recipes.setups.certified_pictures import CertifiedSetup, certified_experiment, more_proven
-from withstand.recipes.trial import refuse_other_scale
+from withstand.recipes.setups.certified_pictures import CertifiedSetup, certified_experiment
 
 SETUP = CertifiedSetup()
 
@@ -32,17 +27,3 @@ def experiment(setup: CertifiedSetup = SETUP) -> Experiment:
         setup: data, network, budget, radius.
     """
     return certified_experiment("crown-ibp", "crown-ibp", setup)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare with IBP by certified accuracy."""
-    refuse_other_scale(scale)
-    return more_proven(
-        "crown-ibp",
-        "bounds that are tight while the radius grows lead to more certified accuracy than intervals all along",
-        lambda seed: experiment(replace(SETUP, epochs=12, seed=seed)),
-        lambda seed: ibp.experiment(replace(ibp.SETUP, epochs=12, seed=seed)),
-        names=("CROWN-IBP", "IBP"),
-        seeds=seeds,
-        eps=SETUP.eps,
-    )

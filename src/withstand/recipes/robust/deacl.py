@@ -26,11 +26,8 @@ from withstand.engine import checkpoint
 from withstand.engine.experiment import Experiment
 from withstand.engine.folder import RunFolder
 from withstand.methods.robust.deacl import DeACL
-from withstand.recipes.claim import Claim
-from withstand.recipes.contrastive import simclr
 from withstand.recipes.setups.pictures import experiment_on_pictures
-from withstand.recipes.setups.robust_pictures import RobustSetup, under_attack
-from withstand.recipes.trial import refuse_other_scale
+from withstand.recipes.setups.robust_pictures import RobustSetup
 from withstand.views.compose import MultiCrop
 from withstand.views.pictures.crop import RandomResizedCrop
 from withstand.views.pictures.padded_crop import PaddedCrop
@@ -41,7 +38,7 @@ SETUP = RobustSetup(batch=256, learning_rate=0.5, steps=5)
 def experiment(
     setup: RobustSetup = SETUP,
     *,
-    teacher: str | None = None,
+    teacher: str | Experiment | None = None,
     gamma: float = 2.0,
     center: bool = True,
     scratch: bool = False,
@@ -51,7 +48,7 @@ def experiment(
     Args:
         setup: data, network, budget, inner attack.
         learning_rate: of SGD, for a batch of 256; scaled with the batch.
-        teacher: folder of the run whose encoder is distilled, say one of simclr.
+        teacher: folder of the run whose encoder is distilled, say one of simclr; an experiment is trained first.
         gamma: what consistency under attack weighs.
         center: take features relative to the teacher's mean; the paper does not, and its encoders train a thousand
             epochs.
@@ -64,13 +61,6 @@ def experiment(
         raise ConfigError(
             "deacl distils a trained encoder: give its run by --teacher FOLDER; withstand train simclr makes one"
         )
-    return distillation(setup, teacher, gamma=gamma, center=center, scratch=scratch)
-
-
-def distillation(
-    setup: RobustSetup, teacher: Experiment | str, *, gamma: float = 2.0, center: bool = True, scratch: bool = False
-) -> Experiment:
-    """Return the experiment with a teacher that was trained in a run, or is to be trained first."""
     known = encoder_of(Path(teacher)) if isinstance(teacher, str) else again(teacher.method.encoder)
 
     def method(student: Model) -> Method:
@@ -105,24 +95,6 @@ def encoder_of(path: Path) -> Model:
     if checkpoint.load(folder.checkpoints, method) is None:
         raise ConfigError(f"the teacher's run {path} has no checkpoint yet: train it first")
     return method.encoder
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare eight epochs after eight of SimCLR with sixteen of SimCLR, by accuracy under attack on clean features."""
-    refuse_other_scale(scale)
-
-    def plain(seed: int, epochs: int) -> Experiment:
-        return simclr.experiment(replace(simclr.SETUP, width=8, epochs=epochs, seed=seed), temperature=0.5)
-
-    return under_attack(
-        "deacl",
-        "a student distilled under attack from a plainly pretrained encoder withstands attacks that break plain ones",
-        lambda seed: distillation(replace(SETUP, width=8, epochs=8, seed=seed), plain(seed, 8)),
-        lambda seed: plain(seed, 16),
-        names=("DeACL", "SimCLR"),
-        seeds=seeds,
-        eps="4/255",
-    )
 
 
 def _small(side: int) -> View:

@@ -12,26 +12,15 @@ reached: undecided by 3 seeds: mean accuracy under PGD-20 at 8/255 of the three 
   PGD-AT 0.380 ± 0.038 (Fashion-MNIST, half of the classes cut to a tenth, ResNet of width 8, 10 epochs)
 """
 
-from dataclasses import replace
-
-from withstand.core.random import isolated
 from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import parse_eps
 from withstand.engine.experiment import Experiment
 from withstand.methods.robust.done import DoublyRobustTraining
-from withstand.recipes.claim import Claim
-from withstand.recipes.robust import pgd_at
 from withstand.recipes.setups.robust_pictures import (
     ImbalancedSetup,
-    both,
-    by_class,
     class_count,
     experiment_with_labels,
-    share,
-    trained_network,
-    withstood,
 )
-from withstand.recipes.trial import budget, refuse_other_scale
 
 SETUP = ImbalancedSetup()
 
@@ -68,28 +57,3 @@ def experiment(
         )
 
     return experiment_with_labels("done", method, setup)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare with PGD-AT, half of the classes cut to a tenth, by the three weakest classes' accuracy under attack."""
-    refuse_other_scale(scale)
-    weakest: dict[str, list[float]] = {"DONE": [], "PGD-AT": []}
-    found: dict[str, list[tuple[float, float]]] = {"DONE": [], "PGD-AT": []}
-    for seed in range(seeds):
-        with isolated(seed, "claim"):
-            ours = experiment(replace(SETUP, width=8, epochs=10, steps=5, ratio=0.1, seed=seed))
-            like = pgd_at.experiment(replace(pgd_at.SETUP, width=8, epochs=10, steps=5, seed=seed))
-        for name, trial in (("DONE", ours), ("PGD-AT", replace(like, source=ours.source))):
-            clean, holds, y = withstood(trained_network(trial), trial, parse_eps("8/255"))
-            weakest[name].append(sum(sorted(by_class(holds, y))[:3]) / 3)
-            found[name].append((share(clean), share(holds)))
-    return Claim(
-        slug="done",
-        statement="the worst-case weights lift the classes that are weakest under attack",
-        quantity="mean accuracy under PGD-20 at 8/255 of the three weakest classes",
-        system=tuple(weakest["DONE"]),
-        baseline=tuple(weakest["PGD-AT"]),
-        names=("DONE", "PGD-AT"),
-        protocol={**budget(ours), "classes": "the second half cut to a tenth", "attack": "PGD-20, 500 test samples"},
-        tables={"clean and robust accuracy": both(found)},
-    )

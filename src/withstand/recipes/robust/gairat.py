@@ -12,24 +12,18 @@ reached: not reproduced at this scale: accuracy under PGD-20 at 8/255 0.689 ± 0
   training (10,000 Fashion-MNIST pictures, ResNet of width 8, 8 epochs)
 """
 
-from dataclasses import replace
-
 from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import parse_eps
 from withstand.engine.experiment import Experiment
 from withstand.losses.robust.reweighting import Curve
 from withstand.methods.robust.adversarial_training import AdversarialTraining
 from withstand.methods.shared.weightings import GAIRAT
-from withstand.recipes.claim import Claim
-from withstand.recipes.robust import pgd_at
 from withstand.recipes.setups.robust_pictures import (
     RobustSetup,
     class_count,
     experiment_with_labels,
     madry,
-    under_attack,
 )
-from withstand.recipes.trial import refuse_other_scale
 
 SETUP = RobustSetup()
 
@@ -56,16 +50,3 @@ def experiment(
         )
 
     return experiment_with_labels("gairat", method, setup)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare with PGD-AT by accuracy under attack."""
-    refuse_other_scale(scale)
-    return under_attack(
-        "gairat",
-        "weighing samples by the attack steps that they survive withstands more than plain adversarial training",
-        lambda seed: experiment(replace(SETUP, width=8, epochs=8, steps=6, seed=seed)),
-        lambda seed: pgd_at.experiment(replace(pgd_at.SETUP, width=8, epochs=8, steps=6, seed=seed)),
-        names=("GAIRAT", "PGD-AT"),
-        seeds=seeds,
-    )

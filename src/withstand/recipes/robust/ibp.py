@@ -13,13 +13,8 @@ reached: reproduced: certified accuracy at 0.1 0.581 ± 0.008, 0.055 ± 0.019 af
   Fashion-MNIST pictures, 12 epochs)
 """
 
-from dataclasses import replace
-
 from withstand.engine.experiment import Experiment
-from withstand.recipes.claim import Claim
-from withstand.recipes.robust import pgd_at
-from withstand.recipes.setups.certified_pictures import CertifiedSetup, certified_experiment, more_proven
-from withstand.recipes.trial import refuse_other_scale
+from withstand.recipes.setups.certified_pictures import CertifiedSetup, certified_experiment
 
 SETUP = CertifiedSetup()
 
@@ -31,25 +26,3 @@ def experiment(setup: CertifiedSetup = SETUP) -> Experiment:
         setup: data, network, budget, radius.
     """
     return certified_experiment("ibp", "ibp", setup)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare with PGD-AT by certified accuracy; network, views and plan are the same, as PGD-AT's own SGD diverged."""
-    refuse_other_scale(scale)
-    return more_proven(
-        "ibp",
-        "more of a network's robustness can be proven after training on interval bounds than after training on attacks",
-        lambda seed: experiment(replace(SETUP, epochs=12, seed=seed)),
-        _attacked,
-        names=("IBP", "PGD-AT"),
-        seeds=seeds,
-        eps=SETUP.eps,
-    )
-
-
-def _attacked(seed: int) -> Experiment:
-    """Return the experiment with attacks in place of bounds."""
-    ours = experiment(replace(SETUP, epochs=12, seed=seed))
-    same = replace(pgd_at.SETUP, model=SETUP.model, depth=SETUP.depth, width=SETUP.width, epochs=12, eps=SETUP.eps)
-    theirs = pgd_at.experiment(replace(same, steps=5, seed=seed))
-    return replace(theirs, view=ours.view, plan=ours.plan)

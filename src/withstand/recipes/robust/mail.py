@@ -12,7 +12,6 @@ reached: not reproduced at this scale: accuracy under PGD-20 at 8/255 0.681 ± 0
   training (10,000 Fashion-MNIST pictures, ResNet of width 8, 8 epochs)
 """
 
-from dataclasses import replace
 from typing import Literal, get_args
 
 from withstand.core.errors import ConfigError, nearest
@@ -22,16 +21,12 @@ from withstand.engine.experiment import Experiment
 from withstand.methods.robust.adversarial_training import AdversarialTraining
 from withstand.methods.shared.strategies import Mart, Plain, Strategy, Trades
 from withstand.methods.shared.weightings import MAIL
-from withstand.recipes.claim import Claim
-from withstand.recipes.robust import pgd_at
 from withstand.recipes.setups.robust_pictures import (
     RobustSetup,
     class_count,
     experiment_with_labels,
     madry,
-    under_attack,
 )
-from withstand.recipes.trial import refuse_other_scale
 
 SETUP = RobustSetup()
 
@@ -82,16 +77,3 @@ def experiment(
         )
 
     return experiment_with_labels("mail", method, setup)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare with PGD-AT by accuracy under attack."""
-    refuse_other_scale(scale)
-    return under_attack(
-        "mail",
-        "weighing samples by their probability margins withstands more than plain adversarial training",
-        lambda seed: experiment(replace(SETUP, width=8, epochs=8, steps=5, seed=seed)),
-        lambda seed: pgd_at.experiment(replace(pgd_at.SETUP, width=8, epochs=8, steps=5, seed=seed)),
-        names=("MAIL", "PGD-AT"),
-        seeds=seeds,
-    )

@@ -12,23 +12,17 @@ reached: undecided: accuracy under PGD-20 at 8/255 0.723 ± 0.012, 0.715 ± 0.00
   Fashion-MNIST pictures, ResNet of width 8, 8 epochs)
 """
 
-from dataclasses import replace
-
 from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import parse_eps
 from withstand.engine.experiment import Experiment
 from withstand.methods.robust.adversarial_training import AdversarialTraining
 from withstand.methods.shared.strategies import Mart
-from withstand.recipes.claim import Claim
-from withstand.recipes.robust import pgd_at
 from withstand.recipes.setups.robust_pictures import (
     RobustSetup,
     class_count,
     experiment_with_labels,
     madry,
-    under_attack,
 )
-from withstand.recipes.trial import refuse_other_scale
 
 SETUP = RobustSetup()
 
@@ -53,16 +47,3 @@ def experiment(setup: RobustSetup = SETUP, *, beta: float = 5.0, weight_perturba
         )
 
     return experiment_with_labels("mart", method, setup)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare with PGD-AT by accuracy under attack."""
-    refuse_other_scale(scale)
-    return under_attack(
-        "mart",
-        "looking harder at misclassified samples withstands more than plain adversarial training",
-        lambda seed: experiment(replace(SETUP, width=8, epochs=8, steps=5, seed=seed)),
-        lambda seed: pgd_at.experiment(replace(pgd_at.SETUP, width=8, epochs=8, steps=5, seed=seed)),
-        names=("MART", "PGD-AT"),
-        seeds=seeds,
-    )

@@ -13,28 +13,19 @@ reached: reproduced: accuracy under PGD-20 at 8/255 0.717 ± 0.004, plain traini
   pictures, ResNet of width 8, 8 epochs)
 """
 
-from dataclasses import replace
-
 from withstand.attacks.inputs.gradient import PGD
 from withstand.core.errors import ConfigError, nearest
-from withstand.core.random import isolated
 from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import Ball, parse_eps
 from withstand.engine.experiment import Experiment
 from withstand.methods.robust.adversarial_training import AdversarialTraining
 from withstand.methods.robust.free import FreeAdversarialTraining
-from withstand.recipes.claim import Claim
 from withstand.recipes.setups.robust_pictures import (
     RobustSetup,
-    both,
     class_count,
     experiment_with_labels,
     madry,
-    share,
-    trained_network,
-    withstood,
 )
-from withstand.recipes.trial import budget, refuse_other_scale
 
 KINDS = ("pgd", "fast", "free")
 
@@ -80,25 +71,3 @@ def experiment(
         )
 
     return experiment_with_labels("pgd-at", method, setup)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare training under attack with plain training, all else equal, by accuracy under attack."""
-    refuse_other_scale(scale)
-    found: dict[str, list[tuple[float, float]]] = {"8/255": [], "0": []}
-    for seed in range(seeds):
-        for eps, rows in found.items():
-            with isolated(seed, "claim"):
-                trial = experiment(replace(SETUP, width=8, epochs=8, eps=eps, steps=5, seed=seed))
-            clean, holds, _ = withstood(trained_network(trial), trial, parse_eps("8/255"))
-            rows.append((share(clean), share(holds)))
-    return Claim(
-        slug="pgd-at",
-        statement="training on attacked inputs gives accuracy under attack that plain training does not have",
-        quantity="accuracy under PGD-20 at 8/255",
-        system=tuple(robust for _, robust in found["8/255"]),
-        baseline=tuple(robust for _, robust in found["0"]),
-        names=("PGD-AT", "plain training"),
-        protocol={**budget(trial), "attack": "PGD-20 on cross-entropy and on the margin, 500 test samples"},
-        tables={"clean and robust accuracy": both({"PGD-AT": found["8/255"], "plain training": found["0"]})},
-    )

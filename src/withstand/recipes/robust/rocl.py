@@ -12,18 +12,14 @@ reached: reproduced: under PGD-20 at 4/255 a linear classifier on clean features
   SimCLR's (10,000 Fashion-MNIST pictures, ResNet of width 8, 8 epochs); clean, the two are on a level
 """
 
-from dataclasses import replace
 from functools import partial
 
 from withstand.attacks.inputs.gradient import PGD
 from withstand.core.threat import Ball, parse_eps
 from withstand.engine.experiment import Experiment
 from withstand.methods.robust.rocl import RoCL
-from withstand.recipes.claim import Claim
-from withstand.recipes.contrastive import simclr
 from withstand.recipes.setups.pictures import experiment_on_pictures
-from withstand.recipes.setups.robust_pictures import RobustSetup, under_attack
-from withstand.recipes.trial import refuse_other_scale
+from withstand.recipes.setups.robust_pictures import RobustSetup
 from withstand.views.presets import simclr_large, simclr_small
 
 SETUP = RobustSetup(batch=256, learning_rate=0.12, steps=7)
@@ -42,17 +38,3 @@ def experiment(setup: RobustSetup = SETUP, *, temperature: float = 0.5, attacked
     attack = PGD(Ball("linf", parse_eps(setup.eps)), steps=setup.steps, step_size=1.56 / setup.steps, keep_best=False)
     method = partial(RoCL, temperature=temperature, attack=attack, attacked_weight=attacked_weight)
     return experiment_on_pictures("rocl", method, (simclr_small, simclr_large), setup)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare with SimCLR by the accuracy under attack of a linear classifier fitted on clean features."""
-    refuse_other_scale(scale)
-    return under_attack(
-        "rocl",
-        "features learnt from instance-wise attacks, without labels, withstand attacks that break plain ones",
-        lambda seed: experiment(replace(SETUP, width=8, epochs=8, seed=seed)),
-        lambda seed: simclr.experiment(replace(simclr.SETUP, width=8, epochs=8, seed=seed), temperature=0.5),
-        names=("RoCL", "SimCLR"),
-        seeds=seeds,
-        eps="4/255",
-    )

@@ -12,27 +12,16 @@ reached: undecided by 3 seeds: accuracy under PGD-20 at 8/255 of the rare half o
   (Fashion-MNIST, half of the classes cut to a fiftieth, ResNet of width 8, 12 epochs)
 """
 
-from dataclasses import replace
-
-from withstand.core.random import isolated
 from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import parse_eps
 from withstand.engine.experiment import Experiment
 from withstand.methods.robust.srat import Loss, SeparableReweightedTraining
-from withstand.recipes.claim import Claim
-from withstand.recipes.robust import pgd_at
 from withstand.recipes.setups.robust_pictures import (
     ImbalancedSetup,
-    both,
-    by_class,
     class_count,
     experiment_with_labels,
     madry,
-    share,
-    trained_network,
-    withstood,
 )
-from withstand.recipes.trial import budget, refuse_other_scale
 
 SETUP = ImbalancedSetup()
 
@@ -70,30 +59,3 @@ def experiment(
         )
 
     return experiment_with_labels("srat", method, setup)
-
-
-def claim(*, scale: str = "small", seeds: int = 3) -> Claim:
-    """Compare with PGD-AT, half of the classes cut to a fiftieth, by those classes' accuracy under attack."""
-    refuse_other_scale(scale)
-    rare: dict[str, list[float]] = {"SRAT": [], "PGD-AT": []}
-    found: dict[str, list[tuple[float, float]]] = {"SRAT": [], "PGD-AT": []}
-    for seed in range(seeds):
-        with isolated(seed, "claim"):
-            ours = experiment(replace(SETUP, width=8, epochs=12, steps=5, ratio=0.02, seed=seed))
-            like = pgd_at.experiment(replace(pgd_at.SETUP, width=8, epochs=12, steps=5, seed=seed))
-        for name, trial in (("SRAT", ours), ("PGD-AT", replace(like, source=ours.source))):
-            clean, holds, y = withstood(trained_network(trial), trial, parse_eps("8/255"))
-            classes = by_class(holds, y)
-            tail = classes[len(classes) // 2 :]
-            rare[name].append(sum(tail) / len(tail))
-            found[name].append((share(clean), share(holds)))
-    return Claim(
-        slug="srat",
-        statement="class weights and separated features give rare classes accuracy under attack",
-        quantity="accuracy under PGD-20 at 8/255 of the rare half of the classes",
-        system=tuple(rare["SRAT"]),
-        baseline=tuple(rare["PGD-AT"]),
-        names=("SRAT", "PGD-AT"),
-        protocol={**budget(ours), "classes": "the second half cut to a fiftieth", "attack": "PGD-20, 500 test samples"},
-        tables={"clean and robust accuracy": both(found)},
-    )

@@ -1,0 +1,1 @@
+"""Claims of recipes that predict what was hidden."""

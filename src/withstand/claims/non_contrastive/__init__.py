@@ -1,0 +1,1 @@
+"""Claims of recipes that make views agree."""

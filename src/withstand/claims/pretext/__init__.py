@@ -1,0 +1,1 @@
+"""Claims of recipes of made-up tasks."""

@@ -1,0 +1,21 @@
+"""The claim of ACL."""
+
+from withstand.claims.claim import Claim
+from withstand.claims.measures import Figures, Scale
+from withstand.claims.robust_measures import ON_FEATURES, by_attack, on_fashion
+from withstand.engine.experiment import Experiment
+from withstand.recipes.contrastive import simclr
+from withstand.recipes.robust import acl
+
+
+def claim(scale: Scale = "small") -> Claim[Experiment, Figures]:
+    """Compare with SimCLR by the accuracy under attack of a linear classifier fitted on clean features."""
+    return by_attack(
+        "features learnt from attacked views, without labels, withstand attacks that break plain ones",
+        {
+            "ACL": lambda seed: acl.experiment(on_fashion(acl.SETUP, seed, scale)),
+            "SimCLR": lambda seed: simclr.experiment(on_fashion(simclr.SETUP, seed, scale), temperature=0.5),
+        },
+        eps="4/255",
+        of=ON_FEATURES,
+    )

@@ -1,0 +1,1 @@
+"""Claims of studies of what is learnt."""

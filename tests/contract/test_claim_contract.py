@@ -1,0 +1,131 @@
+"""What every claim is held to: equal budgets, figures for each seed, kept seeds that are JSON, a finding."""
+
+import sys
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from graphs import graph
+from withstand.claims import measures, robust_measures
+from withstand.claims.claim import Budget
+from withstand.claims.compare import arms_of, compare
+from withstand.claims.contrastive import mcl
+from withstand.claims.reproduction import claim_of, file_of, has_claim, scales_of
+from withstand.core.finding import Finding
+from withstand.core.roles import Method, Source
+from withstand.data.arrays.source import ArraySource
+from withstand.data.load import splits as real
+from withstand.data.tables.source import TableSource
+from withstand.engine.experiment import Experiment
+from withstand.evaluation.structured.graph_nodes import NodeProbe
+from withstand.recipes.catalogue import Entry, entries
+from withstand.recipes.masked import graphmae, t_jepa
+from withstand.recipes.pretext import selftask
+
+
+def scales_of_item(item: Entry) -> tuple[str, ...]:
+    module = import_module(f"withstand.claims.{item.path.parent.name}.{item.path.stem}")
+    return scales_of(module.claim)
+
+
+TRAINED = [item for item in entries() if has_claim(item) and hasattr(item.module(), "experiment")]
+SHAPES = {"cifar10": (3, 32), "fashion-mnist": (1, 28), "fashion-mnist-small": (1, 28), "digits": (1, 8)}
+
+
+def pictures(count: int, channels: int, side: int) -> ArraySource:
+    x = np.random.default_rng(side).integers(0, 256, (count, channels, side, side), dtype=np.uint8)
+    return ArraySource(x, np.arange(count) % 10, layout="NCHW", classes=tuple("abcdefghij"))
+
+
+def few_rows(setup: object) -> tuple[TableSource, TableSource]:
+    draws = np.random.default_rng(0)
+    columns = {name: draws.normal(size=120) for name in ("age", "height", "weight")}
+    columns |= {"kind": np.array(["no", "yes"])[np.arange(120) % 2], "worth": draws.normal(size=120)}
+    target = "kind" if setup.data == "adult" else "worth"  # type: ignore[attr-defined]
+    train = TableSource(columns, target=target, part="train")
+    return train, train.other("test")
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[Experiment]:
+    """Put few samples in place of the claims' sets, and no training in place of it; give what would be trained."""
+    seen: list[Experiment] = []
+
+    def splits(data: object, **settings: object) -> tuple[Source, Source | None]:
+        if not isinstance(data, str):
+            return real(data, **settings)  # type: ignore[arg-type]
+        return pictures(520 if data == "fashion-mnist-small" else 260, *SHAPES[data]), pictures(40, *SHAPES[data])
+
+    def train(experiment: Experiment, folder: Path, **_: object) -> SimpleNamespace:
+        experiment.check()
+        seen.append(experiment)
+        return SimpleNamespace(checkpoints=folder)
+
+    def restore(folder: Path, method: Method) -> None:
+        for name, buffer in method.named_buffers():
+            if name == "group_labels":  # what an earlier stage would have learnt
+                buffer.copy_(torch.arange(len(buffer)) % 64)
+
+    for module in [one for name, one in sys.modules.items() if name.startswith("withstand.")]:
+        if getattr(module, "splits", None) is real:
+            monkeypatch.setattr(module, "splits", splits)
+    monkeypatch.setattr(measures, "train", train)
+    monkeypatch.setattr(measures.checkpoint, "load", restore)
+    monkeypatch.setattr(robust_measures, "SAMPLES", 4)
+    monkeypatch.setattr(mcl, "PICTURES", 260)
+    monkeypatch.setattr(graphmae, "judges", lambda *_: (NodeProbe(epochs=2),))
+    monkeypatch.setattr(t_jepa, "table_parts", few_rows)
+    for module in (graphmae, selftask):
+        monkeypatch.setattr(module, "open_graphs", lambda *_, **__: graph(90))
+    return seen
+
+
+def test_a_claim_lies_where_its_recipe_lies() -> None:
+    room = Path(measures.__file__).parent
+    assert {file_of(item) for item in entries() if has_claim(item)} == {
+        path for path in room.glob("*/*.py") if path.stem != "__init__"
+    }
+
+
+def epochs_of(trial: Experiment) -> int:
+    """Return a trial's epochs with those of the stages before it."""
+    return trial.plan.epochs + (epochs_of(trial.first) if isinstance(trial.first, Experiment) else 0)
+
+
+@pytest.mark.parametrize("item", TRAINED, ids=lambda item: item.slug)
+def test_a_claim_compares_equal_budgets_and_gives_a_finding(
+    item: Entry, trained: list[Experiment], tmp_path: Path
+) -> None:
+    claim, starts = claim_of(item), list[int]()
+    found = compare(claim, Budget(least=2, most=2), begin=lambda *_: starts.append(len(trained)))
+    finding = found.finding(item.slug)
+    finding.save(tmp_path)
+    assert str(Finding.load(tmp_path / f"{finding.name}.json").tables) == str(finding.tables)  # nan is nan
+    assert finding.tables["seeds"].columns == ("seed", *claim.names)
+    assert all(-1 <= figure <= 1 for pair in found.pairs for figure in pair)
+    arms = [trained[start:end] for start, end in pairwise([*starts, len(trained)])]
+    assert len({one.plan.seed for one in trained if one.name == item.slug}) > 1, "each seed trains anew"
+    compared = arms[: min(2, len(claim.arms))]
+    assert len({(len(one.source), one.plan.batch) for arm in compared for one in arm}) == 1
+    spent = {max(one.plan.epochs for one in arm) for arm in compared}, {max(map(epochs_of, arm)) for arm in compared}
+    assert 1 in map(len, spent), "arms train equally long, alone or with the stages before them"
+
+
+@pytest.mark.parametrize(
+    "item", [item for item in TRAINED if "gpu" in scales_of_item(item)], ids=lambda item: item.slug
+)
+def test_the_larger_scale_changes_network_data_and_length_of_both_sides(item: Entry, trained: list[Experiment]) -> None:
+    small, gpu = (arms_of(claim_of(item, scale), 0) for scale in ("small", "gpu"))
+    assert small.keys() == gpu.keys()
+    sizes = [sum(p.numel() for p in one.method.encoder.parameters()) for one in gpu.values()]
+    for (name, one), size in zip(small.items(), sizes, strict=True):
+        assert size > 20 * sum(p.numel() for p in one.method.encoder.parameters()), name
+        assert gpu[name].plan.epochs > 5 * one.plan.epochs
+        assert gpu[name].plan.batch == one.plan.batch
+    assert len(set(sizes)) == 1
+    assert len({one.plan.epochs for one in gpu.values()}) == 1
