@@ -11,7 +11,11 @@ runtime = pytest.importorskip("onnxruntime")
 
 from unit.verification.onnx_dialects import DIALECTS, DOUBLE, FLOAT, HALF, Dialect, written  # noqa: E402
 from withstand.core.errors import ConfigError, DataError  # noqa: E402
+from withstand.verification.bounds.crown import relax_network  # noqa: E402
+from withstand.verification.box import Region  # noqa: E402
 from withstand.verification.exchange import onnx_import  # noqa: E402
+from withstand.verification.network.capture import capture  # noqa: E402
+from withstand.verification.network.capture_check import as_given  # noqa: E402
 
 PRECISION = {FLOAT: (torch.float32, 3e-6), HALF: (torch.float16, 4e-3), DOUBLE: (torch.float64, 1e-12)}
 FILES = [
@@ -54,6 +58,34 @@ def test_read_as_the_runtime_runs_it_or_refused_by_name(
     assert found.dtype == wanted.dtype
     assert found.flatten(1).shape == wanted.shape
     assert float((found.flatten(1) - wanted).abs().max() / wanted.abs().max()) < tolerance
+
+
+READ = [
+    pytest.param(dialect, kind, id=f"{dialect.name}-{PRECISION[kind][0]}")
+    for dialect in DIALECTS
+    for kind in dialect.types
+    if not dialect.refused
+]
+
+
+@pytest.mark.parametrize(("dialect", "kind"), READ)
+def test_what_is_bounded_is_what_was_read(dialect: Dialect, kind: int, tmp_path: Path) -> None:
+    # The network that bounds are computed of, beside the runtime; and its boxes round a point.
+    network = onnx_import.read_onnx(written(dialect, dialect.opsets[-1], kind, tmp_path))
+    dtype, tolerance = PRECISION[kind]
+    x = (torch.rand(48, *dialect.shape, generator=torch.Generator().manual_seed(3)) * 4 - 2).to(dtype)
+    captured = capture(network, x)
+    wanted = by_runtime(tmp_path / "net.onnx", dialect, x).double()
+    found = as_given(captured, captured(x)).flatten(1)
+    assert float((found - wanted).abs().max() / wanted.abs().max()) < max(tolerance, 1e-5)
+    if dtype == torch.float16:
+        return
+    region = Region.box(x[:1].double() - 0.05, x[:1].double() + 0.05)
+    values = captured(region.sample(torch.rand(300, 1, *dialect.shape, dtype=torch.float64).round())[:, 0])
+    for typed in (captured, captured.to(torch.float32)):
+        box = relax_network(typed, region.to(typed.dtype)).boxes[-1]
+        assert (box.low.double() <= values.amin(0) + 1e-12).all()
+        assert (box.high.double() >= values.amax(0) - 1e-12).all()
 
 
 def test_every_operator_that_is_read_is_among_them() -> None:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from withstand.core.errors import ConfigError
+from withstand.verification.exchange import onnx_bends as bends
 from withstand.verification.exchange import onnx_rearrange as moves
 from withstand.verification.exchange import onnx_windows as windows
 
@@ -26,11 +27,6 @@ Operator: TypeAlias = Callable[[Attributes, Sequence[Any]], Any]
 
 ANY: tuple[Any, ...] = ()
 """The operator's function reads whatever value the attribute has."""
-
-
-def _number(attributes: Attributes, name: str, default: float) -> float:
-    """Return an attribute that is a number; the standard's defaults are float32, as the attributes in files are."""
-    return float(np.float32(attributes.get(name, default)))
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,7 @@ def _gemm(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
     if not isinstance(weight, Tensor) or x.dim() != 2:
         raise ConfigError(f"a Gemm of {x.dim()} dimensions: 2 are wanted")
     weight = weight if attributes.get("transB", 0) else weight.T
-    alpha, beta = (_number(attributes, name, 1.0) for name in ("alpha", "beta"))
+    alpha, beta = (bends.number(attributes, name, 1.0) for name in ("alpha", "beta"))
     found = F.linear(x, weight)
     # Weights stay the file's own: a product with them would be rounded.
     found = found if alpha == 1 else found * alpha
@@ -73,10 +69,10 @@ def _gemm(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
 
 def _batch_norm(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
     x, weight, bias, mean, variance = inputs
-    return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, _number(attributes, "epsilon", 1e-5))
+    return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, bends.number(attributes, "epsilon", 1e-5))
 
 
-def _over_axes(mean: bool) -> Operator:
+def _over_axes(name: str, function: Callable[..., Tensor]) -> Readable:
     def run(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
         x: Tensor = inputs[0]
         keep = bool(attributes.get("keepdims", 1))
@@ -84,25 +80,14 @@ def _over_axes(mean: bool) -> Operator:
         if given is None or not given.size:
             if attributes.get("noop_with_empty_axes", 0):
                 return x
-            raise ConfigError("a mean or sum over all axes, the batch among them: export it with the axes named")
+            raise ConfigError(f"a {name} over all axes, the batch among them: export it with the axes named")
         axes = sorted(int(axis) % x.dim() for axis in given.flatten())
         if axes[0] == 0:
-            raise ConfigError("a mean or sum over the samples of a batch")
-        return x.mean(axes, keepdim=keep) if mean else x.sum(axes, keepdim=keep)
+            raise ConfigError(f"a {name} over the samples of a batch")
+        return function(x, axes, keepdim=keep)
 
-    return run
-
-
-def _clip(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
-    low, high = (
-        float(inputs[place].item()) if len(inputs) > place and inputs[place] is not None else None for place in (1, 2)
-    )
-    if low is None and high is None:
-        found: Tensor = inputs[0]
-        return found
-    if high is not None and high >= torch.finfo(inputs[0].dtype).max:
-        high = None
-    return torch.clamp(inputs[0], min=low, max=high)
+    allowed = {"keepdims": (0, 1), "noop_with_empty_axes": (0, 1)}
+    return Readable(run, (1, 2), numbers=(1,), attributes=allowed)
 
 
 def _softmax(function: Callable[..., Tensor]) -> Operator:
@@ -122,8 +107,6 @@ def _cast(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
     kind = helper.tensor_dtype_to_np_dtype(attributes["to"])
     wanted = {np.float16: torch.float16, np.float32: torch.float32, np.float64: torch.float64}.get(kind.type)
     # In a wider type a number is what it was; in a narrower one, or in whole numbers, it is another.
-    if wanted is not None and x.dtype == torch.float64:
-        return x  # a file of another precision, run in this one; `read_both` refuses a file of this one
     if wanted is None or torch.promote_types(x.dtype, wanted) != wanted:
         raise ConfigError(f"a Cast of {str(x.dtype).removeprefix('torch.')} to {kind}, which rounds")
     return x.to(wanted) if wanted != x.dtype else x
@@ -144,10 +127,6 @@ def _of_two(function: Callable[[Any, Any], Any]) -> Readable:
     return Readable(lambda attributes, inputs: function(inputs[0], inputs[1]), (2, 2))
 
 
-def _leaky_relu(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
-    return F.leaky_relu(inputs[0], _number(attributes, "alpha", 0.01))
-
-
 _WINDOW = {"auto_pad": ("NOTSET", "VALID"), "pads": ANY, "strides": ANY, "kernel_shape": ANY}
 
 OPERATORS: dict[str, Readable] = {
@@ -155,19 +134,43 @@ OPERATORS: dict[str, Readable] = {
     "Sub": _of_two(lambda first, second: first - second),
     "Mul": _of_two(lambda first, second: first * second),
     "Div": _of_two(lambda first, second: first / second),
-    "Sum": Readable(lambda attributes, inputs: sum(inputs[1:], inputs[0]), (1, None)),
+    "Sum": Readable(bends.of_several(torch.add), (1, None)),
+    "Mean": Readable(lambda attributes, inputs: bends.of_several(torch.add)({}, inputs) / len(inputs), (1, None)),
     "MatMul": _of_two(lambda first, second: first @ second),
     "Gemm": Readable(_gemm, (2, 3), attributes={"alpha": ANY, "beta": ANY, "transA": (0,), "transB": (0, 1)}),
     "Conv": Readable(windows.conv, (2, 3), attributes={**_WINDOW, "dilations": ANY, "group": ANY}),
+    "ConvTranspose": Readable(
+        windows.conv_transpose, (2, 3), attributes={**_WINDOW, "dilations": ANY, "group": ANY, "output_padding": ANY}
+    ),
     "BatchNormalization": Readable(
         _batch_norm, (5, 5), attributes={"epsilon": ANY, "momentum": ANY, "training_mode": (0,)}
     ),
     "Neg": _entrywise(torch.neg),
     "Relu": _entrywise(F.relu),
-    "LeakyRelu": Readable(_leaky_relu, attributes={"alpha": ANY}),
+    "LeakyRelu": Readable(bends.leaky_relu, attributes={"alpha": ANY}),
+    "PRelu": Readable(bends.prelu, (2, 2)),
+    "Abs": _entrywise(torch.abs),
+    "Max": Readable(bends.of_several(torch.maximum), (1, None)),
+    "Min": Readable(bends.of_several(torch.minimum), (1, None)),
+    "Elu": Readable(bends.elu, attributes={"alpha": ANY}),
+    "Selu": Readable(bends.selu, attributes={"alpha": ANY, "gamma": ANY}),
+    "Celu": Readable(bends.celu, attributes={"alpha": ANY}),
+    "Gelu": Readable(bends.gelu, attributes={"approximate": ("none", "tanh")}),
+    "HardSigmoid": Readable(bends.hard_sigmoid, attributes={"alpha": ANY, "beta": ANY}),
+    "HardSwish": _entrywise(F.hardswish),
+    "Mish": _entrywise(F.mish),
+    "Softplus": _entrywise(lambda x: -F.logsigmoid(-x)),
+    "Softsign": _entrywise(F.softsign),
+    "Erf": _entrywise(torch.erf),
+    "Exp": _entrywise(torch.exp),
+    "Log": _entrywise(torch.log),
+    "Sqrt": _entrywise(torch.sqrt),
+    "Reciprocal": _entrywise(torch.reciprocal),
+    "Pow": Readable(bends.power, (2, 2), numbers=(1,)),
+    "Where": Readable(bends.where, (3, 3), numbers=(0,)),
     "Sigmoid": _entrywise(torch.sigmoid),
     "Tanh": _entrywise(torch.tanh),
-    "Clip": Readable(_clip, (1, 3), numbers=(1, 2)),
+    "Clip": Readable(bends.clip, (1, 3), numbers=(1, 2)),
     "Softmax": Readable(_softmax(F.softmax), attributes={"axis": ANY}),
     "LogSoftmax": Readable(_softmax(F.log_softmax), attributes={"axis": ANY}),
     "MaxPool": Readable(
@@ -180,12 +183,17 @@ OPERATORS: dict[str, Readable] = {
     ),
     "GlobalAveragePool": Readable(windows.global_average_pool),
     "GlobalMaxPool": Readable(windows.global_max_pool),
-    "ReduceMean": Readable(
-        _over_axes(True), (1, 2), numbers=(1,), attributes={"keepdims": (0, 1), "noop_with_empty_axes": (0, 1)}
+    "ReduceMean": _over_axes("mean", torch.mean),
+    "ReduceSum": _over_axes("sum", torch.sum),
+    "ReduceMax": _over_axes("maximum", torch.amax),
+    "ReduceMin": _over_axes("minimum", torch.amin),
+    "LayerNormalization": Readable(
+        bends.layer_norm, (2, 3), attributes={"axis": ANY, "epsilon": ANY, "stash_type": (1,)}
     ),
-    "ReduceSum": Readable(
-        _over_axes(False), (1, 2), numbers=(1,), attributes={"keepdims": (0, 1), "noop_with_empty_axes": (0, 1)}
+    "GroupNormalization": Readable(
+        bends.group_norm, (3, 3), attributes={"epsilon": ANY, "num_groups": ANY, "stash_type": (1,)}
     ),
+    "InstanceNormalization": Readable(bends.instance_norm, (3, 3), attributes={"epsilon": ANY}),
     "Flatten": Readable(moves.flatten, attributes={"axis": ANY}),
     "Reshape": Readable(moves.reshape, (2, 2), numbers=(1,), attributes={"allowzero": (0, 1)}),
     "Transpose": Readable(moves.transpose, attributes={"perm": ANY}),
@@ -194,6 +202,9 @@ OPERATORS: dict[str, Readable] = {
     "Slice": Readable(moves.slices, (3, 5), numbers=(1, 2, 3, 4)),
     "Split": Readable(moves.split, (1, 2), numbers=(1,), attributes={"axis": ANY, "num_outputs": ANY}, several=True),
     "Gather": Readable(moves.gather, (2, 2), numbers=(1,), attributes={"axis": ANY}),
+    "Expand": Readable(moves.expand, (2, 2), numbers=(1,)),
+    "Tile": Readable(moves.tile, (2, 2), numbers=(1,)),
+    "Trilu": Readable(moves.trilu, (1, 2), numbers=(1,), attributes={"upper": (0, 1)}),
     "Concat": Readable(moves.concat, (1, None), attributes={"axis": ANY}),
     "Pad": Readable(moves.pad, (2, 4), numbers=(1, 2, 3), attributes={"mode": ("constant",)}),
     "Identity": _entrywise(lambda x: x),

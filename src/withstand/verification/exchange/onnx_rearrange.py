@@ -129,6 +129,35 @@ def gather(attributes: Mapping[str, Any], inputs: Sequence[Any]) -> Tensor:
     return found.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
 
 
+def expand(attributes: Mapping[str, Any], inputs: Sequence[Any]) -> Tensor:
+    """Repeat dimensions of one entry; files made for one sample have a 1 for the batch."""
+    x: Tensor = inputs[0]
+    wanted = _given(inputs, 1) or []
+    if len(wanted) > x.dim() or (len(wanted) == x.dim() and wanted[0] not in (1, len(x))):
+        raise ConfigError(f"an Expand to {wanted} of {x.dim()} dimensions, which repeats the samples of a batch")
+    wanted = [*x.shape[: x.dim() - len(wanted)], *wanted]
+    wanted[0] = len(x)
+    return x.expand([side if mine == 1 else mine for mine, side in zip(x.shape, wanted, strict=True)])
+
+
+def tile(attributes: Mapping[str, Any], inputs: Sequence[Any]) -> Tensor:
+    """Put copies of each sample side by side."""
+    x: Tensor = inputs[0]
+    times = _given(inputs, 1) or []
+    if len(times) != x.dim() or times[0] != 1:
+        raise ConfigError(f"a Tile by {times} of {x.dim()} dimensions, which repeats the samples of a batch")
+    return x.repeat(times)
+
+
+def trilu(attributes: Mapping[str, Any], inputs: Sequence[Any]) -> Tensor:
+    """Keep one triangle of each matrix."""
+    x: Tensor = inputs[0]
+    if x.dim() < 3:
+        raise ConfigError("a Trilu over the samples of a batch")
+    offset = (_given(inputs, 1) or [0])[0]
+    return x.triu(offset) if attributes.get("upper", 1) else x.tril(offset)
+
+
 def concat(attributes: Mapping[str, Any], inputs: Sequence[Any]) -> Tensor:
     """Put samples' parts side by side; what is the same for all samples joins each."""
     axis = _axis(attributes["axis"], inputs[0].dim())

@@ -126,8 +126,11 @@ def check(found: Tensor, wanted: Tensor, noise: Tensor, eps: float, title: str) 
 
 
 def outputs(network: nn.Module, x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a network's outputs `(N, K)`, computed in some precision and given in float64."""
-    held = {name: value.to(dtype) for name, value in network.named_buffers()}
+    """Return a network's outputs `(N, K)`, computed in some precision and given in float64.
+
+    In the precision of its inputs it is run as it is: parts of it may be of a wider one.
+    """
+    held = {} if dtype == x.dtype else {name: value.to(dtype) for name, value in network.named_buffers()}
     with torch.no_grad():
         rows = [torch.func.functional_call(network, held, (part.to(dtype),)) for part in torch.split(x, 16)]
     return torch.cat(rows).flatten(1).double()
