@@ -12,6 +12,7 @@ from torch import Tensor
 from withstand.core.errors import DataError
 from withstand.verification.bounds.alpha import DEFAULT, Ascent, alpha_bounds
 from withstand.verification.bounds.crown import MEMORY, check_method, interval_bounds, output_bounds, relax_network
+from withstand.verification.bounds.rounding import proven
 from withstand.verification.box import Region
 from withstand.verification.network.network import Network
 from withstand.verification.verdict import Late, never
@@ -70,10 +71,10 @@ def bound(
         memory=memory,
         late=late,
     )
-    found = interval_bounds(relaxed, weight)
+    found = proven(interval_bounds(relaxed, weight))
     if method == "ibp":
         return found
-    found = torch.maximum(found, output_bounds(relaxed, weight, memory=memory, late=late))
+    found = torch.maximum(found, proven(output_bounds(relaxed, weight, memory=memory, late=late)))
     if method == "alpha-crown":
         found = alpha_bounds(relaxed, weight, found, ascent=ascent, target=target, memory=memory, late=late)
     return found
@@ -108,6 +109,7 @@ def least_margin(
     quick = bounded(network.to(torch.float32), region, weight).amin(1)
     quick = torch.where(torch.isfinite(quick), quick, -torch.inf)
     near = (quick <= target) & (quick > target - 0.05 * (1e-3 + quick[torch.isfinite(quick)].abs().median()))
+    near |= ~torch.isfinite(quick)  # float32 may not have the numbers
     rows = near.nonzero().squeeze(1)
     if len(rows) and not late():
         exact = bounded(network, region[rows], weight[rows]).amin(1)

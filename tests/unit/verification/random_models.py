@@ -160,8 +160,8 @@ class Maker:
         self.add("batch norm", layer.eval(), layer)
 
     def bend(self) -> None:
-        name = self.pick(["relu"] * 5 + ["leaky"] * 2 + ["sigmoid", "tanh", "relu in place", "clamp"])
         slope = float(torch.rand((), generator=self.draws)) ** 3
+        low, high = sorted(self.normal(2).tolist())
         steps: dict[str, Step] = {
             "relu": F.relu,
             "leaky": lambda x: F.leaky_relu(x, slope),
@@ -169,8 +169,61 @@ class Maker:
             "tanh": torch.tanh,
             "relu in place": lambda x: (x + 0).relu_(),
             "clamp": lambda x: x.clamp(min=0),
+            "relu6": F.relu6,
+            "hardtanh": lambda x: F.hardtanh(x, low, high),
+            "abs": torch.abs,
+            "prelu": lambda x: F.prelu(x, torch.tensor([2 * slope - 0.5]).to(x)),
+            "maximum": lambda x: torch.maximum(x, x.flip(1) - 0.3),
+            "minimum": lambda x: torch.minimum(2 * x, torch.tensor(high).to(x)),
+            "softplus": F.softplus,
+            "elu": lambda x: F.elu(x, 2 * slope),
+            "selu": F.selu,
+            "gelu": F.gelu,
+            "gelu by tanh": lambda x: F.gelu(x, approximate="tanh"),
+            "silu": F.silu,
+            "mish": F.mish,
+            "hard swish": F.hardswish,
+            "hard sigmoid": F.hardsigmoid,
+            "softsign": F.softsign,
+            "gated": lambda x: x.flip(1) * torch.sigmoid(x),
         }
+        old = ["relu"] * 5 + ["leaky"] * 2 + ["sigmoid", "tanh", "relu in place", "clamp"]
+        name = self.pick(old if self.chance(0.5) else [*steps])
         self.add(name, steps[name])
+
+    def mixed(self) -> None:
+        """Add what mixes a vector's entries and is not linear."""
+        wide = self.shape[-1]
+        name = self.pick(["softmax", "layer norm", "largest", "attention", "conv1d", "transposed"])
+        layer: nn.Module = nn.Identity()
+        if name == "layer norm":
+            layer = nn.LayerNorm(wide, eps=10.0 ** -self.whole(1, 5))
+        elif name == "attention":
+            # As many heads as the batch has samples in the trace, with the batch first and in between.
+            layer = nn.MultiheadAttention(3, 3, batch_first=self.chance(0.5))
+        elif name == "conv1d":
+            layer = nn.Conv1d(1, 2, 2, padding=1)
+        elif name == "transposed":
+            layer = nn.ConvTranspose1d(1, 1, 2, 2)
+        for parameter in layer.parameters():
+            self.fill(parameter, 0.7)
+
+        def attention(x: Tensor) -> Tensor:
+            assert isinstance(layer, nn.MultiheadAttention)
+            rows = torch.stack([x, x.flip(1), 1 - x], 2)
+            rows = rows if layer.batch_first else rows.transpose(0, 1)
+            found = layer(rows, rows, rows, need_weights=False)[0]
+            return (found if layer.batch_first else found.transpose(0, 1)).flatten(1)
+
+        steps: dict[str, Step] = {
+            "softmax": lambda x: 2 * x.softmax(1),
+            "layer norm": layer,
+            "largest": lambda x: torch.cat([x.amax(1, keepdim=True), x.amin(1, keepdim=True), x], 1),
+            "attention": attention,
+            "conv1d": lambda x: layer(x.unsqueeze(1)).flatten(1),
+            "transposed": lambda x: layer(x.unsqueeze(1)).flatten(1),
+        }
+        self.add(name, steps[name], layer)
 
     def residual(self) -> None:
         inner = nn.Linear(self.shape[-1], self.shape[-1])
@@ -222,6 +275,8 @@ def made(seed: int, dtype: torch.dtype = torch.float32) -> Made:
         maker.bend()
         if maker.chance(0.25):
             maker.residual()
+        if maker.chance(0.25):
+            maker.mixed()
         if depth and maker.chance(0.15):
             maker.copies()
     if len(maker.shape) > 1:

@@ -18,7 +18,7 @@ from withstand.verification.bounds.crown import MEMORY, rows_at_once, take
 from withstand.verification.bounds.curved import retouched
 from withstand.verification.bounds.interval import Box
 from withstand.verification.bounds.lines import Lines, Places, Tangents
-from withstand.verification.bounds.rounding import full_precision
+from withstand.verification.bounds.rounding import full_precision, proven
 from withstand.verification.network.activation import Curve, Interval, ReLU
 from withstand.verification.verdict import Late, never
 
@@ -213,7 +213,7 @@ def climb(
             slope_in, constant = linear_function(stage, last, weight, Rows())
             bound = constant + concretize(slope_in, relaxed.region, Rows())
             best.slope = slope_in.detach()
-            found = bound.detach()
+            found = proven(bound.detach())
             better = found > best.bound
             gain = torch.where(better & torch.isfinite(best.bound), found - best.bound, 0)
             gained = bool((gain > 1e-4 * (1 + found.abs())).any()) or step == 0

@@ -15,7 +15,7 @@ from withstand.verification.bounds.backward import Relaxed, Rows, lower_bounds
 from withstand.verification.bounds.interval import Box, interval
 from withstand.verification.bounds.receptive_field import Shape, Window, rows_of
 from withstand.verification.bounds.relaxation import relax
-from withstand.verification.bounds.rounding import full_precision, gamma
+from withstand.verification.bounds.rounding import full_precision, gamma, proven
 from withstand.verification.box import Region
 from withstand.verification.network.activation import ReLU
 from withstand.verification.network.network import Network, Node
@@ -123,7 +123,7 @@ def refine(relaxed: Relaxed, place: int, only_unstable: bool, memory: int, late:
             unit = low.new_zeros(len(rows), math.prod(sides))
             unit.scatter_(1, _place(entry, box.low.shape[1:], window)[:, None], 1.0)
             both = torch.cat([unit, -unit]).view(-1, *sides)
-            found = lower_bounds(relaxed, place, both, Rows(torch.cat([sample, sample])), window)
+            found = proven(lower_bounds(relaxed, place, both, Rows(torch.cat([sample, sample])), window))
             below, above = found[: len(rows)], -found[len(rows) :]
             low[sample, entry] = torch.maximum(low[sample, entry], (below - unit_round * below.abs()).to(low))
             high[sample, entry] = torch.minimum(high[sample, entry], (above + unit_round * above.abs()).to(high))

@@ -57,8 +57,9 @@ class Box:
         return rows_of(torch.maximum(self.low.abs(), self.high.abs())).amax(1)
 
     def meet(self, low: Tensor, high: Tensor) -> None:
-        """Shrink to what both boxes hold."""
-        self.low, self.high = torch.maximum(self.low, low), torch.minimum(self.high, high)
+        """Shrink to what both boxes hold; what is no number says nothing."""
+        self.low = torch.maximum(self.low, low.masked_fill(low.isnan(), -torch.inf))
+        self.high = torch.minimum(self.high, high.masked_fill(high.isnan(), torch.inf))
 
 
 def interval(node: Node, boxes: list[Box], region: Region) -> Box:

@@ -59,6 +59,11 @@ def backward_terms(operation: LinearOperation, shapes: Sequence[Shape], out: Sha
     return operation.terms
 
 
+def proven(bound: torch.Tensor) -> torch.Tensor:
+    """Return lower bounds with -inf for what is no number: it proves nothing, and spoils nothing that is known."""
+    return bound.masked_fill(bound.isnan(), -torch.inf)
+
+
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Keep accelerators from rounding float32 products to 10 bits while bounds are computed."""

@@ -13,7 +13,7 @@ import torch
 from withstand.core.errors import DataError
 from withstand.verification.bounds.receptive_field import Shape
 from withstand.verification.network.activation import Sigmoid
-from withstand.verification.network.capture_bends import difference, product, scaled
+from withstand.verification.network.capture_bends import at_most, difference, product, scaled
 from withstand.verification.network.capture_graph import Builder, Place
 from withstand.verification.network.capture_rules import Rule, constant_of, defaults, unsupported
 from withstand.verification.network.curves import Exp, Log, Reciprocal, Rsqrt, Softplus, Sqrt, Square
@@ -24,6 +24,10 @@ Options = dict[str, Any]
 
 _MOST = 1 << 16
 """Entries that a product of matrices, or the differences of a softmax, may have a sample: all are held at once."""
+
+
+_FAR = 80.0
+"""A difference of a softmax's inputs from which on the smaller one counts for nothing."""
 
 
 def _check_size(what: str, entries: int) -> None:
@@ -120,10 +124,13 @@ def _softmax(logarithm: bool) -> Rule:
             if logarithm:
                 return scaled(builder, builder.add(Softplus(math.inf), one), -1.0)
             return builder.add(Sigmoid(), scaled(builder, one, -1.0))
+        if not logarithm:
+            # Beyond, float32 has no exponential, and a share is 0 up to what its reciprocal may be off.
+            above = at_most(builder, above, _FAR)
         total = scaled(builder, summed(builder, builder.add(Exp(), above), [last]), 1.0, 1.0)
         if logarithm:
             return scaled(builder, builder.add(Log(), total), -1.0)
-        return builder.add(Reciprocal(), total)
+        return builder.add(Reciprocal(off=1.01 * math.exp(-_FAR)), total)
 
     return rule
 

@@ -293,7 +293,16 @@ class Exp(Curve):
 
 @dataclass(frozen=True, eq=False)
 class Reciprocal(Curve):
-    """1 / x, of positive numbers alone."""
+    """1 / x, of positive numbers alone.
+
+    Args:
+        off: how far what is meant may lie from that.
+    """
+
+    off: float = 0.0
+
+    def doubt(self, x: Tensor, y: Tensor) -> Tensor:
+        return super().doubt(x, y) + self.off
 
     @property
     def convex(self) -> tuple[float, float]:
