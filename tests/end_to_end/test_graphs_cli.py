@@ -76,7 +76,7 @@ VERBS = {
     "attack --attack square": "labelled bare: attacked together by pgd, bim, fgsm, noise; set: whole graphs",
     "audit --steps 2 --samples 6": "bare set: labelled nodes are audited",
     "audit --corruptions": "labelled bare set: corruptions are of pictures",
-    "certify": "labelled bare set: certificates bound networks whose samples are tensors",
+    "certify": "labelled bare set: certificates bound networks whose samples are one tensor each",
     "defend": "labelled set: no pictures; bare: the data have none",
     "report": "",
     "export": "",

@@ -340,7 +340,7 @@ class Run:
             spans=spans,
             seed=seed,
         )
-        _refuse_graphs(self.sources(data)[1], "certificates bound networks whose samples are tensors")
+        _refuse_structured(self.sources(data)[1], "certificates bound networks whose samples are one tensor each")
         classifier, test = self.classifier(data), self.sources(data)[1]
         with moved(solver_device(method, self.device), classifier):
             finding = evaluator.evaluate(Victim(classifier), test)
@@ -402,7 +402,7 @@ class Run:
         path = Path(out) if out is not None else self.path / f"{part.replace(' ', '-')}.{form}"
         if form == "onnx":
             train = self.sources()[0]
-            _refuse_graphs(train, "ONNX files hold networks whose samples are tensors: use the form safetensors")
+            _refuse_structured(train, "ONNX files hold networks whose samples are one tensor: use the form safetensors")
             return to_onnx(network, unit_range(train[torch.arange(min(3, len(train)))].x), path)
         return to_safetensors(network, path)
 
@@ -411,7 +411,7 @@ class Run:
         return render(self.path)
 
 
-def _refuse_graphs(source: Source, reason: str) -> None:
-    """Refuse samples that no tensor holds."""
-    if as_structured(source[[0]].x) is not None:
-        raise ConfigError(f"this run's samples are graphs or their nodes: {reason}")
+def _refuse_structured(source: Source, reason: str) -> None:
+    """Refuse samples that no single tensor holds."""
+    if (whole := as_structured(source[[0]].x)) is not None:
+        raise ConfigError(f"this run's samples come as {type(whole).__name__}, of several tensors: {reason}")

@@ -147,7 +147,7 @@ def look(victim: Victim, test: Source, surrogate: Victim | None = None) -> None:
         raise DataError("there are no samples to evaluate on")
     batch = test[torch.arange(min(_LOOKED_AT, len(test)))].to(home(victim.model))
     if as_structured(batch.x) is not None:
-        raise DataError(f"{type(batch.x).__name__} are no tensor that a ball fits round: audit the run that has them")
+        raise DataError(f"{type(batch.x).__name__} are no tensor that a ball fits round: a run may have its own audit")
     x = victim.ready(batch.x)
     if batch.y is not None:
         with victim.held(), torch.no_grad():

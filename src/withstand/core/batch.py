@@ -50,7 +50,10 @@ def as_structured(samples: object) -> Structured | None:
 
 
 def unit_range(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return pictures of bytes as numbers of `dtype` in [0, 1]; anything else, as graphs and token ids, as it is."""
+    """Return bytes, as those of pictures, as numbers of `dtype` in [0, 1]; anything else as it is.
+
+    Bytes are amounts, so whole numbers that are names, as token ids, come as int64; inside a `Structured` all stay.
+    """
     return x.to(dtype) / 255 if isinstance(x, Tensor) and x.dtype == torch.uint8 else x
 
 

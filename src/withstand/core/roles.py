@@ -180,9 +180,11 @@ class Method(Part, nn.Module):
 
     Attributes:
         encoder: what is trained to embed. A method that trains none gives other `products`.
+        fewest: samples that a step needs at least: 2 where it compares them with one another or normalises over them.
     """
 
     encoder: Model
+    fewest: ClassVar[int] = 2
 
     @abstractmethod
     def step(self, batch: Batch) -> Terms:

@@ -153,26 +153,36 @@ class Ball(Part):
         place = flat.abs().argmax(1, keepdim=True)
         return torch.zeros_like(flat).scatter_(1, place, flat.gather(1, place).sign()).view_as(gradient)
 
-    def sample(self, x: Tensor, draws: Draws) -> Tensor:
+    def sample(self, x: Tensor, draws: Draws, free: Tensor | None = None) -> Tensor:
         """Return a perturbation drawn uniformly from the ball for each of N samples, shaped like `x`.
 
         Linf: a uniform cube. L2 and L1: a uniform direction times U^(1/d), the exact radial law. Of a ball round each
         token, one such perturbation for each.
+
+        Args:
+            x: the samples.
+            draws: each sample's own stream.
+            free: which entries may change, bool shaped like `x`: the ball is theirs, and others have 0. None for all.
         """
         shape = x.shape[1:]
         if self.norm == "linf":
-            return draws.uniform(*shape, low=-self.eps, high=self.eps).to(x.dtype)
+            cube = draws.uniform(*shape, low=-self.eps, high=self.eps).to(x.dtype)
+            return cube if free is None else cube * free
+        open_ = None if free is None else as_rows(self.apart(free))
         if self.norm == "l2":
             flat = as_rows(self.apart(draws.normal(*shape)))
+            flat = flat if open_ is None else flat * open_
             unit = flat / _norm(flat)[:, None].clamp_min(1e-12)
         else:
             # Laplace entries, normalised in L1, are uniform on the sphere of the cross-polytope.
             flat = as_rows(self.apart(draws.uniform(*shape, low=-1, high=1)))
             flat = flat.clamp_min(-1 + 2.0**-24)  # the law has no end
             laplace = flat.sign() * -torch.log1p(-flat.abs())
+            laplace = laplace if open_ is None else laplace * open_
             unit = laplace / laplace.abs().sum(1, keepdim=True).clamp_min(1e-12)
         share = draws.uniform(1 if self.per == "sample" else shape[0]).view(-1, 1)
-        radius = share.pow(1 / unit.shape[1]) * self.eps
+        power = 1 / unit.shape[1] if open_ is None else 1 / open_.sum(1, keepdim=True).clamp_min(1)
+        radius = share.pow(power) * self.eps
         return (unit * radius).view(x.shape).to(x.dtype)
 
 

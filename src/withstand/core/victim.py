@@ -30,6 +30,7 @@ from withstand.core.answers import (
     rows_of,
 )
 from withstand.core.answers import Outputs as Outputs
+from withstand.core.batch import as_structured
 from withstand.core.errors import ConfigError, DataError, WithstandError, nearest
 from withstand.core.part import Part
 from withstand.core.random import isolated
@@ -165,11 +166,11 @@ class Victim(Part):
         Raises:
             DataError: samples outside the range, or that the network cannot take.
         """
-        x = samples
-        if samples.dtype == torch.uint8:
+        x = _as_tensor(samples)
+        if x.dtype == torch.uint8:
             if math.isinf(self.span):
-                raise DataError(f"pictures of bytes need an input range, and this victim's is {self._range()}")
-            x = samples.float() / 255 * self.span + self.low
+                raise DataError(f"samples of bytes need an input range, and this victim's is {self._range()}")
+            x = x.float() / 255 * self.span + self.low
         elif x.dim() == 4 and self.span >= _BYTES and len(x) and 0 <= float(x.min()) <= float(x.max()) <= 1:
             raise DataError(
                 f"pictures lie in [0, 1], and this victim's input range is {self._range()}: scale them to it"
@@ -330,10 +331,11 @@ class Victim(Part):
         Raises:
             DataError: with what was seen and how to mend it.
         """
+        x = _as_tensor(x)
         if not x.is_floating_point():
             raise DataError(
                 f"inputs must be floating numbers in [{self.low:g}, {self.high:g}], not {x.dtype}: "
-                "use x.float() / 255 for pictures of bytes"
+                "use x.float() / 255 for pictures of bytes; of token ids, the embeddings can be moved"
             )
         if not bool(torch.isfinite(x).all()):
             raise DataError("inputs hold NaN or infinite values")
@@ -373,6 +375,16 @@ class Victim(Part):
                     for buffer, value in zip(buffers, kept, strict=True):
                         if not torch.equal(buffer, value):
                             buffer.copy_(value)
+
+
+def _as_tensor(samples: Tensor) -> Tensor:
+    """Return samples that are a tensor, and refuse others."""
+    if (whole := as_structured(samples)) is not None:
+        raise DataError(
+            f"attacks move tensors, and these samples are {type(whole).__name__}, of several tensors: make a victim of "
+            "a function of the one that is to be moved"
+        )
+    return samples
 
 
 def _is_normalization(value: object) -> bool:

@@ -53,11 +53,9 @@ class Plan(Part):
     save_every: float = 30.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "accumulate", "processes", "log_every"):
+        for name in ("epochs", "batch", "accumulate", "processes", "log_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.batch < 2:
-            raise ConfigError(f"batch must be at least 2, not {self.batch}: samples are compared with one another")
         if self.clip is not None and not self.clip > 0:
             raise ConfigError(f"clip must be above 0, or None to clip nothing, not {self.clip!r}")
         if self.batch % self.processes:
@@ -135,6 +133,11 @@ class Experiment(Part):
             DataError: there is not one whole batch.
             ConfigError: a setting does not fit the data or the batch.
         """
+        fewest, method = self.method.fewest, type(self.method).__name__
+        if self.plan.batch < fewest:
+            raise ConfigError(
+                f"batch must be at least {fewest}, not {self.plan.batch}: {method} compares samples with one another"
+            )
         self.steps_per_epoch()
         for name, source in self.beside.items():
             if len(source) == 0:
@@ -165,7 +168,8 @@ class Experiment(Part):
         """
         count, batch = len(self.source), self.plan.batch
         if count < batch:
-            remedy = f"use --batch {count} or less, or more data" if count > 1 else "give at least two samples"
+            fewest = self.method.fewest
+            remedy = f"use --batch {count} or less, or more data" if count >= fewest else f"give {fewest} or more"
             raise DataError(f"batch {batch} is larger than the {count} sample(s) of the data: {remedy}")
         rest = 0 if self.plan.drop_last else count % batch // self.plan.processes
         return count // batch + (rest > 0)

@@ -19,7 +19,7 @@ from withstand.core.roles import Method, Source, View
 from withstand.core.victim import Victim
 
 Subject = Callable[[Tensor], Tensor]
-"""Whatever embeds: samples `(B, ...)` in, features `(B, D)` out; pictures arrive as float in [0, 1]."""
+"""Whatever embeds: samples `(B, ...)` in, features `(B, D)` out; bytes, as pictures', arrive as float in [0, 1]."""
 Progress = Callable[[int, int], None]
 """Called after each batch with (samples done, samples in all)."""
 
@@ -204,7 +204,10 @@ def _forward(subject: Subject, samples: Tensor) -> Tensor:
         names = f" with {', '.join(map(repr, out))}: pick one of them" if isinstance(out, Mapping) else ""
         raise DataError(f"the encoder must give one tensor, not a {type(out).__name__}{names}")
     if out.dim() != 2 or len(out) != len(samples):
-        raise DataError(f"the encoder must give features ({len(samples)}, D), not {tuple(out.shape)}: pool or flatten")
+        raise DataError(
+            f"the encoder must give features ({len(samples)}, D), one vector a sample, not {tuple(out.shape)}: take a "
+            "mean over places or steps, of a padded sequence over its own alone, or flatten"
+        )
     return out.detach().to("cpu", torch.float32)
 
 

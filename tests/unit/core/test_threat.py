@@ -196,3 +196,21 @@ def test_a_ball_round_each_token_says_so_and_needs_tokens() -> None:
         Ball("l2", per="token").size(torch.zeros(4))
     with pytest.raises(ConfigError, match="an audit takes a ball round each sample as a whole"):
         Ball(per="token").refuse_tokens("an audit")
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("per", ["sample", "token"])
+def test_a_draw_among_free_entries_is_uniform_in_their_ball(norm: Norm, per: str) -> None:
+    """As far as if the entries that may not change were not there, and the same however many there are."""
+    count, eps, width = 8000, 0.7, 2
+    free = torch.tensor([True, False, True, False, False]).expand(count, 1, 5)
+    ball, x, draws = Ball(norm, eps, per=per), torch.zeros(count, 1, 5), Draws(0, torch.arange(count))  # type: ignore[arg-type]
+    delta = ball.sample(x, draws, free)
+    assert not delta[~free].any()
+    share = (Ball(norm).size(delta.double()) / eps) ** width
+    distance = (share.sort().values - (torch.arange(count, dtype=torch.float64) + 0.5) / count).abs().max()
+    assert distance < 1.95 / math.sqrt(count)
+    none = ball.sample(x[:2], draws[:2], torch.zeros_like(free[:2]))
+    assert not none.any()
+    every, plain = (ball.sample(x, Draws(0, torch.arange(count)), some) for some in (torch.ones_like(free), None))
+    torch.testing.assert_close(every, plain)

@@ -176,7 +176,7 @@ def test_no_run_is_told(tmp_path: Path) -> None:
 def test_data_too_small_is_refused_before_the_folder_is_made(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"batch 16 is larger than the 10 sample\(s\).*--batch 10"):
         run(toy_experiment(count=10), tmp_path / "run")
-    with pytest.raises(DataError, match="give at least two samples"):
+    with pytest.raises(DataError, match="give 2 or more"):
         run(toy_experiment(count=1), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -227,7 +227,7 @@ def test_the_engines_advice_on_precision_is_not_passed_on(caplog: pytest.LogCapt
         ({"accumulate": 0}, "accumulate must be at least 1"),
         ({"log_every": 0}, "log_every must be at least 1"),
         ({"processes": 0}, "processes must be at least 1"),
-        ({"batch": 1}, "batch must be at least 2, not 1"),
+        ({"batch": 0}, "batch must be at least 1, not 0"),
         ({"batch": 9, "processes": 2}, "batch 9 cannot be shared evenly by 2 processes"),
         ({"clip": 0.0}, "clip must be above 0"),
         ({"precision": "bf16"}, "precision 'bf16' is unknown: did you mean 'bfloat16'?"),

@@ -77,7 +77,7 @@ def test_limit_takes_samples_evenly() -> None:
 @pytest.mark.parametrize(
     ("subject", "message"),
     [
-        (lambda x: x, "pool or flatten"),
+        (lambda x: x, "one vector a sample.*or flatten"),
         (lambda x: {"logits": x.flatten(1)}, "'logits'"),
         (lambda x: x[:1].flatten(1), "must give features"),
         (lambda x: torch.where(torch.arange(len(x))[:, None] == 3, torch.nan, x.flatten(1)), "first at index 3"),

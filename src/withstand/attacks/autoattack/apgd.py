@@ -315,4 +315,6 @@ def _random_start(problem: Problem, draws: Draws) -> Tensor:
         away = draws.uniform(*x.shape[1:], low=-1, high=1).to(x)
     else:
         away = draws.normal(*x.shape[1:]).to(x)
+    if problem.mask is not None:
+        away = away * problem.mask  # what may not move takes no part of the radius
     return problem.confine(x + (away if ball.norm == "l1" else ball.to_surface(away)))

@@ -76,7 +76,7 @@ class PGD(InputAttack):
             if restart == 0 and start is not None:
                 x = start
             elif self.random_start:
-                x = part.confine(part.x + self.ball.sample(part.x, draws.child(restart)[rows]))
+                x = part.confine(part.x + self.ball.sample(part.x, draws.child(restart)[rows], part.mask))
             else:
                 x = from_clean(part)
             self._climb(part, x, best)

@@ -17,7 +17,7 @@ class Noise(InputAttack):
     tokens = True
 
     def search(self, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
-        delta = self.ball.sample(problem.x, draws)
+        delta = self.ball.sample(problem.x, draws, problem.mask)
         if self.ball.norm == "linf":
             return problem.confine(problem.x + self.ball.eps * torch.where(delta < 0, -1.0, 1.0).to(delta))
         return problem.confine(problem.x + self.ball.to_surface(delta))

@@ -8,6 +8,7 @@ from withstand.core.device import home
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Attacked, Source
 from withstand.core.victim import Victim
+from withstand.data.graphs.container import Graphs
 from withstand.evaluation.structured.graph_audit import attack_nodes
 
 
@@ -34,7 +35,7 @@ def attack_samples(
         raise ConfigError(f"samples must be at least 1, not {samples}")
     batch = source[torch.arange(min(samples, len(source)))]
     there = batch.to(home(victim.model))
-    if as_structured(there.x) is not None:
+    if isinstance(as_structured(there.x), Graphs):
         moved, own = attack_nodes(victim.model, there, attack, labelled=labelled, seed=seed)
         return moved.cpu(), own.to("cpu")
     if not labelled and victim.notes:

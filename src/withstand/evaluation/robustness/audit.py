@@ -125,7 +125,8 @@ class Audit(Evaluator):
         if as_structured(batch.x) is not None:
             kind = type(batch.x).__name__
             raise DataError(
-                f"an audit moves tensors, and these samples are {kind}: of them, labelled nodes are audited"
+                f"an audit moves tensors, and these samples are {kind}: of graphs, labelled nodes have an audit of "
+                "their own, and of other samples, tensors that are made of them can be audited"
             )
         x = victim.ready(batch.x)
         ball, radii = self.ball_of(victim), self.radii(victim)

@@ -34,6 +34,9 @@ def attack_in_training(
     objective: Objective | None = None,
     train_mode: bool = False,
     start_noise: float | None = None,
+    low: float = 0.0,
+    high: float = 1.0,
+    mask: Tensor | None = None,
     watch: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
     """Return worse inputs for a model in training, shaped like `x`, without gradients.
@@ -47,21 +50,25 @@ def attack_in_training(
         forward: from inputs to outputs, through `module`. A network, and not a function of another kind, is attacked
             faster in eval mode: its batch normalisations are folded away.
         attack: the search; with a radius of 0 the inputs come back as they are.
-        x: clean inputs in [0, 1], `(B, ...)`.
+        x: clean inputs in [low, high], `(B, ...)`.
         goal: labels, or whatever the objective compares with.
         draws: each sample's own stream.
         objective: in place of the attack's own.
         train_mode: leave modes as they are: batch statistics in batch normalisations, live dropout. Else eval mode.
         start_noise: begin at normal noise of this size round the clean inputs, not where the attack would.
+        low: smallest value that an input may have: pictures' 0, or minus infinity, as for embeddings.
+        high: largest value.
+        mask: where change is allowed, bool, broadcast to `x`: not in sequences' padding, say. None: everywhere.
         watch: is shown the outputs at every point from which the attack takes a step.
 
     Raises:
-        DataError: inputs outside [0, 1] or not finite, labels that do not fit.
+        ConfigError: a ball that the attack does not take.
+        DataError: inputs outside [low, high] or not finite, labels that do not fit.
     """
     attack.check_ball()
     if attack.ball.eps == 0:
         return x.detach()
-    victim = Victim(forward)
+    victim = Victim(forward, low=low, high=high)
     x = victim.check(x.detach())
     chosen = as_objective(attack.objective) if objective is None else objective
     attack = replace(attack, objective=chosen)
@@ -74,7 +81,8 @@ def attack_in_training(
             victim = folded(victim, x[:2])
         with torch.no_grad():
             y = goal if isinstance(goal, Tensor) else goal(forward(x)).detach()
-        problem = pose(victim if watch is None else Victim(_shown(victim, watch)), chosen, attack.ball, x, y)
+        seen = victim if watch is None else victim.like(_shown(victim, watch))
+        problem = pose(seen, chosen, attack.ball, x, y, None if mask is None else mask.expand_as(x))
         start = None
         if start_noise is not None:
             start = problem.confine(x + start_noise * draws.child("start").normal(*x.shape[1:]).to(x.dtype))
