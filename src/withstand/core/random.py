@@ -140,6 +140,17 @@ def as_draws(generator: "Draws | torch.Generator | int | None", count: int, devi
     return Draws(generator or 0, torch.arange(count, device=device))
 
 
+def content_draws(seed: int, x: Tensor) -> Draws:
+    """Return a stream for each sample `(N, ...)` that hangs on its content, bit for bit, and on the seed.
+
+    Draws of that kind make a fixed function of a sample: its batch does not matter, and asking twice gives nothing new.
+    """
+    # Adding 0 makes one number of 0 and -0.
+    bits = (x.detach().to(torch.float32) + 0.0).contiguous().flatten(1).view(torch.int32).to(torch.int64)
+    weights = Draws(0, torch.zeros(1, dtype=torch.int64, device=x.device)).bits(bits.shape[1])
+    return Draws(seed, (bits * (weights | 1)).sum(1))
+
+
 def permutation(count: int, *words: int | str) -> Tensor:
     """Return the order of `count` things that belongs to the words, say `(seed, "order", epoch)`."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(derive(*words)))

@@ -14,7 +14,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeAlias, Union
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, Union
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from withstand.core.errors import ConfigError, nearest
 from withstand.core.finding import Finding
 from withstand.core.part import Part
 from withstand.core.random import Draws
-from withstand.core.victim import Victim
+from withstand.core.victim import Outputs, Victim
 
 Indices: TypeAlias = Tensor | Sequence[int]
 Terms: TypeAlias = dict[str, Tensor]
@@ -354,25 +354,42 @@ class Attack(Part):
         """
 
 
+Gradient: TypeAlias = Literal["exact", "straight-through"]
+"""How an attacker differentiates through what a guard does to an input: as it is, or as if it did nothing (BPDA)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """A defended prediction, one row a sample.
 
     Attributes:
-        logits: what the guarded victim says, `(N, C)`.
-        score: how clean the input looks, `(N,)`; higher is cleaner.
+        outputs: what the guarded victim says: a tensor `(N, ...)`, logits `(N, C)` of a classifier; or several by name.
+        score: how clean the input looks, `(N,)`; higher is cleaner. None where the guard scores nothing.
         x_used: the input that the victim was given: the one that came, or what a purifier made of it.
         accepted: whether the prediction may be used, bool `(N,)`; None where the guard rejects nothing.
     """
 
-    logits: Tensor
-    score: Tensor
+    outputs: Outputs
+    score: Tensor | None
     x_used: Tensor
     accepted: Tensor | None = None
 
+    @property
+    def logits(self) -> Tensor:
+        """The only output, or the one called "logits".
+
+        Raises:
+            ConfigError: there are several, and none of that name.
+        """
+        if isinstance(self.outputs, Tensor):
+            return self.outputs
+        if "logits" not in self.outputs:
+            raise ConfigError(f"the guarded victim gives no output 'logits', but {', '.join(self.outputs)}")
+        return self.outputs["logits"]
+
 
 class Defense(Part):
-    """A guard round a victim at inference.
+    """A guard round a victim at inference: it rejects inputs, cleans them, or adapts the victim to them.
 
     Attributes:
         victim: what is guarded; attacks that do not know the guard work on it.
@@ -385,13 +402,21 @@ class Defense(Part):
         """Return the guarded predictions for inputs in the victim's range, `(N, ...)`."""
 
     @abstractmethod
-    def exposed(self) -> Victim:
+    def exposed(self, gradient: Gradient | None = None) -> Victim:
         """Return what an attacker meets who knows the guard, but not what it will draw.
 
         Its outputs can be differentiated: a dict of "logits" `(N, C)`; of "lead" `(N,)`, the score above the
         threshold, where inputs are accepted from 0 on; and of "appeal" `(N, C)`, a smooth stand-in for the score if the
-        prediction were class c. A guard that rejects nothing gives the logits alone.
+        prediction were class c. A guard that rejects nothing gives what its victim gives.
+
+        Args:
+            gradient: how the attacker differentiates through what the guard does to an input; None for the way that the
+                guard itself says is the right one. Where the guard hands inputs on as they come, all ways are one.
         """
+
+    def example_inputs(self, count: int = 30) -> Tensor:
+        """Return inputs that an example of this guard takes, in its victim's range: what tests are made on."""
+        return torch.rand(count, 1, 6, 6, generator=torch.Generator().manual_seed(2))
 
 
 class Evaluator(Part):

@@ -3,6 +3,8 @@
 Sizes: `N` samples, `M` reference samples, `W` feature width, `C` classes.
 """
 
+from typing import Self
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,12 +12,8 @@ from torch import Tensor, nn
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
 from withstand.core.victim import Victim
-from withstand.defenses.detector import Detector, Gauge, Reading
-
-
-class _Confidence(Gauge):
-    def forward(self, x: Tensor, logits: Tensor, draws: Draws) -> Reading:
-        return Reading(logits.softmax(1).amax(1), logits.log_softmax(1))
+from withstand.defenses.detector import Confidence, Detector, Gauge, Reading
+from withstand.defenses.small import small_features, small_pictures, small_victim
 
 
 class MaxSoftmax(Detector):
@@ -26,7 +24,11 @@ class MaxSoftmax(Detector):
     """
 
     def __init__(self, victim: Victim | nn.Module) -> None:
-        super().__init__(victim, _Confidence(), 0)
+        super().__init__(victim, Confidence(), 0)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(small_victim())
 
 
 class _Nearest(Gauge):
@@ -63,6 +65,10 @@ class NearestFeatures(Detector):
             raise ConfigError(f"neighbours must lie between 1 and the {len(reference)} references, not {neighbours}")
         bank = F.normalize(_embedded(features, reference), dim=1)
         super().__init__(victim, _Nearest(features, bank, neighbours), 0)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(small_victim(), small_features(), small_pictures())
 
 
 class _Gaussian(Gauge):
@@ -115,6 +121,10 @@ class Mahalanobis(Detector):
         # With precision L L^T, (z - m)^T P (z - m) is the squared length of (z - m) L.
         whiten = torch.linalg.cholesky(torch.linalg.inv(covariance))
         super().__init__(victim, _Gaussian(features, means.to(found), whiten.to(found)), 0)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(small_victim(), small_features(), small_pictures())
 
 
 def _embedded(features: nn.Module, x: Tensor, batch: int = 512) -> Tensor:

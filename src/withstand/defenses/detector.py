@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.random import Draws, derive
-from withstand.core.roles import Defense, Outcome
+from withstand.core.random import Draws, content_draws, derive
+from withstand.core.roles import Defense, Gradient, Outcome
 from withstand.core.victim import Outputs, Victim
+from withstand.defenses.small import small_victim
 
 
 class Reading(NamedTuple):
@@ -35,6 +36,13 @@ class Gauge(nn.Module):
     @abstractmethod
     def forward(self, x: Tensor, logits: Tensor, draws: Draws) -> Reading:
         """Read the scores of inputs `(N, ...)` to which the victim gave these logits; row i draws from stream i."""
+
+
+class Confidence(Gauge):
+    """The classifier's largest probability."""
+
+    def forward(self, x: Tensor, logits: Tensor, draws: Draws) -> Reading:
+        return Reading(logits.softmax(1).amax(1), logits.log_softmax(1))
 
 
 class Detector(Defense):
@@ -55,6 +63,10 @@ class Detector(Defense):
         self.victim = victim if isinstance(victim, Victim) else Victim(victim)
         self.seed = seed
         self._gauge = gauge
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(small_victim(), Confidence())
 
     def fit(self, clean: Tensor, *, fpr: float = 0.05) -> Self:
         """Set the threshold so that a share `fpr` of clean inputs is rejected, up to one of them.
@@ -96,7 +108,12 @@ class Detector(Defense):
         logits, score = self._read(x, None)
         return Outcome(logits, score, x, None if self.threshold is None else score >= self.threshold)
 
-    def exposed(self) -> Victim:
+    def exposed(self, gradient: Gradient | None = None) -> Victim:
+        """Return classifier, gauge and threshold as one; the victim gets the input that came, however one looks at it.
+
+        Raises:
+            ConfigError: there is no threshold yet.
+        """
         network = Exposed(self.victim, self._gauge, self._least(), derive(self.seed, "attacker"))
         return Victim(network, low=self.victim.low, high=self.victim.high)
 
@@ -126,7 +143,7 @@ class Detector(Defense):
         if not len(x):
             raise DataError("there are no inputs to judge")
         network = Exposed(self.victim, self._gauge, 0.0, self.seed)
-        draws = network.own_draws(x) if draws is None else draws
+        draws = content_draws(self.seed, x) if draws is None else draws
         if len(draws) != len(x):
             raise ConfigError(f"draws holds streams for {len(draws)} samples, x has {len(x)}")
         with Victim(network).held(), torch.no_grad():
@@ -157,7 +174,7 @@ class Exposed(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return "logits" and "appeal" `(N, C)`, and "lead" `(N,)`."""
-        logits, reading = self.read(x, self.own_draws(x))
+        logits, reading = self.read(x, content_draws(self.seed, x))
         return {"logits": logits, "lead": reading.score - self.threshold, "appeal": reading.appeal}
 
     def read(self, x: Tensor, draws: Draws) -> tuple[Tensor, Reading]:
@@ -167,10 +184,3 @@ class Exposed(nn.Module):
             raise DataError(f"a detector guards a classifier, logits (N, C), not outputs {tuple(logits.shape)}")
         reading: Reading = self.gauge(x, logits, draws)
         return logits, reading
-
-    def own_draws(self, x: Tensor) -> Draws:
-        """Return a stream for each sample that hangs on its content, bit for bit."""
-        # Adding 0 makes one number of 0 and -0.
-        bits = (x.detach().to(torch.float32) + 0.0).contiguous().flatten(1).view(torch.int32).to(torch.int64)
-        weights = Draws(0, torch.zeros(1, dtype=torch.int64, device=x.device)).bits(bits.shape[1])
-        return Draws(self.seed, (bits * (weights | 1)).sum(1))

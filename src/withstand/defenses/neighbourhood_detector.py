@@ -8,16 +8,18 @@ A clean input and its neighbours agree; an attack moves the label far and the re
 """
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Self, get_args
 
 from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, nearest
-from withstand.core.random import Draws
+from withstand.core.random import Draws, isolated
 from withstand.core.roles import View
 from withstand.core.victim import Victim
 from withstand.defenses.detector import Detector, Exposed
 from withstand.defenses.neighbourhood import Combine, LabelSource, Neighbourhood, Relations, label_cosine
+from withstand.defenses.small import small_features, small_victim
+from withstand.views.pictures.noise import GaussianNoise
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,13 @@ class NeighbourhoodDetector(Detector):
             at_once=at_once,
         )
         super().__init__(victim, self.gauge, seed)
+
+    @classmethod
+    def example(cls) -> Self:
+        with isolated("an example's labeller"):
+            labeller = nn.Linear(36, 5)
+        victim = small_victim()
+        return cls(small_features(), None, labeller, victim, view=GaussianNoise(0.2), neighbours=7, rank=3)
 
     def explain(self, x: Tensor, draws: Draws | None = None) -> Explanation:
         """Return why each input is accepted or not; arguments as for `score`."""

@@ -43,6 +43,8 @@ def judge(defense: Defense, x: Tensor, y: Tensor) -> Judged:
         DataError: it rejects nothing, or has no threshold yet.
     """
     outcome = defense(x)
+    if outcome.score is None:
+        raise DataError(f"{type(defense).__name__} scores and rejects nothing: detection is judged on detectors")
     if outcome.accepted is None:
         raise DataError(f"{type(defense).__name__} rejects nothing: fit its threshold on clean inputs first")
     predicted = outcome.logits.argmax(1)

@@ -16,7 +16,7 @@ from withstand.attacks.adapted.evasion import AdaptivePGD, OrthogonalPGD, Unnoti
 from withstand.attacks.inputs.gradient import PGD
 from withstand.core.batch import unit_range
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.roles import Defense, Outcome
+from withstand.core.roles import Defense, Gradient, Outcome
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 from withstand.data.arrays.source import ArraySource
@@ -198,7 +198,7 @@ class Blind(Defense):
         logits = self.victim.output(x).detach()
         return Outcome(logits, logits.amax(1), x, logits.amax(1) > 3)
 
-    def exposed(self) -> Victim:
+    def exposed(self, gradient: Gradient | None = None) -> Victim:
         def surface(x: Tensor) -> dict[str, Tensor]:
             logits = self.victim.output(x)
             return {"logits": logits, "lead": logits.amax(1).detach() - 3, "appeal": logits.detach()}
