@@ -1,6 +1,7 @@
 """Contrastive losses on two views' projections.
 
 NT-Xent: A Simple Framework for Contrastive Learning of Visual Representations (SimCLR, 2020).
+Negatives of one view alone: Towards domain-invariant Self-Supervised Learning with Batch Styles Standardization (2023).
 DCL, DCLW: Decoupled Contrastive Learning (2022).
 
 Sizes: B samples on this process, N over all processes, D projection width. Projections come unnormalised and
@@ -10,6 +11,7 @@ are normalised here, once. Negatives are gathered over processes, and gradients 
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from withstand.core.distributed import first_row, gather, world_size
 from withstand.core.errors import ConfigError, DataError
@@ -32,6 +34,39 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: Temperature = 0.2) -> Tensor:
     """
     positive, others = _two_terms(z1, z2, temperature, decoupled=False)
     return (others - positive.repeat(2)).mean()
+
+
+@full_precision
+def same_view_nt_xent(z: Tensor, temperature: Temperature = 0.2) -> Tensor:
+    """Return NT-Xent in which an anchor's negatives are the other samples' views of its own kind.
+
+    The mean over V N anchors and each one's V - 1 positives of `-s_pos + log(exp(s_pos) + sum_j exp(s_j))`, j over the
+    other samples in the anchor's view; never below 0. Of features that are all alike it is log N.
+
+    Args:
+        z: projections `(V, B, D)` of two views or more, unnormalised.
+        temperature: tau, above 0.
+
+    Raises:
+        DataError: fewer than two views, or a global batch of one sample, which has no negatives.
+    """
+    if z.dim() != 3 or len(z) < 2:
+        raise DataError(f"projections of two views or more are needed, (V, B, D), not {tuple(z.shape)}")
+    temperature = checked_temperature(temperature)
+    local = z.shape[1]
+    if local * world_size() < 2:
+        raise DataError("NT-Xent needs negatives: give batches of at least 2 samples, not 1")
+    points = [unit_rows(view) for view in z]
+    itself = (torch.arange(local, device=z.device) + first_row(local))[:, None]
+    losses = []
+    for place, anchors in enumerate(points):
+        if world_size() == 1:
+            others = pairwise_logsumexp(anchors, temperature, itself[:, :0])
+        else:
+            others = similarity_logsumexp(anchors, gather(anchors), temperature, itself)
+        for other in (*points[:place], *points[place + 1 :]):
+            losses.append(softplus(others - (anchors * other).sum(1) / temperature).mean())
+    return torch.stack(losses).mean()
 
 
 @full_precision

@@ -16,17 +16,18 @@ from torch import Tensor
 
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
-from withstand.core.roles import Epoch, Method, Model, Source, Terms
+from withstand.core.roles import Epoch, Method, Model, Product, Source, Terms
 from withstand.data.derived.group_batches import Small, coverage, merged, same_group_batches
 from withstand.losses.precision import unit_rows
 from withstand.methods.shared.clusters import k_means_labels, refuse_few_samples
 from withstand.methods.shared.pairs import example_of_pairs
+from withstand.methods.shared.wrapper import Wrapper
 from withstand.models.blocks.concatenated import Concatenated
 from withstand.models.blocks.queue import Queue
 from withstand.models.pictures.normalized import Normalized
 
 
-class MCL(Method):
+class MCL(Wrapper):
     """One later stage of multistage contrastive learning: `withstand.recipes.contrastive.mcl` makes the chain of them.
 
     Before its first step it inherits the earlier stages' encoders and groups, and splits each group by clusters of the
@@ -57,12 +58,12 @@ class MCL(Method):
         fresh: bool = False,
         small: Small = "merge",
     ) -> None:
-        super().__init__()
+        super().__init__(method)
         if clusters < 2:
             raise ConfigError(f"clusters must be at least 2, not {clusters!r}")
-        if type(method).update is not Method.update or type(method).order is not Method.order:
-            raise ConfigError(f"{type(method).__name__} runs an update or batches of its own, which cannot be wrapped")
-        self.method, self.before = method, before.requires_grad_(False).eval()
+        if type(method).order is not Method.order:
+            raise ConfigError(f"{type(method).__name__} makes batches of its own, which cannot be wrapped")
+        self.before = before.requires_grad_(False).eval()
         self.clusters, self.fresh, self.small = clusters, fresh, small
         self.register_buffer("group_labels", torch.zeros(samples, dtype=torch.int64))
         self.register_buffer("batch_groups", torch.zeros(samples, dtype=torch.int64))
@@ -84,14 +85,16 @@ class MCL(Method):
         for queue in self.method.modules():
             if isinstance(queue, Queue):
                 queue.kind = int(self.batch_groups[batch.index[0]])
-        terms: Terms = self.method(batch)
-        return {**terms, "covered": self.covered}
+        return {**self.inside(batch), "covered": self.covered}
+
+    def products(self) -> dict[str, Product]:
+        return {"encoder": self.encoder}
 
     def accept(self, source: Source, batch: int) -> None:
         if len(source) != len(self.group_labels):
             raise ConfigError(f"samples is {len(self.group_labels)}, but the data have {len(source)}")
         refuse_few_samples(len(source), self.clusters)
-        self.method.accept(source, batch)
+        super().accept(source, batch)
 
     def inherit(self, earlier: Method) -> None:
         self.before.load_state_dict(earlier.encoder.state_dict())
@@ -102,14 +105,11 @@ class MCL(Method):
         if not self.fresh:
             self.method.load_state_dict(newest.state_dict())
 
-    def before_run(self, steps: int) -> None:
-        self.method.before_run(steps)
-
     def before_epoch(self, epoch: Epoch) -> None:
         if epoch.number == 0:
             features = unit_rows(epoch.pass_over(_stages(self.before)[-1]).float())
             self.group_labels.mul_(self.clusters).add_(k_means_labels(features, self.clusters, epoch.seed))
-        self.method.before_epoch(epoch)
+        super().before_epoch(epoch)
 
     def order(self, order: Tensor, batch: int) -> Tensor:
         """Return batches of one group each; where a pass over the groups has too few, another follows."""
@@ -123,9 +123,6 @@ class MCL(Method):
             turned = order.roll(len(passes) * (len(order) // 3 + 1))
             passes.append(same_group_batches(turned, groups, batch, small="skip"))
         return torch.cat(passes)[:wanted].flatten()
-
-    def after_step(self, step: int) -> None:
-        self.method.after_step(step)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of this stage; the earlier ones stay in eval mode."""

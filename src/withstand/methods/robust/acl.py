@@ -11,22 +11,23 @@ differences: the paper wraps SimCLR alone; here the wrapped method's own loss is
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.inputs.gradient import PGD
 from withstand.core.batch import Batch, unit_range
 from withstand.core.errors import ConfigError
-from withstand.core.roles import Epoch, Method, Model, Source, Terms
+from withstand.core.roles import Method, Terms
 from withstand.methods.shared.attack_in_training import BatchLoss, attack_in_training, refuse_single_samples
 from withstand.methods.shared.pairs import example_of_pairs, view_pair
+from withstand.methods.shared.wrapper import Wrapper
 from withstand.models.blocks.second_bank import SecondBank
 
 ATTACK = PGD(steps=5, step_size=0.25, keep_best=False)
 """The paper's: five steps of eps/4 from a uniform start, the last point."""
 
 
-class ACL(Method):
+class ACL(Wrapper):
     """Robust pretraining: the mean of a method's loss on clean views and on views attacked to raise it.
 
     Args:
@@ -44,37 +45,24 @@ class ACL(Method):
         clean_weight: float = 0.5,
         two_banks: bool = True,
     ) -> None:
-        super().__init__()
-        if type(method).update is not Method.update:
-            raise ConfigError(f"{type(method).__name__} runs an update of its own, which cannot be wrapped")
+        super().__init__(method)
         if not 0 <= clean_weight < 1:
             raise ConfigError(f"clean_weight must lie in [0, 1), not {clean_weight!r}")
         refuse_single_samples(attack)
-        self.method, self.attack, self.clean_weight = method, attack, clean_weight
+        self.attack, self.clean_weight = attack, clean_weight
         self.clean_bank = SecondBank(method) if two_banks and clean_weight else None
 
     @classmethod
     def example(cls) -> Self:
         return cls(example_of_pairs())
 
-    @property
-    def encoder(self) -> Model:  # type: ignore[override]
-        """The wrapped method's encoder."""
-        return self.method.encoder
-
-    def projector(self) -> nn.Module | None:
-        return self.method.projector()
-
-    def sample_state(self) -> dict[str, Tensor]:
-        return self.method.sample_state()
-
     def step(self, batch: Batch) -> Terms:
         """Return the loss, its halves, `clean_loss` and `attacked_loss`, and the wrapped method's terms, clean."""
         worse = self.attacked(batch)
         if not self.clean_weight:
-            return self.method(worse)  # type: ignore[no-any-return]
+            return self.inside(worse)
         clean = self._clean(batch)
-        attacked = self.method(worse)
+        attacked = self.inside(worse)
         return {
             **clean,
             "loss": self.clean_weight * clean["loss"] + (1 - self.clean_weight) * attacked["loss"],
@@ -95,26 +83,8 @@ class ACL(Method):
         worse = attack_in_training(self.method, forward, self.attack, views, goal, draws, objective=BatchLoss())
         return batch.with_views(*worse.unbind(1))
 
-    def accept(self, source: Source, batch: int) -> None:
-        self.method.accept(source, batch)
-
-    def inherit(self, earlier: Method) -> None:
-        self.method.inherit(earlier)
-
-    def order(self, order: Tensor, batch: int) -> Tensor:
-        return self.method.order(order, batch)
-
-    def before_run(self, steps: int) -> None:
-        self.method.before_run(steps)
-
-    def before_epoch(self, epoch: Epoch) -> None:
-        self.method.before_epoch(epoch)
-
-    def after_step(self, step: int) -> None:
-        self.method.after_step(step)
-
     def _clean(self, batch: Batch) -> Terms:
         """Return the wrapped method's terms on the clean views, through their bank."""
         if self.clean_bank is None:
-            return self.method(batch)  # type: ignore[no-any-return]
+            return self.inside(batch)
         return self.clean_bank.run(self.method, batch)  # type: ignore[return-value]
