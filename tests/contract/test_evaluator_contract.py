@@ -28,6 +28,7 @@ from withstand.evaluation.probes.few_shot import FewShot
 from withstand.evaluation.probes.named import KNN, Centroid, Gauges, Linear, Map, NaiveBayes
 from withstand.evaluation.representation.contrastive_geometry import ContrastiveGeometry
 from withstand.evaluation.representation.projection_head import Layers
+from withstand.evaluation.representation.restored import Restored
 from withstand.evaluation.representation.sample_state import SampleState
 from withstand.evaluation.robustness.audit import Audit
 from withstand.evaluation.robustness.certificate import Certificate
@@ -38,6 +39,7 @@ from withstand.evaluation.structured.graph_nodes import NodeProbe
 from withstand.evaluation.structured.graph_sets import FoldedSVM
 from withstand.evaluation.structured.table_probe import ColumnImportance, TableHeads
 from withstand.methods.contrastive.isogclr import ISogCLR
+from withstand.methods.masked.hpm import HPM
 from withstand.models.graphs.encoder import GCN
 from withstand.verification.smoothing import Smoothing
 from withstand.views.presets import simclr_small
@@ -94,6 +96,7 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
         ContrastiveGeometry(view=simclr_small(16)), toy_method(), ToyPictures(24), toy_method()
     ),
     "Layers": lambda: (Layers(k=3), toy_method(), ToyPictures(48), toy_method()),
+    "Restored": lambda: (Restored(shown=2, samples=8), HPM.example(), ToyPictures(24), HPM.example()),
     "SampleState": lambda: (SampleState(ends=2), toy_method(ISogCLR, samples=24), ToyPictures(24), None),
     "Audit": lambda: (Audit(BALL, linf=(0.05, 0.1), l2=(0.5,), samples=16, steps=2, ensemble="none"),
                       digits()[0], pixels(), None),

@@ -19,7 +19,11 @@ from withstand.engine.launch import train
 from withstand.engine.optimizers import LARS, SGD, AdamW, Optimizer
 from withstand.methods.contrastive.dcl import DCL
 from withstand.methods.contrastive.simclr import SimCLR
+from withstand.methods.masked.hpm import HPM
 from withstand.methods.non_contrastive.barlow_twins import BarlowTwins
+from withstand.models.blocks.ema import Momentum
+from withstand.models.pictures.normalized import Normalized
+from withstand.models.pictures.vit import ViT
 
 ALLOW = ("toys", "faults", "adversaries", "test_resume")
 OPTIMIZERS = [SGD(0.05), LARS(0.2, clip=True, trust=0.02, vector_rate=0.1), AdamW(1e-3)]
@@ -108,6 +112,16 @@ def test_resume_with_other_numerics(settings: dict[str, str], tmp_path: Path) ->
 def test_resume_of_a_method_that_draws_and_prepares_epochs(tmp_path: Path) -> None:
     experiment = toy_experiment(count=80, method=Forgetful(toy_method().encoder), save_every=0.0)
     assert_resumes_exactly(faulty(experiment), tmp_path, stops=(3, 5, 6), left=4)
+
+
+@pytest.mark.parametrize("momentum", [Momentum(0.9, None), Momentum(0.5, 0.9, "linear")])
+def test_resume_of_a_teacher_that_picks_masks_on_a_ramp(momentum: Momentum, tmp_path: Path) -> None:
+    encoder = Normalized(ViT.example(), (0.5,) * 3, (0.25,) * 3)
+    method = HPM(encoder, depth=1, width=8, heads=2, momentum=momentum, settling=2)
+    experiment = toy_experiment(count=80, method=method, optimizer=AdamW(1e-2), save_every=0.0)
+    assert_resumes_exactly(faulty(experiment), tmp_path, stops=(3, 8), left=6)
+    method.before_run(15)
+    assert method.hard_patches(8, 48) == 14, "patches were hidden for being hard where it stopped"
 
 
 @pytest.mark.parametrize(

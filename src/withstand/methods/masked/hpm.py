@@ -136,7 +136,7 @@ class HPM(Method):
         errors = masked_patch_error(prediction, self.encoder.patches(x), hidden, self.normalise)
         scores = self.judge.means(filled, hidden.shape[1])
         restoration = errors.mean()
-        difficulty = (ranking_error if self.relative else standard_error)(scores, errors.detach())
+        difficulty = (ranking_error if self.relative else standard_error)(scores, errors)
         return {
             "loss": restoration + difficulty,
             "restoration": restoration.detach(),

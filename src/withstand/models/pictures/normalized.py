@@ -52,6 +52,9 @@ class Normalized(TokenEncoder):
     def patches(self, x: Tensor) -> Tensor:
         return with_patches(self.encoder).patches(self.normalized(x))
 
+    def pixels(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
+        return with_patches(self.encoder).pixels(patches, grid) * self.std + self.mean
+
     def grid(self, x: Tensor) -> tuple[int, int]:
         return with_patches(self.encoder).grid(x)
 

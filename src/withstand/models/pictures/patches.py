@@ -41,6 +41,10 @@ class TokenEncoder(Model):
         """
         return cut(x, self.patch)
 
+    def pixels(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Return the pictures `(B, C, H, W)` whose `patches` these are, as the network takes them."""
+        return joined(patches, *grid, self.channels)
+
     @abstractmethod
     def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
         """Return what the network makes of each token, `(B, prefix + K, W)`, after its last normalisation.
@@ -100,5 +104,5 @@ def cut(x: Tensor, patch: int, keep: Tensor | None = None) -> Tensor:
 def joined(patches: Tensor, rows: int, columns: int, channels: int) -> Tensor:
     """Return the pictures `(B, C, H, W)` that were cut into these patches `(B, L, P*P*C)`."""
     side = round((patches.shape[2] / channels) ** 0.5)
-    grid = patches.view(len(patches), rows, columns, side, side, channels)
+    grid = patches.reshape(len(patches), rows, columns, side, side, channels)
     return grid.permute(0, 5, 1, 3, 2, 4).reshape(len(patches), channels, rows * side, columns * side)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from withstand.core.roles import Method, Model
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import AdamW
+from withstand.evaluation.representation.restored import Restored
 from withstand.recipes.setups.pictures import PictureSetup, experiment_on_pictures
 from withstand.views.presets import crop_and_flip
 
@@ -18,7 +19,7 @@ def experiment_on_hidden_patches(
     """Return the experiment of a method that hides patches, as MAE is trained (He et al., 2022, appendix A.1).
 
     Views are cropped and flipped, AdamW has betas (0.9, 0.95), and the rate rises for 40 epochs, at most the tenth part
-    of the run.
+    of the run. A judge of its own shows what is restored.
 
     Args:
         name: the recipe's slug.
@@ -30,4 +31,5 @@ def experiment_on_hidden_patches(
         setup = replace(setup, width=setup.width or 96, depth=setup.depth or 4)
     optimizer = AdamW(setup.learning_rate * setup.batch / 256, weight_decay, betas=(0.9, 0.95))
     views = (crop_and_flip, crop_and_flip)
-    return experiment_on_pictures(name, method, views, setup, optimizer=optimizer, warmup=40)
+    experiment = experiment_on_pictures(name, method, views, setup, optimizer=optimizer, warmup=40)
+    return replace(experiment, judges=(Restored(),))

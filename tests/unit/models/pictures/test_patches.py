@@ -59,6 +59,10 @@ def test_patches_join_to_the_picture_that_they_were_cut_from() -> None:
     assert torch.equal(joined(cut(x, 4), 2, 3, CHANNELS), x)
 
 
+def test_pixels_are_what_the_patches_are_of(encoder: TokenEncoder) -> None:
+    torch.testing.assert_close(encoder.pixels(encoder.patches(pictures()), (2, 3)), pictures())
+
+
 def test_patches_that_do_not_tile_are_refused(encoder: TokenEncoder) -> None:
     for call in (encoder.patches, encoder.tokens, encoder.grid):
         with pytest.raises(DataError, match="patches of 4 pixels do not tile pictures of 8 x 10"):
