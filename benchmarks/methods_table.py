@@ -22,7 +22,7 @@ import torch
 from withstand.claims.measures import accuracies, trained
 from withstand.claims.reproduction import code_digest
 from withstand.core.errors import WithstandError
-from withstand.core.finding import Cell, Finding, Table
+from withstand.core.finding import Cell, Finding, Measure, Table
 from withstand.core.part import Tree
 from withstand.core.random import isolated
 from withstand.engine.experiment import Experiment
@@ -63,13 +63,18 @@ def measure(module: ModuleType, seed: int, epochs: int, *, untrained: bool = Fal
 
 def finding(slug: str, rows: list[tuple[Cell, ...]], protocol: dict[str, Tree]) -> Finding:
     """Return a method's finding; spreads are standard deviations over seeds."""
-    table, numbers = Table(COLUMNS, tuple(rows)), dict[str, float]()
-    for name in COLUMNS[1:]:
+    units = {name: "seconds" if name.endswith("seconds of training") else "share" for name in COLUMNS[1:]}
+    table, figures = Table(COLUMNS, tuple(rows), units=units), dict[str, Measure]()
+    for name, unit in units.items():
         values = [float(cell) for cell in table.column(name) if isinstance(cell, float)]
-        numbers[name] = mean(values)
-        if len(values) > 1:
-            numbers[f"{name} ±"] = stdev(values)
-    return Finding(f"methods-{slug}", numbers, {"seeds": table}, protocol=protocol)
+        figures[name] = Measure(
+            mean(values),
+            unit,
+            "lower" if unit == "seconds" else "higher",
+            spread=stdev(values) if len(values) > 1 else None,
+            of=len(values),
+        )
+    return Finding(f"methods-{slug}", figures, {"seeds": table}, protocol=protocol)
 
 
 def run(slug: str, module: ModuleType, digest: str, folder: Path, seed: int, epochs: int) -> Finding:

@@ -154,8 +154,8 @@ def _rate(value: float) -> str:
 
 
 def _spread(finding: Finding, name: str) -> str:
-    spread = finding.numbers.get(f"{name} ±")
-    return f"{finding.numbers[name]:.3f}" + ("" if spread is None else f" ± {spread:.3f}")
+    measure = finding.measures[name]
+    return f"{measure.value:.3f}" + ("" if measure.spread is None else f" ± {measure.spread:.3f}")
 
 
 def _last(name: str) -> dict[str, dict[str, Any]]:

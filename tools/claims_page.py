@@ -5,7 +5,8 @@ python tools/claims_page.py
 
 from pathlib import Path
 
-from withstand.core.finding import HIGH, LOW, Finding, Table
+from withstand.core.errors import DataError
+from withstand.core.finding import Finding, Table
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -33,7 +34,7 @@ def main() -> None:
     for finding in findings:
         seeds = finding.tables["seeds"]
         _, system, baseline = seeds.columns
-        quantity = next(iter(finding.numbers)).removesuffix(f", {system}")
+        quantity = next(iter(finding.measures)).removesuffix(f", {system}")
         cells = [
             str(finding.protocol["statement"]),
             quantity,
@@ -54,12 +55,15 @@ def main() -> None:
 
 def effect_of(finding: Finding) -> str:
     """Return a claim's effect with its interval."""
-    low, high = (finding.numbers[f"effect{end}"] for end in (LOW, HIGH))
-    return f"{finding.numbers['effect']:.3f} [{low:.3f}, {high:.3f}]"
+    effect = finding.measures["effect"]
+    if effect.interval is None:
+        raise DataError(f"{finding.name} holds no interval of its effect")
+    return f"{effect.value:.3f} [{effect.interval[0]:.3f}, {effect.interval[1]:.3f}]"
 
 
 def _of(finding: Finding, name: str) -> str:
-    return f"{finding.numbers[name]:.3f} ± {finding.numbers[name + ' ±']:.3f}"
+    measure = finding.measures[name]
+    return f"{measure.value:.3f} ± {measure.spread:.3f}"
 
 
 def _time(finding: Finding) -> str:

@@ -62,9 +62,9 @@ def _claim(entry: Entry) -> list[str]:
         return [f"{command} puts the paper's claim to the test. It has not been run whole yet."]
     finding = Finding.load(path)
     measured = [
-        f"- {name}: {value:.3f} ± {finding.numbers[f'{name} ±']:.3f}"
-        for name, value in finding.numbers.items()
-        if f"{name} ±" in finding.numbers
+        f"- {name}: {measure.value:.3f} ± {measure.spread:.3f}"
+        for name, measure in finding.measures.items()
+        if measure.spread is not None
     ]
     measured.append(f"- effect: {effect_of(finding)}")
     seeds, statement = len(finding.tables["seeds"].rows), str(finding.protocol["statement"])

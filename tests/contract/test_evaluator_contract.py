@@ -46,7 +46,7 @@ from withstand.views.presets import simclr_small
 
 UNITS = {
     "share", "count", "seconds", "radius", "k/255", "nats", "cosine", "cosine distance", "squared distance",
-    "directions", "ratio", "correlation", "the target's", "the method's own", "layout",
+    "directions", "degrees", "distance", "ratio", "correlation", "the target's", "the method's own", "layout",
 }  # fmt: skip
 """What figures and columns of our own are measured in."""
 

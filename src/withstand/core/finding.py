@@ -208,11 +208,8 @@ class Finding:
 
     @property
     def numbers(self) -> dict[str, float]:
-        """The figures as plain numbers, with spreads, ends of intervals and controls under names of their own."""
-        found: dict[str, float] = {}
-        for name, measure in self.measures.items():
-            found |= _flat(name, measure)
-        return found
+        """The figures' values alone."""
+        return {name: measure.value for name, measure in self.measures.items()}
 
     @property
     def believable(self) -> bool:
@@ -284,12 +281,3 @@ class Finding:
 
 def _measures(records: Mapping[str, Mapping[str, Tree]]) -> dict[str, Measure]:
     return {name: Measure.of_record(record) for name, record in records.items()}
-
-
-def _flat(name: str, measure: Measure) -> dict[str, float]:
-    found = {name: measure.value}
-    if measure.spread is not None:
-        found[name + SPREAD] = measure.spread
-    if measure.interval is not None:
-        found |= dict(zip((name + LOW, name + HIGH), measure.interval, strict=True))
-    return found | ({} if measure.control is None else _flat(f"{name}, untrained control", measure.control))

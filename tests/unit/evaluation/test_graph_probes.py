@@ -9,7 +9,6 @@ from withstand.core.errors import DataError
 from withstand.data.graphs.container import Graphs
 from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource
-from withstand.evaluation.probes.probe import CONTROL
 from withstand.evaluation.structured.graph_nodes import NodeProbe
 from withstand.evaluation.structured.graph_sets import FoldedSVM
 
@@ -30,7 +29,9 @@ def test_the_node_probe_fits_what_is_there_and_no_more() -> None:
     assert finding.name == "nodes"
     assert finding.numbers["accuracy"] == 1
     assert finding.numbers["accuracy, epoch chosen on validation"] == 1
-    assert finding.numbers[f"accuracy, {CONTROL}"] == pytest.approx(1 / 3)
+    control = finding.measures["accuracy"].control
+    assert control is not None
+    assert control.value == pytest.approx(1 / 3)
     assert "accuracy, raw features, same probe" in finding.numbers
     assert len(finding.tables["validation"].rows) == 50
     assert "best validation accuracy" in str(finding.protocol["protocol"])
@@ -66,9 +67,10 @@ def test_ten_folds() -> None:
         return torch.eye(2)[source.labels]
 
     finding = FoldedSVM(folds=10, repeats=2, inner=3).evaluate(by_label, source, control=blind)
-    assert finding.numbers["accuracy"] == 1
-    assert finding.numbers["accuracy ±"] == 0  # over repeats
-    assert finding.numbers["accuracy, untrained control"] == pytest.approx(0.5)
+    accuracy = finding.measures["accuracy"]
+    assert accuracy.control is not None
+    assert (accuracy.value, accuracy.spread, accuracy.of) == (1, 0, 2)  # over repeats
+    assert accuracy.control.value == pytest.approx(0.5)
     assert "stratified 10 folds" in str(finding.protocol["protocol"])
     few = GraphSet([[0], [0]], list(range(12)), None, [0] * 8 + [1] * 4)
     with pytest.raises(DataError, match="one class has 4"):

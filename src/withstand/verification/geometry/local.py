@@ -63,4 +63,5 @@ def quantiles(distance: Tensor, angle: Tensor) -> Table:
     """Return the quantiles of both, for the report."""
     shares = torch.tensor(QUANTILES, dtype=torch.float64)
     rows = zip(QUANTILES, distance.quantile(shares).tolist(), angle.quantile(shares).tolist(), strict=True)
-    return Table(("quantile", "local distance", "local deviation angle"), tuple(rows))
+    columns = ("quantile", "local distance", "local deviation angle")
+    return Table(columns, tuple(rows), units={columns[0]: "ratio", columns[1]: "distance", columns[2]: "degrees"})

@@ -43,6 +43,16 @@ COLUMNS = (
     "kind",
 )
 """Of `table`."""
+UNITS = {
+    "deviation angle": "degrees",
+    "adversarial strength": "ratio",
+    "adversarial distance": "distance",
+    "error distance": "distance",
+    "low-variance share": "share",
+    "train accuracy": "share",
+    "test accuracy": "share",
+}
+"""Of the columns of `table`."""
 
 
 @dataclass(frozen=True)
@@ -162,14 +172,15 @@ def table(steps: Sequence[Step]) -> Table:
         )
         for step, name in zip(steps, kinds(steps), strict=True)
     ]
-    return Table(COLUMNS, tuple(rows), x="C")
+    return Table(COLUMNS, tuple(rows), x="C", units=UNITS)
 
 
 def plane(steps: Sequence[Step]) -> Table:
     """Return the plane of deviation angle and accuracy, in which the types are told apart."""
     ordered = sorted(steps, key=lambda step: step.angle)
     rows: tuple[tuple[Cell, ...], ...] = tuple((s.angle, 1 - s.train_error, 1 - s.test_error, s.C) for s in ordered)
-    return Table(("deviation angle", "train accuracy", "test accuracy", "C"), rows, x="deviation angle")
+    columns = ("deviation angle", "train accuracy", "test accuracy", "C")
+    return Table(columns, rows, x="deviation angle", units={name: UNITS[name] for name in columns[:-1]})
 
 
 def subspace(analysis: TiltingAnalysis, boundary: Boundary, components: Sequence[int]) -> Table:
@@ -178,7 +189,9 @@ def subspace(analysis: TiltingAnalysis, boundary: Boundary, components: Sequence
     for count in sorted(set(components)):
         angle, share = analysis.in_principal_subspace(boundary, count)
         rows.append((count, angle, share))
-    return Table(("components", "deviation angle", "share of the normal within"), tuple(rows), x="components")
+    columns = ("components", "deviation angle", "share of the normal within")
+    units = {columns[1]: UNITS[columns[1]], columns[2]: "share"}
+    return Table(columns, tuple(rows), x="components", units=units)
 
 
 def head_tilts(head: nn.Linear, x: Tensor, y: Tensor) -> Table:
@@ -211,7 +224,8 @@ def head_tilts(head: nn.Linear, x: Tensor, y: Tensor) -> Table:
         )
     columns = ("classes", "deviation angle", "adversarial strength", "adversarial distance", "low-variance share",
                "error rate")  # fmt: skip
-    return Table(columns, tuple(rows))
+    units = {name: UNITS[name] for name in columns[1:-1]} | {"error rate": "share"}
+    return Table(columns, tuple(rows), units=units)
 
 
 def _best_bias(boundary: Boundary, x: Tensor, labels: Tensor) -> Boundary:

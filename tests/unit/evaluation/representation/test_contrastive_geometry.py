@@ -89,7 +89,10 @@ def test_a_methods_projections_are_read_beside_its_features_and_the_control() ->
     assert table.column("width") == (32, 16, 32, 16)
     unit = normalize(features, dim=1)
     assert table.column("tolerance")[0] == pytest.approx((unit @ unit.T)[same].mean().item(), abs=1e-5)
-    assert {f"{name}, {CONTROL}" for name in table.columns[2:]} <= set(finding.numbers)
+    for place, name in enumerate(table.columns[2:], start=2):
+        control = finding.measures[name].control
+        assert control is not None
+        assert control.value == table.rows[3][place]
     assert finding.tables["nearest samples"].rows[0][:2] == (0, "two views")
     for column in finding.tables["cosines of pairs"].columns[1:]:
         assert sum(finding.tables["cosines of pairs"].column(column)) == pytest.approx(1)
