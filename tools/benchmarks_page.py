@@ -154,7 +154,7 @@ def _rate(value: float) -> str:
 
 
 def _spread(finding: Finding, name: str) -> str:
-    measure = finding.measures[name]
+    measure = finding.figures[name]
     return f"{measure.value:.3f}" + ("" if measure.spread is None else f" ± {measure.spread:.3f}")
 
 

@@ -34,7 +34,7 @@ def main() -> None:
     for finding in findings:
         seeds = finding.tables["seeds"]
         _, system, baseline = seeds.columns
-        quantity = next(iter(finding.measures)).removesuffix(f", {system}")
+        quantity = next(iter(finding.figures)).removesuffix(f", {system}")
         cells = [
             str(finding.protocol["statement"]),
             quantity,
@@ -55,14 +55,14 @@ def main() -> None:
 
 def effect_of(finding: Finding) -> str:
     """Return a claim's effect with its interval."""
-    effect = finding.measures["effect"]
+    effect = finding.figures["effect"]
     if effect.interval is None:
         raise DataError(f"{finding.name} holds no interval of its effect")
     return f"{effect.value:.3f} [{effect.interval[0]:.3f}, {effect.interval[1]:.3f}]"
 
 
 def _of(finding: Finding, name: str) -> str:
-    measure = finding.measures[name]
+    measure = finding.figures[name]
     return f"{measure.value:.3f} ± {measure.spread:.3f}"
 
 

@@ -63,7 +63,7 @@ def _claim(entry: Entry) -> list[str]:
     finding = Finding.load(path)
     measured = [
         f"- {name}: {measure.value:.3f} ± {measure.spread:.3f}"
-        for name, measure in finding.measures.items()
+        for name, measure in finding.figures.items()
         if measure.spread is not None
     ]
     measured.append(f"- effect: {effect_of(finding)}")

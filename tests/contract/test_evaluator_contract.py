@@ -143,7 +143,7 @@ def found(name: str) -> Finding:
 
 
 def measures(finding: Finding) -> list[Measure]:
-    own = list(finding.measures.values())
+    own = list(finding.figures.values())
     return own + [measure.control for measure in own if measure.control is not None]
 
 
@@ -168,7 +168,7 @@ def test_figures_say_what_they_are(name: str) -> None:
     for measure in measures(finding):
         assert measure.unit in UNITS
         assert measure.unit != "share" or -1 <= measure.value <= 1
-    for figure, measure in finding.measures.items():
+    for figure, measure in finding.figures.items():
         way = "lower" if "nearer" in figure or "lost" in figure or "abstentions" in figure else "higher"
         assert measure.better == way or measure.unit != "share" or name == "Certificate"
 
@@ -200,7 +200,7 @@ def test_findings_survive_a_file(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [name for name, make in EXAMPLES.items() if make()[3] is not None])
 def test_controls_stand_beside_what_they_are_of(name: str) -> None:
     headline = found(name).headline
-    compared = found(name).measures.values() if headline is None else [found(name).measures[headline]]
+    compared = found(name).figures.values() if headline is None else [found(name).figures[headline]]
     if name not in ("Map", "Layers"):  # these two show the control in tables alone
         assert all(measure.control is not None for measure in compared)
 

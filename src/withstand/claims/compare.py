@@ -179,12 +179,12 @@ def judged_again(finding: Finding) -> Finding:
     """Return a stored claim's finding with the verdict that its seeds give, and the one that it had beside it."""
     pairs = [row[1:3] for row in finding.tables["seeds"].rows]
     differences = [float(ours) - float(theirs) for ours, theirs in pairs]  # type: ignore[arg-type]
-    found = effect(differences, finding.measures["effect"].unit)
+    found = effect(differences, finding.figures["effect"].unit)
     material = float(finding.protocol.get(MATERIAL, 0.01))  # type: ignore[arg-type]
     verdict, before = judge(paired_interval(differences), material), finding.protocol["verdict"]
     told: dict[str, Tree] = {} if before == verdict else {"verdict by the spread over seeds": before}
     return replace(
         finding,
-        figures=finding.measures | {"effect": found},
+        figures={**finding.figures, "effect": found},
         protocol=finding.protocol | {"verdict": verdict, MATERIAL: material} | told,
     )

@@ -33,6 +33,8 @@ Figures: TypeAlias = dict[str, float]
 """What most measures give: figures by name."""
 Make: TypeAlias = Callable[[int], Experiment]
 """Makes an arm's experiment for a seed."""
+Watch: TypeAlias = tuple[Callable[[Method, Source], float], str]
+"""What reads a figure off a trained method and test samples, and the figure's unit, as in a `Measure`."""
 
 K = 20
 """Neighbors that vote in a claim's kNN accuracy."""
@@ -145,7 +147,7 @@ def by_probe(
     arms: Mapping[str, Make],
     *,
     quantity: Quantity = KNN,
-    watch: Mapping[str, Callable[[Method, Source], float]] | None = None,
+    watch: Mapping[str, Watch] | None = None,
 ) -> Claim[Experiment, Figures]:
     """Return the claim that the first arm's encoder, trained, is better than the second's by a probe's accuracy.
 
@@ -153,14 +155,14 @@ def by_probe(
         statement: what the paper claims.
         arms: what makes the experiments for a seed, by name.
         quantity: which probe's accuracy is compared.
-        watch: figures of trained methods on the test samples that are shown beside, by name.
+        watch: figures of trained methods on the test samples that are shown beside, by name, with their units.
     """
     watched = {} if watch is None else watch
 
     def measure(trial: Experiment) -> Figures:
         method = trained(trial)
         found: Figures = {quantity: accuracy(method.encoder, trial, quantity)}
-        return found | {name: look(method, test_of(trial)) for name, look in watched.items()}
+        return found | {name: look(method, test_of(trial)) for name, (look, _) in watched.items()}
 
     def protocol(trials: Mapping[str, Experiment], _: object) -> dict[str, Tree]:
         rates: dict[str, Tree] = {name: _rate(trial) for name, trial in trials.items()}
@@ -174,7 +176,7 @@ def by_probe(
         measure=measure,
         figures=versus(quantity),
         protocol=protocol,
-        tables=lambda found: {name: beside(found, name) for name in watched},
+        tables=lambda found: {name: beside(found, name, unit) for name, (_, unit) in watched.items()},
     )
 
 
@@ -199,10 +201,10 @@ def versus(name: str) -> Callable[[Mapping[str, Figures]], tuple[float, float]]:
     return read
 
 
-def beside(found: Sequence[Mapping[str, Figures]], name: str) -> Table:
+def beside(found: Sequence[Mapping[str, Figures]], name: str, unit: str) -> Table:
     """Return the table of one figure of every arm, by seed."""
     rows = tuple((seed, *(figures[name] for figures in arms.values())) for seed, arms in enumerate(found))
-    return Table(("seed", *found[0]), rows)
+    return Table(("seed", *found[0]), rows, units=dict.fromkeys(found[0], unit))
 
 
 def test_of(trial: Experiment) -> Source:

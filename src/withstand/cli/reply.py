@@ -19,7 +19,7 @@ class Reply:
 def show_finding(finding: Finding) -> str:
     """Return a finding's figures and checks as lines of text."""
     lines = [f"{finding.name}, {finding.about}" if finding.about else finding.name]
-    figures = finding.measures
+    figures = finding.figures
     width = max(map(len, figures), default=0)
     lines += [f"  {name:{width}}  {show_measure(measure)}" for name, measure in figures.items()]
     marks = {True: "ok", False: "FAILED", None: "not judged"}
@@ -35,7 +35,7 @@ def finding_facts(finding: Finding) -> dict[str, Tree]:
 
 def figure_facts(finding: Finding) -> dict[str, Tree]:
     """Return a finding's figures for JSON output; see `Measure`."""
-    return {name: measure.record() for name, measure in finding.measures.items()}
+    return {name: measure.record() for name, measure in finding.figures.items()}
 
 
 def show_measure(measure: Measure) -> str:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from withstand.core.errors import DataError
 from withstand.core.files import replacing
-from withstand.core.legacy_figures import figures_of, modern
+from withstand.core.legacy_figures import modern
 from withstand.core.part import Tree
 
 Cell: TypeAlias = str | int | float | bool | None
@@ -188,7 +188,7 @@ class Finding:
     """
 
     name: str
-    figures: Mapping[str, Measure | float] = field(default_factory=dict)
+    figures: Mapping[str, Measure] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     protocol: dict[str, Tree] = field(default_factory=dict)
@@ -196,20 +196,16 @@ class Finding:
     headline: str | None = None
 
     def __post_init__(self) -> None:
-        plain = {name: value for name, value in self.figures.items() if not isinstance(value, Measure)}
-        object.__setattr__(self, "figures", self.measures | _measures(figures_of(self.name, plain)))
+        for name, figure in self.figures.items():
+            if not isinstance(figure, Measure):
+                raise TypeError(f"figure {name!r} is a {type(figure).__name__}, not a Measure")
         if self.headline is not None and self.headline not in self.figures:
             raise ValueError(f"the headline {self.headline!r} is none of the figures {', '.join(self.figures)}")
 
     @property
-    def measures(self) -> dict[str, Measure]:
-        """The figures that say what they are."""
-        return {name: measure for name, measure in self.figures.items() if isinstance(measure, Measure)}
-
-    @property
     def numbers(self) -> dict[str, float]:
         """The figures' values alone."""
-        return {name: measure.value for name, measure in self.measures.items()}
+        return {name: measure.value for name, measure in self.figures.items()}
 
     @property
     def believable(self) -> bool:
@@ -243,7 +239,7 @@ class Finding:
         """Return it as an object of JSON, without its pictures."""
         record = asdict(replace(self, figures={}, headline=None, pictures={}))
         del record["pictures"]
-        figures = {name: measure.record() for name, measure in self.measures.items()}
+        figures = {name: measure.record() for name, measure in self.figures.items()}
         return record | {"figures": figures, "headline": self.headline}
 
     @classmethod

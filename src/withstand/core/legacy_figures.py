@@ -46,7 +46,7 @@ def modern(record: Any) -> Any:
         return record
     given = dict(record)
     numbers, name = given.pop("numbers"), str(given.get("name"))
-    given["figures"] = figures_of(name, numbers)
+    given["figures"] = _figures(name, numbers)
     context = " ".join([*(["accuracy"] if name in ("few-shot", "learning-curve") else []), *numbers])
     given["tables"] = {key: _table(f"{context} {key}", table) for key, table in given["tables"].items()}
     given["protocol"] = dict(given.get("protocol", {}))
@@ -56,7 +56,7 @@ def modern(record: Any) -> Any:
     return given
 
 
-def figures_of(name: str, numbers: Mapping[str, float]) -> dict[str, dict[str, Tree]]:
+def _figures(name: str, numbers: Mapping[str, float]) -> dict[str, dict[str, Tree]]:
     """Return plain numbers as records of measures, spreads, intervals and controls inside what they belong to."""
     context = " ".join([*(["accuracy"] if name in ("few-shot", "learning-curve") else []), *numbers])
     own = [key for key in numbers if not _around(key, numbers)]

@@ -99,8 +99,8 @@ def _keys(tables: Iterable[Mapping[str, object]]) -> list[str]:
 def _figures(stored: Mapping[str, Finding]) -> dict[str, list[Measure | None]]:
     """Return the figures that at least two runs have, by name, one measure for each run; controls follow theirs."""
     rows: dict[str, list[Measure | None]] = {}
-    for key in _keys(one.measures for one in stored.values()):
-        own = [finding.measures.get(key) for finding in stored.values()]
+    for key in _keys(one.figures for one in stored.values()):
+        own = [finding.figures.get(key) for finding in stored.values()]
         controls = [None if one is None else one.control for one in own]
         rows[key] = own
         if sum(one is not None for one in controls) > 1:

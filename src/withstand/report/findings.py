@@ -60,7 +60,7 @@ def view(finding: Finding, *, without: tuple[str, ...] = ()) -> FindingView:
         about=finding.about,
         figures=tuple(
             Figure(wording.title(name), figure(measure), None if measure.control is None else figure(measure.control))
-            for name, measure in finding.measures.items()
+            for name, measure in finding.figures.items()
         ),
         charts=tuple(charts),
         tables=tuple(tables),

@@ -83,7 +83,7 @@ class Strength:
 
 def score(finding: Finding) -> Score | None:
     """Return a probe's headline, or None when the finding has none that is a share."""
-    headline = None if finding.headline is None else finding.measures[finding.headline]
+    headline = None if finding.headline is None else finding.figures[finding.headline]
     return Score(finding.name, headline) if headline is not None and headline.unit == SHARE else None
 
 
@@ -102,10 +102,10 @@ def scores(findings: dict[str, Finding]) -> list[Score]:
 def strength(audit: Finding) -> Strength | None:
     """Return an audit's headline, or None when it holds none: an attack that found no gradients has no number."""
     told = dig(audit.protocol, "headline")
-    clean = audit.measures.get(text(told, "against"))
+    clean = audit.figures.get(text(told, "against"))
     if audit.headline is None or clean is None:
         return None
-    attacked, samples = audit.measures[audit.headline], number(told, "samples") or number(audit.protocol, "samples")
+    attacked, samples = audit.figures[audit.headline], number(told, "samples") or number(audit.protocol, "samples")
     return Strength(
         ball=wording.title(text(told, "ball")),
         clean=clean.value,

@@ -110,7 +110,7 @@ def _certified(run: StoredRun) -> str:
         return ""
     finding = run.findings["certificate"]
     told = dig(finding.protocol, "headline")
-    figures = [finding.measures.get(text(told, key)) for key in ("number", "broken", "undecided")]
+    figures = [finding.figures.get(text(told, key)) for key in ("number", "broken", "undecided")]
     shares = [wording.percent(one.value) for one in figures if one is not None]
     if len(shares) < len(figures):
         return ""

@@ -8,7 +8,7 @@ from scipy.stats import ttest_rel
 from withstand.claims.claim import Budget, Claim
 from withstand.claims.compare import Comparison, Seed, compare, judge, judged_again, paired_interval
 from withstand.core.errors import ConfigError
-from withstand.core.finding import Finding, Table
+from withstand.core.finding import Finding, Measure, Table
 
 OURS, THEIRS = (0.53, 0.61, 0.55, 0.58), (0.50, 0.55, 0.54, 0.52)
 Figures = dict[str, float]
@@ -60,7 +60,7 @@ def test_what_an_interval_decides(interval: tuple[float, float], verdict: str) -
 def test_a_small_effect_within_its_seeds_noise_is_no_reproduction() -> None:
     """0.008 ± 0.006 over three seeds, which once passed for one."""
     found = of((0.502, 0.508, 0.514), (0.5, 0.5, 0.5))
-    assert found.finding("toy").measures["effect"].value == pytest.approx(0.008)
+    assert found.finding("toy").figures["effect"].value == pytest.approx(0.008)
     assert found.verdict == "undecided"
 
 
@@ -112,7 +112,7 @@ def test_a_finding_shows_every_seed_and_the_interval() -> None:
     assert found.tables["seeds"].rows == tuple(
         (seed, *pair) for seed, pair in enumerate(zip(OURS, THEIRS, strict=True))
     )
-    effect = found.measures["effect"]
+    effect = found.figures["effect"]
     assert effect.interval == pytest.approx(paired_interval([a - b for a, b in zip(OURS, THEIRS, strict=True)]))
     assert (effect.of, effect.better, found.headline) == (4, "higher", "effect")
     assert found.protocol["last"] == {"ours": OURS[3], "theirs": THEIRS[3]}
@@ -142,15 +142,17 @@ def test_a_stored_claim_is_judged_by_its_seeds() -> None:
     rows = tuple((seed, *pair) for seed, pair in enumerate(zip((0.502, 0.508, 0.514), (0.5,) * 3, strict=True)))
     old = Finding(
         "claim-toy",
-        {"accuracy, ours": 0.508, "effect": 0.008, "effect ±": 0.006},
+        {
+            "accuracy, ours": Measure(0.508, "share", "higher"),
+            "effect": Measure(0.008, "share", "higher", spread=0.006),
+        },
         {"seeds": Table(("seed", "ours", "theirs"), rows)},
         protocol={"statement": "ours is better", "verdict": "reproduced"},
     )
     new = judged_again(old)
     assert new.protocol["verdict"] == "undecided"
     assert new.protocol["verdict by the spread over seeds"] == "reproduced"
-    assert "effect ±" not in new.numbers
-    assert (new.numbers["effect, 95 % low"], new.numbers["effect, 95 % high"]) == pytest.approx(
-        paired_interval([0.002, 0.008, 0.014])
-    )
+    effect = new.figures["effect"]
+    assert effect.spread is None
+    assert effect.interval == pytest.approx(paired_interval([0.002, 0.008, 0.014]))
     assert judged_again(new) == new

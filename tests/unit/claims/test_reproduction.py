@@ -130,7 +130,7 @@ def test_seeds_of_another_scale_or_code_are_not_taken(
 ) -> None:
     small = reproduce(entry("mocov3"), tmp_path, seeds=2)
     gpu = reproduce(entry("mocov3"), tmp_path, "gpu", seeds=2)
-    assert gpu.measures["effect"].value > small.measures["effect"].value
+    assert gpu.figures["effect"].value > small.figures["effect"].value
     monkeypatch.setattr(reproduction, "code_digest", lambda *paths: "changed")
     reproduce(entry("mocov3"), tmp_path, "gpu", seeds=2)
     assert seeds_of(asked, "mocov3") == [0, 1] * 3

@@ -7,17 +7,30 @@ import numpy as np
 import pytest
 
 from withstand.core.errors import DataError
-from withstand.core.finding import Check, Finding, Table
+from withstand.core.finding import Check, Finding, Measure, Table
 
 
 def full() -> Finding:
     return Finding(
         "audit",
-        {"accuracy": 0.5, "eps": float("inf")},
-        {"curve": Table(("eps", "accuracy", "accuracy ±"), ((0.0, 0.9, 0.01), (0.1, None, 0.0)), x="eps")},
+        {
+            "accuracy": Measure(
+                0.5, "share", "higher", interval=(0.4, 0.6), of=96, control=Measure(0.1, "share", "higher")
+            ),
+            "radius": Measure(float("inf"), "radius", "higher"),
+        },
+        {
+            "curve": Table(
+                ("eps", "accuracy", "accuracy ±"),
+                ((0.0, 0.9, 0.01), (0.1, None, 0.0)),
+                x="eps",
+                units={"eps": "radius", "accuracy": "share"},
+            )
+        },
         (Check("zero gradients", True, "none"), Check("more steps", None, "not run")),
         {"seed": 0, "attacks": ["pgd"], "deep": {"steps": [1, 2]}},
         {"clean": np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)},
+        headline="accuracy",
     )
 
 

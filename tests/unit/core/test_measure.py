@@ -39,7 +39,7 @@ def test_measures_survive_json(figures: dict[str, Measure]) -> None:
 
 
 def test_not_a_number_survives_a_file(tmp_path: Path) -> None:
-    (found,) = Finding.load(Finding("knn", {"a": Measure(math.nan, "ratio", None)}).save(tmp_path)).measures.values()
+    (found,) = Finding.load(Finding("knn", {"a": Measure(math.nan, "ratio", None)}).save(tmp_path)).figures.values()
     assert math.isnan(found.value)
 
 
@@ -69,6 +69,11 @@ def test_a_headline_is_one_of_the_figures() -> None:
         Finding("knn", {"a": Measure(0.5, "share", "higher")}, headline="b")
 
 
+def test_a_plain_number_is_no_figure() -> None:
+    with pytest.raises(TypeError, match="figure 'a' is a float, not a Measure"):
+        Finding("knn", {"a": 0.5})  # type: ignore[dict-item]
+
+
 def test_units_and_controls_are_of_columns() -> None:
     for wrong in ({"units": {"b": "share"}}, {"controls": {"b": "a"}}, {"controls": {"a": "b"}}):
         with pytest.raises(ValueError, match="'b', of units or controls, is none of the columns"):
@@ -78,7 +83,7 @@ def test_units_and_controls_are_of_columns() -> None:
 def test_a_probe_of_an_earlier_version_is_read() -> None:
     finding = Finding.load(SAVED / "knn.json")
     stored = json.loads((SAVED / "knn.json").read_text())
-    accuracy = finding.measures[finding.headline or ""]
+    accuracy = finding.figures[finding.headline or ""]
     assert accuracy.value == stored["numbers"]["accuracy"]
     assert (accuracy.unit, accuracy.better) == ("share", "higher")
     rows = {name: numbers for name, *numbers in stored["tables"]["accuracy"]["rows"]}
@@ -92,7 +97,7 @@ def test_a_probe_of_an_earlier_version_is_read() -> None:
 def test_an_audit_of_an_earlier_version_is_read() -> None:
     finding = Finding.load(SAVED / "audit.json")
     assert finding.headline == "robust accuracy, linf 8/255"
-    robust = finding.measures[finding.headline]
+    robust = finding.figures[finding.headline]
     assert robust.interval == (0.0, pytest.approx(0.1622, abs=1e-4))
     told = finding.protocol["headline"]
     assert isinstance(told, dict)
@@ -104,8 +109,8 @@ def test_an_audit_of_an_earlier_version_is_read() -> None:
 
 def test_what_was_no_share_is_none_today() -> None:
     finding = Finding.load(SAVED / "gauges.json")
-    assert {name: one.unit for name, one in finding.measures.items()} == dict.fromkeys(finding.figures, "")
-    assert all(one.control is not None for one in finding.measures.values())
+    assert {name: one.unit for name, one in finding.figures.items()} == dict.fromkeys(finding.figures, "")
+    assert all(one.control is not None for one in finding.figures.values())
 
 
 def test_findings_of_earlier_versions_are_saved_in_todays_form(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_gauges_are_those_of_geometry_beside_the_controls() -> None:
     finding = Gauges().measure(found, control)
     assert finding.numbers["effective rank"] == pytest.approx(float(effective_rank(found.test.x)))
     assert finding.numbers["uniformity"] == pytest.approx(float(uniformity(found.test.x)))
-    untrained = finding.measures["effective rank"].control
+    untrained = finding.figures["effective rank"].control
     assert untrained is not None
     assert untrained.value <= 3
     assert "alignment" not in finding.numbers

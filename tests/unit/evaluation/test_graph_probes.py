@@ -29,7 +29,7 @@ def test_the_node_probe_fits_what_is_there_and_no_more() -> None:
     assert finding.name == "nodes"
     assert finding.numbers["accuracy"] == 1
     assert finding.numbers["accuracy, epoch chosen on validation"] == 1
-    control = finding.measures["accuracy"].control
+    control = finding.figures["accuracy"].control
     assert control is not None
     assert control.value == pytest.approx(1 / 3)
     assert "accuracy, raw features, same probe" in finding.numbers
@@ -67,7 +67,7 @@ def test_ten_folds() -> None:
         return torch.eye(2)[source.labels]
 
     finding = FoldedSVM(folds=10, repeats=2, inner=3).evaluate(by_label, source, control=blind)
-    accuracy = finding.measures["accuracy"]
+    accuracy = finding.figures["accuracy"]
     assert accuracy.control is not None
     assert (accuracy.value, accuracy.spread, accuracy.of) == (1, 0, 2)  # over repeats
     assert accuracy.control.value == pytest.approx(0.5)

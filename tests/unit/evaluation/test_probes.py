@@ -61,7 +61,7 @@ def test_accuracy_stands_beside_its_interval_its_classes_and_the_control(part: K
     control = nn.Sequential(nn.Flatten(), nn.Linear(36, 1))
     finding = part.evaluate(nn.Flatten(), source(classes=("a", "b", "c")), test=source(90, 1), control=control)
     assert finding.headline == "accuracy"
-    accuracy = finding.measures["accuracy"]
+    accuracy = finding.figures["accuracy"]
     assert accuracy.control is not None
     assert accuracy.value > accuracy.control.value
     assert accuracy.chance == pytest.approx(1 / 3)

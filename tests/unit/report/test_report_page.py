@@ -107,7 +107,7 @@ def test_only_the_page_s_own_scripts_exist_whatever_names_hold(full):
 def test_the_numbers_shown_are_the_numbers_stored(full):
     folder, page = full
     for finding in findings():
-        for name, measure in finding.measures.items():
+        for name, measure in finding.figures.items():
             assert measure.value in page.values, (finding.name, name)
             assert measure.control is None or measure.control.value in page.values, (finding.name, name)
     assert "80.0\u00a0% [78.1,\u00a081.7]" in page.text

@@ -61,4 +61,4 @@ def _protocol(trials: Mapping[str, Experiment], _: object) -> dict[str, Tree]:
 
 def _tables(found: Sequence[Mapping[str, Figures]]) -> Tables:
     rows = tuple((size, sum(arms["SimCLR"][f"q_B at {size}"] for arms in found) / len(found)) for size in SIZES)
-    return {"q_B, InfoNCE's gradient factor": Table(("batch", "q_B"), rows, x="batch")}
+    return {"q_B, InfoNCE's gradient factor": Table(("batch", "q_B"), rows, x="batch", units={"q_B": "ratio"})}

@@ -78,4 +78,8 @@ def _protocol(trials: Mapping[str, Experiment], _: object) -> dict[str, Tree]:
 
 def _tables(found: Sequence[Mapping[str, Figures]]) -> Tables:
     rows = tuple((seed, arms["G-SimCLR"][GUIDED], arms["G-SimCLR"][RANDOM]) for seed, arms in enumerate(found))
-    return {"pairs of one class in a batch": Table(("seed", "guided", "random"), rows)}
+    return {
+        "pairs of one class in a batch": Table(
+            ("seed", "guided", "random"), rows, units={"guided": "share", "random": "share"}
+        )
+    }

@@ -63,4 +63,5 @@ def _protocol(trials: Mapping[str, Experiment], _: object) -> dict[str, Tree]:
 
 def _tables(found: Sequence[Mapping[str, Figures]]) -> Tables:
     rows = tuple((seed, arms["iSogCLR"][LARGE], arms["iSogCLR"][SMALL]) for seed, arms in enumerate(found))
-    return {"mean temperature": Table(("seed", "three largest classes", "three smallest"), rows)}
+    columns = ("three largest classes", "three smallest")
+    return {"mean temperature": Table(("seed", *columns), rows, units=dict.fromkeys(columns, "ratio"))}

@@ -79,7 +79,9 @@ def _tables(found: Sequence[Mapping[str, Figures]]) -> Tables:
     rows = [arms["stages and another run"] for arms in found]
     return {
         "kNN accuracy of thing and hue": Table(
-            ("seed", *rows[0]), tuple((seed, *figures.values()) for seed, figures in enumerate(rows))
+            ("seed", *rows[0]),
+            tuple((seed, *figures.values()) for seed, figures in enumerate(rows)),
+            units=dict.fromkeys(rows[0], "share"),
         )
     }
 

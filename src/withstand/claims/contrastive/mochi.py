@@ -23,7 +23,7 @@ def claim(scale: Scale = "small") -> Claim[Experiment, Figures]:
     return by_probe(
         "mixing a query's hardest negatives makes MoCo v2 learn better representations in as many epochs",
         {"MoCHi": lambda seed: trial(seed, 64, 32), "MoCo v2": lambda seed: trial(seed, 0, 0)},
-        watch={"uniformity of the projections of test pictures; lower is more even": _uniformity},
+        watch={"uniformity of the projections of test pictures; lower is more even": (_uniformity, "nats")},
     )
 
 

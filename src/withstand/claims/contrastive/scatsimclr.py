@@ -70,4 +70,4 @@ def _size(network: nn.Module) -> int:
 
 def _tables(found: Sequence[Mapping[str, Figures]]) -> Tables:
     rows = tuple((seed, arms[NO_TASK][LINEAR]) for seed, arms in enumerate(found))
-    return {"linear accuracy without the pretext task": Table(("seed", NO_TASK), rows)}
+    return {"linear accuracy without the pretext task": Table(("seed", NO_TASK), rows, units={NO_TASK: "share"})}

@@ -32,6 +32,7 @@ class Rows(TypedDict):
 
     columns: list[str]
     rows: list[list[Cell]]
+    units: dict[str, str]
 
 
 def claim() -> Claim[tuple[Experiment, Experiment], dict[str, Rows]]:
@@ -69,7 +70,11 @@ def _measure(pair: tuple[Experiment, Experiment]) -> dict[str, Rows]:
     finding = defend(guard, test_of(encoder), judge, beside={THEIRS: control, **others})
     tables = {name: finding.tables[name] for name in (AUROC, ATTACKS)}
     return {
-        name: {"columns": list(table.columns), "rows": [list(row) for row in table.rows]}
+        name: {
+            "columns": list(table.columns),
+            "rows": [list(row) for row in table.rows],
+            "units": dict(table.units),
+        }
         for name, table in tables.items()
     }
 
@@ -98,6 +103,7 @@ def _tables(found: Sequence[Mapping[str, dict[str, Rows]]]) -> Tables:
         name: Table(
             ("seed", *found[0][ARM][name]["columns"]),
             tuple((seed, *row) for seed, arms in enumerate(found) for row in arms[ARM][name]["rows"]),
+            units=found[0][ARM][name]["units"],
         )
         for name in (AUROC, ATTACKS)
     }

@@ -71,4 +71,4 @@ def _tables(found: Sequence[Mapping[str, Figures]]) -> Tables:
         rows.append((name, mean(values), stdev(values)))
     control = found[-1][OURS]
     rows += [("untrained encoder", control[UNTRAINED], None), ("raw words", control[RAW], None)]
-    return {"what it takes": Table(("arm", "accuracy", "accuracy ±"), tuple(rows))}
+    return {"what it takes": Table(("arm", "accuracy", "accuracy ±"), tuple(rows), units={"accuracy": "share"})}

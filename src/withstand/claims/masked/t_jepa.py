@@ -33,6 +33,7 @@ class Worth(TypedDict):
 
     measured: str
     columns: list[str]
+    units: dict[str, str]
     heads: list[list[Cell]]
     """Rows below (labelled rows, the head, its scores)."""
     numbers: dict[str, float]
@@ -98,6 +99,7 @@ def _measure(pair: tuple[Experiment, Experiment]) -> Worth:
     return {
         "measured": measured,
         "columns": list(table.columns),
+        "units": dict(table.units),
         "heads": heads,
         "numbers": {
             f"{measured}, {name} {column}": float(str(value))
@@ -146,6 +148,10 @@ def _tables(found: Sequence[Mapping[str, Worth]]) -> Tables:
         heads = tuple((seed, *row) for seed, worths in enumerate(found) for row in worths[data]["heads"])
         watched = tuple((seed, *row) for seed, worths in enumerate(found) for row in worths[data]["watched"])
         columns = ("seed", "labelled rows", *first["columns"])
-        tables[f"{data}, {first['measured']} by head"] = Table(columns, heads)
-        tables[f"{data}, collapse monitors"] = Table(("seed", "encoder", "spread of features", *MONITORS), watched)
+        tables[f"{data}, {first['measured']} by head"] = Table(columns, heads, units=first["units"])
+        tables[f"{data}, collapse monitors"] = Table(
+            ("seed", "encoder", "spread of features", *MONITORS),
+            watched,
+            units=dict.fromkeys(("spread of features", *MONITORS), "ratio"),
+        )
     return tables

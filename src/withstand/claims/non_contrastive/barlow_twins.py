@@ -58,4 +58,4 @@ def _protocol(trials: Mapping[str, Experiment], _: object) -> dict[str, Tree]:
 
 def _tables(found: Sequence[Mapping[str, Figures]]) -> Tables:
     rows = tuple((seed, arms[WITH][RANK], arms[WITHOUT][RANK]) for seed, arms in enumerate(found))
-    return {RANK: Table(("seed", WITH, WITHOUT), rows)}
+    return {RANK: Table(("seed", WITH, WITHOUT), rows, units={WITH: "directions", WITHOUT: "directions"})}

@@ -101,4 +101,6 @@ def _tables(found: Sequence[Mapping[str, Figures]]) -> Tables:
         by_arm = [[arms[name][_after(epochs)] for arms in found] for name in found[0]]
         course.append((epochs, *(figure(values) for values in by_arm for figure in (mean, stdev))))
     columns = [column for name in found[0] for column in (name, f"{name} ±")]
-    return {f"{KNN} over epochs": Table(("epochs", *columns), tuple(course), x="epochs"), ERROR: beside(found, ERROR)}
+    units = dict.fromkeys(found[0], "share")
+    over_epochs = Table(("epochs", *columns), tuple(course), x="epochs", units=units)
+    return {f"{KNN} over epochs": over_epochs, ERROR: beside(found, ERROR, "squared distance")}

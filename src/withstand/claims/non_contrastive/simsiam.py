@@ -20,7 +20,7 @@ def claim(scale: Scale = "small") -> Claim[Experiment, Figures]:
             "stop-gradient": lambda seed: trial(seed, stop_gradient=True),
             "none": lambda seed: trial(seed, stop_gradient=False),
         },
-        watch={"spread of the projections, 1 where even, 0 where collapsed": _spread},
+        watch={"spread of the projections, 1 where even, 0 where collapsed": (_spread, "ratio")},
     )
 
 

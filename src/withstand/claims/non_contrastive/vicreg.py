@@ -17,7 +17,7 @@ def claim(scale: Scale = "small") -> Claim[Experiment, Figures]:
     return by_probe(
         "the hinge on variances keeps embeddings from collapse, and so makes the network learn",
         {"with variance term": lambda seed: trial(seed, 25.0), "without": lambda seed: trial(seed, 0.0)},
-        watch={"effective rank of the projections": _rank},
+        watch={"effective rank of the projections": (_rank, "directions")},
     )
 
 

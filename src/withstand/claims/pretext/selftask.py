@@ -58,4 +58,5 @@ def _tables(found: Sequence[Mapping[str, Figures]]) -> Tables:
         paired = None if task == "none" else float(ttest_rel(values, by_task["none"]).pvalue)
         rows.append((task, mean(values), stdev(values), mean(gains), sum(gain >= 0 for gain in gains), paired))
     columns = ("task", "test accuracy", "test accuracy ±", "gain", "seeds that do not lose", "p of a paired t-test")
-    return {"tasks": Table(columns, tuple(rows))}
+    units = {"test accuracy": "share", "gain": "share", "p of a paired t-test": "ratio"}
+    return {"tasks": Table(columns, tuple(rows), units=units)}

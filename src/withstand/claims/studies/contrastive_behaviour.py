@@ -1,6 +1,6 @@
 """The claim on what the temperature does, and on the hard contrastive loss."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from statistics import mean
@@ -68,7 +68,7 @@ def temperatures(
         rows.append((tau, *found.values()))
     return Finding(
         name="temperatures",
-        tables={"temperatures": Table(("temperature", *found), tuple(rows), x="temperature")},
+        tables={"temperatures": Table(("temperature", *found), tuple(rows), x="temperature", units=_units(found))},
         protocol={**budget(trial), "alpha": alpha},
     )
 
@@ -118,10 +118,16 @@ def _tables(found: Sequence[Mapping[str, Figures]]) -> Tables:
     )
     return {
         "what temperature and choice of negatives do, means over seeds": Table(
-            ("negatives pushed", "temperature", *kinds), rows
+            ("negatives pushed", "temperature", *kinds), rows, units=_units(kinds)
         ),
         "parts": Table(("what", "seeds that show it", "of"), _parts(found)),
     }
+
+
+def _units(figures: Iterable[str]) -> dict[str, str]:
+    """Return the units of what `measured` gives."""
+    lie = {"uniformity": "nats", "tolerance": "cosine", "alignment": "squared distance"}
+    return {name: lie.get(name, "share") for name in figures}
 
 
 def _parts(found: Sequence[Mapping[str, Figures]]) -> tuple[tuple[Cell, ...], ...]:

@@ -137,9 +137,14 @@ def _tables(found: Sequence[Mapping[str, Curve]], scale: Scale) -> Tables:
         "parts": Table(
             ("what", *NAMES, "naive Bayes ahead by", "naive Bayes ahead by ±"),
             tuple(_part(name, pairs) for name, pairs in parts.items()),
+            units=dict.fromkeys((*NAMES, "naive Bayes ahead by"), "share"),
         ),
         **{f"two regimes, {name}": table for name, table in pooled.items()},
-        "crossing": Table(("features", "logistic regression overtakes at"), crossings),
+        "crossing": Table(
+            ("features", "logistic regression overtakes at"),
+            crossings,
+            units={"logistic regression overtakes at": "count"},
+        ),
         f"samples to reach {TARGET:g} in n dimensions": _growth(WIDTHS[scale], len(found)),
     }
 
@@ -159,7 +164,7 @@ def _pooled(curves: Sequence[Curve]) -> Table:
             row += [mean(values), stdev(values)]
         rows.append(tuple(row))
     columns = ("labelled samples", *(column for name in NAMES for column in (name, f"{name} ±")))
-    return Table(columns, tuple(rows), x="labelled samples")
+    return Table(columns, tuple(rows), x="labelled samples", units=dict.fromkeys(NAMES, "share"))
 
 
 def _crossing(table: Table) -> float | None:
@@ -171,7 +176,7 @@ def _crossing(table: Table) -> float | None:
 def _growth(widths: Sequence[int], seeds: int) -> Table:
     """Return how many samples each probe takes to the target accuracy, by dimension: about log n against n."""
     rows = tuple((width, *(_samples_needed(name, width, seeds) for name in NAMES)) for width in widths)
-    return Table(("n", *NAMES), rows, x="n")
+    return Table(("n", *NAMES), rows, x="n", units=dict.fromkeys(NAMES, "count"))
 
 
 def _samples_needed(name: str, width: int, seeds: int) -> int | None:

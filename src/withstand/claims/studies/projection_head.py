@@ -115,4 +115,8 @@ def _tables(found: Sequence[Mapping[str, Figures]]) -> Tables:
         )
         for name in found[0]
     )
-    return {"before and after the head": Table(("wanted", "trained by", *COLUMNS), rows)}
+    return {
+        "before and after the head": Table(
+            ("wanted", "trained by", *COLUMNS), rows, units=dict.fromkeys(COLUMNS, "share")
+        )
+    }

@@ -14,7 +14,7 @@ from withstand.core.part import Tree
 from withstand.data.load import splits
 from withstand.evaluation.features import embed
 from withstand.recipes.setups.two_classes import flipped, two_classes
-from withstand.verification.geometry.path import COLUMNS, Step, regularisation_path, table
+from withstand.verification.geometry.path import COLUMNS, UNITS, Step, regularisation_path, table
 
 PENALTIES = (1e-2, 1e-1, 1.0, 10.0, 100.0, 1e4)
 PAIRS = {"digits": ((2, 3), (3, 8), (1, 8), (3, 9)), "fashion-mnist-small": ((0, 6), (2, 4))}
@@ -128,7 +128,12 @@ def _tables(found: Sequence[Mapping[str, Path]]) -> Tables:
 def _plane(path: Path) -> Table:
     columns = ("deviation angle", "train accuracy", "test accuracy", "C")
     ordered = sorted(path["rows"], key=lambda row: _number(row, "deviation angle"))
-    return Table(columns, tuple(tuple(row[name] for name in columns) for row in ordered), x="deviation angle")
+    return Table(
+        columns,
+        tuple(tuple(row[name] for name in columns) for row in ordered),
+        x="deviation angle",
+        units={name: UNITS[name] for name in columns[:-1]},
+    )
 
 
 def _parts(found: Sequence[Mapping[str, Path]]) -> Table:
@@ -179,4 +184,4 @@ def _averaged(paths: Sequence[Path]) -> Table:
         tuple(mean(_number(path["rows"][place], name) for path in paths) for name in numeric)
         for place in range(len(paths[0]["rows"]))
     )
-    return Table(numeric, rows, x="C")
+    return Table(numeric, rows, x="C", units=UNITS)

@@ -90,7 +90,10 @@ def _tables(found: Sequence[Mapping[str, list[dict[str, Any]]]]) -> Tables:
     every = [case for one in found for case in _of(one)]
     columns = ("eps", "share unsafe", "share found by DLV", "share found by PGD", "share found by FGSM")
     rows = tuple(_by_radius(every, radius) for radius in RADII)
-    return {"parts": _parts(every), "by radius": Table(columns, rows, x="eps")}
+    return {
+        "parts": _parts(every),
+        "by radius": Table(columns, rows, x="eps", units={"eps": "radius"} | dict.fromkeys(columns[1:], "share")),
+    }
 
 
 def _cases(seed: int) -> list[_Case]:

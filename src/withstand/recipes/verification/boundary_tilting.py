@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from withstand.core.finding import Finding
+from withstand.core.finding import Finding, Measure
 from withstand.data.load import splits
 from withstand.evaluation.features import embed
 from withstand.recipes.setups.two_classes import flipped, two_classes
@@ -56,13 +56,17 @@ def regularisation(
     steps = regularisation_path(x, noisy, test_x, test_y, penalties, loss=loss, reference=reference)
     width = x.shape[1]
     counts = [count for count in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024) if count < width] + [width]
+    ends = (("strongest", steps[0]), ("weakest", steps[-1]))
     return Finding(
         name="boundary-tilting",
         figures={
-            "deviation angle, strongest penalty": steps[0].angle,
-            "deviation angle, weakest penalty": steps[-1].angle,
-            "adversarial distance, strongest penalty": steps[0].distance,
-            "adversarial distance, weakest penalty": steps[-1].distance,
+            **{
+                f"deviation angle, {penalty} penalty": Measure(step.angle, "degrees", "lower") for penalty, step in ends
+            },
+            **{
+                f"adversarial distance, {penalty} penalty": Measure(step.distance, "distance", "higher")
+                for penalty, step in ends
+            },
         },
         tables={
             "regularisation path": table(steps),

@@ -90,7 +90,7 @@ def test_a_methods_projections_are_read_beside_its_features_and_the_control() ->
     unit = normalize(features, dim=1)
     assert table.column("tolerance")[0] == pytest.approx((unit @ unit.T)[same].mean().item(), abs=1e-5)
     for place, name in enumerate(table.columns[2:], start=2):
-        control = finding.measures[name].control
+        control = finding.figures[name].control
         assert control is not None
         assert control.value == table.rows[3][place]
     assert finding.tables["nearest samples"].rows[0][:2] == (0, "two views")

@@ -243,7 +243,7 @@ def test_another_test_set_and_a_control() -> None:
     finding = bench.evaluate(digits()[0], empty, test=source, control=lambda x: x.flatten(1)[:, :10])
     plain = bench.evaluate(digits()[0], source)
     assert finding.numbers == plain.numbers
-    compared = finding.measures["mean accuracy under corruptions"]
+    compared = finding.figures["mean accuracy under corruptions"]
     assert compared.control is not None
     assert compared.control.value < compared.value
 

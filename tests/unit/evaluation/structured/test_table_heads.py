@@ -73,7 +73,7 @@ def test_heads_stand_beside_raw_columns_and_an_untrained_encoder() -> None:
     heads = TableHeads(("linear", "ft-transformer"), labelled=100)
     found = heads.evaluate(encoder, source, control=encoder)
     assert found.numbers["accuracy, linear on raw columns"] > 0.9
-    accuracy = found.measures["accuracy, linear on features"]
+    accuracy = found.figures["accuracy, linear on features"]
     assert accuracy.control is not None
     assert accuracy.value == accuracy.control.value
     assert (accuracy.unit, accuracy.better) == ("share", "higher")
