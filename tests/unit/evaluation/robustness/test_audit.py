@@ -66,8 +66,9 @@ def test_numbers_and_curves_agree(audited: Finding) -> None:
     assert audited.name == "audit"
     numbers = audited.numbers
     assert 0.9 < numbers["clean accuracy"] <= 1
-    assert 0.8 < numbers["clean accuracy, 95 % low"] < numbers["clean accuracy"]
-    assert numbers["clean accuracy"] <= numbers["clean accuracy, 95 % high"] <= 1
+    low, high = audited.figures["clean accuracy"].interval or (0.0, 0.0)
+    assert 0.8 < low < numbers["clean accuracy"] <= high <= 1
+    assert audited.figures["clean accuracy"].of == 60
     head = next(name for name in numbers if name.startswith("robust accuracy"))
     assert head == "robust accuracy, linf 25.5/255"
     table = audited.tables["accuracy against eps, linf"]
