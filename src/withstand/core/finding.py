@@ -136,7 +136,8 @@ class Table:
     of its interval. With `x` naming a numeric column, the others are curves over it, and the report draws them; a
     column `"X name"` says what the values of `x` stand for.
     `note` tells a reader how to read the curves.
-    `units` says what numeric columns hold, as a `Measure` does: "share" is shown in percent, "radius" also as k/255.
+    `units` says what numeric columns hold, as a `Measure` does: "share" is shown in percent, "k/255" is a radius in
+    input units that a column "k/255" beside it tells in words.
     `controls` names, for each column of a control (an untrained encoder, noise), the column that it is of, "" for all.
     """
 
@@ -175,6 +176,9 @@ class Check:
 @dataclass(frozen=True)
 class Finding:
     """The outcome of one evaluation.
+
+    In JSON it is an object of these fields without the pictures: `figures` by name as `Measure` says, `tables` by name
+    and `checks` in a list as objects of their own fields.
 
     Attributes:
         name: what was evaluated, as a file name: "knn", "linear", "audit".

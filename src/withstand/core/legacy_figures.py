@@ -45,7 +45,7 @@ def modern(record: Any) -> Any:
     if not isinstance(record, dict) or "numbers" not in record:
         return record
     given = dict(record)
-    numbers, name = given.pop("numbers"), str(given.get("name"))
+    numbers, name = given.pop("numbers"), str(given.get("name")).partition(", on ")[0]
     given["figures"] = _figures(name, numbers)
     context = " ".join([*(["accuracy"] if name in ("few-shot", "learning-curve") else []), *numbers])
     given["tables"] = {key: _table(f"{context} {key}", table) for key, table in given["tables"].items()}
@@ -140,9 +140,9 @@ def _stem(column: str) -> str:
 
 def _headline(finding: str, figures: dict[str, dict[str, Tree]], protocol: dict[str, Tree]) -> str | None:
     """Return the figure that a finding was read for; an audit's protocol learns what it fell from."""
-    if finding.partition(", on ")[0] == "audit":
+    if finding == "audit":
         return _attacked(figures, protocol)
-    if finding.partition(", on ")[0] == "certificate":
+    if finding == "certificate":
         return _certified(figures, protocol)
     if finding.startswith("claim-"):
         return "effect" if "effect" in figures else None
