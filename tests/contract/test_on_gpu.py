@@ -37,7 +37,7 @@ from withstand.engine.launch import train
 from withstand.models.pictures.scattering import Scattering
 from withstand.recipes.catalogue import entries
 from withstand.verification.box import Region
-from withstand.verification.certify import Method, certify
+from withstand.verification.certify import CertifyMethod, certify
 from withstand.verification.margins import METHODS, bound
 from withstand.views.presets import simclr_small
 
@@ -160,7 +160,7 @@ def test_bounds_are_the_same(kind: str, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["auto", "bab"])
-def test_verdicts_are_the_same(method: Method) -> None:
+def test_verdicts_are_the_same(method: CertifyMethod) -> None:
     victim, x, y = digits()
     other = there(victim)
     ball = Ball("linf", 0.03)

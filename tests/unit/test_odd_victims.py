@@ -276,15 +276,15 @@ def test_answers_that_hang_on_the_batch_are_refused(name: str, dtype: torch.dtyp
     net = Wrapped(CENTRED[name]).to(dtype)
     for given in (x, x[:12]):
         with pytest.raises(NetworkError, match="hang on the other inputs of their batch"):
-            Victim(net).settle(given)
+            Victim(net).examine(given)
     with pytest.raises(NetworkError, match="hang on the other inputs of their batch"):
         ws.audit(net, (x, y), steps=2, ensemble="none")
 
 
 def test_a_network_that_draws_at_random_is_not_taken_for_one_that_hangs_on_its_batch() -> None:
     x, _ = Scored().inputs(EPS)
-    Victim(Wrapped(lambda out: out + torch.randn_like(out))).settle(x)
-    Victim(Wrapped(lambda out: out)).settle(x[:1])
+    Victim(Wrapped(lambda out: out + torch.randn_like(out))).examine(x)
+    Victim(Wrapped(lambda out: out)).examine(x[:1])
 
 
 @pytest.fixture(scope="module")

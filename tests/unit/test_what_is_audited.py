@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 
 import withstand as ws
 from victims import Scored, random_pictures, small_net
-from withstand.attacks.autoattack.ensemble import Progress
+from withstand.attacks.autoattack.ensemble import AttackProgress
 from withstand.cli.main import main
 from withstand.core.errors import DataError, RunError
 from withstand.core.finding import Finding
@@ -166,7 +166,7 @@ def test_a_folder_of_findings_keeps_to_its_data_and_to_one_network(tmp_path: Pat
 
 
 def test_progress_begins_with_the_first_attack() -> None:
-    told: list[Progress] = []
+    told: list[AttackProgress] = []
     ws.audit(Scored(), rows(), steps=2, progress=told.append)
     names = list(dict.fromkeys(now.attack for now in told))
     assert names[:3] == ["noise", "PGD, cross-entropy", "PGD, margin"]

@@ -20,7 +20,7 @@ from withstand.api.subjects import (
     solver_device,
     victim_of,
 )
-from withstand.attacks.autoattack.ensemble import Progress, Prover
+from withstand.attacks.autoattack.ensemble import AttackProgress, ProverFunction
 from withstand.attacks.autoattack.ensemble_state import victim_fingerprint
 from withstand.attacks.named import named
 from withstand.core.batch import Batch
@@ -252,7 +252,7 @@ def audit(
     ensemble: Ensemble = "standard",
     search: Search = "plain",
     surrogate: str | Path | nn.Module | Victim | None = None,
-    prover: Prover | None = None,
+    prover: ProverFunction | None = None,
     corruptions: bool = False,
     seed: int = 0,
     size: int | None = None,
@@ -261,7 +261,7 @@ def audit(
     normalize: tuple[Sequence[float], Sequence[float]] | None = None,
     device: str = "auto",
     allow: Sequence[str] = (),
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[AttackProgress], None] | None = None,
 ) -> Finding:
     """Measure what any network withstands, and whether the numbers can be believed.
 

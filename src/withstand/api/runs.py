@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from withstand.api.subjects import UNIT, Ensemble, Search, audit_of, certificate_of, probed, solver_device, victim_of
-from withstand.attacks.autoattack.ensemble import Progress, Prover
+from withstand.attacks.autoattack.ensemble import AttackProgress, ProverFunction
 from withstand.attacks.named import named
 from withstand.core.batch import Batch, as_structured, unit_range
 from withstand.core.device import device_of, moved
@@ -236,9 +236,9 @@ class Run:
         ensemble: Ensemble = "standard",
         search: Search = "plain",
         surrogate: str | Path | nn.Module | Victim | None = None,
-        prover: Prover | None = None,
+        prover: ProverFunction | None = None,
         seed: int = 0,
-        progress: Callable[[Progress], None] | None = None,
+        progress: Callable[[AttackProgress], None] | None = None,
     ) -> Finding:
         """Measure what the encoder withstands, with the checks that make it believable, and keep the finding.
 

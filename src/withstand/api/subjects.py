@@ -20,7 +20,7 @@ from withstand.attacks.objectives import CrossEntropy, EmbeddingDistance
 from withstand.attacks.single_passes import check_surrogate
 from withstand.core.answers import told
 from withstand.core.batch import as_structured
-from withstand.core.device import home, moved
+from withstand.core.device import device_of_network, moved
 from withstand.core.errors import ConfigError, DataError, WithstandError, nearest
 from withstand.core.files import by_utf_8
 from withstand.core.part import build
@@ -145,7 +145,7 @@ def look(victim: Victim, test: Source, surrogate: Victim | None = None) -> None:
     """
     if not len(test):
         raise DataError("there are no samples to evaluate on")
-    batch = test[torch.arange(min(_LOOKED_AT, len(test)))].to(home(victim.model))
+    batch = test[torch.arange(min(_LOOKED_AT, len(test)))].to(device_of_network(victim.model))
     if as_structured(batch.x) is not None:
         raise DataError(f"{type(batch.x).__name__} are no tensor that a ball fits round: a run may have its own audit")
     x = victim.ready(batch.x)
@@ -155,7 +155,7 @@ def look(victim: Victim, test: Source, surrogate: Victim | None = None) -> None:
     if surrogate is not None:
         ball = Ball("linf", 8 / 255 * victim.span)
         attack = PGD(ball, EmbeddingDistance() if batch.y is None else CrossEntropy())
-        with moved(home(victim.model), surrogate.model):
+        with moved(device_of_network(victim.model), surrogate.model):
             check_surrogate(attack, victim, surrogate, x, batch.y, as_draws(0, len(x), x.device))
 
 
@@ -181,7 +181,7 @@ def probed(encoder: Model, train: Source) -> nn.Module:
     if train.labels is None:
         raise DataError("a classifier needs labels, and the data have none: attack the encoder itself")
     features = embed(encoder, labelled(train))
-    return Classifier.joining(encoder, fit_linear(features).as_linear().to(home(encoder))).eval()
+    return Classifier.joining(encoder, fit_linear(features).as_linear().to(device_of_network(encoder))).eval()
 
 
 def audit_of(

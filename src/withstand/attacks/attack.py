@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.folding import folded
-from withstand.attacks.objectives import CrossEntropy, Loss, Objective, as_objective
-from withstand.attacks.problem import Problem, manners, pose
+from withstand.attacks.objectives import AttackLoss, CrossEntropy, Objective, as_objective
+from withstand.attacks.problem import Problem, layout_and_writes, make_problem
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws, as_draws
 from withstand.core.roles import Attack, Attacked
@@ -39,7 +39,7 @@ class InputAttack(Attack):
     tokens: ClassVar[bool] = False
 
     ball: Ball = Ball()  # noqa: RUF009 - a frozen value
-    objective: Objective | Loss = CrossEntropy()  # noqa: RUF009
+    objective: Objective | AttackLoss = CrossEntropy()  # noqa: RUF009
 
     @property
     def bears_half_precision(self) -> bool:
@@ -116,9 +116,9 @@ class InputAttack(Attack):
         if not len(x):
             nothing = x.new_empty(0)
             return Attacked(x, nothing.bool(), nothing, nothing, nothing.long())
-        victim.settle(x)
+        victim.examine(x)
         with victim.held():
-            layout, copies = manners(victim, x[:1])
+            layout, copies = layout_and_writes(victim, x[:1])
             fast = folded(victim, x[:2].contiguous(memory_format=layout))
             rough = None
             if half_precision and self.bears_half_precision:
@@ -131,7 +131,9 @@ class InputAttack(Attack):
                 rows = slice(first, first + size)
                 labels, begin, free = (None if value is None else value[rows] for value in (y, start, mask))
                 clean = x[rows].contiguous(memory_format=layout)
-                problem = pose(victim, as_objective(self.objective), self.ball, clean, labels, free, copies=copies)
+                problem = make_problem(
+                    victim, as_objective(self.objective), self.ball, clean, labels, free, copies=copies
+                )
                 posed = replace(problem, victim=fast)
                 if rough is None:
                     found = self._found(posed, begin, draws[rows])

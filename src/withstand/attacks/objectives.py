@@ -18,7 +18,7 @@ from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.part import Part
 from withstand.core.victim import Outputs
 
-Loss: TypeAlias = Callable[[Outputs, Tensor, Tensor], Tensor]
+AttackLoss: TypeAlias = Callable[[Outputs, Tensor, Tensor], Tensor]
 """`(outputs, y, x) -> (N,)`, larger is worse for the victim."""
 
 
@@ -168,7 +168,7 @@ class OnLogits(_OnLogits):
         loss: `(outputs, y, x) -> (N,)`, larger is worse for the victim.
     """
 
-    loss: Loss = CrossEntropy()
+    loss: AttackLoss = CrossEntropy()
 
     def __call__(self, outputs: Outputs, y: Tensor, x: Tensor) -> Tensor:
         return self.loss(outputs, y, x)
@@ -221,7 +221,7 @@ class EmbeddingDistance(Objective):
             )
 
 
-def as_objective(loss: Objective | Loss) -> Objective:
+def as_objective(loss: Objective | AttackLoss) -> Objective:
     """Return `loss` as an objective; a plain function is taken to judge logits."""
     return loss if isinstance(loss, Objective) else OnLogits(loss=loss)
 

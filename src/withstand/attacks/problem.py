@@ -234,7 +234,7 @@ def _nothing(x: Tensor) -> tuple[Tensor, Tensor]:
     return gain, gain.bool()
 
 
-def pose(
+def make_problem(
     victim: Victim,
     objective: Objective,
     ball: Ball,
@@ -288,7 +288,7 @@ def _at(x: Tensor, step: float) -> Tensor:
     return torch.where(beyond, torch.nextafter(found, x), found)
 
 
-def manners(victim: Victim, x: Tensor) -> tuple[torch.memory_format, bool]:
+def layout_and_writes(victim: Victim, x: Tensor) -> tuple[torch.memory_format, bool]:
     """Return the layout in which the victim is fastest, and whether it writes on its input.
 
     The layout is channels-last for pictures on a CPU, where deep convolutional networks are a fifth faster in it, and

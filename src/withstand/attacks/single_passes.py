@@ -9,7 +9,7 @@ from torch import Tensor
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.objectives import as_objective, pick
 from withstand.attacks.paired import little
-from withstand.attacks.problem import NoGradient, Problem, pose
+from withstand.attacks.problem import NoGradient, Problem, make_problem
 from withstand.core.errors import DataError
 from withstand.core.finding import Check
 from withstand.core.random import Draws
@@ -33,7 +33,7 @@ def checkable(victim: Victim, x: Tensor) -> Tensor:
     if not len(x):
         raise DataError("checks need at least one sample")
     x = victim.check(x.detach())
-    victim.settle(x)
+    victim.examine(x)
     return x
 
 
@@ -93,7 +93,7 @@ def check_surrogate(
         )
     few = slice(64)
     try:
-        surrogate.settle(surrogate.check(x[few]))
+        surrogate.examine(surrogate.check(x[few]))
         with surrogate.held():
             slope = _somewhere(attack, surrogate, x[few], None if y is None else y[few], draws[few])[3]
     except NoGradient as error:
@@ -148,7 +148,7 @@ def _somewhere(
     attack: InputAttack, victim: Victim, x: Tensor, y: Tensor | None, draws: Draws
 ) -> tuple[Problem, Tensor, Tensor, Tensor]:
     """Return the problem, random points of the ball, and the gain and its gradient there, of a held victim."""
-    problem = pose(victim, as_objective(attack.objective), attack.ball, x, y)
+    problem = make_problem(victim, as_objective(attack.objective), attack.ball, x, y)
     start = problem.confine(x + attack.ball.sample(x, draws.child("gradients")))
     gain, _, slope = problem.gradient(start)
     return problem, start, gain, slope

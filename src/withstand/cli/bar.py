@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from withstand.attacks.autoattack.ensemble import Progress
+    from withstand.attacks.autoattack.ensemble import AttackProgress
 
 
 @contextmanager
-def audit_bar() -> Iterator[Callable[["Progress"], None]]:
+def audit_bar() -> Iterator[Callable[["AttackProgress"], None]]:
     """Give what draws a bar on a terminal, and elsewhere writes a line when an attack begins."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
@@ -22,7 +22,7 @@ def audit_bar() -> Iterator[Callable[["Progress"], None]]:
     said: set[str] = set()
     with bar:
 
-        def show(now: "Progress") -> None:
+        def show(now: "AttackProgress") -> None:
             known = [f"{now.accuracy:.1%} left"] if math.isfinite(now.accuracy) else []
             known += [f"about {now.remaining:.0f} s more"] if math.isfinite(now.remaining) else []
             facts, name = ", ".join(known), now.attack

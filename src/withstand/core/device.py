@@ -31,7 +31,7 @@ def device_of(name: str) -> torch.device:
     return torch.device(name)
 
 
-def home(model: object) -> torch.device:
+def device_of_network(model: object) -> torch.device:
     """Return where a network's parameters are, or its buffers; the CPU for anything without."""
     if not isinstance(model, nn.Module):
         return torch.device("cpu")
@@ -43,7 +43,7 @@ def home(model: object) -> torch.device:
 def moved(device: torch.device, *models: object) -> Iterator[None]:
     """Move networks to a device, and back to where they were after; what is no network is let be."""
     networks = [model for model in models if isinstance(model, nn.Module)]
-    homes = [home(network) for network in networks]
+    homes = [device_of_network(network) for network in networks]
     try:
         for network in networks:
             network.to(device)

@@ -95,7 +95,7 @@ def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
             gradient.copy_(mean.view(gradient.shape))
 
 
-def first_says(x: Tensor) -> Tensor:
+def as_on_first_process(x: Tensor) -> Tensor:
     """Return the first process's `x`, for what rounding or a race may make differ. With one process, `x` itself."""
     if world_size() > 1:
         x = x.clone(memory_format=torch.contiguous_format)

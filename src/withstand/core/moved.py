@@ -137,6 +137,7 @@ MOVED = {
     "withstand.views.padded_crop": "withstand.views.pictures.padded_crop",
     "withstand.views.picture": "withstand.views.pictures.picture",
     "withstand.views.values": "withstand.views.pictures.values",
+    "withstand.views.pictures.values.GaussianNoise": "withstand.views.pictures.values.RandomGaussianNoise",
 }
 """Where a part, a module, or a room with all its modules, lies now, by the path that it had."""
 

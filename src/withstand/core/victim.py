@@ -1,7 +1,7 @@
 """Victim: the only wrapper round a model under attack.
 
 It owns the input range and the normalisation; attacks work in its input space. What the network takes and gives is
-looked at once (`settle`). While it is held, the model is in eval mode with frozen parameters; afterwards every
+looked at once (`examine`). While it is held, the model is in eval mode with frozen parameters; afterwards every
 sub-module's mode, every parameter's `requires_grad` and `.grad`, every buffer and the global generators are as they
 were, also on an error.
 """
@@ -176,10 +176,10 @@ class Victim(Part):
                 f"pictures lie in [0, 1], and this victim's input range is {self._range()}: scale them to it"
             )
         x = self.check(x)
-        self.settle(x)
+        self.examine(x)
         return x.double() if self._form.dtype == torch.float64 else x
 
-    def settle(self, x: Tensor) -> None:
+    def examine(self, x: Tensor) -> None:
         """Look once at what the network takes and gives, on a few clean inputs of each shape that comes.
 
         A network in another precision gets its inputs cast to it; one logit a sample is read as two classes, and

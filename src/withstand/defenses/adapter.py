@@ -86,7 +86,7 @@ class Adapter(Defense):
         x = self.victim.check(x.detach())
         if not len(x):
             raise DataError("there are no inputs to judge")
-        self.victim.settle(x)
+        self.victim.examine(x)
         with torch.no_grad():
             outputs = self.adapted(x)
         return Outcome(outputs, None, x)

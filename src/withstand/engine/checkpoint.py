@@ -26,7 +26,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """How far a run is: finished steps, and the seconds they took."""
 
     step: int
@@ -37,7 +37,7 @@ def save(
     folder: Path,
     model: nn.Module,
     optimizers: Mapping[str, torch.optim.Optimizer],
-    progress: Progress,
+    progress: RunProgress,
     *,
     keep: int = 2,
 ) -> Path:
@@ -83,7 +83,7 @@ def save(
 
 def load(
     folder: Path, model: nn.Module, optimizers: Mapping[str, torch.optim.Optimizer] | None = None
-) -> Progress | None:
+) -> RunProgress | None:
     """Restore the newest sound checkpoint into `model` and `optimizers`; None when there is none at all.
 
     A damaged checkpoint is named in a warning and the one before it is used.
@@ -101,7 +101,7 @@ def load(
         for reason in reasons:
             warnings.warn(f"{reason}: falling back to {path.name}", stacklevel=2)
         _restore(path, state, model, optimizers)
-        return Progress(int(state["step"]), float(state["seconds"]))
+        return RunProgress(int(state["step"]), float(state["seconds"]))
     if reasons:
         raise CheckpointError("; ".join(reasons) + ": no sound checkpoint is left, use --fresh to start over")
     return None

@@ -16,12 +16,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from withstand.core.batch import Batch, tensors_of
-from withstand.core.distributed import average_gradients, first_says, gather, total
+from withstand.core.distributed import as_on_first_process, average_gradients, gather, total
 from withstand.core.errors import ConfigError, NonFiniteLoss
 from withstand.core.random import Draws, isolated, permutation
 from withstand.core.roles import Epoch, Terms, View
 from withstand.engine import checkpoint
-from withstand.engine.checkpoint import Progress
+from withstand.engine.checkpoint import RunProgress
 from withstand.engine.experiment import Experiment
 from withstand.engine.folder import RunFolder
 from withstand.engine.journal import Journal, gauges, tensorboard_writer
@@ -37,13 +37,13 @@ def fit(
     *,
     quiet: bool = False,
     tensorboard: bool = False,
-) -> Progress:
+) -> RunProgress:
     """Train `experiment.method` in place, from the folder's last checkpoint on, and return how far it is."""
     plan, method, per_epoch = experiment.plan, experiment.method, experiment.steps_per_epoch()
     last = plan.epochs * per_epoch
     every = max(1, min(plan.log_every, last // 50))
     trainer = _Trainer(fabric, experiment, numerics, folder.path)
-    progress = checkpoint.load(folder.checkpoints, method, trainer.optimizers) or Progress(0, 0.0)
+    progress = checkpoint.load(folder.checkpoints, method, trainer.optimizers) or RunProgress(0, 0.0)
     main = fabric.is_global_zero
     writer = tensorboard_writer(folder.path / "tensorboard") if tensorboard and main else None
     journal = Journal(
@@ -85,7 +85,7 @@ def fit(
 class _Clock:
     """Seconds of training, over all the times a run was resumed."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: RunProgress) -> None:
         self._zero = time.perf_counter() - progress.seconds
         self._saved = time.perf_counter()
         self._lap = (time.perf_counter(), progress.step)
@@ -96,9 +96,9 @@ class _Clock:
     def since_save(self) -> float:
         return time.perf_counter() - self._saved
 
-    def mark(self, step: int) -> Progress:
+    def mark(self, step: int) -> RunProgress:
         self._saved = time.perf_counter()
-        return Progress(step, self.seconds())
+        return RunProgress(step, self.seconds())
 
     def rate(self, step: int) -> float:
         """Return steps a second since this was last asked."""
@@ -127,7 +127,7 @@ class _Trainer:
         self._module: nn.Module = fabric.setup_module(method) if self._alone else fabric.to_device(method)
         if not self._alone:  # as DDP does: all begin where the first process does
             for value in method.state_dict().values():
-                value.copy_(first_says(value))
+                value.copy_(as_on_first_process(value))
         self._pending = dict.fromkeys(self.optimizers, 0)
         self._beside, self._beside_views = experiment.beside, experiment.beside_views
         self._orders: dict[str, tuple[int, Tensor]] = {}

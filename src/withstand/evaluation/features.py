@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.batch import unit_range
-from withstand.core.device import home
+from withstand.core.device import device_of_network
 from withstand.core.errors import DataError
 from withstand.core.random import Draws, derive
 from withstand.core.roles import Method, Source, View
 from withstand.core.victim import Victim
 
-Subject = Callable[[Tensor], Tensor]
+Embedder = Callable[[Tensor], Tensor]
 """Whatever embeds: samples `(B, ...)` in, features `(B, D)` out; bytes, as pictures', arrive as float in [0, 1]."""
-Progress = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 """Called after each batch with (samples done, samples in all)."""
 
 
@@ -113,7 +113,12 @@ class Features:
 
 
 def embed(
-    subject: Subject, source: Source, *, batch: int = 512, limit: int | None = None, progress: Progress | None = None
+    subject: Embedder,
+    source: Source,
+    *,
+    batch: int = 512,
+    limit: int | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Features:
     """Run an encoder over a source, in eval mode and without gradients; every mode and flag is restored.
 
@@ -165,7 +170,7 @@ def joined(pieces: Sequence[Features]) -> Features:
 
 
 def embed_views(
-    subject: Subject, source: Source, view: View, *, batch: int = 512, limit: int | None = None, seed: int = 0
+    subject: Embedder, source: Source, view: View, *, batch: int = 512, limit: int | None = None, seed: int = 0
 ) -> tuple[Features, Features]:
     """Embed two views of each sample, drawn from `(seed, index)`; arguments as in `embed`.
 
@@ -186,9 +191,9 @@ def embed_views(
     return Features(first, None, rows), Features(second, None, rows)
 
 
-def place_of(subject: Subject) -> torch.device:
+def place_of(subject: Embedder) -> torch.device:
     """Return where a subject's network is, and its inputs have to be."""
-    return home(_module(subject))
+    return device_of_network(_module(subject))
 
 
 def _chosen(count: int, limit: int | None) -> Tensor:
@@ -197,7 +202,7 @@ def _chosen(count: int, limit: int | None) -> Tensor:
     return torch.arange(limit) * count // limit
 
 
-def _forward(subject: Subject, samples: Tensor) -> Tensor:
+def _forward(subject: Embedder, samples: Tensor) -> Tensor:
     call = subject.embed if isinstance(subject, Method) else subject
     out: object = call(unit_range(samples))
     if not isinstance(out, Tensor):
@@ -211,11 +216,11 @@ def _forward(subject: Subject, samples: Tensor) -> Tensor:
     return out.detach().to("cpu", torch.float32)
 
 
-def _module(subject: Subject) -> nn.Module | None:
+def _module(subject: Embedder) -> nn.Module | None:
     owner = getattr(subject, "__self__", subject)  # a bound method's module
     return owner if isinstance(owner, nn.Module) else None
 
 
-def _held(subject: Subject) -> AbstractContextManager[object]:
+def _held(subject: Embedder) -> AbstractContextManager[object]:
     module = _module(subject)
     return nullcontext() if module is None else Victim(module).held()

@@ -17,7 +17,7 @@ from withstand.verification.search.branch_and_bound import search
 from withstand.verification.subject import Subject
 from withstand.verification.verdict import CLOCK, Clock, Late, Verdict, never, passed
 
-Method = Literal["auto", "ibp", "crown-ibp", "crown", "alpha-crown", "bab"]
+CertifyMethod = Literal["auto", "ibp", "crown-ibp", "crown", "alpha-crown", "bab"]
 
 _CHEAP = ("ibp", "crown", "alpha-crown")
 _STAGES = {"auto": _CHEAP, "bab": (*_CHEAP, "bab")}
@@ -30,7 +30,7 @@ def certify(
     y: Tensor | None = None,
     ball: Ball = Ball(),  # noqa: B008 - a frozen value
     *,
-    method: Method = "auto",
+    method: CertifyMethod = "auto",
     attack: bool = True,
     timeout: float = 60.0,
     memory: int = MEMORY,
@@ -60,7 +60,7 @@ def certify(
         ConfigError: an unknown method, a model in train mode, an operation without bounds.
         DataError: inputs outside the range, labels that are no classes.
     """
-    check_method(method, get_args(Method))
+    check_method(method, get_args(CertifyMethod))
     if not timeout > 0:
         raise ConfigError(f"timeout must be above 0 seconds, not {timeout!r}")
     began = clock()

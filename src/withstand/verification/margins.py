@@ -17,8 +17,8 @@ from withstand.verification.box import Region
 from withstand.verification.network.network import Network
 from withstand.verification.verdict import Late, never
 
-Method = Literal["ibp", "crown-ibp", "crown", "alpha-crown"]
-METHODS: tuple[str, ...] = get_args(Method)
+BoundMethod = Literal["ibp", "crown-ibp", "crown", "alpha-crown"]
+METHODS: tuple[str, ...] = get_args(BoundMethod)
 
 
 def margin_weights(y: Tensor, classes: int) -> Tensor:

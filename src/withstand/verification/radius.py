@@ -40,7 +40,7 @@ def proven_radii(
     is that of the safe verdicts. A sample that is wrong has radius 0.
 
     Args:
-        model: what `settle` gave the verdicts of.
+        model: what `certify_by` gave the verdicts of.
         x: clean inputs, `(N, *shape)`.
         y: labels `(N,)`.
         ball: the verdicts' ball.
@@ -49,8 +49,8 @@ def proven_radii(
         method: the verdicts' method.
         steps: halvings.
         timeout: seconds for each sample; all together take at most this times their number.
-        features: see `settle`.
-        spans: see `settle`.
+        features: see `certify_by`.
+        spans: see `certify_by`.
         clock: by which the time goes.
     """
     if steps < 1 or most < ball.eps or not timeout > 0:

@@ -100,7 +100,7 @@ class Smoothing(Part):
             generator: draws, a torch generator or a seed.
         """
         x = victim.check(x)
-        victim.settle(x)
+        victim.examine(x)
         draws = as_draws(generator, len(x), x.device)
         chosen = self._counts(victim, x, draws.child("selection"), self.selection).argmax(1)
         counts = self._counts(victim, x, draws.child("estimation"), self.samples).gather(1, chosen[:, None])[:, 0]
@@ -115,7 +115,7 @@ class Smoothing(Part):
         The two leading classes are held against each other by the exact two-sided binomial test.
         """
         x = victim.check(x)
-        victim.settle(x)
+        victim.examine(x)
         counts = self._counts(victim, x, as_draws(generator, len(x), x.device).child("prediction"), self.samples)
         leading = counts.topk(2, dim=1)
         values = leading.values.tolist()

@@ -29,7 +29,7 @@ BUDGET = 20_000
 """Cells that a grid may be split into for a proof, for each sample."""
 
 
-def settle(
+def certify_by(
     model: nn.Module | Victim,
     x: Tensor,
     y: Tensor | None = None,

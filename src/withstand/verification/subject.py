@@ -48,7 +48,7 @@ class Subject:
         """Capture a model, compare both in the ball, and look at its clean answers; None for `y`: these shall hold."""
         victim = model if isinstance(model, Victim) else Victim(model)
         x = victim.check(x.detach())
-        victim.settle(x)
+        victim.examine(x)
         network = capture(victim, x, check=False)
         with victim.held(), torch.no_grad():
             answers = torch.cat([victim.output(part.clone()).argmax(1) for part in torch.split(x, 256)])

@@ -17,7 +17,7 @@ from torch import nn
 from toys import toy_method
 from withstand.core.errors import CheckpointError
 from withstand.engine import checkpoint
-from withstand.engine.checkpoint import Progress, load, read_weights, save
+from withstand.engine.checkpoint import RunProgress, load, read_weights, save
 from withstand.engine.optimizers import LARS, SGD, AdamW, Optimizer
 
 OPTIMIZERS = [SGD(0.1), SGD(0.1, momentum=0.0), AdamW(), LARS(0.1)]
@@ -42,7 +42,7 @@ def saved(folder: Path, steps: tuple[int, ...], optimizer: Optimizer = OPTIMIZER
     made = {"main": optimizer.make(model.parameters())}
     for step in steps:
         work(model, made["main"], 2, seed=step)
-        save(folder, model, made, Progress(step, step / 2))
+        save(folder, model, made, RunProgress(step, step / 2))
     return model
 
 
@@ -52,8 +52,8 @@ def test_round_trip_is_exact(optimizer: Optimizer, layout: torch.memory_format, 
     one, two = net(0).to(memory_format=layout), net(1).to(memory_format=layout)
     first, second = optimizer.make(one.parameters()), optimizer.make(two.parameters())
     work(one, first, 3)
-    save(tmp_path, one, {"main": first}, Progress(3, 1.25))
-    assert load(tmp_path, two, {"main": second}) == Progress(3, 1.25)
+    save(tmp_path, one, {"main": first}, RunProgress(3, 1.25))
+    assert load(tmp_path, two, {"main": second}) == RunProgress(3, 1.25)
     before, after = first.state_dict()["state"], second.state_dict()["state"]
     assert before.keys() == after.keys()
     for place, state in before.items():
@@ -77,7 +77,7 @@ def test_several_optimizers_keep_apart(tmp_path: Path) -> None:
     one(torch.ones(2, 3, 8, 8)).sum().backward()
     for optimizer in first.values():
         optimizer.step()
-    save(tmp_path, one, first, Progress(1, 0.0))
+    save(tmp_path, one, first, RunProgress(1, 0.0))
     load(tmp_path, two, second)
     for name in first:
         torch.testing.assert_close(
@@ -137,7 +137,7 @@ def test_a_damaged_newest_falls_back(damage: Callable[[Path], None], tmp_path: P
     model = net(5)
     with pytest.warns(UserWarning, match="step-00000002 is damaged.*falling back to step-00000001"):
         progress = load(tmp_path, model, {"main": OPTIMIZERS[0].make(model.parameters())})
-    assert progress == Progress(1, 0.5)
+    assert progress == RunProgress(1, 0.5)
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in expected.items())
 
 
@@ -156,11 +156,11 @@ def test_after_a_fall_back_the_damaged_one_goes_and_two_sound_ones_stay(tmp_path
     optimizer = {"main": OPTIMIZERS[0].make(model.parameters())}
     with pytest.warns(UserWarning, match="step-00000020 is damaged"):
         load(tmp_path, model, optimizer)
-    save(tmp_path, model, optimizer, Progress(12, 1.0))
+    save(tmp_path, model, optimizer, RunProgress(12, 1.0))
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["step-00000010", "step-00000012"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert load(tmp_path, model, optimizer) == Progress(12, 1.0)
+        assert load(tmp_path, model, optimizer) == RunProgress(12, 1.0)
 
 
 def test_left_overs_of_a_kill_are_harmless_and_removed(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_left_overs_of_a_kill_are_harmless_and_removed(tmp_path: Path) -> None:
     left = tmp_path / ".step-00000002.part"
     left.mkdir()
     (left / "model.safetensors").write_bytes(b"half")
-    assert load(tmp_path, net()) == Progress(1, 0.5)
+    assert load(tmp_path, net()) == RunProgress(1, 0.5)
     saved(tmp_path, (3,))
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["step-00000001", "step-00000003"]
 
@@ -233,18 +233,18 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
         from pathlib import Path
         from test_checkpoint import OPTIMIZERS, net, work
         from withstand.core.errors import CheckpointError
-        from withstand.engine.checkpoint import Progress, save
+        from withstand.engine.checkpoint import RunProgress, save
 
         folder, model = Path({str(tmp_path)!r}), net()
         optimizer = OPTIMIZERS[0].make(model.parameters())
         work(model, optimizer, 1)
-        save(folder, model, {{"main": optimizer}}, Progress(1, 1.0))
+        save(folder, model, {{"main": optimizer}}, RunProgress(1, 1.0))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         for limit in (0, 100, 1000):
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
             work(model, optimizer, 1)
             try:
-                save(folder, model, {{"main": optimizer}}, Progress(2, 2.0))
+                save(folder, model, {{"main": optimizer}}, RunProgress(2, 2.0))
             except CheckpointError as error:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
                 print(error)
@@ -261,7 +261,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
         assert "File too large" in line
         assert line.endswith("the last good checkpoint, step-00000001, is untouched")
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
-    assert load(tmp_path, net(), {"main": OPTIMIZERS[0].make(net().parameters())}) == Progress(1, 1.0)
+    assert load(tmp_path, net(), {"main": OPTIMIZERS[0].make(net().parameters())}) == RunProgress(1, 1.0)
 
 
 def test_an_error_in_the_middle_leaves_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,13 +272,13 @@ def test_an_error_in_the_middle_leaves_no_litter(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(checkpoint, "sync", fail)
     with pytest.raises(CheckpointError, match=r"No space left.*step-00000001, is untouched"):
-        save(tmp_path, net(), {}, Progress(2, 1.0))
+        save(tmp_path, net(), {}, RunProgress(2, 1.0))
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
     with pytest.raises(CheckpointError, match="there is no earlier checkpoint"):
-        save(tmp_path / "other", net(), {}, Progress(2, 1.0))
+        save(tmp_path / "other", net(), {}, RunProgress(2, 1.0))
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match="could not be saved"):
-        save(tmp_path / "file", net(), {}, Progress(1, 1.0))
+        save(tmp_path / "file", net(), {}, RunProgress(1, 1.0))

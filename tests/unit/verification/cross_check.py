@@ -22,7 +22,7 @@ from withstand.verification.box import Region
 from withstand.verification.margins import METHODS, bound, margin_weights
 from withstand.verification.network.capture import capture
 from withstand.verification.network.network import Network
-from withstand.verification.solvers import SOLVERS, Certifier, settle
+from withstand.verification.solvers import SOLVERS, Certifier, certify_by
 from withstand.verification.verdict import Verdict
 
 NORMS = get_args(Norm)
@@ -211,7 +211,7 @@ def check(
             continue
         try:
             # Time that other programs take counts for nothing.
-            found[method] = settle(
+            found[method] = certify_by(
                 given.model, given.x, None, ball, method=method, timeout=timeout, clock=time.process_time
             )[0]
         except ConfigError as error:

@@ -17,7 +17,7 @@ from withstand.verification.exact.question import Question
 from withstand.verification.network.capture import capture
 from withstand.verification.property import TIE
 from withstand.verification.search.branch_and_bound import search
-from withstand.verification.solvers import Certifier, settle
+from withstand.verification.solvers import Certifier, certify_by
 from withstand.verification.subject import Subject
 
 METHODS = [method for method in get_args(Certifier) if method != "smt" or find_spec("z3")]
@@ -37,7 +37,7 @@ def tied(seed: int, dtype: torch.dtype = torch.float32) -> nn.Module:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_tie_that_the_model_ranks_rightly_is_neither_broken_nor_proven(method: Certifier, dtype: torch.dtype) -> None:
     net, x = tied(0, dtype), torch.tensor([[0.3, 0.6]], dtype=dtype)
-    found = settle(net, x, None, Ball("linf", 0.05), method=method, timeout=5)[0]
+    found = certify_by(net, x, None, Ball("linf", 0.05), method=method, timeout=5)[0]
     assert found.status == "unknown"
     assert found.reason
 
@@ -45,7 +45,7 @@ def test_a_tie_that_the_model_ranks_rightly_is_neither_broken_nor_proven(method:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_tie_that_the_model_ranks_wrongly_is_broken_before_any_change(method: Certifier) -> None:
     net, x = tied(0), torch.tensor([[0.3, 0.6]])
-    found = settle(net, x, torch.tensor([1]), Ball("linf", 0.05), method=method, timeout=5)[0]
+    found = certify_by(net, x, torch.tensor([1]), Ball("linf", 0.05), method=method, timeout=5)[0]
     assert found.status == "unsafe"
     assert found.reason == "wrong before any change"
 
@@ -67,7 +67,7 @@ def test_what_is_wrong_in_float64_alone_is_no_counterexample(method: Certifier) 
     net, x = Stepped().eval(), torch.tensor([[0.52]])
     assert int(net(x).argmax()) == 0
     assert torch.equal(net(torch.zeros(1, 1)), torch.full((1, 2), 1e5))
-    found = settle(net, x, None, Ball("linf", 0.1), method=method, timeout=3)[0]
+    found = certify_by(net, x, None, Ball("linf", 0.1), method=method, timeout=3)[0]
     # At .42 class 1 wins in exact arithmetic: not safe. The model itself answers 0 all over: not unsafe.
     assert found.status == "unknown"
 
@@ -129,7 +129,7 @@ def test_what_an_attacker_may_not_change_stays_as_it_is(norm: Norm) -> None:
     ball, statuses = Ball(norm, 0.3), set()
     for method in ("auto", "bab", *(["milp", "grid"] if norm == "linf" else [])):
         open_, held = (
-            settle(Victim(net, changeable=mask), x, y, ball, method=method, timeout=3)  # type: ignore[arg-type]
+            certify_by(Victim(net, changeable=mask), x, y, ball, method=method, timeout=3)  # type: ignore[arg-type]
             for mask in (None, free)
         )
         for row, (wide, narrow) in enumerate(zip(open_, held, strict=True)):

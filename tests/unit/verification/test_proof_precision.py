@@ -28,7 +28,7 @@ from withstand.verification.property import Property
 from withstand.verification.prover import certified_radius
 from withstand.verification.search.input_split import search_inputs
 from withstand.verification.search.relu_split import search_relus
-from withstand.verification.solvers import settle
+from withstand.verification.solvers import certify_by
 
 
 @contextmanager
@@ -102,7 +102,7 @@ def test_verdicts_and_radii_hang_on_no_default_type(method: str) -> None:
     victim = Victim(net, normalize=((0.3,), (0.7,)))
 
     def run() -> list[Tensor]:
-        verdicts = settle(victim, x, None, Ball("linf", 0.07), method=method, timeout=30)  # type: ignore[arg-type]
+        verdicts = certify_by(victim, x, None, Ball("linf", 0.07), method=method, timeout=30)  # type: ignore[arg-type]
         said = torch.tensor([["safe", "unsafe", "unknown"].index(verdict.status) for verdict in verdicts])
         margins = torch.tensor([verdict.margin for verdict in verdicts], dtype=torch.float64)
         points = [verdict.counterexample for verdict in verdicts if verdict.counterexample is not None]

@@ -21,9 +21,9 @@ from withstand.verification.prover import certified_radius
 from withstand.verification.radius import proven_radii
 from withstand.verification.search.falsify import falsify
 from withstand.verification.search.input_split import search_inputs
-from withstand.verification.search.intermediate_bounds import tighten
+from withstand.verification.search.intermediate_bounds import refine_bounds
 from withstand.verification.search.relu_split import search_relus
-from withstand.verification.solvers import settle
+from withstand.verification.solvers import certify_by
 from withstand.verification.verdict import passed
 
 BEYOND = 8
@@ -102,7 +102,9 @@ SEARCHES: dict[str, Callable[[Work, float], object]] = {
         *hard("residual"), replay=stubborn, timeout=limit, clock=work, memory=1
     ),
     "input splits": lambda work, limit: search_inputs(*hard(), replay=stubborn, timeout=limit, clock=work, batch=1),
-    "boxes": lambda work, limit: tighten(whole(), ascent=Ascent(steps=1000, patience=1000), seconds=limit, clock=work),
+    "boxes": lambda work, limit: refine_bounds(
+        whole(), ascent=Ascent(steps=1000, patience=1000), seconds=limit, clock=work
+    ),
     "falsify": lambda work, limit: falsify(*hopeless(), steps=10**6, late=passed(work, work() + limit)),
     **{
         f"certify, {method}": lambda work, limit, method=method: certify(
@@ -117,7 +119,7 @@ SEARCHES: dict[str, Callable[[Work, float], object]] = {
         )
         for method in ("auto", *METHODS[1:])
     },
-    "settle": lambda work, limit: settle(
+    "settle": lambda work, limit: certify_by(
         model(), X, ball=Ball("linf", 0.14), method="bab", timeout=limit / len(X), clock=work
     ),
     "radii, bab": lambda work, limit: proven_radii(

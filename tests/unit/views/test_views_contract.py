@@ -18,7 +18,7 @@ from withstand.views.pictures.blur import GaussianBlur
 from withstand.views.pictures.color_views import ColorJitter, Greyscale, Solarize
 from withstand.views.pictures.crop import HorizontalFlip, RandomResizedCrop
 from withstand.views.pictures.geometry import Cutout, Rotation
-from withstand.views.pictures.values import GaussianNoise, Normalize
+from withstand.views.pictures.values import Normalize, RandomGaussianNoise
 
 VIEWS = (
     RandomResizedCrop(20, flip=0.5),
@@ -29,10 +29,10 @@ VIEWS = (
     Solarize(probability=0.5),
     GaussianBlur(kernel_size=5),
     Rotation(probability=0.7),
-    GaussianNoise(),
+    RandomGaussianNoise(),
     Cutout(6),
     Compose(()),
-    Compose((HorizontalFlip(), ColorJitter(), Compose((Greyscale(), GaussianNoise(probability=0.5))))),
+    Compose((HorizontalFlip(), ColorJitter(), Compose((Greyscale(), RandomGaussianNoise(probability=0.5))))),
 )
 SETS = (
     presets.simclr_small(24),
@@ -201,7 +201,7 @@ def test_barlows_presets_are_asymmetric():
         (torch.zeros(4, 1, 0, 8), r"\(N, C, H, W\)"),
     ],
 )
-@pytest.mark.parametrize("view", [presets.simclr_small(), GaussianNoise()], ids=name)
+@pytest.mark.parametrize("view", [presets.simclr_small(), RandomGaussianNoise()], ids=name)
 def test_what_is_no_picture_is_refused(view, x, message):
     with pytest.raises(DataError, match=message):
         view(Batch(x, torch.arange(len(x))), Draws(0, torch.arange(len(x))))

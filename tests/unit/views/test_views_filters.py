@@ -11,7 +11,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
 from withstand.views.pictures.blur import GaussianBlur, gaussian_blur
 from withstand.views.pictures.geometry import Cutout, Rotation, cutout, rotate
-from withstand.views.pictures.values import GaussianNoise, Normalize, gaussian_noise
+from withstand.views.pictures.values import Normalize, RandomGaussianNoise, gaussian_noise
 
 
 def pictures(*shape: int) -> torch.Tensor:
@@ -76,7 +76,7 @@ def test_noise_has_its_strength():
 def test_views_draw_uniformly_in_their_ranges():
     count = 3000
     batch, draws = Batch(torch.full((count, 1, 12, 12), 0.5), torch.arange(count)), Draws(0, torch.arange(count))
-    noisy = GaussianNoise((0.02, 0.08))(batch, draws).x
+    noisy = RandomGaussianNoise((0.02, 0.08))(batch, draws).x
     deviation = (noisy - 0.5).flatten(1).std(1)
     assert abs(deviation.mean().item() - 0.05) < 0.002
     assert abs(deviation.std().item() - 0.06 / 12**0.5) < 0.003
@@ -101,7 +101,7 @@ def test_probabilities_hold():
         GaussianBlur((1.0, 2.0), 3, probability=0.4),
         Rotation((5.0, 50.0), probability=0.4),
         Cutout(3, probability=0.4),
-        GaussianNoise((0.1, 0.2), probability=0.4),
+        RandomGaussianNoise((0.1, 0.2), probability=0.4),
     ):
         changed = (view(batch, draws.child(str(view))).x != batch.x).flatten(1).any(1)
         assert abs(changed.float().mean().item() - 0.4) < 0.03, view
@@ -127,7 +127,7 @@ def test_normalize_is_torchvisions_and_leaves_the_batch():
         lambda: Normalize((0.5,), (0.0,)),
         lambda: Normalize((0.5,), (0.1, 0.2)),
         lambda: Rotation(degrees=(10.0, -10.0)),
-        lambda: GaussianNoise(deviation=(-0.1, 0.1)),
+        lambda: RandomGaussianNoise(deviation=(-0.1, 0.1)),
     ],
 )
 def test_wrong_settings_are_refused(wrong):

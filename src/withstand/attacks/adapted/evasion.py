@@ -17,7 +17,7 @@ from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.inputs.gradient import Best
-from withstand.attacks.objectives import Loss, Margin, Objective, pick
+from withstand.attacks.objectives import AttackLoss, Margin, Objective, pick
 from withstand.attacks.problem import Problem
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.random import Draws
@@ -43,7 +43,7 @@ class _Evasion(InputAttack):
     """
 
     ball: Ball = Ball()  # noqa: RUF009 - a frozen value
-    objective: Objective | Loss = Unnoticed()
+    objective: Objective | AttackLoss = Unnoticed()
     steps: int = 50
     step_size: float | None = None
     loss: Literal["cross-entropy", "margin"] = "cross-entropy"

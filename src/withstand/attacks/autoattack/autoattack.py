@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.apgd import APGD
-from withstand.attacks.autoattack.ensemble import Progress, Prover, Worst, worst_of
+from withstand.attacks.autoattack.ensemble import AttackProgress, ProverFunction, Worst, worst_of
 from withstand.attacks.autoattack.fab import FAB
 from withstand.attacks.autoattack.square import Square
 from withstand.attacks.checks import believability
@@ -101,8 +101,8 @@ class AutoAttack(Part):
         mask: Tensor | None = None,
         batch: int = 64,
         state: Path | None = None,
-        prover: Prover | None = None,
-        progress: Callable[[Progress], None] | None = None,
+        prover: ProverFunction | None = None,
+        progress: Callable[[AttackProgress], None] | None = None,
         checks: bool = True,
     ) -> Worst:
         """Attack inputs `x` `(N, ...)`; see `worst_of` for what is not said here.

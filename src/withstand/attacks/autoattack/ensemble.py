@@ -24,12 +24,12 @@ from withstand.core.random import Draws, as_draws
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 
-Prover = Callable[[Victim, Tensor, Tensor, Ball], Tensor]
+ProverFunction = Callable[[Victim, Tensor, Tensor, Ball], Tensor]
 """`(victim, x, y, ball) -> bool (N,)`: which samples are proven to hold against all of the ball."""
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class AttackProgress:
     """How far an ensemble is, or another list of attacks.
 
     Attributes:
@@ -109,8 +109,8 @@ def worst_of(
     mask: Tensor | None = None,
     batch: int = 64,
     state: Path | None = None,
-    prover: Prover | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    prover: ProverFunction | None = None,
+    progress: Callable[[AttackProgress], None] | None = None,
     costs: Mapping[str, float] | None = None,
     half_precision: bool = False,
 ) -> Worst:
@@ -139,7 +139,7 @@ def worst_of(
         raise ConfigError("an ensemble needs attacks, all with the same ball")
     first = next(iter(attacks.values()))
     x = victim.check(x.detach())
-    victim.settle(x)
+    victim.examine(x)
     draws = as_draws(generator, len(x), x.device)
     if y is None:
         y = _own_outputs(first, victim, x, batch)
@@ -197,10 +197,10 @@ class _Run:
     draws: Draws
     mask: Tensor | None
     batch: int
-    prover: Prover | None
+    prover: ProverFunction | None
     state: State
     store: Store
-    progress: Callable[[Progress], None] | None
+    progress: Callable[[AttackProgress], None] | None
     costs: Mapping[str, float]
     half_precision: bool
 
@@ -258,14 +258,14 @@ class _Run:
         tally.seconds += time.monotonic() - begun
         return True
 
-    def _report(self, queue: int, pace: float) -> Progress:
+    def _report(self, queue: int, pace: float) -> AttackProgress:
         state, names = self.state, list(self.attacks)
         open_ = int((state.right & ~state.proven & (state.winner < 0)).sum())
         name = "prover" if state.place < 0 else names[state.place]
         later = sum(self.costs.get(other, 1.0) for other in names[state.place + 1 :])
         remaining = pace * (queue - state.done + open_ * later / self.costs.get(name, 1.0))
         accuracy = _share(state.right & (state.winner < 0))
-        return Progress(name, state.done, queue, accuracy, time.monotonic() - self.started, remaining)
+        return AttackProgress(name, state.done, queue, accuracy, time.monotonic() - self.started, remaining)
 
 
 def _own_outputs(attack: InputAttack, victim: Victim, x: Tensor, batch: int) -> Tensor:

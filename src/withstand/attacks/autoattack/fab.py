@@ -15,7 +15,7 @@ from withstand.attacks.inputs.boundary import (
     strongest_rivals,
     unrolled,
 )
-from withstand.attacks.objectives import Loss, Margin, Objective
+from withstand.attacks.objectives import AttackLoss, Margin, Objective
 from withstand.attacks.problem import AT_ONCE, Problem
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
@@ -46,7 +46,7 @@ class FAB(InputAttack):
         give_up: in Linf, end a run whose boundary turns out to lie well outside eps. Distances stay larger there.
     """
 
-    objective: Objective | Loss = Margin()  # noqa: RUF009 - a frozen value
+    objective: Objective | AttackLoss = Margin()  # noqa: RUF009 - a frozen value
     steps: int = 100
     restarts: int = 1
     targets: int | None = None

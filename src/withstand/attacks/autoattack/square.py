@@ -15,7 +15,7 @@ from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.square_turns import SquareTurns
-from withstand.attacks.objectives import Loss, Margin, Objective
+from withstand.attacks.objectives import AttackLoss, Margin, Objective
 from withstand.attacks.problem import Problem
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
@@ -48,7 +48,7 @@ class Square(InputAttack):
         give_up: in Linf, where the objective is the margin, end a search that lacks more than it could still gain.
     """
 
-    objective: Objective | Loss = Margin()  # noqa: RUF009 - a frozen value
+    objective: Objective | AttackLoss = Margin()  # noqa: RUF009 - a frozen value
     queries: int = 5000
     share: float = 0.8
     rescale: bool = True

@@ -7,13 +7,13 @@ logits, above zero on the attacker's side of the boundary.
 import torch
 from torch import Tensor
 
-from withstand.attacks.objectives import EmbeddingDistance, Loss, Objective, pick
+from withstand.attacks.objectives import AttackLoss, EmbeddingDistance, Objective, pick
 from withstand.attacks.problem import Problem
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.threat import Norm
 
 
-def needs_classes(objective: Objective | Loss) -> None:
+def needs_classes(objective: Objective | AttackLoss) -> None:
     """Refuse an objective without classes.
 
     Raises:

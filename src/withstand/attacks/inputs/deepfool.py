@@ -7,7 +7,7 @@ from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.inputs.boundary import class_gaps, distance, needs_classes, strongest_rivals
-from withstand.attacks.objectives import Loss, Margin, Objective
+from withstand.attacks.objectives import AttackLoss, Margin, Objective
 from withstand.attacks.problem import Problem
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
@@ -28,7 +28,7 @@ class DeepFool(InputAttack):
         candidates: how many of the likeliest other classes are looked at.
     """
 
-    objective: Objective | Loss = Margin()  # noqa: RUF009 - a frozen value
+    objective: Objective | AttackLoss = Margin()  # noqa: RUF009 - a frozen value
     steps: int = 50
     overshoot: float = 0.02
     candidates: int = 9

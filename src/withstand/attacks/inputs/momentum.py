@@ -12,7 +12,7 @@ from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.inputs.gradient import PGD, from_clean
-from withstand.attacks.objectives import CrossEntropy, Loss, Objective
+from withstand.attacks.objectives import AttackLoss, CrossEntropy, Objective
 from withstand.attacks.problem import Problem
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
@@ -22,7 +22,7 @@ from withstand.core.victim import Outputs, Victim
 _DEFAULT = Ball()
 
 
-def bim(ball: Ball = _DEFAULT, objective: Objective | Loss = CrossEntropy(), *, steps: int = 10) -> PGD:  # noqa: B008
+def bim(ball: Ball = _DEFAULT, objective: Objective | AttackLoss = CrossEntropy(), *, steps: int = 10) -> PGD:  # noqa: B008
     """Return the basic iterative method: PGD from the clean input that returns its last point."""
     return PGD(ball, objective, steps=steps, step_size=2 / steps, random_start=False, keep_best=False)
 

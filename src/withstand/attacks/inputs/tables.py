@@ -11,7 +11,7 @@ from torch import Tensor
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.inputs.gradient import PGD
 from withstand.attacks.objectives import as_objective
-from withstand.attacks.problem import Problem, pose
+from withstand.attacks.problem import Problem, make_problem
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.random import Draws
 from withstand.core.roles import Attack, Attacked
@@ -85,7 +85,7 @@ class RowAttack(Attack):
         whole = victim.free()
         objective = as_objective(self.attack.objective)
         with victim.held():
-            problem = pose(whole, objective, self.attack.ball, x, y)
+            problem = make_problem(whole, objective, self.attack.ball, x, y)
             worse = self._row(found.x, x)
             for _ in range(self.categories):
                 worse = self._flip(problem, worse, x)

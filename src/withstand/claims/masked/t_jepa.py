@@ -14,7 +14,7 @@ from withstand.core.finding import Cell, Table
 from withstand.core.part import Tree
 from withstand.core.roles import Source
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.features import Subject
+from withstand.evaluation.features import Embedder
 from withstand.evaluation.structured.table_heads import HeadName
 from withstand.evaluation.structured.table_probe import TableHeads, chosen, spread
 from withstand.methods.masked.t_jepa import monitors
@@ -110,7 +110,7 @@ def _measure(pair: tuple[Experiment, Experiment]) -> Worth:
     }
 
 
-def _watched(encoder: Subject, rows: Source) -> tuple[float, ...]:
+def _watched(encoder: Embedder, rows: Source) -> tuple[float, ...]:
     """Return how features spread across rows, and the collapse monitors of the tokens, on 2,000 test rows."""
     if not isinstance(encoder, TableEncoder):
         raise DataError("the monitors are of a table's encoder")

@@ -9,7 +9,7 @@ from sklearn.preprocessing import MinMaxScaler
 from withstand.core.errors import DataError
 from withstand.core.finding import Check, Finding
 from withstand.core.roles import Source
-from withstand.evaluation.features import Features, Progress, Subject
+from withstand.evaluation.features import Embedder, Features, ProgressCallback
 from withstand.evaluation.probes.centroid import centroids, nearest_centroid
 from withstand.evaluation.probes.few_shot import FewShot
 from withstand.evaluation.probes.knn import Metric, vote
@@ -121,16 +121,16 @@ class Centroid(AccuracyProbe):
 
 
 def probe(
-    subject: Subject,
+    subject: Embedder,
     train: Source,
     test: Source | None = None,
     *,
-    control: Subject | None = None,
+    control: Embedder | None = None,
     probes: Sequence[Probe] | None = None,
     held_out: float = 0.2,
     seed: int = 0,
     batch: int = 512,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> list[Finding]:
     """Embed once, run all probes, and return one finding each.
 

@@ -17,7 +17,7 @@ from withstand.core.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.part import Tree, describe
 from withstand.core.roles import Evaluator, Source
 from withstand.data.derived.subset import labelled
-from withstand.evaluation.features import Features, Progress, Subject, embed
+from withstand.evaluation.features import Embedder, Features, ProgressCallback, embed
 from withstand.evaluation.intervals import Share, paired_difference, shares
 from withstand.evaluation.probes.splits import hold_out
 
@@ -37,7 +37,7 @@ class Embedded:
         split: how train and test came about.
     """
 
-    subject: Subject
+    subject: Embedder
     source: Source
     train: Features
     test_source: Source
@@ -64,14 +64,14 @@ class Embedded:
 
 
 def embed_all(
-    subject: Subject,
+    subject: Embedder,
     source: Source,
     test: Source | None = None,
     *,
     held_out: float = 0.2,
     seed: int = 0,
     batch: int = 512,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Embedded:
     """Embed train and test once. Without a test source, a share of each class of train becomes test.
 
@@ -114,7 +114,12 @@ class Probe(Evaluator):
         """Return what was found in the features, beside the control's."""
 
     def evaluate(
-        self, subject: Subject, source: Source, *, test: Source | None = None, control: Subject | None = None
+        self,
+        subject: Embedder,
+        source: Source,
+        *,
+        test: Source | None = None,
+        control: Embedder | None = None,
     ) -> Finding:
         """Embed and measure.
 

@@ -14,10 +14,10 @@ from withstand.core.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.roles import Evaluator, Source, View
 from withstand.data.derived.subset import labelled
-from withstand.evaluation.features import Features, Subject, embed, embed_views
+from withstand.evaluation.features import Embedder, Features, embed, embed_views
 from withstand.evaluation.intervals import shares
 from withstand.evaluation.probes.probe import CONTROL, beside
-from withstand.evaluation.representation.readouts import places
+from withstand.evaluation.representation.readouts import readouts
 from withstand.losses.contrast.geometry import alignment, effective_rank, per_dimension_std, uniformity
 from withstand.losses.contrast.hardness import Penalties, ordered_negatives, penalties, relative_penalties, tolerance
 from withstand.losses.precision import unit_rows
@@ -62,7 +62,12 @@ class ContrastiveGeometry(Evaluator):
             )
 
     def evaluate(
-        self, subject: Subject, source: Source, *, test: Source | None = None, control: Subject | None = None
+        self,
+        subject: Embedder,
+        source: Source,
+        *,
+        test: Source | None = None,
+        control: Embedder | None = None,
     ) -> Finding:
         """Return the finding "geometry".
 
@@ -105,13 +110,13 @@ class ContrastiveGeometry(Evaluator):
             },
         )
 
-    def _clouds(self, subject: Subject, source: Source) -> dict[str, "_Cloud"]:
+    def _clouds(self, subject: Embedder, source: Source) -> dict[str, "_Cloud"]:
         source = labelled(source)
-        codes = places(subject, embed(subject, source, limit=self.samples))
+        codes = readouts(subject, embed(subject, source, limit=self.samples))
         if self.view is None:
             return {name: _Cloud(some, None) for name, some in codes.items()}
         first, second = embed_views(subject, source, self.view, limit=self.samples, seed=self.seed)
-        ones, twos = places(subject, first), places(subject, second)
+        ones, twos = readouts(subject, first), readouts(subject, second)
         return {name: _Cloud(some, (ones[name].x, twos[name].x)) for name, some in codes.items()}
 
     def _figures(self, cloud: "_Cloud") -> dict[str, Measure]:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.batch import unit_range
-from withstand.core.device import home
+from withstand.core.device import device_of_network
 from withstand.core.errors import DataError
 from withstand.core.roles import Method, Source, encoder_of
 from withstand.core.victim import Victim
-from withstand.evaluation.features import Features, Progress
+from withstand.evaluation.features import Features, ProgressCallback
 from withstand.models.blocks.taps import row_layers, tapped
 
 ENCODER = "encoder"
@@ -28,7 +28,7 @@ def layer_features(
     most: int = 12,
     limit: int | None = None,
     batch: int = 512,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> dict[str, Features]:
     """Return the features of each layer, from the input on: blocks, the whole encoder, and the head layer by layer.
 
@@ -43,7 +43,7 @@ def layer_features(
     encoder = encoder_of(subject) if isinstance(subject, Method) else subject
     head = subject.projector() if isinstance(subject, Method) else None
     network = nn.Sequential(encoder) if head is None else nn.Sequential(encoder, head)
-    device = home(network)
+    device = device_of_network(network)
     count = len(source) if limit is None else min(limit, len(source))
     rows = torch.arange(count) * len(source) // count
     batch = source.at_once or batch

@@ -16,7 +16,7 @@ from withstand.core.errors import ConfigError
 from withstand.core.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.roles import Evaluator, Source
-from withstand.evaluation.features import Features, Progress, Subject
+from withstand.evaluation.features import Embedder, Features, ProgressCallback
 from withstand.evaluation.intervals import Share, paired_difference, shares
 from withstand.evaluation.probes.knn import vote
 from withstand.evaluation.probes.linear import LogisticProbe, fit_linear
@@ -75,12 +75,12 @@ class Layers(Evaluator):
 
     def evaluate(
         self,
-        subject: Subject,
+        subject: Embedder,
         source: Source,
         *,
         test: Source | None = None,
-        control: Subject | None = None,
-        progress: Progress | None = None,
+        control: Embedder | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Finding:
         """Return the finding "layers".
 
@@ -141,7 +141,7 @@ class Layers(Evaluator):
         )
 
     def _parts(
-        self, subject: Subject, source: Source, test: Source | None, progress: Progress | None
+        self, subject: Embedder, source: Source, test: Source | None, progress: ProgressCallback | None
     ) -> dict[str, tuple[Features, Features | None]]:
         """Return train and test features of every layer, from the input on; test is None without labels and `test`."""
         if not isinstance(subject, nn.Module):

@@ -2,16 +2,16 @@
 
 import torch
 
-from withstand.core.device import home
+from withstand.core.device import device_of_network
 from withstand.core.roles import Method
 from withstand.core.victim import Victim
-from withstand.evaluation.features import Features, Subject
+from withstand.evaluation.features import Embedder, Features
 
 FEATURES = "features"
 PROJECTIONS = "projections"
 
 
-def places(subject: Subject, features: Features, *, batch: int = 512) -> dict[str, Features]:
+def readouts(subject: Embedder, features: Features, *, batch: int = 512) -> dict[str, Features]:
     """Return a subject's features, and for a method with a projection head their projections.
 
     Args:
@@ -22,7 +22,7 @@ def places(subject: Subject, features: Features, *, batch: int = 512) -> dict[st
     found = {FEATURES: features}
     head = subject.projector() if isinstance(subject, Method) else None
     if head is not None:
-        device = home(head)
+        device = device_of_network(head)
         blocks = [slice(start, start + batch) for start in range(0, len(features), batch)]
         with Victim(head).held(), torch.no_grad():
             z = torch.cat([head(features.x[rows].to(device)).float().cpu() for rows in blocks])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from withstand.core.batch import Batch, unit_range
-from withstand.core.device import home
+from withstand.core.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Finding, Measure
 from withstand.core.part import describe
@@ -130,7 +130,7 @@ class Restored(Evaluator):
         pictures: dict[str, npt.NDArray[np.uint8]] = {}
         with Victim(method).held(), torch.no_grad():
             for start in range(0, len(batch), _AT_ONCE):
-                some = _part(batch, slice(start, start + _AT_ONCE)).to(home(method))
+                some = _part(batch, slice(start, start + _AT_ONCE)).to(device_of_network(method))
                 keep, hidden = method.masks(some)
                 told, patches = method.restored(some.x, keep, hidden), method.encoder.patches(some.x)
                 seen = pick(patches, keep)

@@ -13,7 +13,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.roles import Evaluator, Method, Source
-from withstand.evaluation.features import Subject
+from withstand.evaluation.features import Embedder
 from withstand.evaluation.representation.embedding_map import pictures_of
 
 OWN = "the method's own"
@@ -43,7 +43,12 @@ class SampleState(Evaluator):
         return "" if kept else f"{type(subject).__name__} keeps nothing of its samples that could be shown"
 
     def evaluate(
-        self, subject: Subject, source: Source, *, test: Source | None = None, control: Subject | None = None
+        self,
+        subject: Embedder,
+        source: Source,
+        *,
+        test: Source | None = None,
+        control: Embedder | None = None,
     ) -> Finding:
         """Return the finding "samples".
 

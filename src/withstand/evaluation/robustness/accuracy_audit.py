@@ -17,7 +17,7 @@ from withstand.attacks.inputs.noise import Noise
 from withstand.attacks.objectives import CrossEntropy, Margin
 from withstand.attacks.problem import NoGradient
 from withstand.attacks.single_passes import Found, gradients, logits, same_twice
-from withstand.core.device import home, moved
+from withstand.core.device import device_of_network, moved
 from withstand.core.finding import Check, Finding, Measure
 from withstand.core.part import Tree, describe
 from withstand.core.threat import Ball, Norm
@@ -170,7 +170,7 @@ def _carried(case: Case, surrogate: Victim, found: Breaks) -> Check:
     attack, radii = case.climb(CrossEntropy(), case.ball.norm, drop_finished=False), case.radii[case.ball.norm]
     for eps in radii:
         found.tried(CARRIED, case.ball.norm, eps)
-    with moved(home(case.victim.model), surrogate.model):
+    with moved(device_of_network(case.victim.model), surrogate.model):
         return carried_over(
             attack,
             case.victim,

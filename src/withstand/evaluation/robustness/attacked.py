@@ -4,7 +4,7 @@ import torch
 
 from withstand.attacks.attack import InputAttack
 from withstand.core.batch import Batch, as_structured
-from withstand.core.device import home
+from withstand.core.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Attacked, Source
 from withstand.core.victim import Victim
@@ -34,7 +34,7 @@ def attack_samples(
     if samples < 1:
         raise ConfigError(f"samples must be at least 1, not {samples}")
     batch = source[torch.arange(min(samples, len(source)))]
-    there = batch.to(home(victim.model))
+    there = batch.to(device_of_network(victim.model))
     if isinstance(as_structured(there.x), Graphs):
         moved, own = attack_nodes(victim.model, there, attack, labelled=labelled, seed=seed)
         return moved.cpu(), own.to("cpu")

@@ -10,12 +10,12 @@ from typing import Literal
 from torch import Tensor
 
 from withstand.attacks.autoattack.autoattack import AutoAttack
-from withstand.attacks.autoattack.ensemble import Progress
-from withstand.attacks.autoattack.ensemble import Prover as EnsembleProver
+from withstand.attacks.autoattack.ensemble import AttackProgress
+from withstand.attacks.autoattack.ensemble import ProverFunction as EnsembleProver
 from withstand.attacks.objectives import CrossEntropy, EmbeddingDistance
 from withstand.attacks.single_passes import check_surrogate
 from withstand.core.batch import as_structured
-from withstand.core.device import home, moved
+from withstand.core.device import device_of_network, moved
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.finding import Finding
 from withstand.core.part import describe
@@ -27,7 +27,7 @@ from withstand.evaluation.provenance import traced
 from withstand.evaluation.robustness.accuracy_audit import robust_accuracy
 from withstand.evaluation.robustness.audit_case import Case, ball_facts
 from withstand.evaluation.robustness.autoattack_stage import Aids
-from withstand.evaluation.robustness.embedding_audit import displacement
+from withstand.evaluation.robustness.embedding_audit import audit_embeddings
 from withstand.evaluation.robustness.optional_prover import OptionalProver
 from withstand.evaluation.robustness.stages import Stages, passes
 from withstand.verification.prover import Prover
@@ -121,7 +121,7 @@ class Audit(Evaluator):
         if not len(source):
             raise DataError("an audit needs samples, and the source is empty")
         rows = permutation(len(source), self.seed, "audit")[: self.samples].sort().values
-        batch = source[rows].to(home(victim.model))
+        batch = source[rows].to(device_of_network(victim.model))
         if as_structured(batch.x) is not None:
             kind = type(batch.x).__name__
             raise DataError(
@@ -160,7 +160,7 @@ class Audit(Evaluator):
         _try_surrogate(case, given.surrogate)
         ensemble = None if self.ensemble == "none" else AutoAttack(ball, self.ensemble, search=self.search)
         if goal == "embedding":
-            return displacement(case, ensemble, given)
+            return audit_embeddings(case, ensemble, given)
         prover = None if ensemble is None else _optional(given.prover, case, self.prove)
         finding = robust_accuracy(case, ensemble, replace(given, prover=prover))
         if prover is None:
@@ -169,7 +169,7 @@ class Audit(Evaluator):
 
     def _stages(
         self,
-        progress: Callable[[Progress], None] | None,
+        progress: Callable[[AttackProgress], None] | None,
         radii: Mapping[Norm, tuple[float, ...]],
         samples: int,
         goal: str,
@@ -204,7 +204,7 @@ def _try_surrogate(case: Case, surrogate: Victim | None) -> None:
     if surrogate is None:
         return
     attack = case.climb(EmbeddingDistance() if case.y is None else CrossEntropy(), case.ball.norm, drop_finished=False)
-    with moved(home(case.victim.model), surrogate.model):
+    with moved(device_of_network(case.victim.model), surrogate.model):
         check_surrogate(attack, case.victim, surrogate, case.x, case.y, case.draws)
 
 

@@ -13,7 +13,7 @@ from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.apgd import APGD
 from withstand.attacks.checks import Climb
 from withstand.attacks.inputs.gradient import PGD
-from withstand.attacks.objectives import Loss, Objective
+from withstand.attacks.objectives import AttackLoss, Objective
 from withstand.core.errors import DataError
 from withstand.core.finding import Check
 from withstand.core.part import Tree
@@ -84,7 +84,7 @@ class Case:
             raise DataError("an audit of accuracy needs labels")
         return self.y
 
-    def climb(self, objective: Objective | Loss, norm: Norm, *, drop_finished: bool) -> Climb:
+    def climb(self, objective: Objective | AttackLoss, norm: Norm, *, drop_finished: bool) -> Climb:
         """Return the attack that draws the curve of one norm: PGD, or APGD in L1."""
         kind = APGD if norm == "l1" else PGD
         ball = replace(self.ball, norm=norm)

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from withstand.attacks.autoattack.autoattack import AutoAttack, outcome
-from withstand.attacks.autoattack.ensemble import Progress, Prover, Worst
+from withstand.attacks.autoattack.ensemble import AttackProgress, ProverFunction, Worst
 from withstand.core.finding import Cell, Check, Table
 from withstand.core.victim import Victim
 from withstand.evaluation.intervals import shares
@@ -33,9 +33,9 @@ class Aids:
     """
 
     surrogate: Victim | None = None
-    prover: Prover | None = None
+    prover: ProverFunction | None = None
     state: Path | None = None
-    progress: Callable[[Progress], None] | None = None
+    progress: Callable[[AttackProgress], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,6 @@ def decide(case: Case, ensemble: AutoAttack, aids: Aids, found: Breaks) -> Decid
     return Decided(worst, rows, len(case.x))
 
 
-def _of_all(progress: Callable[[Progress], None], given: float) -> Callable[[Progress], None]:
+def _of_all(progress: Callable[[AttackProgress], None], given: float) -> Callable[[AttackProgress], None]:
     """Return what tells `progress` the share of all samples, where only a part was given to AutoAttack."""
     return lambda now: progress(replace(now, accuracy=now.accuracy * given))

@@ -16,7 +16,7 @@ from withstand.attacks.autoattack.apgd import APGD
 from withstand.attacks.autoattack.fab import FAB
 from withstand.attacks.curve import Curve, curve
 from withstand.attacks.objectives import Margin
-from withstand.core.device import home
+from withstand.core.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Check, Finding, Measure, Table
 from withstand.core.part import Tree, describe
@@ -38,7 +38,7 @@ from withstand.evaluation.robustness.audit_case import (
 from withstand.evaluation.robustness.plausible import plausible
 from withstand.verification.network.capture import capture
 from withstand.verification.radius import proven_radii
-from withstand.verification.solvers import Certifier, settle
+from withstand.verification.solvers import Certifier, certify_by
 from withstand.verification.verdict import Verdict
 
 
@@ -106,12 +106,12 @@ class Certificate(Evaluator):
         if not len(source):
             raise DataError("a certificate needs samples, and the source is empty")
         rows = permutation(len(source), self.seed, "audit")[: self.samples].sort().values
-        batch = source[rows].to(home(victim.model))
+        batch = source[rows].to(device_of_network(victim.model))
         if batch.y is None:
             raise DataError("a certificate is about right answers, and the source has no labels")
         x = victim.ready(batch.x)
         draws = Draws(derive(self.seed, "certificate"), batch.index)
-        verdicts = settle(
+        verdicts = certify_by(
             victim,
             x,
             batch.y,

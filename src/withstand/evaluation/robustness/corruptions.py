@@ -11,7 +11,7 @@ from torch import Tensor
 
 from withstand.attacks.objectives import pick
 from withstand.core.batch import Batch
-from withstand.core.device import home
+from withstand.core.device import device_of_network
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
@@ -141,7 +141,7 @@ class CorruptionBench(Evaluator):
         """Return how many pictures are still classified right."""
         assert batch.y is not None
         view = Corruption(kind, severity) if kind else None
-        seed, device = derive(self.seed, "corruptions", kind, severity), home(victim.model)
+        seed, device = derive(self.seed, "corruptions", kind, severity), device_of_network(victim.model)
         right = 0
         for first in range(0, len(batch), self.batch):
             rows = slice(first, first + self.batch)
@@ -156,5 +156,5 @@ class CorruptionBench(Evaluator):
 
     def _clean(self, victim: Victim, pictures: Tensor) -> Tensor:
         """Return pictures in the victim's range, as an audit reads them."""
-        pictures = pictures.to(home(victim.model))
+        pictures = pictures.to(device_of_network(victim.model))
         return victim.ready(pictures if pictures.dtype == torch.uint8 else pictures * victim.span + victim.low)

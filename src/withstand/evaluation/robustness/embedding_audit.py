@@ -16,7 +16,7 @@ from withstand.attacks.inputs.noise import Noise
 from withstand.attacks.objectives import EmbeddingDistance, pick
 from withstand.attacks.problem import NoGradient
 from withstand.attacks.single_passes import Found
-from withstand.core.device import home, moved
+from withstand.core.device import device_of_network, moved
 from withstand.core.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.part import Tree, describe
 from withstand.core.threat import Ball, Norm
@@ -41,7 +41,7 @@ FAR = "APGD-100 (5 restarts)"
 """What `farthest` runs, in words."""
 
 
-def displacement(case: Case, ensemble: AutoAttack | None, aids: Aids) -> Finding:
+def audit_embeddings(case: Case, ensemble: AutoAttack | None, aids: Aids) -> Finding:
     """Return the finding "audit" of an encoder.
 
     PGD draws the curves; at the headline's ball APGD goes on with the distances, and AutoAttack with the question whose
@@ -165,7 +165,7 @@ def _embed(case: Case, x: Tensor) -> Tensor:
 
 
 def _carried(case: Case, surrogate: Victim, found: Shifts) -> Check:
-    with moved(home(case.victim.model), surrogate.model):
+    with moved(device_of_network(case.victim.model), surrogate.model):
         return carried_over(
             case.climb(EmbeddingDistance(), case.ball.norm, drop_finished=False),
             case.victim,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from withstand.attacks.autoattack.ensemble import Prover
+from withstand.attacks.autoattack.ensemble import ProverFunction
 from withstand.core.errors import WithstandError
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
@@ -20,7 +20,7 @@ class OptionalProver:
         name: how a protocol puts it.
     """
 
-    prover: Prover | None
+    prover: ProverFunction | None
     name: str
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from withstand.core.device import home
+from withstand.core.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Finding
 from withstand.core.part import describe
@@ -67,7 +67,7 @@ class SmoothedCertificate(Evaluator):
         batch = source[rows]
         if batch.y is None:
             raise DataError("a certificate is about right answers, and the source has no labels")
-        x = victim.ready(batch.x.to(home(victim.model)))
+        x = victim.ready(batch.x.to(device_of_network(victim.model)))
         draws = Draws(derive(self.seed, "smoothing"), batch.index)
         found = self.smoothing.certify(victim, x, generator=draws)
         head = ball_name("l2", self.eps)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from withstand.attacks.attack import InputAttack
-from withstand.attacks.autoattack.ensemble import Progress
+from withstand.attacks.autoattack.ensemble import AttackProgress
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Stages:
         total: passes over a sample that the curves are expected to take.
     """
 
-    progress: Callable[[Progress], None]
+    progress: Callable[[AttackProgress], None]
     samples: int
     total: float
     _done: float = 0.0
@@ -41,11 +41,11 @@ class Stages:
         self._running = passes(getattr(attack, "steps", 0), getattr(attack, "restarts", 1))
         pace = spent / self._done if self._done else math.inf
         remaining = pace * max(self.total - self._done, 0.0) * left / self.samples
-        self.progress(Progress(name, 0, left, accuracy, spent, remaining, where))
+        self.progress(AttackProgress(name, 0, left, accuracy, spent, remaining, where))
 
     def checks(self, count: int) -> None:
         """Tell that the checks begin, on so many samples."""
-        self.progress(Progress("checks", 0, count, math.nan, time.monotonic() - self._began, math.inf))
+        self.progress(AttackProgress("checks", 0, count, math.nan, time.monotonic() - self._began, math.inf))
 
 
 def passes(steps: int, restarts: int) -> int:

@@ -17,7 +17,7 @@ from withstand.core.random import isolated
 from withstand.core.roles import Source
 from withstand.data.derived.subset import Subset
 from withstand.data.graphs.source import PARTS, GraphSource
-from withstand.evaluation.features import Features, Subject, embed
+from withstand.evaluation.features import Embedder, Features, embed
 from withstand.evaluation.intervals import Share, shares
 from withstand.evaluation.probes.probe import AccuracyProbe, Embedded, Fitted
 
@@ -52,7 +52,12 @@ class NodeProbe(AccuracyProbe):
         return Fitted(lambda x: _predict(last, x), {"epochs": self.epochs, "scaling": "none"})
 
     def evaluate(
-        self, subject: Subject, source: Source, *, test: Source | None = None, control: Subject | None = None
+        self,
+        subject: Embedder,
+        source: Source,
+        *,
+        test: Source | None = None,
+        control: Embedder | None = None,
     ) -> Finding:
         """Embed the whole graph once and score its parts.
 
@@ -100,7 +105,7 @@ class NodeProbe(AccuracyProbe):
             },
         )
 
-    def _parts(self, subject: Subject, source: GraphSource) -> dict[str, Features]:
+    def _parts(self, subject: Embedder, source: GraphSource) -> dict[str, Features]:
         """Return the features of each part's nodes, from one pass over the graph."""
         rows = {name: source.part(name).rows for name in PARTS}
         whole = embed(subject, Subset(source, torch.cat(list(rows.values()))))
@@ -134,7 +139,7 @@ class NodeProbe(AccuracyProbe):
                 place.copy_(value)
         return layer, chosen, curve
 
-    def _embedded(self, subject: Subject, source: GraphSource, parts: dict[str, Features]) -> Embedded:
+    def _embedded(self, subject: Embedder, source: GraphSource, parts: dict[str, Features]) -> Embedded:
         return Embedded(subject, source, parts["train"], source, parts["test"], "the graph's own")
 
 

@@ -10,7 +10,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.roles import Evaluator, Source
-from withstand.evaluation.features import Features, Subject, embed
+from withstand.evaluation.features import Embedder, Features, embed
 from withstand.evaluation.intervals import shares
 from withstand.evaluation.probes.probe import CONTROL
 
@@ -40,7 +40,12 @@ class FoldedSVM(Evaluator):
             raise ConfigError(f"folds and inner must be at least 2, repeats at least 1: {self}")
 
     def evaluate(
-        self, subject: Subject, source: Source, *, test: Source | None = None, control: Subject | None = None
+        self,
+        subject: Embedder,
+        source: Source,
+        *,
+        test: Source | None = None,
+        control: Embedder | None = None,
     ) -> Finding:
         """Embed all samples and score them fold by fold.
 

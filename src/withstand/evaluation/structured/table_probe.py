@@ -21,7 +21,7 @@ from withstand.evaluation.features import embed, place_of
 from withstand.evaluation.structured.table_heads import Answers, Head, HeadName
 from withstand.models.tables.encoder import TableEncoder
 
-Subject = Callable[[Tensor], Tensor]
+Embedder = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,12 @@ class TableHeads(Evaluator):
     seed: int = 0
 
     def evaluate(
-        self, subject: Subject, source: Source, *, test: Source | None = None, control: Subject | None = None
+        self,
+        subject: Embedder,
+        source: Source,
+        *,
+        test: Source | None = None,
+        control: Embedder | None = None,
     ) -> Finding:
         """Return the finding "table-heads".
 
@@ -118,7 +123,12 @@ class ColumnImportance(Evaluator):
     seed: int = 0
 
     def evaluate(
-        self, subject: Subject, source: Source, *, test: Source | None = None, control: Subject | None = None
+        self,
+        subject: Embedder,
+        source: Source,
+        *,
+        test: Source | None = None,
+        control: Embedder | None = None,
     ) -> Finding:
         """Return the finding "columns"; arguments as for `TableHeads`, `control` is not used."""
         train = chosen(labelled(source), self.limit, self.seed)
@@ -165,7 +175,7 @@ def _kind(answers: Answers) -> tuple[str, Better]:
     return ("share", "higher") if answers.classes else ("the target's", "lower")
 
 
-def spread(subject: Subject, source: Source | None, most: int = 2_000) -> float:
+def spread(subject: Embedder, source: Source | None, most: int = 2_000) -> float:
     """Return the mean over features of their standard deviation across rows: near 0 where all rows look the same."""
     if source is None:
         raise DataError("name the rows to look at")
@@ -204,7 +214,7 @@ def _raw(source: Source) -> Tensor:
     return source[torch.arange(len(source))].x.float()
 
 
-def _embedded(subject: Subject, x: Tensor) -> Tensor:
+def _embedded(subject: Embedder, x: Tensor) -> Tensor:
     there = place_of(subject)
     return torch.cat([subject(part.to(there)).float().cpu() for part in torch.split(x, 1024)])
 

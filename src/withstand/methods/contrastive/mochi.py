@@ -88,7 +88,7 @@ class MoCHi(Method):
         self.teacher.before_run(steps)
 
     def after_step(self, step: int) -> None:
-        self.queue.settle()
+        self.queue.push_offered()
         self.teacher.follow(self._student(), step)
 
     def _synthetic(self, query: Tensor, batch: Batch) -> Tensor:

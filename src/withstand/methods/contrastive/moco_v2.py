@@ -86,7 +86,7 @@ class MoCoV2(Method):
     def after_step(self, step: int) -> None:
         for queue in self.queues:
             assert isinstance(queue, Queue)
-            queue.settle()
+            queue.push_offered()
         self.teacher.follow(self._student(), step)
 
     def _student(self) -> nn.Module:

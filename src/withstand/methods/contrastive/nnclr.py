@@ -71,7 +71,7 @@ class NNCLR(Method):
         self.queue.accept(batch)
 
     def after_step(self, step: int) -> None:
-        self.queue.settle()
+        self.queue.push_offered()
 
 
 @full_precision

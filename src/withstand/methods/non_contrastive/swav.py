@@ -100,8 +100,8 @@ class SwAV(Method):
     def after_step(self, step: int) -> None:
         for queue in self.queues:
             assert isinstance(queue, Queue)
-            queue.settle()
-        self.prototypes.settle()
+            queue.push_offered()
+        self.prototypes.renormalise()
 
     def _codes(self, place: int, scores: Tensor, epoch: int) -> Tensor:
         """Return the assignments `(B, K)` of a whole view, the queue's rows assigned along with them."""

@@ -35,7 +35,7 @@ from withstand.methods.shared.labelled import LabelledMethod, accuracy
 from withstand.models.pictures.normalized import Normalized
 
 ATTACK = PGD(steps=10, step_size=0.25, keep_best=False)
-Loss = Literal["cross-entropy", "focal", "ldam", "balanced-softmax"]
+ImbalancedLoss = Literal["cross-entropy", "focal", "ldam", "balanced-softmax"]
 
 
 class SeparableReweightedTraining(LabelledMethod):
@@ -65,7 +65,7 @@ class SeparableReweightedTraining(LabelledMethod):
         encoder: Model,
         *,
         counts: Sequence[int],
-        loss: Loss = "cross-entropy",
+        loss: ImbalancedLoss = "cross-entropy",
         attack: InputAttack = ATTACK,
         beta: float = 0.9999,
         defer: int = 0,
@@ -75,8 +75,8 @@ class SeparableReweightedTraining(LabelledMethod):
         gamma: float = 1.0,
     ) -> None:
         super().__init__(encoder, len(counts))
-        if loss not in get_args(Loss):
-            raise ConfigError(f"loss {loss!r} is unknown: {nearest(str(loss), get_args(Loss))}")
+        if loss not in get_args(ImbalancedLoss):
+            raise ConfigError(f"loss {loss!r} is unknown: {nearest(str(loss), get_args(ImbalancedLoss))}")
         if not temperature > 0:
             raise ConfigError(f"temperature must be above 0, not {temperature!r}")
         if min(separation, defer, stored, gamma) < 0:

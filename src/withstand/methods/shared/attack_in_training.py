@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.folding import folded
 from withstand.attacks.objectives import Objective, as_objective
-from withstand.attacks.problem import NoGradient, pose
+from withstand.attacks.problem import NoGradient, make_problem
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
 from withstand.core.victim import Outputs, Victim
@@ -82,7 +82,7 @@ def attack_in_training(
         with torch.no_grad():
             y = goal if isinstance(goal, Tensor) else goal(forward(x)).detach()
         seen = victim if watch is None else victim.like(_shown(victim, watch))
-        problem = pose(seen, chosen, attack.ball, x, y, None if mask is None else mask.expand_as(x))
+        problem = make_problem(seen, chosen, attack.ball, x, y, None if mask is None else mask.expand_as(x))
         start = None
         if start_noise is not None:
             start = problem.confine(x + start_noise * draws.child("start").normal(*x.shape[1:]).to(x.dtype))

@@ -5,7 +5,7 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from withstand.core.distributed import first_says
+from withstand.core.distributed import as_on_first_process
 from withstand.core.errors import ConfigError
 
 
@@ -20,7 +20,7 @@ def k_means_labels(features: Tensor, clusters: int, seed: int) -> Tensor:
     # Lloyd's sums over several threads round differently from one time to the next, and a resumed run must not.
     with threadpool_limits(1):
         fitted = KMeans(clusters, n_init=1, random_state=seed % 2**32).fit(features.detach().cpu().double().numpy())
-    return first_says(torch.from_numpy(fitted.labels_).to(features.device, torch.int64))
+    return as_on_first_process(torch.from_numpy(fitted.labels_).to(features.device, torch.int64))
 
 
 def refuse_few_samples(samples: int, clusters: int) -> None:

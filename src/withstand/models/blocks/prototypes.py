@@ -17,7 +17,7 @@ class Prototypes(nn.Module):
         width: D, of the embeddings.
         count: K.
         inside: normalise the rows inside the forward pass, as DINO's weight normalisation with a fixed norm does;
-            else `settle` brings them back to unit length after each step, as SwAV does.
+            else `renormalise` brings them back to unit length after each step, as SwAV does.
     """
 
     def __init__(self, width: int, count: int, *, inside: bool = False) -> None:
@@ -34,7 +34,7 @@ class Prototypes(nn.Module):
         return prototype_scores(_unit(z), _unit(weight) if self.inside else weight)
 
     @torch.no_grad()
-    def settle(self) -> None:
+    def renormalise(self) -> None:
         """Bring the prototypes back to unit length."""
         self.weight.copy_(unit_rows(self.weight))
 

@@ -54,7 +54,7 @@ class Queue(nn.Module):
         return self._of_kind(int(self.filled))
 
     def offer(self, keys: Tensor) -> None:
-        """Keep this process's keys `(B, D)`, to be pushed by `settle`; the last offer of a step counts.
+        """Keep this process's keys `(B, D)`, to be pushed by `push_offered`; the last offer of a step counts.
 
         Raises:
             ConfigError: the queue is smaller than the batch over all processes.
@@ -72,7 +72,7 @@ class Queue(nn.Module):
         if batch > len(self):
             raise ConfigError(f"queue_size {len(self)} is smaller than the batch of {batch}: use {batch} or more")
 
-    def settle(self) -> None:
+    def push_offered(self) -> None:
         """Push what was offered since the last time, if anything was; every process must call it."""
         if self._offered is not None:
             self.push(gather(self._offered))

@@ -15,7 +15,7 @@ reached: undecided by 3 seeds: accuracy under PGD-20 at 8/255 of the rare half o
 from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import parse_eps
 from withstand.engine.experiment import Experiment
-from withstand.methods.robust.srat import Loss, SeparableReweightedTraining
+from withstand.methods.robust.srat import ImbalancedLoss, SeparableReweightedTraining
 from withstand.recipes.setups.robust_pictures import (
     ImbalancedSetup,
     class_count,
@@ -29,7 +29,7 @@ SETUP = ImbalancedSetup()
 def experiment(
     setup: ImbalancedSetup = SETUP,
     *,
-    loss: Loss = "cross-entropy",
+    loss: ImbalancedLoss = "cross-entropy",
     beta: float = 0.999,
     defer: int | None = None,
     separation: float = 0.1,

@@ -19,7 +19,7 @@ from withstand.core.finding import Finding, Measure
 from withstand.data.load import splits
 from withstand.evaluation.features import embed
 from withstand.recipes.setups.two_classes import flipped, two_classes
-from withstand.verification.geometry.path import Loss, plane, regularisation_path, subspace, table
+from withstand.verification.geometry.path import MarginLoss, plane, regularisation_path, subspace, table
 from withstand.verification.geometry.tilting import TiltingAnalysis
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e4)
@@ -33,7 +33,7 @@ def regularisation(
     encoder: nn.Module | None = None,
     penalties: Sequence[float] = PENALTIES,
     noise: float = 0.0,
-    loss: Loss = "hinge",
+    loss: MarginLoss = "hinge",
     seed: int = 0,
 ) -> Finding:
     """Return the tilt of a linear classifier of two classes at each strength of the penalty.

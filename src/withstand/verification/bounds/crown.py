@@ -22,7 +22,7 @@ from withstand.verification.network.network import Network, Node
 from withstand.verification.network.operation import Linear, LinearOperation
 from withstand.verification.verdict import Late, never
 
-Method = Literal["ibp", "crown-ibp", "crown"]
+CrownMethod = Literal["ibp", "crown-ibp", "crown"]
 
 MEMORY = 1 << 29
 """Bytes that one backward pass may hold at once."""
@@ -31,7 +31,7 @@ _TILES = 64
 _WORTH_TILES = 512
 
 
-def check_method(method: str, allowed: tuple[str, ...] = get_args(Method)) -> None:
+def check_method(method: str, allowed: tuple[str, ...] = get_args(CrownMethod)) -> None:
     """Refuse an unknown method.
 
     Raises:

@@ -29,7 +29,7 @@ from withstand.verification.geometry.tilting import (
     second_class,
 )
 
-Loss = Literal["hinge", "softplus"]
+MarginLoss = Literal["hinge", "softplus"]
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e4)
 COLUMNS = (
     "C",
@@ -82,7 +82,7 @@ class Step:
     test_error: float
 
 
-def fit_boundary(x: Tensor, y: Tensor, C: float, *, loss: Loss = "hinge") -> Boundary:
+def fit_boundary(x: Tensor, y: Tensor, C: float, *, loss: MarginLoss = "hinge") -> Boundary:
     """Fit a linear classifier whose bias is free of the penalty.
 
     At small C a support vector machine's bias runs off to the larger class, so the bias moves to the threshold with
@@ -94,8 +94,8 @@ def fit_boundary(x: Tensor, y: Tensor, C: float, *, loss: Loss = "hinge") -> Bou
         C: inverse strength of the penalty.
         loss: "hinge" (support vector machine) or "softplus" (logistic regression).
     """
-    if loss not in get_args(Loss):
-        raise ConfigError(f"loss {loss!r} is unknown: {nearest(str(loss), get_args(Loss))}")
+    if loss not in get_args(MarginLoss):
+        raise ConfigError(f"loss {loss!r} is unknown: {nearest(str(loss), get_args(MarginLoss))}")
     if not 0 < C < float("inf"):
         raise ConfigError(f"C must be positive and finite, not {C}")
     rows, labels = x.detach().to("cpu", torch.float64).flatten(1), second_class(y)
@@ -114,7 +114,7 @@ def regularisation_path(
     test_y: Tensor,
     penalties: Sequence[float] = PENALTIES,
     *,
-    loss: Loss = "hinge",
+    loss: MarginLoss = "hinge",
     reference: TiltingAnalysis | None = None,
 ) -> list[Step]:
     """Fit at each C, and measure the tilt.

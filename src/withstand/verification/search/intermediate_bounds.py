@@ -19,7 +19,7 @@ _SLOPES = Ascent(steps=20, rate=0.25)
 _HALVES = Ascent(steps=4, rate=0.2)
 
 
-def tighten(
+def refine_bounds(
     relaxed: Relaxed,
     *,
     leaves: int = 1,

@@ -14,7 +14,7 @@ from withstand.verification.box import Region
 from withstand.verification.network.network import Network
 from withstand.verification.property import Property
 from withstand.verification.search.falsify import DOUBTS, Breaks, Replay, by_outputs, doubtful, falsify, first_broken
-from withstand.verification.search.intermediate_bounds import tighten
+from withstand.verification.search.intermediate_bounds import refine_bounds
 from withstand.verification.search.sub_problems import Splitter
 from withstand.verification.verdict import CLOCK, Clock, Late, Verdict, passed
 
@@ -73,7 +73,7 @@ def search_relus(
     for leaves, share in _STAGES:
         if shrinking:
             seconds = _SHRINK * (began + share * timeout - clock())
-            tighten(root, seconds=seconds, leaves=leaves, memory=memory, clock=clock)
+            refine_bounds(root, seconds=seconds, leaves=leaves, memory=memory, clock=clock)
             tighter = output_bounds(root, weight, memory=memory, late=late)[0] + wanted.offset
             better = torch.maximum(rough, tighter)
             gain = wanted.least(better[None]) - wanted.least(rough[None])

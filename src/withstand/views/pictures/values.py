@@ -29,7 +29,7 @@ def gaussian_noise(x: Tensor, deviation: Tensor, draws: Draws) -> Tensor:
 
 
 @dataclass(frozen=True)
-class GaussianNoise(PictureView):
+class RandomGaussianNoise(PictureView):
     """Add white noise of a random strength with a probability.
 
     Args:

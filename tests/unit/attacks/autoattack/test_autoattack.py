@@ -16,7 +16,7 @@ from withstand.api.runs import Run
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.apgd import APGD
 from withstand.attacks.autoattack.autoattack import AutoAttack
-from withstand.attacks.autoattack.ensemble import Progress, Worst, worst_of
+from withstand.attacks.autoattack.ensemble import AttackProgress, Worst, worst_of
 from withstand.attacks.autoattack.fab import FAB
 from withstand.attacks.autoattack.square import Square
 from withstand.attacks.inputs.gradient import FGSM, PGD
@@ -90,7 +90,7 @@ def test_a_killed_run_goes_on_to_the_same_result(after: int, tmp_path: Path) -> 
     whole = worst_of(LIST, victim, x, y, batch=10)
     calls = 0
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: AttackProgress) -> None:
         nonlocal calls
         calls += 1
         if calls == after:
@@ -99,7 +99,7 @@ def test_a_killed_run_goes_on_to_the_same_result(after: int, tmp_path: Path) -> 
     with pytest.raises(Killed):
         worst_of(LIST, victim, x, y, batch=10, state=path, progress=stop)
     assert same(worst_of(LIST, victim, x, y, batch=10, state=path), whole)
-    told: list[Progress] = []
+    told: list[AttackProgress] = []
     assert same(worst_of(LIST, victim, x, y, batch=10, state=path, progress=told.append), whole)
     assert not told  # nothing was left to do
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
@@ -148,7 +148,7 @@ def test_what_is_proven_is_counted_and_not_attacked() -> None:
 
 def test_progress_counts_down() -> None:
     victim, x, y = small()
-    told: list[Progress] = []
+    told: list[AttackProgress] = []
     worst_of(LIST, victim, x, y, batch=10, progress=told.append)
     assert [told[0].attack, told[-1].attack] == ["FGSM", "Square"]
     assert told[-1].remaining == 0

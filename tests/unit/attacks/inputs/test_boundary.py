@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from victims import random_pictures, small_net
 from withstand.attacks.inputs.boundary import class_gaps, cross, distance, strongest_rivals
 from withstand.attacks.objectives import Margin
-from withstand.attacks.problem import Problem, pose
+from withstand.attacks.problem import Problem, make_problem
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
 
@@ -104,7 +104,7 @@ def test_tiny_and_zero_slopes_are_finite(norm: Norm) -> None:
 
 def posed(*, targeted: bool = False) -> Problem:
     x, y = random_pictures(dtype=torch.float64)
-    return pose(Victim(small_net(dtype=torch.float64).eval()), Margin(), Ball(targeted=targeted), x, y)
+    return make_problem(Victim(small_net(dtype=torch.float64).eval()), Margin(), Ball(targeted=targeted), x, y)
 
 
 def test_gaps_are_differences_of_logits_with_their_gradients() -> None:
@@ -147,7 +147,7 @@ def test_masked_entries_have_no_slope() -> None:
     x, y = random_pictures()
     mask = torch.zeros_like(x, dtype=torch.bool)
     mask[..., 0] = True
-    problem = pose(Victim(nn.Sequential(nn.Flatten(), nn.Linear(36, 5))), Margin(), Ball(), x, y, mask)
+    problem = make_problem(Victim(nn.Sequential(nn.Flatten(), nn.Linear(36, 5))), Margin(), Ball(), x, y, mask)
     slopes = class_gaps(problem, x)[1]
     assert not slopes[..., 1:].any()
     assert slopes[..., 0].all()

@@ -16,7 +16,7 @@ from withstand.evaluation.robustness.audit_case import ball_name
 from withstand.evaluation.robustness.certificate import Certificate
 from withstand.evaluation.robustness.smoothed import SmoothedCertificate
 from withstand.verification.smoothing import Smoothing
-from withstand.verification.solvers import settle
+from withstand.verification.solvers import certify_by
 
 SETTINGS = Certificate(Ball("linf", 0.03), samples=16, radii=4, halvings=4)
 
@@ -53,24 +53,24 @@ def small_net() -> tuple[nn.Module, torch.Tensor]:
 def test_exact_solvers_decide_what_bounds_leave_open() -> None:
     net, x = small_net()
     ball = Ball("linf", 0.12)
-    exact = settle(net, x, ball=ball, method="milp")
-    search = settle(net, x, ball=ball, method="bab")
+    exact = certify_by(net, x, ball=ball, method="milp")
+    search = certify_by(net, x, ball=ball, method="bab")
     assert [one.status for one in exact] == [one.status for one in search]
     assert {"safe", "unsafe"} == {one.status for one in exact}
     with pytest.raises(ConfigError, match="norm linf"):
-        settle(net, x, ball=Ball("l2", 0.1), method="milp")
+        certify_by(net, x, ball=Ball("l2", 0.1), method="milp")
     with pytest.raises(ConfigError, match="'crown'"):
-        settle(net, x, ball=ball, method="crwn")  # type: ignore[arg-type]
+        certify_by(net, x, ball=ball, method="crwn")  # type: ignore[arg-type]
 
 
 def test_a_grid_is_a_proof_only_with_its_cells() -> None:
     net, x = small_net()
     ball = Ball("linf", 0.12)
-    exact = settle(net, x, ball=ball, method="milp")
-    whole = settle(net, x, ball=ball, method="grid", spans=3)
+    exact = certify_by(net, x, ball=ball, method="milp")
+    whole = certify_by(net, x, ball=ball, method="grid", spans=3)
     assert [one.status for one in whole] == [one.status for one in exact]
     assert "grid" in {one.method for one in whole}
-    bare = settle(net, x, ball=ball, method="grid", features=1)
+    bare = certify_by(net, x, ball=ball, method="grid", features=1)
     for one, other in zip(bare, exact, strict=True):
         assert one.status in (other.status, "unknown")
         assert one.status != "unknown" or "no_counterexample_on_grid" in one.reason
@@ -80,9 +80,9 @@ def test_a_grid_is_a_proof_only_with_its_cells() -> None:
 def test_a_grid_that_cannot_be_held_is_refused_with_its_count() -> None:
     victim, x, y = digits()
     with pytest.raises(ConfigError, match=r"64 dimensions has 3.43e\+30 points, more than 2,000,000: take fewer"):
-        settle(victim, x[:2], y[:2], Ball("linf", 0.03), method="grid")
+        certify_by(victim, x[:2], y[:2], Ball("linf", 0.03), method="grid")
     with pytest.raises(ConfigError, match=r"784 dimensions has 3\^784 points"):
-        settle(nn.Linear(784, 2).eval(), torch.rand(1, 784), ball=Ball("linf", 0.03), method="grid")
+        certify_by(nn.Linear(784, 2).eval(), torch.rand(1, 784), ball=Ball("linf", 0.03), method="grid")
     with pytest.raises(ConfigError, match="features must be at least 1, not 0"):
         replace(SETTINGS, features=0)
     with pytest.raises(ConfigError, match="timeout must be above 0 seconds, not 0"):

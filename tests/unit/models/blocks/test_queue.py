@@ -35,12 +35,12 @@ def test_offers_enter_after_the_step_and_only_in_training() -> None:
     before = made.rows.clone()
     made.offer(keys(1, 2).requires_grad_())
     assert torch.equal(made.rows, before)
-    made.settle()
+    made.push_offered()
     assert int(made.filled) == 2
-    made.settle()
+    made.push_offered()
     assert int(made.filled) == 2, "nothing new was offered"
     made.eval().offer(keys(3))
-    made.settle()
+    made.push_offered()
     assert int(made.filled) == 2
     assert not made.rows.requires_grad
 

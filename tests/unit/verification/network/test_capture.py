@@ -16,7 +16,7 @@ from withstand.verification.network.activation import MaxPool2d
 from withstand.verification.network.capture import capture
 from withstand.verification.network.capture_check import points_of
 from withstand.verification.network.operation import Add, Conv2d, Linear, Rearrange, Scale
-from withstand.verification.solvers import settle
+from withstand.verification.solvers import certify_by
 
 
 class Branches(nn.Module):
@@ -83,7 +83,7 @@ def test_a_victims_normalisation_is_part_of_the_network() -> None:
 def test_answers_are_read_as_by_any_victim(answer: Callable[[Tensor], Tensor]) -> None:
     last, x = nn.Linear(4, 3), torch.rand(5, 4)
     torch.testing.assert_close(capture(lambda x: answer(last(x)), x)(x).float(), last(x))
-    found = settle(lambda x: answer(last(x)), x, None, Ball("linf", 1e-4))
+    found = certify_by(lambda x: answer(last(x)), x, None, Ball("linf", 1e-4))
     assert {verdict.status for verdict in found} <= {"safe", "unsafe"}
 
 

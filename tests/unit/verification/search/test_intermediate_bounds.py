@@ -8,7 +8,7 @@ from withstand.verification.bounds.alpha import Ascent
 from withstand.verification.bounds.crown import relax_network
 from withstand.verification.box import Region
 from withstand.verification.network.activation import Activation
-from withstand.verification.search.intermediate_bounds import tighten
+from withstand.verification.search.intermediate_bounds import refine_bounds
 from withstand.verification.search.sub_problems import Splitter
 
 
@@ -28,7 +28,7 @@ def test_boxes_shrink_and_still_hold_all_values(kind: str) -> None:
         tried = network(kind, seed).values(box.sample(points(box.low, box.high, 500, seed))[:, 0])
         widths = []
         for leaves in (1, 3):
-            tighten(relaxed, leaves=leaves, ascent=Ascent(steps=4))
+            refine_bounds(relaxed, leaves=leaves, ascent=Ascent(steps=4))
             for (low, high), now, values in zip(before, relaxed.boxes, tried, strict=True):
                 assert (now.low >= low).all()
                 assert (now.high <= high).all()
@@ -45,7 +45,7 @@ def test_without_time_nothing_changes() -> None:
     net = network("deep", 0).to(torch.float32)
     relaxed = relax_network(net, region(net.shape, 0, 0.2).to(torch.float32))
     before = [value.low.clone() for value in relaxed.boxes]
-    tighten(relaxed, leaves=8, seconds=0)
+    refine_bounds(relaxed, leaves=8, seconds=0)
     assert all(torch.equal(old, now.low) for old, now in zip(before, relaxed.boxes, strict=True))
 
 
