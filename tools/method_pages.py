@@ -14,7 +14,7 @@ from withstand.core.options import options_of
 from withstand.recipes.catalogue import Entry, entries
 
 DOCS = Path(__file__).parent.parent / "docs"
-FACTS = ("paper", "claims", "learns from", "use it when", "not for", "differences")
+FACTS = ("paper", "claims", "learns from", "use it when", "not for", "longer runs", "differences")
 
 
 def pages() -> dict[str, str]:

@@ -16,8 +16,9 @@ from withstand.data.load import splits
 from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.models.blocks.concatenated import Concatenated
-from withstand.recipes.contrastive.mcl import SETUP, staged
+from withstand.recipes.contrastive.mcl import SETUP
 from withstand.recipes.setups.pictures import experiment_on_pictures
+from withstand.recipes.setups.stages import staged
 from withstand.views.compose import Compose, TwoViews
 from withstand.views.pictures.noise import GaussianNoise
 from withstand.views.pictures.padded_crop import PaddedCrop

@@ -28,7 +28,7 @@ from withstand.models.pictures.normalized import Normalized
 
 
 class MCL(Wrapper):
-    """One later stage of multistage contrastive learning: `withstand.recipes.contrastive.mcl` makes the chain of them.
+    """One later stage of multistage contrastive learning: `withstand.recipes.setups.stages` makes the chain.
 
     Before its first step it inherits the earlier stages' encoders and groups, and splits each group by clusters of the
     newest encoder's features, of unit length. Its batches then hold samples of one group, so that all negatives of an

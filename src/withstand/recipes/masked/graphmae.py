@@ -26,7 +26,7 @@ from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Adam
 from withstand.engine.schedules import Constant, WarmupCosine
 from withstand.methods.masked.graphmae import GraphMAE
-from withstand.recipes.setups.graphs import PUBLISHED, Published, judges, node_audit
+from withstand.recipes.setups.graphs import PUBLISHED, judges, node_audit, published
 from withstand.views.graph import GraphView, GraphViews, MaskNodes, SampleNeighbors
 
 
@@ -73,7 +73,17 @@ def experiment(
         processes: how many train together.
     """
     source = open_graphs(data, header=header, nodes_header=nodes_header)
-    settings = _settings(source, epochs, hidden, depth, mask, replaced, alpha, learning_rate)
+    usual = published(source)
+    settings = replace(
+        usual,
+        epochs=usual.epochs if epochs is None else epochs,
+        hidden=usual.hidden if hidden is None else hidden,
+        depth=usual.depth if depth is None else depth,
+        mask=usual.mask if mask is None else mask,
+        replace=usual.replace if replaced is None else replaced,
+        alpha=usual.alpha if alpha is None else alpha,
+        learning_rate=usual.learning_rate if learning_rate is None else learning_rate,
+    )
     labelled, test = labelled_parts(source)
     views: tuple[GraphView, ...] = (MaskNodes(settings.mask, settings.replace),)
     if neighbors is not None:
@@ -105,23 +115,3 @@ def experiment(
         judges(source, settings),
         node_audit(source, settings.depth),
     )  # fmt: skip
-
-
-def _settings(
-    source: Source,
-    epochs: int | None,
-    hidden: int | None,
-    depth: int | None,
-    mask: float | None,
-    replaced: float | None,
-    alpha: float | None,
-    learning_rate: float | None,
-) -> Published:
-    """Return the set's published settings with what was asked for in their place."""
-    whole = source.at_once is not None
-    base = PUBLISHED.get(source.name, PUBLISHED["cora" if whole else "proteins"])
-    changes = {
-        "epochs": epochs, "hidden": hidden, "depth": depth, "mask": mask, "replace": replaced, "alpha": alpha,
-        "learning_rate": learning_rate,
-    }  # fmt: skip
-    return replace(base, **{name: value for name, value in changes.items() if value is not None})  # type: ignore[arg-type]

@@ -14,20 +14,20 @@ reached: reproduced: under PGD-20 at 4/255 a linear classifier on clean features
   on a level
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from withstand.attacks.inputs.gradient import PGD
 from withstand.core.errors import ConfigError
-from withstand.core.part import again, build, describe
+from withstand.core.part import again, describe
 from withstand.core.roles import Method, Model, View
 from withstand.core.threat import Ball, parse_eps
-from withstand.engine import checkpoint
 from withstand.engine.experiment import Experiment
-from withstand.engine.folder import RunFolder
 from withstand.methods.robust.deacl import DeACL
 from withstand.recipes.setups.pictures import experiment_on_pictures
 from withstand.recipes.setups.robust_pictures import RobustSetup
+from withstand.recipes.setups.stages import encoder_of
 from withstand.views.compose import MultiCrop
 from withstand.views.pictures.crop import RandomResizedCrop
 from withstand.views.pictures.padded_crop import PaddedCrop
@@ -76,30 +76,8 @@ def experiment(
         attack = PGD(ball, steps=setup.steps, step_size=1.25 / setup.steps, keep_best=False)
         return DeACL(student, known, gamma=gamma, center=center, scratch=scratch, attack=attack)
 
-    return replace(experiment_on_pictures("deacl", method, (_small, _large), setup), first=teacher)
-
-
-def encoder_of(path: Path) -> Model:
-    """Return the encoder that a run trained.
-
-    Raises:
-        RunError: there is no run.
-        ConfigError: the run has no checkpoint.
-    """
-    folder = RunFolder(path)
-    tree = folder.record()["tree"]
-    assert isinstance(tree, dict)
-    arguments = tree["init_args"]
-    assert isinstance(arguments, dict)
-    method: Method = build(arguments["method"], path="method")
-    if checkpoint.load(folder.checkpoints, method) is None:
-        raise ConfigError(f"the teacher's run {path} has no checkpoint yet: train it first")
-    return method.encoder
-
-
-def _small(side: int) -> View:
-    return MultiCrop((PaddedCrop(max(1, side // 8)),), (1,))
-
-
-def _large(side: int) -> View:
-    return MultiCrop((RandomResizedCrop(side, flip=0.5),), (1,))
+    views: tuple[Callable[[int], View], Callable[[int], View]] = (
+        lambda side: MultiCrop((PaddedCrop(max(1, side // 8)),), (1,)),
+        lambda side: MultiCrop((RandomResizedCrop(side, flip=0.5),), (1,)),
+    )
+    return replace(experiment_on_pictures("deacl", method, views, setup), first=teacher)

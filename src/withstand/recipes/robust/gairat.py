@@ -6,6 +6,7 @@ claims: samples near the class boundary, which few steps bring down, should weig
   adversarial training, and small nets show no gain
 learns from: labelled pictures, photos, images
 use it when: reweighting is to be compared with plain adversarial training; instance weights, boundary
+longer runs: another number of epochs is another run: half of them, if burn-in is not said, have equal weights
 command: withstand train gairat --data fashion-mnist-small
 time: 8 minutes on a GPU for the claim, 3 seeds
 reached: not reproduced at this scale: accuracy under PGD-20 at 8/255 0.689 ± 0.006, 0.715 ± 0.006 by plain adversarial

@@ -82,6 +82,11 @@ PUBLISHED = {
 }  # fmt: skip
 
 
+def published(source: Source) -> Published:
+    """Return the settings published for a set, or those for Cora or PROTEINS where it is not known."""
+    return PUBLISHED.get(source.name, PUBLISHED["cora" if source.at_once is not None else "proteins"])
+
+
 def judges(source: Source, published: Published) -> tuple[Evaluator, ...]:
     """Return the evaluations that papers report on such data; none where the data lack what they need."""
     if isinstance(source, GraphSource):

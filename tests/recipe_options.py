@@ -1,0 +1,29 @@
+"""Options that let any recipe run on a few toy samples, told by the recipe's own signature; importable by tests."""
+
+from inspect import Parameter, signature
+
+from graphs import graph
+from toys import ToyPictures, toy_rows
+from withstand.recipes.catalogue import Entry
+from withstand.recipes.setups.pictures import PictureSetup
+from withstand.recipes.setups.tables import TableSetup
+
+
+def trains(item: Entry) -> bool:
+    """Return whether a recipe trains something."""
+    return hasattr(item.module(), "experiment")
+
+
+def needs_a_run(item: Entry) -> bool:
+    """Return whether a recipe builds on a run that was trained before."""
+    return "teacher" in signature(item.module().experiment).parameters
+
+
+def toy_options(item: Entry) -> dict[str, object]:
+    """Return data and a narrow network: pictures or rows where the recipe's setup is for such, else a graph."""
+    setup = signature(item.module().experiment).parameters.get("setup", Parameter("setup", Parameter.KEYWORD_ONLY))
+    if isinstance(setup.default, PictureSetup):
+        return {"data": ToyPictures(512), "width": 4}
+    if isinstance(setup.default, TableSetup):
+        return {"data": toy_rows(), "hidden": 16}
+    return {"data": graph(), "hidden": 16}
