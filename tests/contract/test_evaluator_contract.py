@@ -22,6 +22,7 @@ from withstand.core.threat import Ball
 from withstand.data.arrays.source import ArraySource
 from withstand.data.graphs.container import Graphs
 from withstand.data.tables.source import TableSource
+from withstand.defenses.filters import BitDepth
 from withstand.evaluation.detection.detection import Detection
 from withstand.evaluation.judges import judge
 from withstand.evaluation.probes.few_shot import FewShot
@@ -33,6 +34,7 @@ from withstand.evaluation.representation.sample_state import SampleState
 from withstand.evaluation.robustness.audit import Audit
 from withstand.evaluation.robustness.certificate import Certificate
 from withstand.evaluation.robustness.corruptions import CorruptionBench
+from withstand.evaluation.robustness.purification import Purification
 from withstand.evaluation.robustness.smoothed import SmoothedCertificate
 from withstand.evaluation.structured.graph_audit import GraphAudit
 from withstand.evaluation.structured.graph_nodes import NodeProbe
@@ -108,6 +110,8 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
                                 digits()[0], pixels(), digits()[0]),
     "Detection": lambda: (Detection(BALL, attacks=("fgsm",), samples=12, calibration=12, known=4, steps=2),
                           guard(), pixels(), None),
+    "Purification": lambda: (Purification(BALL, samples=16, steps=2, queries=3), BitDepth(digits()[0], 2), pixels(),
+                             None),
     "GraphAudit": lambda: (GraphAudit(eps=(0.1, 0.5), steps=2, flipped=2, additions=2, samples=12),
                            nodes(), graph(60).part("test"), None),
     "NodeProbe": lambda: (NodeProbe(0.1, 0.0, 5), by_place, graph(60), nothing),

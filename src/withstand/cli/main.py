@@ -22,7 +22,7 @@ VERBS = {
     "probe": ("runs", "measure what a run's encoder is worth"),
     "attack": ("attack", "attack a run's encoder, or any network, and keep the attacked inputs"),
     "audit": ("runs", "measure what a run's encoder withstands"),
-    "defend": ("defend", "guard a classifier by a run's encoder, and attack both"),
+    "defend": ("defend", "guard a classifier by a detector or a purifier, and attack both"),
     "certify": ("certify", "prove what a network withstands, break it, or say that nobody knows"),
     "report": ("runs", "write a run's report, one HTML file"),
     "compare": ("runs", "put runs side by side, one HTML file"),

@@ -84,9 +84,9 @@ def page(run: StoredRun) -> Page:
 
 
 def _withstands(finding: Finding) -> bool:
-    """Whether a finding tells about resistance: audit, detection, what has a curve over eps or severity."""
+    """Whether a finding tells what is withstood: an audit, a guard, or a curve over eps or severity."""
     curves = {table.x for table in finding.tables.values()}
-    return finding.name.startswith(("audit", "detection")) or not curves.isdisjoint({"eps", "severity"})
+    return finding.name.startswith(("audit", "detection", "purification")) or not curves.isdisjoint({"eps", "severity"})
 
 
 def _checks(findings: dict[str, Finding]) -> list[tuple[str, Check]]:
