@@ -75,7 +75,7 @@ def accuracy(finding: Finding, *words: str) -> float:
 
 def test_a_quantiser_that_only_hides_gradients_is_called_so() -> None:
     finding = quantised()
-    clean = finding.measures["clean accuracy"].value
+    clean = finding.figures["clean accuracy"].value
     assert accuracy(finding, "cross-entropy", "its own slopes") > 0.8 * clean
     assert accuracy(finding, "cross-entropy", "straight through") < 0.4 * clean
     assert "only hides gradients" in str(finding.protocol["verdict"])
@@ -99,8 +99,8 @@ def test_the_white_box_number_is_the_least_and_leads_the_verdict() -> None:
     source = ArraySource(x, y)
     for guard in (Purifier(victim, Quantiser()), MedianSmoothing(victim, 3), NoisyInput(victim, 0.1, samples=2)):
         finding = quantised() if type(guard) is Purifier else JUDGE.evaluate(guard, source)
-        share = finding.measures[WHITE]
-        assert all(share.value <= one.value for name, one in finding.measures.items() if BARE not in name)
+        share = finding.figures[WHITE]
+        assert all(share.value <= one.value for name, one in finding.figures.items() if BARE not in name)
         assert share.interval is not None
         assert share.of == 60
         assert str(finding.protocol["verdict"]).startswith(f"White-box accuracy {share.value:.1%}")
