@@ -14,7 +14,7 @@ from withstand.core.roles import Model
 from withstand.losses.contrast.contrastive import nt_xent
 from withstand.methods.contrastive.scatsimclr import ScatSimCLR
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.models.pictures.pretexts import rotated
+from withstand.models.pictures.pretexts import CLOCKWISE
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 
@@ -48,7 +48,7 @@ def test_rotation_by_its_formula() -> None:
     subject, given = method(), batch()
     terms = subject.step(given)
     z1, z2 = (subject.head(subject.encoder(view)) for view in given.views)
-    logits = subject.pretext.head(subject.encoder(rotated(given.views[0])))
+    logits = subject.pretext.head(subject.encoder(CLOCKWISE.every(given.views[0])))
     labels = torch.arange(4).repeat(7)
     expected = nt_xent(z1, z2, 0.5) + 0.3 * cross_entropy(logits, labels)
     torch.testing.assert_close(terms["loss"], expected, **EXACT)

@@ -18,6 +18,9 @@ from torch.nn.functional import cross_entropy, interpolate
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws, derive
+from withstand.models.pictures.transforms import Rotations
+
+CLOCKWISE = Rotations(clockwise=True)
 
 
 class Pretext(nn.Module):
@@ -55,7 +58,7 @@ class RotationPretext(Pretext):
         self.head = nn.Sequential(*_layer(width, 512, dropout), *_layer(512, 128, dropout), nn.Linear(128, 4))
 
     def made(self, x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-        return rotated(x), torch.arange(4, device=x.device).repeat(len(x))
+        return CLOCKWISE.every(x), torch.arange(4, device=x.device).repeat(len(x))
 
     def logits(self, features: Tensor) -> Tensor:
         scores: Tensor = self.head(features)
@@ -92,13 +95,6 @@ class JigsawPretext(Pretext):
     def logits(self, features: Tensor) -> Tensor:
         scores: Tensor = self.head(self.each(features).view(-1, self.grid**2 * 512))
         return scores
-
-
-def rotated(x: Tensor) -> Tensor:
-    """Return square pictures `(B, C, n, n)` in four quarter turns each, clockwise, `(4 B, C, n, n)`."""
-    if x.shape[2] != x.shape[3]:
-        raise DataError(f"only square pictures can be turned by a quarter, not {tuple(x.shape[2:])}")
-    return torch.stack([x.rot90(-turns, (2, 3)) for turns in range(4)], 1).flatten(0, 1)
 
 
 def tiles(x: Tensor, grid: int) -> Tensor:

@@ -19,12 +19,8 @@ from withstand.engine.experiment import Experiment
 from withstand.losses.robust.reweighting import Curve
 from withstand.methods.robust.adversarial_training import AdversarialTraining
 from withstand.methods.shared.weightings import GAIRAT
-from withstand.recipes.setups.robust_pictures import (
-    RobustSetup,
-    class_count,
-    experiment_with_labels,
-    madry,
-)
+from withstand.recipes.setups.labelled_pictures import class_count
+from withstand.recipes.setups.robust_pictures import RobustSetup, experiment_with_labels, madry
 
 SETUP = RobustSetup()
 

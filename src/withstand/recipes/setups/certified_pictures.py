@@ -8,8 +8,9 @@ from withstand.core.threat import parse_eps
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import Adam
 from withstand.methods.robust.certified_training import CertifiedTraining
+from withstand.recipes.setups.labelled_pictures import class_count
 from withstand.recipes.setups.pictures import PictureSetup
-from withstand.recipes.setups.robust_pictures import class_count, experiment_with_labels
+from withstand.recipes.setups.robust_pictures import experiment_with_labels
 from withstand.views.pictures.padded_crop import PaddedCrop
 
 

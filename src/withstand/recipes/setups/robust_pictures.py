@@ -2,19 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from withstand.attacks.inputs.gradient import PGD
-from withstand.core.errors import DataError
 from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import Ball
 from withstand.data.derived.imbalanced import Imbalance, Imbalanced
-from withstand.data.derived.subset import labelled
-from withstand.data.load import splits
-from withstand.engine.experiment import Experiment, Plan
-from withstand.engine.optimizers import SGD, Optimizer
-from withstand.engine.schedules import WarmupCosine
-from withstand.recipes.setups.pictures import PictureSetup, encoder
-from withstand.views.compose import MultiCrop
+from withstand.engine.experiment import Experiment
+from withstand.engine.optimizers import Optimizer
+from withstand.recipes.setups.labelled_pictures import labelled_experiment
+from withstand.recipes.setups.pictures import PictureSetup
 from withstand.views.pictures.padded_crop import PaddedCrop
 
 
@@ -68,31 +65,18 @@ def experiment_with_labels(
     Raises:
         DataError: no labels, or no pictures.
     """
-    train, test = splits(setup.data, size=setup.size, seed=0)
-    if len(train.shape) != 3:
-        raise DataError(f"{name} learns from pictures (C, H, W), not samples of shape {train.shape}")
-    if train.labels is None:
-        raise DataError(f"{name} learns from labels, and the data have none: acl hardens an encoder without labels")
-    train = labelled(train)
+    choose = None
     if isinstance(setup, ImbalancedSetup) and setup.ratio != 1:
-        train = Imbalanced(train, setup.imbalance, ratio=setup.ratio)
-    plan = Plan(
-        epochs=setup.epochs,
-        batch=setup.batch,
-        optimizer=optimizer or SGD(setup.learning_rate * setup.batch / 128, weight_decay=5e-4),
-        schedule=WarmupCosine(1.0, share=0.1),
-        seed=setup.seed,
-        processes=setup.processes,
+        choose = partial(Imbalanced, kind=setup.imbalance, ratio=setup.ratio)
+    return labelled_experiment(
+        name,
+        method,
+        setup,
+        optimizer=optimizer,
+        crop=crop,
+        choose=choose,
+        without="acl hardens an encoder without labels",
     )
-    view = MultiCrop((crop or PaddedCrop(max(1, train.shape[-1] // 8)),), (1,))
-    network = encoder(setup.model, setup.width, setup.depth, train.shape)
-    return Experiment(name, train, view, method(network, train), plan, test)
-
-
-def class_count(source: Source) -> int:
-    """Return how many labels a labelled source has."""
-    assert source.labels is not None
-    return max(len(source.classes), int(source.labels.max()) + 1, 2)
 
 
 def madry(eps: float, steps: int) -> PGD:

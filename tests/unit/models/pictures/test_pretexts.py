@@ -6,7 +6,7 @@ from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
-from withstand.models.pictures.pretexts import JigsawPretext, RotationPretext, rotated, tile_orders, tiles
+from withstand.models.pictures.pretexts import CLOCKWISE, JigsawPretext, RotationPretext, tile_orders, tiles
 
 
 def pictures(count: int = 3, side: int = 6) -> Tensor:
@@ -28,7 +28,7 @@ def test_four_turns_row_by_row() -> None:
     assert torch.equal(turns[:, 2], x.flip((2, 3)))
     assert torch.equal(turns[:, 3].rot90(-1, (2, 3)), x)
     with pytest.raises(DataError, match="only square pictures"):
-        rotated(torch.rand(1, 3, 4, 5))
+        CLOCKWISE.every(torch.rand(1, 3, 4, 5))
 
 
 @pytest.mark.parametrize("grid", [2, 3])
