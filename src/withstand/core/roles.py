@@ -119,9 +119,16 @@ class View(Part):
 
 
 class Model(Part, nn.Module):
-    """A network from samples to features `(B, width)`."""
+    """A network from samples to features `(B, width)`.
+
+    Attributes:
+        width: of the features.
+        stages: names of the submodules that give the maps of its stages, in their order, as residual networks have
+            them; empty where it says of none.
+    """
 
     width: int
+    stages: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor: ...

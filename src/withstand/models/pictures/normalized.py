@@ -32,6 +32,7 @@ class Normalized(TokenEncoder):
             raise ConfigError(f"mean and std must be equally long, std above 0, not {mean!r} and {std!r}")
         self.encoder = encoder
         self.width, self.channels = encoder.width, len(mean)
+        self.stages = tuple(f"encoder.{name}" for name in encoder.stages)
         self.patch, self.prefix = (encoder.patch, encoder.prefix) if isinstance(encoder, TokenEncoder) else (0, 0)
         # Part of the configuration, so not of the state.
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)

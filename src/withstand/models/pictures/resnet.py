@@ -7,7 +7,7 @@ stride 1 and no pooling. `ResNet()` is the usual CIFAR ResNet-18: 11,168,832 par
 from typing import Literal, get_args
 
 from torch import Tensor, nn
-from torch.nn.functional import max_pool2d, relu
+from torch.nn.functional import relu
 
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.roles import Model
@@ -40,7 +40,7 @@ class ResNet(Model):
         if width < 1:
             raise ConfigError(f"width must be at least 1, not {width!r}")
         self.width = 8 * width
-        self.pool = stem == "large"
+        self.pool = nn.MaxPool2d(3, 2, 1) if stem == "large" else None
         size, stride = (7, 2) if stem == "large" else (3, 1)
         self.stem = nn.Conv2d(channels, width, size, stride, size // 2, bias=False)
         self.norm = nn.BatchNorm2d(width)
@@ -52,6 +52,8 @@ class ResNet(Model):
                 blocks.append(BasicBlock(narrow, wide, stride=2 if stage and not place else 1))
                 narrow = wide
         self.blocks = nn.Sequential(*blocks)
+        ends = tuple(f"blocks.{sum(BLOCKS[depth][: stage + 1]) - 1}" for stage in range(4))
+        self.stages = ("stem", "pool", *ends) if stem == "large" else ("stem", *ends)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -61,8 +63,8 @@ class ResNet(Model):
     def forward(self, x: Tensor) -> Tensor:
         """Return features `(B, 8 * width)` of normalised pictures `(B, channels, H, W)`."""
         x = relu(self.norm(self.stem(x)), inplace=True)
-        if self.pool:
-            x = max_pool2d(x, 3, 2, 1)
+        if self.pool is not None:
+            x = self.pool(x)
         features: Tensor = self.blocks(x).mean((2, 3))
         return features
 

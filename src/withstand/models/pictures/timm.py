@@ -49,6 +49,9 @@ class Timm(TokenEncoder):
         # Some models end in a wider layer before the classifier; that layer is part of the features.
         width: Any = getattr(self.model, "head_hidden_size", None) or self.model.num_features
         self.width, self.channels = int(width), channels
+        residual = ("conv1", "maxpool", "layer1", "layer2", "layer3", "layer4")
+        if {*residual} <= {name for name, _ in self.model.named_children()}:
+            self.stages = tuple(f"model.{name}" for name in residual)
         self.patch, self.prefix = 0, 0
         if isinstance(self.model, timm.models.vision_transformer.VisionTransformer):
             side, other = self.model.patch_embed.patch_size
