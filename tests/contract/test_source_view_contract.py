@@ -22,6 +22,7 @@ from withstand.data.arrays.source import ArraySource
 from withstand.data.dataset import DatasetSource
 from withstand.data.derived.grouped import Grouped
 from withstand.data.derived.imbalanced import Imbalanced
+from withstand.data.derived.paired import PairedSource
 from withstand.data.derived.pasted import Pasted
 from withstand.data.derived.shrunk import Shrunk
 from withstand.data.derived.subset import Held, Labelled, Subset
@@ -152,6 +153,7 @@ SOURCES: dict[str, tuple[type[Source], Callable[[Path], Source]]] = {
     "pasted": (Pasted, lambda path: Pasted(mapped(path), NamedSource("digits"))),
     "shrunk": (Shrunk, lambda path: Shrunk(mapped(path), 2)),
     "tinted": (Tinted, lambda path: Tinted(NamedSource("digits"), told="tint")),
+    "part of a paired one": (Subset, lambda path: Subset(PairedSource.example(), [5, 1, 3])),
     "held test": (Held, lambda path: Held(mapped(path), "test", fraction=0.3)),
 }
 
@@ -177,6 +179,9 @@ def test_sources(name: str, tmp_path: Path) -> None:
         batch, rows = source[chosen], torch.as_tensor(chosen, dtype=torch.int64)
         assert batch.index.tolist() == rows.tolist()
         assert torch.equal(batch.x, whole.x[rows])
+        assert batch.extras.keys() == whole.extras.keys()
+        for extra, value in batch.extras.items():
+            assert torch.equal(value, whole.extras[extra][rows])
         assert (batch.y is None) == (source.labels is None)
         if batch.y is not None and source.labels is not None:
             assert torch.equal(batch.y, source.labels[rows])
@@ -184,6 +189,14 @@ def test_sources(name: str, tmp_path: Path) -> None:
     before = whole.x.clone()
     source[[0]].x.zero_()
     assert torch.equal(source[torch.arange(count)].x, before)
+    kept = {extra: value.clone() for extra, value in whole.extras.items()}
+    for value in source[[0]].extras.values():
+        value.zero_()
+    for extra, value in source[torch.arange(count)].extras.items():
+        assert torch.equal(value, kept[extra])
+    # What is known of every sample has a row for each.
+    for known in (*source.attributes.values(), *([] if source.sizes is None else [source.sizes])):
+        assert len(known) == count
     # Labels and their names.
     if source.labels is not None:
         assert source.labels.shape == (count,)
@@ -207,7 +220,10 @@ def test_other_data_have_another_fingerprint() -> None:
     x = array(Path())
     marks = {ArraySource(x, np.arange(12) % 3).fingerprint(), ArraySource(x).fingerprint()}
     marks |= {Subset(ArraySource(x), rows).fingerprint() for rows in ([0, 1], [1, 0], [0])}
+    masks = [np.arange(12), np.arange(12) + 1, np.arange(12.0)]
+    marks |= {PairedSource(ArraySource(x), {"mask": mask}).fingerprint() for mask in masks}
+    marks |= {PairedSource(ArraySource(x), {"other": masks[0]}).fingerprint()}
     x = x.copy()
     x[11, 2, 7, 7] ^= 1
     marks |= {ArraySource(x).fingerprint()}
-    assert len(marks) == 6
+    assert len(marks) == 10

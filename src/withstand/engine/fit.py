@@ -26,6 +26,7 @@ from withstand.engine.experiment import Experiment
 from withstand.engine.folder import RunFolder
 from withstand.engine.journal import Journal, gauges, tensorboard_writer
 from withstand.engine.numerics import Numerics
+from withstand.engine.unread import Unread
 from withstand.models.blocks.norm import synchronize
 
 
@@ -70,6 +71,9 @@ def fit(
                     step += 1
                     method.after_step(step)
                 journal.advance()
+                if (unread := trainer.unread) is not None and (said := unread.note(type(method).__name__)):
+                    journal.note(said)
+                    unread.names.clear()
                 if step % every == 0 or step == last:
                     line = trainer.line(terms, step, step / per_epoch, clock)
                     journal.write(line)
@@ -131,22 +135,30 @@ class _Trainer:
         self._pending = dict.fromkeys(self.optimizers, 0)
         self._beside, self._beside_views = experiment.beside, experiment.beside_views
         self._orders: dict[str, tuple[int, Tensor]] = {}
+        self.unread: Unread | None = None
 
     def batch(self, order: Tensor, place: int, epoch: int, step: int) -> Batch:
         """Return this process's share of an epoch's batch, with its views."""
         first, world = place * self._plan.batch, self._fabric.world_size
         share = min(self._plan.batch, len(order) - first) // world
         start = first + self._fabric.global_rank * share
-        batch = self._viewed(self._source[order[start : start + share]], self._view, epoch, "views")
+        batch = self._source[order[start : start + share]]
+        watch = batch.extras and self.unread is None
+        if watch:
+            self.unread = Unread(batch)
+        batch = self._viewed(batch, self._view, epoch, "views", self.unread if watch else None)
         beside = {name: self._from(name, step, share) for name in self._beside}
         return replace(batch, beside=beside, seed=self._plan.seed, step=step, epoch=epoch)
 
-    def _viewed(self, batch: Batch, view: View | None, epoch: int, stream: str) -> Batch:
+    def _viewed(self, batch: Batch, view: View | None, epoch: int, stream: str, unread: Unread | None = None) -> Batch:
         """Return a batch on the device, with its views, in the run's type and layout."""
         batch = batch.to(self._fabric.device)
         if view is not None:
-            batch = view(batch, Draws(self._plan.seed, batch.index, epoch=epoch).child(stream))
-        return replace(batch, views=tuple(self._numerics.cast(view) for view in batch.views))
+            seen = batch if unread is None else unread.watched(batch)
+            changed = view(seen, Draws(self._plan.seed, batch.index, epoch=epoch).child(stream))
+            batch = replace(changed, extras=batch.extras) if changed.extras is seen.extras else changed
+        batch = self._numerics.cast_batch(batch)
+        return batch if unread is None else unread.watched(batch)
 
     def _from(self, name: str, step: int, share: int) -> Batch:
         """Return this process's share of a further source's samples for a step."""

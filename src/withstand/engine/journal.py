@@ -79,6 +79,7 @@ class Journal:
             console=console,
             disable=quiet or not console.is_terminal,
         )
+        self._console = None if quiet else console
         self._plain = None if quiet or console.is_terminal else console
         self._task = self._progress.add_task(title, total=total, completed=done, facts="")
         self._title, self._warned = title, False
@@ -118,6 +119,11 @@ class Journal:
                 f"{line['rate']:,.0f} samples/s, {left:.0f} s left",
                 highlight=False,
             )
+
+    def note(self, said: str) -> None:
+        """Say something once, where anything is said."""
+        if self._console is not None:
+            self._console.print(f"{self._title}: {said}", highlight=False, markup=False, soft_wrap=True)
 
     def watch(self, found: dict[str, float]) -> None:
         """Warn once when a line's gauges say that the embeddings have collapsed to a point or a line."""

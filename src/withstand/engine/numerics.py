@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from withstand.core.batch import as_structured
+from withstand.core.batch import Batch, as_structured
 from withstand.core.errors import ConfigError
 from withstand.core.part import Tree
 from withstand.core.random import Draws, isolated
-from withstand.core.roles import Method
+from withstand.core.roles import Method, Source, View
 from withstand.engine.experiment import Experiment
 
 
@@ -43,11 +43,25 @@ class Numerics:
         """Return a view in the type and layout that the method expects."""
         if (whole := as_structured(view)) is not None:
             return whole.map(self.cast).as_samples()
-        if self.precision == "float64" and view.is_floating_point():
-            view = view.double()
+        view = self._typed(view)
         if self.layout == "channels-last" and view.dim() == 4:
             view = view.contiguous(memory_format=torch.channels_last)
         return view
+
+    def cast_batch(self, batch: Batch) -> Batch:
+        """Return a batch with its views in the type and layout that the method expects, and all else in the type."""
+        return replace(
+            batch,
+            x=self._typed(batch.x),
+            views=tuple(map(self.cast, batch.views)),
+            extras={name: self._typed(value) for name, value in batch.extras.items()},
+        )
+
+    def _typed(self, value: Tensor) -> Tensor:
+        """Return floating numbers in the method's type; others, as masks and ids, as they are."""
+        if (whole := as_structured(value)) is not None:
+            return whole.map(self._typed).as_samples()
+        return value.double() if self.precision == "float64" and value.is_floating_point() else value
 
     def autocast(self, device: torch.device) -> AbstractContextManager[object]:
         """Return the context in which the method's step runs."""
@@ -117,9 +131,14 @@ def time_step(experiment: Experiment, option: Numerics, device: torch.device, *,
     """
     trial = copy.deepcopy(experiment.method).to(device).train()
     option.prepare(trial)
-    batch = experiment.source[torch.arange(min(experiment.plan.batch, _AT_MOST, len(experiment.source)))].to(device)
-    batch = experiment.view(batch, Draws(experiment.plan.seed, batch.index))
-    batch = replace(batch, views=tuple(option.cast(view) for view in batch.views))
+    count, beside = min(experiment.plan.batch, _AT_MOST, len(experiment.source)), experiment.beside
+
+    def some(source: Source, view: View | None) -> Batch:
+        batch = source[torch.arange(count) % len(source)].to(device)
+        return option.cast_batch(batch if view is None else view(batch, Draws(experiment.plan.seed, batch.index)))
+
+    batch = some(experiment.source, experiment.view)
+    batch = replace(batch, beside={name: some(one, experiment.beside_views.get(name)) for name, one in beside.items()})
     times = []
     with isolated(0, "timing"):
         for _ in range(repeats + 1):

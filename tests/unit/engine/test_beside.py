@@ -15,6 +15,7 @@ from withstand.core.random import Draws
 from withstand.core.roles import Terms
 from withstand.engine.experiment import Experiment
 from withstand.engine.launch import train
+from withstand.engine.numerics import Numerics, time_step
 from withstand.engine.optimizers import SGD
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.views.presets import simclr_small
@@ -108,3 +109,18 @@ def test_what_does_not_fit_is_refused() -> None:
         checked(plan=replace(plan, optimizer={"generator": SGD(0.1)}))
     with pytest.raises(ConfigError, match="ToyGAN has no group 'critik': did you mean 'critic'"):
         checked(plan=replace(plan, optimizer={**plan.optimizer, "critik": SGD(0.1)}))
+
+
+def test_a_trial_step_for_the_choice_of_precision_has_the_data_beside() -> None:
+    experiment = toy_experiment(count=80, method=toy_method(Watching))
+    experiment = replace(
+        experiment,
+        beside={"one": ToyPictures(5, seed=1), "two": ToyPictures(40)},
+        beside_views={"one": simclr_small(16)},
+    )
+    SEEN.clear()
+    time_step(experiment, Numerics("float32", "contiguous"), torch.device("cpu"), repeats=0)
+    (batch,) = SEEN
+    assert batch.beside["one"].index.tolist() == [0, 1, 2, 3, 4] * 3 + [0]
+    assert len(batch.beside["one"].views) == 2
+    assert batch.beside["two"].views == ()

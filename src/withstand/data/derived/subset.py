@@ -26,7 +26,7 @@ class _Chosen(Source):
         """Take the rows, and the whole's name and origin with them."""
         self.source, self._rows = source, rows
         self.name, self.origin, self.skipped = source.name, source.origin, source.skipped
-        self.at_once = source.at_once
+        self.at_once, self.kind = source.at_once, source.kind
         self.names = tuple(source.names[row] for row in rows.tolist()) if source.names else ()
 
     def __len__(self) -> int:
@@ -53,6 +53,15 @@ class _Chosen(Source):
     def targets(self) -> Tensor | None:
         targets = self.source.targets
         return None if targets is None else targets[self._rows]
+
+    @property
+    def attributes(self) -> Mapping[str, Tensor]:
+        return {name: value[self._rows] for name, value in self.source.attributes.items()}
+
+    @property
+    def sizes(self) -> Tensor | None:
+        sizes = self.source.sizes
+        return None if sizes is None else sizes[self._rows]
 
     @property
     def fields(self) -> Mapping[str, tuple[int, ...]]:
