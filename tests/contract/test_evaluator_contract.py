@@ -17,7 +17,7 @@ from toys import ToyPictures, toy_method
 from victims import digits
 from walk import of_role
 from withstand.core.finding import HIGH, LOW, SPREAD, Finding, Measure, Table
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import PRODUCTS, Evaluator, Source
 from withstand.core.threat import Ball
 from withstand.data.arrays.source import ArraySource
 from withstand.data.graphs.container import Graphs
@@ -163,6 +163,7 @@ def test_the_signature_is_one(part: type[Evaluator]) -> None:
         (one.name, one.kind, one.default) for one in wanted
     ]
     assert all(one.kind is one.KEYWORD_ONLY and one.default is not one.empty for one in own[len(wanted) :])
+    assert part.product in (*PRODUCTS, "method", "defense")
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

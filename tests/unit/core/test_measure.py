@@ -119,3 +119,38 @@ def test_findings_of_earlier_versions_are_saved_in_todays_form(tmp_path: Path) -
         again = Finding.load(finding.save(tmp_path))
         assert (again.figures, again.tables, again.headline) == (finding.figures, finding.tables, finding.headline)
         assert "numbers" not in json.loads((tmp_path / path.name).read_text())
+
+
+def older(name: str, numbers: dict[str, float], tables: dict | None = None) -> Finding:
+    """Return a finding as earlier versions wrote it."""
+    return Finding.of_record({"name": name, "numbers": numbers, "tables": tables or {}, "checks": [], "protocol": {}})
+
+
+def test_a_spread_over_repeats_stays_one_and_the_control_keeps_its_own() -> None:
+    names = ("accuracy", "accuracy ±", "accuracy, untrained control", "accuracy, untrained control ±")
+    (accuracy,) = older("graphs", dict(zip(names, (0.9, 0.02, 0.5, 0.03), strict=True))).figures.values()
+    control = Measure(0.5, "share", "higher", spread=0.03)
+    assert accuracy == Measure(0.9, "share", "higher", spread=0.02, control=control)
+
+
+def test_half_the_width_of_an_interval_becomes_one() -> None:
+    for name in ("knn", "knn, on other"):
+        (accuracy,) = older(name, {"accuracy": 0.98, "accuracy ±": 0.05}).figures.values()
+        assert accuracy.interval == pytest.approx((0.93, 1.0))
+        assert accuracy.spread is None
+
+
+def test_what_stood_beside_an_untrained_encoder_or_another_part_of_a_name_is_its_control() -> None:
+    found = older("table-heads", {"RMSE, mlp on features": 0.5, "RMSE, mlp on untrained features": 0.7})
+    assert found.figures == {"RMSE, mlp on features": Measure(0.5, "", "lower", control=Measure(0.7, "", "lower"))}
+    found = older("few-shot", {"knn, 10 labels a class": 0.6, "knn, untrained control, 10 labels a class": 0.5})
+    (shot,) = found.figures.values()
+    assert (shot.unit, shot.control) == ("share", Measure(0.5, "share", None))
+
+
+def test_columns_of_earlier_versions_have_units_and_controls() -> None:
+    columns = ["eps", "k/255", "shift under attack", "shift under noise", "share lost under attack"]
+    table = {"columns": columns, "rows": [[0.1, "25.5/255", 0.5, 0.1, 0.9]], "x": "eps"}
+    found = older("audit", {"mean cosine shift": 0.5}, {"shift against eps": table}).tables["shift against eps"]
+    assert found.units == {"eps": "k/255", "share lost under attack": "share"}
+    assert found.controls == {"shift under noise": "shift under attack"}
