@@ -14,8 +14,10 @@ from withstand.engine.experiment import Experiment
 from withstand.methods.masked.hpm import HPM
 from withstand.models.blocks.ema import Momentum
 from withstand.models.pictures.patches import with_patches
-from withstand.recipes.setups.masked_pictures import SETUP, experiment_on_hidden_patches
+from withstand.recipes.setups.masked_pictures import MASKED, experiment_on_hidden_patches
 from withstand.recipes.setups.pictures import PictureSetup
+
+SETUP = MASKED
 
 
 def experiment(

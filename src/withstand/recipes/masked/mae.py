@@ -13,8 +13,10 @@ command: withstand train mae --data fashion-mnist-small
 from withstand.engine.experiment import Experiment
 from withstand.methods.masked.mae import MAE
 from withstand.models.pictures.patches import with_patches
-from withstand.recipes.setups.masked_pictures import SETUP, experiment_on_hidden_patches
+from withstand.recipes.setups.masked_pictures import MASKED, experiment_on_hidden_patches
 from withstand.recipes.setups.pictures import PictureSetup
+
+SETUP = MASKED
 
 
 def experiment(

@@ -10,7 +10,8 @@ from withstand.evaluation.representation.restored import Restored
 from withstand.recipes.setups.pictures import PictureSetup, experiment_on_pictures
 from withstand.views.presets import crop_and_flip
 
-SETUP = PictureSetup(model="vit", batch=128, learning_rate=2e-3)
+MASKED = PictureSetup(model="vit", batch=128, learning_rate=2e-3)
+"""What masked methods learn from unless told otherwise."""
 
 
 def experiment_on_hidden_patches(

@@ -40,7 +40,7 @@ class Knowing(MAE):
 def test_who_knows_the_pixels_restores_the_picture_without_error() -> None:
     finding = Restored(shown=3).evaluate(made(Knowing, normalise=False).double(), SOURCE)
     np.testing.assert_array_equal(finding.pictures["restored"], finding.pictures["picture"])
-    assert finding.measures[OFF].value == pytest.approx(0, abs=1e-12)
+    assert finding.figures[OFF].value == pytest.approx(0, abs=1e-12)
     assert finding.protocol["levels of what is shown"] == "as told, in pixels"
     shown = {picture.tobytes() for picture in finding.pictures["picture"]}
     assert shown <= {picture.numpy().tobytes() for picture in SOURCE[range(12)].x.permute(0, 2, 3, 1)}
@@ -50,7 +50,7 @@ def test_levels_of_hidden_patches_come_from_seen_ones_alone() -> None:
     """All pixels of hidden patches are brightened: whoever tells shapes alone restores the same."""
     method, evaluator = made(Knowing), Restored(shown=4, samples=12)
     before = evaluator.evaluate(method, SOURCE)
-    assert before.measures[OFF].value < 1e-9
+    assert before.figures[OFF].value < 1e-9
     seen = before.pictures["seen"]
     x = SOURCE[range(12)].x.float() / 255
     keep, hidden = method.masks(Batch(x, torch.arange(12)))
@@ -83,7 +83,7 @@ def test_a_flat_guess_costs_one() -> None:
         def restored(self, x: Tensor, keep: Tensor, hidden: Tensor) -> Tensor:
             return torch.zeros(len(x), hidden.shape[1], 48)
 
-    assert Restored().evaluate(made(Flat), SOURCE).measures[OFF].value == pytest.approx(1)
+    assert Restored().evaluate(made(Flat), SOURCE).figures[OFF].value == pytest.approx(1)
 
 
 def test_difficulty_is_ranked_and_drawn() -> None:
@@ -94,8 +94,8 @@ def test_difficulty_is_ranked_and_drawn() -> None:
     scores = method.difficulty(torch.from_numpy(finding.pictures["picture"]).permute(0, 3, 1, 2))
     cells = torch.from_numpy(greys[:, ::4, ::4, 0].reshape(2, 16).astype(int))
     assert torch.equal(cells.argsort(1), scores.argsort(1))
-    assert finding.measures[ORDER].control is not None
-    assert finding.measures[ORDER].value == pytest.approx(finding.measures[ORDER].control.value)
+    assert finding.figures[ORDER].control is not None
+    assert finding.figures[ORDER].value == pytest.approx(finding.figures[ORDER].control.value)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -110,7 +110,7 @@ def test_told_difficulty_that_orders_the_errors_correlates_with_them(sign: int) 
             off = self.restored(x, order[:, :4], order[:, 4:]) - self.encoder.patches(x)[:, 4:]
             return sign * torch.cat([torch.zeros(len(x), 4), off.square().mean(2)], 1)
 
-    assert Restored().evaluate(made(Known), SOURCE).measures[ORDER].value == pytest.approx(sign)
+    assert Restored().evaluate(made(Known), SOURCE).figures[ORDER].value == pytest.approx(sign)
 
 
 def test_what_cannot_be_shown_is_refused() -> None:
