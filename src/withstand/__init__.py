@@ -17,12 +17,18 @@ if TYPE_CHECKING:
     from withstand.api.front import open_run as open_run
     from withstand.api.front import train as train
     from withstand.api.runs import Run as Run
+    from withstand.api.settings import Audit as Audit
+    from withstand.api.settings import Certification as Certification
+    from withstand.api.settings import NamedAttack as NamedAttack
     from withstand.core.part import build as build
     from withstand.core.part import describe as describe
     from withstand.core.threat import Ball as Ball
     from withstand.core.victim import Victim as Victim
 
 _WHERE = {
+    "Audit": "withstand.api.settings",
+    "Certification": "withstand.api.settings",
+    "NamedAttack": "withstand.api.settings",
     "Ball": "withstand.core.threat",
     "Run": "withstand.api.runs",
     "Victim": "withstand.core.victim",
@@ -36,7 +42,10 @@ _WHERE = {
 }
 
 __all__ = [
+    "Audit",
     "Ball",
+    "Certification",
+    "NamedAttack",
     "Run",
     "Victim",
     "__version__",

@@ -31,7 +31,7 @@ from withstand.evaluation.representation.contrastive_geometry import Contrastive
 from withstand.evaluation.representation.projection_head import Layers
 from withstand.evaluation.representation.restored import Restored
 from withstand.evaluation.representation.sample_state import SampleState
-from withstand.evaluation.robustness.audit import Audit
+from withstand.evaluation.robustness.audit import RobustnessAudit
 from withstand.evaluation.robustness.certificate import Certificate
 from withstand.evaluation.robustness.corruptions import CorruptionBench
 from withstand.evaluation.robustness.purification import Purification
@@ -100,8 +100,9 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     "Layers": lambda: (Layers(k=3), toy_method(), ToyPictures(48), toy_method()),
     "Restored": lambda: (Restored(shown=2, samples=8), HPM.example(), ToyPictures(24), HPM.example()),
     "SampleState": lambda: (SampleState(ends=2), toy_method(ISogCLR, samples=24), ToyPictures(24), None),
-    "Audit": lambda: (Audit(BALL, linf=(0.05, 0.1), l2=(0.5,), samples=16, steps=2, ensemble="none"),
-                      digits()[0], pixels(), None),
+    "RobustnessAudit": lambda: (
+        RobustnessAudit(BALL, linf=(0.05, 0.1), l2=(0.5,), samples=16, steps=2, ensemble="none"),
+        digits()[0], pixels(), None),
     "Certificate": lambda: (Certificate(Ball("linf", 0.02), "ibp", samples=8, radii=2, halvings=2),
                             digits()[0], pixels(), None),
     "SmoothedCertificate": lambda: (SmoothedCertificate(0.1, Smoothing(0.1, samples=50, selection=10), samples=4),

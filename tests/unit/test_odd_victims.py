@@ -25,7 +25,7 @@ from withstand.core.errors import ConfigError, DataError, WithstandError
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 from withstand.data.arrays.source import ArraySource
-from withstand.evaluation.robustness.audit import Audit
+from withstand.evaluation.robustness.audit import RobustnessAudit
 
 EPS = 16 / 255
 RANGES = [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-3.0, 5.0), (-128.0, 127.0)]
@@ -124,7 +124,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
 
 def audited(subject: object, x: Tensor, y: Tensor, eps: float) -> dict[str, float]:
     """Return the figures of an audit at one radius."""
-    audit = Audit(Ball("linf", eps), linf=(), l2=(), steps=8, ensemble="none", pictures=0)
+    audit = RobustnessAudit(Ball("linf", eps), linf=(), l2=(), steps=8, ensemble="none", pictures=0)
     found = audit.evaluate(subject, ArraySource(x, y))  # type: ignore[arg-type]
     assert found.protocol["samples"] == len(x)
     return found.numbers
@@ -193,7 +193,7 @@ def test_a_fraction_is_a_share_of_the_range_and_a_number_in_input_units(limits: 
     assert shares == units
     assert shares["clean accuracy"] == 0.9
     assert shares[f"robust accuracy, linf {radius:.4g}"] == robust(model, x, y, radius)
-    usual = Audit().radii(victim)
+    usual = RobustnessAudit().radii(victim)
     assert max(usual["linf"]) == pytest.approx(radius)
     assert max(usual["l2"]) == pytest.approx(2 * (high - low))
 

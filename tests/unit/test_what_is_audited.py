@@ -23,7 +23,7 @@ from withstand.data.arrays.source import ArraySource
 from withstand.data.derived.subset import Subset
 from withstand.data.load import Data, judged
 from withstand.engine.folder import RunFolder
-from withstand.evaluation.robustness.audit import Audit
+from withstand.evaluation.robustness.audit import RobustnessAudit
 from withstand.evaluation.robustness.corruptions import CorruptionBench
 
 QUICK: dict[str, Any] = {"steps": 2, "ensemble": "none"}
@@ -119,7 +119,7 @@ def test_one_clean_accuracy_in_one_report() -> None:
     (x, y), victim = random_pictures(40, 3), Victim(small_net(5, 3).eval())
     source = ArraySource(x.mul(255).round().to(torch.uint8), y)
     bench = CorruptionBench(kinds=("fog",), severities=(1,), samples=30).evaluate(victim, source)
-    audit = Audit(linf=(), l2=(), samples=30, steps=1, ensemble="none", pictures=0).evaluate(victim, source)
+    audit = RobustnessAudit(linf=(), l2=(), samples=30, steps=1, ensemble="none", pictures=0).evaluate(victim, source)
     for key in ("split", "inputs", "labels", "weights", "data"):
         assert bench.protocol[key] == audit.protocol[key]
     assert bench.numbers["clean accuracy"] == audit.numbers["clean accuracy"]
@@ -133,7 +133,7 @@ def test_findings_hold_digests_of_weights_and_samples() -> None:
     moved = x.clone()
     moved[3, 3] = 0.5
     cases = {"same": (model, x, y), "weights": (other, x, y), "inputs": (model, moved, y), "labels": (model, x, 1 - y)}
-    audit = Audit(linf=(), l2=(), steps=1, ensemble="none", pictures=0)
+    audit = RobustnessAudit(linf=(), l2=(), steps=1, ensemble="none", pictures=0)
     first, *found = (audit.evaluate(net, ArraySource(*data)) for net, *data in [(model, x, y), *cases.values()])
     for (name, _), finding in zip(cases.items(), found, strict=True):
         differ = {key for key in ("weights", "inputs", "labels") if finding.protocol[key] != first.protocol[key]}

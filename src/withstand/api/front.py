@@ -8,10 +8,10 @@ from pathlib import Path
 from torch import nn
 
 from withstand.api.runs import Run
+from withstand.api.settings import Audit, Certification, NamedAttack, changed
 from withstand.api.subjects import (
-    Ensemble,
     Inputs,
-    Search,
+    attack_of,
     audit_of,
     certificate_of,
     front,
@@ -22,7 +22,6 @@ from withstand.api.subjects import (
 )
 from withstand.attacks.autoattack.ensemble import AttackProgress, ProverFunction
 from withstand.attacks.autoattack.ensemble_state import victim_fingerprint
-from withstand.attacks.named import named
 from withstand.core.batch import Batch
 from withstand.core.device import device_of
 from withstand.core.errors import ConfigError
@@ -31,7 +30,6 @@ from withstand.core.options import call
 from withstand.core.part import Tree, build, describe, externals, override
 from withstand.core.random import isolated
 from withstand.core.roles import Attacked, Source
-from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
 from withstand.data.load import Data
 from withstand.engine import launch
@@ -192,20 +190,15 @@ def open_run(
 def attack(
     subject: str | Path | nn.Module | Victim,
     data: Data,
+    asked: NamedAttack = NamedAttack(),  # noqa: B008 - a frozen value
     *,
-    attack: str = "pgd",
-    norm: Norm = "linf",
-    eps: str | float = "8/255",
-    samples: int = 64,
-    steps: int | None = None,
-    restarts: int | None = None,
-    seed: int = 0,
     size: int | None = None,
     low: float | None = None,
     high: float | None = None,
     normalize: tuple[Sequence[float], Sequence[float]] | None = None,
     device: str = "auto",
     allow: Sequence[str] = (),
+    **settings: object,
 ) -> tuple[Attacked, Batch]:
     """Attack samples with one attack, and return what was found with the clean batch.
 
@@ -214,47 +207,37 @@ def attack(
     Args:
         subject: as for `audit`.
         data: as for `audit`.
-        attack: by name, see `withstand.attacks.named`.
-        norm: how the size of a change is measured.
-        eps: the radius, in the victim's input units or like "8/255" of its input range.
-        samples: how many, from the first on.
-        steps: of the attack, or queries; its own number if None.
-        restarts: independent tries for each sample; its own number if None.
-        seed: of random starts.
+        asked: which attack, within what, on how many samples.
         size: the side of pictures from a folder.
         low: the smallest input value that a network takes which is no `Victim`; 0 if None.
         high: the largest; 1 if None.
         normalize: `(mean, std)` per channel, applied before it; None where it normalises by itself.
         device: where a network that had to be found is run: auto, cpu, cuda or mps. One's own stays where it is.
         allow: modules outside withstand that a description may name.
+        **settings: single fields of `asked`, by name.
 
     Raises:
         WithstandError: one clear line about what to mend.
     """
-    radii_of(eps)
+    asked = changed(asked, settings)
+    radii_of(asked.eps)
     inputs = Inputs(low, high, normalize)
     victim, _, test = front(subject, data, size=size, inputs=inputs, allow=allow, device=device_of(device))
     bare = test.labels is None
-    made = named(attack, Ball(norm, victim.radius(eps, norm)), steps=steps, restarts=restarts, embedding=bare)
+    made = attack_of(victim, asked, embedding=bare)
     look(victim, test)
-    return attack_samples(made, victim, test, samples=samples, labelled=not bare, seed=seed)
+    return attack_samples(made, victim, test, samples=asked.samples, labelled=not bare, seed=asked.seed)
 
 
 def audit(
     subject: str | Path | nn.Module | Victim,
     data: Data,
+    asked: Audit = Audit(),  # noqa: B008 - a frozen value
     *,
     out: str | Path | None = None,
-    norm: Norm = "linf",
-    eps: Sequence[str | float] | str | float = "8/255",
-    samples: int = 500,
-    steps: int = 20,
-    ensemble: Ensemble = "standard",
-    search: Search = "plain",
     surrogate: str | Path | nn.Module | Victim | None = None,
     prover: ProverFunction | None = None,
     corruptions: bool = False,
-    seed: int = 0,
     size: int | None = None,
     low: float | None = None,
     high: float | None = None,
@@ -262,6 +245,7 @@ def audit(
     device: str = "auto",
     allow: Sequence[str] = (),
     progress: Callable[[AttackProgress], None] | None = None,
+    **settings: object,
 ) -> Finding:
     """Measure what any network withstands, and whether the numbers can be believed.
 
@@ -269,58 +253,52 @@ def audit(
 
     Args:
         subject: a network that takes inputs in [0, 1] (its normalisation inside), or a `Victim` that says how it
-            differs; or where one is found: `FILE.safetensors` with its `FILE.json`, `FILE.py:NAME`, `MODULE:NAME`. A
-            network with `width`, an encoder of this library, gets a linear probe where there are labels.
+            differs; or where one is found: `FILE.onnx`, `FILE.safetensors` with its `FILE.json`, `FILE.py:NAME`,
+            `MODULE:NAME`. A network with `width`, an encoder of this library, gets a linear probe where there are
+            labels.
         data: a set's name, a folder, an array, a pair of samples and labels, a torch Dataset, a source. Of a set or
             folder that comes in parts the test part is attacked, of other data all there is. Where a probe has to be
             fitted, data without a test part are divided for it.
+        asked: norm, radii, samples, attacks.
         out: a folder for the finding and a report; AutoAttack goes on there after a kill. None keeps nothing.
-        norm: of the headline's threat model.
-        eps: radii: numbers are in the victim's input units, fractions like "8/255" are shares of its input range; the
-            largest is the headline, and one alone joins the usual curve.
-        samples: how many test samples are attacked.
-        steps: gradient steps at each radius.
-        ensemble: AutoAttack's version at the headline's ball, or "none".
-        search: "plain" takes every step of the published AutoAttack; "fast" leaves out what hardly ever matters.
         surrogate: another model of the same inputs and labels, whose attacks are carried over.
         prover: samples that it proves are not attacked.
         corruptions: also count what is left under the fifteen common corruptions (pictures with labels).
-        seed: of the choice of samples and of random starts.
         size: the side of pictures from a folder.
         low: the smallest input value that a network takes which is no `Victim`; 0 if None.
         high: the largest; 1 if None.
         normalize: `(mean, std)` per channel, applied before it; None where it normalises by itself.
         device: where a network that had to be found is run: auto, cpu, cuda or mps. One's own stays where it is.
         allow: modules outside withstand that a description may name.
-        progress: is told how far AutoAttack is.
+        progress: is told how far the audit is.
+        **settings: single fields of `asked`, by name: `eps="4/255"`.
 
     Raises:
         WithstandError: one clear line about what to mend.
     """
-    radii_of(eps)
+    asked = changed(asked, settings)
+    radii_of(asked.eps)
     inputs = Inputs(low, high, normalize)
     victim, train, test = front(subject, data, size=size, inputs=inputs, allow=allow, device=device_of(device))
-    settings = audit_of(
-        victim, norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, search=search, seed=seed
-    )
+    judge = audit_of(victim, asked)
     other = None if surrogate is None else victim_of(surrogate, train, allow)
     look(victim, test, other)
     if out is None:
-        return _fitted(settings.evaluate(victim, test, aids=Aids(other, prover, None, progress)), train, test)
+        return _fitted(judge.evaluate(victim, test, aids=Aids(other, prover, None, progress)), train, test)
     folder, prints = RunFolder(Path(out)), victim_fingerprint(victim)
     with folder.locked():
         folder.adopt(
             _named(subject, victim),
-            {"audited": describe(victim), "audit": describe(settings)},
+            {"audited": describe(victim), "audit": describe(judge)},
             test,
-            seed,
+            asked.seed,
             weights=prints,
         )
         state = folder.path / "audit.state"
-        finding = _fitted(settings.evaluate(victim, test, aids=Aids(other, prover, state, progress)), train, test)
+        finding = _fitted(judge.evaluate(victim, test, aids=Aids(other, prover, state, progress)), train, test)
         folder.save(finding)
         if corruptions:
-            folder.save(CorruptionBench(samples=samples, seed=seed).evaluate(victim, test))
+            folder.save(CorruptionBench(samples=asked.samples, seed=asked.seed).evaluate(victim, test))
         state.unlink(missing_ok=True)
         render(folder.path)
     return finding
@@ -329,71 +307,46 @@ def audit(
 def certify(
     subject: str | Path | nn.Module | Victim,
     data: Data,
+    asked: Certification = Certification(),  # noqa: B008 - a frozen value
     *,
     out: str | Path | None = None,
-    norm: Norm = "linf",
-    eps: str | float = "1/255",
-    method: str = "auto",
-    samples: int = 100,
-    timeout: float = 10.0,
-    sigma: float | None = None,
-    features: int | None = None,
-    spans: int = 1,
-    seed: int = 0,
     size: int | None = None,
     low: float | None = None,
     high: float | None = None,
     normalize: tuple[Sequence[float], Sequence[float]] | None = None,
     device: str = "auto",
     allow: Sequence[str] = (),
+    **settings: object,
 ) -> Finding:
     """Prove what any network withstands, break it, or say that nobody knows.
 
     Args:
         subject: as for `audit`; its operations need bounds (linear maps, convolutions, ReLUs and the like).
         data: as for `audit`.
+        asked: norm, radius, method, samples, time.
         out: a folder for the finding and a report. None keeps nothing.
-        norm: how the size of a change is measured.
-        eps: the radius, in the victim's input units or like "1/255" of its input range; curves go to twice that.
-        method: "auto" (cheap bounds first), "ibp", "crown-ibp", "crown", "alpha-crown"; "bab", "milp", "smt" and
-            "grid" also search; "smoothing" certifies the noisy classifier in L2, with confidence and not by proof.
-        samples: how many test samples are certified.
-        timeout: seconds of search for each sample.
-        sigma: of smoothing's noise, in input units; a quarter of the input range if None.
-        features: inputs that a grid steps together, the most prominent first; None for all.
-        spans: a grid's steps to each side.
-        seed: of the choice of samples, and of what is drawn.
         size: the side of pictures from a folder.
         low: the smallest input value that a network takes which is no `Victim`; 0 if None.
         high: the largest; 1 if None.
         normalize: `(mean, std)` per channel, applied before it; None where it normalises by itself.
         device: where a network that had to be found is run: auto, cpu, cuda or mps. One's own stays where it is.
         allow: modules outside withstand that a description may name.
+        **settings: single fields of `asked`, by name: `method="crown"`.
 
     Raises:
         WithstandError: one clear line about what to mend.
     """
-    radii_of(eps)
-    inputs, place = Inputs(low, high, normalize), solver_device(method, device_of(device))
+    asked = changed(asked, settings)
+    radii_of(asked.eps)
+    inputs, place = Inputs(low, high, normalize), solver_device(asked.method, device_of(device))
     victim, train, test = front(subject, data, size=size, inputs=inputs, allow=allow, device=place)
-    evaluator = certificate_of(
-        victim,
-        norm=norm,
-        eps=eps,
-        method=method,
-        samples=samples,
-        timeout=timeout,
-        sigma=sigma,
-        features=features,
-        spans=spans,
-        seed=seed,
-    )
+    evaluator = certificate_of(victim, asked)
     look(victim, test)
     if out is None:
         return _fitted(evaluator.evaluate(victim, test), train, test)
     folder, prints = RunFolder(Path(out)), victim_fingerprint(victim)
     with folder.locked():
-        folder.adopt(_named(subject, victim), {"certified": describe(victim)}, test, seed, weights=prints)
+        folder.adopt(_named(subject, victim), {"certified": describe(victim)}, test, asked.seed, weights=prints)
         finding = _fitted(evaluator.evaluate(victim, test), train, test)
         folder.save(finding)
         render(folder.path)

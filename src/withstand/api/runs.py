@@ -11,9 +11,9 @@ from typing import Literal
 import torch
 from torch import nn
 
-from withstand.api.subjects import UNIT, Ensemble, Search, audit_of, certificate_of, probed, solver_device, victim_of
+from withstand.api.settings import Audit, Certification, NamedAttack, changed, unusual
+from withstand.api.subjects import UNIT, attack_of, audit_of, certificate_of, probed, solver_device, victim_of
 from withstand.attacks.autoattack.ensemble import AttackProgress, ProverFunction
-from withstand.attacks.named import named
 from withstand.core.batch import Batch, as_structured, unit_range
 from withstand.core.device import device_of, moved
 from withstand.core.errors import ConfigError, DataError
@@ -21,7 +21,6 @@ from withstand.core.finding import Finding
 from withstand.core.part import Tree, build
 from withstand.core.random import Draws, isolated
 from withstand.core.roles import Attacked, Evaluator, Method, Model, Source, View, encoder_of, network_of
-from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
 from withstand.data.derived.subset import labelled
 from withstand.data.load import Data, splits_like
@@ -227,18 +226,13 @@ class Run:
 
     def audit(
         self,
-        data: Data | None = None,
+        data: Data | Audit | None = None,
+        asked: Audit = Audit(),  # noqa: B008 - a frozen value
         *,
-        norm: Norm = "linf",
-        eps: Sequence[str | float] | str | float = "8/255",
-        samples: int = 500,
-        steps: int = 20,
-        ensemble: Ensemble = "standard",
-        search: Search = "plain",
         surrogate: str | Path | nn.Module | Victim | None = None,
         prover: ProverFunction | None = None,
-        seed: int = 0,
         progress: Callable[[AttackProgress], None] | None = None,
+        **settings: object,
     ) -> Finding:
         """Measure what the encoder withstands, with the checks that make it believable, and keep the finding.
 
@@ -246,33 +240,22 @@ class Run:
         that was killed goes on where AutoAttack was.
 
         Args:
-            data: the run's own if None.
-            norm: of the headline's threat model; curves of Linf and L2 are drawn.
-            eps: radii in input units, or like "8/255"; the largest one is the headline, and one alone joins the
-                usual curve.
-            samples: how many test samples are attacked.
-            steps: gradient steps at each radius.
-            ensemble: AutoAttack's version at the headline's ball, or "none".
-            search: "plain" takes every step of the published AutoAttack; "fast" leaves out what hardly ever matters.
+            data: the run's own if None; what is asked for may stand in their place.
+            asked: norm, radii, samples, attacks.
             surrogate: another model, as for `withstand.audit`, whose attacks are carried over to this one.
             prover: samples that it proves are not attacked.
-            seed: of the choice of samples and of random starts.
-            progress: is told how far AutoAttack is.
+            progress: is told how far the audit is.
+            **settings: single fields of `asked`, by name: `eps="4/255"`.
+
+        Raises:
+            ConfigError: a setting that there is not, or that the run's own audit does not take.
         """
+        data, asked = (None, data) if isinstance(data, Audit) else (data, asked)
+        asked = changed(asked, settings)
         own = self._build("audit")
         if isinstance(own, Evaluator):
-            if (norm, eps) not in (("linf", "8/255"), ("linf", ("8/255",))):
-                raise ConfigError("this run has an audit of its own, whose norm and radii are set when it is trained")
-            if surrogate is not None or prover is not None:
-                raise ConfigError("this run has an audit of its own, which takes neither a surrogate nor a prover")
-            asked = {"samples": (samples, 500), "steps": (steps, 20), "seed": (seed, 0)}
-            changes = {name: value for name, (value, usual) in asked.items() if value != usual}
-            own = type(own)(**{**own._init_args, **changes})
-            test = self.sources(data)[1]
-            return self._keep(own.evaluate(self.classifier(data), test), data, test)
-        audit = audit_of(
-            UNIT, norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, search=search, seed=seed
-        )
+            return self._own_audit(own, data, asked, alone=surrogate is None and prover is None)
+        audit = audit_of(UNIT, asked)
         victim, test = self.victim(data)
         aids = Aids(
             surrogate=None if surrogate is None else victim_of(surrogate, self.sources(data)[0], self._allow),
@@ -284,6 +267,21 @@ class Run:
             finding = self._keep(audit.evaluate(victim, test, aids=aids), data, test)
         (self.folder.path / "audit.state").unlink(missing_ok=True)
         return finding
+
+    def _own_audit(self, own: Evaluator, data: Data | None, asked: Audit, *, alone: bool) -> Finding:
+        """Make the audit that the run's experiment names, with the settings that it has too."""
+        if not alone:
+            raise ConfigError("this run has an audit of its own, which takes neither a surrogate nor a prover")
+        changes = unusual(asked)
+        refused = [name for name in changes if name not in ("samples", "steps", "seed")]
+        if refused:
+            raise ConfigError(
+                f"this run has an audit of its own, which takes samples, steps and seed: {', '.join(refused)} "
+                f"{'is' if len(refused) == 1 else 'are'} set when it is trained"
+            )
+        judge = type(own)(**{**own._init_args, **changes})
+        test = self.sources(data)[1]
+        return self._keep(judge.evaluate(self.classifier(data), test), data, test)
 
     def corruptions(self, data: Data | None = None, *, samples: int = 500, seed: int = 0) -> Finding:
         """Measure what is left of the accuracy under the fifteen common corruptions, and keep the finding.
@@ -308,80 +306,57 @@ class Run:
 
     def certify(
         self,
-        data: Data | None = None,
-        *,
-        norm: Norm = "linf",
-        eps: str | float = "1/255",
-        method: str = "auto",
-        samples: int = 100,
-        timeout: float = 10.0,
-        sigma: float | None = None,
-        features: int | None = None,
-        spans: int = 1,
-        seed: int = 0,
+        data: Data | Certification | None = None,
+        asked: Certification = Certification(),  # noqa: B008 - a frozen value
+        **settings: object,
     ) -> Finding:
         """Prove what the classifier withstands, break it, or say that nobody knows, and keep the finding.
 
-        Arguments as for `withstand.certify`; `data` is the run's own if None.
+        Args:
+            data: the run's own if None; what is asked for may stand in their place.
+            asked: norm, radius, method, samples, time.
+            **settings: single fields of `asked`, by name: `method="crown"`.
 
         Raises:
             DataError: the data have no labels.
-            ConfigError: an operation without bounds.
+            ConfigError: an operation without bounds, or a setting that there is not.
         """
-        evaluator = certificate_of(
-            UNIT,
-            norm=norm,
-            eps=eps,
-            method=method,
-            samples=samples,
-            timeout=timeout,
-            sigma=sigma,
-            features=features,
-            spans=spans,
-            seed=seed,
-        )
+        data, asked = (None, data) if isinstance(data, Certification) else (data, asked)
+        asked = changed(asked, settings)
+        evaluator = certificate_of(UNIT, asked)
         _refuse_structured(self.sources(data)[1], "certificates bound networks whose samples are one tensor each")
         classifier, test = self.classifier(data), self.sources(data)[1]
-        with moved(solver_device(method, self.device), classifier):
+        with moved(solver_device(asked.method, self.device), classifier):
             finding = evaluator.evaluate(Victim(classifier), test)
         return self._keep(finding, data, test)
 
     def attack(
         self,
-        data: Data | None = None,
-        *,
-        norm: Norm = "linf",
-        eps: str | float = "8/255",
-        samples: int = 64,
-        attack: str = "pgd",
-        steps: int | None = None,
-        restarts: int | None = None,
-        seed: int = 0,
+        data: Data | NamedAttack | None = None,
+        asked: NamedAttack = NamedAttack(),  # noqa: B008 - a frozen value
+        **settings: object,
     ) -> tuple[Attacked, Batch]:
         """Attack test samples, and return what was found with the clean batch.
 
-        Args:
-            data: the run's own if None.
-            norm: "linf", "l2" or "l1".
-            eps: radius in input units, or like "8/255".
-            samples: how many, from the first on.
-            attack: by name, see `withstand.attacks.named`.
-            steps: of the attack, or queries; its own number if None.
-            restarts: independent tries for each sample; its own number if None.
-            seed: of random starts.
-
         Of nodes of a graph, the own features are moved, all at once, by pgd, bim, fgsm or noise.
 
+        Args:
+            data: the run's own if None; what is asked for may stand in their place.
+            asked: which attack, within what, on how many samples.
+            **settings: single fields of `asked`, by name: `attack="apgd"`.
+
         Raises:
-            ConfigError: an unknown attack, or one that the samples do not allow.
+            ConfigError: an unknown attack or setting, or an attack that the samples do not allow.
             DataError: samples that are whole graphs.
         """
-        ball = Ball(norm, UNIT.radius(eps, norm))
+        data, asked = (None, data) if isinstance(data, NamedAttack) else (data, asked)
+        asked = changed(asked, settings)
+        UNIT.radius(asked.eps, asked.norm)
         victim, test = self.victim(data)
         bare = victim.model is self.encoder
-        made = named(attack, ball, steps=steps, restarts=restarts, embedding=bare)
+        made = attack_of(UNIT, asked, embedding=bare)
         with moved(self.device, victim.model):
-            return attack_samples(made, victim, test, samples=samples, labelled=not bare, seed=seed)
+            return attack_samples(made, victim, test, samples=asked.samples, labelled=not bare, seed=asked.seed)
 
     def export(
         self,

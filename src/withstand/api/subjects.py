@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from withstand.api.settings import Audit, Certification, NamedAttack
+from withstand.attacks.attack import InputAttack
 from withstand.attacks.inputs.gradient import PGD
+from withstand.attacks.named import named
 from withstand.attacks.objectives import CrossEntropy, EmbeddingDistance
 from withstand.attacks.single_passes import check_surrogate
 from withstand.core.answers import told
@@ -26,13 +29,13 @@ from withstand.core.files import by_utf_8
 from withstand.core.part import build
 from withstand.core.random import as_draws, isolated
 from withstand.core.roles import Model, Source
-from withstand.core.threat import Ball, Norm, parse_eps
+from withstand.core.threat import Ball, parse_eps
 from withstand.core.victim import Victim
 from withstand.data.derived.subset import labelled
 from withstand.data.load import Data, judged, splits
 from withstand.evaluation.features import embed
 from withstand.evaluation.probes.linear import fit_linear
-from withstand.evaluation.robustness.audit import Audit
+from withstand.evaluation.robustness.audit import RobustnessAudit
 from withstand.evaluation.robustness.certificate import Certificate
 from withstand.evaluation.robustness.smoothed import SmoothedCertificate
 from withstand.models.blocks.classifier import Classifier
@@ -40,8 +43,6 @@ from withstand.verification.exchange.onnx_import import read_onnx
 from withstand.verification.smoothing import Smoothing
 from withstand.verification.solvers import SOLVERS, Certifier
 
-Ensemble: TypeAlias = Literal["standard", "plus", "rand", "none"]
-Search: TypeAlias = Literal["plain", "fast"]
 _LOOKED_AT = 64
 UNIT = Victim(nn.Flatten())
 """A victim whose inputs lie in [0, 1], as those of every run's networks do."""
@@ -184,25 +185,21 @@ def probed(encoder: Model, train: Source) -> nn.Module:
     return Classifier.joining(encoder, fit_linear(features).as_linear().to(device_of_network(encoder))).eval()
 
 
-def audit_of(
-    victim: Victim,
-    *,
-    norm: Norm,
-    eps: Sequence[str | float] | str | float,
-    samples: int,
-    steps: int,
-    ensemble: Ensemble,
-    search: Search,
-    seed: int,
-) -> Audit:
-    """Return the audit of a victim that the front door's arguments ask for; see `withstand.audit`."""
-    radii = tuple(victim.radius(one, norm) for one in radii_of(eps))
-    ball = Ball(norm, max(radii))
-    audit = Audit(ball=ball, samples=samples, steps=steps, ensemble=ensemble, search=search, seed=seed)
+def audit_of(victim: Victim, asked: Audit) -> RobustnessAudit:
+    """Return the audit of a victim that is asked for."""
+    radii = tuple(victim.radius(one, asked.norm) for one in radii_of(asked.eps))
+    audit = RobustnessAudit(
+        ball=Ball(asked.norm, max(radii)),
+        samples=asked.samples,
+        steps=asked.steps,
+        ensemble=asked.ensemble,
+        search=asked.search,
+        seed=asked.seed,
+    )
     if len(radii) == 1:
         return audit
     curves = {"linf": replace(audit, linf=radii), "l2": replace(audit, l2=radii), "l1": replace(audit, l1=radii)}
-    return curves[norm]
+    return curves[asked.norm]
 
 
 def radii_of(eps: Sequence[str | float] | str | float) -> tuple[str | float, ...]:
@@ -215,36 +212,30 @@ def radii_of(eps: Sequence[str | float] | str | float) -> tuple[str | float, ...
     return radii
 
 
-def certificate_of(
-    victim: Victim,
-    *,
-    norm: Norm,
-    eps: str | float,
-    method: str,
-    samples: int,
-    timeout: float,
-    sigma: float | None,
-    features: int | None,
-    spans: int,
-    seed: int,
-) -> Certificate | SmoothedCertificate:
-    """Return the certificate of a victim that the front door's arguments ask for; see `withstand.certify`."""
-    radius = victim.radius(eps, norm)
-    if method == "smoothing":
-        return SmoothedCertificate(
-            radius, Smoothing(victim.span / 4 if sigma is None else sigma), samples=samples, seed=seed
-        )
-    if method not in get_args(Certifier):
-        raise ConfigError(f"method {method!r} is unknown: {nearest(method, (*get_args(Certifier), 'smoothing'))}")
+def certificate_of(victim: Victim, asked: Certification) -> Certificate | SmoothedCertificate:
+    """Return the certificate of a victim that is asked for."""
+    radius = victim.radius(asked.eps, asked.norm)
+    if asked.method == "smoothing":
+        noise = Smoothing(victim.span / 4 if asked.sigma is None else asked.sigma)
+        return SmoothedCertificate(radius, noise, samples=asked.samples, seed=asked.seed)
+    if asked.method not in get_args(Certifier):
+        allowed = (*get_args(Certifier), "smoothing")
+        raise ConfigError(f"method {asked.method!r} is unknown: {nearest(asked.method, allowed)}")
     return Certificate(
-        Ball(norm, radius),
-        method,  # type: ignore[arg-type]
-        samples=samples,
-        timeout=timeout,
-        features=features,
-        spans=spans,
-        seed=seed,
+        Ball(asked.norm, radius),
+        asked.method,
+        samples=asked.samples,
+        timeout=asked.timeout,
+        features=asked.features,
+        spans=asked.spans,
+        seed=asked.seed,
     )
+
+
+def attack_of(victim: Victim, asked: NamedAttack, *, embedding: bool) -> InputAttack:
+    """Return the attack on a victim that is asked for, on embeddings or on predictions."""
+    ball = Ball(asked.norm, victim.radius(asked.eps, asked.norm))
+    return named(asked.attack, ball, steps=asked.steps, restarts=asked.restarts, embedding=embedding)
 
 
 def solver_device(method: str, device: torch.device) -> torch.device:

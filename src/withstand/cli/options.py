@@ -8,12 +8,13 @@ import argparse
 import inspect
 import types
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NoReturn, Union, get_args, get_origin
+from typing import Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
 from withstand.cli.reply import Reply
 from withstand.core.errors import ConfigError, nearest
-from withstand.core.options import Option, options_of
+from withstand.core.options import Option, call, options_of
 
 SHARED = {
     "allow": "a module outside withstand that a configuration may name",
@@ -34,6 +35,10 @@ SHARED = {
 }
 
 
+Verb = TypeVar("Verb", bound=Callable[..., Reply])
+_SEVERAL = (tuple, list, Sequence)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are this package's."""
 
@@ -45,8 +50,43 @@ def answer(verb: Callable[..., Reply], arguments: Sequence[str], name: str) -> t
     """Return a verb's reply to a command line, and whether it shall be printed as JSON."""
     about = (inspect.getdoc(verb) or "").partition("\n\nArgs:")[0]
     values = parse([verb], arguments, name=name, about=" ".join(about.split()))
+    alone = getattr(verb, _ALONE, None)
+    if isinstance(alone, _Alone):
+        alone.check(arguments)
     as_json = bool(values.pop("json"))
-    return verb(**values), as_json
+    return call(verb, values, name=f"withstand {name}"), as_json
+
+
+_ALONE = "_goes_alone"
+
+
+@dataclass(frozen=True)
+class _Alone:
+    option: str
+    beside: tuple[str, ...]
+    why: str
+
+    def check(self, arguments: Sequence[str]) -> None:
+        said = [word.partition("=")[0] for word in arguments if word.startswith("--")]
+        idle = [word for word in said if word not in (self.option, *self.beside, "--json")]
+        if self.option in said and idle:
+            raise ConfigError(f"{self.option} {self.why}: {', '.join(idle)} would change nothing of it")
+
+
+def goes_alone(option: str, *, beside: tuple[str, ...], why: str) -> Callable[[Verb], Verb]:
+    """Mark a verb's option with which few others go, said or not as they would be without.
+
+    Args:
+        option: as it is typed.
+        beside: the options that go with it, as they are typed.
+        why: what the option does, for the refusal of any other.
+    """
+
+    def mark(verb: Verb) -> Verb:
+        setattr(verb, _ALONE, _Alone(option, beside, why))
+        return verb
+
+    return mark
 
 
 def parse(
@@ -114,7 +154,10 @@ def _kind(hint: object) -> tuple[object, bool]:
     """Return the type of one value of an annotation, and whether it takes several."""
     if get_origin(hint) in (Union, types.UnionType):
         inner = [item for item in get_args(hint) if item is not type(None)]
+        several = next((item for item in inner if get_origin(item) in _SEVERAL), None)
+        if several is not None:
+            return _kind(get_args(several)[0])[0], True
         hint = inner[0] if len(inner) == 1 else next((item for item in (str, Path) if item in inner), inner[0])
-    if get_origin(hint) in (tuple, list):
+    if get_origin(hint) in _SEVERAL:
         return get_args(hint)[0], True
     return hint, False

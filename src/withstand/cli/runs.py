@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from withstand.api.settings import Audit
 from withstand.cli.interrupted import of_audit, when_interrupted
 from withstand.cli.network import folder_of, is_network, normalization, refuse_for_runs
 from withstand.cli.reply import Reply, finding_facts, show_finding
@@ -82,18 +83,12 @@ def run_audit(
     run: Path,
     *,
     data: str | None = None,
-    norm: Literal["linf", "l2", "l1"] = "linf",
-    eps: tuple[str, ...] = ("8/255",),
-    samples: int = 500,
-    steps: int = 20,
-    ensemble: Literal["standard", "plus", "rand", "none"] = "standard",
-    search: Literal["plain", "fast"] = "plain",
+    asked: Audit = Audit(),  # noqa: B008 - a frozen value
     corruptions: bool = False,
     surrogate: str | None = None,
     low: float | None = None,
     high: float | None = None,
     normalize: tuple[str, ...] = (),
-    seed: int = 0,
     out: Path | None = None,
     device: Device = "auto",
     allow: tuple[str, ...] = (),
@@ -102,12 +97,6 @@ def run_audit(
 
     Args:
         run: a run folder; or a network: FILE.onnx, FILE.safetensors with its FILE.json, FILE.py:NAME or MODULE:NAME
-        norm: of the headline's threat model; curves are drawn for linf and l2 in any case
-        eps: radii in input units, or as shares of the input range, like 8/255; the largest is the headline
-        samples: how many test samples are attacked
-        steps: gradient steps at each radius
-        ensemble: AutoAttack's version at the headline's radius; none for a quick look by PGD alone
-        search: plain takes every step of the published AutoAttack; fast leaves out those that hardly ever matter
         corruptions: also count what is left under the fifteen common corruptions
         surrogate: another network, whose attacks are carried over to this one as a check
         out: for a network that is no run: the folder of its finding and report, audit-NAME if not said
@@ -123,8 +112,7 @@ def run_audit(
             if data is None:
                 raise ConfigError("a network that is no run needs --data: on what shall it be attacked?")
             audit(
-                str(run), data, out=folder, norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble,
-                search=search, surrogate=surrogate, corruptions=corruptions, seed=seed, low=low, high=high,
+                str(run), data, asked, out=folder, surrogate=surrogate, corruptions=corruptions, low=low, high=high,
                 normalize=normalization(normalize), device=device, allow=allow, progress=progress,
             )  # fmt: skip
             findings, report = RunFolder(folder).findings(), folder / "report.html"
@@ -133,11 +121,8 @@ def run_audit(
 
             refuse_for_runs(out=out, low=low, high=high, normalize=normalize)
             opened = open_run(run, allow=allow, device=device)
-            others = [opened.corruptions(data, samples=samples, seed=seed)] if corruptions else []
-            finding = opened.audit(
-                data, norm=norm, eps=eps, samples=samples, steps=steps, ensemble=ensemble, search=search,
-                surrogate=surrogate, seed=seed, progress=progress,
-            )  # fmt: skip
+            others = [opened.corruptions(data, samples=asked.samples, seed=asked.seed)] if corruptions else []
+            finding = opened.audit(data, asked, surrogate=surrogate, progress=progress)
             # A robust accuracy without the clean worth beside it says little.
             findings = [*opened.probe(data), finding, *others]
             report = opened.report()

@@ -15,6 +15,10 @@ Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
 """Where networks run; auto is a GPU where there is one."""
 
 
+Norm: TypeAlias = Literal["linf", "l2", "l1"]
+"""How the size of a change is measured."""
+
+
 class Options:
     """Base of frozen dataclasses that hold options which several functions share.
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.options import Norm as Norm
 from withstand.core.part import Part
 from withstand.core.random import Draws
 
-Norm = Literal["linf", "l2", "l1"]
 Per = Literal["sample", "token"]
 
 

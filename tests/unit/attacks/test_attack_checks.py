@@ -16,7 +16,7 @@ from withstand.core.finding import Check
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
 from withstand.data.arrays.source import ArraySource
-from withstand.evaluation.robustness.audit import Audit
+from withstand.evaluation.robustness.audit import RobustnessAudit
 from withstand.evaluation.robustness.autoattack_stage import Aids
 
 ATTACK = PGD(Ball("linf", 0.1), steps=12, drop_finished=True)
@@ -213,7 +213,7 @@ def test_a_surrogate_that_is_none_is_told_before_anything_is_run(name: str) -> N
     wrap, words = SURROGATES[name]
     net = victim.model
     asked = Victim(net)
-    audit = Audit(Ball("linf", 0.1), linf=(), l2=(), steps=2, ensemble="none")
+    audit = RobustnessAudit(Ball("linf", 0.1), linf=(), l2=(), steps=2, ensemble="none")
     for face in (
         lambda: carried_over(ATTACK, asked, Victim(wrap(net)), x[:60], y[:60]),
         lambda: ws.audit(asked, (x[:60], y[:60]), surrogate=Victim(wrap(net)), out="never"),

@@ -16,7 +16,7 @@ from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
 from withstand.data.arrays.source import ArraySource
 from withstand.evaluation.representation.collapse import collapse_check
-from withstand.evaluation.robustness.audit import Audit
+from withstand.evaluation.robustness.audit import RobustnessAudit
 from withstand.evaluation.robustness.autoattack_stage import Aids
 from withstand.evaluation.robustness.nearest_code import by_code
 from withstand.evaluation.robustness.shifts import Shifts
@@ -32,7 +32,7 @@ def encoder() -> nn.Module:
 
 def audited(model: Callable[[Tensor], Tensor], *, aids: Aids | None = None, **changes: object) -> Finding:
     given = {"linf": (0.05,), "l2": (), "samples": COUNT, "steps": 5, "ensemble": "none"}
-    audit = Audit(Ball("linf", 0.1), **{**given, **changes})
+    audit = RobustnessAudit(Ball("linf", 0.1), **{**given, **changes})
     return audit.evaluate(Victim(model), ArraySource(digits()[1][:COUNT], layout="rows"), aids=aids)
 
 

@@ -15,15 +15,17 @@ from withstand.attacks.inputs.gradient import PGD
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 from withstand.data.arrays.source import ArraySource
-from withstand.evaluation.robustness.audit import Audit
+from withstand.evaluation.robustness.audit import RobustnessAudit
 from withstand.evaluation.robustness.autoattack_stage import Aids
 
-AUDIT = Audit(Ball("linf", 0.1), linf=(0.05, 0.2), l2=(), samples=40, steps=10, ensemble="none")
+AUDIT = RobustnessAudit(Ball("linf", 0.1), linf=(0.05, 0.2), l2=(), samples=40, steps=10, ensemble="none")
 
 
 def audited(model: Callable[[Tensor], Tensor], **settings: object) -> tuple[bool, str, dict[str, float]]:
     _, x, y = digits()
-    audit = Audit(AUDIT.ball, **{"linf": (0.05, 0.2), "l2": (), "samples": 40, "ensemble": "none", **settings})
+    audit = RobustnessAudit(
+        AUDIT.ball, **{"linf": (0.05, 0.2), "l2": (), "samples": 40, "ensemble": "none", **settings}
+    )
     found = audit.evaluate(Victim(model), ArraySource(x, y))
     return found.believable, str(found.protocol["verdict"]), found.numbers
 

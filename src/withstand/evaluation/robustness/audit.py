@@ -40,7 +40,7 @@ _USUAL: dict[Norm, tuple[float, ...]] = {
 
 
 @dataclass(frozen=True)
-class Audit(Evaluator):
+class RobustnessAudit(Evaluator):
     """Attack a victim over growing radii, beside random noise of the same size, and check the attacks.
 
     With labels, the victim gives logits and accuracy is audited: over all samples, whether clean right or

@@ -29,7 +29,7 @@ from withstand.core.part import build, describe
 from withstand.core.random import Draws
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
-from withstand.evaluation.robustness.audit import Audit
+from withstand.evaluation.robustness.audit import RobustnessAudit
 
 BALL = Ball("linf", 0.1)
 LIST: dict[str, InputAttack] = {
@@ -165,7 +165,7 @@ def test_eps_zero_leaves_everything_as_it_is() -> None:
 
 def test_the_published_algorithm_is_the_default_everywhere() -> None:
     assert AutoAttack(BALL) == AutoAttack(BALL, search="plain")
-    assert Audit() == Audit(search="plain")
+    assert RobustnessAudit() == RobustnessAudit(search="plain")
     for face in (withstand.audit, Run.audit, run_audit):
         assert signature(face).parameters["search"].default == "plain"
 

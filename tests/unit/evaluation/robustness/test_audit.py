@@ -15,11 +15,11 @@ from withstand.core.roles import Indices, Source
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 from withstand.evaluation.intervals import Share
-from withstand.evaluation.robustness.audit import Audit
+from withstand.evaluation.robustness.audit import RobustnessAudit
 from withstand.evaluation.robustness.audit_case import strips
 from withstand.evaluation.robustness.autoattack_stage import Aids
 
-AUDIT = Audit(Ball("linf", 0.1), linf=(0.05, 0.2), l2=(0.5,), samples=60, steps=8, ensemble="none")
+AUDIT = RobustnessAudit(Ball("linf", 0.1), linf=(0.05, 0.2), l2=(0.5,), samples=60, steps=8, ensemble="none")
 FULL = replace(AUDIT, linf=(0.02, 0.2), l2=(), samples=24, ensemble="standard", prove=False)
 
 
@@ -248,7 +248,9 @@ def test_a_network_without_bounds_is_audited_and_the_protocol_says_why() -> None
 
 
 def test_an_audit_in_l1() -> None:
-    found = Audit(Ball("l1", 4.0), linf=(), l2=(), samples=24, steps=6, ensemble="none").evaluate(digits()[0], Digits())
+    found = RobustnessAudit(Ball("l1", 4.0), linf=(), l2=(), samples=24, steps=6, ensemble="none").evaluate(
+        digits()[0], Digits()
+    )
     assert str(found.protocol["verdict"]).startswith("Believable: all 12 checks passed. At most 0.0%")  # none is left
     table = found.tables["accuracy against eps, l1"]
     assert table.column("eps") == (0.0, 4.0)
@@ -289,11 +291,11 @@ def test_range_of_the_victim_is_kept_for_bytes() -> None:
 
 def test_what_cannot_be_audited_is_refused() -> None:
     with pytest.raises(DataError, match="goal='embedding'"):
-        Audit(goal="labels").evaluate(digits()[0], Digits(labelled=False))
+        RobustnessAudit(goal="labels").evaluate(digits()[0], Digits(labelled=False))
     with pytest.raises(ConfigError, match="eps above 0"):
-        Audit(Ball("linf", 0.0))
+        RobustnessAudit(Ball("linf", 0.0))
     with pytest.raises(ConfigError, match="samples"):
-        Audit(samples=0)
+        RobustnessAudit(samples=0)
     with pytest.raises(DataError, match="classes 0 to 4"):
         AUDIT.evaluate(Victim(lambda x: x.flatten(1)[:, :5]), Digits())
     assert build(describe(AUDIT)) == AUDIT

@@ -15,7 +15,7 @@ from withstand.core.finding import Finding
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
 from withstand.data.arrays.source import ArraySource
-from withstand.evaluation.robustness.audit import Audit
+from withstand.evaluation.robustness.audit import RobustnessAudit
 from withstand.evaluation.robustness.autoattack_stage import Aids
 from withstand.evaluation.robustness.breaks import Breaks
 
@@ -136,7 +136,7 @@ def audited(
     victim, x, y = digits()
     witness = Witness(answer, x[:COUNT], y[:COUNT])
     given = {"linf": (EPS / 2, 2 * EPS), "l2": (0.5,), "samples": COUNT, "steps": 5, "ensemble": "none", "prove": False}
-    audit = Audit(Ball("linf", EPS), **{**given, **changes})
+    audit = RobustnessAudit(Ball("linf", EPS), **{**given, **changes})
     aids = Aids(surrogate=Victim(victim.model) if surrogate else None)
     return audit.evaluate(Victim(witness), ArraySource(x[:COUNT], y[:COUNT], layout="rows"), aids=aids), witness
 

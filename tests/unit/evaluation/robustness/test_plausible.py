@@ -13,7 +13,7 @@ from withstand.core.finding import Check
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 from withstand.data.arrays.source import ArraySource
-from withstand.evaluation.robustness.audit import Audit
+from withstand.evaluation.robustness.audit import RobustnessAudit
 from withstand.evaluation.robustness.certificate import Certificate
 from withstand.evaluation.robustness.corruptions import CorruptionBench
 from withstand.evaluation.robustness.plausible import NAME, plausible, skilled
@@ -145,7 +145,7 @@ def test_one_sample_more_or_less_never_turns_skill_into_failure(classes: int, co
 
 def test_the_audit_asks() -> None:
     victim, x, y = digits()
-    audit = Audit(Ball("linf", 0.1), linf=(), l2=(), samples=40, steps=3, ensemble="none")
+    audit = RobustnessAudit(Ball("linf", 0.1), linf=(), l2=(), samples=40, steps=3, ensemble="none")
     found = audit.evaluate(victim, ArraySource(x, y[torch.randperm(len(y))], layout="rows"))
     assert not found.believable
     assert "no more than by chance" in str(found.protocol["verdict"])

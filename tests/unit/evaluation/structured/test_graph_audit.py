@@ -11,7 +11,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Finding
 from withstand.data.graphs.container import Graphs
 from withstand.data.graphs.source import GraphSource
-from withstand.evaluation.robustness.audit import Audit
+from withstand.evaluation.robustness.audit import RobustnessAudit
 from withstand.evaluation.structured.graph_audit import FeatureVictim, GraphAudit
 from withstand.models.graphs.encoder import GCN
 
@@ -64,7 +64,7 @@ def test_attacked_features_stay_in_ball_and_range() -> None:
 
 def test_what_cannot_be_audited_is_told() -> None:
     with pytest.raises(DataError, match="of graphs, labelled nodes have an audit"):
-        Audit().evaluate(classifier(), graph())
+        RobustnessAudit().evaluate(classifier(), graph())
     with pytest.raises(DataError, match="needs labels"):
         AUDIT.evaluate(classifier(), GraphSource([[0], [1]], torch.rand(3, 6)))
     with pytest.raises(DataError, match="whole graphs"):

@@ -1,0 +1,111 @@
+"""What attacks, audits and certificates are asked for: one object each, for Python and for the command line.
+
+The fields are the options of `withstand attack`, `audit` and `certify`, and what is said of them here is their help.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Literal, TypeVar
+
+from withstand.core.errors import ConfigError, nearest
+from withstand.core.options import Norm, Options
+
+Asked = TypeVar("Asked", "NamedAttack", "Audit", "Certification")
+
+
+@dataclass(frozen=True)
+class NamedAttack(Options):
+    """One attack by its name, and on what.
+
+    Args:
+        attack: fgsm, bim, pgd, mi-fgsm, di-mi-fgsm, ti-mi-fgsm, apgd, apgd-dlr, apgd-t, fab, fab-t, square, deepfool or
+            noise
+        norm: how the size of a change is measured
+        eps: the largest change, in input units or as a share of the input range like 8/255
+        steps: gradient steps, or queries; the attack's own number if not said
+        restarts: independent tries for each sample; the attack's own number if not said
+        samples: how many test samples, from the first on
+        seed: of random starts
+    """
+
+    attack: str = "pgd"
+    norm: Norm = "linf"
+    eps: str | float = "8/255"
+    steps: int | None = None
+    restarts: int | None = None
+    samples: int = 64
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Audit(Options):
+    """What a network withstands, and whether the numbers can be believed.
+
+    Args:
+        norm: of the headline's threat model; curves are drawn for linf and l2 in any case
+        eps: radii in input units, or as shares of the input range like 8/255; the largest is the headline, and one
+            alone joins the usual curve
+        samples: how many test samples are attacked
+        steps: gradient steps at each radius
+        ensemble: AutoAttack's version at the headline's radius; none for a quick look by PGD alone
+        search: plain takes every step of the published AutoAttack; fast leaves out those that hardly ever matter
+        seed: of the choice of samples and of random starts
+    """
+
+    norm: Norm = "linf"
+    eps: str | float | Sequence[str | float] = "8/255"
+    samples: int = 500
+    steps: int = 20
+    ensemble: Literal["standard", "plus", "rand", "none"] = "standard"
+    search: Literal["plain", "fast"] = "plain"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Certification(Options):
+    """What is proven of a network.
+
+    Args:
+        norm: how the size of a change is measured
+        eps: the radius, in input units or as a share of the input range like 1/255; curves go to twice that
+        method: bounds alone (ibp, crown-ibp, crown, alpha-crown; auto is the cheap ones first); bab, milp, smt or grid
+            also search; smoothing certifies the noisy classifier in L2, with confidence and not by proof
+        samples: how many test samples are certified
+        timeout: seconds of search for each sample
+        sigma: of smoothing's noise, in input units; a quarter of the input range if not said
+        features: inputs that a grid steps together, the most prominent first; all if not said
+        spans: a grid's steps to each side
+        seed: of the choice of samples, and of everything that is drawn
+    """
+
+    norm: Norm = "linf"
+    eps: str | float = "1/255"
+    method: Literal["auto", "ibp", "crown-ibp", "crown", "alpha-crown", "bab", "milp", "smt", "grid", "smoothing"] = (
+        "auto"
+    )
+    samples: int = 100
+    timeout: float = 10.0
+    sigma: float | None = None
+    features: int | None = None
+    spans: int = 1
+    seed: int = 0
+
+
+def changed(settings: Asked, changes: Mapping[str, object]) -> Asked:
+    """Return settings with some of them given by name.
+
+    Raises:
+        ConfigError: a name that is none of them, with the nearest.
+    """
+    known = [field.name for field in fields(settings)]
+    for name in changes:
+        if name not in known:
+            raise ConfigError(f"{type(settings).__name__} has no setting {name!r}: {nearest(name, known)}")
+    return replace(settings, **changes)  # type: ignore[arg-type]  # values are checked where they are used
+
+
+def unusual(settings: Asked) -> dict[str, object]:
+    """Return the settings that are not the usual ones, by name."""
+    usual = type(settings)()
+    now = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    return {name: value for name, value in now.items() if value not in (getattr(usual, name), (getattr(usual, name),))}
