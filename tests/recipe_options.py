@@ -4,6 +4,7 @@ from inspect import Parameter, signature
 
 from graphs import graph
 from toys import ToyPictures, toy_rows
+from withstand.core.roles import Source
 from withstand.recipes.catalogue import Entry
 from withstand.recipes.setups.pictures import PictureSetup
 from withstand.recipes.setups.tables import TableSetup
@@ -19,11 +20,17 @@ def needs_a_run(item: Entry) -> bool:
     return "teacher" in signature(item.module().experiment).parameters
 
 
-def toy_options(item: Entry) -> dict[str, object]:
-    """Return data and a narrow network: pictures or rows where the recipe's setup is for such, else a graph."""
+def toy_options(item: Entry, *, pictures: Source | None = None, rows: Source | None = None) -> dict[str, object]:
+    """Return data and a narrow network: pictures or rows where the recipe's setup is for such, else a graph.
+
+    Args:
+        item: the recipe.
+        pictures: in place of toy pictures.
+        rows: in place of a toy table.
+    """
     setup = signature(item.module().experiment).parameters.get("setup", Parameter("setup", Parameter.KEYWORD_ONLY))
     if isinstance(setup.default, PictureSetup):
-        return {"data": ToyPictures(512), "width": 4}
+        return {"data": pictures or ToyPictures(512), "width": 4}
     if isinstance(setup.default, TableSetup):
-        return {"data": toy_rows(), "hidden": 16}
-    return {"data": graph(), "hidden": 16}
+        return {"data": rows or toy_rows(), "hidden": 16}
+    return {"data": graph(60), "hidden": 16}

@@ -20,7 +20,7 @@ from torch import nn
 import faults
 import withstand as ws
 from faults import FaultyView, Stop
-from graphs import graph, graph_set
+from recipe_options import needs_a_run, toy_options, trains
 from toys import ToyPictures, toy_experiment
 from unit.verification.random_networks import KINDS, network
 from victims import digits, random_pictures, small_net
@@ -35,7 +35,7 @@ from withstand.data.arrays.source import ArraySource
 from withstand.data.tables.source import TableSource
 from withstand.engine.launch import train
 from withstand.models.pictures.scattering import Scattering
-from withstand.recipes.catalogue import entries
+from withstand.recipes.catalogue import Entry, entries
 from withstand.verification.box import Region
 from withstand.verification.certify import CertifyMethod, certify
 from withstand.verification.margins import METHODS, bound
@@ -55,7 +55,7 @@ def there(victim: Victim | nn.Module) -> Victim:
     return Victim(copy.deepcopy(model).to(GPU))
 
 
-def pictures(count: int = 160) -> ArraySource:
+def pictures(count: int = 512) -> ArraySource:
     held = ToyPictures(count)[range(count)]
     assert held.y is not None
     return ArraySource(held.x.numpy(), held.y.numpy())
@@ -69,15 +69,6 @@ def rows() -> TableSource:
         "height": draws.random(200),
     }
     return TableSource({**columns, "answer": draws.choice(["no", "yes"], 200)}, target="answer", part="train")
-
-
-OTHER = {
-    "graphmae": (graph_set(40), {"batch": 16, "hidden": 16}),
-    "selftask": (graph(60), {}),
-    "t-jepa": (rows(), {"batch": 32, "hidden": 16, "layers": 2}),
-}
-"""Recipes that learn from no pictures: data and options."""
-MORE: dict[str, dict[str, object]] = {"swav": {"prototypes": 20}}
 
 
 @pytest.fixture(autouse=True)
@@ -108,10 +99,11 @@ def test_methods_lose_the_same(name: str) -> None:
     assert all(gradient.isfinite().all() for gradient in gradients)
 
 
-@pytest.mark.parametrize("slug", [entry.slug for entry in entries() if hasattr(entry.module(), "experiment")])
-def test_recipes_train_and_are_probed(slug: str, tmp_path: Path) -> None:
-    data, options = OTHER.get(slug, (pictures(), {"batch": 32, "width": 4} | MORE.get(slug, {})))
-    if slug == "deacl":
+@pytest.mark.parametrize("item", [item for item in entries() if trains(item)], ids=lambda item: item.slug)
+def test_recipes_train_and_are_probed(item: Entry, tmp_path: Path) -> None:
+    slug, options = item.slug, toy_options(item, pictures=pictures(), rows=rows())
+    data = options.pop("data")
+    if needs_a_run(item):
         teacher = ws.train("simclr", data, out=tmp_path / "teacher", epochs=1, options=options, quiet=True)
         options = options | {"teacher": str(teacher.path)}
     run = ws.train(slug, data, out=tmp_path / "run", epochs=2, device="cuda", options=options, quiet=True)
