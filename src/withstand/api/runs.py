@@ -20,7 +20,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Finding
 from withstand.core.part import Tree, build
 from withstand.core.random import Draws, isolated
-from withstand.core.roles import Attacked, Evaluator, Method, Model, Source, View, encoder_of, network_of
+from withstand.core.roles import Attack, Attacked, Evaluator, Method, Model, Source, View, encoder_of, network_of
 from withstand.core.victim import Victim
 from withstand.data.derived.subset import labelled
 from withstand.data.load import Data, splits_like
@@ -365,14 +365,22 @@ class Run:
         form: Literal["safetensors", "onnx"] = "safetensors",
         part: str = "encoder",
     ) -> Path:
-        """Write one of the networks that the run gives, and return the file's path.
+        """Write one of the networks that the run gives, or the attack that it learnt, and return the file's path.
 
         Args:
             out: the file; `PART.safetensors` (with `PART.json`, its description) or `PART.onnx` in the run folder if
                 None.
             form: "safetensors", or "onnx" (extra `export`), whose outputs are compared with torch's.
             part: a product's name. The classifier of a run that trains none is its encoder with a linear probe.
+
+        Raises:
+            ConfigError: the run gives none of that name, or what the form does not hold.
         """
+        product = self.method.product(part) if part == "attack" else None
+        if isinstance(product, Attack) and form == "onnx":
+            raise ConfigError("ONNX files hold networks, and an attack is none: use the form safetensors")
+        if isinstance(product, Attack):
+            return to_safetensors(product, Path(out) if out is not None else self.path / "attack.safetensors")
         network = self.classifier() if part == "classifier" else network_of(self.method, part).eval()
         path = Path(out) if out is not None else self.path / f"{part.replace(' ', '-')}.{form}"
         if form == "onnx":

@@ -1,4 +1,4 @@
-"""Export: one network of a run, for use elsewhere."""
+"""Export: one network of a run, or the attack that it learnt, for use elsewhere."""
 
 import json
 from pathlib import Path
@@ -7,22 +7,28 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from withstand.attacks.learnt.perturbations import networks_of
 from withstand.core.errors import ConfigError, DataError, MissingExtra, RunError
 from withstand.core.files import replacing
-from withstand.core.part import Part, describe
-from withstand.core.roles import Model
+from withstand.core.part import Part, describe, externals
+from withstand.core.roles import Attack, Model
 from withstand.core.version import __version__
 
 
-def to_safetensors(network: nn.Module, path: Path) -> Path:
-    """Write weights to `path`, and beside it, as `.json`, the tree from which `build` makes the network.
+def to_safetensors(product: nn.Module | Attack, path: Path) -> Path:
+    """Write weights to `path`, and beside it, as `.json`, the tree from which `build` makes the network or the attack.
 
     Raises:
-        ConfigError: a network that is no part, from which no description could make it again.
+        ConfigError: a network that is no part, from which no description could make it again; an attack without tensors
+            of its own.
     """
-    described: object = network
+    described: object = product
     if not isinstance(described, Part):
-        raise ConfigError(f"a {type(network).__name__} has no description to be built from: use the form onnx")
+        raise ConfigError(f"a {type(product).__name__} has no description to be built from: use the form onnx")
+    if isinstance(product, Attack) and (missing := externals(product)):
+        kind = type(next(iter(missing.values()))).__name__
+        raise ConfigError(f"{next(iter(missing))} of the attack, a {kind}, has no description to be built from")
+    network = networks_of(product) if isinstance(product, Attack) else product
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
     record: dict[str, object] = {"withstand": __version__, "tree": describe(described)}

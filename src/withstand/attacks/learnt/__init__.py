@@ -1,0 +1,1 @@
+"""Attacks that were learnt beforehand, and cost one pass to run."""
