@@ -158,6 +158,24 @@ def test_lines_hold_in_many_digits(name: str) -> None:
                 assert bottom <= value <= peak
 
 
+@pytest.mark.parametrize("threshold", [15.0, 20.0])
+def test_a_softplus_that_jumps_lies_between_its_lines_on_both_sides(threshold: float) -> None:
+    curve, draws = Softplus(threshold), torch.Generator().manual_seed(0)
+    ends = threshold + torch.tensor([1e-9, 1e-3, 0.3, 10.0])[:, None] * torch.randn(2, 4, 400, generator=draws)
+    low, high = (part.flatten().double() for part in (ends.amin(0), ends.amax(0)))
+    x = torch.cat([inside(low, high, 200, 1), torch.tensor(threshold).nextafter(high[:1]).expand(1, len(low))])
+    x = torch.maximum(torch.minimum(x, high), low)
+    y = torch.nn.functional.softplus(x, threshold=threshold)
+    lines = relax(curve, [(low, high)])
+    assert lines.low_shift is not None
+    room = 1e-14 * threshold
+    assert (lines.low_slope * x + lines.low_shift <= y + room).all()
+    assert (lines.high_slope * x + lines.high_shift >= y - room).all()
+    least, most = curve.span((low, high))
+    assert (least <= y).all()
+    assert (most >= y).all()
+
+
 @pytest.mark.parametrize("name", CURVES)
 def test_a_curve_is_what_it_says(name: str) -> None:
     curve = CURVES[name]
