@@ -188,6 +188,8 @@ SHAPED: dict[str, tuple[tuple[int, ...], Callable[[], Function]]] = {
     "nearest": ((2, 2, 3), lambda: nn.Upsample(scale_factor=2)),
     "padded with a number": ((2, 3), lambda: lambda x: F.pad(x, (1, 2), value=0.7).relu()),
     "padded on two sides": ((2, 3, 2), lambda: lambda x: F.pad(x, (0, 1, 2, 0), value=1.0)),
+    "padded after a turn": ((2, 3), lambda: lambda x: F.pad(x.flip(2), (1, 2)) + 1),
+    "turned after padding": ((2, 3), lambda: lambda x: F.pad(x, (1, 2)).flip(2)[:, :, 1:] * 3),
     "parts": ((4, 6), lambda: _split),
     "indexed": ((4, 3), lambda: lambda x: x[:, [0, 3, 3]][:, :, torch.tensor([2, 0])]),
     "stacked": ((4,), lambda: lambda x: torch.stack([x, 2 * x, torch.ones_like(x)], 2)),

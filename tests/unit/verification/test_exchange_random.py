@@ -68,7 +68,10 @@ def written(draws: Random, folder: Path) -> tuple[Path, tuple[int, ...], int]:
                 case _:
                     put("AveragePool", kernel_shape=[2, 2], count_include_pad=draws.randrange(2), pads=[1, 1, 1, 1])
                     shape = (channels, shape[1] + 1, shape[2] + 1)
-        put(draws.choice(("Relu", "Relu", "LeakyRelu", "Tanh", "Sigmoid")))
+        if draws.random() < 0.6:
+            put(draws.choice(("Relu", "Relu", "LeakyRelu", "Tanh", "Sigmoid")))
+        else:
+            put(draws.choice(("Abs", "Elu", "Selu", "Softplus", "Softsign", "HardSigmoid", "Exp")))
         if min(shape[1:], default=2) < 2:
             break
     if len(shape) == 3:
