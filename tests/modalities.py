@@ -73,6 +73,10 @@ class Texts(_Toy):
     def shape(self) -> tuple[int, ...]:
         return (LONGEST,)
 
+    @property
+    def sizes(self) -> Tensor:
+        return torch.tensor([len(text) for text in self._texts])
+
 
 class Embedded(_Toy):
     """Embeddings of texts of 6 words, 4 numbers each, of any size: rows for an attack on each word's embedding."""
@@ -117,6 +121,10 @@ class Recordings(_Toy):
     @property
     def shape(self) -> tuple[int, ...]:
         return (LONGEST, NUMBERS)
+
+    @property
+    def sizes(self) -> Tensor:
+        return torch.tensor([len(recording) for recording in self._recordings])
 
 
 class Hide(View):

@@ -92,7 +92,7 @@ class Source(Part):
 
     @property
     def sizes(self) -> Tensor | None:
-        """How long each sample is, int64 `(N,)`, where lengths differ and batches had better be of alike; else None."""
+        """How long each sample is, int64 `(N,)`, where lengths differ, so that batches are made of alike; else None."""
         return None
 
     @property

@@ -26,6 +26,7 @@ from withstand.engine.experiment import Experiment
 from withstand.engine.folder import RunFolder
 from withstand.engine.journal import Journal, gauges, tensorboard_writer
 from withstand.engine.numerics import Numerics
+from withstand.engine.order import epoch_order
 from withstand.engine.unread import Unread
 from withstand.models.blocks.norm import synchronize
 
@@ -60,7 +61,7 @@ def fit(
             if first == 0:  # in mid-epoch its outcome is in the checkpoint, and the weights it saw are gone
                 with isolated(plan.seed, "epoch", epoch):
                     method.before_epoch(Epoch(epoch, plan.seed, trainer.pass_over))
-            order = method.order(permutation(len(experiment.source), plan.seed, "order", epoch), plan.batch)
+            order = method.order(epoch_order(experiment.source, plan.batch, plan.seed, epoch), plan.batch)
             if len(order) <= (per_epoch - 1) * plan.batch:
                 raise ConfigError(f"{type(method).__name__} makes whole batches only: it needs drop_last=True")
             for place in range(first, per_epoch):
