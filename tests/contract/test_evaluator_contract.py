@@ -17,7 +17,7 @@ from toys import ToyPictures, toy_method
 from victims import digits
 from walk import of_role
 from withstand.core.finding import HIGH, LOW, SPREAD, Finding, Measure, Table
-from withstand.core.roles import PRODUCTS, Evaluator, Source
+from withstand.core.roles import PRODUCTS, Evaluator, Source, network_of
 from withstand.core.threat import Ball
 from withstand.data.arrays.source import ArraySource
 from withstand.data.graphs.container import Graphs
@@ -31,6 +31,7 @@ from withstand.evaluation.representation.contrastive_geometry import Contrastive
 from withstand.evaluation.representation.projection_head import Layers
 from withstand.evaluation.representation.restored import Restored
 from withstand.evaluation.representation.sample_state import SampleState
+from withstand.evaluation.representation.version_votes import VersionVotes
 from withstand.evaluation.robustness.audit import RobustnessAudit
 from withstand.evaluation.robustness.certificate import Certificate
 from withstand.evaluation.robustness.corruptions import CorruptionBench
@@ -42,6 +43,7 @@ from withstand.evaluation.structured.graph_sets import FoldedSVM
 from withstand.evaluation.structured.table_probe import ColumnImportance, TableHeads
 from withstand.methods.contrastive.isogclr import ISogCLR
 from withstand.methods.masked.hpm import HPM
+from withstand.methods.pretext.sla import SLA
 from withstand.models.graphs.encoder import GCN
 from withstand.verification.smoothing import Smoothing
 from withstand.views.presets import simclr_small
@@ -99,6 +101,7 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     ),
     "Layers": lambda: (Layers(k=3), toy_method(), ToyPictures(48), toy_method()),
     "Restored": lambda: (Restored(shown=2, samples=8), HPM.example(), ToyPictures(24), HPM.example()),
+    "VersionVotes": lambda: (VersionVotes(shown=2), versions(), ToyPictures(24), versions()),
     "SampleState": lambda: (SampleState(ends=2), toy_method(ISogCLR, samples=24), ToyPictures(24), None),
     "RobustnessAudit": lambda: (
         RobustnessAudit(BALL, linf=(0.05, 0.1), l2=(0.5,), samples=16, steps=2, ensemble="none"),
@@ -121,6 +124,10 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     "ColumnImportance": lambda: (ColumnImportance(), doubled, rows(), None),
 }  # fmt: skip
 """By class: an evaluator, a subject, a source, and a control where it has a use for one."""
+
+
+def versions() -> nn.Module:
+    return network_of(SLA.example(), "classifier").eval()
 
 
 def guard() -> Any:

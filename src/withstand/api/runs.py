@@ -176,10 +176,11 @@ class Run:
 
     def _judged(self) -> list[Finding]:
         """Return what the experiment's own judges find, and what the method keeps of its samples."""
-        judges, source = self._build("judges") or (), self._build("source")
+        judges, source, test = self._build("judges") or (), self._build("source"), self._build("test")
         assert isinstance(judges, tuple)
         assert isinstance(source, Source)
-        return judge((*judges, SampleState()), self.method, source, control=self.untrained_method)
+        assert isinstance(test, Source | None)
+        return judge((*judges, SampleState()), self.method, source, test=test, control=self.untrained_method)
 
     def geometry(self, data: Data | None = None, *, temperature: float | None = None) -> list[Finding]:
         """Measure how the codes lie on the sphere, what a contrastive loss would push, and what the head threw away.

@@ -10,12 +10,14 @@ not for: accuracy under attack (see pgd-at); budgets that do not bear the change
 command: withstand train sla --data fashion-mnist-small
 """
 
+from dataclasses import replace
 from typing import Literal, get_args
 
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.roles import Method, Model, Source
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import SGD
+from withstand.evaluation.representation.version_votes import VersionVotes
 from withstand.methods.pretext.multi_task import MultiTask
 from withstand.methods.pretext.sla import SLA, Inference
 from withstand.models.pictures.transforms import Rotations, transform_set
@@ -74,4 +76,5 @@ def experiment(
         )
 
     optimizer = SGD(setup.learning_rate * setup.batch / 128, weight_decay)
-    return labelled_experiment("sla", method, setup, optimizer=optimizer)
+    made = labelled_experiment("sla", method, setup, optimizer=optimizer)
+    return replace(made, judges=(VersionVotes(),))
