@@ -5,6 +5,7 @@ The victims are linear, so that their robust accuracy is known exactly.
 
 import json
 import re
+import sys
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +94,9 @@ SERVED: dict[str, Callable[[], nn.Module]] = {
     "a list of one": lambda: Wrapped(lambda out: [out]),
     "a thousand classes": Many,
     "writes on its input": InPlace,
+    "squeezed": lambda: Wrapped(lambda out: out[..., None, None].squeeze()),
+    "squeezed in a dict": lambda: Wrapped(lambda out: {"logits": out[..., None].squeeze()}),
+    "one logit, squeezed": lambda: Wrapped(lambda out: out[:, 1:].squeeze()),
     "TorchScript": lambda: torch.jit.trace(Scored(), torch.rand(2, 12)),
 }
 REFUSED: dict[str, tuple[Callable[[], object], str]] = {
@@ -116,6 +120,8 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
         r"'0' \(BatchNorm1d\) normalises by the batch",
     ),
     "no weights yet": (lambda: nn.Sequential(nn.LazyLinear(2)), "lazy layers"),
+    "a sparse tensor": (lambda: Wrapped(lambda out: out.to_sparse()), "gives a sparse tensor"),
+    "an exit": (lambda: Wrapped(lambda out: sys.exit(3)), r"SystemExit at test_odd_victims.py:\d+: 3$"),
     "an exception": (Raising, r"KeyError at test_odd_victims.py:\d+: 'a name that\\nis not there'"),
     "in double": (lambda: Raising().double(), "KeyError at test_odd_victims"),
     "too few classes": (lambda: Wrapped(lambda out: out[:, :1] - 5), r"labels lie in \[0, 2\]"),
@@ -213,6 +219,16 @@ def test_radii_for_another_range_are_refused(eps: float | str, norm: str, words:
         Victim(nn.Flatten(), high=255).radius(eps, norm)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=words):
         ws.audit(Victim(Scored(0, 255), high=255), Scored(0, 255).inputs(0.0), eps=eps, norm=norm)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", [name for name in SERVED if name != "one logit, squeezed"])  # a number: of what?
+def test_a_single_sample_is_enough_for_every_face(name: str) -> None:
+    x, y = Scored().inputs(EPS)
+    one = (x[1:2], y[1:2])
+    found = ws.audit(SERVED[name](), one, steps=2, ensemble="none")
+    assert found.numbers["clean accuracy"] == 1
+    assert found.about == "all 1 samples of data (500 were asked for)"
+    assert ws.attack(SERVED[name](), one, samples=1)[0].success.shape == (1,)
 
 
 def test_decimal_fractions_and_tiny_shares() -> None:

@@ -23,6 +23,8 @@ Outputs: TypeAlias = Tensor | Mapping[str, Tensor]
 
 ONE_LOGIT = "the network gives one logit a sample: read as two classes, class 1 where it is above 0"
 
+_SPARSE = "the network gives a sparse tensor: let it give a dense one, by to_dense()"
+
 NARROW = (torch.float16, torch.bfloat16)
 _NOT_THE_USERS = tuple(str(path) for path in (Path(torch.__file__).parent, Path(__file__).parents[1]))
 _INSTALLED = tuple(sysconfig.get_paths()[name] for name in ("purelib", "platlib", "stdlib"))
@@ -49,16 +51,21 @@ def read(outputs: object, *, single: bool = False) -> Outputs:
         NetworkError: anything else.
     """
     if isinstance(outputs, Tensor):
+        if outputs.layout != torch.strided:
+            raise NetworkError(_SPARSE)
         # By a linear map, so that bounds know it: the logit of class 0 is 0.
         return _wide(outputs.reshape(-1, 1) * outputs.new_tensor([0.0, 1.0]) if single else outputs)
     if isinstance(outputs, Mapping):
-        found = {str(name): _wide(value) for name, value in outputs.items() if isinstance(value, Tensor)}
+        tensors = {str(name): value for name, value in outputs.items() if isinstance(value, Tensor)}
+        if any(value.layout != torch.strided for value in tensors.values()):
+            raise NetworkError(_SPARSE)
+        found = {name: _wide(value) for name, value in tensors.items()}
         if not found:
             raise NetworkError(f"the network gives a {type(outputs).__name__} without tensors: it must hold 'logits'")
         return found
     logits = getattr(outputs, "logits", None)
     if isinstance(logits, Tensor):
-        return {"logits": _wide(logits)}
+        return read({"logits": logits})
     if isinstance(outputs, tuple | list):
         if len(outputs) == 1:
             return read(outputs[0], single=single)
@@ -68,6 +75,13 @@ def read(outputs: object, *, single: bool = False) -> Outputs:
             "is not known: let it give them alone, or a dict with 'logits'"
         )
     raise NetworkError(f"the network gives a {type(outputs).__name__}: it must give a torch tensor, or a dict of them")
+
+
+def with_its_row(outputs: Outputs) -> Outputs:
+    """Return the answer to one input with its first axis, which a `squeeze` in the network takes away as well."""
+    if not isinstance(outputs, Tensor):
+        return {name: value[None] if value.dim() == 1 and len(value) > 1 else value for name, value in outputs.items()}
+    return outputs[None] if outputs.dim() == 1 and len(outputs) > 1 else outputs
 
 
 def is_single(outputs: object, count: int) -> bool:
@@ -178,7 +192,7 @@ def only_batch(ask: Callable[[Tensor], object], x: Tensor) -> int | None:
     return found[0] if len(found) == 1 else None
 
 
-def failure(error: Exception, model: object, x: Tensor, *, what: str = "the network fails") -> NetworkError:
+def failure(error: BaseException, model: object, x: Tensor, *, what: str = "the network fails") -> NetworkError:
     """Return what an exception inside a network says, in one line: what, in which layer, at which line of whose code.
 
     Args:

@@ -28,6 +28,7 @@ from withstand.core.answers import (
     own_dtype,
     read,
     rows_of,
+    with_its_row,
 )
 from withstand.core.answers import Outputs as Outputs
 from withstand.core.batch import as_structured
@@ -130,7 +131,8 @@ class Victim(Part):
         Raises:
             NetworkError: the model raised an error, or gives neither a tensor nor a dict of them.
         """
-        return read(self._ask(x), single=self._form.single)
+        outputs = read(self._ask(x), single=self._form.single)
+        return with_its_row(outputs) if len(x) == 1 else outputs
 
     def _ask(self, x: Tensor) -> object:
         """Return what the model gives, as it gives it."""
@@ -145,7 +147,7 @@ class Victim(Part):
             return self.model(given)
         except WithstandError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise failure(error, self.model, given) from error
 
     @property
@@ -205,10 +207,11 @@ class Victim(Part):
                 assert isinstance(answers, Tensor)
                 check_single(answers[:, 1])
             else:
-                answers = read(outputs)
+                answers = with_its_row(read(outputs)) if len(few) == 1 else read(outputs)
                 check_answers(answers, len(few))
             if not self.together:
-                self._check_alone(few, answers)
+                check_answers(self(few[:1].clone()), 1)
+            self._check_alone(few, answers)
         self._form = replace(self._form, seen=self._form.seen | {key})
 
     def _check_alone(self, x: Tensor, answers: Outputs) -> None:
@@ -270,7 +273,7 @@ class Victim(Part):
             return torch.autograd.grad(values.sum(), x, allow_unused=True, retain_graph=keep_graph)[0]
         except WithstandError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise failure(error, self.model, x, what="the network's backward pass fails") from error
 
     def output(self, x: Tensor, name: str = "logits") -> Tensor:

@@ -142,7 +142,7 @@ def _remedies(victim: Victim, x: Tensor) -> list[_Remedy]:
     def even(mean: float, std: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
         return (mean,) * channels, (std,) * channels
 
-    own = tuple(x.float().mean(axes).tolist()), tuple(x.float().std(axes).clamp_min(1e-6).tolist())
+    own = tuple(x.float().mean(axes).tolist()), tuple(x.float().std(axes, correction=0).clamp_min(1e-6).tolist())
     found = [
         _Remedy("inputs from 0 to 255: low=0, high=255", even(low, span / 255)),
         _Remedy("inputs from -1 to 1: normalize by the middle and half the range", even(low + span / 2, span / 2)),
