@@ -14,6 +14,8 @@ from withstand.verification.network.capture_layout import FIRST, Layout, source_
 from withstand.verification.network.network import Network, Node
 from withstand.verification.network.operation import Constant, Conv2d, Input, Linear, Operation, Rearrange, Scale
 
+_MIXED = "an operation on several values mixes the samples of a batch: certificates need each sample on its own"
+
 
 @dataclass(frozen=True)
 class Place:
@@ -38,7 +40,13 @@ class Builder:
         return self.nodes[place.index].shape
 
     def add(self, operation: Operation, *inputs: Place) -> Place:
-        """Append an operation and return its place."""
+        """Append an operation and return its place.
+
+        Raises:
+            DataError: its inputs have unlike numbers of dimensions, which broadcasting would align across samples.
+        """
+        if len({len(self.shape(place)) for place in inputs}) > 1:
+            raise DataError(_MIXED)
         probes = [torch.zeros(1, *self.shape(place), dtype=torch.float64) for place in inputs]
         shape = tuple(operation.forward(*probes).shape[1:])
         name = f"{type(operation).__name__}_{len(self.nodes)}"
@@ -59,9 +67,7 @@ class Builder:
         if before == shape:
             return place
         if len(before) != len(shape):
-            raise DataError(
-                "an operation on several values mixes the samples of a batch: certificates need each sample on its own"
-            )
+            raise DataError(_MIXED)
         return self.moved(place, torch.arange(math.prod(before)).view(before).expand(shape))
 
     def moved(self, place: Place, places: Tensor) -> Place:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import ConfigError
 from withstand.verification.bounds.receptive_field import Shape
 from withstand.verification.network.capture_graph import Builder, Place
 from withstand.verification.network.operation import Add, Concat, Linear, Mean, Scale
@@ -77,8 +77,6 @@ def _sum_of_two(sign: int) -> Rule:
         first, second = arguments[:2]
         alpha = float(options.get("alpha", 1))
         if isinstance(first, Place) and isinstance(second, Place):
-            if len(builder.shape(first)) != len(builder.shape(second)):
-                raise DataError("a sum mixes the samples of a batch: certificates need each sample on its own")
             if alpha != 1:
                 second = builder.add(Scale(weight=_double(alpha)), second)
             return builder.add(Add(signs=(1, sign)), first, second)
