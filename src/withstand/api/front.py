@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from withstand.api.runs import Run
+from withstand.api.runs import Run, learnt_attack, learnt_for_audit
 from withstand.api.settings import Audit, Certification, NamedAttack, changed
 from withstand.api.subjects import (
     Inputs,
@@ -20,6 +20,7 @@ from withstand.api.subjects import (
     solver_device,
     victim_of,
 )
+from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.ensemble import AttackProgress, ProverFunction
 from withstand.attacks.autoattack.ensemble_state import victim_fingerprint
 from withstand.core.batch import Batch
@@ -220,11 +221,12 @@ def attack(
         WithstandError: one clear line about what to mend.
     """
     asked = changed(asked, settings)
-    radii_of(asked.eps)
+    radii_of("8/255" if asked.eps is None else asked.eps)
+    learnt = learnt_attack(asked.attack, allow)
     inputs = Inputs(low, high, normalize)
     victim, _, test = front(subject, data, size=size, inputs=inputs, allow=allow, device=device_of(device))
     bare = test.labels is None
-    made = attack_of(victim, asked, embedding=bare)
+    made = attack_of(victim, asked, embedding=bare, learnt=learnt)
     look(victim, test)
     return attack_samples(made, victim, test, samples=asked.samples, labelled=not bare, seed=asked.seed)
 
@@ -236,6 +238,7 @@ def audit(
     *,
     out: str | Path | None = None,
     surrogate: str | Path | nn.Module | Victim | None = None,
+    attack: str | Path | InputAttack | None = None,
     prover: ProverFunction | None = None,
     corruptions: bool = False,
     size: int | None = None,
@@ -262,6 +265,8 @@ def audit(
         asked: norm, radii, samples, attacks.
         out: a folder for the finding and a report; AutoAttack goes on there after a kill. None keeps nothing.
         surrogate: another model of the same inputs and labels, whose attacks are carried over.
+        attack: one that was learnt: a run folder that gives it, its FILE.safetensors, or itself. It is run at every
+            radius of the headline's norm, and what it breaks counts like all else.
         prover: samples that it proves are not attacked.
         corruptions: also count what is left under the fifteen common corruptions (pictures with labels).
         size: the side of pictures from a folder.
@@ -283,8 +288,10 @@ def audit(
     judge = audit_of(victim, asked)
     other = None if surrogate is None else victim_of(surrogate, train, allow)
     look(victim, test, other)
+    learnt = None if attack is None else learnt_for_audit(attack, allow)
+    aids = Aids(surrogate=other, learnt=learnt, prover=prover, progress=progress)
     if out is None:
-        return _fitted(judge.evaluate(victim, test, aids=Aids(other, prover, None, progress)), train, test)
+        return _fitted(judge.evaluate(victim, test, aids=aids), train, test)
     folder, prints = RunFolder(Path(out)), victim_fingerprint(victim)
     with folder.locked():
         folder.adopt(
@@ -295,7 +302,7 @@ def audit(
             weights=prints,
         )
         state = folder.path / "audit.state"
-        finding = _fitted(judge.evaluate(victim, test, aids=Aids(other, prover, state, progress)), train, test)
+        finding = _fitted(judge.evaluate(victim, test, aids=replace(aids, state=state)), train, test)
         folder.save(finding)
         if corruptions:
             folder.save(CorruptionBench(samples=asked.samples, seed=asked.seed).evaluate(victim, test))

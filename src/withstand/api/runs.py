@@ -12,7 +12,18 @@ import torch
 from torch import nn
 
 from withstand.api.settings import Audit, Certification, NamedAttack, changed, unusual
-from withstand.api.subjects import UNIT, attack_of, audit_of, certificate_of, probed, solver_device, victim_of
+from withstand.api.subjects import (
+    UNIT,
+    as_learnt,
+    attack_from_weights,
+    attack_of,
+    audit_of,
+    certificate_of,
+    probed,
+    solver_device,
+    victim_of,
+)
+from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.ensemble import AttackProgress, ProverFunction
 from withstand.core.batch import Batch, as_structured, unit_range
 from withstand.core.device import device_of, moved
@@ -231,6 +242,7 @@ class Run:
         asked: Audit = Audit(),  # noqa: B008 - a frozen value
         *,
         surrogate: str | Path | nn.Module | Victim | None = None,
+        attack: str | Path | InputAttack | None = None,
         prover: ProverFunction | None = None,
         progress: Callable[[AttackProgress], None] | None = None,
         **settings: object,
@@ -244,6 +256,7 @@ class Run:
             data: the run's own if None; what is asked for may stand in their place.
             asked: norm, radii, samples, attacks.
             surrogate: another model, as for `withstand.audit`, whose attacks are carried over to this one.
+            attack: one that was learnt, as for `withstand.audit`, run at every radius of the headline's norm.
             prover: samples that it proves are not attacked.
             progress: is told how far the audit is.
             **settings: single fields of `asked`, by name: `eps="4/255"`.
@@ -255,11 +268,12 @@ class Run:
         asked = changed(asked, settings)
         own = self._build("audit")
         if isinstance(own, Evaluator):
-            return self._own_audit(own, data, asked, alone=surrogate is None and prover is None)
+            return self._own_audit(own, data, asked, alone=surrogate is None and attack is None and prover is None)
         audit = audit_of(UNIT, asked)
         victim, test = self.victim(data)
         aids = Aids(
             surrogate=None if surrogate is None else victim_of(surrogate, self.sources(data)[0], self._allow),
+            learnt=None if attack is None else learnt_for_audit(attack, self._allow),
             prover=prover,
             state=self.folder.path / "audit.state",
             progress=progress,
@@ -272,7 +286,7 @@ class Run:
     def _own_audit(self, own: Evaluator, data: Data | None, asked: Audit, *, alone: bool) -> Finding:
         """Make the audit that the run's experiment names, with the settings that it has too."""
         if not alone:
-            raise ConfigError("this run has an audit of its own, which takes neither a surrogate nor a prover")
+            raise ConfigError("this run has an audit of its own, which takes no surrogate, learnt attack or prover")
         changes = unusual(asked)
         refused = [name for name in changes if name not in ("samples", "steps", "seed")]
         if refused:
@@ -343,7 +357,7 @@ class Run:
 
         Args:
             data: the run's own if None; what is asked for may stand in their place.
-            asked: which attack, within what, on how many samples.
+            asked: which attack, also one that another run learnt, within what, on how many samples.
             **settings: single fields of `asked`, by name: `attack="apgd"`.
 
         Raises:
@@ -352,10 +366,11 @@ class Run:
         """
         data, asked = (None, data) if isinstance(data, NamedAttack) else (data, asked)
         asked = changed(asked, settings)
-        UNIT.radius(asked.eps, asked.norm)
+        learnt = learnt_attack(asked.attack, self._allow)
+        attack_of(UNIT, asked, embedding=False, learnt=learnt)  # what is asked for is refused before a probe is fitted
         victim, test = self.victim(data)
         bare = victim.model is self.encoder
-        made = attack_of(UNIT, asked, embedding=bare)
+        made = attack_of(UNIT, asked, embedding=bare, learnt=learnt)
         with moved(self.device, victim.model):
             return attack_samples(made, victim, test, samples=asked.samples, labelled=not bare, seed=asked.seed)
 
@@ -393,6 +408,30 @@ class Run:
     def report(self) -> Path:
         """Write `report.html` from what the run folder holds, and return its path."""
         return render(self.path)
+
+
+def learnt_attack(place: str | Path, allow: Sequence[str] = ()) -> InputAttack | None:
+    """Return the attack that was learnt and lies in a run folder or a `FILE.safetensors`; None for any other word.
+
+    Raises:
+        ConfigError: there is none in it.
+        DataError: the file does not fit its description.
+    """
+    if Path(place).is_dir():
+        return as_learnt(Run(place, allow=allow).method.product("attack"), place)
+    return attack_from_weights(Path(place), allow) if str(place).endswith(".safetensors") else None
+
+
+def learnt_for_audit(attack: str | Path | InputAttack, allow: Sequence[str] = ()) -> InputAttack:
+    """Return the attack that was learnt and that an audit is to include.
+
+    Raises:
+        ConfigError: the word names none.
+    """
+    found = attack if isinstance(attack, InputAttack) else learnt_attack(attack, allow)
+    if found is None:
+        raise ConfigError(f"attack {str(attack)!r} is neither a run folder nor a FILE.safetensors that holds an attack")
+    return found
 
 
 def _refuse_structured(source: Source, reason: str) -> None:

@@ -15,13 +15,14 @@ Asked = TypeVar("Asked", "NamedAttack", "Audit", "Certification")
 
 @dataclass(frozen=True)
 class NamedAttack(Options):
-    """One attack by its name, and on what.
+    """One attack by its name, or one that was learnt, and on what.
 
     Args:
         attack: fgsm, bim, pgd, mi-fgsm, di-mi-fgsm, ti-mi-fgsm, apgd, apgd-dlr, apgd-t, fab, fab-t, square, deepfool or
-            noise
-        norm: how the size of a change is measured
-        eps: the largest change, in input units or as a share of the input range like 8/255
+            noise; or one that was learnt: a run folder that gives it, or FILE.safetensors with its FILE.json
+        norm: how the size of a change is measured; linf if not said, and a learnt attack's own
+        eps: the largest change, in input units or as a share of the input range; 8/255 if not said, and a learnt
+            attack's own
         steps: gradient steps, or queries; the attack's own number if not said
         restarts: independent tries for each sample; the attack's own number if not said
         samples: how many test samples, from the first on
@@ -29,8 +30,8 @@ class NamedAttack(Options):
     """
 
     attack: str = "pgd"
-    norm: Norm = "linf"
-    eps: str | float = "8/255"
+    norm: Norm | None = None
+    eps: str | float | None = None
     steps: int | None = None
     restarts: int | None = None
     samples: int = 64

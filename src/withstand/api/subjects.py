@@ -18,6 +18,7 @@ from torch import nn
 from withstand.api.settings import Audit, Certification, NamedAttack
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.inputs.gradient import PGD
+from withstand.attacks.learnt.perturbations import networks_of, unit
 from withstand.attacks.named import named
 from withstand.attacks.objectives import CrossEntropy, EmbeddingDistance
 from withstand.attacks.single_passes import check_surrogate
@@ -28,7 +29,7 @@ from withstand.core.errors import ConfigError, DataError, WithstandError, neares
 from withstand.core.files import by_utf_8
 from withstand.core.part import build
 from withstand.core.random import as_draws, isolated
-from withstand.core.roles import Model, Source
+from withstand.core.roles import Attack, Model, Source
 from withstand.core.threat import Ball, parse_eps
 from withstand.core.victim import Victim
 from withstand.data.derived.subset import labelled
@@ -232,10 +233,64 @@ def certificate_of(victim: Victim, asked: Certification) -> Certificate | Smooth
     )
 
 
-def attack_of(victim: Victim, asked: NamedAttack, *, embedding: bool) -> InputAttack:
-    """Return the attack on a victim that is asked for, on embeddings or on predictions."""
-    ball = Ball(asked.norm, victim.radius(asked.eps, asked.norm))
-    return named(asked.attack, ball, steps=asked.steps, restarts=asked.restarts, embedding=embedding)
+def attack_of(victim: Victim, asked: NamedAttack, *, embedding: bool, learnt: InputAttack | None = None) -> InputAttack:
+    """Return the attack on a victim that is asked for, on embeddings or on predictions.
+
+    Args:
+        victim: whose input range radii are of.
+        asked: which attack, within what.
+        embedding: move embeddings away from the clean ones, in place of predictions from the labels.
+        learnt: what `asked.attack` names, where that is no attack's name.
+
+    Raises:
+        ConfigError: an unknown attack, or something that it does not have.
+    """
+    if learnt is None:
+        norm = asked.norm or "linf"
+        ball = Ball(norm, victim.radius("8/255" if asked.eps is None else asked.eps, norm))
+        return named(asked.attack, ball, steps=asked.steps, restarts=asked.restarts, embedding=embedding)
+    for name in ("steps", "restarts"):
+        if getattr(asked, name) is not None:
+            raise ConfigError(f"{asked.attack} was learnt beforehand, and has no {name}")
+    norm = asked.norm or learnt.ball.norm
+    if asked.eps is None and norm != learnt.ball.norm:
+        raise ConfigError(f"{asked.attack} was learnt within {learnt.ball}: another norm needs eps too")
+    eps = learnt.ball.eps * unit(victim)[1] if asked.eps is None else victim.radius(asked.eps, norm)
+    return replace(aimless(learnt, embedding=embedding), ball=Ball(norm, eps))
+
+
+def aimless(learnt: InputAttack, *, embedding: bool) -> InputAttack:
+    """Return a learnt attack whose success is any wrong prediction, or any large move of an embedding.
+
+    Raises:
+        ConfigError: it aims at wanted outputs.
+    """
+    if learnt.ball.targeted:
+        raise ConfigError(
+            f"this {type(learnt).__name__} aims at wanted outputs, which no verb can name: call it in Python, with y"
+        )
+    return replace(learnt, objective=EmbeddingDistance() if embedding else CrossEntropy())
+
+
+def as_learnt(product: object, place: str | Path) -> InputAttack:
+    """Return what was found as an attack.
+
+    Raises:
+        ConfigError: it is none that can be run on any victim.
+    """
+    if not isinstance(product, InputAttack):
+        raise ConfigError(f"{place} holds a {type(product).__name__}, and no attack that was learnt")
+    return product
+
+
+def attack_from_weights(path: Path, allow: Sequence[str]) -> InputAttack:
+    """Return the attack that `withstand export --part attack` wrote.
+
+    Raises:
+        DataError: the file does not fit its description.
+        ConfigError: it holds no attack.
+    """
+    return as_learnt(_with_weights(path, allow), path)
 
 
 def solver_device(method: str, device: torch.device) -> torch.device:
@@ -316,6 +371,14 @@ def _told(words: str) -> Iterator[None]:
 
 
 def _from_weights(path: Path, allow: Sequence[str]) -> nn.Module:
+    network = _with_weights(path, allow)
+    if not isinstance(network, nn.Module):
+        raise DataError(f"{path.with_suffix('.json')} describes a {type(network).__name__}, not a network")
+    return network.eval()
+
+
+def _with_weights(path: Path, allow: Sequence[str]) -> object:
+    """Return what a file's description makes, with the file's weights: a network, or an attack that has learnt."""
     tree = path.with_suffix(".json")
     for file in (path, tree):
         if not file.is_file():
@@ -323,11 +386,11 @@ def _from_weights(path: Path, allow: Sequence[str]) -> nn.Module:
     try:
         record = json.loads(tree.read_text(encoding="utf-8"))
         with isolated():
-            network = build(record["tree"], allow=allow)
-        with by_utf_8(path) as readable:
-            network.load_state_dict(load_file(readable))
+            made: object = build(record["tree"], allow=allow)
+        holder = networks_of(made) if isinstance(made, Attack) else made
+        if isinstance(holder, nn.Module):
+            with by_utf_8(path) as readable:
+                holder.load_state_dict(load_file(readable))
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise DataError(f"{path} does not fit its description {tree.name}: {' '.join(str(error).split())}") from error
-    if not isinstance(network, nn.Module):
-        raise DataError(f"{tree} describes a {type(network).__name__}, not a network")
-    return network.eval()
+    return made

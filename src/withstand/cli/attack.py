@@ -1,6 +1,7 @@
 """attack: attack a run's encoder or any network, and keep the attacked inputs."""
 
 from pathlib import Path
+from typing import get_args
 
 from withstand.api.settings import NamedAttack
 from withstand.cli.network import folder_of, is_network, normalization, refuse_for_runs
@@ -62,6 +63,16 @@ def run_attack(
     else:
         found = f"{share:.1%} of {count} predictions wrong"
     return Reply(
-        f"{asked.attack}, {asked.norm} {asked.eps}: {found}\nattacked inputs: {path}",
+        f"{asked.attack}, {_within(asked)}: {found}\nattacked inputs: {path}",
         {"path": str(path), "success": share, "samples": len(batch)},
     )
+
+
+def _within(asked: NamedAttack) -> str:
+    """Return in what an attack was sought: the ball in words, or a learnt attack's own."""
+    from withstand.attacks.named import Name
+
+    if asked.attack in get_args(Name):
+        return f"{asked.norm or 'linf'} {'8/255' if asked.eps is None else asked.eps}"
+    said = " ".join(str(word) for word in (asked.norm, asked.eps) if word is not None)
+    return f"within {said}" if said else "within what it was learnt in"

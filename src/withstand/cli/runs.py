@@ -86,6 +86,7 @@ def run_audit(
     asked: Audit = Audit(),  # noqa: B008 - a frozen value
     corruptions: bool = False,
     surrogate: str | None = None,
+    attack: str | None = None,
     low: float | None = None,
     high: float | None = None,
     normalize: tuple[str, ...] = (),
@@ -99,6 +100,7 @@ def run_audit(
         run: a run folder; or a network: FILE.onnx, FILE.safetensors with its FILE.json, FILE.py:NAME or MODULE:NAME
         corruptions: also count what is left under the fifteen common corruptions
         surrogate: another network, whose attacks are carried over to this one as a check
+        attack: one that was learnt, run at every radius: a run folder that gives it, or FILE.safetensors
         out: for a network that is no run: the folder of its finding and report, audit-NAME if not said
     """
     from withstand.cli.bar import audit_bar
@@ -112,8 +114,8 @@ def run_audit(
             if data is None:
                 raise ConfigError("a network that is no run needs --data: on what shall it be attacked?")
             audit(
-                str(run), data, asked, out=folder, surrogate=surrogate, corruptions=corruptions, low=low, high=high,
-                normalize=normalization(normalize), device=device, allow=allow, progress=progress,
+                str(run), data, asked, out=folder, surrogate=surrogate, attack=attack, corruptions=corruptions, low=low,
+                high=high, normalize=normalization(normalize), device=device, allow=allow, progress=progress,
             )  # fmt: skip
             findings, report = RunFolder(folder).findings(), folder / "report.html"
         else:
@@ -122,7 +124,7 @@ def run_audit(
             refuse_for_runs(out=out, low=low, high=high, normalize=normalize)
             opened = open_run(run, allow=allow, device=device)
             others = [opened.corruptions(data, samples=asked.samples, seed=asked.seed)] if corruptions else []
-            finding = opened.audit(data, asked, surrogate=surrogate, progress=progress)
+            finding = opened.audit(data, asked, surrogate=surrogate, attack=attack, progress=progress)
             # A robust accuracy without the clean worth beside it says little.
             findings = [*opened.probe(data), finding, *others]
             report = opened.report()
@@ -162,11 +164,12 @@ def run_export(
     out: Path | None = None,
     allow: tuple[str, ...] = (),
 ) -> Reply:
-    """Write one of the networks that a run gives.
+    """Write one of the networks that a run gives, or the attack that it learnt.
 
     Args:
         form: safetensors with a description beside it, or onnx (extra export), compared with torch's outputs
-        part: encoder, or classifier: the trained one, or a linear probe on the encoder
+        part: encoder; classifier, the trained one or a linear probe on the encoder; or any other that the run gives,
+            as generator, purifier or attack
         out: the file, PART.FORM in the run folder if not said
     """
     from withstand.api.front import open_run

@@ -24,7 +24,7 @@ from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
 from withstand.evaluation.intervals import Share
 from withstand.evaluation.robustness.accuracy_tables import by_class, details, over_eps, pictures
-from withstand.evaluation.robustness.audit_case import Case, ball_name, radius_check
+from withstand.evaluation.robustness.audit_case import LEARNT, Case, ball_name, learnt_runs, radius_check
 from withstand.evaluation.robustness.autoattack_stage import AGAIN, Aids, Decided, decide
 from withstand.evaluation.robustness.breaks import Breaks
 from withstand.evaluation.robustness.headline import BLACK_BOX, WHITE_BOX, Headline, called, listed
@@ -55,6 +55,10 @@ def robust_accuracy(case: Case, ensemble: AutoAttack | None, aids: Aids) -> Find
         found.add_curve((NOISE,), one, norm)
     climbed = _climb(case, found)
     carried = () if aids.surrogate is None else (_carried(case, aids.surrogate, found),)
+    if aids.learnt is not None:
+        for attack, x, success in learnt_runs(case, aids.learnt, CrossEntropy()):
+            found.tried(LEARNT, attack.ball.norm, attack.ball.eps)
+            _teller(found, LEARNT)(attack.ball, x, success)
     decided = None if ensemble is None else decide(case, ensemble, aids, found)
     checks = (
         *radius_check(case.ball, case.victim),
@@ -87,7 +91,8 @@ def robust_accuracy(case: Case, ensemble: AutoAttack | None, aids: Aids) -> Find
             "attacks": _ran(case, climbed, aids, decided),
             "AutoAttack": None if ensemble is None else describe(ensemble),
             "robust accuracy": "share of all samples that are right on the clean input and that nothing in this audit "
-            "broke within the radius: no attack, in whatever norm, no noise, no other model's attack, no check's run",
+            "broke within the radius: no attack, in whatever norm, no noise, no other model's or learnt attack, no "
+            "check's run",
             "interval": "95 %, Wilson",
             "headline": None if headline is None else headline.tree(checks),
             "verdict": verdict(checks) if headline is None else headline.verdict(checks),
@@ -212,12 +217,13 @@ def _headline(
     case: Case, ensemble: AutoAttack | None, aids: Aids, climbed: dict[Norm, Curve], found: Breaks
 ) -> Headline | None:
     """Return the number that counts; a victim that only noise was put to has none."""
-    if not climbed and ensemble is None and aids.surrogate is None:
+    if not climbed and ensemble is None and aids.surrogate is None and aids.learnt is None:
         return None
     quick = case.quick(case.ball.norm)
     attacks = [
         *([quick] if climbed else []),
         *(["attacks carried over from another model"] if aids.surrogate is not None else []),
+        *([LEARNT] if aids.learnt is not None else []),
         *([called(ensemble)] if ensemble is not None else []),
     ]
     robust = "robust accuracy" if climbed else "accuracy under black-box attacks alone"
@@ -270,6 +276,8 @@ def _ran(case: Case, climbed: dict[Norm, Curve], aids: Aids, decided: Decided | 
         if norm == case.ball.norm:
             if aids.surrogate is not None:
                 here[CARRIED] = describe(case.climb(CrossEntropy(), norm, drop_finished=False))
+            if aids.learnt is not None:
+                here[LEARNT] = describe(aids.learnt)
             if decided is not None:
                 here["AutoAttack"] = [tally.name for tally in decided.worst.tallies if tally.tried]
         ran[norm] = {"eps": list(case.radii[norm]), **here}

@@ -9,6 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.autoattack import AutoAttack
 from withstand.attacks.autoattack.ensemble import AttackProgress
 from withstand.attacks.autoattack.ensemble import ProverFunction as EnsembleProver
@@ -25,7 +26,7 @@ from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Outputs, Victim
 from withstand.evaluation.provenance import traced
 from withstand.evaluation.robustness.accuracy_audit import robust_accuracy
-from withstand.evaluation.robustness.audit_case import Case, ball_facts
+from withstand.evaluation.robustness.audit_case import Case, ball_facts, learnt_runs
 from withstand.evaluation.robustness.autoattack_stage import Aids
 from withstand.evaluation.robustness.embedding_audit import audit_embeddings
 from withstand.evaluation.robustness.optional_prover import OptionalProver
@@ -112,7 +113,7 @@ class RobustnessAudit(Evaluator):
             source: samples, with labels unless embeddings are audited; bytes are read as 0 to 1.
             test: samples to attack in place of the source's.
             control: not used: an attack is measured against the clean accuracy and against noise.
-            aids: a surrogate, a prover, a file to resume AutoAttack from, who is told how far it is.
+            aids: a surrogate, a learnt attack, a prover, a file to resume AutoAttack from, who is told how far it is.
 
         Raises:
             DataError: no samples, inputs outside the victim's range, labels that do not fit.
@@ -158,6 +159,7 @@ class RobustnessAudit(Evaluator):
             },
         )
         _try_surrogate(case, given.surrogate)
+        _try_learnt(case, given.learnt)
         ensemble = None if self.ensemble == "none" else AutoAttack(ball, self.ensemble, search=self.search)
         if goal == "embedding":
             return audit_embeddings(case, ensemble, given)
@@ -206,6 +208,13 @@ def _try_surrogate(case: Case, surrogate: Victim | None) -> None:
     attack = case.climb(EmbeddingDistance() if case.y is None else CrossEntropy(), case.ball.norm, drop_finished=False)
     with moved(device_of_network(case.victim.model), surrogate.model):
         check_surrogate(attack, case.victim, surrogate, case.x, case.y, case.draws)
+
+
+def _try_learnt(case: Case, learnt: InputAttack | None) -> None:
+    """Refuse a learnt attack that does not fit the samples, before anything is run."""
+    if learnt is not None:
+        first = replace(case, x=case.x[:1], y=None if case.y is None else case.y[:1], draws=case.draws[slice(1)])
+        next(learnt_runs(first, learnt, EmbeddingDistance() if case.y is None else CrossEntropy()))
 
 
 def _optional(given: EnsembleProver | None, case: Case, prove: bool) -> OptionalProver | None:

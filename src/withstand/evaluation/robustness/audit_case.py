@@ -1,7 +1,7 @@
 """What the audits of accuracy and of embeddings share: the case, names and columns, and the pictures shown."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from withstand.attacks.autoattack.apgd import APGD
 from withstand.attacks.checks import Climb
 from withstand.attacks.inputs.gradient import PGD
 from withstand.attacks.objectives import AttackLoss, Objective
-from withstand.core.errors import DataError
+from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Check
 from withstand.core.part import Tree
 from withstand.core.random import Draws
@@ -24,6 +24,9 @@ from withstand.evaluation.robustness.stages import Stages
 
 CHECKED = 100
 """Samples on which the believability checks run, at most."""
+
+LEARNT = "the learnt attack"
+"""What an attack that was learnt beforehand is called in findings."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,21 @@ class Case:
         """Return the case of the samples that the believability checks use."""
         y = None if self.y is None else self.y[:CHECKED]
         return replace(self, x=self.x[:CHECKED], y=y, draws=self.draws[slice(CHECKED)])
+
+
+def learnt_runs(case: Case, learnt: InputAttack, objective: Objective) -> Iterator[tuple[InputAttack, Tensor, Tensor]]:
+    """Run a learnt attack at every radius of the headline's norm; give it there, what it made and what succeeded.
+
+    Raises:
+        ConfigError: it aims at wanted outputs.
+        DataError: it was learnt on samples of another shape.
+    """
+    if learnt.ball.targeted:
+        raise ConfigError(f"this {type(learnt).__name__} aims at wanted outputs, and an audit has none")
+    for eps in case.radii[case.ball.norm]:
+        attack = replace(learnt, ball=replace(case.ball, eps=eps), objective=objective)
+        found = attack(case.victim, case.x, case.y, generator=case.draws.child("learnt"), batch=case.batch)
+        yield attack, found.x, found.success
 
 
 def ball_name(norm: Norm, eps: float, span: float = 1.0) -> str:

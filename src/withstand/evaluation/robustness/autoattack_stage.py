@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.autoattack import AutoAttack, outcome
 from withstand.attacks.autoattack.ensemble import AttackProgress, ProverFunction, Worst
 from withstand.core.finding import Cell, Check, Table
@@ -27,12 +28,14 @@ class Aids:
 
     Attributes:
         surrogate: another model of the same inputs and labels, whose attacks are carried over to the victim.
+        learnt: an attack that was learnt beforehand, untargeted, run at every radius of the headline's norm.
         prover: samples that it proves to hold are counted as proven, and AutoAttack leaves them alone.
         state: a file from which AutoAttack goes on after a kill.
         progress: is told after each of AutoAttack's batches.
     """
 
     surrogate: Victim | None = None
+    learnt: InputAttack | None = None
     prover: ProverFunction | None = None
     state: Path | None = None
     progress: Callable[[AttackProgress], None] | None = None

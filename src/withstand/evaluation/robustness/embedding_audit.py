@@ -24,11 +24,13 @@ from withstand.core.victim import Victim
 from withstand.evaluation.intervals import columns, shares
 from withstand.evaluation.representation.collapse import collapse_check
 from withstand.evaluation.robustness.audit_case import (
+    LEARNT,
     Case,
     ball_name,
     eps_cells,
     eps_columns,
     eps_units,
+    learnt_runs,
     radius_check,
     strips,
 )
@@ -50,7 +52,8 @@ def audit_embeddings(case: Case, ensemble: AutoAttack | None, aids: Aids) -> Fin
     Args:
         case: what is audited.
         ensemble: AutoAttack on the headline's ball; None to let PGD decide.
-        aids: a surrogate, whose attacks are carried over, state and progress; a prover has no part here.
+        aids: a surrogate, whose attacks are carried over, a learnt attack, state and progress; a prover has no part
+            here.
 
     Raises:
         DataError: inputs outside the range, NaN.
@@ -84,6 +87,10 @@ def audit_embeddings(case: Case, ensemble: AutoAttack | None, aids: Aids) -> Fin
     if aids.surrogate is not None:
         checks.append(_carried(case, aids.surrogate, found))
         ran[case.ball.norm]["a surrogate's attack"] = describe(attack)
+    if aids.learnt is not None:
+        for one, x, _ in learnt_runs(case, aids.learnt, EmbeddingDistance()):
+            found.add(one.ball, x)
+        ran[case.ball.norm][LEARNT] = describe(aids.learnt)
     headline = _headline(case, found, ensemble, aids, gradients=worst is not None)
     if headline is not None:
         checks.append(headline.last_word())
@@ -182,13 +189,14 @@ def _headline(
     case: Case, found: Shifts, ensemble: AutoAttack | None, aids: Aids, *, gradients: bool
 ) -> Headline | None:
     """Return the number that counts; an encoder that only noise was put to has none."""
-    if not gradients and ensemble is None and aids.surrogate is None:
+    if not gradients and ensemble is None and aids.surrogate is None and aids.learnt is None:
         return None
     head, quick = ball_name(case.ball.norm, case.ball.eps, case.victim.span), case.quick(case.ball.norm)
     attacks = [
         *([quick] if gradients else []),
         *([FAR] if gradients and ensemble is not None else []),
         *(["attacks carried over from another model"] if aids.surrogate is not None else []),
+        *([LEARNT] if aids.learnt is not None else []),
         *([called(ensemble)] if ensemble is not None else []),
     ]
     under = "attack" if gradients else "black-box attacks alone"
