@@ -41,7 +41,7 @@ class SLA(LabelledMethod):
         encoder: the network to train.
         classes: N.
         transforms: the changes; of one alone this is plain training.
-        distill: train a single head besides, towards the aggregated prediction, which costs a M-th of it at test time.
+        distill: train a single head besides, towards the aggregated prediction, which costs an M-th of it at test time.
         inference: how the run's classifier predicts: "aggregate", the mean of all versions' logits; "single", the
             unchanged version's; "distilled", the single head's. None for the last with `distill`, else the first.
         large_loss: sum the joint loss over changes in place of the mean.

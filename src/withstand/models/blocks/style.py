@@ -14,6 +14,7 @@ from typing import Any, Self
 import torch
 from scipy.special import betaincinv
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from withstand.core.batch import Batch
 from withstand.core.distributed import first_row, gather, world_size
@@ -218,8 +219,28 @@ class MixStyle(StyleLayer):
 
 def style(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return each map's mean and deviation `(B, C, 1, 1)`, in float32 at least; the variance's divisor is HW - 1."""
-    variance, mean = torch.var_mean(x if x.dtype == torch.float64 else x.float(), (2, 3), keepdim=True)
-    return mean, (variance + EPS).sqrt()
+    mean, deviation = _Statistics.apply(x if x.dtype == torch.float64 else x.float())
+    return mean, deviation
+
+
+class _Statistics(torch.autograd.Function):
+    """Mean and deviation in plain sums: torch's own variance, forward and backward, takes several times as long."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean = x.mean((2, 3), keepdim=True)
+        squares = (x - mean).square_().sum((2, 3), keepdim=True)
+        deviation = (squares / (x.shape[2] * x.shape[3] - 1) + EPS).sqrt()
+        ctx.save_for_backward(x, mean, deviation)
+        return mean, deviation
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, to_mean: Tensor, to_deviation: Tensor) -> Tensor:
+        x, mean, deviation = ctx.saved_tensors
+        places = x.shape[2] * x.shape[3]
+        slope = to_deviation / (deviation * (places - 1))
+        return torch.addcmul(to_mean / places - mean * slope, x, slope)
 
 
 def spread(values: Tensor) -> Tensor:

@@ -283,3 +283,16 @@ def test_noise_is_normal() -> None:
     assert drawn.mean().item() == pytest.approx(0, abs=0.05)
     assert drawn.std().item() == pytest.approx(1, abs=0.05)
     assert math.isfinite(drawn.abs().max().item())
+
+
+def test_statistics_are_torch_s_own_in_value_and_gradient() -> None:
+    x, y = maps().requires_grad_(), maps().requires_grad_()
+    found, expected = style(x), (y.mean((2, 3), keepdim=True), (y.var((2, 3), keepdim=True) + 1e-6).sqrt())
+    weights = torch.randn(2, 4, C, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    for some in (found, expected):
+        sum((w * part).sum() for w, part in zip(weights, some, strict=True)).backward()  # type: ignore[union-attr]
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(x.grad, y.grad)
+    far = style(maps().float() + 1e4)[1]  # no difference of large squares
+    torch.testing.assert_close(far, (maps().var((2, 3), keepdim=True) + 1e-6).sqrt().float(), rtol=1e-2, atol=1e-3)
