@@ -386,6 +386,31 @@ def test_attack_takes_any_range_and_normalisation_and_tells_what_is_missing(
     assert "of 40 (500 were asked for) predictions wrong" in capsys.readouterr().out
 
 
+BAD = {
+    ":net": "':net' is no run folder, and no network",
+    "odd.py:": "'odd.py:' is no run folder, and no network",
+    "odd.py:missing": "'odd.py' has no 'missing'",
+    "odd.py:served_0 --steps 0": "steps must be at least 1, not 0",
+    "odd.py:served_0 --samples 0": "samples must be at least 1, not 0",
+    "odd.py:served_0 --eps 0 --out never": "eps above 0",
+}
+
+
+@pytest.mark.parametrize("words", BAD)
+def test_what_an_audit_cannot_be_asked_is_told_before_anything_is_written(
+    words: str, shelf: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(shelf)
+    before = sorted(path.name for path in shelf.iterdir())
+    assert main(["audit", *words.split(), "--data", "data.npz"]) == 2
+    told = capsys.readouterr().err
+    assert BAD[words] in told
+    assert told.count("\n") == 1
+    assert sorted(path.name for path in shelf.iterdir() if path.name != "__pycache__") == [
+        name for name in before if name != "__pycache__"
+    ]
+
+
 def test_attack_takes_an_onnx_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("onnxruntime")
     x, y = Scored().inputs(EPS)

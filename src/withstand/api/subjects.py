@@ -306,7 +306,7 @@ def _find(place: str, allow: Sequence[str]) -> nn.Module | Victim:
     if place.endswith(".py"):
         raise ConfigError(f"{place} is no run folder: name a network in it as {place}:NAME")
     where, colon, name = place.rpartition(":")
-    if not colon or not name:
+    if not colon or not name or not where:
         raise ConfigError(
             f"{place!r} is no run folder, and no network: name FILE.safetensors, FILE.onnx, FILE.py:NAME or MODULE:NAME"
         )

@@ -92,8 +92,9 @@ class RobustnessAudit(Evaluator):
             raise ConfigError(f"an audit needs an untargeted ball with eps above 0, not {self.ball!r}")
         if self.ball is not None:
             self.ball.refuse_tokens("an audit")
-        if self.samples < 1:
-            raise ConfigError(f"samples must be at least 1, not {self.samples}")
+        for name in ("samples", "steps", "restarts", "batch"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.ensemble not in (known := ("standard", "plus", "rand", "none")):
             raise ConfigError(f"ensemble {self.ensemble!r} is unknown: {nearest(str(self.ensemble), known)}")
 
