@@ -76,3 +76,15 @@ def test_mistakes() -> None:
         ViT(pooling="max")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="patch and depth"):
         ViT(patch=0)
+
+
+@pytest.mark.parametrize("last", [1, 3, 5])
+def test_the_last_tokens_alone_are_those_of_all(last: int) -> None:
+    block = Block(8, 2).double()
+    x = torch.rand(3, 5, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    some, whole = block(x, last), block(x)[:, 5 - last :]
+    assert some.shape == (3, last, 8)
+    torch.testing.assert_close(some, whole)
+    ours, theirs = (torch.autograd.grad(one.square().sum(), [x, *block.parameters()]) for one in (some, whole))
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other)

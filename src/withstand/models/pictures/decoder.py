@@ -81,6 +81,8 @@ class PatchDecoder(nn.Module):
         return linear(self._seen(tokens, last), weight, bias)[..., 0]
 
     def _seen(self, tokens: Tensor, last: int) -> Tensor:
-        seen: Tensor = self.blocks(tokens)
-        normed: Tensor = self.norm(seen[:, seen.shape[1] - last :])
+        *before, end = self.blocks
+        for block in before:
+            tokens = block(tokens)
+        normed: Tensor = self.norm(end(tokens, last))  # nobody asks what the last block makes of the others
         return normed

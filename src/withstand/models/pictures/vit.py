@@ -115,15 +115,26 @@ class Block(nn.Module):
         self.qkv, self.join = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return tokens shaped like `x`, `(B, T, W)`."""
-        count, tokens, width = x.shape
-        qkv = self.qkv(self.norm1(x)).view(count, tokens, 3, self.heads, width // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+    def forward(self, x: Tensor, last: int | None = None) -> Tensor:
+        """Return tokens shaped like `x`, `(B, T, W)`, or only the last `last` of them, `(B, last, W)`."""
+        count, _, width = x.shape
+        wanted, normed = x, self.norm1(x)
+        if last is None:
+            query, key, value = self._heads(self.qkv(normed), 3)
+        else:
+            wanted, start = x[:, x.shape[1] - last :], x.shape[1] - last
+            weight, bias = self.qkv.weight, self.qkv.bias
+            (query,) = self._heads(linear(normed[:, start:], weight[:width], bias[:width]), 1)
+            key, value = self._heads(linear(normed, weight[width:], bias[width:]), 2)
         attended = scaled_dot_product_attention(query, key, value)
-        x = x + self.join(attended.transpose(1, 2).reshape(count, tokens, width))
+        x = wanted + self.join(attended.transpose(1, 2).reshape(count, wanted.shape[1], width))
         widened: Tensor = self.narrow(gelu(self.widen(self.norm2(x))))
         return x + widened
+
+    def _heads(self, x: Tensor, parts: int) -> Tensor:
+        """Return `(parts, B, heads, T, W / heads)` of `(B, T, parts * W)`."""
+        count, tokens, wide = x.shape
+        return x.view(count, tokens, parts, self.heads, wide // (parts * self.heads)).permute(2, 0, 3, 1, 4)
 
 
 def positions(rows: int, columns: int, width: int) -> Tensor:
