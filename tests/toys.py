@@ -21,6 +21,8 @@ from withstand.views.presets import simclr_small
 class ToyPictures(Source):
     """Random pictures with labels, the same for the same seed."""
 
+    kind = "picture"
+
     def __init__(self, count: int = 64, channels: int = 3, size: int = 16, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(derive("toy", seed))
         self._x = torch.randint(0, 256, (count, channels, size, size), dtype=torch.uint8, generator=generator)

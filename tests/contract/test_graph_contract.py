@@ -103,6 +103,7 @@ def test_sources(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     kind, make = SOURCES[name]
     source = make(tmp_path, monkeypatch)
     assert type(source) is kind
+    assert source.kind in ("node", "graph")
     count = len(source)
     for chosen in (torch.tensor([2, 0, 2]), [2, 0, 2], range(1, 3), [count - 1], range(count)):
         batch, rows = source[chosen], torch.as_tensor(chosen, dtype=torch.int64)

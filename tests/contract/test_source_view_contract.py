@@ -194,6 +194,9 @@ def test_sources(name: str, tmp_path: Path) -> None:
         value.zero_()
     for extra, value in source[torch.arange(count)].extras.items():
         assert torch.equal(value, kept[extra])
+    assert source.kind != "sample", "messages and reports call samples by what they are"
+    if isinstance(inner := getattr(source, "source", None), Source):
+        assert source.kind == inner.kind
     # What is known of every sample has a row for each.
     for known in (*source.attributes.values(), *([] if source.sizes is None else [source.sizes])):
         assert len(known) == count

@@ -55,7 +55,7 @@ def test_it_is_probed_audited_exported_and_reported_by_command(run: Path, capsys
     assert main(["embed", *allowed]) == 0
     assert main(["export", *allowed, "--part", "classifier"]) == 0
     assert main(["report", str(run)]) == 0
-    assert "tones" in (run / "report.html").read_text()
+    assert "96 unlabelled tones" in (run / "report.html").read_text()
     assert "linear" in capsys.readouterr().out
 
 

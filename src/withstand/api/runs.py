@@ -310,8 +310,8 @@ class Run:
             DataError: the data have no labels, or are no pictures.
         """
         _, test = self.sources(data)
-        if len(test.shape) != 3:
-            raise DataError(f"corruptions are of pictures, and these samples have shape {test.shape}")
+        if test.kind != "picture":
+            raise DataError(f"corruptions are of pictures, and a sample of these data is a {test.kind}")
         if test.labels is None:
             raise DataError("corruptions take accuracy away, which needs labels, and the data have none")
         classifier = self.classifier(data)

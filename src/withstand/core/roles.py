@@ -42,7 +42,8 @@ class Source(Part):
         at_once: how many samples are best embedded at once, as the nodes of one graph; None where any number is.
         names: what each sample is called where it has a name, as a picture's file has; else empty, and samples are
             known by their place.
-        kind: what one sample is, in one word: "picture", "row", "node", "graph", "window", "flow".
+        kind: what one sample is, in one word: "picture", "row", "node", "graph", "window", "flow". Reports and messages
+            call samples so, and draw pictures; "sample" where nobody knows.
     """
 
     kind: str = "sample"

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, IterableDataset
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError
 from withstand.core.roles import Indices, Source
-from withstand.data.arrays.layout import arrange, check_values, find_layout, sample_shape
+from withstand.data.arrays.layout import arrange, check_values, find_layout, sample_kind, sample_shape
 from withstand.data.arrays.source import as_tensor
 from withstand.data.digest import as_indices, digest
 from withstand.data.labels import Labels, read_labels
@@ -63,6 +63,7 @@ class DatasetSource(Source):
         self._stored, self._dtype = tuple(first.shape), first.dtype
         self._layout = find_layout((self._size, *self._stored), first.dtype, layout)
         check_values(first[None], self._layout, torch.zeros(1))
+        self.kind = sample_kind(self.shape, self._layout)
         for place in torch.linspace(0, self._size - 1, min(_COMPARED, self._size)).round().long().tolist():
             for _ in range(2):
                 self._item(place)

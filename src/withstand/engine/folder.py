@@ -238,6 +238,7 @@ def _data_facts(source: Source) -> dict[str, Tree]:
         "origin": source.origin,
         "count": len(source),
         "shape": list(source.shape),
+        "kind": source.kind,
         "labelled": source.labels is not None,
         "classes": list(source.classes),
         "fingerprint": source.fingerprint(),

@@ -37,7 +37,7 @@ def gauges(embeddings: Tensor) -> dict[str, float]:
 def announce(source: Source) -> None:
     """Say what is learnt from before training begins: how data were read is seen while it can still be changed."""
     Console(stderr=True, soft_wrap=True).print(
-        f"data: {source.name}, {len(source):,} samples: {source.origin}", highlight=False, markup=False
+        f"data: {source.name}, {len(source):,} {source.kind}s: {source.origin}", highlight=False, markup=False
     )
 
 

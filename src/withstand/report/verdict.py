@@ -25,7 +25,10 @@ def part_name(tree: Tree) -> str:
 
 
 def samples(run: StoredRun) -> str:
-    """Return what the run's samples are called: pictures, or samples."""
+    """Return what one of the run's samples is called, as its source says; records from before sources said it tell by
+    the shape."""
+    if kind := text(run.record, "data", "kind"):
+        return kind
     shape = dig(run.record, "data", "shape")
     return "picture" if isinstance(shape, list) and len(shape) == 3 and shape[0] in (1, 3) else "sample"
 

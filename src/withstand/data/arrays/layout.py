@@ -94,5 +94,10 @@ def sample_shape(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
     return (shape[3], *shape[1:3]) if layout == "NHWC" else shape[1:]
 
 
+def sample_kind(shape: tuple[int, ...], layout: Layout) -> str:
+    """Return what one arranged sample of `shape` is, in a word: a picture, a row, a window of time, or a sample."""
+    return "picture" if layout != "rows" else {1: "row", 2: "window"}.get(len(shape), "sample")
+
+
 def _plain(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")

@@ -14,7 +14,7 @@ from withstand.core.batch import Batch
 from withstand.core.errors import DataError
 from withstand.core.files import printable
 from withstand.core.roles import Indices, Source
-from withstand.data.arrays.layout import arrange, check_values, find_layout, sample_shape
+from withstand.data.arrays.layout import arrange, check_values, find_layout, sample_kind, sample_shape
 from withstand.data.arrays.npz import Array, npz_names, read_member, read_npy, words
 from withstand.data.arrays.npz_keys import Keys, find_keys
 from withstand.data.digest import as_indices, digest
@@ -93,6 +93,7 @@ class ArraySource(Source):
             block = data[start : start + step]
             check_values(block, self._layout, torch.arange(start, start + len(block)))
         self._shape = sample_shape(tuple(data.shape), self._layout)
+        self.kind = sample_kind(self._shape, self._layout)
         self._x = data if self._mapped else arrange(data, self._layout)
         self._labels: Tensor | None = None
         if isinstance(given, str | Path):

@@ -10,9 +10,10 @@ from torch import Tensor
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError
 from withstand.core.roles import Indices, Source
+from withstand.data.derived.wrapped import Wrapped
 
 
-class Grouped(Source):
+class Grouped(Wrapped):
     """A labelled source whose label is its class's group.
 
     Args:
@@ -31,21 +32,13 @@ class Grouped(Source):
             raise DataError(f"groups name {len(groups)} classes, and the source has label {int(labels.max())}")
         if sorted(set(groups)) != list(range(max(groups) + 1)):
             raise DataError(f"groups must count from 0 without gaps, not {sorted(set(groups))}")
-        self.source, self.groups = source, tuple(groups)
-        self.name, self.origin, self.skipped = source.name, f"{source.origin}, classes in groups", source.skipped
-        self.at_once = source.at_once
+        self._wrap(source)
+        self.groups, self.origin = tuple(groups), f"{source.origin}, classes in groups"
         self._labels = torch.where(labels < 0, -1, torch.tensor(self.groups)[labels])
-
-    def __len__(self) -> int:
-        return len(self.source)
 
     def __getitem__(self, indices: Indices) -> Batch:
         batch = self.source[indices]
         return replace(batch, y=self._labels[batch.index])
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.source.shape
 
     @property
     def labels(self) -> Tensor:

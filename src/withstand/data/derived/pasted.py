@@ -35,6 +35,8 @@ class Pasted(Source):
         DataError: no uint8 pictures, other channels, or a stamp that does not fit into its place.
     """
 
+    kind = "picture"
+
     def __init__(
         self,
         ground: Source,

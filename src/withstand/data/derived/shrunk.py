@@ -4,15 +4,15 @@ from dataclasses import replace
 from hashlib import blake2b
 
 import torch
-from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Indices, Source
+from withstand.data.derived.wrapped import Wrapped
 
 
-class Shrunk(Source):
+class Shrunk(Wrapped):
     """A source of pictures, each side divided by a whole factor: the mean of every square of pixels.
 
     Args:
@@ -30,12 +30,9 @@ class Shrunk(Source):
             raise DataError(f"only pictures (C, H, W) of bytes shrink, not samples of shape {source.shape}")
         if source.shape[1] % factor or source.shape[2] % factor:
             raise DataError(f"a factor of {factor} does not divide pictures of {source.shape[1]} x {source.shape[2]}")
-        self.source, self.factor = source, factor
-        self.name, self.skipped = source.name, source.skipped
+        self._wrap(source)
+        self.factor = factor
         self.origin = f"{source.origin}, sides over {factor}"
-
-    def __len__(self) -> int:
-        return len(self.source)
 
     def __getitem__(self, indices: Indices) -> Batch:
         batch = self.source[indices]
@@ -45,14 +42,6 @@ class Shrunk(Source):
     def shape(self) -> tuple[int, ...]:
         channels, height, width = self.source.shape
         return channels, height // self.factor, width // self.factor
-
-    @property
-    def labels(self) -> Tensor | None:
-        return self.source.labels
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.source.classes
 
     def fingerprint(self) -> str:
         return blake2b(f"{self.source.fingerprint()} / {self.factor}".encode(), digest_size=16).hexdigest()

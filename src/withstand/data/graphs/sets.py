@@ -51,6 +51,8 @@ class GraphSet(Source):
         DataError: edges that point outside or to another graph, graphs without nodes, shapes or types that do not fit.
     """
 
+    kind = "graph"
+
     def __init__(
         self,
         edges: Any,

@@ -57,6 +57,8 @@ class GraphSource(Source):
     (3, 4)
     """
 
+    kind = "node"
+
     counts: Counts
 
     def __init__(

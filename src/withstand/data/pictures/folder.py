@@ -67,6 +67,8 @@ class ImageFolder(Source):
             cache that cannot be written.
     """
 
+    kind = "picture"
+
     def __init__(
         self,
         path: str | Path,

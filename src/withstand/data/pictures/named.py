@@ -71,6 +71,8 @@ class NamedSource(Source):
         DataError: an unknown name or split, or a set that is neither here nor within reach.
     """
 
+    kind = "picture"
+
     def __init__(self, name: str, split: str = "train") -> None:
         if name not in NAMES:
             raise DataError(f"there is no data set {name!r}: {nearest(name, NAMES)}")

@@ -61,6 +61,8 @@ class TableSource(Source):
         ConfigError: an unknown column, kind or part.
     """
 
+    kind = "row"
+
     def __init__(
         self,
         table: Table,

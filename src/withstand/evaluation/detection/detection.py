@@ -41,6 +41,7 @@ from withstand.evaluation.detection.outcomes import (
 )
 from withstand.evaluation.detection.roc import auroc
 from withstand.evaluation.intervals import Share, shares
+from withstand.evaluation.pictures import drawn
 from withstand.evaluation.robustness.audit_case import ball_name, strips
 
 PROTOCOL: dict[str, Tree] = {
@@ -177,7 +178,8 @@ class Detection(Evaluator):
                 for way, attack in self.aware().items():
                     found = attack(surface, x[few], y[few], generator=draws[few].child(way), batch=self.batch).x
                     attempts.append(Attempt(way, True, clean.take(few), judge(subject, found, y[few]), found))
-        pictures, notes = self._pictures(subject.victim, x, y, attempts[0], source.classes)
+        shown = self._pictures(subject.victim, x, y, attempts[0], source.classes) if drawn(source) else ({}, {})
+        pictures, notes = shown
         right = clean.score[clean.right]
         return Finding(
             name="detection",

@@ -14,8 +14,8 @@ from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.finding import Cell, Finding, Table
 from withstand.core.part import Tree, describe
 from withstand.core.random import Draws, derive
-from withstand.core.roles import Source
 from withstand.evaluation.features import Features
+from withstand.evaluation.pictures import drawn, pictures_of
 from withstand.evaluation.probes.knn import neighbors
 from withstand.evaluation.probes.probe import Embedded, Probe
 
@@ -56,14 +56,14 @@ class Map(Probe):
         near, rows = self._neighbors(queries, embedded)
         bank = embedded.train.index[rows]
         pictures = {}
-        if len(embedded.source.shape) == 3 and embedded.source.shape[0] in (1, 3):
+        if drawn(embedded.source):
             asked = pictures_of(embedded.judged_source, queries.index)
             found = pictures_of(embedded.source, bank.flatten()).reshape(*bank.shape, *asked.shape[1:])
             pictures["neighbors"] = np.concatenate([asked[:, None], found], axis=1)
         protocol: dict[str, Tree] = {
             "probe": describe(self),
             "points": len(points),
-            "neighbors": "by cosine; the first picture of each row is the query",
+            "neighbors": "by cosine; the first of each row is the query",
             **embedded.protocol(),
         }
         return Finding(
@@ -151,12 +151,3 @@ def _neighbor_table(queries: Features, train: Features, near: Tensor, rows: Tens
             )
     columns = ("query", "query label", "rank", "neighbor", "neighbor label", "cosine")
     return Table(columns, tuple(cells), units={"cosine": "cosine"})
-
-
-def pictures_of(source: Source, index: Tensor) -> npt.NDArray[np.uint8]:
-    """Return samples as uint8 pictures `(N, H, W, C)`; floats are taken to lie in [0, 1], or scaled to it."""
-    x = source[index].x
-    if x.dtype != torch.uint8:
-        low, high = min(0.0, float(x.min())), max(1.0, float(x.max()))
-        x = ((x.float() - low) / (high - low) * 255).round().to(torch.uint8)
-    return x.permute(0, 2, 3, 1).contiguous().cpu().numpy()

@@ -14,7 +14,7 @@ from withstand.core.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.roles import Evaluator, Method, Source
 from withstand.evaluation.features import Embedder
-from withstand.evaluation.representation.embedding_map import pictures_of
+from withstand.evaluation.pictures import drawn, pictures_of
 
 OWN = "the method's own"
 """The unit of what a method keeps of its samples."""
@@ -85,7 +85,7 @@ class SampleState(Evaluator):
             count = min(self.ends, len(order) // 2) or 1
             for end, rows in ((f"lowest {name}", order[:count]), (f"highest {name}", order[-count:].flip(0))):
                 tables[f"pictures, {end}"] = _rows(name, values, rows, source)
-                if len(source.shape) == 3 and source.shape[0] in (1, 3):
+                if drawn(source):
                     pictures[end] = pictures_of(source, rows)
         return Finding(
             name="samples",

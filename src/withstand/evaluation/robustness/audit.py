@@ -24,6 +24,7 @@ from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Evaluator, Source
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Outputs, Victim
+from withstand.evaluation.pictures import drawn
 from withstand.evaluation.provenance import traced
 from withstand.evaluation.robustness.accuracy_audit import robust_accuracy
 from withstand.evaluation.robustness.audit_case import Case, ball_facts, learnt_runs
@@ -148,7 +149,7 @@ class RobustnessAudit(Evaluator):
             radii=radii,
             steps=self.steps,
             restarts=self.restarts,
-            pictures=self.pictures,
+            pictures=self.pictures if drawn(source) else 0,
             batch=self.batch,
             stages=self._stages(given.progress, radii, len(rows), goal),
             protocol={

@@ -25,6 +25,7 @@ from withstand.core.roles import Evaluator, Source
 from withstand.core.threat import Ball
 from withstand.core.victim import Outputs, Victim
 from withstand.evaluation.intervals import Share, shares
+from withstand.evaluation.pictures import drawn
 from withstand.evaluation.provenance import traced
 from withstand.evaluation.robustness.audit_case import (
     ball_facts,
@@ -131,7 +132,7 @@ class Certificate(Evaluator):
         attack = APGD(self.ball, Margin(), steps=30, drop_finished=True)
         broken = curve(attack, victim, x, batch.y, eps=grid, generator=draws.child("curve"))
         broken = _closer(broken, victim, x, batch.y, Ball(self.ball.norm, grid[-1]), draws.child("closest")).cpu()
-        pictures, notes = self._pictures(victim, x, batch.y, verdicts)
+        pictures, notes = self._pictures(victim, x, batch.y, verdicts) if drawn(source) else ({}, {})
         head = ball_name(self.ball.norm, self.ball.eps, victim.span)
         return Finding(
             name="certificate",

@@ -30,6 +30,8 @@ PROVEN = "proven accuracy, linf 25.5/255"
 class Digits(Source):
     """The digits on which `victims.digits` is tested, as bytes."""
 
+    kind = "picture"
+
     def __init__(self, labelled: bool = True) -> None:
         self.labelled = labelled
 

@@ -1,0 +1,22 @@
+"""Samples as pictures, where they are some that can be drawn."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from withstand.core.roles import Source
+
+
+def drawn(source: Source) -> bool:
+    """Return whether a source's samples are pictures, grey or in color."""
+    return source.kind == "picture" and len(source.shape) == 3 and source.shape[0] in (1, 3)
+
+
+def pictures_of(source: Source, index: Tensor) -> npt.NDArray[np.uint8]:
+    """Return samples as uint8 pictures `(N, H, W, C)`; floats are taken to lie in [0, 1], or scaled to it."""
+    x = source[index].x
+    if x.dtype != torch.uint8:
+        low, high = min(0.0, float(x.min())), max(1.0, float(x.max()))
+        x = ((x.float() - low) / (high - low) * 255).round().to(torch.uint8)
+    return x.permute(0, 2, 3, 1).contiguous().cpu().numpy()
