@@ -32,6 +32,7 @@ from withstand.core.finding import Finding
 from withstand.core.part import Tree, build
 from withstand.core.random import Draws, isolated
 from withstand.core.roles import Attack, Attacked, Evaluator, Method, Model, Source, View, encoder_of, network_of
+from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
 from withstand.data.derived.subset import labelled
 from withstand.data.load import Data, splits_like
@@ -39,6 +40,7 @@ from withstand.data.rows import own_rows, rows_like
 from withstand.engine import checkpoint
 from withstand.engine.export import to_onnx, to_safetensors
 from withstand.engine.folder import RunFolder
+from withstand.evaluation.fairness import GroupGaps
 from withstand.evaluation.features import Features, embed, joined
 from withstand.evaluation.judges import STANDARD, judge
 from withstand.evaluation.representation.contrastive_geometry import ContrastiveGeometry
@@ -192,6 +194,26 @@ class Run:
         assert isinstance(source, Source)
         assert isinstance(test, Source | None)
         return judge((*judges, SampleState()), self.method, source, test=test, control=self.untrained_method)
+
+    def groups(
+        self, table: str | Path, data: Data | None = None, *, norm: Norm = "linf", eps: str | float | None = None
+    ) -> Finding:
+        """Measure the classifier's accuracy in each group of a table, and keep the finding.
+
+        Args:
+            table: names of test samples, or their places, and their groups; see `withstand.data.groups.read_groups`.
+            data: the run's own if None.
+            norm: of the attack's ball.
+            eps: attack within this radius too, by PGD; None for clean samples alone.
+
+        Raises:
+            DataError: the data have no labels, or the table is about none of the samples.
+        """
+        ball = None if eps is None else Ball(norm, UNIT.radius(eps, norm))
+        classifier, test = self.classifier(data), self.sources(data)[1]
+        with moved(self.device, classifier):
+            finding = GroupGaps(str(table), ball).evaluate(classifier, test)
+        return self._keep(finding, data, test)
 
     def geometry(self, data: Data | None = None, *, temperature: float | None = None) -> list[Finding]:
         """Measure how the codes lie on the sphere, what a contrastive loss would push, and what the head threw away.

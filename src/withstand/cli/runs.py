@@ -54,6 +54,8 @@ def run_probe(
     data: str | None = None,
     geometry: bool = False,
     temperature: float | None = None,
+    groups: Path | None = None,
+    eps: str | None = None,
     device: Device = "auto",
     allow: tuple[str, ...] = (),
 ) -> Reply:
@@ -62,12 +64,23 @@ def run_probe(
     Args:
         geometry: measure how its codes lie, what a contrastive loss would push, and every layer, in place of the probes
         temperature: of --geometry, at which the push is shared out; the method's own if not said
+        groups: a table of test samples (their names, or places from 0 on) and their groups: accuracy in each, in place
+            of the probes
+        eps: of --groups: attack within this Linf radius too
     """
     from withstand.api.front import open_run
+
+    if geometry and groups is not None:
+        raise ConfigError("--geometry and --groups are two measurements: ask for one at a time")
+    if eps is not None and groups is None:
+        raise ConfigError("--eps belongs to --groups: withstand audit measures robustness as a whole")
 
     if temperature is not None and not geometry:
         raise ConfigError("--temperature belongs to --geometry: no other probe asks for one")
     opened = open_run(run, allow=allow, device=device)
+    if groups is not None:
+        finding = opened.groups(groups, data, eps=eps)
+        return Reply(f"{show_finding(finding)}\nnext: withstand report {run}", {finding.name: finding_facts(finding)})
     if geometry:
         found = opened.geometry(data, temperature=temperature)
         text = "\n".join(show_finding(finding) for finding in found)

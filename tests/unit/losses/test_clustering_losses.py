@@ -81,3 +81,19 @@ def test_mistakes_are_told() -> None:
         swapped_cross_entropy([one, one], [one], 0)
     with pytest.raises(ConfigError, match="epsilon must be above 0"):
         sinkhorn(one, 0)
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_shares_fall_as_a_power_of_the_prototypes_number(power: float) -> None:
+    given = torch.randn(40, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    shares = torch.arange(1, 7, dtype=torch.float64) ** -power
+    found = sinkhorn(given, 0.5, 300, power)
+    torch.testing.assert_close(found.sum(1), torch.ones(40, dtype=torch.float64))
+    torch.testing.assert_close(found.mean(0), shares / shares.sum(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(sinkhorn(given + 3, 0.5, 4, power), sinkhorn(given, 0.5, 4, power))
+    assert torch.equal(sinkhorn(given, 0.5, 4, 0.0), sinkhorn(given, 0.5, 4))
+
+
+def test_a_power_below_0_is_refused() -> None:
+    with pytest.raises(ConfigError, match="power must be at least 0"):
+        sinkhorn(torch.zeros(4, 3), power=-1.0)

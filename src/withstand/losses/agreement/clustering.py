@@ -26,23 +26,29 @@ def prototype_scores(z: Tensor, prototypes: Tensor) -> Tensor:
 
 @full_precision
 @torch.no_grad()
-def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
-    """Return soft assignments that give every prototype an equal share of the global batch, `(B, K)`; rows sum to 1.
+def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3, power: float = 0.0) -> Tensor:
+    """Return soft assignments that give every prototype its share of the global batch, `(B, K)`; rows sum to 1.
 
-    In turns, prototypes' totals are brought to 1/K and samples' to 1/N, of a matrix that begins as
-    `exp(scores / epsilon)`; the samples come last. In logarithms, so that no epsilon overflows.
+    In turns, prototypes' totals are brought to their shares and samples' to 1/N, of a matrix that begins as
+    `exp(scores / epsilon)`; the samples come last. In logarithms, so that no epsilon overflows. Shares are equal, 1/K,
+    or fall as a power of the prototype's number, for data whose kinds are unequally frequent (SEER's code, 2022).
 
     Args:
         scores: this process's, `(B, K)`.
         epsilon: smoothness, above 0.
         iterations: turns; at least 1.
+        power: a, at least 0; the share of prototype i, from 0 on, is proportional to (i + 1)^-a.
     """
     if not epsilon > 0 or iterations < 1:
         raise ConfigError(f"epsilon must be above 0 and iterations at least 1, not {epsilon!r} and {iterations!r}")
+    if not power >= 0:
+        raise ConfigError(f"power must be at least 0, not {power!r}")
     log = gather(scores) / epsilon
     samples, prototypes = log.shape
+    falling = -power * torch.arange(1, prototypes + 1, dtype=log.dtype, device=log.device).log()
+    shares = falling - falling.logsumexp(0) if power else -math.log(prototypes)
     for _ in range(iterations):
-        log = log - log.logsumexp(0, keepdim=True) - math.log(prototypes)
+        log = log - log.logsumexp(0, keepdim=True) + shares
         log = log - log.logsumexp(1, keepdim=True) - math.log(samples)
     first = first_row(len(scores))
     return log[first : first + len(scores)].exp() * samples

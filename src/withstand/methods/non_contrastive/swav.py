@@ -40,6 +40,8 @@ class SwAV(Method):
         queue_size: earlier projections of each whole view that join the assignment, for batches smaller than K; 0 for
             none.
         queue_from: epoch from which on they do.
+        power: prototypes' shares fall as this power of their number, for data whose kinds are unequally frequent; 0
+            gives them equal shares.
     """
 
     epoch: Tensor
@@ -57,13 +59,16 @@ class SwAV(Method):
         frozen_epochs: int = 1,
         queue_size: int = 0,
         queue_from: int = 15,
+        power: float = 0.0,
     ) -> None:
         super().__init__()
         require_positive(temperature=temperature, epsilon=epsilon, iterations=iterations)
         if queue_size < 0:
             raise ConfigError(f"queue_size must be at least 0, not {queue_size!r}")
         self.encoder, self.temperature = encoder, temperature
-        self.epsilon, self.iterations = epsilon, iterations
+        if not power >= 0:
+            raise ConfigError(f"power must be at least 0, not {power!r}")
+        self.epsilon, self.iterations, self.power = epsilon, iterations, power
         self.frozen_epochs, self.queue_from = frozen_epochs, queue_from
         width = encoder.width if hidden is None else hidden
         self.head = ProjectionHead(encoder.width, width, dim)
@@ -111,8 +116,11 @@ class SwAV(Method):
             if int(queue.filled) == len(queue):
                 # Every process holds the whole queue and brings its share of it.
                 earlier = self.prototypes(_share(queue.rows)).detach()
-                return sinkhorn(torch.cat([scores, earlier]), self.epsilon, self.iterations)[: len(scores)]
-        return sinkhorn(scores, self.epsilon, self.iterations)
+                return self._assigned(torch.cat([scores, earlier]))[: len(scores)]
+        return self._assigned(scores)
+
+    def _assigned(self, scores: Tensor) -> Tensor:
+        return sinkhorn(scores, self.epsilon, self.iterations, self.power)
 
 
 def _share(rows: Tensor) -> Tensor:

@@ -1,0 +1,106 @@
+"""Groups of samples, told by a table beside the data: a file's name, and what is known of it."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from withstand.core.errors import DataError
+from withstand.core.roles import Source
+from withstand.data.tables.files import read_file
+from withstand.data.tables.frame import Values, Words, distinct
+
+KEYS = ("file", "filename", "file name", "name", "path", "image", "picture", "id", "index")
+"""What the column that says which sample a row is about is usually called; else it is the first one."""
+MOST = 100
+"""Distinct values beyond which a column is no grouping."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """One way to group samples.
+
+    Attributes:
+        codes: each sample's place in `names`, int64 `(N,)`; -1 where its group is not known.
+        names: of the groups, sorted.
+    """
+
+    codes: Tensor
+    names: tuple[str, ...]
+
+
+def read_groups(path: str | Path, source: Source) -> dict[str, Groups]:
+    """Return how a table groups a source's samples, by the table's columns.
+
+    Samples are found by their names (`Source.names`: a picture's path in its folder, or the last part of it where that
+    is nobody else's); those of a source without names by their place, counted from 0. Columns of more than 100
+    different values are no groups, and a warning names them.
+
+    Args:
+        path: a CSV, Parquet or Feather file.
+        source: the samples.
+
+    Raises:
+        DataError: a table without two columns, rows about the same sample that differ, or none about any sample.
+    """
+    frame, _ = read_file(Path(path))
+    if len(frame.columns) < 2:
+        raise DataError(f"{str(path)!r} needs a column of names and one of groups or more")
+    named = next((name for name in frame.columns if name.strip().lower() in KEYS), next(iter(frame.columns)))
+    rows = _places(_texts(frame.columns[named]), source)
+    if not (rows >= 0).any():
+        example = f"{source.names[0]!r}" if source.names else f"0 to {len(source) - 1}"
+        raise DataError(
+            f"column {named!r} of {str(path)!r} names no sample of {source.name}: they are called {example}"
+        )
+    found: dict[str, Groups] = {}
+    for name, values in frame.without(named).columns.items():
+        if distinct(values) > MOST:
+            warnings.warn(f"column {name!r} of {str(path)!r} has {distinct(values)} values: no groups", stacklevel=2)
+            continue
+        found[name] = _groups(name, _texts(values), rows, len(source))
+    if not found:
+        raise DataError(f"{str(path)!r} has no column of at most {MOST} different values beside {named!r}")
+    unknown = int((next(iter(found.values())).codes < 0).sum())
+    if unknown:
+        warnings.warn(f"{unknown} of {len(source)} samples of {source.name} are in no row of {path}", stacklevel=2)
+    return found
+
+
+def _groups(name: str, texts: list[str | None], rows: Tensor, count: int) -> Groups:
+    pairs = list(zip(texts, rows.tolist(), strict=True))
+    names = tuple(sorted({text for text, row in pairs if text is not None and row >= 0}))
+    place = {text: number for number, text in enumerate(names)}
+    codes = torch.full((count,), -1, dtype=torch.int64)
+    for text, row in pairs:
+        if row < 0 or text is None:
+            continue
+        if codes[row] >= 0 and int(codes[row]) != place[text]:
+            raise DataError(f"column {name!r} has two values for one sample: {names[int(codes[row])]!r} and {text!r}")
+        codes[row] = place[text]
+    return Groups(codes, names)
+
+
+def _places(keys: list[str | None], source: Source) -> Tensor:
+    """Return which sample each row is about, int64; -1 for none."""
+    if not source.names:
+        return torch.tensor([int(key) if key is not None and key.isdigit() and int(key) < len(source) else -1
+                             for key in keys], dtype=torch.int64)  # fmt: skip
+    whole: dict[str, int] = {PurePath(name).as_posix(): place for place, name in enumerate(source.names)}
+    last: dict[str, int] = {}
+    for place, name in enumerate(source.names):
+        short = PurePath(name).name
+        last[short] = -1 if short in last else place
+    return torch.tensor(
+        [-1 if key is None else whole.get(PurePath(key).as_posix(), last.get(key, -1)) for key in keys],
+        dtype=torch.int64,
+    )
+
+
+def _texts(values: Values) -> list[str | None]:
+    if isinstance(values, Words):
+        return [None if code < 0 else values.names[code] for code in values.codes]
+    return [None if np.isnan(value) else f"{value:.15g}" for value in values]
