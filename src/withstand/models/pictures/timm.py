@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from withstand.core.errors import ConfigError, MissingExtra, nearest
+from withstand.core.errors import ConfigError, DataError, MissingExtra, nearest
 from withstand.models.blocks.pick import pick
 from withstand.models.pictures.patches import TokenEncoder
 
@@ -58,13 +58,19 @@ class Timm(TokenEncoder):
             self.patch, self.prefix = (side if side == other else 0), self.model.num_prefix_tokens
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return features `(B, width)` of normalised pictures `(B, channels, H, W)`."""
+        """Return features `(B, width)` of normalised pictures `(B, channels, H, W)`.
+
+        Raises:
+            DataError: pictures of another size than the model is built for.
+        """
+        self._check_size(x)
         features: Tensor = self.model(x)
         return features
 
     def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
         if not self.patch:
             raise ConfigError(f"{self.name} has no patches to hide: use model vit or timm:vit_*")
+        self._check_size(x)
         network: Any = self.model
         placed = network._pos_embed(network.patch_embed(x))
         if keep is not None:
@@ -73,3 +79,15 @@ class Timm(TokenEncoder):
             placed = torch.cat([placed[:, :before], pick(placed[:, before:], keep)], 1)
         seen: Tensor = network.norm(network.blocks(network.norm_pre(network.patch_drop(placed))))
         return seen
+
+    def _check_size(self, x: Tensor) -> None:
+        embedding: Any = getattr(self.model, "patch_embed", None)
+        built = getattr(embedding, "img_size", None)
+        if built is None or not getattr(embedding, "strict_img_size", False):
+            return
+        given, (height, width) = tuple(x.shape[-2:]), built
+        if given != (height, width):
+            raise DataError(
+                f"{self.name} is built for pictures of {height} x {width} pixels, not {given[0]} x {given[1]}: bring "
+                "them to its size, or build it with theirs, Timm(..., size=SIDE)"
+            )

@@ -151,7 +151,8 @@ class LikeTimms(nn.Module):
         super().__init__()
         vit = ViT(4, 24, 2, 3)
         self.patch_embed = nn.Sequential(vit.project, nn.Flatten(2))
-        self.patch_embed.patch_size = (4, 4)  # type: ignore[assignment]
+        self.patch_embed.patch_size, self.patch_embed.img_size = (4, 4), (8, 12)  # type: ignore[assignment]
+        self.patch_embed.strict_img_size = True  # type: ignore[assignment]
         self.first, self.place = nn.Parameter(torch.rand(1, 2, 24)), nn.Parameter(torch.rand(1, 6, 24))
         self.patch_drop, self.norm_pre, self.blocks, self.norm = nn.Identity(), nn.Identity(), vit.blocks, vit.norm
 
@@ -178,6 +179,9 @@ def test_timms_vits_can_hide_patches_and_other_networks_of_it_cannot(monkeypatch
     test_hidden_patches_tell_nothing_and_seen_ones_do(encoder)
     test_the_order_of_the_seen_patches_orders_the_tokens_alone(encoder)
     test_all_patches_in_order_are_the_whole_picture(encoder)
+    for read in (encoder, encoder.tokens):
+        with pytest.raises(DataError, match="vit_like is built for pictures of 8 x 12 pixels, not 8 x 8: bring "):
+            read(pictures(width=8))
     for call in (lambda: with_patches(Timm("resnet_like")), lambda: Timm("resnet_like").tokens(pictures())):
         with pytest.raises(ConfigError, match="resnet_like has no patches to hide"):
             call()
@@ -194,5 +198,7 @@ def test_tokens_are_timms_own() -> None:
     x = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(encoder.tokens(x), encoder.model.forward_features(x))  # type: ignore[operator]
     assert (encoder.patch, encoder.prefix, encoder.grid(x)) == (16, 1, (4, 4))
+    with pytest.raises(DataError, match="is built for pictures of 64 x 64 pixels, not 48 x 48"):
+        encoder(x[..., :48, :48])
     with pytest.raises(ConfigError, match="resnet18 has no patches"):
         with_patches(Timm("resnet18"))
