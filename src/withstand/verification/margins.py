@@ -12,7 +12,6 @@ from torch import Tensor
 from withstand.core.errors import DataError
 from withstand.verification.bounds.alpha import DEFAULT, Ascent, alpha_bounds
 from withstand.verification.bounds.crown import MEMORY, check_method, interval_bounds, output_bounds, relax_network
-from withstand.verification.bounds.rounding import proven
 from withstand.verification.box import Region
 from withstand.verification.network.network import Network
 from withstand.verification.verdict import Late, never
@@ -71,10 +70,10 @@ def bound(
         memory=memory,
         late=late,
     )
-    found = proven(interval_bounds(relaxed, weight))
+    found = interval_bounds(relaxed, weight)
     if method == "ibp":
         return found
-    found = torch.maximum(found, proven(output_bounds(relaxed, weight, memory=memory, late=late)))
+    found = torch.maximum(found, output_bounds(relaxed, weight, memory=memory, late=late))
     if method == "alpha-crown":
         found = alpha_bounds(relaxed, weight, found, ascent=ascent, target=target, memory=memory, late=late)
     return found

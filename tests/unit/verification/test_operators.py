@@ -104,7 +104,7 @@ def test_an_operators_bounds_hold_between_layers(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-@pytest.mark.parametrize("scale", [1e-4, 1e4])
+@pytest.mark.parametrize("scale", [1e-4, 1e4, 1e25])
 def test_huge_and_tiny_values_are_bounded_or_left_open(name: str, scale: float) -> None:
     draws = torch.Generator().manual_seed(3)
     operator = OPERATORS[name]
@@ -138,6 +138,37 @@ def test_searches_decide_nets_of_an_operator_soundly(name: str) -> None:
         assert not (verdict.status == "safe" and least <= 0), search
         if verdict.counterexample is not None:
             assert wanted.least(wanted.values(network(verdict.counterexample[None]))) <= 0
+
+
+@pytest.mark.parametrize("scale", [1e10, 1e20, 1e30])
+def test_what_float32_cannot_hold_is_never_safe(scale: float) -> None:
+    # (s x - s / 2) (-s x - s / 2): below 0 beyond s / 2 to either side; products overflow to +inf and -inf in float32.
+    def model(x: Tensor) -> Tensor:
+        x = x * scale
+        return torch.cat([(x - scale / 2) * (-x - scale / 2), x[:, :1] * 0], 1)
+
+    network = capture(Victim(model, low=-3, high=3), torch.zeros(1, 2, dtype=torch.float64), check=False)
+    for x in (-1.0, 0.2, 1.0):
+        low, high = torch.full((1, 2), x - 0.6, dtype=torch.float64), torch.full((1, 2), x + 0.6, dtype=torch.float64)
+        region = Region.box(low, high)
+        for sign in (1.0, -1.0):
+            weight = sign * torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
+            wanted = Property(weight, torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.long))
+            values = network(region.sample(torch.rand(400, 1, 2, dtype=torch.float64))[:, 0])
+            least = wanted.least(wanted.values(values)).min()
+            for search in (search_inputs, search_relus):
+                verdict = search(network, region, wanted, timeout=0.2)
+                assert not (verdict.status == "safe" and least <= 0), (search, x, sign, verdict)
+                assert verdict.margin < float("inf") or verdict.status != "safe"
+
+
+def test_lines_that_leave_no_choice_are_optimised_without_a_word() -> None:
+    network = capture(Victim(lambda x: (x + 2).sqrt() + 1 / (x + 3)), torch.zeros(1, 3, dtype=torch.float64))
+    x = torch.full((1, 3), 0.5, dtype=torch.float64)
+    wanted = Property.margins(0, 3)
+    assert search_relus(network, Region.box(x - 0.1, x + 0.1), wanted, timeout=0.5).status != "safe"
+    weight = torch.eye(3, dtype=torch.float64)[None]
+    assert (bound(network, Region.box(x - 0.1, x + 0.1), weight, "alpha-crown") > 0).all()
 
 
 @pytest.mark.parametrize("entries", [3, 1000, 1024, 100_000])

@@ -248,7 +248,7 @@ def _choice(relaxed: Relaxed, place: int) -> "_Slopes | _Touches | None":
     found: _Slopes | _Touches
     if isinstance(operation, ReLU):
         found = _Slopes(operation, lines, box)
-    elif isinstance(operation, Curve) and lines.tangents is not None:
+    elif isinstance(operation, Curve) and lines.tangents is not None and operation.start == -torch.inf:
         found = _Touches(operation, lines, lines.tangents, box)
     else:
         return None

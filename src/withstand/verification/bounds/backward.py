@@ -16,7 +16,7 @@ from torch import Tensor
 from withstand.verification.bounds.interval import Box
 from withstand.verification.bounds.lines import Choice, Lines, Planes, Relaxation
 from withstand.verification.bounds.receptive_field import Window, rows_of
-from withstand.verification.bounds.rounding import backward_terms, gamma
+from withstand.verification.bounds.rounding import backward_terms, gamma, proven
 from withstand.verification.box import Region
 from withstand.verification.network.network import Network
 from withstand.verification.network.operation import Constant, LinearOperation
@@ -97,7 +97,7 @@ def lower_bounds(relaxed: Relaxed, start: int, coefficient: Tensor, rows: Rows, 
         window: outside of it, all coefficients are zero. The work is that of the places which the window sees.
     """
     slope, seen, constant = _linear_function(relaxed, start, coefficient, rows, window)
-    return constant + concretize(slope, relaxed.region if seen is None else relaxed.region.cut(seen), rows)
+    return proven(constant + concretize(slope, relaxed.region if seen is None else relaxed.region.cut(seen), rows))
 
 
 def linear_function(relaxed: Relaxed, start: int, coefficient: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:

@@ -123,7 +123,7 @@ def refine(relaxed: Relaxed, place: int, only_unstable: bool, memory: int, late:
             unit = low.new_zeros(len(rows), math.prod(sides))
             unit.scatter_(1, _place(entry, box.low.shape[1:], window)[:, None], 1.0)
             both = torch.cat([unit, -unit]).view(-1, *sides)
-            found = proven(lower_bounds(relaxed, place, both, Rows(torch.cat([sample, sample])), window))
+            found = lower_bounds(relaxed, place, both, Rows(torch.cat([sample, sample])), window)
             below, above = found[: len(rows)], -found[len(rows) :]
             low[sample, entry] = torch.maximum(low[sample, entry], (below - unit_round * below.abs()).to(low))
             high[sample, entry] = torch.minimum(high[sample, entry], (above + unit_round * above.abs()).to(high))
@@ -240,7 +240,7 @@ def _interval_bounds(relaxed: Relaxed, weight: Tensor) -> Tensor:
     found = found - gamma(2 * weight.shape[2], torch.float64) * size
     # The matrix is rounded to the network's precision, its products with the functions to double.
     shift = shift - (gamma(1, network.dtype) / 4 + gamma(network.classes, torch.float64)) * rounded
-    return found.squeeze(-1) + shift
+    return proven(found.squeeze(-1) + shift)
 
 
 def take(relaxed: Relaxed, rows: slice | Tensor) -> Relaxed:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from withstand.verification.bounds.receptive_field import rows_of
-from withstand.verification.bounds.rounding import forward_terms, gamma
+from withstand.verification.bounds.rounding import forward_terms, gamma, proven
 from withstand.verification.box import Region
 from withstand.verification.network.activation import Bent
 from withstand.verification.network.network import Node
@@ -57,9 +57,9 @@ class Box:
         return rows_of(torch.maximum(self.low.abs(), self.high.abs())).amax(1)
 
     def meet(self, low: Tensor, high: Tensor) -> None:
-        """Shrink to what both boxes hold; what is no number says nothing."""
-        self.low = torch.maximum(self.low, low.masked_fill(low.isnan(), -torch.inf))
-        self.high = torch.minimum(self.high, high.masked_fill(high.isnan(), torch.inf))
+        """Shrink to what both boxes hold; what is no finite number says nothing."""
+        self.low = torch.maximum(self.low, proven(low))
+        self.high = torch.minimum(self.high, -proven(-high))
 
 
 def interval(node: Node, boxes: list[Box], region: Region) -> Box:

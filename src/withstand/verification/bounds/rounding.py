@@ -60,8 +60,11 @@ def backward_terms(operation: LinearOperation, shapes: Sequence[Shape], out: Sha
 
 
 def proven(bound: torch.Tensor) -> torch.Tensor:
-    """Return lower bounds with -inf for what is no number: it proves nothing, and spoils nothing that is known."""
-    return bound.masked_fill(bound.isnan(), -torch.inf)
+    """Return lower bounds with -inf for those that are no finite number: these prove nothing, and spoil nothing known.
+
+    Where a precision ends, +inf comes out too, and no value of a network lies above that.
+    """
+    return bound.masked_fill(~(bound < torch.inf), -torch.inf)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from withstand.verification.bounds.backward import Rows, concretize, linear_function
 from withstand.verification.bounds.forward import relax_forward
-from withstand.verification.bounds.rounding import full_precision
+from withstand.verification.bounds.rounding import full_precision, proven
 from withstand.verification.box import Region
 from withstand.verification.network.network import Network
 from withstand.verification.property import Property
@@ -119,7 +119,7 @@ def box_bounds(network: Network, region: Region, wanted: Property, late: Late = 
     weight = wanted.weight.to(network.dtype).expand(len(region), -1, -1).flatten(0, 1)
     with full_precision():
         slope, constant = linear_function(relaxed, len(network.nodes) - 1, weight, rows)
-        bound = constant + concretize(slope, region, rows)
+        bound = proven(constant + concretize(slope, region, rows))
     shape = (len(region), rows.each)
     return bound.view(shape) + wanted.offset, slope.view(*shape, -1)
 

@@ -123,7 +123,7 @@ class _Search:
         self.splitter = splitter
         margin = wanted.per_group(rough[None])[0]
         hardest = [rough.masked_fill(wanted.group != group, -torch.inf).argmax() for group in range(wanted.groups)]
-        row = torch.stack(hardest)[margin <= 0]
+        row = torch.stack(hardest)[~(margin > 0)]  # what is no number is not proven
         self.least = margin[margin > 0].min().item() if bool((margin > 0).any()) else float("inf")
         """The smallest proven bound."""
         self.count = self.stuck = 0

@@ -20,7 +20,7 @@ from withstand.verification.bounds.interval import Box
 from withstand.verification.bounds.lines import Lines
 from withstand.verification.bounds.receptive_field import rows_of
 from withstand.verification.bounds.relaxation import relu
-from withstand.verification.bounds.rounding import full_precision, proven
+from withstand.verification.bounds.rounding import full_precision
 from withstand.verification.network.activation import Activation, Curve, ReLU
 from withstand.verification.verdict import Late, never
 
@@ -180,7 +180,7 @@ class Splitter:
             relaxed.pull = pulls
             with full_precision(), torch.no_grad():
                 parts.append(lower_bounds(relaxed, self.start, self.weight[part.row], Rows()) + self.offset[part.row])
-        up, down = proven(torch.cat(parts)).view(2, len(problems.row), few)
+        up, down = torch.cat(parts).view(2, len(problems.row), few)
         worse = torch.minimum(up, down) + 1e-3 * torch.maximum(up, down).clamp_max(0)
         return places.gather(1, worse.masked_fill(score < 0, -torch.inf).argmax(1, keepdim=True)).squeeze(1)
 

@@ -4,9 +4,12 @@ from torch import Tensor
 
 from unit.verification.random_networks import network, points
 from withstand.core.errors import ConfigError
+from withstand.verification.bounds.interval import Box
+from withstand.verification.bounds.rounding import proven
 from withstand.verification.box import Region
 from withstand.verification.network.network import Network
 from withstand.verification.property import Property
+from withstand.verification.search import relu_split
 from withstand.verification.search.branch_and_bound import decide
 from withstand.verification.search.input_split import search_inputs
 from withstand.verification.search.relu_split import search_relus
@@ -118,3 +121,26 @@ def test_a_search_without_time_is_refused() -> None:
     box = region(net, 1, 0.1)
     with pytest.raises(ConfigError, match="timeout must be above 0 seconds"):
         decide(net, box, wanted_of(net, box), timeout=0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), -float("inf")])
+def test_bounds_that_are_no_numbers_leave_the_search_open(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As float32 gives them where a network's values go beyond it.
+    net = network("dense", 1)
+    box = region(net, 1, 0.4)
+    wanted = wanted_of(net, box)
+    assert search_relus(net, box, wanted, timeout=20).status == "unsafe"
+    monkeypatch.setattr(
+        relu_split, "output_bounds", lambda root, weight, **_: torch.full(weight.shape[:2], value, dtype=torch.float64)
+    )
+    verdict = search_relus(net, box, wanted, timeout=20, attack=False)
+    assert verdict.status == "unsafe"
+    assert verdict.steps
+
+
+def test_lower_bounds_are_finite_or_prove_nothing() -> None:
+    inf, nan = float("inf"), float("nan")
+    assert proven(torch.tensor([nan, inf, -inf, 1.0])).tolist() == [-inf, -inf, -inf, 1.0]
+    box = Box(torch.zeros(4), torch.ones(4))
+    box.meet(torch.tensor([nan, inf, -inf, 0.5]), torch.tensor([nan, -inf, inf, 0.75]))
+    assert (box.low.tolist(), box.high.tolist()) == ([0.0, 0.0, 0.0, 0.5], [1.0, 1.0, 1.0, 0.75])
