@@ -225,12 +225,14 @@ class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return probabilities `(N, C)`."""
         scores = self._scores(X)
         powers = np.exp(scores - scores.max(1, keepdims=True))
-        return powers / powers.sum(1, keepdims=True)  # type: ignore[no-any-return]
+        shares: Array = powers / powers.sum(1, keepdims=True)
+        return shares
 
     def predict(self, X: npt.ArrayLike) -> Array:
         """Return the class with the largest score, `(N,)`."""
         best = self._scores(X).argmax(1)  # before classes_: an unfitted one says so
-        return self.classes_[best]  # type: ignore[no-any-return]
+        chosen: Array = self.classes_[best]
+        return chosen
 
     def _scores(self, X: npt.ArrayLike) -> Array:
         return _outputs(self.network_ if hasattr(self, "network_") else nn.Identity(), torch.from_numpy(self.scaled(X)))

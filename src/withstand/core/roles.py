@@ -232,7 +232,8 @@ class Method(Part, nn.Module):
 
     def embed(self, x: Tensor) -> Tensor:
         """Return the representation that users take away, `(B, width)`."""
-        return self.encoder(x)  # type: ignore[no-any-return]
+        found: Tensor = self.encoder(x)
+        return found
 
     def projector(self) -> nn.Module | None:
         """Return what makes of the encoder's features `(B, width)` what the loss reads; None where nothing does.

@@ -31,7 +31,8 @@ def similarity_logsumexp(queries: Tensor, keys: Tensor, temperature: Temperature
         temperature: tau, above 0; a learnable one gets its gradient.
         exclude: columns left out of each row, int64 `(R, k)`; k may be 0, and some key must remain.
     """
-    return _Similarity.apply(queries, keys, temperature, exclude)  # type: ignore[no-any-return]
+    found: Tensor = _Similarity.apply(queries, keys, temperature, exclude)
+    return found
 
 
 @full_precision
@@ -49,7 +50,8 @@ def pairwise_logsumexp(points: Tensor, temperature: Temperature, exclude: Tensor
     exclude = torch.cat([torch.arange(len(points), device=points.device)[:, None], exclude], dim=1)
     if 1 / temperature > _LARGEST_EXPONENT[points.dtype]:
         return similarity_logsumexp(points, points, temperature, exclude)
-    return _Pairwise.apply(points, temperature, exclude)  # type: ignore[no-any-return]
+    found: Tensor = _Pairwise.apply(points, temperature, exclude)
+    return found
 
 
 class _Similarity(torch.autograd.Function):

@@ -59,5 +59,5 @@ def few(source: Source) -> Source:
     """Return the first `EACH` samples of each class."""
     labels = source.labels
     assert labels is not None
-    rows = [(labels == label).nonzero()[:EACH, 0] for label in labels.unique()]  # type: ignore[no-untyped-call]
+    rows = [(labels == label).nonzero()[:EACH, 0] for label in torch.unique(labels)]
     return Subset(source, torch.cat(rows).sort().values.tolist())

@@ -60,7 +60,7 @@ def classify_iteratively(edges: Pattern, features: Tensor, labels: Tensor, class
     from sklearn.linear_model import LogisticRegression
 
     known = labels >= 0
-    if len(labels[known].unique()) < 2:  # type: ignore[no-untyped-call]
+    if len(torch.unique(labels[known])) < 2:
         raise DataError("iterative classification needs labelled nodes of at least two classes")
     ones = (edges.row != edges.column).float()
 

@@ -145,7 +145,8 @@ class Sparse:
 
 def take_rows(x: Tensor, rows: Tensor) -> Tensor:
     """Return `x[rows]` for rows that differ; its gradient is written, not summed, which is many times faster."""
-    return _Take.apply(x, rows)  # type: ignore[no-any-return]
+    found: Tensor = _Take.apply(x, rows)
+    return found
 
 
 class _Take(torch.autograd.Function):
@@ -169,7 +170,8 @@ def product(pattern: Pattern, values: Tensor, dense: Tensor) -> Tensor:
     """
     wide = torch.promote_types(torch.promote_types(values.dtype, dense.dtype), torch.float32)
     with torch.autocast(dense.device.type, enabled=False):
-        return _Product.apply(values.to(wide), dense.to(wide), pattern)  # type: ignore[no-any-return]
+        found: Tensor = _Product.apply(values.to(wide), dense.to(wide), pattern)
+        return found
 
 
 class _Product(torch.autograd.Function):

@@ -189,7 +189,7 @@ class AccuracyProbe(Probe):
 def by_class(test: Features, right: dict[str, Tensor]) -> Table:
     """Return accuracy in each class of test, one column a subject."""
     rows: list[tuple[Cell, ...]] = []
-    for label in test.labels.unique().tolist():  # type: ignore[no-untyped-call]
+    for label in torch.unique(test.labels).tolist():
         members = test.labels == label
         name = test.classes[label] if label < len(test.classes) else str(label)
         rows.append((name, int(members.sum()), *(_share(hits[members]) for hits in right.values())))

@@ -88,4 +88,5 @@ class Gauges(Probe):
 def _spectrum(x: Tensor) -> list[float]:
     """Return the largest 64 directions' shares of the variance."""
     values = torch.linalg.svdvals((x - x.mean(0)).double()).square()
-    return (values[:64] / values.sum().clamp_min(1e-300)).tolist()  # type: ignore[no-any-return]
+    shares: list[float] = (values[:64] / values.sum().clamp_min(1e-300)).tolist()
+    return shares

@@ -134,7 +134,7 @@ def _by_frequency(name: str, values: Tensor, known: Tensor, labels: Tensor | Non
 
 def _by_class(name: str, values: Tensor, known: Tensor, source: Source, labels: Tensor) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    for label in labels[known][labels[known] >= 0].unique().tolist():  # type: ignore[no-untyped-call]
+    for label in torch.unique(labels[known][labels[known] >= 0]).tolist():
         some = values[known[labels[known] == label]]
         rows.append((_class(source, label), len(some), float(some.mean()), float(some.std(correction=0))))
     return Table(("class", "samples", name, f"{name} ±"), tuple(rows), units={name: OWN})

@@ -125,7 +125,7 @@ class NodeProbe(AccuracyProbe):
         kept, best, curve = [value.detach().clone() for value in layer.parameters()], -1.0, []
         for epoch in range(1, self.epochs + 1):
             adam.zero_grad()
-            cross_entropy(layer(train.x), train.labels).backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(cross_entropy(layer(train.x), train.labels))
             adam.step()
             if validation is None:
                 continue

@@ -110,10 +110,10 @@ class Head(Part):
         best, left, state = float("inf"), self.patience, copy.deepcopy(network.state_dict())
         for epoch in range(self.epochs):
             network.train()
-            for rows in kept[permutation(len(kept), self.seed, "head", epoch)].split(self.batch):  # type: ignore[no-untyped-call]
+            for rows in torch.split(kept[permutation(len(kept), self.seed, "head", epoch)], self.batch):
                 if len(rows) > 1:  # batch normalisation needs two
                     optimizer.zero_grad()
-                    _loss(network(x[rows]), aim[rows]).backward()  # type: ignore[no-untyped-call]
+                    torch.autograd.backward(_loss(network(x[rows]), aim[rows]))
                     optimizer.step()
             with torch.no_grad():
                 loss = float(_loss(network.eval()(x[held]), aim[held]))

@@ -19,7 +19,7 @@ from withstand.losses.contrast.momentum_contrast import info_nce_queue
 from withstand.methods.shared.pairs import pair_terms, require_positive, view_pair
 from withstand.models.blocks.ema import Momentum, Teacher
 from withstand.models.blocks.heads import ProjectionHead
-from withstand.models.blocks.queue import Queue
+from withstand.models.blocks.queue import Queues
 from withstand.models.pictures.normalized import Normalized
 
 MOMENTUM = Momentum(0.999, None)
@@ -57,7 +57,7 @@ class MoCoV2(Method):
         width = encoder.width if hidden is None else hidden
         self.head = ProjectionHead(encoder.width, width, dim, batch_norm=batch_norm, bias=not batch_norm)
         self.teacher = Teacher(self._student(), momentum)
-        self.queues = nn.ModuleList(Queue(queue_size, dim) for _ in range(1 + symmetric))
+        self.queues = Queues(1 + symmetric, queue_size, dim)
 
     @classmethod
     def example(cls) -> Self:
@@ -67,8 +67,7 @@ class MoCoV2(Method):
         """Return the loss, mean over directions, and the mean cosine of queries and keys, `positive`."""
         views = view_pair(batch)
         pairs, losses = [], []
-        for queue, seen, other in zip(self.queues, views, reversed(views), strict=False):
-            assert isinstance(queue, Queue)
+        for queue, seen, other in zip(self.queues.each(), views, reversed(views), strict=False):
             query, key = self.head(self.encoder(seen)), self.teacher(other)
             losses.append(info_nce_queue(query, key, queue.rows, self.temperature))
             queue.offer(key)
@@ -76,16 +75,14 @@ class MoCoV2(Method):
         return pair_terms(torch.stack(losses).mean(), *pairs[0])
 
     def accept(self, source: Source, batch: int) -> None:
-        for queue in self.queues:
-            assert isinstance(queue, Queue)
+        for queue in self.queues.each():
             queue.accept(batch)
 
     def before_run(self, steps: int) -> None:
         self.teacher.before_run(steps)
 
     def after_step(self, step: int) -> None:
-        for queue in self.queues:
-            assert isinstance(queue, Queue)
+        for queue in self.queues.each():
             queue.push_offered()
         self.teacher.follow(self._student(), step)
 

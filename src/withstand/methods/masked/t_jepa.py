@@ -143,9 +143,11 @@ class TJEPA(Method):
         """Return predicted tokens `(B, M, t, H)` from what the student makes of the context."""
         seen = self.student.tokens(x, context)
         if not self.reg_to_predictor:
-            return self.predictor(seen[:, self.reg_tokens :], context, targets)  # type: ignore[no-any-return]
+            alone: Tensor = self.predictor(seen[:, self.reg_tokens :], context, targets)
+            return alone
         nowhere = context.new_full((len(context), self.reg_tokens), self.columns)
-        return self.predictor(seen, torch.cat([nowhere, context], 1), targets)  # type: ignore[no-any-return]
+        found: Tensor = self.predictor(seen, torch.cat([nowhere, context], 1), targets)
+        return found
 
     def before_run(self, steps: int) -> None:
         self.teacher.before_run(steps - 1)  # the last step has the final momentum

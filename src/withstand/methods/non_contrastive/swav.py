@@ -10,7 +10,7 @@ differences: the official code begins to use its queue at a step that its user r
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from withstand.core.batch import Batch
 from withstand.core.distributed import rank, world_size
@@ -21,7 +21,7 @@ from withstand.methods.shared.crops import each, several_views
 from withstand.methods.shared.pairs import pair_terms, require_positive
 from withstand.models.blocks.heads import ProjectionHead
 from withstand.models.blocks.prototypes import Prototypes
-from withstand.models.blocks.queue import Queue
+from withstand.models.blocks.queue import Queues
 from withstand.models.pictures.normalized import Normalized
 
 
@@ -73,7 +73,7 @@ class SwAV(Method):
         width = encoder.width if hidden is None else hidden
         self.head = ProjectionHead(encoder.width, width, dim)
         self.prototypes = Prototypes(dim, prototypes)
-        self.queues = nn.ModuleList(Queue(queue_size, dim) for _ in range(2 if queue_size else 0))
+        self.queues = Queues(2 if queue_size else 0, queue_size, dim)
 
     @classmethod
     def example(cls) -> Self:
@@ -85,8 +85,7 @@ class SwAV(Method):
         frozen = batch.epoch < self.frozen_epochs
         scores = [self.prototypes(view, frozen=frozen) for view in z]
         codes = [self._codes(place, scores[place].detach(), batch.epoch) for place in range(2)]
-        for queue, view in zip(self.queues, z, strict=False):
-            assert isinstance(queue, Queue)
+        for queue, view in zip(self.queues.each(), z, strict=False):
             queue.offer(view)
         loss = swapped_cross_entropy(scores, codes, self.temperature)
         used = (codes[0].argmax(1).bincount(minlength=codes[0].shape[1]) > 0).sum() / min(codes[0].shape)
@@ -98,21 +97,18 @@ class SwAV(Method):
             raise ConfigError(
                 f"prototypes {count} are more than the {samples} samples that share them evenly: use {samples} or fewer"
             )
-        for queue in self.queues:
-            assert isinstance(queue, Queue)
+        for queue in self.queues.each():
             queue.accept(batch)
 
     def after_step(self, step: int) -> None:
-        for queue in self.queues:
-            assert isinstance(queue, Queue)
+        for queue in self.queues.each():
             queue.push_offered()
         self.prototypes.renormalise()
 
     def _codes(self, place: int, scores: Tensor, epoch: int) -> Tensor:
         """Return the assignments `(B, K)` of a whole view, the queue's rows assigned along with them."""
         if len(self.queues) and epoch >= self.queue_from:
-            queue = self.queues[place]
-            assert isinstance(queue, Queue)
+            queue = self.queues.each()[place]
             if int(queue.filled) == len(queue):
                 # Every process holds the whole queue and brings its share of it.
                 earlier = self.prototypes(_share(queue.rows)).detach()

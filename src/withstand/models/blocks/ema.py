@@ -70,7 +70,8 @@ class Teacher(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return what the teacher's network gives, without gradient."""
         with torch.no_grad():
-            return self.network(*inputs)  # type: ignore[no-any-return]
+            found: Tensor = self.network(*inputs)
+            return found
 
     def before_run(self, steps: int) -> None:
         """Learn the length of the run that the momentum's course is stretched over."""

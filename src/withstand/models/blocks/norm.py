@@ -51,7 +51,8 @@ class GlobalBatchNorm(_BatchNorm):
             self._follow(mean, variance * (count / (count - 1)))
         weight = torch.ones_like(mean) if self.weight is None else self.weight
         bias = torch.zeros_like(mean) if self.bias is None else self.bias
-        return _Normalize.apply(x, weight, bias, mean, variance, count, self.eps)  # type: ignore[no-any-return]
+        found: Tensor = _Normalize.apply(x, weight, bias, mean, variance, count, self.eps)
+        return found
 
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
         """Move the running statistics, as torch does."""

@@ -90,3 +90,20 @@ class Queue(nn.Module):
     def _of_kind(self, count: int) -> Tensor:
         rows = self.stored[:count]
         return rows if self.kind is None else rows[self.kinds[:count] == self.kind]
+
+
+class Queues(nn.ModuleList):
+    """Several queues.
+
+    Args:
+        count: how many.
+        size: K of each.
+        width: of a row.
+    """
+
+    def __init__(self, count: int, size: int, width: int) -> None:
+        super().__init__(Queue(size, width) for _ in range(count))
+
+    def each(self) -> list[Queue]:
+        """Return them."""
+        return [queue for queue in self if isinstance(queue, Queue)]

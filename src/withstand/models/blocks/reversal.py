@@ -24,4 +24,5 @@ class _Reversed(torch.autograd.Function):
 
 def reversed_gradient(x: Tensor, weight: float = 1.0) -> Tensor:
     """Return `x`, whose gradient is -weight times what arrives."""
-    return _Reversed.apply(x, weight)  # type: ignore[no-any-return]
+    found: Tensor = _Reversed.apply(x, weight)
+    return found

@@ -33,7 +33,8 @@ def attend(query: Tensor, pairs: Tensor, heads: int, dropout: float = 0.0) -> Te
     if plain or pairs.shape[1] > FEW or torch.compiler.is_compiling():
         return _by_kernel(query, pairs, heads, dropout)
     if training:
-        return _FewTokens.apply(query, pairs, heads)  # type: ignore[no-any-return]
+        found: Tensor = _FewTokens.apply(query, pairs, heads)
+        return found
     return _forward(query, pairs, heads)[0]
 
 

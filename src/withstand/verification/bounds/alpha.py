@@ -227,7 +227,7 @@ def climb(
             if late():
                 break
             optimizer.zero_grad()
-            (-bound[open_].sum()).backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(-bound[open_].sum())
             optimizer.step()
             for group in optimizer.param_groups:
                 group["lr"] *= ascent.decay
