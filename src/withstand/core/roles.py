@@ -106,6 +106,22 @@ class Source(Part):
         """Where an attacker may change a sample, bool of a sample's shape; None for everywhere."""
         return None
 
+    def like(self, data: Any, split: str = "all") -> "Source | None":
+        """Return other data read as these were, so that what learnt from these reads the same of those.
+
+        Args:
+            data: whatever names or holds them, a source too.
+            split: "train" or "test", or "all" for every sample there is.
+
+        Returns:
+            None where these were read as anything of their kind is, as pictures are, and where other data have no such
+            part: then a share is held out.
+
+        Raises:
+            DataError: data that cannot be read so.
+        """
+        return None
+
     @abstractmethod
     def fingerprint(self) -> str:
         """Return a short digest that changes when the data do; a run is tied to it."""

@@ -133,20 +133,19 @@ def parts_of(data: Data, *, size: int | None = None) -> dict[str, Source]:
 def splits_like(source: Source, data: Data) -> tuple[Source, Source]:
     """Return (train, test) of other data, read as `source` was: photos at its size, rows by its schema."""
     source = in_whole(source)[0]
-    if isinstance(source, GraphSource | GraphSet):
+    if isinstance(source, GraphSource | GraphSet):  # what reads any graph knows all their sources, which cannot know it
         return labelled_parts(open_graphs(data))
-    if isinstance(source, TableSource):
-        if isinstance(data, TableSource):
-            return splits(data)
-        rows = TableSource(data, part="train", schema=source.schema)
-        return rows, labelled(rows.other("test"))
-    return splits(data, size=size_like(source, data))
+    train = source.like(data, "train")
+    if train is None:
+        return splits(data, size=size_like(source, data))
+    test = source.like(data, "test")
+    return (train, labelled(test)) if test is not None else holdout(train)
 
 
 def size_like(source: Source, data: Data) -> int | None:
     """Return the side to which a folder's pictures are brought to be as `source`'s are; None for other data."""
     folder = _path_of(data)
-    return source.shape[-1] if len(source.shape) == 3 and isinstance(folder, Path) and folder.is_dir() else None
+    return source.shape[-1] if source.kind == "picture" and folder is not None and folder.is_dir() else None
 
 
 def labelled_parts(source: Source) -> tuple[Source, Source]:

@@ -76,10 +76,10 @@ def rows_like(source: Source, data: Data, split: str = ALL) -> list[Rows]:
     like = _whole(source)[0]
     if isinstance(data, Source):
         found = {"train": data}
-    elif isinstance(like, TableSource):
-        found = {"train": TableSource(data, part="all", schema=like.schema)}
     elif isinstance(like, GraphSource | GraphSet):
         found = {"train": open_graphs(data)}
+    elif (every := like.like(data)) is not None:
+        found = {"train": every}
     else:
         found = parts_of(data, size=size_like(like, data))
     _check(split, found)

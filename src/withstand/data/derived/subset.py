@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,6 +71,9 @@ class _Chosen(Source):
     @property
     def changeable(self) -> Tensor | None:
         return self.source.changeable
+
+    def like(self, data: Any, split: str = "all") -> Source | None:
+        return self.source.like(data, split)
 
     @property
     def rows(self) -> Tensor:

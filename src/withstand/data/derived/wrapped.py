@@ -1,6 +1,7 @@
 """What every source round another source hands on, unless it says otherwise."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -48,6 +49,9 @@ class Wrapped(Source):
     @property
     def fields(self) -> Mapping[str, tuple[int, ...]]:
         return self.source.fields
+
+    def like(self, data: Any, split: str = "all") -> Source | None:
+        return self.source.like(data, split)
 
     @property
     def changeable(self) -> Tensor | None:

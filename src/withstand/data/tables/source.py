@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -227,6 +227,13 @@ class TableSource(Source):
         """Return every row, in the table's order, by the same schema."""
         keep = {**self._init_args, "part": "all", "schema": self.schema, "kinds": None, "ignore": ()}
         return TableSource(**keep)
+
+    def like(self, data: Any, split: str = "all") -> "TableSource":
+        """Return another table, its columns read by this one's schema; a table that is a source keeps its own."""
+        part = cast(Part, split)
+        if isinstance(data, TableSource):
+            return data if part == "all" else data.other(part)
+        return TableSource(data, part=part, schema=self.schema)
 
     def fingerprint(self) -> str:
         values = self._target.values
