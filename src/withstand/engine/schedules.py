@@ -5,9 +5,11 @@ A schedule is a function of the step alone, so that resuming needs no schedule s
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
-from withstand.core.errors import ConfigError
+from withstand.core.errors import ConfigError, nearest
 from withstand.core.part import Part
 
 
@@ -60,3 +62,90 @@ class WarmupCosine(Schedule):
         total = epochs * steps_per_epoch
         done = min(1.0, (step - rise) / max(1.0, total - rise))
         return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+@dataclass(frozen=True)
+class Infinite(Schedule):
+    """Rise, cool down to a plateau, stay there however long data keep coming, and fall at the very end.
+
+    Beyond Cosine Decay (2025), in its authors' code: before the fall nothing hangs on the run's length, so that a run
+    can go on from its plateau with further data. A later stage of a stream has neither rise nor cooldown.
+
+    Args:
+        warmup: epochs of the linear rise from 0; fractions are allowed, as in all lengths here.
+        cooldown: epochs from the top to the plateau.
+        plateau: factor there.
+        anneal: epochs of the exponential fall at the end; 0 for none, to stay on the plateau.
+        final: factor at the end of the fall, above 0.
+        shape: of the cooldown: "cosine", "inverse-sqrt" or "linear".
+
+    >>> Infinite(warmup=1, cooldown=2, plateau=0.5).factor(30, 10, 9)
+    0.5
+    """
+
+    warmup: float = 0.0
+    cooldown: float = 0.0
+    plateau: float = 0.75
+    anneal: float = 0.0
+    final: float = 0.05
+    shape: Literal["cosine", "inverse-sqrt", "linear"] = "cosine"
+
+    def __post_init__(self) -> None:
+        if min(self.warmup, self.cooldown, self.anneal) < 0:
+            raise ConfigError(f"warmup, cooldown and anneal must be at least 0: {self}")
+        if not 0 < self.final <= self.plateau <= 1:
+            raise ConfigError(
+                f"0 < final <= plateau <= 1 must hold, not final {self.final!r} and plateau {self.plateau!r}: "
+                "an exponential fall never gets to 0"
+            )
+        if self.shape not in ("cosine", "inverse-sqrt", "linear"):
+            raise ConfigError(f"shape {self.shape!r} is unknown: {nearest(self.shape, _COOLDOWNS)}")
+
+    def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        fall = self.anneal * steps_per_epoch
+        begin = epochs * steps_per_epoch - fall
+        if fall and step > begin:
+            gone = min(1.0, (step - begin) / fall)
+            return self._before(begin, steps_per_epoch) * math.pow(self.final / self.plateau, gone)
+        return self._before(step, steps_per_epoch)
+
+    def _before(self, step: float, steps_per_epoch: int) -> float:
+        rise, cool = self.warmup * steps_per_epoch, self.cooldown * steps_per_epoch
+        if step < rise:
+            return step / rise
+        if step >= rise + cool:
+            return self.plateau
+        return self.plateau + (1 - self.plateau) * _COOLDOWNS[self.shape]((step - rise) / cool)
+
+
+_COOLDOWNS: dict[str, Callable[[float], float]] = {
+    "cosine": lambda gone: 0.5 * (1 + math.cos(math.pi * gone)),
+    "inverse-sqrt": lambda gone: 1 - (1 / math.sqrt(1 + 10 * gone) - 1) / (1 / math.sqrt(11) - 1),
+    "linear": lambda gone: 1 - gone,
+}
+"""How much of the way down is left, after a share of it."""
+
+
+@dataclass(frozen=True)
+class WSD(Schedule):
+    """Rise, stay at the base rate, and fall to `final` over the last epochs (warm-up, stable, decay; MiniCPM, 2024).
+
+    Args:
+        warmup: epochs of the linear rise from 0.
+        decay: epochs of the linear fall at the end.
+        final: factor at the end.
+    """
+
+    warmup: float = 0.0
+    decay: float = 1.0
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.warmup, self.decay, self.final) < 0:
+            raise ConfigError(f"warmup, decay and final must be at least 0: {self}")
+
+    def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        rise, fall = self.warmup * steps_per_epoch, self.decay * steps_per_epoch
+        left = max(0.0, epochs * steps_per_epoch - step)
+        up = min(1.0, step / rise) if rise else 1.0
+        return min(up, self.final + (1 - self.final) * left / fall) if left < fall else up

@@ -1,14 +1,16 @@
 """Schedules: their endpoints, their course, and that they are functions of the step alone."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from withstand.core.errors import ConfigError
-from withstand.engine.schedules import Constant, WarmupCosine
+from withstand.engine.schedules import WSD, Constant, Infinite, WarmupCosine
 
 BARLOW = WarmupCosine(warmup=10, final=0.001)
 
@@ -59,3 +61,61 @@ def test_the_rise_takes_a_share_of_the_run_at_most() -> None:
 def test_negative_settings_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="at least 0"):
         WarmupCosine(**{name: -1.0})
+
+
+LONG = Infinite(warmup=2, cooldown=3, plateau=0.6, anneal=4, final=0.05)
+
+
+@pytest.mark.parametrize("shape", ["cosine", "inverse-sqrt", "linear"])
+def test_infinite_goes_from_phase_to_phase_without_a_jump(shape: Literal["cosine", "inverse-sqrt", "linear"]) -> None:
+    schedule = replace(LONG, shape=shape)
+    factors = [schedule.factor(step, 100, 20) for step in range(2001)]
+    assert factors[0] == 0.0
+    assert factors[200] == 1.0
+    assert factors[500:1601] == [0.6] * 1101
+    assert factors[2000] == pytest.approx(0.05, rel=1e-12)
+    assert max(abs(b - a) for a, b in pairwise(factors)) < 0.05
+    assert all(a >= b for a, b in pairwise(factors[200:]))
+    fall = [math.log(b) - math.log(a) for a, b in pairwise(factors[1600:])]
+    assert fall == pytest.approx([math.log(0.05 / 0.6) / 400] * 400, rel=1e-9), "log-linear"
+
+
+def test_infinite_cools_down_as_the_papers_formulas_say() -> None:
+    for shape, left in (
+        ("cosine", lambda p: (1 + math.cos(math.pi * p)) / 2),
+        ("linear", lambda p: 1 - p),
+        ("inverse-sqrt", lambda p: 1 - (1 / math.sqrt(1 + 10 * p) - 1) / (1 / math.sqrt(11) - 1)),
+    ):
+        for step in (200, 260, 499):
+            expected = 0.6 + 0.4 * left((step - 200) / 300)
+            assert replace(LONG, shape=shape).factor(step, 100, 20) == pytest.approx(expected, rel=1e-12)
+
+
+@given(st.integers(0, 1600), st.integers(20, 60))
+def test_before_the_fall_infinite_does_not_hang_on_the_runs_length(step: int, epochs: int) -> None:
+    assert LONG.factor(step, 100, epochs) == LONG.factor(step, 100, 20)
+    assert replace(LONG, anneal=0.0).factor(step, 100, epochs) == LONG.factor(step, 100, 20)
+
+
+def test_a_later_stage_stays_at_the_plateau() -> None:
+    later = replace(LONG, warmup=0.0, cooldown=0.0)
+    assert max(later.factor(step, 100, 20) for step in range(2001)) == 0.6
+
+
+def test_wsd_rises_stays_and_falls() -> None:
+    schedule = WSD(warmup=1, decay=2, final=0.1)
+    factors = [schedule.factor(step, 50, 10) for step in range(501)]
+    assert factors[0] == 0.0
+    assert factors[50:401] == [1.0] * 351
+    assert factors[450] == pytest.approx(0.55)
+    assert factors[500] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [({"final": 0.0}, "never gets to 0"), ({"plateau": 0.01}, "final <= plateau"), ({"cooldown": -1.0}, "at least 0"),
+     ({"shape": "cosin"}, "did you mean 'cosine'")],
+)  # fmt: skip
+def test_infinite_refuses_what_cannot_be(settings: dict[str, object], word: str) -> None:
+    with pytest.raises(ConfigError, match=word):
+        replace(LONG, **settings)
