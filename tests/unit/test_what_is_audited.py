@@ -15,7 +15,7 @@ import withstand as ws
 from victims import Scored, random_pictures, small_net
 from withstand.attacks.autoattack.ensemble import AttackProgress
 from withstand.cli.main import main
-from withstand.core.errors import DataError, RunError
+from withstand.core.errors import ConfigError, DataError, RunError
 from withstand.core.finding import Finding
 from withstand.core.roles import Model
 from withstand.core.victim import Victim
@@ -163,6 +163,17 @@ def test_a_folder_of_findings_keeps_to_its_data_and_to_one_network(tmp_path: Pat
         model.layer.bias.add_(0.01)
     ws.audit(model, (x, y), out=tmp_path / "out", **QUICK)
     assert [finding.name for finding in folder.findings()] == ["audit"]
+
+
+def test_corruptions_that_cannot_be_counted_are_told_before_the_audit(tmp_path: Path) -> None:
+    (x, y), net = random_pictures(20, 3), small_net(5, 3).eval()
+    with pytest.raises(ConfigError, match="kept in a folder: name one by out"):
+        ws.audit(net, (x, y), corruptions=True, **QUICK)
+    with pytest.raises(DataError, match="needs labels, and the data have none"):
+        ws.audit(net, x, corruptions=True, out=tmp_path / "out", **QUICK)
+    with pytest.raises(DataError, match="of pictures, and a sample of these data is a "):
+        ws.audit(Scored(), rows(), corruptions=True, out=tmp_path / "out", **QUICK)
+    assert not (tmp_path / "out").exists()
 
 
 def test_progress_begins_with_the_first_attack() -> None:

@@ -38,7 +38,7 @@ from withstand.engine.experiment import Experiment
 from withstand.engine.folder import RunFolder
 from withstand.evaluation.robustness.attacked import attack_samples
 from withstand.evaluation.robustness.autoattack_stage import Aids
-from withstand.evaluation.robustness.corruptions import CorruptionBench
+from withstand.evaluation.robustness.corruptions import CorruptionBench, check_corruptible
 from withstand.recipes.catalogue import entry
 from withstand.report import render
 
@@ -268,7 +268,7 @@ def audit(
         attack: one that was learnt: a run folder that gives it, its FILE.safetensors, or itself. It is run at every
             radius of the headline's norm, and what it breaks counts like all else.
         prover: samples that it proves are not attacked.
-        corruptions: also count what is left under the fifteen common corruptions (pictures with labels).
+        corruptions: also count what is left under the fifteen common corruptions (pictures with labels), in `out`.
         size: the side of pictures from a folder.
         low: the smallest input value that a network takes which is no `Victim`; 0 if None.
         high: the largest; 1 if None.
@@ -288,6 +288,10 @@ def audit(
     judge = audit_of(victim, asked)
     other = None if surrogate is None else victim_of(surrogate, train, allow)
     look(victim, test, other)
+    if corruptions:
+        if out is None:
+            raise ConfigError("what corruptions leave is a finding of its own, kept in a folder: name one by out")
+        check_corruptible(test)
     learnt = None if attack is None else learnt_for_audit(attack, allow)
     aids = Aids(surrogate=other, learnt=learnt, prover=prover, progress=progress)
     if out is None:

@@ -48,7 +48,7 @@ from withstand.evaluation.representation.projection_head import Layers
 from withstand.evaluation.representation.sample_state import SampleState
 from withstand.evaluation.robustness.attacked import attack_samples
 from withstand.evaluation.robustness.autoattack_stage import Aids
-from withstand.evaluation.robustness.corruptions import CorruptionBench
+from withstand.evaluation.robustness.corruptions import CorruptionBench, check_corruptible
 from withstand.report import render
 
 
@@ -332,10 +332,7 @@ class Run:
             DataError: the data have no labels, or are no pictures.
         """
         _, test = self.sources(data)
-        if test.kind != "picture":
-            raise DataError(f"corruptions are of pictures, and a sample of these data is a {test.kind}")
-        if test.labels is None:
-            raise DataError("corruptions take accuracy away, which needs labels, and the data have none")
+        check_corruptible(test)
         classifier = self.classifier(data)
         with moved(self.device, classifier):
             finding = CorruptionBench(samples=samples, seed=seed).evaluate(Victim(classifier), test)

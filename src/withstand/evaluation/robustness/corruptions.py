@@ -27,6 +27,18 @@ from withstand.views.pictures.picture import as_unit, check_pictures
 MEAN = "mean accuracy under corruptions"
 
 
+def check_corruptible(source: Source) -> None:
+    """Refuse samples whose accuracy under corruptions cannot be counted.
+
+    Raises:
+        DataError: they are no pictures, or have no labels.
+    """
+    if source.kind != "picture":
+        raise DataError(f"corruptions are of pictures, and a sample of these data is a {source.kind}")
+    if source.labels is None:
+        raise DataError("corruptions take accuracy away, which needs labels, and the data have none")
+
+
 @dataclass(frozen=True)
 class CorruptionBench(Evaluator):
     """Corrupt a classifier's test pictures, by kind and severity, and count what it still gets right.
