@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
@@ -156,3 +157,18 @@ def test_a_stored_claim_is_judged_by_its_seeds() -> None:
     assert effect.spread is None
     assert effect.interval == pytest.approx(paired_interval([0.002, 0.008, 0.014]))
     assert judged_again(new) == new
+
+
+def test_what_looking_after_each_seed_costs_is_as_told() -> None:
+    """One claim in twelve is called reproduced where there is no effect, and one in forty by a single look."""
+    draws = np.random.default_rng(0).normal(size=(1000, 10))
+
+    def reproduced(looks: range) -> float:
+        return float(np.mean([_first(row, looks) == "reproduced" for row in draws]))
+
+    def _first(row: np.ndarray, looks: range) -> str:
+        verdicts = (judge(paired_interval(row[:count].tolist()), 0.0) for count in looks)
+        return next((verdict for verdict in verdicts if verdict != "undecided"), "undecided")
+
+    assert reproduced(range(3, 11)) == pytest.approx(1 / 12, abs=0.025)
+    assert reproduced(range(3, 4)) == pytest.approx(1 / 40, abs=0.015)
