@@ -3,9 +3,9 @@
 paper: Self-supervised Label Augmentation via Input Transformations (Lee, Hwang, Shin; ICML 2020)
 needs: labels, one view     modalities: any with an encoder and a set of changes
 sizes: B samples, M changes, N classes
-differences: with `distill` the single head's cross-entropy weighs 1 whatever `beta` is, as in the official code; the
-    paper's formula has `beta` there too. `large_loss` is the code's `with_large_loss`: the sum over changes in place of
-    the mean, which its authors advise for large sets.
+differences: with `distill` the single head's cross-entropy weighs 1, as in the official code, where the paper's formula
+    has `beta`; here that is the divergence's weight, 1 in the code. `large_loss` is the code's `with_large_loss`: the
+    sum over changes in place of the mean, which its authors advise for large sets.
 """
 
 from typing import Literal, Self, get_args
