@@ -61,7 +61,7 @@ def test_how_a_file_was_read_is_told_before_training(tmp_path: Path, capsys: pyt
     assert main(command) == 0
     told = capsys.readouterr().err
     assert "story are left out: name: free text, such as 'the tale of " in told
-    line = next(line for line in told.splitlines() if line.startswith("data: story, 32 samples"))
+    line = next(line for line in told.splitlines() if line.startswith("data: story, 32 rows"))
     assert "semicolon-separated; the first line names the columns; decimal commas in '2019'" in line
     assert told.index(line) < told.index("epoch 1/1")
     assert main([*command, "--fresh", "--no-header", "--quiet"]) == 0

@@ -2,11 +2,12 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from withstand.core.errors import DataError
+from withstand.core.errors import ConfigError, DataError
 from withstand.data.tables.files import read_file
 from withstand.data.tables.frame import Frame, Words, frame_of
 from withstand.data.tables.infer import find_target
@@ -299,3 +300,16 @@ def test_a_declared_or_long_row_is_read_whole(tmp_path: Path) -> None:
     long = "x" * 3_000_000
     frame, _ = read_file(written(tmp_path, f"a,b\n1,{long}\n2,y\n"))
     assert shown(frame)["b"] == [long, "y"]
+
+
+@pytest.mark.parametrize(("said", "word"), [({"delimiter": ";"}, "delimiter"), ({"header": False}, "header"),
+                                            ({"decimal": ",", "header": True}, "header and decimal")])  # fmt: skip
+def test_what_is_said_of_text_is_refused_of_other_tables(tmp_path: Path, said: dict[str, Any], word: str) -> None:
+    columns = {"a": np.arange(12.0), "b": np.arange(12.0) % 5, "y": np.array(["n", "y"])[np.arange(12) % 2]}
+    frame = pytest.importorskip("pandas").DataFrame(columns)
+    frame.to_parquet(tmp_path / "rows.parquet")
+    frame.to_feather(tmp_path / "rows.feather")
+    for table in (tmp_path / "rows.parquet", tmp_path / "rows.feather", frame, columns, "iris"):
+        with pytest.raises(ConfigError, match=f"{word} say how a text file is to be read"):
+            TableSource(table, **said)
+        assert len(TableSource(table)) > 0

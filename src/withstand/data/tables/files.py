@@ -39,6 +39,8 @@ def read_file(path: Path, reading: Reading | None = None) -> tuple[Frame, str]:
         if path.suffix.lower() in TEXT:
             columns, note = read_text(path, reading or Reading())
             return checked(columns), note
+        if reading is not None:
+            reading.refuse(repr(str(path)))
         if path.suffix.lower() == ".feather":
             from pyarrow import feather
 

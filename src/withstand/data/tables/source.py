@@ -128,6 +128,7 @@ class TableSource(Source):
     ) -> tuple[Frame, str | None, str | None]:
         """Return the columns, the target and the split column; name and origin are noted."""
         if isinstance(table, str) and table in TABLES:
+            reading.refuse(f"the set {table!r}")
             known = named_table(table)
             self.name, self.origin = table, known.origin
             frame, target, split = known.frame, target or known.target, split or known.split
@@ -139,6 +140,7 @@ class TableSource(Source):
             self.name = Path(table).stem
             self.origin = f"the file {table}" + (f" ({note})" if note else "")
         else:
+            reading.refuse(f"a {type(table).__name__}")
             frame = frame_of(table)
             self.name = "table"
         for what, column in (("target", target), ("split", split)):

@@ -37,6 +37,19 @@ class Reading:
         if self.decimal not in (None, ".", ","):
             raise ConfigError(f"decimal must be '.' or ',', not {self.decimal!r}")
 
+    def refuse(self, what: str) -> None:
+        """Refuse what was said of a text file where there is none.
+
+        Args:
+            what: the table is, in words.
+
+        Raises:
+            ConfigError: names what was said.
+        """
+        said = [name for name in ("delimiter", "header", "decimal") if getattr(self, name) is not None]
+        if said:
+            raise ConfigError(f"{' and '.join(said)} say how a text file is to be read, and {what} is none")
+
 
 def read_text(path: Path, reading: Reading) -> tuple[dict[str, Values], str]:
     """Return a file's columns, and what is to be said of the reading.
