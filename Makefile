@@ -26,9 +26,9 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-# With the slow tests, and the comparisons with peer libraries.
+# With the slow tests, the comparisons with peer libraries, and new examples for property tests.
 test-all: $(BENCH_READY)
-	$(BIN)/python -m pytest -m ''
+	HYPOTHESIS_PROFILE=default $(BIN)/python -m pytest -m ''
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,11 +1,20 @@
-"""What holds in every test: no victim is ever called without samples, for many a network cannot be."""
+"""What holds in every test: no victim is ever called without samples, for many a network cannot be.
 
+Property tests draw the same examples every time, so that a change fails for what it does alone; with
+`HYPOTHESIS_PROFILE=default`, as in `make test-all`, they search on.
+"""
+
+import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from torch import Tensor
 
 from withstand.core.victim import Outputs, Victim
+
+settings.register_profile("fixed", derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 
 @pytest.fixture(autouse=True)
