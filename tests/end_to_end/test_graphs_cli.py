@@ -74,7 +74,7 @@ VERBS = {
     "attack --steps 2 --samples 6": "set: these samples are whole graphs",
     "attack --attack fgsm --eps 0.1": "bare: no gradient on the clean input; set: these samples are whole graphs",
     "attack --attack square": "labelled bare: attacked together by pgd, bim, fgsm, noise; set: whole graphs",
-    "audit --steps 2 --samples 6": "bare set: labelled nodes are audited",
+    "audit --steps 2 --samples 6": "bare set: labelled nodes have an audit",
     "audit --corruptions": "labelled bare set: corruptions are of pictures",
     "certify": "labelled bare set: certificates bound networks whose samples are one tensor each",
     "defend": "labelled set: no pictures; bare: the data have none",

@@ -211,7 +211,7 @@ class Victim(Part):
                 check_answers(answers, len(few))
             if not self.together:
                 check_answers(self(few[:1].clone()), 1)
-            self._check_alone(few, answers)
+                self._check_alone(few, answers)
         self._form = replace(self._form, seen=self._form.seen | {key})
 
     def _check_alone(self, x: Tensor, answers: Outputs) -> None:
