@@ -225,7 +225,7 @@ class Verdict:
     attempts: tuple[Attempt, ...]
 
     def holds(self, by: str) -> Tensor:
-        """Return which samples hold against one attacker; against the one who knows all, under every attack."""
+        """Return which samples hold against one attacker; against the white-box one, under every attack."""
         return worst([self.right, *(one.right for one in self.attempts if by in (one.by, WHITE))])
 
     def broken(self, *ways: str) -> Tensor:
@@ -235,7 +235,7 @@ class Verdict:
 
     @property
     def useful(self) -> bool | None:
-        """Whether more holds against who knows the guard than without it; None where chance may explain it."""
+        """Whether more holds against an attacker who knows the guard than without it; None if chance may do it."""
         return stronger(~self.alone, ~self.holds(WHITE))
 
     @property
@@ -249,16 +249,16 @@ class Verdict:
         if self.hides and self.useful is not True:
             return f"{white}: the guard only hides gradients."
         if self.useful is None:
-            return f"{white}: {len(self.right)} samples cannot tell whether the guard is of use to who is known."
+            return f"{white}: {len(self.right)} samples cannot tell whether the guard helps."
         if not self.useful:
             return f"{white}: the guard withstands no more than the bare victim does."
         hidden = " Its own slopes mislead; the number is by attacks that go round them." if self.hides else ""
         return f"{white}: the guard withstands more than the bare victim does.{hidden}"
 
     def useful_check(self) -> Check:
-        """Check that the guard is of use against who knows it."""
+        """Check that the guard helps against an attacker who knows it."""
         detail = f"{int(self.holds(WHITE).sum())} of {len(self.right)} samples hold, {int(self.alone.sum())} without it"
-        return Check("it withstands more than the bare victim, also who knows it", self.useful, detail)
+        return Check("it withstands more than the bare victim, even when the attacker knows it", self.useful, detail)
 
     def honest_check(self, silent: Sequence[str]) -> Check:
         """Check that the guard does more than hide gradients.
