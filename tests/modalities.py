@@ -81,7 +81,7 @@ class Texts(_Toy):
 class Embedded(_Toy):
     """Embeddings of texts of 6 words, 4 numbers each, of any size: rows for an attack on each word's embedding."""
 
-    kind = "text"
+    kind, low, high = "text", -torch.inf, torch.inf
 
     def __init__(self, count: int = 48, seed: int = 0) -> None:
         super().__init__(count, seed)

@@ -18,6 +18,7 @@ import withstand as ws
 from faults import FaultyView, Stop
 from modalities import NUMBERS, Embedded, GuessWords, Hide, HoldMeaning, Reader, Recordings, Shake, Texts
 from toys import toy_experiment, weights
+from withstand.attacks.autoattack.fab import FAB
 from withstand.attacks.inputs.gradient import PGD
 from withstand.attacks.objectives import EmbeddingDistance
 from withstand.core.batch import Batch, as_structured
@@ -218,6 +219,18 @@ def test_a_run_is_embedded_probed_exported_and_reported(
         pytest.importorskip("onnxruntime")
         pytest.importorskip("onnxscript")
         assert run.export(tmp_path / "encoder.onnx", form="onnx").is_file()
+        found, batch = run.attack(norm="l2", eps=0.5, samples=8)
+        assert float(batch.x.min()) < 0
+        assert (found.norm <= 0.5 + 1e-6).all()
+        assert (found.norm > 0.25).all()
+        with pytest.raises(ConfigError, match="eps 8/255 is a share of the input range, which is -inf to inf"):
+            run.audit(samples=4)
+        audit = run.audit(norm="l2", eps=0.5, samples=8, steps=2, ensemble="none")
+        assert audit.figures
+        with pytest.raises(ConfigError, match="FAB projects onto the input range, which has to have ends"):
+            FAB(Ball("l2", 0.5), steps=2)(run.victim()[0], batch.x, batch.y)
+        with pytest.raises(ConfigError, match="a certificate needs an input range with ends"):
+            run.certify(norm="l2", eps=0.01, samples=4, method="crown", timeout=2)
     else:
         with pytest.raises(ConfigError, match=r"come as Sequences.*use the form safetensors"):
             run.export(tmp_path / "encoder.onnx", form="onnx")

@@ -256,7 +256,7 @@ class Run:
         """Return what is attacked, and the test samples: with labels a classifier, without them the encoder."""
         train, test = self.sources(data)
         attacked = self.encoder if train.labels is None else self.classifier(data)
-        return Victim(attacked, changeable=test.changeable), test
+        return Victim(attacked, low=test.low, high=test.high, changeable=test.changeable), test
 
     def audit(
         self,
@@ -291,7 +291,7 @@ class Run:
         own = self._build("audit")
         if isinstance(own, Evaluator):
             return self._own_audit(own, data, asked, alone=surrogate is None and attack is None and prover is None)
-        audit = audit_of(UNIT, asked)
+        audit = audit_of(_of_range(self.sources(data)[1]), asked)  # refused before a probe is fitted
         victim, test = self.victim(data)
         aids = Aids(
             surrogate=None if surrogate is None else victim_of(surrogate, self.sources(data)[0], self._allow),
@@ -357,11 +357,12 @@ class Run:
         """
         data, asked = (None, data) if isinstance(data, Certification) else (data, asked)
         asked = changed(asked, settings)
-        evaluator = certificate_of(UNIT, asked)
-        _refuse_structured(self.sources(data)[1], "certificates bound networks whose samples are one tensor each")
-        classifier, test = self.classifier(data), self.sources(data)[1]
+        test = self.sources(data)[1]
+        evaluator = certificate_of(_of_range(test), asked)
+        _refuse_structured(test, "certificates bound networks whose samples are one tensor each")
+        classifier = self.classifier(data)
         with moved(solver_device(asked.method, self.device), classifier):
-            finding = evaluator.evaluate(Victim(classifier), test)
+            finding = evaluator.evaluate(Victim(classifier, low=test.low, high=test.high), test)
         return self._keep(finding, data, test)
 
     def attack(
@@ -386,10 +387,11 @@ class Run:
         data, asked = (None, data) if isinstance(data, NamedAttack) else (data, asked)
         asked = changed(asked, settings)
         learnt = learnt_attack(asked.attack, self._allow)
-        attack_of(UNIT, asked, embedding=False, learnt=learnt)  # what is asked for is refused before a probe is fitted
+        # What is asked for is refused before a probe is fitted.
+        attack_of(_of_range(self.sources(data)[1]), asked, embedding=False, learnt=learnt)
         victim, test = self.victim(data)
         bare = victim.model is self.encoder
-        made = attack_of(UNIT, asked, embedding=bare, learnt=learnt)
+        made = attack_of(victim, asked, embedding=bare, learnt=learnt)
         with moved(self.device, victim.model):
             return attack_samples(made, victim, test, samples=asked.samples, labelled=not bare, seed=asked.seed)
 
@@ -451,6 +453,11 @@ def learnt_for_audit(attack: str | Path | InputAttack, allow: Sequence[str] = ()
     if found is None:
         raise ConfigError(f"attack {str(attack)!r} is neither a run folder nor a FILE.safetensors that holds an attack")
     return found
+
+
+def _of_range(source: Source) -> Victim:
+    """Return a victim whose inputs lie where a source's numbers do: what radii are of, before there is a network."""
+    return Victim(nn.Flatten(), low=source.low, high=source.high)
 
 
 def _refuse_structured(source: Source, reason: str) -> None:

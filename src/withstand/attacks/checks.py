@@ -5,6 +5,7 @@ run, nothing warm-started, on the samples given; fifty to a hundred are enough. 
 so that chance and single samples decide nothing, and a comparison in which nothing happened is not judged.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -241,9 +242,14 @@ def _larger_eps(trial: _Trial, attack: Climb, full: Tensor) -> Check:
 
 
 def _whole(trial: _Trial, attack: Climb) -> Climb:
-    """Return the attack that may change the whole input."""
-    span, entries = trial.victim.high - trial.victim.low, trial.x[0].numel()
+    """Return the attack that may change the whole input; where inputs have no range, by as much as samples differ."""
+    span, entries = trial.victim.span, trial.x[0].numel()
+    span = float(trial.x.max() - trial.x.min()) if math.isinf(span) else span
     return attack.at({"linf": span, "l2": span * entries**0.5, "l1": span * entries}[attack.ball.norm])
+
+
+def _range(trial: _Trial) -> str:
+    return "range of the samples" if math.isinf(trial.victim.span) else "input range"
 
 
 def _unlimited(trial: _Trial, attack: Climb, together: bool) -> Check:
@@ -254,7 +260,7 @@ def _unlimited(trial: _Trial, attack: Climb, together: bool) -> Check:
     return Check(
         "an unlimited eps breaks everything",
         None if partly or joint else broken,
-        f"with the whole input range allowed, accuracy is still {left / len(trial.x):.0%}"
+        f"with the whole {_range(trial)} allowed, accuracy is still {left / len(trial.x):.0%}"
         + (", and some of the input may not be changed" if partly else "")
         + (", and samples that see one another are attacked by their sum" if joint else ""),
     )
@@ -275,7 +281,7 @@ def _far(trial: _Trial, attack: Climb) -> Check:
     return Check(
         "an unlimited eps moves as far as another sample",
         None if passed is False and partly else passed,
-        f"with the whole input range allowed, embeddings move by {moved.mean().item():.3g}; "
+        f"with the whole {_range(trial)} allowed, embeddings move by {moved.mean().item():.3g}; "
         f"those of two samples are {others.mean().item():.3g} apart",
     )
 

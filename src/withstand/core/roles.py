@@ -44,9 +44,14 @@ class Source(Part):
             known by their place.
         kind: what one sample is, in one word: "picture", "row", "node", "graph", "window", "flow". Reports and messages
             call samples so, and draw pictures; "sample" where nobody knows.
+        low: the smallest number that a sample may hold, bytes read as 0 to 1: what an attacker may give; minus infinity
+            where there is no end, as of embeddings.
+        high: the largest.
     """
 
     kind: str = "sample"
+    low: float = 0.0
+    high: float = 1.0
     name: str = "data"
     origin: str = "given in memory"
     skipped: tuple[tuple[str, str], ...] = ()

@@ -3,6 +3,7 @@
 Sizes: `N` samples, `C` classes.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -100,6 +101,11 @@ class Subject:
 
     def region(self, ball: Ball, rows: Tensor | slice = slice(None), eps: Tensor | None = None) -> Region:
         """Return the ball round some samples, as far as the victim allows change; `eps` gives each its own radius."""
+        if math.isinf(self.victim.span):
+            raise ConfigError(
+                "a certificate needs an input range with ends, for proofs allow for rounding of its largest number: "
+                "give the victim low= and high="
+            )
         if ball.targeted:
             raise ConfigError("a certificate is against every wrong class: give a ball with targeted=False")
         x = self.x[rows]

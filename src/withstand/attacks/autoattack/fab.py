@@ -1,5 +1,6 @@
 """FAB, the fast adaptive boundary attack (Croce and Hein, 2020): the smallest change that crosses a boundary."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -77,6 +78,10 @@ class FAB(InputAttack):
         return self.drop_finished and not self.ball.targeted
 
     def search(self, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
+        if math.isinf(problem.victim.span):
+            raise ConfigError(
+                "FAB projects onto the input range, which has to have ends: give the victim low= and high="
+            )
         closest = _Closest(problem)
         rivals = None if self.targets is None else strongest_rivals(problem, self.targets)
         turn, turns = 0, 1 if rivals is None else rivals.shape[1]

@@ -28,6 +28,7 @@ class _Chosen(Source):
         self.source, self._rows = source, rows
         self.name, self.origin, self.skipped = source.name, source.origin, source.skipped
         self.at_once, self.kind = source.at_once, source.kind
+        self.low, self.high = source.low, source.high
         self.names = tuple(source.names[row] for row in rows.tolist()) if source.names else ()
 
     def __len__(self) -> int:

@@ -15,7 +15,7 @@ class Wrapped(Source):
 
     def _wrap(self, source: Source) -> None:
         """Take a source, and what is told of it in words."""
-        self.source, self.kind = source, source.kind
+        self.source, self.kind, self.low, self.high = source, source.kind, source.low, source.high
         self.name, self.origin, self.skipped = source.name, source.origin, source.skipped
         self.at_once, self.names = source.at_once, source.names
 

@@ -3,6 +3,7 @@
 Sizes: `N` audited samples, `C` classes.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -185,19 +186,23 @@ class RobustnessAudit(Evaluator):
 
     def ball_of(self, victim: Victim) -> Ball:
         """Return the threat model that headlines, in the victim's input units."""
+        if self.ball is None and math.isinf(victim.span):
+            raise ConfigError("an audit of inputs of any size needs a ball, for no radius is a share of their range")
         return self.ball or Ball("linf", 8 / 255 * victim.span)
 
     def radii(self, victim: Victim) -> dict[Norm, tuple[float, ...]]:
         """Return the radii by norm, ascending, in the victim's input units, the headline's among them."""
-        usual: dict[Norm, tuple[float, ...]] = {
-            norm: tuple(share * victim.span for share in shares) for norm, shares in _USUAL.items()
-        }
+        ball, usual = self.ball_of(victim), dict[Norm, tuple[float, ...]]()
+        if math.isinf(victim.span):  # there are no usual radii: the headline's own norm alone, and round its radius
+            usual = {"linf": (), "l2": ()}
+            usual[ball.norm] = tuple(share * ball.eps for share in (0.25, 0.5, 1, 2))
+        else:
+            usual = {norm: tuple(share * victim.span for share in shares) for norm, shares in _USUAL.items()}
         chosen: dict[Norm, tuple[float, ...]] = {
             "linf": usual["linf"] if self.linf is None else self.linf,
             "l2": usual["l2"] if self.l2 is None else self.l2,
             "l1": self.l1,
         }
-        ball = self.ball_of(victim)
         chosen[ball.norm] = (*chosen[ball.norm], ball.eps)
         first = sorted(chosen, key=lambda norm: norm != ball.norm)  # the headline's norm comes first
         return {norm: tuple(sorted(set(chosen[norm]))) for norm in first if chosen[norm]}

@@ -4,6 +4,7 @@ What is audited stays as it is: other ways to feed the network are tried only to
 samples, `C` classes.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -143,6 +144,8 @@ def _remedies(victim: Victim, x: Tensor) -> list[_Remedy]:
         return (mean,) * channels, (std,) * channels
 
     own = tuple(x.float().mean(axes).tolist()), tuple(x.float().std(axes, correction=0).clamp_min(1e-6).tolist())
+    if math.isinf(span):
+        return [_Remedy("inputs normalised by their own mean and spread: give Victim(normalize=(mean, std))", own)]
     found = [
         _Remedy("inputs from 0 to 255: low=0, high=255", even(low, span / 255)),
         _Remedy("inputs from -1 to 1: normalize by the middle and half the range", even(low + span / 2, span / 2)),
