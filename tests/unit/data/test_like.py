@@ -84,6 +84,9 @@ def test_a_wrapped_tables_schema_reads_other_tables() -> None:
     beside = PairedSource(own, {"mask": torch.zeros(32, 2)})
     for wrapped in (Subset(own, [0, 5]), beside, Subset(beside, [1, 2]), Grouped(own, (0, 1))):
         assert torch.equal(rows_like(wrapped, other)[0].source[[0, 1]].x, wanted)  # type: ignore[arg-type]
+        read = wrapped.like(other)
+        assert read is not None
+        assert torch.equal(read[[0, 1]].x, wanted)
 
 
 def test_pictures_and_rows_without_names_are_read_as_any() -> None:
