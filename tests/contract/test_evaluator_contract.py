@@ -24,6 +24,7 @@ from withstand.data.graphs.container import Graphs
 from withstand.data.tables.source import TableSource
 from withstand.defenses.filters import BitDepth
 from withstand.evaluation.detection.detection import Detection
+from withstand.evaluation.fairness import GroupGaps
 from withstand.evaluation.judges import judge
 from withstand.evaluation.probes.few_shot import FewShot
 from withstand.evaluation.probes.named import KNN, Centroid, Gauges, Linear, Map, NaiveBayes
@@ -112,6 +113,8 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
                                     digits()[0], pixels(), None),
     "CorruptionBench": lambda: (CorruptionBench(kinds=("fog", "contrast"), severities=(1, 3), samples=16),
                                 digits()[0], pixels(), digits()[0]),
+    "GroupGaps": lambda: (GroupGaps(str(Path(__file__).with_name("groups.csv")), BALL, steps=2), digits()[0], pixels(),
+                          None),
     "Detection": lambda: (Detection(BALL, attacks=("fgsm",), samples=12, calibration=12, known=4, steps=2),
                           guard(), pixels(), None),
     "Purification": lambda: (Purification(BALL, samples=16, steps=2, queries=3), BitDepth(digits()[0], 2), pixels(),
@@ -182,7 +185,11 @@ def test_figures_say_what_they_are(name: str) -> None:
         assert measure.unit in UNITS
         assert measure.unit != "share" or -1 <= measure.value <= 1
     for figure, measure in finding.figures.items():
-        way = "lower" if "nearer" in figure or "lost" in figure or "abstentions" in figure else "higher"
+        way = (
+            "lower"
+            if "nearer" in figure or "gap" in figure or "lost" in figure or "abstentions" in figure
+            else "higher"
+        )
         assert measure.better == way or measure.unit != "share" or name == "Certificate"
 
 

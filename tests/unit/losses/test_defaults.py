@@ -11,7 +11,7 @@ from withstand.losses.agreement.clustering import sinkhorn, swapped_cross_entrop
 from withstand.losses.agreement.redundancy import standardize
 from withstand.losses.agreement.variance import vicreg_terms
 from withstand.losses.contrast.attraction import cacr_terms
-from withstand.losses.contrast.contrastive import dcl, dcl_queue, dclw, npc_factor, nt_xent
+from withstand.losses.contrast.contrastive import dcl, dcl_queue, dclw, npc_factor, nt_xent, same_view_nt_xent
 from withstand.losses.contrast.hardness import hard_contrastive
 from withstand.losses.contrast.momentum_contrast import info_nce_across, info_nce_queue
 from withstand.losses.contrast.multi_view import nt_xent_views
@@ -24,6 +24,7 @@ from withstand.losses.robust.reweighting import survival_weights
 
 DEFAULTS: dict[Callable[..., object], dict[str, object]] = {
     nt_xent: {"temperature": 0.2},
+    same_view_nt_xent: {"temperature": 0.2},
     dcl: {"temperature": 0.1},
     dclw: {"temperature": 0.1, "sigma": 0.5, "detach_weight": True},
     dcl_queue: {"temperature": 0.1},
@@ -33,7 +34,7 @@ DEFAULTS: dict[Callable[..., object], dict[str, object]] = {
     nt_xent_views: {"temperature": 0.5, "stop_keys": True},
     supervised_contrastive: {"temperature": 0.1, "stored": None, "stored_groups": None},
     swapped_cross_entropy: {"temperature": 0.1},
-    sinkhorn: {"epsilon": 0.05, "iterations": 3},
+    sinkhorn: {"epsilon": 0.05, "iterations": 3, "power": 0.0},
     hard_contrastive: {"temperature": 0.2, "alpha": 1.0},
     scaled_cosine_error: {"alpha": 3.0},
     standardize: {"unbiased": False, "eps": 1e-5},

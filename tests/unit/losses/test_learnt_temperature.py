@@ -13,7 +13,8 @@ from torch.nn import Parameter
 import withstand.losses
 from withstand.core.errors import ConfigError
 from withstand.losses.agreement.clustering import swapped_cross_entropy
-from withstand.losses.contrast.contrastive import dcl, dcl_queue, dclw, npc_factor, nt_xent
+from withstand.losses.agreement.label_augmentation import distilled
+from withstand.losses.contrast.contrastive import dcl, dcl_queue, dclw, npc_factor, nt_xent, same_view_nt_xent
 from withstand.losses.contrast.hardness import hard_contrastive, penalties, penalty_distribution, relative_penalties
 from withstand.losses.contrast.momentum_contrast import info_nce_across, info_nce_queue
 from withstand.losses.contrast.multi_view import nt_xent_views
@@ -33,6 +34,8 @@ ITSELF = torch.arange(12)[:, None]
 
 LOSSES: dict[str, Callable[[Temperature], Tensor]] = {
     "nt_xent": lambda t: nt_xent(A, B, t),
+    "same_view_nt_xent": lambda t: same_view_nt_xent(torch.stack([A, B, C]), t),
+    "distilled": lambda t: distilled(A, B, t),
     "dcl": lambda t: dcl(A, B, t),
     "dclw": lambda t: dclw(A, B, t, detach_weight=False),
     "dcl_queue": lambda t: dcl_queue(A, B, QUEUE, t),
@@ -58,7 +61,7 @@ LOSSES: dict[str, Callable[[Temperature], Tensor]] = {
 def with_temperatures() -> set[str]:
     """Return the names of all public functions of the room that take one temperature for all."""
     found = set()
-    for room in pkgutil.iter_modules(withstand.losses.__path__, "withstand.losses."):
+    for room in pkgutil.walk_packages(withstand.losses.__path__, "withstand.losses."):
         for name, value in vars(importlib.import_module(room.name)).items():
             if inspect.isfunction(value) and value.__module__ == room.name and not name.startswith("_"):
                 taken = inspect.signature(value).parameters.get("temperature")

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from withstand.losses.precision import full_precision
-from withstand.losses.temperature import checked_temperature
+from withstand.losses.temperature import Temperature, checked_temperature
 
 
 def joint_labels(y: Tensor, changes: int) -> Tensor:
@@ -43,13 +43,13 @@ def version_logits(joint: Tensor, changes: int) -> Tensor:
 
 
 @full_precision
-def distilled(teacher: Tensor, student: Tensor, temperature: float = 1.0) -> Tensor:
+def distilled(teacher: Tensor, student: Tensor, temperature: Temperature = 1.0) -> Tensor:
     """Return T^2 KL(softmax(teacher / T) || softmax(student / T)), the mean over samples, 0-d.
 
     Args:
         teacher: logits `(B, N)`; no gradient reaches them.
         student: logits `(B, N)`.
-        temperature: T.
+        temperature: T, above 0.
     """
     tau = checked_temperature(temperature)
     wanted, given = ((logits / tau).log_softmax(1) for logits in (teacher.detach(), student))
