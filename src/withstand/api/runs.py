@@ -6,14 +6,13 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import nn
 
 from withstand.api.settings import Audit, Certification, NamedAttack, changed, unusual
 from withstand.api.subjects import (
-    UNIT,
     as_learnt,
     attack_from_weights,
     attack_of,
@@ -27,7 +26,7 @@ from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.ensemble import AttackProgress, ProverFunction
 from withstand.core.batch import Batch, as_structured, unit_range
 from withstand.core.device import device_of, moved
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import ConfigError, DataError, RunError
 from withstand.core.finding import Finding
 from withstand.core.part import Tree, build
 from withstand.core.random import Draws, isolated
@@ -50,6 +49,8 @@ from withstand.evaluation.robustness.attacked import attack_samples
 from withstand.evaluation.robustness.autoattack_stage import Aids
 from withstand.evaluation.robustness.corruptions import CorruptionBench, check_corruptible
 from withstand.report import render
+
+P = TypeVar("P")
 
 
 class Run:
@@ -75,18 +76,28 @@ class Run:
         """The run folder."""
         return self.folder.path
 
-    def _build(self, place: str) -> object:
-        tree = self.folder.record()["tree"]
-        assert isinstance(tree, dict)
-        arguments = tree["init_args"]
-        assert isinstance(arguments, dict)
-        with isolated(self._seed(), "weights"):
+    def _build(self, place: str, role: type[P]) -> P:
+        """Return what the run's description holds at a place.
+
+        Raises:
+            RunError: nothing, or something else.
+        """
+        found = self._build_any(place)
+        if not isinstance(found, role):
+            raise RunError(f"{self.folder.path} describes a {type(found).__name__} as its {place}, no {role.__name__}")
+        return found
+
+    def _build_any(self, place: str) -> object:
+        record = self.folder.record()
+        tree, seed = record["tree"], record["seed"]
+        arguments = tree.get("init_args") if isinstance(tree, dict) else None
+        if not isinstance(arguments, dict) or not isinstance(seed, int):
+            raise RunError(f"{self.folder.path} holds no description of a run")
+        with isolated(seed, "weights"):
             return build(arguments.get(place), allow=self._allow, supply=self._supply, path=place)
 
-    def _seed(self) -> int:
-        seed = self.folder.record()["seed"]
-        assert isinstance(seed, int)
-        return seed
+    def _test(self) -> Source | None:
+        return None if self._build_any("test") is None else self._build("test", Source)
 
     @cached_property
     def method(self) -> Method:
@@ -95,8 +106,7 @@ class Run:
         Raises:
             CheckpointError: the run has no sound checkpoint.
         """
-        method = self._build("method")
-        assert isinstance(method, Method)
+        method = self._build("method", Method)
         if checkpoint.load(self.folder.checkpoints, method) is None:
             raise ConfigError(f"{self.path} has no checkpoint yet: train it first")
         return method.eval()
@@ -113,8 +123,7 @@ class Run:
     @cached_property
     def untrained_method(self) -> Method:
         """The method as it was before training, in eval mode."""
-        method = self._build("method")
-        assert isinstance(method, Method)
+        method = self._build("method", Method)
         return method.eval()
 
     @property
@@ -125,14 +134,11 @@ class Run:
     def sources(self, data: Data | None = None) -> tuple[Source, Source]:
         """Return (train, test): the run's own, or other data's; where only some samples have labels, those."""
         if data is not None:
-            own = self._build("source")
-            assert isinstance(own, Source)
-            ours, theirs = splits_like(own, data)
+            ours, theirs = splits_like(self._build("source", Source), data)
             return labelled(ours), labelled(theirs)
-        source, judged, test = (self._build(place) for place in ("source", "labelled", "test"))
-        train = source if judged is None else judged
-        assert isinstance(train, Source)
-        if not isinstance(test, Source):
+        train = self._build("source" if self._build_any("labelled") is None else "labelled", Source)
+        test = self._test()
+        if test is None:
             raise DataError("the run kept no test samples: name data to evaluate on")
         return labelled(train), labelled(test)
 
@@ -150,9 +156,7 @@ class Run:
         Raises:
             ConfigError: the data have no such part.
         """
-        source, test = self._build("source"), self._build("test")
-        assert isinstance(source, Source)
-        assert test is None or isinstance(test, Source)
+        source, test = self._build("source", Source), self._test()
         rows = own_rows(source, test, split) if data is None else rows_like(source, data, split)
         with moved(self.device, self.method):
             found = [replace(embed(self.encoder, some.source), index=some.index, parts=some.parts) for some in rows]
@@ -189,11 +193,14 @@ class Run:
 
     def _judged(self) -> list[Finding]:
         """Return what the experiment's own judges find, and what the method keeps of its samples."""
-        judges, source, test = self._build("judges") or (), self._build("source"), self._build("test")
-        assert isinstance(judges, tuple)
-        assert isinstance(source, Source)
-        assert isinstance(test, Source | None)
-        return judge((*judges, SampleState()), self.method, source, test=test, control=self.untrained_method)
+        judges = () if self._build_any("judges") is None else self._build("judges", tuple)
+        return judge(
+            (*judges, SampleState()),
+            self.method,
+            self._build("source", Source),
+            test=self._test(),
+            control=self.untrained_method,
+        )
 
     def groups(
         self, table: str | Path, data: Data | None = None, *, norm: Norm = "linf", eps: str | float | None = None
@@ -209,10 +216,10 @@ class Run:
         Raises:
             DataError: the data have no labels, or the table is about none of the samples.
         """
-        ball = None if eps is None else Ball(norm, UNIT.radius(eps, norm))
-        classifier, test = self.classifier(data), self.sources(data)[1]
-        with moved(self.device, classifier):
-            finding = GroupGaps(str(table), ball).evaluate(classifier, test)
+        victim, test = self.victim(data)
+        ball = None if eps is None else Ball(norm, victim.radius(eps, norm))
+        with moved(self.device, victim.model):
+            finding = GroupGaps(str(table), ball).evaluate(victim, test)
         return self._keep(finding, data, test)
 
     def geometry(self, data: Data | None = None, *, temperature: float | None = None) -> list[Finding]:
@@ -234,8 +241,7 @@ class Run:
 
     def _two_views(self, source: Source) -> View | None:
         """Return the run's view, where it makes two views of a sample."""
-        view, first = self._build("view"), source[torch.arange(min(2, len(source)))]
-        assert isinstance(view, View)
+        view, first = self._build("view", View), source[torch.arange(min(2, len(source)))]
         return view if len(view(first, Draws(0, first.index)).views) >= 2 else None
 
     def classifier(self, data: Data | None = None) -> nn.Module:
@@ -288,7 +294,7 @@ class Run:
         """
         data, asked = (None, data) if isinstance(data, Audit) else (data, asked)
         asked = changed(asked, settings)
-        own = self._build("audit")
+        own = self._build_any("audit")
         if isinstance(own, Evaluator):
             return self._own_audit(own, data, asked, alone=surrogate is None and attack is None and prover is None)
         audit = audit_of(_of_range(self.sources(data)[1]), asked)  # refused before a probe is fitted
