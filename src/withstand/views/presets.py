@@ -26,12 +26,16 @@ def simclr_small(size: int = 32, *, strength: float = 1.0, blur: float = 0.0, sm
     return TwoViews(Compose((*chain, GaussianBlur(probability=blur)) if blur else tuple(chain)))
 
 
-def barlow_small(size: int = 32) -> TwoViews:
+def barlow_small(size: int = 32, *, smallest_crop: float = 0.08) -> TwoViews:
     """Two unlike views for pictures of 28 to 64 pixels (solo-learn's CIFAR recipe of Barlow Twins and BYOL).
 
     The second view is solarized with probability 0.2, the first never; neither is blurred.
+
+    Args:
+        size: output side, pixels.
+        smallest_crop: least share of the area that a crop keeps.
     """
-    chain = (RandomResizedCrop(size, flip=0.5), *_color(0.4, 0.4, 0.2, 0.1))
+    chain = (RandomResizedCrop(size, (smallest_crop, 1.0), flip=0.5), *_color(0.4, 0.4, 0.2, 0.1))
     return TwoViews(Compose(chain), Compose((*chain, Solarize(probability=0.2))))
 
 
@@ -100,12 +104,16 @@ def simclr_large(size: int = 224, *, strength: float = 1.0, smallest_crop: float
     return TwoViews(Compose((crop, *_color(0.8, 0.8, 0.8, 0.2, strength), GaussianBlur(probability=0.5))))
 
 
-def barlow_large(size: int = 224) -> TwoViews:
+def barlow_large(size: int = 224, *, smallest_crop: float = 0.08) -> TwoViews:
     """Two unlike views at ImageNet's size (Zbontar et al., Barlow Twins, 2021, official code).
 
     Blur with probability 1 and 0.1, solarize with 0 and 0.2.
+
+    Args:
+        size: output side, pixels.
+        smallest_crop: least share of the area that a crop keeps; SiT's is 0.2.
     """
-    crop = RandomResizedCrop(size, flip=0.5, interpolation="bicubic")
+    crop = RandomResizedCrop(size, (smallest_crop, 1.0), flip=0.5, interpolation="bicubic")
     chain = (crop, *_color(0.4, 0.4, 0.2, 0.1))
     return TwoViews(
         Compose((*chain, GaussianBlur(probability=1.0))),

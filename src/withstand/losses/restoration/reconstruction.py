@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from withstand.core.distributed import total, world_size
 from withstand.losses.precision import full_precision, unit_rows
 
 
@@ -48,3 +49,19 @@ def masked_patch_error(prediction: Tensor, patches: Tensor, hidden: Tensor, norm
         variance, mean = torch.var_mean(target, 2, keepdim=True)
         target = (target - mean) / (variance + 1e-6).sqrt()
     return (prediction - target).square().mean(2)
+
+
+@full_precision
+def absolute_error_where(prediction: Tensor, target: Tensor, hidden: Tensor) -> Tensor:
+    """Return the mean absolute error of the values that were hidden, on any process, 0-d (SiT, Atito et al., 2021).
+
+    Its mean over processes is that of all; where nothing is hidden anywhere it is 0.
+
+    Args:
+        prediction: of any shape.
+        target: of that shape.
+        hidden: which values count, bool of that shape.
+    """
+    count = total(hidden.sum()).clamp_min(1)
+    errors = torch.where(hidden, (prediction - target).abs(), 0.0)
+    return errors.sum() / count * world_size()

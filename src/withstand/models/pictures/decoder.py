@@ -9,7 +9,7 @@ Sizes: B pictures, K visible and M hidden patches of a grid, S tokens before the
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import gelu, linear
 
 from withstand.core.errors import ConfigError
 from withstand.models.pictures.vit import Block, layer_norm, positions, start_linear
@@ -86,3 +86,33 @@ class PatchDecoder(nn.Module):
             tokens = block(tokens)
         normed: Tensor = self.norm(end(tokens, last))  # nobody asks what the last block makes of the others
         return normed
+
+
+class LightDecoder(nn.Module):
+    """A perceptron from each patch's token to its pixels, as SiT's (Atito et al., 2021).
+
+    Its last layer is a transposed convolution of patches, as the official code has it: one bias a channel.
+
+    Args:
+        width: W of the tokens.
+        patch: P.
+        channels: C.
+    """
+
+    def __init__(self, width: int, patch: int, channels: int) -> None:
+        super().__init__()
+        layers = [nn.Linear(width, width) for _ in range(3)]
+        self.layers = nn.ModuleList(layers)
+        self.leave = nn.ConvTranspose2d(width, channels, patch, patch)
+        for layer in layers:
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return patches `(B, L, P*P*C)` of tokens `(B, L, W)`, by row, column and channel."""
+        for layer in self.layers:
+            tokens = gelu(layer(tokens))
+        weight, bias = self.leave.weight, self.leave.bias
+        assert bias is not None
+        # Patches do not overlap: the transposed convolution is a linear layer of each token.
+        return linear(tokens, weight.permute(2, 3, 1, 0).flatten(0, 2), bias.repeat(weight[0, 0].numel()))

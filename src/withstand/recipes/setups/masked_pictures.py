@@ -28,9 +28,15 @@ def experiment_on_hidden_patches(
         setup: data, network, budget; a ViT is 96 wide and 4 deep if it does not say.
         weight_decay: of AdamW, on matrices.
     """
-    if setup.model == "vit":
-        setup = replace(setup, width=setup.width or 96, depth=setup.depth or 4)
+    setup = with_small_vit(setup)
     optimizer = AdamW(setup.learning_rate * setup.batch / 256, weight_decay, betas=(0.9, 0.95))
     views = (crop_and_flip, crop_and_flip)
     experiment = experiment_on_pictures(name, method, views, setup, optimizer=optimizer, warmup=40)
     return replace(experiment, judges=(Restored(),))
+
+
+def with_small_vit(setup: PictureSetup) -> PictureSetup:
+    """Return the setup, its ViT 96 wide and 4 deep if it does not say."""
+    if setup.model != "vit":
+        return setup
+    return replace(setup, width=setup.width or 96, depth=setup.depth or 4)
