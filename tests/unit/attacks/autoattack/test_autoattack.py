@@ -167,7 +167,7 @@ def test_the_published_algorithm_is_the_default_everywhere() -> None:
     assert AutoAttack(BALL) == AutoAttack(BALL, search="plain")
     assert RobustnessAudit() == RobustnessAudit(search="plain")
     for face in (withstand.audit, Run.audit, run_audit):
-        assert signature(face).parameters["search"].default == "plain"
+        assert signature(face).parameters["asked"].default == withstand.Audit(search="plain") == withstand.Audit()
 
 
 def test_the_versions_are_the_papers() -> None:
