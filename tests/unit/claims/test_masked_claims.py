@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from toys import ToyPictures
-from withstand.claims.masked import hpm, mae
+from withstand.claims.masked import hpm, mae, sit
 from withstand.claims.measures import LINEAR
 from withstand.core.random import Draws
 from withstand.engine.experiment import Experiment
@@ -15,6 +15,7 @@ from withstand.losses.restoration.reconstruction import masked_patch_error
 from withstand.methods.masked.hpm import HPM
 from withstand.recipes.masked import hpm as hpm_recipe
 from withstand.recipes.masked import mae as mae_recipe
+from withstand.recipes.masked import sit as sit_recipe
 from withstand.views.masks import guided_masks
 
 TINY = {"data": "digits", "width": 12, "depth": 1, "epochs": 1, "batch": 512}
@@ -64,3 +65,17 @@ def test_both_arms_of_maes_claim_hide_what_their_names_say(monkeypatch: pytest.M
     monkeypatch.setattr(mae, "replace", lambda setup, **changes: replace(setup, **(changes | TINY)))
     methods = {name: arm(3).method for name, arm in mae.claim().arms.items()}
     assert {name: method.ratio for name, method in methods.items()} == {mae.MUCH: 0.75, mae.LITTLE: 0.25}
+
+
+def test_sits_claim_compares_both_tasks_with_contrast_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sit, "replace", lambda setup, **changes: replace(setup, **(changes | TINY)))
+    claim = sit.claim()
+    assert claim.names == (sit.BOTH, sit.CONTRAST)
+    methods = {name: arm(3).method for name, arm in claim.arms.items()}
+    assert {name: (method.decoder is not None, method.head is not None) for name, method in methods.items()} == {
+        sit.BOTH: (True, True),
+        sit.CONTRAST: (False, True),
+        sit.RESTORATION: (True, False),
+    }
+    small = claim.measure(tried(sit_recipe, hidden=8, dim=4))
+    assert claim.figures({sit.BOTH: small, sit.CONTRAST: {LINEAR: 0.5}}) == (small[LINEAR], 0.5)

@@ -138,7 +138,8 @@ class SiT(Method):
         """Return a view `(B, C, H, W)` with blocks of something else, and where they are, bool `(B, H, W)`."""
         draws = batch.draws("corruption").child(place)
         given = draws.chance(1 / (len(self.fills) + 1) if self.replace else 0.0, 1)[:, 0]
-        most = torch.where(given, self.replace, self.drop if self.fills else 0.0).double()
+        shares = (self.drop if self.fills else 0.0, self.replace)
+        most = torch.tensor(shares, dtype=torch.float64, device=draws.device)[given.to(torch.int64)]
         least = most.clamp(max=0.5)
         share = least + (most - least) * draws.uniform(1)[:, 0]
         hidden = block_masks(draws.child("blocks"), (x.shape[2], x.shape[3]), share, align=self.align)

@@ -43,8 +43,8 @@ def experiment(
     """Return the experiment.
 
     The defaults are for small networks and sets: the official head is 4,096 wide, its teacher's momentum starts at
-    0.996, its rate is 5e-4 for a batch of 256, its restoration weighs 1, but 5 on small data as it advises, and its
-    weight decay rises from 0.04 to 0.1.
+    0.996, its rate is 5e-4 for a batch of 256, its restoration weighs 1, but 5 on small data as it advises, its
+    weight decay rises from 0.04 to 0.1, and it clips each parameter's gradient at a norm of 3.
 
     Args:
         setup: data, network, budget.

@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import replace
+from inspect import signature
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, l1_loss, normalize
 
 from toys import ToyPictures
@@ -114,6 +115,11 @@ def test_blocks_cover_the_share_of_their_kind() -> None:
     assert float(share.max()) > 0.6
 
 
+def test_not_a_pixel_more_is_hidden_than_the_share_asks_for() -> None:
+    counts = made(fills=()).corrupted(batch(64, size=20))[2].flatten(1).sum(1)
+    assert int(counts.min()) == 120, "0.3 of 400"
+
+
 def test_aligned_blocks_are_whole_patches() -> None:
     hidden = made(align=4).corrupted(batch())[2]
     squares = hidden.view(12, 8, 4, 8, 4).float().mean((2, 4))
@@ -127,6 +133,9 @@ def test_zeros_are_the_encoders_mean_pixel_and_noise_is_normal_in_its_units() ->
     noise = (seen.movedim(1, -1)[hidden] - 0.5) / 0.25
     assert abs(float(noise.mean())) < 0.02
     assert abs(float(noise.std()) - 1) < 0.02
+    both = hidden[:32] & hidden[32:]
+    one, two = (view.movedim(1, -1)[both] for view in seen.chunk(2))
+    assert (one != two).float().mean() > 0.99, "each view has its own noise"
 
 
 def test_donors_give_their_pixels_at_the_same_places() -> None:
@@ -202,6 +211,17 @@ def test_the_light_decoder_is_a_transposed_convolution_of_each_patch() -> None:
         maps = torch.nn.functional.gelu(layer(maps))
     expected = decoder.leave(maps.transpose(1, 2).unflatten(2, (3, 4)))
     torch.testing.assert_close(joined(decoder(tokens), 3, 4, 3), expected)
+
+
+def test_the_head_has_the_official_layers() -> None:
+    layers = list(SiT.example().head.children())  # type: ignore[union-attr]
+    names = ["Linear", "BatchNorm1d", "ReLU", "Linear", "BatchNorm1d", "GELU", "Linear", "BatchNorm1d"]
+    assert [type(layer).__name__ for layer in layers] == names
+    assert [layer.affine for layer in layers if isinstance(layer, nn.BatchNorm1d)] == [True, True, False]
+    defaults = {name: value.default for name, value in signature(SiT).parameters.items()}
+    published = {"drop": 0.5, "replace": 0.3, "align": 1, "hidden": 4096, "dim": 256, "temperature": 0.2, "weight": 1.0}
+    assert {name: defaults[name] for name in published} == published
+    assert defaults["momentum"] == Momentum(0.996, 1.0, "cosine")
 
 
 @pytest.mark.parametrize("count", [4, 10])
