@@ -28,5 +28,5 @@ def claim() -> Claim[Experiment, Figures]:
 
 def trial(seed: int, *, restore: bool = True, contrast: bool = True) -> Experiment:
     """Return a trial of about 1,200 steps, with a ViT of 3 blocks of width 64."""
-    setup = replace(SETUP, data="cifar10", width=64, depth=3, epochs=16, batch=64, learning_rate=2e-3, seed=seed)
+    setup = replace(SETUP, data="cifar10", width=64, depth=3, epochs=16, batch=64, learning_rate=6e-3, seed=seed)
     return experiment(setup, restore=restore, contrast=contrast)

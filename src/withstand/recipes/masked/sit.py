@@ -9,7 +9,6 @@ not for: residual networks, which have no patches
 command: withstand train sit --data fashion-mnist-small
 """
 
-from dataclasses import replace
 from functools import partial
 
 from withstand.engine.experiment import Experiment
@@ -21,7 +20,7 @@ from withstand.recipes.setups.masked_pictures import MASKED, with_small_vit
 from withstand.recipes.setups.pictures import PictureSetup, experiment_on_pictures
 from withstand.views.presets import barlow_large, barlow_small
 
-SETUP = replace(MASKED, learning_rate=1e-3)
+SETUP = MASKED
 
 
 def experiment(
