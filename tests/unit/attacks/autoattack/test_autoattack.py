@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, fields, replace
@@ -357,4 +358,5 @@ for search, known in (("plain", False), ("fast", True)):
     shortcuts = "withstand.attacks.autoattack.shortcuts."
     assert any(name.startswith(shortcuts) for name in sys.modules) is known, search
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
