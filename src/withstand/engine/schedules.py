@@ -75,7 +75,8 @@ class Infinite(Schedule):
         warmup: epochs of the linear rise from 0; fractions are allowed, as in all lengths here.
         cooldown: epochs from the top to the plateau.
         plateau: factor there.
-        anneal: epochs of the exponential fall at the end; 0 for none, to stay on the plateau.
+        anneal: epochs of the exponential fall at the end; 0 for none, to stay on the plateau. In a run that is too
+            short for it, it begins where the rise ends.
         final: factor at the end of the fall, above 0.
         shape: of the cooldown: "cosine", "inverse-sqrt" or "linear".
 
@@ -102,11 +103,12 @@ class Infinite(Schedule):
             raise ConfigError(f"shape {self.shape!r} is unknown: {nearest(self.shape, _COOLDOWNS)}")
 
     def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
-        fall = self.anneal * steps_per_epoch
-        begin = epochs * steps_per_epoch - fall
-        if fall and step > begin:
-            gone = min(1.0, (step - begin) / fall)
-            return self._before(begin, steps_per_epoch) * math.pow(self.final / self.plateau, gone)
+        total = epochs * steps_per_epoch
+        begin = max(self.warmup, epochs - self.anneal) * steps_per_epoch
+        if self.anneal and begin < step:
+            gone = min(1.0, (step - begin) / max(1.0, total - begin))
+            high = self._before(begin, steps_per_epoch)
+            return high * math.pow(self.final / high, gone)
         return self._before(step, steps_per_epoch)
 
     def _before(self, step: float, steps_per_epoch: int) -> float:

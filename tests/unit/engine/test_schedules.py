@@ -97,6 +97,18 @@ def test_before_the_fall_infinite_does_not_hang_on_the_runs_length(step: int, ep
     assert replace(LONG, anneal=0.0).factor(step, 100, epochs) == LONG.factor(step, 100, 20)
 
 
+@given(st.floats(0, 4), st.floats(0, 6), st.floats(0.1, 30), st.integers(1, 12), st.integers(1, 8))
+def test_infinite_in_a_run_too_short_for_its_phases(
+    warmup: float, cooldown: float, anneal: float, per_epoch: int, epochs: int
+) -> None:
+    schedule = Infinite(warmup, cooldown, 0.6, anneal, 0.05)
+    total = per_epoch * epochs
+    factors = [schedule.factor(step, per_epoch, epochs) for step in range(total + 1)]
+    assert all(0 <= factor <= 1 for factor in factors)
+    if total - max(warmup, epochs - anneal) * per_epoch >= 1:
+        assert factors[-1] == pytest.approx(0.05)
+
+
 def test_a_later_stage_stays_at_the_plateau() -> None:
     later = replace(LONG, warmup=0.0, cooldown=0.0)
     assert max(later.factor(step, 100, 20) for step in range(2001)) == 0.6
