@@ -64,7 +64,7 @@ class GroupGaps(Evaluator):
 
         Args:
             subject: gives logits.
-            source: labelled samples.
+            source: samples of which some have labels; those are judged.
             test: others to judge on, to which the table refers then.
             control: not used: groups are compared with one another.
 
@@ -75,7 +75,10 @@ class GroupGaps(Evaluator):
         if data.labels is None:
             raise DataError("accuracy by group needs labels, and the data have none")
         grouped = read_groups(self.groups, data)
-        rows = permutation(len(data), self.seed, "groups")[: self.samples].sort().values
+        known = (data.labels >= 0).nonzero()[:, 0]
+        rows = known[permutation(len(known), self.seed, "groups")][: self.samples].sort().values
+        if not len(rows):
+            raise DataError("accuracy by group needs labels, and no sample has one")
         victim = subject if isinstance(subject, Victim) else Victim(subject)
         runs = torch.split(rows, _BATCH)
         right = {"accuracy": torch.cat([self._right(victim, data, some, None) for some in runs])}

@@ -101,6 +101,21 @@ def test_worst_group_and_gap_are_counted(tmp_path: Path) -> None:
     assert found.checks[0].passed
 
 
+def test_samples_without_a_label_are_not_judged(tmp_path: Path) -> None:
+    source = Named(80)
+    path = write(tmp_path / "g.csv", [[name, "ab"[place % 2]] for place, name in enumerate(source.names)],
+                 ["file", "kind"])  # fmt: skip
+    source._y = torch.where(torch.arange(80) < 20, -1, source._y)
+    found = GroupGaps(path).evaluate(Even(), source)
+    right = source[range(20, 80)].x[:, 0, 0, 0] % 2 == 0
+    assert found.protocol["samples"] == 60
+    shares = [Share.of(right[start::2]) for start in (0, 1)]
+    assert [row[1:3] for row in found.tables["kind"].rows] == [(30, share.value) for share in shares]
+    source._y = torch.full((80,), -1)
+    with pytest.raises(DataError, match="no sample has one"):
+        GroupGaps(path).evaluate(Even(), source)
+
+
 def test_small_groups_are_named_and_alike_groups_have_no_gap(tmp_path: Path) -> None:
     source = Named(80)
     path = write(tmp_path / "g.csv", [[name, "few" if place < 5 else "many"] for place, name in
