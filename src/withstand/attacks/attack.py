@@ -39,7 +39,7 @@ class InputAttack(Attack):
     tokens: ClassVar[bool] = False
 
     ball: Ball = Ball()  # noqa: RUF009 - a frozen value
-    objective: Objective | AttackLoss = CrossEntropy()  # noqa: RUF009
+    objective: Objective | AttackLoss = CrossEntropy()  # noqa: RUF009 - a frozen value
 
     @property
     def bears_half_precision(self) -> bool:

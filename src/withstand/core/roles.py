@@ -9,6 +9,8 @@
 | `Attack` | a victim and inputs in, worse inputs out |
 | `Defense` | inputs in, guarded predictions out |
 | `Evaluator` | something that embeds or predicts in, a finding out |
+
+They stand in one file, longer than others, for each is written in terms of the rest.
 """
 
 from abc import abstractmethod

@@ -6,10 +6,9 @@ Sizes: `B` rows, `D` columns, `M` target sets.
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import torch
 from torch import Tensor
 
-from withstand.core.batch import Batch, as_structured
+from withstand.core.batch import Batch, unit_range
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
 from withstand.core.roles import View
@@ -23,9 +22,7 @@ class AsIs(View):
     """Samples as they are, bytes as float in [0, 1]: for methods that hide parts by themselves."""
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
-        if as_structured(batch.x) is None and batch.x.dtype == torch.uint8:
-            return batch.with_views(batch.x.float() / 255)
-        return batch.with_views(batch.x)
+        return batch.with_views(unit_range(batch.x))
 
 
 def subset_sizes(columns: int, context: Shares, target: Shares) -> dict[tuple[int, int], float]:

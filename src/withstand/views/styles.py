@@ -4,15 +4,12 @@ A picture's amplitudes at low frequencies hold its colors and its light, its pha
 C channels, H x W pixels.
 """
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError
 
 
-@lru_cache(maxsize=256)
 def low_frequencies(height: int, width: int, share: float) -> tuple[tuple[int, ...], int]:
     """Return the rows of `rfft2` that a window of low frequencies holds, and how many of its first columns.
 

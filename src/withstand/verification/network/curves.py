@@ -1,4 +1,7 @@
-"""More smooth activations, and some with kinks; formulas keep their digits in both tails. Shapes: `(B, *shape)`."""
+"""More smooth activations, and some with kinks; formulas keep their digits in both tails. Shapes: `(B, *shape)`.
+
+A short class a curve, which makes the file longer than others: they are read side by side.
+"""
 
 import math
 from collections.abc import Callable
