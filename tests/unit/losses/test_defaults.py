@@ -12,11 +12,13 @@ from withstand.losses.agreement.redundancy import standardize
 from withstand.losses.agreement.variance import vicreg_terms
 from withstand.losses.contrast.attraction import cacr_terms
 from withstand.losses.contrast.contrastive import dcl, dcl_queue, dclw, npc_factor, nt_xent, same_view_nt_xent
+from withstand.losses.contrast.explicit import group_info_nce, masked_info_nce
 from withstand.losses.contrast.hardness import hard_contrastive
 from withstand.losses.contrast.momentum_contrast import info_nce_across, info_nce_queue
 from withstand.losses.contrast.multi_view import nt_xent_views
 from withstand.losses.contrast.sorting import groco, group_ordering, soft_sort
 from withstand.losses.contrast.supervised_contrastive import supervised_contrastive
+from withstand.losses.discrepancy import WIDTHS, mmd
 from withstand.losses.restoration.reconstruction import scaled_cosine_error
 from withstand.losses.robust.adversarial import decoupled_alignment, mart, trades
 from withstand.losses.robust.imbalance import effective_number_weights, focal, ldam, ldam_margins
@@ -31,6 +33,9 @@ DEFAULTS: dict[Callable[..., object], dict[str, object]] = {
     npc_factor: {"temperature": 0.1},
     info_nce_queue: {"temperature": 0.2, "own": None},
     info_nce_across: {"temperature": 0.2},
+    masked_info_nce: {"temperature": 0.1, "pairs": "each", "offset": None},
+    group_info_nce: {"temperature": 0.05, "positive_weights": None, "negative_weights": None},
+    mmd: {"widths": WIDTHS},
     nt_xent_views: {"temperature": 0.5, "stop_keys": True},
     supervised_contrastive: {"temperature": 0.1, "stored": None, "stored_groups": None},
     swapped_cross_entropy: {"temperature": 0.1},

@@ -15,6 +15,7 @@ from withstand.core.errors import ConfigError
 from withstand.losses.agreement.clustering import swapped_cross_entropy
 from withstand.losses.agreement.label_augmentation import distilled
 from withstand.losses.contrast.contrastive import dcl, dcl_queue, dclw, npc_factor, nt_xent, same_view_nt_xent
+from withstand.losses.contrast.explicit import group_info_nce, masked_info_nce
 from withstand.losses.contrast.hardness import hard_contrastive, penalties, penalty_distribution, relative_penalties
 from withstand.losses.contrast.momentum_contrast import info_nce_across, info_nce_queue
 from withstand.losses.contrast.multi_view import nt_xent_views
@@ -42,6 +43,8 @@ LOSSES: dict[str, Callable[[Temperature], Tensor]] = {
     "npc_factor": lambda t: (npc_factor(A, B, t) * torch.cat([WEIGHT, -2 * WEIGHT])).sum(),
     "info_nce_queue": lambda t: info_nce_queue(A, B, QUEUE, t, own=QUEUE[:12, None]),
     "info_nce_across": lambda t: info_nce_across(A, B, t),
+    "masked_info_nce": lambda t: masked_info_nce(A, B, LABELS[:, None] == LABELS, LABELS[:, None] > LABELS, t),
+    "group_info_nce": lambda t: group_info_nce(A, B[None], torch.stack([C, QUEUE[:12]]), t),
     "nt_xent_views": lambda t: nt_xent_views([A, B, C], t),
     "supervised_contrastive": lambda t: supervised_contrastive(
         A, LABELS, t, stored=QUEUE, stored_groups=torch.arange(20) % 3
