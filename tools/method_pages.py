@@ -11,10 +11,10 @@ from claims_page import effect_of
 from withstand.claims.reproduction import has_claim
 from withstand.core.finding import Finding
 from withstand.core.options import options_of
-from withstand.recipes.catalogue import Entry, entries
+from withstand.recipes.catalogue import TAXONOMY, Entry, entries
 
 DOCS = Path(__file__).parent.parent / "docs"
-FACTS = ("paper", "claims", "learns from", "use it when", "not for", "longer runs", "differences")
+FACTS = ("paper", "claims", "learns from", *TAXONOMY, "use it when", "not for", "longer runs", "differences")
 
 
 def pages() -> dict[str, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from withstand.cli.reply import Reply
 from withstand.core.errors import ConfigError
 from withstand.core.part import Tree
-from withstand.recipes.catalogue import Entry, entries, entry, find
+from withstand.recipes.catalogue import Entry, entries, entry, find, of_kind
 
 
 def run_list() -> Reply:
@@ -17,15 +17,42 @@ def run_list() -> Reply:
     return Reply("\n\n".join(texts), {item.slug: item.title for item in every})
 
 
-def run_find(words: tuple[str, ...]) -> Reply:
-    """Find methods by what they are for.
+def run_find(
+    words: tuple[str, ...] = (),
+    /,
+    *,
+    family: str | None = None,
+    mechanism: str | None = None,
+    target: str | None = None,
+    granularity: str | None = None,
+    guard: str | None = None,
+    needs: str | None = None,
+) -> Reply:
+    """Find methods by what they are for, or by how they learn.
 
     Args:
         words: what is wanted, say: few labels on graphs
+        family: the folder of the recipe, say masked
+        mechanism: what kind of task teaches, say predictive
+        target: what is told, say pixels
+        granularity: of what it is told: picture or patch
+        guard: what keeps all pictures from being given one code, say negatives
+        needs: what it takes, say teacher
     """
-    found = find(" ".join(words))
+    asked = {
+        "family": family,
+        "mechanism": mechanism,
+        "target": target,
+        "granularity": granularity,
+        "guard": guard,
+        "needs": needs,
+    }
+    if not words and not any(asked.values()):
+        raise ConfigError(f"say in words what is wanted, or one of {', '.join(f'--{axis}' for axis in asked)}")
+    kind = of_kind(**asked)
+    found = [item for item in find(" ".join(words), len(entries())) if item in kind][:5] if words else kind
     if not found:
-        return Reply("nothing fits these words; `withstand list` names all methods")
+        return Reply("nothing fits; `withstand list` names all methods")
     return Reply(_lines(found), {item.slug: item.title for item in found})
 
 

@@ -135,6 +135,9 @@ def _add(parser: Parser, option: Option) -> None:
     kind, many = _kind(option.hint)
     choices = get_args(kind) if get_origin(kind) is Literal else None
     convert = type(choices[0]) if choices else kind
+    if option.placed and not needed:
+        parser.add_argument(option.name, type=convert, nargs="*" if many else "?", help=help_text)  # type: ignore[arg-type]
+        return
     if needed:
         nargs = "+" if many else None
         parser.add_argument(option.name, type=convert, nargs=nargs, help=help_text)  # type: ignore[arg-type]

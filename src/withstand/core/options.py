@@ -36,12 +36,14 @@ class Option:
         default: its value when nothing is said; `inspect.Parameter.empty` when something must be.
         hint: its annotation.
         text: what the docstring says of it.
+        placed: whether it is given by its place alone, as an argument before `/` is, even where it has a default.
     """
 
     name: str
     default: object
     hint: object
     text: str | None
+    placed: bool = False
 
 
 def options_of(function: Callable[..., object]) -> list[Option]:
@@ -55,7 +57,8 @@ def options_of(function: Callable[..., object]) -> list[Option]:
                 dataclasses.replace(item, text=texts.get(item.name, item.text)) for item in _fields(parameter.default)
             )
         else:
-            found.append(Option(name, parameter.default, hints.get(name, str), texts.get(name)))
+            placed = parameter.kind is parameter.POSITIONAL_ONLY
+            found.append(Option(name, parameter.default, hints.get(name, str), texts.get(name), placed))
     return found
 
 
@@ -75,15 +78,18 @@ def call(function: Callable[..., Made], options: Mapping[str, object], *, name: 
         if given not in known:
             raise ConfigError(f"{name!r} has no option {given!r}: {nearest(given, known)}")
     arguments: dict[str, object] = {}
+    placed: list[object] = []
     for place, parameter in inspect.signature(function).parameters.items():
         shared = parameter.default
         if isinstance(shared, Options):
             own = {field.name for field in dataclasses.fields(shared)}  # type: ignore[arg-type]
             changes = {key: value for key, value in options.items() if key in own}
             arguments[place] = dataclasses.replace(shared, **changes)  # type: ignore[type-var]
+        elif parameter.kind is parameter.POSITIONAL_ONLY:
+            placed.append(options.get(place, parameter.default))
         elif place in options:
             arguments[place] = options[place]
-    return function(**arguments)
+    return function(*placed, **arguments)
 
 
 def _fields(shared: Options) -> list[Option]:

@@ -2,6 +2,9 @@
 
 A folder is a family, and every file in it a recipe; `setups` holds what recipes share. A header is the recipe file's
 docstring: a title line, then `key: value` lines (a value may run on in indented lines).
+
+Recipes that learn from pictures without labels say by the words of `TAXONOMY` how they do: the axes of A Survey of the
+Self Supervised Learning Mechanisms for Vision Transformers (2024).
 """
 
 import ast
@@ -16,6 +19,26 @@ from types import ModuleType
 from withstand.core.errors import ConfigError, nearest
 
 _ROOM = Path(__file__).parent
+UNLABELLED = "unlabelled pictures"
+"""How "learns from" begins in recipes that `TAXONOMY` is for."""
+TAXONOMY: dict[str, tuple[str, ...]] = {
+    "mechanism": (
+        "pretext", "contrastive", "non-contrastive", "clustering", "self-distillation", "masked", "predictive",
+    ),
+    "target": ("pixels", "color", "tokens", "features", "instance", "cluster", "transformation", "position"),
+    "granularity": ("picture", "patch"),
+    "guard": (
+        "negatives", "predictor", "teacher", "centering", "balanced assignment", "decorrelation", "reconstruction",
+        "known answers",
+    ),
+    "needs": (
+        "one view", "two views", "several views", "patches", "teacher", "queue", "tokenizer", "decoder",
+        "batch statistics", "three channels", "trained run",
+    ),
+}  # fmt: skip
+"""What a header may say in these of its lines, one or several joined by ", ". `mechanism`: what kind of task teaches;
+several make a hybrid. `target`: what is told. `granularity`: of what it is told. `guard`: what keeps all pictures from
+being given one code. `needs`: what it takes beside pictures and a network; "patches" is a network that reads them."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +58,11 @@ class Entry:
     family: str
     path: Path
     facts: dict[str, str] = field(default_factory=dict)
+
+    def said(self, axis: str) -> tuple[str, ...]:
+        """Return what the recipe says on an axis of `TAXONOMY`, or its family; nothing where it says nothing."""
+        text = self.family if axis == "family" else self.facts.get(axis, "")
+        return tuple(filter(None, text.split(", ")))
 
     def module(self) -> ModuleType:
         """Import the recipe."""
@@ -74,6 +102,29 @@ def chosen(names: Sequence[str]) -> list[Entry]:
             raise ConfigError(f"there is no method {name!r}: {nearest(name, sorted(slugs | families | {'all'}))}")
         found |= {item.slug: item for item in every if name in ("all", item.slug, item.family)}
     return list(found.values())
+
+
+def of_kind(**asked: str | None) -> list[Entry]:
+    """Return the recipes that say all of this, by slug.
+
+    Args:
+        asked: a word for "family", or for an axis of `TAXONOMY`; None asks for nothing.
+
+    Raises:
+        ConfigError: a word, or an axis, that is none; names the nearest.
+    """
+    found = entries()
+    axes = {"family": tuple(sorted({item.family for item in found})), **TAXONOMY}
+    for axis, word in asked.items():
+        if axis not in axes:
+            raise ConfigError(f"recipes say nothing of {axis!r}: {nearest(axis, axes)}")
+        if word is None:
+            continue
+        word = _dashed(word) if axis == "family" else word.replace("_", " ")
+        if word not in axes[axis]:
+            raise ConfigError(f"{axis} {word!r} is unknown: {nearest(word, axes[axis])}")
+        found = [item for item in found if word in item.said(axis)]
+    return found
 
 
 def find(words: str, most: int = 5) -> list[Entry]:

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from withstand.cli.main import main
-from withstand.recipes.catalogue import entries, entry
+from withstand.core.errors import ConfigError
+from withstand.recipes.catalogue import TAXONOMY, UNLABELLED, entries, entry, of_kind
 
 
 def test_a_family_is_the_folder_that_a_recipe_lies_in() -> None:
@@ -28,3 +29,39 @@ def test_the_list_shows_each_recipe_once_below_its_family(capsys: pytest.Capture
 
 def test_names_are_found_however_they_are_joined() -> None:
     assert entry("barlow_twins") == entry("Barlow-Twins") == entry("barlow-twins")
+
+
+def test_recipes_on_unlabelled_pictures_say_how_they_learn_in_words_of_the_taxonomy() -> None:
+    told = [item for item in entries() if item.facts.get("learns from", "").startswith(UNLABELLED)]
+    assert len(told) > 25
+    for item in entries():
+        for axis, words in TAXONOMY.items():
+            said = item.said(axis)
+            assert bool(said) == (item in told), (item.slug, axis)
+            assert set(said) <= set(words), (item.slug, axis, said)
+            assert len(said) == len({*said}), (item.slug, axis)
+        if item in told:
+            assert len({"one view", "two views", "several views"} & {*item.said("needs")}) == 1, item.slug
+            assert ("patch" in item.said("granularity")) <= ("patches" in item.said("needs")), item.slug
+
+
+def test_methods_are_found_by_how_they_learn(capsys: pytest.CaptureFixture[str]) -> None:
+    assert {"mae", "hpm", "sit"} <= {item.slug for item in of_kind(mechanism="masked", target="pixels")}
+    assert {item.slug for item in of_kind(guard="balanced assignment")} == {"swav", "seer"}
+    assert of_kind(needs="batch_statistics") == of_kind(needs="batch statistics")
+    assert of_kind(family=None, needs=None) == entries()
+    assert main(["find", "--family", "masked", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == [item.slug for item in entries() if item.family == "masked"]
+    assert main(["find", "patches", "--family", "masked", "--needs", "teacher", "--json"]) == 0
+    assert "hpm" in json.loads(capsys.readouterr().out)
+
+
+def test_words_that_the_taxonomy_lacks_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError, match=r"family 'maskd' is unknown: did you mean 'masked'\?"):
+        of_kind(family="maskd")
+    with pytest.raises(ConfigError, match="recipes say nothing of 'colour'"):
+        of_kind(colour="red")
+    for words in (["find"], ["find", "--target", "pixel"]):
+        assert main(words) == 2
+        assert capsys.readouterr().err.count("\n") == 1

@@ -5,6 +5,11 @@ paper: Towards domain-invariant Self-Supervised Learning with Batch Styles Stand
 claims: giving all pictures of a view the low-frequency amplitudes of one of them makes contrastive features carry over
   to domains that were never seen
 learns from: unlabelled pictures, photos, images, of several domains or looks; two views of each
+mechanism: contrastive
+target: instance
+granularity: picture
+guard: negatives
+needs: two views
 use it when: pictures come from several cameras, stainings, sites or styles, and others are to come
 not for: pictures whose color or brightness is what matters; a single look, where there is no style to swap
 command: withstand train bss --data fashion-mnist-small

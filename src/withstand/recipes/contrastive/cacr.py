@@ -5,6 +5,11 @@ paper: Contrastive Attraction and Contrastive Repulsion for Representation Learn
 claims: weighing positives and negatives within their own groups learns more than weighing all alike, and is hurt less
   where kinds are of unequal frequency
 learns from: unlabelled pictures, photos, images; two or more views of each
+mechanism: contrastive
+target: instance
+granularity: picture
+guard: negatives
+needs: several views
 use it when: several views of each picture can be afforded, or kinds are of unequal frequency
 command: withstand train cacr --data fashion-mnist-small
 time: 236 s of a processor for the claim, 3 seeds

@@ -4,6 +4,11 @@ paper: Decoupled Contrastive Learning (Yeh, Hong, Hsu, Liu, Chen, LeCun; ECCV 20
 claims: taking the positive pair out of InfoNCE's denominator keeps the gradient from fading with small batches
   and easy positives, so that small batches learn better representations than with SimCLR's loss
 learns from: unlabelled pictures, photos, images; two views of each
+mechanism: contrastive
+target: instance
+granularity: picture
+guard: negatives
+needs: two views
 use it when: batches are small, memory is short, a good encoder is wanted in few epochs
 not for: very many near duplicates, each of which is pushed away from its likes
 command: withstand train dcl --data fashion-mnist-small

@@ -5,6 +5,11 @@ paper: G-SimCLR: Self-Supervised Contrastive Learning with Guided Projection via
 claims: batches without two pictures of one pseudo-class have fewer false negatives, and representations learnt from
   them are better
 learns from: unlabelled pictures, photos, images; two views of each
+mechanism: contrastive, clustering
+target: instance
+granularity: picture
+guard: negatives
+needs: two views, decoder
 use it when: batches are small, pictures are of few kinds, and plain pixels tell something of the kind
 not for: pictures whose clusters follow color: batches of unlike colors make color an easier short cut
 command: withstand train g-simclr --data fashion-mnist-small

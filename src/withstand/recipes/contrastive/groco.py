@@ -5,6 +5,11 @@ paper: Learning by Sorting: Self-supervised Learning with Group Ordering Constra
 claims: ordering groups of positives and hardest negatives shapes neighbourhoods better than comparing pairs: better
   nearest neighbours than SimCLR
 learns from: unlabelled pictures, photos, images; two or more views of each
+mechanism: contrastive
+target: instance
+granularity: picture
+guard: negatives
+needs: several views
 use it when: the encoder is used for nearest neighbours
 command: withstand train groco --data fashion-mnist-small
 time: 206 s of a processor for the claim, 3 seeds

@@ -5,6 +5,11 @@ paper: Not All Semantics are Created Equal: Contrastive Self-supervised Learning
 claims: pictures of frequent kinds get higher temperatures than rare ones, which helps most where kinds are of unequal
   frequency
 learns from: unlabelled pictures, photos, images; two views of each
+mechanism: contrastive
+target: instance
+granularity: picture
+guard: negatives
+needs: two views
 use it when: some kinds of pictures are much rarer than others; a temperature cannot be tuned; batches are small
 command: withstand train isogclr --data fashion-mnist-small
 time: 157 s of a processor for the claim, 3 seeds

@@ -5,6 +5,11 @@ paper: Learning the Unlearned: Mitigating Feature Suppression in Contrastive Lea
 claims: contrastive learning leaves out what it can do without; trained again with negatives from a picture's own
   cluster alone, it learns that as well, and the features of all stages together hold both
 learns from: unlabelled pictures, photos, images; the views of the method that it stages
+mechanism: contrastive
+target: instance
+granularity: picture
+guard: negatives
+needs: two views
 use it when: easy things, such as colors, stand before others that matter; encoders of several times the size are fine
 not for: groups smaller than a batch: with few pictures keep clusters and stages few
 longer runs: another number of epochs is another run: earlier stages have as many each

@@ -4,6 +4,11 @@ paper: Hard Negative Mixing for Contrastive Learning (Kalantidis, Sariyildiz, Pi
 claims: mixing a query's hardest negatives makes the task harder and spreads embeddings more evenly, so that
   representations are learnt faster and transfer better
 learns from: unlabelled pictures, photos, images; two views of each
+mechanism: contrastive
+target: instance
+granularity: picture
+guard: negatives
+needs: two views, teacher, queue
 use it when: a queue is used and most of its keys are too easy; not with few kinds of pictures
 command: withstand train mochi --data fashion-mnist-small
 time: 178 s of a processor for the claim, 3 seeds

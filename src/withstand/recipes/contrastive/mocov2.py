@@ -4,6 +4,11 @@ paper: Improved Baselines with Momentum Contrastive Learning (Chen, Fan, Girshic
 claims: a queue gives small batches as many negatives as are wanted: better representations than SimCLR's at an
   ordinary batch
 learns from: unlabelled pictures, photos, images; two views of each
+mechanism: contrastive
+target: instance
+granularity: picture
+guard: negatives
+needs: two views, teacher, queue
 use it when: batches are small and memory is short
 command: withstand train mocov2 --data fashion-mnist-small
 time: 240 processor seconds for the claim, 3 seeds

@@ -4,6 +4,11 @@ paper: An Empirical Study of Training Self-Supervised Vision Transformers (Chen,
 claims: with a predictor and large batches in place of MoCo v2's queue, residual networks learn better
   representations
 learns from: unlabelled pictures, photos, images; two views of each
+mechanism: contrastive
+target: instance
+granularity: picture
+guard: negatives
+needs: two views, teacher
 use it when: vision transformers or residual networks are trained with large batches
 command: withstand train mocov3 --data fashion-mnist-small
 time: 257 processor seconds for the claim, 3 seeds

@@ -4,6 +4,11 @@ paper: With a Little Help from My Friends: Nearest-Neighbor Contrastive Learning
   Aytar, Tompson, Sermanet, Zisserman; ICCV 2021)
 claims: nearest neighbours as positives vary more than two views of one picture, and teach more than SimCLR
 learns from: unlabelled pictures, photos, images; two views of each
+mechanism: contrastive
+target: instance
+granularity: picture
+guard: negatives
+needs: two views, queue
 use it when: augmentations for the data are weak or hard to choose
 command: withstand train nnclr --data fashion-mnist-small
 time: 199 processor seconds for the claim, 3 seeds

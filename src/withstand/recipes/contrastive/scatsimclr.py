@@ -5,6 +5,11 @@ paper: ScatSimCLR: Self-supervised Contrastive Learning with Pretext Task Regula
 claims: with the first layers replaced by scattering, fewer parameters learn as much from few pictures; telling how a
   picture was turned, or how its tiles were shuffled, adds to it
 learns from: unlabelled pictures, photos, images; two views of each
+mechanism: contrastive, pretext
+target: instance, transformation
+granularity: picture
+guard: negatives, known answers
+needs: two views
 use it when: pictures are few; parameters must be few
 not for: large photos without a graphics card: scattering runs in every step
 command: withstand train scatsimclr --data fashion-mnist-small

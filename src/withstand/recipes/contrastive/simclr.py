@@ -5,6 +5,11 @@ paper: A Simple Framework for Contrastive Learning of Visual Representations (Ch
 claims: composing random cropping with color distortion is what makes contrastive learning work; cropping alone
   leaves color histograms as a short cut
 learns from: unlabelled pictures, photos, images; two views of each
+mechanism: contrastive
+target: instance
+granularity: picture
+guard: negatives
+needs: two views
 use it when: a well understood baseline is wanted, with large batches
 not for: batches under about 256, where dcl keeps its gradient; pictures that a crop or a change of color turns into
   another thing

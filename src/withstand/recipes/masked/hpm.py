@@ -5,6 +5,11 @@ paper: Bootstrap Masked Visual Modeling via Hard Patches Mining (Wang, Fan, Wang
 claims: a network that learns which patches are hard to restore, and hides these more and more, learns better features
   than one whose patches are hidden by chance
 learns from: unlabelled pictures, photos, images; one view of each, cropped and flipped
+mechanism: masked
+target: pixels
+granularity: patch
+guard: reconstruction
+needs: one view, patches, decoder, teacher
 use it when: mae would be used and runs are long enough, a thousand steps at least, for difficulty to be learnt
 not for: residual networks, which have no patches to hide; short runs, where hard patches are picked by chance
 command: withstand train hpm --data fashion-mnist-small

@@ -4,6 +4,11 @@ paper: Masked Autoencoders Are Scalable Vision Learners (He, Chen, Xie, Li, Doll
 claims: hiding three quarters of a picture makes restoration a task that teaches; an encoder that sees visible patches
   alone makes it cheap
 learns from: unlabelled pictures, photos, images; one view of each, cropped and flipped
+mechanism: masked
+target: pixels
+granularity: patch
+guard: reconstruction
+needs: one view, patches, decoder
 use it when: a vision transformer is trained without pairs of views, as a start for fine-tuning above all
 not for: residual networks, which have no patches to hide; features that are read as they are, without fine-tuning,
   where contrastive ones do better in the paper too

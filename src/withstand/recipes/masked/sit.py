@@ -4,6 +4,11 @@ paper: SiT: Self-supervised vIsion Transformer (Atito, Awais, Kittler; 2021), in
 claims: vision transformers learn from a small set without labels; restoration beside contrast teaches more than
   contrast alone
 learns from: unlabelled pictures, photos, images; two views of each
+mechanism: masked, contrastive
+target: pixels, instance
+granularity: picture, patch
+guard: reconstruction, negatives
+needs: two views, patches, decoder, teacher
 use it when: a vision transformer is pretrained on the small set that it is meant for
 not for: residual networks, which have no patches
 command: withstand train sit --data fashion-mnist-small

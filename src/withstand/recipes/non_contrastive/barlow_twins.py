@@ -4,6 +4,11 @@ paper: Barlow Twins: Self-Supervised Learning via Redundancy Reduction (Zbontar,
 claims: pushing the cross-correlation of two views towards the identity learns without negatives, predictor or
   stop-gradient and does not collapse
 learns from: unlabelled pictures, photos, images; two views of each
+mechanism: non-contrastive
+target: features
+granularity: picture
+guard: decorrelation
+needs: two views, batch statistics
 use it when: negatives are doubtful (few kinds of pictures, near duplicates), batches are small
 not for: few epochs: it learns more slowly than contrastive methods; narrow projections
 command: withstand train barlow-twins --data fashion-mnist-small

@@ -5,6 +5,11 @@ paper: Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning (Gr
 claims: without any negatives, predicting a slow teacher's projection learns better representations than contrasting
   with other pictures does
 learns from: unlabelled pictures, photos, images; two views of each
+mechanism: non-contrastive
+target: features
+granularity: picture
+guard: predictor, teacher
+needs: two views, teacher
 use it when: other pictures are doubtful negatives (few kinds, near duplicates) and the run is long
 command: withstand train byol --data fashion-mnist-small
 time: 240 processor seconds for the claim, 3 seeds

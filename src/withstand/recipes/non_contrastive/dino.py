@@ -4,6 +4,11 @@ paper: Emerging Properties in Self-Supervised Vision Transformers (Caron, Touvro
   Bojanowski, Joulin; ICCV 2021)
 claims: centring and sharpening the teacher's outputs is enough to keep self-distillation from collapse
 learns from: unlabelled pictures, photos, images; two or more views of each
+mechanism: self-distillation
+target: cluster
+granularity: picture
+guard: centering
+needs: several views, teacher
 use it when: vision transformers are trained, or features for nearest neighbours are wanted
 command: withstand train dino --data fashion-mnist-small
 time: 275 processor seconds for the claim, 3 seeds

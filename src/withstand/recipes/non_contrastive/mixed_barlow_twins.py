@@ -4,6 +4,11 @@ paper: Guarding Barlow Twins Against Overfitting with Mixed Samples (Bandara, De
 claims: long training makes Barlow Twins overfit, so that accuracy falls after a peak; learning from mixed pictures
   keeps it from that
 learns from: unlabelled pictures, photos, images; two views of each
+mechanism: non-contrastive
+target: features
+granularity: picture
+guard: decorrelation
+needs: two views, batch statistics
 use it when: data are few and training is long
 command: withstand train mixed-barlow-twins --data fashion-mnist-small
 time: 446 s of a processor for the claim, 3 seeds

@@ -5,6 +5,11 @@ paper: Vision Models Are More Robust And Fair When Pretrained On Uncurated Image
 claims: random, unfiltered pictures teach features that carry over to more tasks, more robustly and with smaller gaps
   between groups than curated ones
 learns from: unlabelled pictures, photos, images, as they come; two or more views of each
+mechanism: clustering
+target: cluster
+granularity: picture
+guard: balanced assignment
+needs: several views, batch statistics
 use it when: there are far more pictures than time, unfiltered and unequally frequent; gaps between groups matter:
   withstand probe RUN --groups groups.csv
 not for: small sets, which one pass hardly teaches: swav takes more

@@ -4,6 +4,11 @@ paper: Exploring Simple Siamese Representation Learning (Chen, He; CVPR 2021)
 claims: a stop-gradient alone keeps a Siamese network from collapse; negatives, a teacher and large batches are not
   needed
 learns from: unlabelled pictures, photos, images; two views of each
+mechanism: non-contrastive
+target: features
+granularity: picture
+guard: predictor
+needs: two views
 use it when: memory is short and the simplest method without negatives is wanted
 command: withstand train simsiam --data fashion-mnist-small
 time: 222 processor seconds for the claim, 3 seeds

@@ -5,6 +5,11 @@ paper: Unsupervised Learning of Visual Features by Contrasting Cluster Assignmen
 claims: swapped prediction of cluster assignments teaches more than comparing pictures pair by pair; views of small
   parts add to that for little
 learns from: unlabelled pictures, photos, images; two or more views of each
+mechanism: clustering
+target: cluster
+granularity: picture
+guard: balanced assignment
+needs: several views, batch statistics
 use it when: no pairwise comparisons are wanted, and groups of pictures are
 command: withstand train swav --data fashion-mnist-small
 time: 210 processor seconds for the claim, 3 seeds

@@ -5,6 +5,11 @@ paper: VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised
 claims: a hinge on each dimension's variance keeps embeddings from collapse, with no negatives, stop-gradient,
   teacher or normalisation
 learns from: unlabelled pictures, photos, images; two views of each
+mechanism: non-contrastive
+target: features
+granularity: picture
+guard: decorrelation
+needs: two views, batch statistics
 use it when: negatives are doubtful, and both branches need not be alike (two modalities)
 command: withstand train vicreg --data fashion-mnist-small
 time: 215 processor seconds for the claim, 3 seeds

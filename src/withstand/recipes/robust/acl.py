@@ -4,6 +4,11 @@ paper: Robust Pre-Training by Adversarial Contrastive Learning (Jiang, Chen, Che
 claims: contrast on clean and on attacked views, with batch normalisations of their own, gives features whose linear
   classifier withstands attacks that break the one on plainly learnt features
 learns from: unlabelled pictures, photos, images; two views of each
+mechanism: contrastive
+target: instance
+granularity: picture
+guard: negatives
+needs: two views
 use it when: there are no labels, and what is built on the encoder must withstand small changes of its inputs; robust
   pretraining
 not for: accuracy on clean inputs alone: attacked views cost some of it, and several times the training time

@@ -5,6 +5,11 @@ paper: Decoupled Adversarial Contrastive Learning for Self-supervised Adversaria
 claims: robust learning without labels comes apart into plain pretraining, and a distillation that asks the student to
   agree with the teacher on clean pictures and with itself under attack, for a fraction of the cost
 learns from: unlabelled pictures, photos, images, and a run that trained an encoder on them
+mechanism: self-distillation
+target: features
+granularity: picture
+guard: teacher
+needs: one view, trained run
 use it when: there is an encoder already, and it must withstand small changes of its inputs; the cheapest robust
   pretraining
 command: withstand train deacl --data fashion-mnist-small --teacher runs/simclr-fashion-mnist-small

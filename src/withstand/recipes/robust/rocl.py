@@ -4,6 +4,11 @@ paper: Adversarial Self-Supervised Contrastive Learning (Kim, Tack, Hwang; NeurI
 claims: an attack on instances, with no labels at all, makes a third view whose contrast gives features that withstand
   attacks which break plainly learnt ones
 learns from: unlabelled pictures, photos, images; two views of each
+mechanism: contrastive
+target: instance
+granularity: picture
+guard: negatives
+needs: two views
 use it when: there are no labels, and what is built on the encoder must withstand small changes of its inputs; robust
   pretraining
 command: withstand train rocl --data fashion-mnist-small

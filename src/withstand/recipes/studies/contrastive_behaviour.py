@@ -5,6 +5,11 @@ claims: the temperature decides how the push is shared among negatives: low ones
   apart, high ones are tolerant and do not separate; when the hardest negatives alone are pushed, high temperatures, and
   even a loss that pushes all alike, learn about as well as the best temperature does
 learns from: unlabelled pictures, photos, images; two views of each
+mechanism: contrastive
+target: instance
+granularity: picture
+guard: negatives
+needs: two views
 use it when: a temperature is to be chosen and it is to be known what it does; training must not hang on its choice
 not for: batches under about 64, whose hardest tenth is a handful of negatives
 command: withstand train contrastive-behaviour --data fashion-mnist-small

@@ -6,6 +6,11 @@ claims: from layer to layer training weighs features more unequally, and the hea
   that features before the head serve tasks better that need it; a fixed head that weighs features in a falling series
   does the same under control
 learns from: unlabelled pictures, photos, images; two views of each
+mechanism: contrastive
+target: instance
+granularity: picture
+guard: negatives
+needs: two views
 use it when: it is to be known what a head does to features, or a head without parameters is wanted
 not for: the best accuracy at any price: a trained head is the usual choice
 command: withstand train projection-head --data fashion-mnist-small --kappa 1.02
