@@ -1,5 +1,6 @@
 """The command line as a user meets it: one small run through every verb."""
 
+import csv
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import pytest
 
 import withstand as ws
 from withstand.cli.main import VERBS, main
+from withstand.core.batch import unit_range
 from withstand.core.part import build
 from withstand.engine.checkpoint import read_weights
 
@@ -190,6 +192,24 @@ def test_audit_of_a_network_of_ones_own(
     assert "--data" in capsys.readouterr().err
     assert main(["audit", "mine.py:net", *common, "--out", str(run)]) == 2
     assert "holds a run" in capsys.readouterr().err
+
+
+def test_apply_writes_predictions_and_refuses_a_run_that_only_embeds(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["apply", str(run)]) == 2
+    assert "makes nothing of samples" in capsys.readouterr().err
+    assert not (run / "outputs").exists()
+    trained = ["train", "pgd-at", "--data", "digits", "--epochs", "1", *SMALL, "--out", str(tmp_path / "robust")]
+    assert main([*trained, "--quiet"]) == 0
+    assert main(["apply", str(tmp_path / "robust"), "--split", "test", "--out", str(tmp_path / "out")]) == 0
+    assert "outputs of 359 samples" in capsys.readouterr().out
+    with (tmp_path / "out" / "table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    opened = ws.Run(tmp_path / "robust")
+    test = opened.sources()[1]
+    logits = opened.classifier()(unit_range(test[range(len(test))].x))
+    assert [row["prediction"] for row in rows] == [test.classes[best] for best in logits.argmax(1).tolist()]
 
 
 def test_export_gives_back_the_encoder(run: Path) -> None:

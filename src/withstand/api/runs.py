@@ -4,10 +4,11 @@ One class with a method a verb, which makes the file longer than others: users m
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -31,6 +32,7 @@ from withstand.core.batch import Batch, as_structured, unit_range
 from withstand.core.device import device_of, moved
 from withstand.core.errors import ConfigError, DataError, RunError
 from withstand.core.finding import Finding
+from withstand.core.outputs import Output
 from withstand.core.part import Tree, build
 from withstand.core.random import Draws, isolated
 from withstand.core.roles import Attack, Attacked, Evaluator, Method, Model, Source, View, encoder_of, network_of
@@ -42,6 +44,8 @@ from withstand.data.rows import own_rows, rows_like
 from withstand.engine import checkpoint
 from withstand.engine.export import to_onnx, to_safetensors
 from withstand.engine.folder import RunFolder
+from withstand.engine.outputs import CONDENSED, Applied, Writer, maker_of, outputs, write_condensed
+from withstand.engine.outputs import joined as joined_outputs
 from withstand.evaluation.fairness import GroupGaps
 from withstand.evaluation.features import Features, embed, joined
 from withstand.evaluation.judges import STANDARD, judge
@@ -403,6 +407,63 @@ class Run:
         made = attack_of(victim, asked, embedding=bare, learnt=learnt)
         with moved(self.device, victim.model):
             return attack_samples(made, victim, test, samples=asked.samples, labelled=not bare, seed=asked.seed)
+
+    def apply(
+        self, data: Data | None = None, *, part: str | None = None, split: str = "all", **settings: object
+    ) -> dict[str, Output]:
+        """Return what the run makes of every sample, in the data's order: predictions, pictures, masks, keypoints.
+
+        Args:
+            data: the run's own if None; read as the run's own were, labels are not needed.
+            part: the product that is applied; None for what the method itself holds to be its output.
+            split: "all"; or "train", "test" or another part that the data come in.
+            **settings: what the method's own output can be told, by name.
+
+        Raises:
+            ConfigError: a run that only embeds, or settings that it does not have.
+        """
+        pieces = self._outputs(data, part, split, settings)
+        return joined_outputs(made for _, made in pieces)
+
+    def apply_to(
+        self,
+        out: str | Path,
+        data: Data | None = None,
+        *,
+        part: str | None = None,
+        split: str = "all",
+        **settings: object,
+    ) -> Applied:
+        """Write what the run makes of every sample to a new folder, batch by batch; arguments as for `apply`.
+
+        Pictures and masks are PNG files, named as their samples; points and columns are CSV tables. A condensed set
+        needs no samples, and is an `.npz` file.
+        """
+        condensed = self.method.products().get(CONDENSED)
+        if isinstance(condensed, Source) and part in (None, CONDENSED):
+            if data is not None or settings:
+                raise ConfigError("a condensed set is written as it was learnt: it takes no data and no settings")
+            return write_condensed(condensed, Path(out))
+        pieces = self._outputs(data, part, split, settings)
+        first = next(pieces)  # what is refused is refused before a folder is made
+        return Writer(Path(out)).write(chain([first], pieces))
+
+    def _outputs(
+        self, data: Data | None, part: str | None, split: str, settings: Mapping[str, object]
+    ) -> Iterator[tuple[Sequence[str], dict[str, Output]]]:
+        """Yield the names of a batch's samples and what is made of them."""
+        source, test = self._build("source", Source), self._test()
+        maker = maker_of(self.method, part, source.classes)
+        rows = own_rows(source, test, split) if data is None else rows_like(source, data, split)
+        with moved(self.device, self.method):
+            for some in rows:
+                known = some.source.names or [f"{place:06}" for place in some.index.tolist()]
+                several = len(rows) > 1 and not some.source.names
+                for batch, made in outputs(self.method, maker, some.source, settings):
+                    yield (
+                        [f"{some.parts[row]}-{known[row]}" if several else known[row] for row in batch.index.tolist()],
+                        made,
+                    )
 
     def export(
         self,

@@ -1,4 +1,4 @@
-"""embed, probe, audit, report, export: what is done with a run."""
+"""embed, apply, probe, audit, report, export: what is done with a run."""
 
 from pathlib import Path
 from typing import Literal
@@ -9,6 +9,7 @@ from withstand.cli.network import folder_of, is_network, normalization, refuse_f
 from withstand.cli.reply import Reply, finding_facts, show_finding
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.options import Device
+from withstand.core.part import Tree
 
 
 def run_embed(
@@ -46,6 +47,36 @@ def run_embed(
         np.savez(file, **arrays)  # type: ignore[arg-type]
     text = f"{path}: features {len(features):,} x {features.width}"
     return Reply(text, {"path": str(path), "count": len(features), "width": features.width})
+
+
+def run_apply(
+    run: Path,
+    *,
+    data: str | None = None,
+    split: str = "all",
+    part: Literal["generator", "purifier", "segmenter", "keypoints", "classifier", "condensed"] | None = None,
+    set: tuple[str, ...] = (),
+    out: Path | None = None,
+    device: Device = "auto",
+    allow: tuple[str, ...] = (),
+) -> Reply:
+    """Write what a run makes of every sample: predictions, pictures, masks, keypoints, or its condensed set.
+
+    Args:
+        split: all; or train, test or another part that the data come in
+        part: what the run gives that is applied; what its method holds to be its output if not said
+        set: settings of what the method makes, NAME=VALUE
+        out: a new folder, outputs in the run folder if not said: PNG files named as their samples, and CSV tables
+    """
+    from withstand.api.front import open_run
+    from withstand.cli.training import read_setting
+
+    folder = out or run / "outputs"
+    opened = open_run(run, allow=allow, device=device)
+    applied = opened.apply_to(folder, data, part=part, split=split, **dict(map(read_setting, set)))
+    lines = [f"{applied.folder}: outputs of {applied.count:,} samples", *(f"  {line}" for line in applied.outputs)]
+    facts: dict[str, Tree] = {"path": str(applied.folder), "count": applied.count, "outputs": list(applied.outputs)}
+    return Reply("\n".join(lines), facts)
 
 
 def run_probe(

@@ -188,7 +188,7 @@ def build(tree: Tree, *, allow: Sequence[str] = (), supply: Mapping[str, object]
     missing = [p.name for p in known.values() if p.default is p.empty and p.name not in values]
     if missing:
         raise ConfigError(f"{cls.__qualname__}{where} needs {', '.join(map(repr, missing))}")
-    _check_types(cls, values, where)
+    check_types(vars(cls).get("__init__", cls.__init__), values, f"{cls.__qualname__}{where}")
     try:
         return cls(**values)
     except TypeError as error:  # a value of the wrong type; the constructor's own words say which
@@ -226,9 +226,18 @@ def _has_plain_default(parameter: inspect.Parameter) -> bool:
     return parameter.default is not parameter.empty and not (isinstance(tree, dict) and "external" in tree)
 
 
-def _check_types(cls: Callable[..., Any], values: Mapping[str, Any], where: str) -> None:
-    """Refuse plain values whose type is none of those that a constructor's annotation names."""
-    hints = get_type_hints(vars(cls).get("__init__", cls.__init__))
+def check_types(function: Callable[..., Any], values: Mapping[str, Any], whose: str) -> None:
+    """Refuse plain values whose type is none of those that a function's annotation names.
+
+    Args:
+        function: whose arguments they are.
+        values: by name.
+        whose: what the function is called in messages.
+
+    Raises:
+        ConfigError: a value of another type, with those that are allowed.
+    """
+    hints = get_type_hints(function)
     for name, value in values.items():
         hint = hints.get(name)
         allowed = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
@@ -236,7 +245,7 @@ def _check_types(cls: Callable[..., Any], values: Mapping[str, Any], where: str)
             continue
         if type(value) not in allowed and not (type(value) is int and float in allowed):
             named = " or ".join("None" if kind is NoneType else kind.__name__ for kind in allowed)
-            raise ConfigError(f"{name} of {cls.__qualname__}{where} must be {named}, not {value!r}")
+            raise ConfigError(f"{name} of {whose} must be {named}, not {value!r}")
 
 
 def _join(path: str, name: str) -> str:

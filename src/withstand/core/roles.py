@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.finding import Finding
+from withstand.core.outputs import Maker
 from withstand.core.part import Part
 from withstand.core.random import Draws
 from withstand.core.victim import Outputs, Victim
@@ -252,6 +253,14 @@ class Method(Part, nn.Module):
             why = nearest(name, given) if name not in PRODUCTS else f"it gives {', '.join(given)}"
             raise ConfigError(f"{type(self).__name__} gives no {name}: {why}")
         return given[name]
+
+    def maker(self) -> Maker | None:
+        """Return what makes outputs of samples, as `withstand apply` writes them; None where a product does.
+
+        A generator, purifier, segmenter, classifier and keypoints are applied as they are: only a method that makes
+        something else, or has settings for it, says so here. It is called in eval mode and without gradients.
+        """
+        return None
 
     def embed(self, x: Tensor) -> Tensor:
         """Return the representation that users take away, `(B, width)`."""
