@@ -17,6 +17,7 @@ from withstand.losses.agreement.label_augmentation import distilled
 from withstand.losses.contrast.contrastive import dcl, dcl_queue, dclw, npc_factor, nt_xent, same_view_nt_xent
 from withstand.losses.contrast.explicit import group_info_nce, masked_info_nce
 from withstand.losses.contrast.hardness import hard_contrastive, penalties, penalty_distribution, relative_penalties
+from withstand.losses.contrast.local import anchor_points, local_contrast, nearest_points
 from withstand.losses.contrast.momentum_contrast import info_nce_across, info_nce_queue
 from withstand.losses.contrast.multi_view import nt_xent_views
 from withstand.losses.contrast.supervised_contrastive import supervised_contrastive
@@ -32,6 +33,9 @@ WEIGHT = torch.randn(12, generator=generator, dtype=torch.float64)
 LABELS = torch.arange(12) % 3
 NOTHING = torch.empty(12, 0, dtype=torch.int64)
 ITSELF = torch.arange(12)[:, None]
+REGIONS = torch.randn(2, 2, 25, 4, generator=generator, dtype=torch.float64)
+REGIONS = REGIONS / REGIONS.norm(dim=3, keepdim=True)
+ANCHORS = anchor_points(9)
 
 LOSSES: dict[str, Callable[[Temperature], Tensor]] = {
     "nt_xent": lambda t: nt_xent(A, B, t),
@@ -45,6 +49,7 @@ LOSSES: dict[str, Callable[[Temperature], Tensor]] = {
     "info_nce_across": lambda t: info_nce_across(A, B, t),
     "masked_info_nce": lambda t: masked_info_nce(A, B, LABELS[:, None] == LABELS, LABELS[:, None] > LABELS, t),
     "group_info_nce": lambda t: group_info_nce(A, B[None], torch.stack([C, QUEUE[:12]]), t),
+    "local_contrast": lambda t: local_contrast(REGIONS[0], REGIONS[1], ANCHORS, nearest_points(ANCHORS), t),
     "nt_xent_views": lambda t: nt_xent_views([A, B, C], t),
     "supervised_contrastive": lambda t: supervised_contrastive(
         A, LABELS, t, stored=QUEUE, stored_groups=torch.arange(20) % 3
