@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from withstand.core.errors import CheckpointError
+from withstand.core.errors import CheckpointError, ConfigError
 from withstand.core.files import by_utf_8, sync
 from withstand.core.moved import without_retired_state
 
@@ -91,6 +91,56 @@ def load(
     Raises:
         CheckpointError: checkpoints exist, but every one is damaged, or none fits the model.
     """
+    found = _newest(folder)
+    if found is None:
+        return None
+    path, state = found
+    _restore(path, state, model, optimizers)
+    return RunProgress(int(state["step"]), float(state["seconds"]))
+
+
+def carry_optimizers(folder: Path, optimizers: Mapping[str, torch.optim.Optimizer]) -> None:
+    """Give optimizers the state that those of another run had at the newest sound checkpoint in `folder`.
+
+    Rates and other settings stay their own: moments alone are taken, parameter by parameter.
+
+    Raises:
+        CheckpointError: there is no sound checkpoint.
+        ConfigError: the groups or parameters are others there.
+    """
+    found = _newest(folder)
+    if found is None:
+        raise CheckpointError(f"there is no checkpoint in {folder}")
+    path, state = found
+    tensors = read_weights(path / "optimizer.safetensors")
+    if set(state["optimizers"]) != set(optimizers):
+        theirs, ours = (", ".join(sorted(names)) for names in (state["optimizers"], optimizers))
+        raise ConfigError(f"carry needs the earlier stage's optimizers: it has those of {theirs}, this stage of {ours}")
+    for name, optimizer in optimizers.items():
+        _refuse_others(name, _parameters(optimizer), tensors)
+        _restore_optimizer(name, optimizer, tensors, state["optimizers"][name])
+
+
+def _refuse_others(name: str, parameters: list[Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse another stage's state of parameters that are not these."""
+    stated = {tuple(key.rsplit("/", 2)[1:]): value for key, value in tensors.items() if key.startswith(f"{name}/")}
+    count = len({place for place, _ in stated})
+    if count not in (0, len(parameters)):
+        raise ConfigError(
+            f"carry needs the earlier stage's parameters: its optimizer has {count} of them, and this one has "
+            f"{len(parameters)}"
+        )
+    for (place, item), value in stated.items():
+        there, here = tuple(value.shape), tuple(parameters[int(place)].shape)
+        if there not in ((), here):
+            raise ConfigError(
+                f"carry needs the earlier stage's parameters: number {place} of its optimizer has {item} of shape "
+                f"{there}, and here it is of shape {here}"
+            )
+
+
+def _newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Return the newest sound checkpoint and what it says; see `load`."""
     reasons = []
     for path in reversed(_complete(folder)):
         try:
@@ -99,9 +149,8 @@ def load(
             reasons.append(str(error))
             continue
         for reason in reasons:
-            warnings.warn(f"{reason}: falling back to {path.name}", stacklevel=2)
-        _restore(path, state, model, optimizers)
-        return RunProgress(int(state["step"]), float(state["seconds"]))
+            warnings.warn(f"{reason}: falling back to {path.name}", stacklevel=3)
+        return path, state
     if reasons:
         raise CheckpointError("; ".join(reasons) + ": no sound checkpoint is left, use --fresh to start over")
     return None

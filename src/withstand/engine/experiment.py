@@ -1,5 +1,6 @@
 """Experiment: what is trained on what, how long, and with which settings."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -35,6 +36,8 @@ class Plan(Part):
         seed: of weights, order and views.
         log_every: most steps between lines of `metrics.jsonl`; short runs get about 50 lines.
         save_every: seconds between checkpoints, besides the one at the end: what a kill can cost.
+        keep_at: checkpoints that are kept for good, by name, after so many epochs from the start; fractions are
+            allowed, and 0 is before the first step. Another run can start from one (`Experiment.first_at`).
     """
 
     epochs: int = 20
@@ -51,6 +54,7 @@ class Plan(Part):
     seed: int = 0
     log_every: int = 10
     save_every: float = 30.0
+    keep_at: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "accumulate", "processes", "log_every"):
@@ -63,6 +67,11 @@ class Plan(Part):
         for name, allowed in (("precision", get_args(Precision)), ("layout", get_args(Layout))):
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name} {getattr(self, name)!r} is unknown: {nearest(getattr(self, name), allowed)}")
+        for name, at in self.keep_at.items():
+            if not re.fullmatch(r"\w[\w-]*", name):
+                raise ConfigError(f"keep_at names folders, in letters, digits, _ and -, not {name!r}")
+            if not 0 <= at <= self.epochs:
+                raise ConfigError(f"keep_at {name!r} must lie between 0 and the {self.epochs} epochs, not {at!r}")
 
     def optimizer_of(self, group: str) -> Optimizer:
         """Return what steps a group of parameters.
@@ -93,6 +102,9 @@ class Experiment(Part):
         audit: what audits the encoder, where its inputs are no tensors that a ball fits round; see `Run.audit`.
         first: the stage before this one, which is trained first, in the folder `first` inside this run's, or the folder
             of a run that was; the method inherits from its method. None where there is nothing to build on.
+        first_at: name of the earlier stage's checkpoint, of its `Plan.keep_at`, that is built on; its last one if None.
+        carry: let the optimizers go on with the state that those of the earlier stage had there, in place of a new
+            one. Parameters must be as many, in the same order.
         beside: further sources by name, of which each batch brings as many samples along, in `Batch.beside`. Each is
             passed over at its own pace, in an order by (seed, name, its own epoch).
         beside_views: what makes views of their batches, by the same names; those without one come as they are.
@@ -108,6 +120,8 @@ class Experiment(Part):
     judges: tuple[Evaluator, ...] = ()
     audit: Evaluator | None = None
     first: "Experiment | str | None" = None
+    first_at: str | None = None
+    carry: bool = False
     beside: Mapping[str, Source] = field(default_factory=dict)
     beside_views: Mapping[str, View] = field(default_factory=dict)
 
@@ -157,8 +171,28 @@ class Experiment(Part):
             raise ConfigError(
                 f"{type(self.method).__name__} starts from new weights: it takes no earlier stage (first=)"
             )
+        if self.first is None and (self.carry or self.first_at is not None):
+            said = "carry" if self.carry else "first_at"
+            raise ConfigError(f"{said} is about an earlier stage, and there is none: name one by first")
         if isinstance(self.first, Experiment):
+            kept = self.first.plan.keep_at
+            if self.first_at is not None and self.first_at not in kept:
+                raise ConfigError(
+                    f"the earlier stage keeps no checkpoint {self.first_at!r}: {nearest(self.first_at, kept)}"
+                )
             self.first.check()
+            self.check_carry(self.first.plan)
+
+    def check_carry(self, earlier: Plan) -> None:
+        """Refuse to carry the state of another kind of optimizer.
+
+        Raises:
+            ConfigError: an optimizer of the earlier stage is of another kind.
+        """
+        for group in self.method.groups() if self.carry else ():
+            ours, theirs = type(self.plan.optimizer_of(group)), type(earlier.optimizer_of(group))
+            if ours is not theirs:
+                raise ConfigError(f"carry: {ours.__name__} cannot go on with the state of {theirs.__name__}")
 
     def steps_per_epoch(self) -> int:
         """Return how many batches an epoch has.

@@ -5,7 +5,6 @@ what the method draws from (seed, step, process). So a step's outcome depends on
 and on its number alone, and a resumed run continues as if it had never stopped.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,8 @@ from withstand.core.random import Draws, isolated, permutation
 from withstand.core.roles import Epoch, Terms, View
 from withstand.engine import checkpoint
 from withstand.engine.checkpoint import RunProgress
-from withstand.engine.experiment import Experiment
+from withstand.engine.clock import Clock
+from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.folder import RunFolder
 from withstand.engine.journal import Journal, gauges, tensorboard_writer
 from withstand.engine.numerics import Numerics
@@ -37,24 +37,50 @@ def fit(
     numerics: Numerics,
     folder: RunFolder,
     *,
+    carried: Path | None = None,
     quiet: bool = False,
     tensorboard: bool = False,
 ) -> RunProgress:
-    """Train `experiment.method` in place, from the folder's last checkpoint on, and return how far it is."""
+    """Train `experiment.method` in place, from the folder's last checkpoint on, and return how far it is.
+
+    Args:
+        fabric: devices and processes.
+        experiment: what is trained.
+        numerics: precision and layout.
+        folder: where the run is kept.
+        carried: the checkpoints of an earlier stage whose optimizers' state a new run starts with; None for none.
+        quiet: show no progress.
+        tensorboard: also write TensorBoard events.
+    """
     plan, method, per_epoch = experiment.plan, experiment.method, experiment.steps_per_epoch()
     last = plan.epochs * per_epoch
     every = max(1, min(plan.log_every, last // 50))
     trainer = _Trainer(fabric, experiment, numerics, folder.path)
-    progress = checkpoint.load(folder.checkpoints, method, trainer.optimizers) or RunProgress(0, 0.0)
+    resumed = checkpoint.load(folder.checkpoints, method, trainer.optimizers)
+    if resumed is None and carried is not None:
+        checkpoint.carry_optimizers(carried, trainer.optimizers)
+    progress = resumed or RunProgress(0, 0.0)
     main = fabric.is_global_zero
     writer = tensorboard_writer(folder.path / "tensorboard") if tensorboard and main else None
     journal = Journal(
         folder.metrics_path if main else None,
         total=last, done=progress.step, title=experiment.name, quiet=quiet or not main, writer=writer,
     )  # fmt: skip
-    clock = _Clock(progress)
+    clock = Clock(progress)
     step, line, method = progress.step, dict[str, float](), method.train()
     method.before_run(last)
+    ahead = {name: at for name, at in _steps_kept(plan, per_epoch).items() if at > step or (at == 0 and not step)}
+
+    def keep() -> None:
+        """Keep the checkpoints whose time has come; with gradients pending they wait for the update."""
+        ready = trainer.settled or step == last
+        for name in [name for name, at in ahead.items() if at <= step and ready]:
+            del ahead[name]
+            if main:
+                trainer.refuse_non_finite_weights(step)
+                checkpoint.save(folder.kept(name), method, trainer.optimizers, clock.reached(step), keep=1)
+
+    keep()
     with journal:
         while step < last:
             epoch, first = divmod(step, per_epoch)
@@ -79,6 +105,7 @@ def fit(
                     line = trainer.line(terms, step, step / per_epoch, clock)
                     journal.write(line)
                     journal.watch(line)
+                keep()
                 due = step == last or clock.since_save() > plan.save_every
                 if main and due and (step == last or trainer.settled):  # pending gradients are not saved
                     trainer.refuse_non_finite_weights(step)
@@ -87,29 +114,9 @@ def fit(
     return clock.mark(step)
 
 
-class _Clock:
-    """Seconds of training, over all the times a run was resumed."""
-
-    def __init__(self, progress: RunProgress) -> None:
-        self._zero = time.perf_counter() - progress.seconds
-        self._saved = time.perf_counter()
-        self._lap = (time.perf_counter(), progress.step)
-
-    def seconds(self) -> float:
-        return time.perf_counter() - self._zero
-
-    def since_save(self) -> float:
-        return time.perf_counter() - self._saved
-
-    def mark(self, step: int) -> RunProgress:
-        self._saved = time.perf_counter()
-        return RunProgress(step, self.seconds())
-
-    def rate(self, step: int) -> float:
-        """Return steps a second since this was last asked."""
-        (then, before), now = self._lap, time.perf_counter()
-        self._lap = (now, step)
-        return (step - before) / max(now - then, 1e-9)
+def _steps_kept(plan: Plan, per_epoch: int) -> dict[str, int]:
+    """Return after how many steps each checkpoint of `Plan.keep_at` is due."""
+    return {name: round(at * per_epoch) for name, at in plan.keep_at.items()}
 
 
 class _Trainer:
@@ -221,7 +228,7 @@ class _Trainer:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    def line(self, terms: Terms, step: int, epochs: float, clock: _Clock) -> dict[str, float]:
+    def line(self, terms: Terms, step: int, epochs: float, clock: Clock) -> dict[str, float]:
         """Return a line of metrics; scalars are means over processes."""
         scalars = {name: value for name, value in terms.items() if value.dim() == 0}
         stacked = torch.stack([value.detach().to(self._fabric.device) for value in scalars.values()])

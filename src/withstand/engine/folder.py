@@ -1,7 +1,7 @@
 """Run folder: the file system is the registry.
 
-`run.json` (what was run), `metrics.jsonl`, `checkpoint/`, `findings/*.json`, `report.html`. A folder belongs
-to one experiment: the same command again resumes it, another experiment is refused.
+`run.json` (what was run), `metrics.jsonl`, `checkpoint/`, `kept/NAME/`, `findings/*.json`, `report.html`. A folder
+belongs to one experiment: the same command again resumes it, another experiment is refused.
 """
 
 import fcntl
@@ -45,6 +45,10 @@ class RunFolder:
     def first(self) -> "RunFolder":
         """The folder of the stage before this one, where a run has one."""
         return RunFolder(self.path / "first")
+
+    def kept(self, name: str | None) -> Path:
+        """Return the folder of the checkpoint that `Plan.keep_at` names so; of the last ones for None."""
+        return self.checkpoints if name is None else self.path / "kept" / name
 
     def exists(self) -> bool:
         """Say whether a run was begun here."""
@@ -126,7 +130,13 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Remove a run; its record last, so that a kill leaves something to start over from."""
-        for folder in (self.checkpoints, self.findings_path, self.path / "tensorboard", self.first.path):
+        for folder in (
+            self.checkpoints,
+            self.path / "kept",
+            self.findings_path,
+            self.path / "tensorboard",
+            self.first.path,
+        ):
             shutil.rmtree(folder, ignore_errors=True)
         for path in (*self.path.glob("non-finite-batch-*.safetensors"), self.metrics_path, self.path / "report.html"):
             path.unlink(missing_ok=True)

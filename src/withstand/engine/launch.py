@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from withstand.core import errors
 from withstand.core.device import device_of
-from withstand.core.errors import ConfigError, RunError, WithstandError
+from withstand.core.errors import ConfigError, RunError, WithstandError, nearest
 from withstand.core.part import Tree, build, describe, externals
 from withstand.core.random import isolated
 from withstand.core.roles import Method
@@ -62,6 +62,8 @@ def train(
     """
     folder = RunFolder(out)
     experiment.check()  # refuse what is hopeless before touching the folder
+    if isinstance(experiment.first, str):
+        experiment.check_carry(_plan(_earlier(experiment.first, folder, experiment.first_at), allow))
     fabric = _fabric(experiment.plan)
     arguments = (describe(experiment), externals(experiment), allow, out, quiet, tensorboard)
 
@@ -130,8 +132,9 @@ def _work(
     seed = int(tree["init_args"]["plan"]["init_args"]["seed"])  # type: ignore[index, call-overload, arg-type]
     with isolated(seed, "weights"):
         experiment: Experiment = build(tree, allow=allow, supply=supply)
-    if experiment.first is not None:
-        experiment.method.inherit(_trained(experiment.first, folder, allow))
+    earlier = None if experiment.first is None else _earlier(experiment.first, folder, experiment.first_at)
+    if experiment.first is not None and earlier is not None:
+        experiment.method.inherit(_trained(experiment.first, earlier, experiment.first_at, allow))
     numerics = Numerics.from_record(folder.record()["engine"])
     if numerics is None:
         # Every process must compute alike: the first one's choice holds.
@@ -146,23 +149,44 @@ def _work(
                     "reason": numerics.reason,
                 }
             )
-    progress = fit(fabric, experiment, numerics, folder, quiet=quiet, tensorboard=tensorboard)
+    carried = earlier.kept(experiment.first_at) if experiment.carry and earlier is not None else None
+    progress = fit(fabric, experiment, numerics, folder, carried=carried, quiet=quiet, tensorboard=tensorboard)
     if fabric.is_global_zero:
         folder.update(status="finished", seconds=round(progress.seconds, 2), steps=progress.step)
     fabric.barrier()  # no process goes on to use what the first one has not finished
 
 
-def _trained(first: Experiment | str, folder: RunFolder, allow: tuple[str, ...]) -> Method:
-    """Return the trained method of the stage before."""
-    at = RunFolder(Path(first)) if isinstance(first, str) else folder.first
+def _earlier(first: Experiment | str, folder: RunFolder, at: str | None) -> RunFolder:
+    """Return the folder of the stage before.
+
+    Raises:
+        RunError: a user's own run that keeps no such checkpoint.
+    """
+    if not isinstance(first, str):
+        return folder.first
+    earlier = RunFolder(Path(first))
+    if at is not None and earlier.exists() and not earlier.kept(at).is_dir():
+        kept = sorted(path.name for path in (earlier.path / "kept").glob("*"))
+        raise RunError(f"{earlier.path} keeps no checkpoint {at!r}: {nearest(at, kept) if kept else 'it keeps none'}")
+    return earlier
+
+
+def _plan(earlier: RunFolder, allow: tuple[str, ...]) -> Plan:
+    tree: Any = earlier.record()["tree"]
+    plan: Plan = build(tree["init_args"]["plan"], allow=allow, path="plan")
+    return plan
+
+
+def _trained(first: Experiment | str, earlier: RunFolder, at: str | None, allow: tuple[str, ...]) -> Method:
+    """Return the method of the stage before, as it was at one of its checkpoints."""
     method: Method
     if isinstance(first, str):
-        tree: Any = at.record()["tree"]
+        tree: Any = earlier.record()["tree"]
         method = build(tree["init_args"]["method"], allow=allow, path="method")
     else:
         method = first.method
-    if checkpoint.load(at.checkpoints, method) is None:
-        raise RunError(f"{at.path}, which this run builds on, has no checkpoint yet: train it first")
+    if checkpoint.load(earlier.kept(at), method) is None:
+        raise RunError(f"{earlier.path}, which this run builds on, has no checkpoint yet: train it first")
     return method
 
 
