@@ -1,4 +1,4 @@
-"""Which patches of a picture are hidden: drawn for each picture on its own, as many in one as in another.
+"""Which patches of a picture are hidden: drawn for each picture on its own, as a rule as many in one as in another.
 
 What is hidden may hang on what a network says of the picture, so that it is the methods that draw masks, by
 `Batch.draws`, and hand them on as indices: the patches that are seen and those that are hidden, in any order. A view
@@ -6,6 +6,8 @@ that spoils pixels by itself says where in `Batch.extras`.
 
 Sizes: `B` pictures, `L` patches, of which `M` = L - int(L (1 - ratio)) are hidden and `K` are seen.
 """
+
+import math
 
 import numpy as np
 import torch
@@ -41,6 +43,79 @@ def random_masks(draws: Draws, patches: int, ratio: float) -> tuple[Tensor, Tens
     count = hidden_count(patches, ratio)
     order = draws.permutations(patches)
     return order[:, count:], order[:, :count]
+
+
+def unit_masks(draws: Draws, grid: tuple[int, int], ratio: float, unit: int) -> tuple[Tensor, Tensor]:
+    """Return what is seen, int64 `(B, K)`, and what is hidden, `(B, M)`: squares of patches, as SimMIM hides them.
+
+    Args:
+        draws: each picture's own stream.
+        grid: rows and columns of patches.
+        ratio: share of the squares that is hidden; counted as patches are, see `hidden_count`.
+        unit: patches a side of a square; 1 for `random_masks`.
+
+    Raises:
+        ConfigError: squares do not tile the grid, or a ratio that does not fit.
+    """
+    rows, columns = grid
+    if unit < 1 or rows % unit or columns % unit:
+        raise ConfigError(f"unit must be at least 1 and divide the grid of {rows} x {columns} patches, not {unit!r}")
+    inside = torch.arange(unit, device=draws.device)
+    within = (inside[:, None] * columns + inside).flatten()
+    # The first patch of each square, then all of it.
+    squares = torch.arange(rows // unit * (columns // unit), device=draws.device)
+    first = squares // (columns // unit) * unit * columns + squares % (columns // unit) * unit
+    seen, hidden = random_masks(draws, len(squares), ratio)
+    return (first[seen][:, :, None] + within).flatten(1), (first[hidden][:, :, None] + within).flatten(1)
+
+
+def blockwise_masks(
+    draws: Draws, grid: tuple[int, int], most: Tensor, *, least: float = 16, narrowest: float = 0.3
+) -> Tensor:
+    """Return which patches are hidden, bool `(B, L)`: rectangles, until they cover about as many as are wanted.
+
+    As in the official code of BEiT (Bao et al., 2021), which data2vec and iBOT share: a rectangle's area is uniform
+    between `least` and what is still to hide, its aspect ratio log-uniform, its place uniform. One that covers nothing
+    new, or more than is still to hide, is drawn again; after ten such in a row the picture is left as it is, so that
+    fewer patches than `most` may be hidden, and never more.
+
+    Args:
+        draws: each picture's own stream.
+        grid: rows and columns of patches.
+        most: how many patches are to be hidden, `(B,)`, maybe broken numbers.
+        least: smallest area of a rectangle that is asked for, patches.
+        narrowest: smallest aspect ratio; the largest is 1 over it.
+
+    Raises:
+        ConfigError: `narrowest` or `least` is no such number.
+    """
+    if not 0 < narrowest <= 1 or not least > 0:
+        raise ConfigError(f"narrowest must lie in (0, 1] and least be above 0, not {narrowest!r} and {least!r}")
+    rows, columns = grid
+    hidden = np.zeros((len(draws), rows, columns), dtype=bool)
+    wanted = most.cpu().double().tolist()
+    spread = -math.log(narrowest)
+    covered, failed = [0] * len(draws), [0] * len(draws)
+    going = [want > 0 for want in wanted]
+    while any(going):
+        # Numbers for ten tries of every picture at once: what one draws does not move when another is done.
+        for row, tries in enumerate(draws.uniform(10, 4).double().tolist()):
+            for size, shape, down, across in tries if going[row] else ():
+                room = wanted[row] - covered[row]
+                area, aspect = least + (room - least) * size, math.exp(spread * (2 * shape - 1))
+                height, width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+                failed[row] += 1
+                if height < rows and width < columns:
+                    top, start = int(down * (rows - height + 1)), int(across * (columns - width + 1))
+                    block = hidden[row, top : top + height, start : start + width]
+                    new = block.size - int(np.count_nonzero(block))
+                    if 0 < new <= room:
+                        block[...] = True
+                        covered[row], failed[row] = covered[row] + new, 0
+                if covered[row] >= wanted[row] or failed[row] == 10:
+                    going[row] = False
+                    break
+    return torch.from_numpy(hidden).flatten(1).to(draws.device)
 
 
 def guided_masks(draws: Draws, scores: Tensor, ratio: float, hard: int) -> tuple[Tensor, Tensor]:

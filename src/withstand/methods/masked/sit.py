@@ -22,7 +22,7 @@ from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.roles import Method, Source, Terms
 from withstand.losses.contrast.momentum_contrast import info_nce_across
 from withstand.losses.restoration.reconstruction import absolute_error_where
-from withstand.methods.shared.masked_pictures import accept_pictures
+from withstand.methods.shared.masked_pictures import accept_pictures, summary
 from withstand.methods.shared.pairs import pair_terms, require_positive, view_pair
 from withstand.models.blocks.ema import Momentum, Teacher
 from withstand.models.pictures.decoder import LightDecoder
@@ -171,7 +171,7 @@ class SiT(Method):
     def terms(self, clean: Tensor, seen: Tensor, hidden: Tensor) -> Terms:
         """Return what `step` returns, for given corruptions; see `corrupted`."""
         tokens = self.encoder.tokens(seen)
-        features = _summary(tokens, self.encoder.prefix)
+        features = summary(tokens, self.encoder.prefix)
         loss, parts = features.new_zeros(()), {}
         if self.decoder is not None:
             told = self.decoder(tokens[:, self.encoder.prefix :])
@@ -211,13 +211,8 @@ class _Keys(nn.Module):
         self.encoder, self.head = encoder, head
 
     def forward(self, x: Tensor) -> Tensor:
-        keys: Tensor = self.head(_summary(self.encoder.tokens(x), self.encoder.prefix))
+        keys: Tensor = self.head(summary(self.encoder.tokens(x), self.encoder.prefix))
         return keys
-
-
-def _summary(tokens: Tensor, prefix: int) -> Tensor:
-    """Return the class token of tokens `(B, prefix + L, W)`, the mean of the patches where there is none."""
-    return tokens[:, 0] if prefix else tokens.mean(1)
 
 
 def _head(width: int, hidden: int, dim: int) -> nn.Sequential:

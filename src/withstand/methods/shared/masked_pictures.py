@@ -1,11 +1,13 @@
 """What methods share that hide patches of pictures."""
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.roles import Source
+from withstand.core.roles import Method, Source
 from withstand.models.pictures.patches import TokenEncoder, with_patches
+from withstand.models.pictures.vit import start_linear
 
 
 def values_of_a_patch(encoder: TokenEncoder, ratio: float, normalise: bool) -> int:
@@ -35,3 +37,48 @@ def accept_pictures(name: str, source: Source) -> None:
     """
     if len(source.shape) != 3:
         raise DataError(f"{name} learns from pictures (C, H, W), not from samples of shape {source.shape}")
+
+
+class FilledMethod(Method):
+    """A method whose encoder sees a learnt token in place of each hidden patch, and tells something of it by a layer.
+
+    Sizes: B pictures, L patches, n hidden ones in all pictures together, W encoder width.
+
+    Args:
+        encoder: the network to train.
+        outputs: how many numbers are told of a patch.
+    """
+
+    encoder: TokenEncoder
+
+    def __init__(self, encoder: TokenEncoder, outputs: int) -> None:
+        super().__init__()
+        self.encoder = with_patches(encoder)
+        self.filler = nn.Parameter(torch.empty(encoder.width).normal_(std=0.02))
+        self.decoder = nn.Linear(encoder.width, outputs)
+        start_linear(self.decoder)
+
+    def accept(self, source: Source, batch: int) -> None:
+        accept_pictures(type(self).__name__, source)
+
+    def told(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is told of hidden patches, `(n, outputs)`, picture after picture, and all patches' tokens.
+
+        Args:
+            x: pictures `(B, C, H, W)`.
+            hidden: bool `(B, L)`.
+        """
+        tokens = self.encoder.filled(x, hidden, self.filler)[:, self.encoder.prefix :]
+        told: Tensor = self.decoder(tokens[hidden])
+        return told, tokens
+
+
+def hidden_where(hidden: Tensor, patches: int) -> Tensor:
+    """Return which of `patches` patches are hidden, bool `(B, L)`, of their places, int64 `(B, M)`."""
+    nowhere = torch.zeros(len(hidden), patches, dtype=torch.bool, device=hidden.device)
+    return nowhere.scatter_(1, hidden, True)
+
+
+def summary(tokens: Tensor, prefix: int) -> Tensor:
+    """Return the class token of tokens `(B, prefix + L, W)`, the mean of the patches where there is none."""
+    return tokens[:, 0] if prefix else tokens.mean(1)

@@ -50,6 +50,12 @@ class Normalized(TokenEncoder):
     def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
         return with_patches(self.encoder).tokens(self.normalized(x), keep)
 
+    def filled(self, x: Tensor, hidden: Tensor, filler: Tensor) -> Tensor:
+        return with_patches(self.encoder).filled(self.normalized(x), hidden, filler)
+
+    def last_blocks(self, x: Tensor, count: int) -> list[Tensor]:
+        return with_patches(self.encoder).last_blocks(self.normalized(x), count)
+
     def patches(self, x: Tensor) -> Tensor:
         return with_patches(self.encoder).patches(self.normalized(x))
 

@@ -6,7 +6,7 @@ Sizes: B pictures of `C` channels, H x W pixels; P side of a patch; L = H/P * W/
 from abc import abstractmethod
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Model
@@ -55,6 +55,24 @@ class TokenEncoder(Model):
                 nothing of the others, and spends no time on them.
         """
 
+    @abstractmethod
+    def filled(self, x: Tensor, hidden: Tensor, filler: Tensor) -> Tensor:
+        """Return what the network makes of each token, `(B, prefix + L, W)`, where a filler stands for hidden patches.
+
+        Args:
+            x: pictures `(B, C, H, W)`.
+            hidden: which patches are hidden, bool `(B, L)`; the network learns nothing of them but their places.
+            filler: what is put in the place of a hidden patch's embedding, before its position is added, `(W,)`.
+        """
+
+    @abstractmethod
+    def last_blocks(self, x: Tensor, count: int) -> list[Tensor]:
+        """Return the tokens after each of the last `count` blocks, `(B, prefix + L, W)`, before the last normalisation.
+
+        Raises:
+            ConfigError: there are fewer blocks.
+        """
+
 
 def with_patches(encoder: Model) -> TokenEncoder:
     """Return the same encoder, as one that reads patches.
@@ -69,6 +87,21 @@ def with_patches(encoder: Model) -> TokenEncoder:
         inner = getattr(inner, "encoder")  # noqa: B009 - a wrapper's
     name = getattr(inner, "name", f"a {type(inner).__name__}")  # timm's, of a timm network
     raise ConfigError(f"{name} has no patches to hide: use model vit or timm:vit_*")
+
+
+def pick_blocks(blocks: nn.Sequential, tokens: Tensor, count: int) -> list[Tensor]:
+    """Run blocks one after another, and return what the last `count` of them give.
+
+    Raises:
+        ConfigError: there are fewer.
+    """
+    if not 1 <= count <= len(blocks):
+        raise ConfigError(f"the number of last blocks must lie in [1, {len(blocks)}], not {count!r}")
+    given: list[Tensor] = []
+    for block in blocks:
+        tokens = block(tokens)
+        given.append(tokens)
+    return given[-count:]
 
 
 def grid_of(x: Tensor, patch: int) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError, MissingExtra, nearest
 from withstand.models.blocks.pick import pick
-from withstand.models.pictures.patches import TokenEncoder
+from withstand.models.pictures.patches import TokenEncoder, pick_blocks
 
 
 class Timm(TokenEncoder):
@@ -68,15 +68,34 @@ class Timm(TokenEncoder):
         return features
 
     def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
-        if not self.patch:
-            raise ConfigError(f"{self.name} has no patches to hide: use model vit or timm:vit_*")
-        self._check_size(x)
-        network: Any = self.model
-        placed = network._pos_embed(network.patch_embed(x))
+        placed = self._placed(x)
         if keep is not None:
             # Timm projects by a module of its own, with all patches: little beside the blocks.
             before = self.prefix
             placed = torch.cat([placed[:, :before], pick(placed[:, before:], keep)], 1)
+        return self._seen(placed)
+
+    def filled(self, x: Tensor, hidden: Tensor, filler: Tensor) -> Tensor:
+        return self._seen(self._placed(x, hidden, filler))
+
+    def last_blocks(self, x: Tensor, count: int) -> list[Tensor]:
+        network: Any = self.model
+        return pick_blocks(network.blocks, network.norm_pre(network.patch_drop(self._placed(x))), count)
+
+    def _placed(self, x: Tensor, hidden: Tensor | None = None, filler: Tensor | None = None) -> Tensor:
+        """Return tokens with their positions."""
+        if not self.patch:
+            raise ConfigError(f"{self.name} has no patches to hide: use model vit or timm:vit_*")
+        self._check_size(x)
+        network: Any = self.model
+        embedded: Tensor = network.patch_embed(x)
+        if hidden is not None and filler is not None:  # embeddings come as (B, L, W), or as (B, rows, columns, W)
+            embedded = torch.where(hidden.view(*embedded.shape[:-1], 1), filler.to(embedded.dtype), embedded)
+        placed: Tensor = network._pos_embed(embedded)
+        return placed
+
+    def _seen(self, placed: Tensor) -> Tensor:
+        network: Any = self.model
         seen: Tensor = network.norm(network.blocks(network.norm_pre(network.patch_drop(placed))))
         return seen
 

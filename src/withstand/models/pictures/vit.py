@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, linear, scaled_dot_product_attention
 
 from withstand.core.errors import ConfigError, nearest
-from withstand.models.pictures.patches import TokenEncoder, cut
+from withstand.models.pictures.patches import TokenEncoder, cut, pick_blocks
 
 Pooling = Literal["cls", "mean"]
 
@@ -74,18 +74,34 @@ class ViT(TokenEncoder):
         return features
 
     def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
-        rows, columns = self.grid(x)
-        places = positions(rows, columns, self.width)
         if keep is None:
-            tokens = self.project(x).flatten(2).transpose(1, 2)
-            tokens = tokens + places.to(tokens)
-        else:
-            # The convolution is a linear layer: of the seen patches alone, whose values go by row, column, channel.
-            weight = self.project.weight.permute(0, 2, 3, 1).flatten(1)
-            tokens = linear(cut(x, self.patch, keep), weight, self.project.bias)
-            tokens = tokens + places.to(tokens)[keep]
-        if self.cls is not None:
-            tokens = torch.cat([self.cls.to(tokens.dtype).expand(len(x), -1, -1), tokens], dim=1)
+            return self._seen(self._entering(x))
+        # The convolution is a linear layer: of the seen patches alone, whose values go by row, column, channel.
+        weight = self.project.weight.permute(0, 2, 3, 1).flatten(1)
+        tokens = linear(cut(x, self.patch, keep), weight, self.project.bias)
+        places = positions(*self.grid(x), self.width)
+        return self._seen(self._with_class(tokens + places.to(tokens)[keep]))
+
+    def filled(self, x: Tensor, hidden: Tensor, filler: Tensor) -> Tensor:
+        return self._seen(self._entering(x, hidden, filler))
+
+    def last_blocks(self, x: Tensor, count: int) -> list[Tensor]:
+        return pick_blocks(self.blocks, self._entering(x), count)
+
+    def _entering(self, x: Tensor, hidden: Tensor | None = None, filler: Tensor | None = None) -> Tensor:
+        """Return what the first block is given of whole pictures."""
+        places = positions(*self.grid(x), self.width)
+        tokens = self.project(x).flatten(2).transpose(1, 2)
+        if hidden is not None and filler is not None:
+            tokens = torch.where(hidden[:, :, None], filler.to(tokens.dtype), tokens)
+        return self._with_class(tokens + places.to(tokens))
+
+    def _with_class(self, tokens: Tensor) -> Tensor:
+        if self.cls is None:
+            return tokens
+        return torch.cat([self.cls.to(tokens.dtype).expand(len(tokens), -1, -1), tokens], dim=1)
+
+    def _seen(self, tokens: Tensor) -> Tensor:
         seen: Tensor = self.norm(self.blocks(tokens))
         return seen
 
