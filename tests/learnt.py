@@ -1,6 +1,7 @@
 """Methods that learn guards and attacks, for tests; importable as `learnt` (see pythonpath in pyproject.toml)."""
 
 import copy
+import math
 from typing import Self
 
 import torch
@@ -91,3 +92,27 @@ class ToyUniversal(Method):
     def after_step(self, step: int) -> None:
         with torch.no_grad():
             self.perturbation.values.clamp_(-self.ball.eps, self.ball.eps)
+
+
+class ToyClassifier(Method):
+    """Learns to classify by labels, and gives a classifier and no encoder.
+
+    Args:
+        shape: of one sample.
+        classes: how many.
+    """
+
+    def __init__(self, shape: tuple[int, ...] = (1, 8, 8), classes: int = 10) -> None:
+        super().__init__()
+        self.network = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), classes))
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls((3, 8, 8))
+
+    def products(self) -> dict[str, Product]:
+        return {"classifier": self.network}
+
+    def step(self, batch: Batch) -> Terms:
+        assert batch.y is not None
+        return {"loss": F.cross_entropy(self.network(unit_range(batch.x)), batch.y)}

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 from withstand.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from withstand.api.front import attack as attack
-    from withstand.api.front import audit as audit
-    from withstand.api.front import certify as certify
     from withstand.api.front import open_run as open_run
     from withstand.api.front import train as train
+    from withstand.api.networks import attack as attack
+    from withstand.api.networks import audit as audit
+    from withstand.api.networks import certify as certify
     from withstand.api.runs import Run as Run
     from withstand.api.settings import Audit as Audit
     from withstand.api.settings import Certification as Certification
+    from withstand.api.settings import Inputs as Inputs
     from withstand.api.settings import NamedAttack as NamedAttack
     from withstand.core.part import build as build
     from withstand.core.part import describe as describe
@@ -28,13 +29,14 @@ if TYPE_CHECKING:
 _WHERE = {
     "Audit": "withstand.api.settings",
     "Certification": "withstand.api.settings",
+    "Inputs": "withstand.api.settings",
     "NamedAttack": "withstand.api.settings",
     "Ball": "withstand.core.threat",
     "Run": "withstand.api.runs",
     "Victim": "withstand.core.victim",
-    "attack": "withstand.api.front",
-    "audit": "withstand.api.front",
-    "certify": "withstand.api.front",
+    "attack": "withstand.api.networks",
+    "audit": "withstand.api.networks",
+    "certify": "withstand.api.networks",
     "build": "withstand.core.part",
     "describe": "withstand.core.part",
     "open_run": "withstand.api.front",
@@ -45,6 +47,7 @@ __all__ = [
     "Audit",
     "Ball",
     "Certification",
+    "Inputs",
     "NamedAttack",
     "Run",
     "Victim",

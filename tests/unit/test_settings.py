@@ -11,7 +11,7 @@ import pytest
 import withstand as ws
 from victims import Scored
 from withstand.api.runs import Run
-from withstand.api.settings import Audit, Certification, NamedAttack, changed, unusual
+from withstand.api.settings import Audit, Certification, Inputs, NamedAttack, changed, unusual
 from withstand.attacks.named import Name
 from withstand.cli.attack import run_attack
 from withstand.cli.certify import run_certify
@@ -41,6 +41,9 @@ def test_a_verbs_options_are_the_fields_and_no_face_says_them_anew(kind: type[An
         assert not set(inspect.signature(function).parameters) & set(fields) - {"attack"}
     values = parse([verb], ["a run"], name=name, about="")
     assert {field: values[field] for field in fields} == fields
+    of_inputs = {field.name for field in dataclasses.fields(Inputs)}
+    assert of_inputs <= options.keys()
+    assert not of_inputs & {*inspect.signature(face).parameters, *inspect.signature(verb).parameters}
 
 
 def test_names_are_those_that_there_are() -> None:
@@ -66,6 +69,24 @@ def test_an_object_and_keywords_ask_for_the_same() -> None:
     assert proof == ws.certify(net, (x, y), method="crown", samples=5).numbers
     found = ws.attack(Scored(), (x, y), NamedAttack("fgsm", samples=7))[0]
     assert found.success.tolist() == ws.attack(Scored(), (x, y), attack="fgsm", samples=7)[0].success.tolist()
+
+
+@pytest.mark.parametrize("face", [ws.audit, ws.attack, ws.certify])
+def test_what_a_network_takes_is_said_by_an_object_or_by_keywords(face: Callable[..., Any]) -> None:
+    quick = {ws.audit: {"steps": 2, "ensemble": "none"}, ws.attack: {"steps": 2}, ws.certify: {"method": "ibp"}}[face]
+    x, y = Scored().inputs(0.1)
+    asked: dict[str, Any] = {"samples": 5, **quick}
+    ways = (
+        face(Scored().eval(), (2 * x, y), inputs=Inputs(high=2.0, normalize=([0.0], [2.0])), **asked),
+        face(Scored().eval(), (2 * x, y), high=2.0, normalize=["0,2"], **asked),
+        face(Scored().eval(), (2 * x, y), inputs=Inputs(normalize=["0", "2"]), high=2.0, **asked),
+    )
+    found = [way[0].loss.tolist() if isinstance(way, tuple) else way.numbers for way in ways]
+    assert found[0] == found[1] == found[2]
+    with pytest.raises(ConfigError, match="normalize takes the channels' means"):
+        face(Scored().eval(), (x, y), normalize=["0.5"], **asked)
+    with pytest.raises(ConfigError, match="for a bare network"):
+        face(ws.Victim(Scored().eval()), (x, y), low=-1.0, **asked)
 
 
 def test_a_run_takes_them_in_the_place_of_data(tmp_path: Path) -> None:

@@ -5,45 +5,34 @@ One class with a method a verb, which makes the file longer than others: users m
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import torch
 from torch import nn
 
+from withstand.api.asked import attack_of, audit_of, certificate_of, solver_device
+from withstand.api.learnt import learnt_attack, learnt_for_audit
+from withstand.api.run_parts import RunParts
 from withstand.api.settings import Audit, Certification, NamedAttack, changed, unusual
-from withstand.api.subjects import (
-    as_learnt,
-    attack_from_weights,
-    attack_of,
-    audit_of,
-    certificate_of,
-    probed,
-    solver_device,
-    victim_of,
-)
+from withstand.api.subjects import victim_of
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.ensemble import AttackProgress, ProverFunction
 from withstand.core.batch import Batch, as_structured, unit_range
-from withstand.core.device import device_of, moved
-from withstand.core.errors import ConfigError, DataError, RunError
+from withstand.core.device import moved
+from withstand.core.errors import ConfigError
 from withstand.core.finding import Finding
 from withstand.core.outputs import Output
-from withstand.core.part import Tree, build
-from withstand.core.random import Draws, isolated
-from withstand.core.roles import Attack, Attacked, Evaluator, Method, Model, Source, View, encoder_of, network_of
+from withstand.core.part import Tree
+from withstand.core.random import Draws
+from withstand.core.roles import Attack, Attacked, Evaluator, Source, View, network_of
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
-from withstand.data.derived.subset import labelled
-from withstand.data.load import Data, splits_like
+from withstand.data.load import Data
 from withstand.data.rows import own_rows, rows_like
-from withstand.engine import checkpoint
 from withstand.engine.export import to_onnx, to_safetensors
-from withstand.engine.folder import RunFolder
 from withstand.engine.outputs import CONDENSED, Applied, Writer, maker_of, outputs, write_condensed
 from withstand.engine.outputs import joined as joined_outputs
 from withstand.evaluation.fairness import GroupGaps
@@ -57,97 +46,9 @@ from withstand.evaluation.robustness.autoattack_stage import Aids
 from withstand.evaluation.robustness.corruptions import CorruptionBench, check_corruptible
 from withstand.report import render
 
-P = TypeVar("P")
 
-
-class Run:
-    """A trained encoder with all that is known of it; its folder is its whole state.
-
-    Its networks lie on the CPU, and are on `device` while something is measured.
-    """
-
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        supply: Mapping[str, object] | None = None,
-        allow: Sequence[str] = (),
-        device: str = "auto",
-    ) -> None:
-        self.folder = RunFolder(Path(path))
-        self._supply, self._allow = dict(supply or {}), tuple(allow)
-        self.device = device_of(device)
-
-    @property
-    def path(self) -> Path:
-        """The run folder."""
-        return self.folder.path
-
-    def _build(self, place: str, role: type[P]) -> P:
-        """Return what the run's description holds at a place.
-
-        Raises:
-            RunError: nothing, or something else.
-        """
-        found = self._build_any(place)
-        if not isinstance(found, role):
-            raise RunError(f"{self.folder.path} describes a {type(found).__name__} as its {place}, no {role.__name__}")
-        return found
-
-    def _build_any(self, place: str) -> object:
-        record = self.folder.record()
-        tree, seed = record["tree"], record["seed"]
-        arguments = tree.get("init_args") if isinstance(tree, dict) else None
-        if not isinstance(arguments, dict) or not isinstance(seed, int):
-            raise RunError(f"{self.folder.path} holds no description of a run")
-        with isolated(seed, "weights"):
-            return build(arguments.get(place), allow=self._allow, supply=self._supply, path=place)
-
-    def _test(self) -> Source | None:
-        return None if self._build_any("test") is None else self._build("test", Source)
-
-    @cached_property
-    def method(self) -> Method:
-        """The trained method, in eval mode.
-
-        Raises:
-            CheckpointError: the run has no sound checkpoint.
-        """
-        method = self._build("method", Method)
-        if checkpoint.load(self.folder.checkpoints, method) is None:
-            raise ConfigError(f"{self.path} has no checkpoint yet: train it first")
-        return method.eval()
-
-    @property
-    def encoder(self) -> Model:
-        """The trained encoder, in eval mode: samples in [0, 1] in, features `(B, width)` out.
-
-        Raises:
-            ConfigError: the run gives none, but something else.
-        """
-        return encoder_of(self.method)
-
-    @cached_property
-    def untrained_method(self) -> Method:
-        """The method as it was before training, in eval mode."""
-        method = self._build("method", Method)
-        return method.eval()
-
-    @property
-    def untrained(self) -> Model:
-        """An encoder of the same kind that learnt nothing: the control beside every number."""
-        return encoder_of(self.untrained_method)
-
-    def sources(self, data: Data | None = None) -> tuple[Source, Source]:
-        """Return (train, test): the run's own, or other data's; where only some samples have labels, those."""
-        if data is not None:
-            ours, theirs = splits_like(self._build("source", Source), data)
-            return labelled(ours), labelled(theirs)
-        train = self._build("source" if self._build_any("labelled") is None else "labelled", Source)
-        test = self._test()
-        if test is None:
-            raise DataError("the run kept no test samples: name data to evaluate on")
-        return labelled(train), labelled(test)
+class Run(RunParts):
+    """A trained encoder with all that is known of it: a method a verb. Its folder is its whole state."""
 
     def embed(self, data: Data | None = None, *, split: str = "all") -> Features:
         """Return the features of every sample, in the order of its file, set or folder.
@@ -193,10 +94,6 @@ class Run:
         word = re.sub(r"[^\w.-]+", "-", judged.name)  # it is a file's name
         self.folder.save(finding if data is None else replace(finding, name=f"{finding.name}, on {word}"))
         return finding
-
-    def _moved(self) -> AbstractContextManager[None]:
-        """Hold the method, and the untrained one, on the run's device."""
-        return moved(self.device, self.method, self.untrained_method)
 
     def _judged(self) -> list[Finding]:
         """Return what the experiment's own judges find, and what the method keeps of its samples."""
@@ -250,26 +147,6 @@ class Run:
         """Return the run's view, where it makes two views of a sample."""
         view, first = self._build("view", View), source[torch.arange(min(2, len(source)))]
         return view if len(view(first, Draws(0, first.index)).views) >= 2 else None
-
-    def classifier(self, data: Data | None = None) -> nn.Module:
-        """Return what predicts: the network a labelled method trained, else the encoder with a linear probe on top.
-
-        Pictures in [0, 1] in, logits out.
-
-        Raises:
-            DataError: a probe is needed, and the data have no labels.
-        """
-        if "classifier" in self.method.products():
-            return network_of(self.method, "classifier").eval()
-        with moved(self.device, self.method):
-            network = probed(self.encoder, self.sources(data)[0])
-        return network.cpu()
-
-    def victim(self, data: Data | None = None) -> tuple[Victim, Source]:
-        """Return what is attacked, and the test samples: with labels a classifier, without them the encoder."""
-        train, test = self.sources(data)
-        attacked = self.encoder if train.labels is None else self.classifier(data)
-        return Victim(attacked, low=test.low, high=test.high, changeable=test.changeable), test
 
     def audit(
         self,
@@ -403,7 +280,7 @@ class Run:
         # What is asked for is refused before a probe is fitted.
         attack_of(_of_range(self.sources(data)[1]), asked, embedding=False, learnt=learnt)
         victim, test = self.victim(data)
-        bare = victim.model is self.encoder
+        bare = self.sources(data)[0].labels is None  # then the encoder is attacked
         made = attack_of(victim, asked, embedding=bare, learnt=learnt)
         with moved(self.device, victim.model):
             return attack_samples(made, victim, test, samples=asked.samples, labelled=not bare, seed=asked.seed)
@@ -499,30 +376,6 @@ class Run:
     def report(self) -> Path:
         """Write `report.html` from what the run folder holds, and return its path."""
         return render(self.path)
-
-
-def learnt_attack(place: str | Path, allow: Sequence[str] = ()) -> InputAttack | None:
-    """Return the attack that was learnt and lies in a run folder or a `FILE.safetensors`; None for any other word.
-
-    Raises:
-        ConfigError: there is none in it.
-        DataError: the file does not fit its description.
-    """
-    if Path(place).is_dir():
-        return as_learnt(Run(place, allow=allow).method.product("attack"), place)
-    return attack_from_weights(Path(place), allow) if str(place).endswith(".safetensors") else None
-
-
-def learnt_for_audit(attack: str | Path | InputAttack, allow: Sequence[str] = ()) -> InputAttack:
-    """Return the attack that was learnt and that an audit is to include.
-
-    Raises:
-        ConfigError: the word names none.
-    """
-    found = attack if isinstance(attack, InputAttack) else learnt_attack(attack, allow)
-    if found is None:
-        raise ConfigError(f"attack {str(attack)!r} is neither a run folder nor a FILE.safetensors that holds an attack")
-    return found
 
 
 def _of_range(source: Source) -> Victim:

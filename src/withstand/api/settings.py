@@ -1,4 +1,5 @@
-"""What attacks, audits and certificates are asked for: one object each, for Python and for the command line.
+"""What attacks, audits and certificates are asked for, and of which inputs: one object each, for Python and for the
+command line.
 
 The fields are the options of `withstand attack`, `audit` and `certify`, and what is said of them here is their help.
 """
@@ -8,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal, TypeVar
 
 from withstand.core.errors import ConfigError, nearest
-from withstand.core.options import Norm, Options
+from withstand.core.options import Norm, Options, with_fields
 
 Asked = TypeVar("Asked", "NamedAttack", "Audit", "Certification")
 
@@ -92,6 +93,56 @@ class Certification(Options):
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Inputs(Options):
+    """What a network takes that is no run and no `Victim`, which say it themselves.
+
+    Args:
+        low: of a network that is no run: the smallest input value, 0 if not said
+        high: of a network that is no run: the largest input value, 1 if not said
+        normalize: of a network that is no run: the channels' means and then their deviations, MEAN,STD, if it leaves
+            that to its caller; in Python a pair of lists too
+        size: of a network that is no run: the side to which pictures of a folder are brought, 64 if not
+            said
+    """
+
+    low: float | None = None
+    high: float | None = None
+    normalize: Sequence[str] | Sequence[Sequence[float]] | None = None
+    size: int | None = None
+
+    def of_network(self) -> bool:
+        """Return whether anything is said of a network: a size is the data's."""
+        return replace(self, size=None) != Inputs()
+
+    def pair(self) -> tuple[Sequence[float], Sequence[float]] | None:
+        """Return `normalize` as `(mean, std)`; None where nothing is said.
+
+        >>> Inputs(normalize=["0.5,0.25"]).pair(), Inputs(normalize=["0.1,0.2", "0.3,0.4"]).pair()
+        (([0.5], [0.25]), ([0.1, 0.2], [0.3, 0.4]))
+
+        Raises:
+            ConfigError: words that are no numbers, or have no deviation for each mean.
+        """
+        if not self.normalize:
+            return None
+        words = [word for word in self.normalize if isinstance(word, str)]
+        if not words:
+            mean, std = (each for each in self.normalize if not isinstance(each, str))
+            return mean, std
+        try:
+            numbers = [float(number) for word in words for number in word.split(",") if number.strip()]
+        except ValueError:
+            numbers = []
+        half = len(numbers) // 2
+        if not numbers or len(numbers) != 2 * half:
+            raise ConfigError(
+                f"normalize takes the channels' means and then their deviations, say 0.5,0.25 or "
+                f"0.49,0.48,0.45 0.25,0.24,0.26, not {' '.join(words)!r}"
+            )
+        return numbers[:half], numbers[half:]
+
+
 def changed(settings: Asked, changes: Mapping[str, object]) -> Asked:
     """Return settings with some of them given by name.
 
@@ -102,7 +153,18 @@ def changed(settings: Asked, changes: Mapping[str, object]) -> Asked:
     for name in changes:
         if name not in known:
             raise ConfigError(f"{type(settings).__name__} has no setting {name!r}: {nearest(name, known)}")
-    return replace(settings, **changes)  # type: ignore[arg-type]  # values are checked where they are used
+    return with_fields(settings, changes)  # values are checked where they are used
+
+
+def both(asked: Asked, inputs: Inputs, changes: Mapping[str, object]) -> tuple[Asked, Inputs]:
+    """Return what is asked for, and of which inputs, with some fields of either given by name.
+
+    Raises:
+        ConfigError: a name that is none of them, with the nearest.
+    """
+    of_inputs = {field.name for field in fields(Inputs)}
+    rest = {name: value for name, value in changes.items() if name not in of_inputs}
+    return changed(asked, rest), with_fields(inputs, {name: changes[name] for name in of_inputs & changes.keys()})
 
 
 def unusual(settings: Asked) -> dict[str, object]:

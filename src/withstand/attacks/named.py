@@ -1,7 +1,7 @@
 """Attacks by the names that the field gives them, with the settings of their papers."""
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Literal, TypeAlias, get_args
 
 from withstand.attacks.attack import InputAttack
@@ -14,6 +14,7 @@ from withstand.attacks.inputs.momentum import MIFGSM
 from withstand.attacks.inputs.noise import Noise
 from withstand.attacks.objectives import DLR, EmbeddingDistance
 from withstand.core.errors import ConfigError, nearest
+from withstand.core.options import with_fields
 from withstand.core.threat import Ball
 
 Name: TypeAlias = Literal[
@@ -71,4 +72,4 @@ def named(
         if value is not None and place not in known:
             raise ConfigError(f"{name} has no {what}")
         changes |= {} if value is None else {place: value}
-    return replace(attack, **changes)  # type: ignore[arg-type]
+    return with_fields(attack, changes)

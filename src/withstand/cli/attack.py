@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import get_args
 
-from withstand.api.settings import NamedAttack
-from withstand.cli.network import folder_of, is_network, normalization, refuse_for_runs
+from withstand.api.settings import Inputs, NamedAttack
+from withstand.cli.network import folder_of, is_network, refuse_for_runs
 from withstand.cli.reply import Reply
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.options import Device
@@ -15,9 +15,7 @@ def run_attack(
     *,
     data: str | None = None,
     asked: NamedAttack = NamedAttack(),  # noqa: B008 - a frozen value
-    low: float | None = None,
-    high: float | None = None,
-    normalize: tuple[str, ...] = (),
+    inputs: Inputs = Inputs(),  # noqa: B008 - a frozen value
     out: Path | None = None,
     device: Device = "auto",
     allow: tuple[str, ...] = (),
@@ -37,17 +35,15 @@ def run_attack(
     if path.suffix != ".npz":
         raise DataError(f"--out must name an .npz file, not {str(path)!r}")
     if network:
-        from withstand.api.front import attack as attack_network
+        from withstand.api.networks import attack as attack_network
 
         if data is None:
             raise ConfigError("a network that is no run needs --data: on what shall it be attacked?")
-        attacked, batch = attack_network(
-            str(run), data, asked, low=low, high=high, normalize=normalization(normalize), device=device, allow=allow
-        )
+        attacked, batch = attack_network(str(run), data, asked, inputs, device=device, allow=allow)
     else:
         from withstand.api.front import open_run
 
-        refuse_for_runs(low=low, high=high, normalize=normalize)
+        refuse_for_runs(inputs)
         attacked, batch = open_run(run, allow=allow, device=device).attack(data, asked)
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: getattr(attacked, name).numpy() for name in ("success", "norm", "loss")}

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from withstand.api.settings import Certification
-from withstand.cli.network import folder_of, is_network, normalization, refuse_for_runs
+from withstand.api.settings import Certification, Inputs
+from withstand.cli.network import folder_of, is_network, refuse_for_runs
 from withstand.cli.options import goes_alone
 from withstand.cli.reply import Reply, finding_facts, show_finding
 from withstand.core.errors import ConfigError
@@ -17,10 +17,8 @@ def run_certify(
     *,
     data: str | None = None,
     asked: Certification = Certification(),  # noqa: B008 - a frozen value
+    inputs: Inputs = Inputs(),  # noqa: B008 - a frozen value
     vnnlib: Path | None = None,
-    low: float | None = None,
-    high: float | None = None,
-    normalize: tuple[str, ...] = (),
     out: Path | None = None,
     device: Device = "auto",
     allow: tuple[str, ...] = (),
@@ -40,20 +38,20 @@ def run_certify(
         return _instance(run, vnnlib, asked.timeout, out)
 
     if is_network(run):
-        from withstand.api.front import certify
+        from withstand.api.networks import certify
 
         if data is None:
             raise ConfigError("a network that is no run needs --data: on what shall it be certified?")
         folder = out or folder_of("certificate", run)
         finding = certify(
-            str(run), data, asked, out=folder, low=low, high=high, normalize=normalization(normalize), device=device,
+            str(run), data, asked, inputs, out=folder, device=device,
             allow=allow,
         )  # fmt: skip
         report = folder / "report.html"
     else:
         from withstand.api.front import open_run
 
-        refuse_for_runs(out=out, low=low, high=high, normalize=normalize)
+        refuse_for_runs(inputs, out=out)
         opened = open_run(run, allow=allow, device=device)
         finding = opened.certify(data, asked)
         report = opened.report()

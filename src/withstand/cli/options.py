@@ -23,10 +23,6 @@ SHARED = {
     "device": "where networks run: a GPU where there is one, or cpu, cuda, mps",
     "epochs": "passes over the data",
     "fresh": "start over in a folder that holds a run",
-    "high": "of a network that is no run: the largest input value, 1 if not said",
-    "low": "of a network that is no run: the smallest input value, 0 if not said",
-    "normalize": "of a network that is no run: the channels' means and then their deviations, MEAN,STD, if it leaves "
-    "that to its caller",
     "out": "where to write",
     "processes": "how many train together",
     "run": "a run folder",

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-from withstand.api.settings import Audit
+from withstand.api.settings import Audit, Inputs
 from withstand.cli.interrupted import of_audit, when_interrupted
-from withstand.cli.network import folder_of, is_network, normalization, refuse_for_runs
+from withstand.cli.network import folder_of, is_network, refuse_for_runs
 from withstand.cli.reply import Reply, finding_facts, show_finding
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.options import Device
@@ -128,12 +128,10 @@ def run_audit(
     *,
     data: str | None = None,
     asked: Audit = Audit(),  # noqa: B008 - a frozen value
+    inputs: Inputs = Inputs(),  # noqa: B008 - a frozen value
     corruptions: bool = False,
     surrogate: str | None = None,
     attack: str | None = None,
-    low: float | None = None,
-    high: float | None = None,
-    normalize: tuple[str, ...] = (),
     out: Path | None = None,
     device: Device = "auto",
     allow: tuple[str, ...] = (),
@@ -152,20 +150,20 @@ def run_audit(
     folder = out or folder_of("audit", run) if is_network(run) else run
     with when_interrupted(lambda: of_audit(folder)), audit_bar() as progress:
         if is_network(run):
-            from withstand.api.front import audit
+            from withstand.api.networks import audit
             from withstand.engine.folder import RunFolder
 
             if data is None:
                 raise ConfigError("a network that is no run needs --data: on what shall it be attacked?")
             audit(
-                str(run), data, asked, out=folder, surrogate=surrogate, attack=attack, corruptions=corruptions, low=low,
-                high=high, normalize=normalization(normalize), device=device, allow=allow, progress=progress,
+                str(run), data, asked, inputs, out=folder, surrogate=surrogate, attack=attack, corruptions=corruptions,
+                device=device, allow=allow, progress=progress,
             )  # fmt: skip
             findings, report = RunFolder(folder).findings(), folder / "report.html"
         else:
             from withstand.api.front import open_run
 
-            refuse_for_runs(out=out, low=low, high=high, normalize=normalize)
+            refuse_for_runs(inputs, out=out)
             opened = open_run(run, allow=allow, device=device)
             others = [opened.corruptions(data, samples=asked.samples, seed=asked.seed)] if corruptions else []
             finding = opened.audit(data, asked, surrogate=surrogate, attack=attack, progress=progress)

@@ -5,11 +5,20 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Mapping
-from typing import Literal, TypeAlias, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar
 
 from withstand.core.errors import ConfigError, nearest
 
 Made = TypeVar("Made")
+
+
+class Record(Protocol):
+    """What every dataclass is, to type checkers."""
+
+    __dataclass_fields__: ClassVar[dict[str, "dataclasses.Field[Any]"]]
+
+
+Kept = TypeVar("Kept", bound=Record)
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
 """Where networks run; auto is a GPU where there is one."""
@@ -19,12 +28,18 @@ Norm: TypeAlias = Literal["linf", "l2", "l1"]
 """How the size of a change is measured."""
 
 
+@dataclasses.dataclass(frozen=True)
 class Options:
     """Base of frozen dataclasses that hold options which several functions share.
 
     A function takes one as an argument whose default is an instance; to a command line, and to
     `call`, its fields are options of the function like its other arguments.
     """
+
+
+def with_fields(value: Kept, changes: Mapping[str, object]) -> Kept:
+    """Return a dataclass's value with some fields changed whose names are known only when it runs."""
+    return dataclasses.replace(value, **changes)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,9 +97,9 @@ def call(function: Callable[..., Made], options: Mapping[str, object], *, name: 
     for place, parameter in inspect.signature(function).parameters.items():
         shared = parameter.default
         if isinstance(shared, Options):
-            own = {field.name for field in dataclasses.fields(shared)}  # type: ignore[arg-type]
+            own = {field.name for field in dataclasses.fields(shared)}
             changes = {key: value for key, value in options.items() if key in own}
-            arguments[place] = dataclasses.replace(shared, **changes)  # type: ignore[type-var]
+            arguments[place] = with_fields(shared, changes)
         elif parameter.kind is parameter.POSITIONAL_ONLY:
             placed.append(options.get(place, parameter.default))
         elif place in options:
@@ -99,7 +114,7 @@ def _fields(shared: Options) -> list[Option]:
         texts.update(_texts(base))
     return [
         Option(field.name, getattr(shared, field.name), hints[field.name], texts.get(field.name))
-        for field in dataclasses.fields(shared)  # type: ignore[arg-type]
+        for field in dataclasses.fields(shared)
     ]
 
 

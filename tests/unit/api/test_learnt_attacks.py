@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import withstand as ws
-from learnt import ToyPurifier, ToyUniversal
+from learnt import ToyClassifier, ToyPurifier, ToyUniversal
 from toys import weights
 from victims import digits
 from withstand.api.front import open_run
@@ -20,6 +20,7 @@ from withstand.api.runs import Run
 from withstand.attacks.inputs.noise import Noise
 from withstand.attacks.learnt.perturbations import Perturbation, Universal
 from withstand.cli.main import main
+from withstand.core.errors import ConfigError
 from withstand.core.part import build
 from withstand.core.random import isolated
 from withstand.core.roles import Method
@@ -183,3 +184,16 @@ def test_what_does_not_fit_is_one_clear_line(
         assert told.count("\n") == 1
     assert main(["audit", str(network), "--data", "digits"]) == 2
     assert "describes a Universal, not a network" in capsys.readouterr().err
+
+
+def test_a_run_that_gives_a_classifier_and_no_encoder_is_attacked_audited_and_certified(tmp_path: Path) -> None:
+    train(experiment(ToyClassifier(), 2), tmp_path, quiet=True, allow=("learnt",))
+    run = opened(tmp_path)
+    found, batch = run.attack(samples=8)
+    assert batch.y is not None
+    assert len(found.x) == 8
+    audit = run.audit(samples=8, steps=2, ensemble="none")
+    assert run.certify(samples=4, method="ibp").numbers["clean accuracy"] >= 0
+    assert audit.numbers
+    with pytest.raises(ConfigError, match="gives no encoder"):
+        run.embed()

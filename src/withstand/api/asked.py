@@ -1,0 +1,112 @@
+"""What is asked for, as the parts that do it: an audit, a certificate or an attack of one victim."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import get_args
+
+import torch
+
+from withstand.api.settings import Audit, Certification, NamedAttack
+from withstand.attacks.attack import InputAttack
+from withstand.attacks.learnt.perturbations import unit
+from withstand.attacks.named import named
+from withstand.attacks.objectives import CrossEntropy, EmbeddingDistance
+from withstand.core.errors import ConfigError, nearest
+from withstand.core.threat import Ball, parse_eps
+from withstand.core.victim import Victim
+from withstand.evaluation.robustness.audit import RobustnessAudit
+from withstand.evaluation.robustness.certificate import Certificate
+from withstand.evaluation.robustness.smoothed import SmoothedCertificate
+from withstand.verification.smoothing import Smoothing
+from withstand.verification.solvers import SOLVERS, Certifier
+
+
+def audit_of(victim: Victim, asked: Audit) -> RobustnessAudit:
+    """Return the audit of a victim that is asked for."""
+    radii = tuple(victim.radius(one, asked.norm) for one in radii_of(asked.eps))
+    audit = RobustnessAudit(
+        ball=Ball(asked.norm, max(radii)),
+        samples=asked.samples,
+        steps=asked.steps,
+        ensemble=asked.ensemble,
+        search=asked.search,
+        seed=asked.seed,
+    )
+    if len(radii) == 1:
+        return audit
+    curves = {"linf": replace(audit, linf=radii), "l2": replace(audit, l2=radii), "l1": replace(audit, l1=radii)}
+    return curves[asked.norm]
+
+
+def radii_of(eps: Sequence[str | float] | str | float) -> tuple[str | float, ...]:
+    """Return one radius or several as they were given, refusing what is none before anything else is done."""
+    radii = (eps,) if isinstance(eps, str | float | int) else tuple(eps)
+    for one in radii:
+        parse_eps(one)
+    if not radii:
+        raise ConfigError("eps holds no radius: give one or more, say 8/255")
+    return radii
+
+
+def certificate_of(victim: Victim, asked: Certification) -> Certificate | SmoothedCertificate:
+    """Return the certificate of a victim that is asked for."""
+    radius = victim.radius(asked.eps, asked.norm)
+    if asked.method == "smoothing":
+        noise = Smoothing(victim.span / 4 if asked.sigma is None else asked.sigma)
+        return SmoothedCertificate(radius, noise, samples=asked.samples, seed=asked.seed)
+    if asked.method not in get_args(Certifier):
+        allowed = (*get_args(Certifier), "smoothing")
+        raise ConfigError(f"method {asked.method!r} is unknown: {nearest(asked.method, allowed)}")
+    return Certificate(
+        Ball(asked.norm, radius),
+        asked.method,
+        samples=asked.samples,
+        timeout=asked.timeout,
+        features=asked.features,
+        spans=asked.spans,
+        seed=asked.seed,
+    )
+
+
+def attack_of(victim: Victim, asked: NamedAttack, *, embedding: bool, learnt: InputAttack | None = None) -> InputAttack:
+    """Return the attack on a victim that is asked for, on embeddings or on predictions.
+
+    Args:
+        victim: whose input range radii are of.
+        asked: which attack, within what.
+        embedding: move embeddings away from the clean ones, in place of predictions from the labels.
+        learnt: what `asked.attack` names, where that is no attack's name.
+
+    Raises:
+        ConfigError: an unknown attack, or something that it does not have.
+    """
+    if learnt is None:
+        norm = asked.norm or "linf"
+        ball = Ball(norm, victim.radius("8/255" if asked.eps is None else asked.eps, norm))
+        return named(asked.attack, ball, steps=asked.steps, restarts=asked.restarts, embedding=embedding)
+    for name in ("steps", "restarts"):
+        if getattr(asked, name) is not None:
+            raise ConfigError(f"{asked.attack} was learnt beforehand, and has no {name}")
+    norm = asked.norm or learnt.ball.norm
+    if asked.eps is None and norm != learnt.ball.norm:
+        raise ConfigError(f"{asked.attack} was learnt within {learnt.ball}: another norm needs eps too")
+    eps = learnt.ball.eps * unit(victim)[1] if asked.eps is None else victim.radius(asked.eps, norm)
+    return replace(aimless(learnt, embedding=embedding), ball=Ball(norm, eps))
+
+
+def aimless(learnt: InputAttack, *, embedding: bool) -> InputAttack:
+    """Return a learnt attack whose success is any wrong prediction, or any large move of an embedding.
+
+    Raises:
+        ConfigError: it aims at wanted outputs.
+    """
+    if learnt.ball.targeted:
+        raise ConfigError(
+            f"this {type(learnt).__name__} aims at wanted outputs, which no verb can name: call it in Python, with y"
+        )
+    return replace(learnt, objective=EmbeddingDistance() if embedding else CrossEntropy())
+
+
+def solver_device(method: str, device: torch.device) -> torch.device:
+    """Return where a certificate's network has to be: solvers know the CPU alone, and proofs need float64."""
+    return torch.device("cpu") if method in SOLVERS or device.type == "mps" else device

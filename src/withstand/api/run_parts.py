@@ -1,0 +1,137 @@
+"""What a run folder holds, built again: the method before and after training, its networks, its data."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from torch import nn
+
+from withstand.api.subjects import probed
+from withstand.core.device import device_of, moved
+from withstand.core.errors import ConfigError, DataError, RunError
+from withstand.core.part import build
+from withstand.core.random import isolated
+from withstand.core.roles import Method, Model, Source, encoder_of, network_of
+from withstand.core.victim import Victim
+from withstand.data.derived.subset import labelled
+from withstand.data.load import Data, splits_like
+from withstand.engine import checkpoint
+from withstand.engine.folder import RunFolder
+
+P = TypeVar("P")
+
+
+class RunParts:
+    """The parts of a run, read from its folder, which is its whole state.
+
+    Its networks lie on the CPU, and are on `device` while something is measured.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        supply: Mapping[str, object] | None = None,
+        allow: Sequence[str] = (),
+        device: str = "auto",
+    ) -> None:
+        self.folder = RunFolder(Path(path))
+        self._supply, self._allow = dict(supply or {}), tuple(allow)
+        self.device = device_of(device)
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.folder.path
+
+    def _build(self, place: str, role: type[P]) -> P:
+        """Return what the run's description holds at a place.
+
+        Raises:
+            RunError: nothing, or something else.
+        """
+        found = self._build_any(place)
+        if not isinstance(found, role):
+            raise RunError(f"{self.folder.path} describes a {type(found).__name__} as its {place}, no {role.__name__}")
+        return found
+
+    def _build_any(self, place: str) -> object:
+        record = self.folder.record()
+        tree, seed = record["tree"], record["seed"]
+        arguments = tree.get("init_args") if isinstance(tree, dict) else None
+        if not isinstance(arguments, dict) or not isinstance(seed, int):
+            raise RunError(f"{self.folder.path} holds no description of a run")
+        with isolated(seed, "weights"):
+            return build(arguments.get(place), allow=self._allow, supply=self._supply, path=place)
+
+    def _test(self) -> Source | None:
+        return None if self._build_any("test") is None else self._build("test", Source)
+
+    @cached_property
+    def method(self) -> Method:
+        """The trained method, in eval mode.
+
+        Raises:
+            CheckpointError: the run has no sound checkpoint.
+        """
+        method = self._build("method", Method)
+        if checkpoint.load(self.folder.checkpoints, method) is None:
+            raise ConfigError(f"{self.path} has no checkpoint yet: train it first")
+        return method.eval()
+
+    @property
+    def encoder(self) -> Model:
+        """The trained encoder, in eval mode: samples in [0, 1] in, features `(B, width)` out.
+
+        Raises:
+            ConfigError: the run gives none, but something else.
+        """
+        return encoder_of(self.method)
+
+    @cached_property
+    def untrained_method(self) -> Method:
+        """The method as it was before training, in eval mode."""
+        method = self._build("method", Method)
+        return method.eval()
+
+    @property
+    def untrained(self) -> Model:
+        """An encoder of the same kind that learnt nothing: the control beside every number."""
+        return encoder_of(self.untrained_method)
+
+    def sources(self, data: Data | None = None) -> tuple[Source, Source]:
+        """Return (train, test): the run's own, or other data's; where only some samples have labels, those."""
+        if data is not None:
+            ours, theirs = splits_like(self._build("source", Source), data)
+            return labelled(ours), labelled(theirs)
+        train = self._build("source" if self._build_any("labelled") is None else "labelled", Source)
+        test = self._test()
+        if test is None:
+            raise DataError("the run kept no test samples: name data to evaluate on")
+        return labelled(train), labelled(test)
+
+    def _moved(self) -> AbstractContextManager[None]:
+        """Hold the method, and the untrained one, on the run's device."""
+        return moved(self.device, self.method, self.untrained_method)
+
+    def classifier(self, data: Data | None = None) -> nn.Module:
+        """Return what predicts: the network a labelled method trained, else the encoder with a linear probe on top.
+
+        Pictures in [0, 1] in, logits out.
+
+        Raises:
+            DataError: a probe is needed, and the data have no labels.
+        """
+        if "classifier" in self.method.products():
+            return network_of(self.method, "classifier").eval()
+        with moved(self.device, self.method):
+            network = probed(self.encoder, self.sources(data)[0])
+        return network.cpu()
+
+    def victim(self, data: Data | None = None) -> tuple[Victim, Source]:
+        """Return what is attacked, and the test samples: with labels a classifier, without them the encoder."""
+        train, test = self.sources(data)
+        attacked = self.encoder if train.labels is None else self.classifier(data)
+        return Victim(attacked, low=test.low, high=test.high, changeable=test.changeable), test
