@@ -45,8 +45,8 @@ class Source(Part):
         at_once: how many samples are best embedded at once, as the nodes of one graph; None where any number is.
         names: what each sample is called where it has a name, as a picture's file has; else empty, and samples are
             known by their place.
-        kind: what one sample is, in one word: "picture", "row", "node", "graph", "window", "flow". Reports and messages
-            call samples so, and draw pictures; "sample" where nobody knows.
+        kind: what one sample is, in one word: "picture", "row", "node", "graph", "window", "flow",
+            "slice". Reports and messages call samples so, and draw pictures and slices; "sample" where nobody knows.
         low: the smallest number that a sample may hold, bytes read as 0 to 1: what an attacker may give; minus infinity
             where there is no end, as of embeddings.
         high: the largest.
@@ -98,6 +98,19 @@ class Source(Part):
         Batches do not carry them: take the rows of `batch.index`.
         """
         return {}
+
+    @property
+    def together(self) -> Tensor | None:
+        """Which whole each sample is a part of, as a slice of a volume, int64 `(N,)`; None where samples stand alone.
+
+        What is held out for tests are wholes: of one that is partly learnt from, the rest would be known already.
+        """
+        return None
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """What the values 0, 1, ... of the masks in `extras["mask"]` are called, the background first; () without."""
+        return ()
 
     @property
     def sizes(self) -> Tensor | None:

@@ -24,6 +24,8 @@ from withstand.data.tables.files import is_table_file
 from withstand.data.tables.frame import is_frame
 from withstand.data.tables.named import TABLES
 from withstand.data.tables.source import TableSource
+from withstand.data.volumes.files import holds_volumes, volume_parts
+from withstand.data.volumes.load import VOLUMES, open_volumes
 
 Data: TypeAlias = str | Path | np.ndarray[Any, Any] | Tensor | Dataset[Any] | Source | tuple[ArrayLike, ArrayLike]
 """Whatever holds samples; a tuple is a pair of samples and labels."""
@@ -37,8 +39,9 @@ def load(data: Data, *, split: str = "train", size: int | None = None) -> Source
 
     Args:
         data: the name of a set (which wins over a folder so named: write `./name` for that), the path of a folder
-            of pictures or of a `.npy` or `.npz` file, a table (its name, a CSV, Parquet or Feather file, a data frame),
-            an array, a tensor, a pair of them (samples and labels), a `torch.utils.data.Dataset`, or a source, which is
+            of pictures, of a `.npy` or `.npz` file, a table (its name, a CSV, Parquet or Feather file, a data frame),
+            volumes (a name, a folder of NIfTI files or DICOM series, one such file), an array, a tensor, a pair of them
+            (samples and labels), a `torch.utils.data.Dataset`, or a source, which is
             given back.
         split: `train` or `test`, of sets, `.npz` files and folders that have both; data without a test part are
             `train` (and `splits` holds a part of them out). A folder's parts are told by their names in any case and
@@ -165,6 +168,14 @@ def _is_table(data: object) -> bool:
     return isinstance(data, TableSource) or is_table_file(data) or is_frame(data)
 
 
+def _is_volumes(data: object) -> bool:
+    """Return whether these are scans in three dimensions, which are cut into slices."""
+    if isinstance(data, str) and data in VOLUMES:
+        return True
+    path = _path_of(data)
+    return path is not None and path.exists() and holds_volumes(path)
+
+
 def _parts(data: Data) -> tuple[str, ...]:
     """Return the parts that data which are no folder come in; none where they are one whole."""
     both = ("train", "test")
@@ -178,7 +189,7 @@ def _parts(data: Data) -> tuple[str, ...]:
 
 def _path_of(data: object) -> Path | None:
     """Return the path that data are named by; None where they are something else, or a set's name."""
-    if not isinstance(data, str | Path) or (isinstance(data, str) and data in (*NAMES, *GRAPHS, *TABLES)):
+    if not isinstance(data, str | Path) or (isinstance(data, str) and data in (*NAMES, *GRAPHS, *TABLES, *VOLUMES)):
         return None
     return Path(data).expanduser()
 
@@ -187,6 +198,16 @@ def _openers(data: Data, size: int | None) -> dict[str, Callable[[], Source]]:
     """Return what opens each part that data come in: `train`, then the others, the one to judge by first."""
     folder = _path_of(data)
     parts: dict[str, Path] = {}
+    if _is_volumes(data):
+        inner = volume_parts(folder) if folder is not None and folder.is_dir() else {}
+        first = cache(partial(open_volumes, inner.get("train", data), size=size))
+
+        def like_first(part: Path) -> Source:
+            other = first().like(part)
+            assert other is not None
+            return other
+
+        return {"train": first} | {part: partial(like_first, inner[part]) for part in inner if part != "train"}
     if folder is not None and folder.is_dir():
         parts, aside = open_parts(folder)
         if aside:
@@ -238,7 +259,8 @@ def _open(data: Data, split: str | None, size: int | None) -> Source:
         return ArraySource(path, split=split)
     if not path.is_dir():
         raise DataError(
-            f"{str(data)!r} is neither a path nor the name of a set: {nearest(str(data), [*NAMES, *TABLES, *GRAPHS])}"
+            f"{str(data)!r} is neither a path nor the name of a set: "
+            f"{nearest(str(data), [*NAMES, *TABLES, *GRAPHS, *VOLUMES])}"
         )
     return ImageFolder(path, DEFAULT_SIZE if size is None else size)
 

@@ -9,8 +9,8 @@ from withstand.core.roles import Source
 
 
 def drawn(source: Source) -> bool:
-    """Return whether a source's samples are pictures, grey or in color."""
-    return source.kind == "picture" and len(source.shape) == 3 and source.shape[0] in (1, 3)
+    """Return whether a source's samples are pictures or slices of volumes, grey or in color."""
+    return source.kind in ("picture", "slice") and len(source.shape) == 3 and source.shape[0] in (1, 3)
 
 
 def pictures_of(source: Source, index: Tensor) -> npt.NDArray[np.uint8]:

@@ -61,6 +61,15 @@ class _Chosen(Source):
         return {name: value[self._rows] for name, value in self.source.attributes.items()}
 
     @property
+    def together(self) -> Tensor | None:
+        together = self.source.together
+        return None if together is None else together[self._rows]
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        return self.source.structures
+
+    @property
     def sizes(self) -> Tensor | None:
         sizes = self.source.sizes
         return None if sizes is None else sizes[self._rows]
@@ -149,6 +158,7 @@ class Held(_Chosen):
     """One side of a fixed division of a source in two; `holdout` gives both.
 
     Samples without a label, where others have one, stay on the training side: they can be learnt from, and not judged.
+    Samples that belong together, as the slices of a volume, are on one side: the share is one of wholes.
 
     Args:
         source: the whole.
@@ -158,7 +168,7 @@ class Held(_Chosen):
 
     Raises:
         ConfigError: an unknown part, or a fraction out of range.
-        DataError: a source of one sample.
+        DataError: a source of one sample, or of one whole.
     """
 
     def __init__(self, source: Source, part: str, *, fraction: float = 0.2, seed: int = 0) -> None:
@@ -168,7 +178,7 @@ class Held(_Chosen):
             raise ConfigError(f"fraction={fraction} must lie between 0 and 1: it is the share that is held out")
         if len(source) < 2:
             raise DataError("a source of one sample cannot be divided in two")
-        test = held_out(len(source), source.labels, fraction, seed, answered(source))
+        test = _held_wholes(source, fraction, seed)
         self._choose(source, (test if part == "test" else ~test).nonzero()[:, 0])
 
 
@@ -181,6 +191,19 @@ def holdout(source: Source, fraction: float = 0.2, seed: int = 0) -> tuple[Held,
     (8, 2)
     """
     return Held(source, "train", fraction=fraction, seed=seed), Held(source, "test", fraction=fraction, seed=seed)
+
+
+def _held_wholes(source: Source, fraction: float, seed: int) -> Tensor:
+    """Return which samples are held out, bool `(N,)`: a share of the samples, or of what they are parts of."""
+    together = source.together
+    if together is None:
+        return held_out(len(source), source.labels, fraction, seed, answered(source))
+    wholes, own = torch.unique(together, return_inverse=True)
+    if len(wholes) < 2:
+        raise DataError(f"all {source.kind}s belong together: without a second whole none can be held out")
+    known = answered(source)
+    some = None if known is None else torch.zeros(len(wholes), dtype=torch.bool).index_fill_(0, own[known], True)
+    return held_out(len(wholes), None, fraction, seed, some)[own]
 
 
 def held_out(size: int, labels: Tensor | None, fraction: float, seed: int, known: Tensor | None = None) -> Tensor:

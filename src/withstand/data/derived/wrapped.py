@@ -43,6 +43,14 @@ class Wrapped(Source):
         return self.source.attributes
 
     @property
+    def together(self) -> Tensor | None:
+        return self.source.together
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        return self.source.structures
+
+    @property
     def sizes(self) -> Tensor | None:
         return self.source.sizes
 

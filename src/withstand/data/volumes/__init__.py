@@ -1,0 +1,1 @@
+"""Volumes: scans in three dimensions, and the slices that they are cut into."""
