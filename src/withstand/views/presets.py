@@ -143,14 +143,15 @@ def dino_large(size: int = 224, *, local_crops: int = 8) -> MultiCrop:
     return _multicrop((first, second), (1, 1), Compose((small, *color, GaussianBlur(probability=0.5))), local_crops)
 
 
-def crop_and_flip(size: int = 224, *, smallest_crop: float = 0.2) -> MultiCrop:
+def crop_and_flip(size: int = 224, *, smallest_crop: float = 0.2, flip: float = 0.5) -> MultiCrop:
     """One view, cropped and flipped, its colors kept (He et al., MAE, 2022, appendix A.1).
 
     Args:
         size: output side, pixels.
         smallest_crop: least share of the area that a crop keeps.
+        flip: probability of a flip; I-JEPA's is 0.
     """
-    return MultiCrop((RandomResizedCrop(size, (smallest_crop, 1.0), flip=0.5, interpolation="bicubic"),), (1,))
+    return MultiCrop((RandomResizedCrop(size, (smallest_crop, 1.0), flip=flip, interpolation="bicubic"),), (1,))
 
 
 def _multicrop(whole: tuple[View, ...], counts: tuple[int, ...], part: View, parts: int) -> MultiCrop:

@@ -38,14 +38,17 @@ class MaskedTokens(nn.Module):
         Args:
             tokens: the encoder's, `(B, S + K, encoder_width)`.
             keep: the visible patches, int64 `(B, K)`, in the order of `tokens`.
-            hidden: the hidden patches, int64 `(B, M)`.
+            hidden: the hidden patches, int64 `(B, M)`; or N sets of them, `(B, N, M)`, each to be told on its own: then
+                what is returned is `(B * N, ...)`, a picture's sets after one another.
             grid: rows and columns of patches.
         """
         seen = self.enter(tokens)
         places = positions(*grid, self.width).to(seen)
         before = tokens.shape[1] - keep.shape[1]
-        parts = [seen[:, before:] + places[keep], self.token.to(seen.dtype) + places[hidden]]
-        return torch.cat([seen[:, :before], *parts], 1)
+        seen = torch.cat([seen[:, :before], seen[:, before:] + places[keep]], 1)
+        if hidden.dim() == 3:
+            seen, hidden = seen.repeat_interleave(hidden.shape[1], 0), hidden.flatten(0, 1)
+        return torch.cat([seen, self.token.to(seen.dtype) + places[hidden]], 1)
 
 
 class PatchDecoder(nn.Module):
