@@ -1,10 +1,13 @@
 """Options that let any recipe run on a few toy samples, told by the recipe's own signature; importable by tests."""
 
 from inspect import Parameter, signature
+from typing import get_args
 
 from graphs import graph
 from toys import ToyPictures, toy_rows
+from withstand.core.options import options_of
 from withstand.core.roles import Source
+from withstand.engine.experiment import Experiment
 from withstand.recipes.catalogue import Entry
 from withstand.recipes.setups.pictures import PictureSetup
 from withstand.recipes.setups.tables import TableSetup
@@ -17,7 +20,8 @@ def trains(item: Entry) -> bool:
 
 def needs_a_run(item: Entry) -> bool:
     """Return whether a recipe builds on a run that was trained before."""
-    return "teacher" in signature(item.module().experiment).parameters
+    options = options_of(item.module().experiment)
+    return any(Experiment in get_args(option.hint) and option.default is None for option in options)
 
 
 def toy_options(item: Entry, *, pictures: Source | None = None, rows: Source | None = None) -> dict[str, object]:

@@ -27,6 +27,7 @@ from withstand.evaluation.detection.detection import Detection
 from withstand.evaluation.fairness import GroupGaps
 from withstand.evaluation.judges import judge
 from withstand.evaluation.probes.few_shot import FewShot
+from withstand.evaluation.probes.mlp import MLP
 from withstand.evaluation.probes.named import KNN, Centroid, Gauges, Linear, Map, NaiveBayes
 from withstand.evaluation.representation.contrastive_geometry import ContrastiveGeometry
 from withstand.evaluation.representation.projection_head import Layers
@@ -36,12 +37,14 @@ from withstand.evaluation.representation.version_votes import VersionVotes
 from withstand.evaluation.robustness.audit import RobustnessAudit
 from withstand.evaluation.robustness.certificate import Certificate
 from withstand.evaluation.robustness.corruptions import CorruptionBench
+from withstand.evaluation.robustness.fooling import Fooling
 from withstand.evaluation.robustness.purification import Purification
 from withstand.evaluation.robustness.smoothed import SmoothedCertificate
 from withstand.evaluation.structured.graph_audit import GraphAudit
 from withstand.evaluation.structured.graph_nodes import NodeProbe
 from withstand.evaluation.structured.graph_sets import FoldedSVM
 from withstand.evaluation.structured.table_probe import ColumnImportance, TableHeads
+from withstand.methods.attackers.adv_encoder import AdvEncoder
 from withstand.methods.contrastive.isogclr import ISogCLR
 from withstand.methods.masked.hpm import HPM
 from withstand.methods.pretext.sla import SLA
@@ -93,7 +96,7 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     **{
         one.__class__.__name__: lambda one=one: (one, nn.Flatten(), pixels(), untrained())  # type: ignore[misc]
         for one in (
-            KNN(), Linear(), NaiveBayes(), Centroid(), Gauges(), Map(layout="pca"),
+            KNN(), Linear(), MLP(epochs=5), NaiveBayes(), Centroid(), Gauges(), Map(layout="pca"),
             FewShot((KNN(), Centroid()), labels=(1, 2), draws=2),
         )
     },
@@ -102,6 +105,7 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     ),
     "Layers": lambda: (Layers(k=3), toy_method(), ToyPictures(48), toy_method()),
     "Restored": lambda: (Restored(shown=2, samples=8), HPM.example(), ToyPictures(24), HPM.example()),
+    "Fooling": lambda: (Fooling((Linear(C=1.0),), shown=2), AdvEncoder.example(), ToyPictures(24, size=8), None),
     "VersionVotes": lambda: (VersionVotes(shown=2), versions(), ToyPictures(24), versions()),
     "SampleState": lambda: (SampleState(ends=2), toy_method(ISogCLR, samples=24), ToyPictures(24), None),
     "RobustnessAudit": lambda: (
@@ -187,7 +191,11 @@ def test_figures_say_what_they_are(name: str) -> None:
     for figure, measure in finding.figures.items():
         way = (
             "lower"
-            if "nearer" in figure or "gap" in figure or "lost" in figure or "abstentions" in figure
+            if "nearer" in figure
+            or "fooling" in figure
+            or "gap" in figure
+            or "lost" in figure
+            or "abstentions" in figure
             else "higher"
         )
         assert measure.better == way or measure.unit != "share" or name == "Certificate"

@@ -2,22 +2,16 @@
 
 import re
 from dataclasses import fields, replace
-from inspect import signature
 
 import pytest
 
+from recipe_options import needs_a_run, trains
 from withstand.core.options import options_of
 from withstand.engine.experiment import Experiment
 from withstand.recipes.catalogue import Entry, entries
 from withstand.recipes.setups.tables import TableSetup
 
-RECIPES = [
-    item
-    for item in entries()
-    if hasattr(item.module(), "SETUP")
-    and hasattr(item.module(), "experiment")
-    and "teacher" not in signature(item.module().experiment).parameters  # which is a trained run
-]
+RECIPES = [item for item in entries() if hasattr(item.module(), "SETUP") and trains(item) and not needs_a_run(item)]
 
 
 def setting(item: Entry, batch: int, learning_rate: float | None = None) -> Experiment:

@@ -16,7 +16,13 @@ def drawn(source: Source) -> bool:
 def pictures_of(source: Source, index: Tensor) -> npt.NDArray[np.uint8]:
     """Return samples as uint8 pictures `(N, H, W, C)`; floats are taken to lie in [0, 1], or scaled to it."""
     x = source[index].x
-    if x.dtype != torch.uint8:
-        low, high = min(0.0, float(x.min())), max(1.0, float(x.max()))
-        x = ((x.float() - low) / (high - low) * 255).round().to(torch.uint8)
-    return x.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    if x.dtype == torch.uint8:
+        return x.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    low, high = min(0.0, float(x.min())), max(1.0, float(x.max()))
+    return as_bytes((x.float() - low) / (high - low))
+
+
+def as_bytes(x: Tensor) -> npt.NDArray[np.uint8]:
+    """Return pictures `(..., C, H, W)` in [0, 1] as uint8 `(..., H, W, C)`; what lies outside is cut off."""
+    pixels: npt.NDArray[np.uint8] = (x.float().clamp(0, 1) * 255).round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
+    return pixels

@@ -23,6 +23,7 @@ from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.part import Part
 from withstand.core.random import Draws, isolated
 from withstand.core.roles import Attack
+from withstand.core.threat import Ball
 from withstand.core.victim import Victim
 
 
@@ -94,6 +95,80 @@ class Universal(LearntAttack):
                 f"this perturbation was learnt on samples of shape {self.perturbation.shape}, and these have {shape}"
             )
         return self.perturbation.values.detach().to(problem.x.device)
+
+
+class Sticker(Part, nn.Module):
+    """A patch at one place of every sample: a method trains its `values`, of inputs in [0, 1].
+
+    Args:
+        shape: of one sample.
+        corner: the patch's first place along each of the last two axes, or of the only one.
+        side: its places along each of them.
+
+    Raises:
+        ConfigError: a patch that does not fit into the sample.
+    """
+
+    mask: Tensor
+
+    def __init__(self, shape: tuple[int, ...], corner: tuple[int, ...], side: int) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        across = self.shape[-2:]
+        fits = len(corner) == len(across) and all(
+            0 <= at <= most - side for at, most in zip(corner, across, strict=True)
+        )
+        if side < 1 or not fits:
+            raise ConfigError(f"a patch of side {side} at {tuple(corner)} does not fit into samples of shape {shape}")
+        self.values = nn.Parameter(torch.full(self.shape, 0.5))
+        mask = torch.ones(self.shape, dtype=torch.bool)
+        for axis, at in enumerate(corner, len(self.shape) - len(corner)):
+            inside = torch.zeros(self.shape[axis], dtype=torch.bool)
+            inside[at : at + side] = True
+            mask &= inside.view(-1, *[1] * (len(self.shape) - axis - 1))
+        self.register_buffer("mask", mask)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls((1, 6, 6), (1, 2), 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return inputs `(N, ...)` with the patch in their place, not confined."""
+        return torch.where(self.mask, self.values, x)
+
+
+@dataclass(frozen=True)
+class Patch(LearntAttack):
+    """One patch that takes the place of the same entries of every input (Brown et al., Adversarial patch, 2017).
+
+    A ball of radius 1 in Linf, that of inputs in [0, 1], leaves it whole; a smaller one pulls it towards the input.
+
+    Args:
+        ball: how far an input may be moved.
+        objective: by which success is judged.
+        sticker: what was learnt.
+    """
+
+    tokens = False
+
+    _: KW_ONLY
+    sticker: Sticker
+
+    @classmethod
+    def example(cls, shape: tuple[int, ...] = (1, 6, 6)) -> Self:
+        across = shape[-2:]
+        learnt = Sticker(shape, (0,) * len(across), max(1, min(across, default=1) // 2))
+        with isolated("an example's patch"), torch.no_grad():
+            learnt.values.uniform_()
+        return cls(Ball("linf", 1.0), sticker=learnt)
+
+    def perturbation_for(self, problem: Problem) -> Tensor:
+        shape = tuple(problem.x.shape[1:])
+        if shape != self.sticker.shape:
+            raise DataError(f"this patch was learnt on samples of shape {self.sticker.shape}, and these have {shape}")
+        low, scale = unit(problem.victim)
+        mask, values = (value.detach().to(problem.x.device) for value in (self.sticker.mask, self.sticker.values))
+        return torch.where(mask, values - (problem.x - low) / scale, 0.0)
 
 
 class Waves(Part, nn.Module):

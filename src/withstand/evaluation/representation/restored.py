@@ -16,6 +16,7 @@ from withstand.core.part import describe
 from withstand.core.random import Draws, derive
 from withstand.core.roles import Evaluator, Source
 from withstand.core.victim import Victim
+from withstand.evaluation.pictures import as_bytes
 from withstand.losses.restoration.reconstruction import masked_patch_error
 from withstand.models.blocks.pick import pick
 from withstand.models.pictures.patches import TokenEncoder, joined
@@ -168,7 +169,7 @@ def _strips(
     covered = torch.zeros(len(x), patches.shape[1], dtype=torch.bool, device=x.device).scatter_(1, hidden, True)
     grey = joined(covered[:, :, None].expand(-1, -1, squares), *grid, 1)
     restored = encoder.pixels(patches.scatter(1, hidden[:, :, None].expand_as(told), told), grid)
-    return {"picture": _bytes(x), "seen": _bytes(x.masked_fill(grey, 0.5)), "restored": _bytes(restored)}
+    return {"picture": as_bytes(x), "seen": as_bytes(x.masked_fill(grey, 0.5)), "restored": as_bytes(restored)}
 
 
 def _map(scores: Tensor, grid: tuple[int, int], x: Tensor) -> npt.NDArray[np.uint8]:
@@ -176,13 +177,7 @@ def _map(scores: Tensor, grid: tuple[int, int], x: Tensor) -> npt.NDArray[np.uin
     ranks = scores.argsort(1).argsort(1).float() / max(1, scores.shape[1] - 1)
     cells = ranks.view(len(x), 1, *grid)
     side = x.shape[2] // grid[0]
-    return _bytes(cells.repeat_interleave(side, 2).repeat_interleave(side, 3).expand(-1, x.shape[1], -1, -1))
-
-
-def _bytes(x: Tensor) -> npt.NDArray[np.uint8]:
-    rounded = (x.float().clamp(0, 1) * 255).round().to(torch.uint8)
-    pixels: npt.NDArray[np.uint8] = rounded.permute(0, 2, 3, 1).cpu().numpy()
-    return pixels
+    return as_bytes(cells.repeat_interleave(side, 2).repeat_interleave(side, 3).expand(-1, x.shape[1], -1, -1))
 
 
 def _rank_correlation(one: Tensor, other: Tensor) -> Tensor:

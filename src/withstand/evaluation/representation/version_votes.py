@@ -18,6 +18,7 @@ from withstand.core.roles import Evaluator, Source
 from withstand.core.victim import Victim
 from withstand.data.derived.subset import labelled
 from withstand.evaluation.intervals import Share, columns, shares
+from withstand.evaluation.pictures import as_bytes
 from withstand.models.blocks.aggregated import Aggregated
 
 TOGETHER, ALONE, AGREED = "accuracy, all versions together", "accuracy, the unchanged version", "all versions agree"
@@ -120,7 +121,7 @@ class VersionVotes(Evaluator):
     def _shown(self, subject: Aggregated, batch: Batch) -> dict[str, npt.NDArray[np.uint8]]:
         x = unit_range(batch.x[: self.shown])
         return {
-            name: _pixels(subject.transforms.apply(x, place))
+            name: as_bytes(subject.transforms.apply(x, place))
             for place, name in enumerate(subject.transforms.names[: self.versions])
         }
 
@@ -159,9 +160,3 @@ def _figures(found: _Votes, y: Tensor) -> dict[str, Measure]:
 
 def _called(label: int, classes: tuple[str, ...]) -> Cell:
     return classes[label] if label < len(classes) else label
-
-
-def _pixels(x: Tensor) -> npt.NDArray[np.uint8]:
-    rounded = (x.clamp(0, 1) * 255).round().to(torch.uint8)
-    pixels: npt.NDArray[np.uint8] = rounded.permute(0, 2, 3, 1).contiguous().numpy()
-    return pixels

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
@@ -20,6 +19,7 @@ from withstand.core.part import Tree
 from withstand.core.random import Draws
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
+from withstand.evaluation.pictures import as_bytes
 from withstand.evaluation.robustness.stages import Stages
 
 CHECKED = 100
@@ -174,10 +174,4 @@ def strips(victim: Victim, clean: Tensor, attacked: Tensor) -> dict[str, npt.NDA
         "adversarial": (attacked - victim.low) / span,
         f"difference (magnified x{factor})": 0.5 + factor * change,
     }
-    return {name: _bytes(pictures) for name, pictures in shown.items()}
-
-
-def _bytes(pictures: Tensor) -> npt.NDArray[np.uint8]:
-    scaled = (pictures.clamp(0, 1) * 255).round().to(torch.uint8)
-    array: npt.NDArray[np.uint8] = scaled.permute(0, 2, 3, 1).cpu().numpy()
-    return array
+    return {name: as_bytes(pictures) for name, pictures in shown.items()}

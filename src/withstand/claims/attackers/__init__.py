@@ -1,0 +1,1 @@
+"""Claims about attacks that are learnt."""

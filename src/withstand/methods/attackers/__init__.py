@@ -1,0 +1,1 @@
+"""Methods that learn attacks on a network which stays as it is."""

@@ -1,0 +1,1 @@
+"""Recipes of attacks that are learnt on an earlier run."""
