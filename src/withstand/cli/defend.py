@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from withstand.cli.reply import Reply, finding_facts, show_finding
 from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.options import Device
 
 if TYPE_CHECKING:
     from withstand.api.runs import Run
@@ -34,6 +35,7 @@ def run_defend(
     combine: Literal["mixed", "counts"] = "mixed",
     fpr: float = 0.05,
     seed: int = 0,
+    device: Device = "auto",
     allow: tuple[str, ...] = (),
 ) -> Reply:
     """Guard a classifier, and measure what it then withstands, also against who knows the guard.
@@ -65,44 +67,48 @@ def run_defend(
     """
     from withstand.api.front import open_run
     from withstand.api.subjects import UNIT
+    from withstand.core.device import moved
     from withstand.core.threat import Ball
     from withstand.evaluation.detection.detection import Detection
 
     ball = Ball(norm, UNIT.radius(eps, norm))
-    opened = open_run(run, allow=allow)
+    opened = open_run(run, allow=allow, device=device)
     guide = _guide(by, allow)
     train, test = opened.sources(data)
     if test.labels is None or train.labels is None:
         raise DataError("what a guarded classifier withstands is judged on labels, and the data have none")
     victim, guarded = _guarded(opened, classifier, data, train, allow)
-    if by is not None and (guide is None or "purifier" in guide.method.products()):
-        finding = _purify(victim, by, guide, ball, test, samples=samples, steps=steps, queries=queries, seed=seed)
-    else:
-        from withstand.recipes.defenses import beyond
+    method = (guide or opened).method
+    with moved(opened.device, victim.model, method, None if guarded is None else guarded.method):
+        if by is not None and (guide is None or "purifier" in method.products()):
+            finding = _purify(victim, by, guide, ball, test, samples=samples, steps=steps, queries=queries, seed=seed)
+        else:
+            from withstand.recipes.defenses import beyond
 
-        judge = Detection(
-            ball,
-            attacks=attacks,
-            adaptive=adaptive,
-            samples=samples,
-            calibration=samples,
-            known=known,
-            steps=steps,
-            fpr=fpr,
-            seed=seed,
-        )
-        guard = beyond.detector(
-            (guide or opened).method,
-            train,
-            victim,
-            neighbours=neighbours,
-            rank=rank,
-            alpha=alpha,
-            combine=combine,
-            seed=seed,
-        )
-        features = None if guarded is None else guarded.encoder
-        finding = beyond.defend(guard, test, judge, beside=beyond.baselines(victim, features, train))
+            judge = Detection(
+                ball,
+                attacks=attacks,
+                adaptive=adaptive,
+                samples=samples,
+                calibration=samples,
+                known=known,
+                steps=steps,
+                fpr=fpr,
+                seed=seed,
+            )
+            guard = beyond.detector(
+                method,
+                train,
+                victim,
+                neighbours=neighbours,
+                rank=rank,
+                alpha=alpha,
+                combine=combine,
+                seed=seed,
+            )
+            embeds = guarded is not None and "encoder" in guarded.method.products()
+            features = guarded.encoder if guarded is not None and embeds else None
+            finding = beyond.defend(guard, test, judge, beside=beyond.baselines(victim, features, train))
     opened.folder.save(finding)
     report = opened.report()
     told = finding.protocol.get("verdict")
@@ -134,9 +140,9 @@ def _guarded(
     from withstand.core.victim import Victim
 
     if classifier is None or Path(classifier).is_dir():
-        guarded = opened if classifier is None else open_run(classifier, allow=allow)
+        guarded = opened if classifier is None else open_run(classifier, allow=allow, device=opened.device.type)
         return Victim(guarded.classifier(data)), guarded
-    victim = victim_of(classifier, train, allow)
+    victim = victim_of(classifier, train, allow, opened.device)
     if (victim.low, victim.high) != (UNIT.low, UNIT.high):
         raise DataError(
             f"the classifier takes inputs from {victim.low:g} to {victim.high:g}, a run's networks from 0 to 1: "

@@ -54,7 +54,7 @@ def unit_range(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
     Bytes are amounts, so whole numbers that are names, as token ids, come as int64; inside a `Structured` all stay.
     """
-    return x.to(dtype) / 255 if isinstance(x, Tensor) and x.dtype == torch.uint8 else x
+    return x.to(dtype).div_(255) if isinstance(x, Tensor) and x.dtype == torch.uint8 else x
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,19 @@ def test_narrow_clouds(spread: float, passed: bool | None) -> None:
     assert check.passed is passed, check.detail
 
 
+@pytest.mark.parametrize(
+    ("spread", "directions", "passed"), [(0.0193, 32, None), (0.0193, 12, False), (0.003, 32, False), (0.3, 12, True)]
+)
+def test_a_very_narrow_cloud_has_not_collapsed_where_it_kept_the_directions_of_the_untrained(
+    spread: float, directions: int, passed: bool | None
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    cloud = torch.randn(200, 32, generator=generator, dtype=torch.float64)
+    kept = torch.cat([cloud[:, :directions], cloud[:, directions:] * 1e-3], 1) * (32 / directions) ** 0.5
+    check = collapse_check(kept * spread + nn.functional.normalize(torch.ones(32), dim=0) * 32**0.5, control=cloud)
+    assert check.passed is passed, check.detail
+
+
 NORMS: tuple[Norm, ...] = ("linf", "l2", "l1")
 
 

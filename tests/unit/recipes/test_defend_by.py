@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from learnt import ToyPurifier
 from withstand.cli.main import main
@@ -65,6 +66,14 @@ def test_a_run_without_a_purifier_detects_by_its_encoder(
     assert main(["defend", str(runs["classifier"]), "--by", str(runs["encoder"]), *QUICK, *words]) == 0
     assert "clean accuracy with rejection" in capsys.readouterr().out
     assert (runs["classifier"] / "findings" / "detection.json").exists()
+
+
+def test_a_guard_runs_where_it_is_told_to(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["defend", str(runs["classifier"]), "--by", "median", *QUICK]
+    assert main([*words, "--device", "cpu"]) == 0
+    if not torch.backends.mps.is_available():
+        assert main([*words, "--device", "mps"]) == 2
+        assert "device mps is not available here" in capsys.readouterr().err
 
 
 def test_what_is_no_guard_is_told(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.inputs.gradient import FGSM, PGD
 from withstand.claims.claim import Claim, Tables
-from withstand.core.batch import Batch
+from withstand.core.batch import Batch, unit_range
 from withstand.core.finding import Cell, Table
 from withstand.core.part import Tree
 from withstand.core.random import isolated
@@ -131,8 +131,7 @@ def _cases(seed: int) -> list[_Case]:
 
 def _pooled(batch: Batch) -> tuple[Tensor, Tensor]:
     assert batch.y is not None
-    pictures = batch.x.float() / 255 if batch.x.dtype == torch.uint8 else batch.x.float()
-    return F.avg_pool2d(pictures, 2).flatten(1), batch.y
+    return F.avg_pool2d(unit_range(batch.x), 2).flatten(1), batch.y
 
 
 def _trained(x: Tensor, y: Tensor, seed: int) -> nn.Module:

@@ -20,6 +20,7 @@ from withstand.attacks.named import named
 from withstand.attacks.objectives import pick
 from withstand.attacks.problem import NoGradient
 from withstand.core.batch import unit_range
+from withstand.core.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.part import Tree, describe
@@ -156,7 +157,7 @@ class Detection(Evaluator):
             DataError: no labels; no sample that is classified right; a defense without a threshold.
         """
         calibration, rows = self._rows(source)
-        batch = source[rows]
+        batch = source[rows].to(device_of_network(subject.victim.model))
         if batch.y is None:
             raise DataError("detection is judged on labelled samples, and the source has no labels")
         x, y = unit_range(batch.x), batch.y

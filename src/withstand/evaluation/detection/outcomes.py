@@ -37,7 +37,7 @@ class Judged:
 
 
 def judge(defense: Defense, x: Tensor, y: Tensor) -> Judged:
-    """Return what a defense says of labelled samples.
+    """Return what a defense says of labelled samples, on the CPU.
 
     Raises:
         DataError: it rejects nothing, or has no threshold yet.
@@ -48,7 +48,7 @@ def judge(defense: Defense, x: Tensor, y: Tensor) -> Judged:
     if outcome.accepted is None:
         raise DataError(f"{type(defense).__name__} rejects nothing: fit its threshold on clean inputs first")
     predicted = outcome.logits.argmax(1)
-    return Judged(predicted, predicted == y, outcome.score, outcome.accepted)
+    return Judged(predicted.cpu(), (predicted == y).cpu(), outcome.score.cpu(), outcome.accepted.cpu())
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class Gauges(Probe):
                     controls=dict.fromkeys(columns[2:], columns[1]),
                 )
             },
-            checks=(collapse_check(self._some(embedded)),),
+            checks=(collapse_check(self._some(embedded), None if control is None else self._some(control)),),
             protocol={
                 "probe": describe(self),
                 **embedded.protocol(),

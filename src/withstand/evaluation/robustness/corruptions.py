@@ -22,7 +22,7 @@ from withstand.evaluation.intervals import Share, shares
 from withstand.evaluation.provenance import traced
 from withstand.evaluation.robustness.plausible import plausible
 from withstand.views.pictures.corruptions import CORRUPTIONS, Corruption
-from withstand.views.pictures.picture import as_unit, check_pictures
+from withstand.views.pictures.picture import check_pictures, own_copy
 
 MEAN = "mean accuracy under corruptions"
 
@@ -160,7 +160,7 @@ class CorruptionBench(Evaluator):
             if view is None:
                 x = self._clean(victim, batch.x[rows])
             else:
-                unit = as_unit(batch.x[rows].to(device))
+                unit = own_copy(batch.x[rows].to(device))
                 x = view.change(unit, Draws(seed, batch.index[rows].to(device))) * victim.span + victim.low
             logits = pick(victim(x), "logits")
             right += int((logits.argmax(1).cpu() == batch.y[rows].cpu()).sum())

@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from withstand.core.batch import unit_range
+from withstand.core.device import device_of_network
 from withstand.core.errors import ConfigError
 from withstand.core.finding import Check, Finding
 from withstand.core.roles import Method, Source, View
@@ -74,7 +75,7 @@ def detector(
             raise ConfigError(f"samples of shape {train.shape} are no pictures: give a view that makes neighbours")
         view = picture_neighbours((train.shape[1], train.shape[2]))
     head = getattr(method, "head", None)
-    return NeighbourhoodDetector(
+    found = NeighbourhoodDetector(
         method.encoder.eval(),
         head.eval() if isinstance(head, nn.Module) else None,
         fit_linear(embed(method.encoder, train)).as_linear(),
@@ -87,6 +88,8 @@ def detector(
         label_source=label_source,
         seed=seed,
     )
+    found.gauge.to(device_of_network(method.encoder))
+    return found
 
 
 def baselines(victim: Victim | nn.Module, features: nn.Module | None, train: Source) -> dict[str, Detector]:
@@ -99,7 +102,7 @@ def baselines(victim: Victim | nn.Module, features: nn.Module | None, train: Sou
     """
     found: dict[str, Detector] = {"max-softmax": MaxSoftmax(victim)}
     if features is not None:
-        reference = unit_range(train[list(range(min(REFERENCE, len(train))))].x)
+        reference = unit_range(train[list(range(min(REFERENCE, len(train))))].x).to(device_of_network(features))
         found["kNN"] = NearestFeatures(victim, features, reference)
         found["Mahalanobis"] = Mahalanobis(victim, features, reference)
     return found
@@ -116,7 +119,7 @@ def defend(
         judge: attacks and budget.
         beside: other detectors of the same classifier.
     """
-    clean = judge.clean(test)
+    clean = judge.clean(test).to(device_of_network(guard.victim.model))
     for one in (guard, *(beside or {}).values()):
         one.fit(clean, fpr=judge.fpr)
     finding = judge.evaluate(guard, test, name="BEYOND", beside=beside)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from withstand.core.batch import Batch
+from withstand.core.batch import Batch, unit_range
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
 from withstand.core.roles import View
@@ -38,9 +38,10 @@ def check_pictures(x: Tensor) -> None:
         raise DataError(f"pictures must be uint8, or float in [0, 1], not {x.dtype}: use x.to(torch.uint8)")
 
 
-def as_unit(x: Tensor) -> Tensor:
-    """Return a new float32 copy of the pictures, in [0, 1]."""
-    return x.to(torch.float32).mul_(1 / 255) if x.dtype == torch.uint8 else x.to(torch.float32, copy=True)
+def own_copy(x: Tensor) -> Tensor:
+    """Return the pictures in [0, 1] as float32 that may be overwritten."""
+    unit = unit_range(x)
+    return unit.to(torch.float32, copy=unit is x)
 
 
 def blocks(x: Tensor) -> Iterator[slice]:
@@ -86,7 +87,7 @@ class PictureView(View):
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         check_pictures(batch.x)
-        return batch.with_x(self.change(as_unit(batch.x), draws))
+        return batch.with_x(self.change(own_copy(batch.x), draws))
 
     @abstractmethod
     def change(self, x: Tensor, draws: Draws) -> Tensor:
