@@ -7,10 +7,12 @@ from graphs import graph
 from toys import ToyPictures, toy_rows
 from withstand.core.options import options_of
 from withstand.core.roles import Source
+from withstand.data.windows.source import WindowSource
 from withstand.engine.experiment import Experiment
 from withstand.recipes.catalogue import Entry
 from withstand.recipes.setups.pictures import PictureSetup
 from withstand.recipes.setups.tables import TableSetup
+from withstand.recipes.setups.windows import WindowSetup
 
 
 def trains(item: Entry) -> bool:
@@ -37,4 +39,6 @@ def toy_options(item: Entry, *, pictures: Source | None = None, rows: Source | N
         return {"data": pictures or ToyPictures(512), "width": 4}
     if isinstance(setup.default, TableSetup):
         return {"data": rows or toy_rows(), "hidden": 16}
+    if isinstance(setup.default, WindowSetup):
+        return {"data": WindowSource.example(), "width": 6, "batch": 4}
     return {"data": graph(60), "hidden": 16}

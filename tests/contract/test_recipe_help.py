@@ -7,9 +7,11 @@ import pytest
 
 from recipe_options import needs_a_run, trains
 from withstand.core.options import options_of
+from withstand.data.windows.source import WindowSource
 from withstand.engine.experiment import Experiment
 from withstand.recipes.catalogue import Entry, entries
 from withstand.recipes.setups.tables import TableSetup
+from withstand.recipes.setups.windows import WindowSetup
 
 RECIPES = [item for item in entries() if hasattr(item.module(), "SETUP") and trains(item) and not needs_a_run(item)]
 
@@ -18,7 +20,9 @@ def setting(item: Entry, batch: int, learning_rate: float | None = None) -> Expe
     """Return a recipe's experiment at its own setting but for these."""
     module = item.module()
     known = {field.name for field in fields(module.SETUP)}
-    data = "digits-table" if isinstance(module.SETUP, TableSetup) else "digits"
+    data: object = "digits-table" if isinstance(module.SETUP, TableSetup) else "digits"
+    if isinstance(module.SETUP, WindowSetup):
+        data = WindowSource.example()
     changes = {"batch": batch, "width": 4, "data": data, "learning_rate": learning_rate}
     given = {name: value for name, value in changes.items() if name in known and value is not None}
     experiment: Experiment = module.experiment(replace(module.SETUP, **given))

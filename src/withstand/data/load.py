@@ -26,6 +26,7 @@ from withstand.data.tables.named import TABLES
 from withstand.data.tables.source import TableSource
 from withstand.data.volumes.files import holds_volumes, volume_parts
 from withstand.data.volumes.load import VOLUMES, open_volumes
+from withstand.data.windows.source import WINDOWS, WindowFiles, is_windows
 
 Data: TypeAlias = str | Path | np.ndarray[Any, Any] | Tensor | Dataset[Any] | Source | tuple[ArrayLike, ArrayLike]
 """Whatever holds samples; a tuple is a pair of samples and labels."""
@@ -39,8 +40,8 @@ def load(data: Data, *, split: str = "train", size: int | None = None) -> Source
 
     Args:
         data: the name of a set (which wins over a folder so named: write `./name` for that), the path of a folder
-            of pictures, of a `.npy` or `.npz` file, a table (its name, a CSV, Parquet or Feather file, a data frame),
-            volumes (a name, a folder of NIfTI files or DICOM series, one such file), an array, a tensor, a pair of them
+            of pictures or of tables of devices, or of a `.npy` or `.npz` file, a table (its name, a CSV, Parquet or
+            Feather file, a data frame), volumes (a name, a folder of NIfTI files or DICOM series, one such file), an array, a tensor, a pair of them
             (samples and labels), a `torch.utils.data.Dataset`, or a source, which is
             given back.
         split: `train` or `test`, of sets, `.npz` files and folders that have both; data without a test part are
@@ -189,7 +190,7 @@ def _parts(data: Data) -> tuple[str, ...]:
 
 def _path_of(data: object) -> Path | None:
     """Return the path that data are named by; None where they are something else, or a set's name."""
-    if not isinstance(data, str | Path) or (isinstance(data, str) and data in (*NAMES, *GRAPHS, *TABLES, *VOLUMES)):
+    if not isinstance(data, str | Path) or (isinstance(data, str) and data in (*NAMES, *GRAPHS, *TABLES, *VOLUMES, *WINDOWS)):
         return None
     return Path(data).expanduser()
 
@@ -208,7 +209,7 @@ def _openers(data: Data, size: int | None) -> dict[str, Callable[[], Source]]:
             return other
 
         return {"train": first} | {part: partial(like_first, inner[part]) for part in inner if part != "train"}
-    if folder is not None and folder.is_dir():
+    if folder is not None and folder.is_dir() and not is_windows(data):
         parts, aside = open_parts(folder)
         if aside:
             warnings.warn(f"{str(folder)!r} has parts ({', '.join(parts)}); left aside: {aside}", stacklevel=3)
@@ -254,13 +255,15 @@ def _open(data: Data, split: str | None, size: int | None) -> Source:
         return NamedSource(data, split or "train")
     if isinstance(data, str) and data in GRAPHS:
         return open_graphs(data)
+    if is_windows(data):
+        return WindowFiles(data)
     path = Path(data).expanduser()
     if path.is_file():
         return ArraySource(path, split=split)
     if not path.is_dir():
         raise DataError(
             f"{str(data)!r} is neither a path nor the name of a set: "
-            f"{nearest(str(data), [*NAMES, *TABLES, *GRAPHS, *VOLUMES])}"
+            f"{nearest(str(data), [*NAMES, *TABLES, *GRAPHS, *VOLUMES, *WINDOWS])}"
         )
     return ImageFolder(path, DEFAULT_SIZE if size is None else size)
 

@@ -1,0 +1,1 @@
+"""Claims of recipes on sensors that record at the same time."""

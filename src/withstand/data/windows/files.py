@@ -1,0 +1,270 @@
+"""Files of device readings: a folder with a table a device, in one folder a user; or one `.npz` of a common clock.
+
+Sizes: n readings, D devices, C channels.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from withstand.core.errors import DataError, nearest
+from withstand.data.arrays.npz import npz_names, read_member, words
+from withstand.data.tables.files import SUFFIXES, read_file
+from withstand.data.tables.frame import Frame, Words
+from withstand.data.windows.clock import Readings
+
+TIMES = ("time", "timestamp", "t", "seconds", "datetime", "date")
+"""Names of a column of times, in any case, with a unit behind them or without: `t_us`, `time_ms`."""
+UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+LABELS = ("label", "activity", "class", "y")
+"""Names of a column that says what went on."""
+_EPOCHS = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"), (0.0, "s"))
+"""From which number on a bare time is taken as nanoseconds since 1970, and so on: 1973 is 1e8 seconds."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the devices of one user recorded.
+
+    Attributes:
+        user: a name.
+        devices: readings by the device's name.
+        channels: what each device measures, the same of all.
+    """
+
+    user: str
+    devices: Mapping[str, Readings]
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What files hold.
+
+    Attributes:
+        sessions: one a user.
+        classes: the names of labels 0, 1, ...
+        notes: what had to be decided or mended, in words.
+        skipped: (what, reason) of columns and files that were left out.
+    """
+
+    sessions: tuple[Session, ...]
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]
+
+
+def is_window_folder(path: Path) -> bool:
+    """Say whether a folder holds tables of devices: files of tables alone, in it or in its folders, one level down."""
+    if not path.is_dir():
+        return False
+    inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    folders = [entry for entry in inside if entry.is_dir()]
+    files = [entry for entry in inside if entry.is_file()]
+    files += [entry for folder in folders for entry in folder.iterdir() if not entry.name.startswith(".")]
+    return bool(files) and all(entry.is_file() and entry.suffix.lower() in SUFFIXES for entry in files)
+
+
+def is_window_npz(path: Path) -> bool:
+    """Say whether a `.npz` file holds readings of devices: `x`, `devices`, and times."""
+    if path.suffix.lower() != ".npz" or not path.is_file():
+        return False
+    names = set(npz_names(path))
+    return {"x", "devices"} <= names and any(_unit_of(name) is not None for name in names)
+
+
+def read_folder(path: Path) -> Found:
+    """Return what the tables of a folder hold: `USER/DEVICE.csv`, or `DEVICE.csv` where there is one user.
+
+    Raises:
+        DataError: users with other devices, devices with other channels, tables without a time where lengths differ.
+    """
+    folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    by_user = {folder.name: _tables(folder) for folder in folders if _tables(folder)}
+    own = _tables(path)
+    if own and by_user:
+        raise DataError(f"{str(path)!r} has tables beside folders of users: put each user's devices in a folder")
+    by_user = by_user or {path.name: own}
+    names = {user: [file.stem for file in files] for user, files in by_user.items()}
+    first = next(iter(names))
+    for user, devices in names.items():
+        if devices != names[first]:
+            raise DataError(f"user {user!r} has devices {_listed(devices)}, and {first!r} {_listed(names[first])}")
+    read = {user: {file.stem: _table(file) for file in files} for user, files in by_user.items()}
+    known: dict[str, int] = {}
+    notes: list[str] = []
+    skipped: list[tuple[str, str]] = []
+    sessions = []
+    for user, tables in read.items():
+        _check_channels(user, tables, read[first][names[first][0]].channels)
+        sessions.append(_session(user, tables, known, notes, skipped))
+    return Found(tuple(sessions), tuple(known), tuple(dict.fromkeys(notes)), tuple(dict.fromkeys(skipped)))
+
+
+def read_npz(path: Path) -> Found:
+    """Return what a file of one clock for all devices holds.
+
+    `x` is `(n, D, C)`, a member such as `t_us` holds times `(n,)`; `devices` `(D,)`, `channels` `(C,)`, `user` `(n,)`
+    and labels `y` `(n,)` name what they say.
+
+    Raises:
+        DataError: other shapes.
+    """
+    names = npz_names(path)
+    x = np.asarray(read_member(path, "x"))
+    time = next(name for name in names if _unit_of(name) is not None)
+    times = np.asarray(read_member(path, time), dtype=np.float64)
+    devices = words(read_member(path, "devices"), "devices")
+    if x.ndim != 3 or x.shape[1] != len(devices) or times.shape != x.shape[:1]:
+        raise DataError(
+            f"{path.name}: x must be (readings, {len(devices)} devices, channels) with as many times, not {x.shape} "
+            f"and {times.shape}"
+        )
+    channels = words(read_member(path, "channels"), "channels") if "channels" in names else _numbered(x.shape[2])
+    if len(channels) != x.shape[2]:
+        raise DataError(f"{path.name}: {len(channels)} names of channels for {x.shape[2]}")
+    users = words(read_member(path, "user"), "user") if "user" in names else (path.stem,) * len(x)
+    y = np.asarray(read_member(path, "y")) if "y" in names else np.full(len(x), -1)
+    kinds, labels = np.unique(y[y != -1] if y.dtype.kind in "iu" else y, return_inverse=True)
+    coded = np.full(len(x), -1)
+    coded[(y != -1) if y.dtype.kind in "iu" else np.ones(len(x), bool)] = labels
+    seconds, note = _seconds(times, _unit_of(time) or "")
+    sessions, notes = [], [note] if note else []
+    for user in sorted(set(users)):
+        mine = np.array(users) == user
+        held = {}
+        for place, device in enumerate(devices):
+            held[device], said = Readings.sorted(seconds[mine], x[mine, place].astype(np.float64), coded[mine])
+            notes += [said] if said else []
+        sessions.append(Session(user, held, channels))
+    return Found(tuple(sessions), tuple(map(str, kinds.tolist())), tuple(dict.fromkeys(notes)), ())
+
+
+@dataclass(frozen=True)
+class _Table:
+    times: npt.NDArray[np.float64] | None
+    values: npt.NDArray[np.float64]
+    channels: tuple[str, ...]
+    labels: tuple[str | None, ...]
+    note: str
+    skipped: tuple[tuple[str, str], ...]
+
+
+def _table(file: Path) -> _Table:
+    frame, _ = read_file(file)
+    time = next((name for name in frame.columns if _unit_of(name) is not None), None)
+    label = next((name for name in frame.columns if name.strip().lower() in LABELS), None)
+    skipped = [(f"column {name!r}", what) for name, what in frame.unread.items()]
+    channels: list[str] = []
+    for name, values in frame.columns.items():
+        if name in (time, label):
+            continue
+        if isinstance(values, Words):
+            skipped.append((f"column {name!r}", "words, and a sensor gives numbers"))
+        else:
+            channels.append(name)
+    if not channels:
+        raise DataError(f"{str(file)!r} has no column of readings: numbers beside the time are needed")
+    times, note = None, ""
+    if time is not None:
+        held = frame.columns[time]
+        if isinstance(held, Words):
+            raise DataError(f"{str(file)!r}: column {time!r} holds words such as {held.names[0]!r}, no times")
+        times, note = _seconds(held, _unit_of(time) or "")
+    values = np.stack([np.asarray(frame.columns[name]) for name in channels], 1)
+    return _Table(times, values, tuple(channels), _words(frame, label), note, tuple(skipped))
+
+
+def _session(
+    user: str, tables: Mapping[str, _Table], known: dict[str, int], notes: list[str], skipped: list[tuple[str, str]]
+) -> Session:
+    bare = [device for device, table in tables.items() if table.times is None]
+    lengths = {device: len(table.values) for device, table in tables.items()}
+    if bare and len(bare) < len(tables):
+        raise DataError(f"user {user!r}: {_listed(bare)} has no column of times, and other devices have one")
+    if bare and len(set(lengths.values())) > 1:
+        told = ", ".join(f"{device} {length:,}" for device, length in lengths.items())
+        raise DataError(
+            f"user {user!r} has devices of unequal length ({told} rows) and no column of times "
+            f"({', '.join(TIMES)}): nobody can tell which rows belong together"
+        )
+    if bare:
+        notes.append("no column of times: rows of the same number were recorded together, one a second")
+    elif len(set(lengths.values())) > 1:
+        notes.append("devices of unequal length: cut to the time that all cover")
+    held = {}
+    for device, table in tables.items():
+        labels = [-1 if word is None else known.setdefault(word, len(known)) for word in table.labels]
+        times = np.arange(float(len(table.values))) if table.times is None else table.times
+        try:
+            held[device], said = Readings.sorted(times, table.values, np.array(labels, dtype=np.int64))
+        except DataError as error:
+            raise DataError(f"{device} of user {user!r}: {error}") from None
+        notes += [text for text in (said, table.note) if text]
+        skipped += table.skipped
+    return Session(user, held, next(iter(tables.values())).channels)
+
+
+def _check_channels(user: str, tables: Mapping[str, _Table], wanted: tuple[str, ...]) -> None:
+    for device, table in tables.items():
+        if table.channels != wanted:
+            raise DataError(
+                f"{device} of user {user!r} measures {_listed(table.channels)}, and the first device "
+                f"{_listed(wanted)}: one encoder reads them all, so that they need the same columns"
+            )
+
+
+def _words(frame: Frame, label: str | None) -> tuple[str | None, ...]:
+    if label is None:
+        return (None,) * len(frame)
+    held = frame.columns[label]
+    if isinstance(held, Words):
+        return tuple(None if code < 0 else held.names[code] for code in held.codes.tolist())
+    return tuple(None if value != value else f"{value:g}" for value in held.tolist())
+
+
+def _unit_of(name: str) -> str | None:
+    """Return the unit that the name of a column of times says, "" where it says none, None of another column."""
+    word, _, unit = name.strip().lower().partition("_")
+    if word not in TIMES:
+        return None
+    return unit if unit in UNITS else "" if not unit else None
+
+
+def _seconds(times: npt.NDArray[np.float64], unit: str) -> tuple[npt.NDArray[np.float64], str]:
+    """Return times in seconds from the first on, and what was decided."""
+    if not np.isfinite(times).any():
+        raise DataError("no reading has a time")
+    first = np.nanmin(times)
+    note = ""
+    if not unit:
+        unit = next(found for least, found in _EPOCHS if abs(first) >= least)
+        note = f"the column of times names no unit: taken as {unit}"
+    return times * UNITS[unit], note  # a common beginning stays: devices are told apart by it
+
+
+def _tables(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_file() and entry.suffix.lower() in SUFFIXES)
+
+
+def _listed(names: tuple[str, ...] | list[str]) -> str:
+    shown = ", ".join(map(repr, names[:6]))
+    return f"{shown} and {len(names) - 6} more" if len(names) > 6 else shown or "none"
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    return tuple(f"channel {place}" for place in range(count))
+
+
+def chosen_device(name: str, devices: tuple[str, ...]) -> int:
+    """Return a device's place.
+
+    Raises:
+        DataError: there is none of that name.
+    """
+    if name not in devices:
+        raise DataError(f"there is no device {name!r}: {nearest(name, devices)}")
+    return devices.index(name)

@@ -1,0 +1,1 @@
+"""Methods that learn from sensors that record at the same time."""

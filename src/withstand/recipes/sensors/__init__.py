@@ -1,0 +1,1 @@
+"""Recipes on sensors that record at the same time."""
