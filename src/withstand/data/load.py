@@ -190,7 +190,9 @@ def _parts(data: Data) -> tuple[str, ...]:
 
 def _path_of(data: object) -> Path | None:
     """Return the path that data are named by; None where they are something else, or a set's name."""
-    if not isinstance(data, str | Path) or (isinstance(data, str) and data in (*NAMES, *GRAPHS, *TABLES, *VOLUMES, *WINDOWS)):
+    if not isinstance(data, str | Path) or (
+        isinstance(data, str) and data in (*NAMES, *GRAPHS, *TABLES, *VOLUMES, *WINDOWS)
+    ):
         return None
     return Path(data).expanduser()
 
