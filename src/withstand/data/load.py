@@ -41,8 +41,8 @@ def load(data: Data, *, split: str = "train", size: int | None = None) -> Source
     Args:
         data: the name of a set (which wins over a folder so named: write `./name` for that), the path of a folder
             of pictures or of tables of devices, or of a `.npy` or `.npz` file, a table (its name, a CSV, Parquet or
-            Feather file, a data frame), volumes (a name, a folder of NIfTI files or DICOM series, one such file), an array, a tensor, a pair of them
-            (samples and labels), a `torch.utils.data.Dataset`, or a source, which is
+            Feather file, a data frame), volumes (a name, a folder of NIfTI files or DICOM series, one such file), an
+            array, a tensor, a pair of them (samples and labels), a `torch.utils.data.Dataset`, or a source, which is
             given back.
         split: `train` or `test`, of sets, `.npz` files and folders that have both; data without a test part are
             `train` (and `splits` holds a part of them out). A folder's parts are told by their names in any case and
