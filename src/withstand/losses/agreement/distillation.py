@@ -1,8 +1,9 @@
 """Losses towards another network's output.
 
-Bootstrap Your Own Latent (BYOL, 2020); Exploring Simple Siamese Representation Learning (SimSiam, 2020).
+Bootstrap Your Own Latent (BYOL, 2020); Exploring Simple Siamese Representation Learning (SimSiam, 2020);
+Self-Distillation for Further Pre-training of Transformers (2023).
 
-Sizes: B samples on this process, D projection width. Rows are normalised here, once.
+Sizes: B samples on this process, D projection width. Cosines normalise rows here, once.
 """
 
 from torch import Tensor
@@ -31,3 +32,20 @@ def negative_cosine(predictions: Tensor, targets: Tensor, *, stop_gradient: bool
 def byol(predictions: Tensor, targets: Tensor) -> Tensor:
     """Return the mean squared distance of unit-length predictions and targets, `2 - 2 cos`, in [0, 4]."""
     return 2 + 2 * negative_cosine(predictions, targets)
+
+
+@full_precision
+def squared_distance(features: Tensor, targets: Tensor) -> Tensor:
+    """Return the squared Euclidean distance of features and targets, the mean over all vectors, 0-d.
+
+    The sum over the width, not the mean: as many times torch's `mse_loss` as features are wide.
+
+    Args:
+        features: `(..., D)`.
+        targets: of that shape; no gradient reaches them.
+    """
+    if features.shape != targets.shape or features.numel() == 0:
+        raise DataError(
+            f"features and targets need one shape (..., D), not {tuple(features.shape)} and {tuple(targets.shape)}"
+        )
+    return (features - targets.detach()).square().sum(-1).mean()

@@ -1,0 +1,1 @@
+"""Claims of methods that go on from what was learnt before."""

@@ -1,0 +1,1 @@
+"""Methods that go on from what an earlier stage learnt, with further data."""

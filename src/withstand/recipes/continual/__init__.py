@@ -1,0 +1,1 @@
+"""Recipes that go on from what was learnt before, with further data."""
