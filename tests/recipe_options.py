@@ -7,10 +7,12 @@ from graphs import graph
 from toys import ToyPictures, toy_rows
 from withstand.core.options import options_of
 from withstand.core.roles import Source
+from withstand.data.pairs.source import RecordSource
 from withstand.data.windows.source import WindowSource
 from withstand.engine.experiment import Experiment
 from withstand.recipes.catalogue import Entry
 from withstand.recipes.setups.pictures import PictureSetup
+from withstand.recipes.setups.records import RecordSetup
 from withstand.recipes.setups.tables import TableSetup
 from withstand.recipes.setups.windows import WindowSetup
 
@@ -27,7 +29,7 @@ def needs_a_run(item: Entry) -> bool:
 
 
 def toy_options(item: Entry, *, pictures: Source | None = None, rows: Source | None = None) -> dict[str, object]:
-    """Return data and a narrow network: pictures or rows where the recipe's setup is for such, else a graph.
+    """Return data and a narrow network: pictures, rows or records where the recipe's setup is for such, else a graph.
 
     Args:
         item: the recipe.
@@ -37,6 +39,8 @@ def toy_options(item: Entry, *, pictures: Source | None = None, rows: Source | N
     setup = signature(item.module().experiment).parameters.get("setup", Parameter("setup", Parameter.KEYWORD_ONLY))
     if isinstance(setup.default, PictureSetup):
         return {"data": pictures or ToyPictures(512), "width": 4}
+    if isinstance(setup.default, RecordSetup):
+        return {"data": RecordSource.example(), "width": 8, "buckets": 64}
     if isinstance(setup.default, TableSetup):
         return {"data": rows or toy_rows(), "hidden": 16}
     if isinstance(setup.default, WindowSetup):

@@ -13,6 +13,7 @@ from withstand.core.version import __version__ as __version__
 if TYPE_CHECKING:
     from withstand.api.front import open_run as open_run
     from withstand.api.front import train as train
+    from withstand.api.matching import match as match
     from withstand.api.networks import attack as attack
     from withstand.api.networks import audit as audit
     from withstand.api.networks import certify as certify
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from withstand.api.settings import Audit as Audit
     from withstand.api.settings import Certification as Certification
     from withstand.api.settings import Inputs as Inputs
+    from withstand.api.settings import Matching as Matching
     from withstand.api.settings import NamedAttack as NamedAttack
     from withstand.core.part import build as build
     from withstand.core.part import describe as describe
@@ -30,6 +32,7 @@ _WHERE = {
     "Audit": "withstand.api.settings",
     "Certification": "withstand.api.settings",
     "Inputs": "withstand.api.settings",
+    "Matching": "withstand.api.settings",
     "NamedAttack": "withstand.api.settings",
     "Ball": "withstand.core.threat",
     "Run": "withstand.api.runs",
@@ -39,6 +42,7 @@ _WHERE = {
     "certify": "withstand.api.networks",
     "build": "withstand.core.part",
     "describe": "withstand.core.part",
+    "match": "withstand.api.matching",
     "open_run": "withstand.api.front",
     "train": "withstand.api.front",
 }
@@ -48,6 +52,7 @@ __all__ = [
     "Ball",
     "Certification",
     "Inputs",
+    "Matching",
     "NamedAttack",
     "Run",
     "Victim",
@@ -57,6 +62,7 @@ __all__ = [
     "build",
     "certify",
     "describe",
+    "match",
     "open_run",
     "train",
 ]

@@ -21,10 +21,12 @@ from withstand.core.roles import PRODUCTS, Evaluator, Source, network_of
 from withstand.core.threat import Ball
 from withstand.data.arrays.source import ArraySource
 from withstand.data.graphs.container import Graphs
+from withstand.data.pairs.source import RecordSource
 from withstand.data.tables.source import TableSource
 from withstand.defenses.filters import BitDepth
 from withstand.evaluation.detection.detection import Detection
 from withstand.evaluation.fairness import GroupGaps
+from withstand.evaluation.integration.judges import MatchJudge, TypoAudit
 from withstand.evaluation.judges import judge
 from withstand.evaluation.probes.few_shot import FewShot
 from withstand.evaluation.probes.mlp import MLP
@@ -49,6 +51,7 @@ from withstand.methods.contrastive.isogclr import ISogCLR
 from withstand.methods.masked.hpm import HPM
 from withstand.methods.pretext.sla import SLA
 from withstand.models.graphs.encoder import GCN
+from withstand.models.tables.records import RecordMatcher
 from withstand.verification.smoothing import Smoothing
 from withstand.views.presets import simclr_small
 
@@ -129,6 +132,8 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     "FoldedSVM": lambda: (FoldedSVM(folds=2, repeats=2, inner=2), by_place, graph_set(24), nothing),
     "TableHeads": lambda: (TableHeads(("linear", "boosting")), doubled, rows(), doubled),
     "ColumnImportance": lambda: (ColumnImportance(), doubled, rows(), None),
+    "MatchJudge": lambda: (MatchJudge(), RecordMatcher.example(), RecordSource.example(), RecordMatcher.example()),
+    "TypoAudit": lambda: (TypoAudit((1, 2)), RecordMatcher.example(), RecordSource.example(), None),
 }  # fmt: skip
 """By class: an evaluator, a subject, a source, and a control where it has a use for one."""
 

@@ -7,9 +7,11 @@ import pytest
 
 from recipe_options import needs_a_run, trains
 from withstand.core.options import options_of
+from withstand.data.pairs.source import RecordSource
 from withstand.data.windows.source import WindowSource
 from withstand.engine.experiment import Experiment
 from withstand.recipes.catalogue import Entry, entries
+from withstand.recipes.setups.records import RecordSetup
 from withstand.recipes.setups.tables import TableSetup
 from withstand.recipes.setups.windows import WindowSetup
 
@@ -23,6 +25,8 @@ def setting(item: Entry, batch: int, learning_rate: float | None = None) -> Expe
     data: object = "digits-table" if isinstance(module.SETUP, TableSetup) else "digits"
     if isinstance(module.SETUP, WindowSetup):
         data = WindowSource.example()
+    if isinstance(module.SETUP, RecordSetup):
+        data = RecordSource.example()
     changes = {"batch": batch, "width": 4, "data": data, "learning_rate": learning_rate}
     given = {name: value for name, value in changes.items() if name in known and value is not None}
     experiment: Experiment = module.experiment(replace(module.SETUP, **given))

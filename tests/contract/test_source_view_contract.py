@@ -46,8 +46,11 @@ PRESETS = {
 GRAPHS = ("withstand.data.graphs.", "withstand.views.graph")
 """Modules of graphs, whose samples no tensor holds: `test_graph_contract.py` holds them to their roles."""
 
+RECORDS = ("withstand.views.records",)
+"""Modules of records, whose characters are no pictures: their own tests hold them to their role."""
+
 VIEWS: dict[str, Callable[[], View]] = {
-    **{class_path(view): view.example for view in of_role(View) if not view.__module__.startswith(GRAPHS)},
+    **{class_path(view): view.example for view in of_role(View) if not view.__module__.startswith((*GRAPHS, *RECORDS))},
     **PRESETS,
 }
 

@@ -46,6 +46,11 @@ class RunParts:
         """The run folder."""
         return self.folder.path
 
+    @property
+    def source(self) -> Source:
+        """What was learnt from."""
+        return self._build("source", Source)
+
     def _build(self, place: str, role: type[P]) -> P:
         """Return what the run's description holds at a place.
 

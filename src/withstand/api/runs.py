@@ -200,15 +200,21 @@ class Run(RunParts):
         if not alone:
             raise ConfigError("this run has an audit of its own, which takes no surrogate, learnt attack or prover")
         changes = unusual(asked)
-        refused = [name for name in changes if name not in ("samples", "steps", "seed")]
+        takes = [name for name in ("samples", "steps", "seed") if name in own._init_args]
+        refused = [name for name in changes if name not in takes]
         if refused:
             raise ConfigError(
-                f"this run has an audit of its own, which takes samples, steps and seed: {', '.join(refused)} "
-                f"{'is' if len(refused) == 1 else 'are'} set when it is trained"
+                f"this run has an audit of its own, which takes {', '.join(takes) or 'no settings'}: "
+                f"{', '.join(refused)} {'is' if len(refused) == 1 else 'are'} set when it is trained"
             )
         judge = type(own)(**{**own._init_args, **changes})
         test = self.sources(data)[1]
-        return self._keep(judge.evaluate(self.classifier(data), test), data, test)
+        if judge.product in ("encoder", "classifier"):
+            return self._keep(judge.evaluate(self.classifier(data), test), data, test)
+        subject = network_of(self.method, judge.product).eval()
+        with self._moved():
+            control = network_of(self.untrained_method, judge.product).eval()
+            return self._keep(judge.evaluate(subject, test, control=control), data, test)
 
     def corruptions(self, data: Data | None = None, *, samples: int = 500, seed: int = 0) -> Finding:
         """Measure what is left of the accuracy under the fifteen common corruptions, and keep the finding.

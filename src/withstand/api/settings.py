@@ -1,7 +1,8 @@
 """What attacks, audits and certificates are asked for, and of which inputs: one object each, for Python and for the
 command line.
 
-The fields are the options of `withstand attack`, `audit` and `certify`, and what is said of them here is their help.
+The fields are the options of `withstand attack`, `audit`, `certify` and `match`, and what is said of them here is their
+help.
 """
 
 from collections.abc import Mapping, Sequence
@@ -141,6 +142,32 @@ class Inputs(Options):
                 f"0.49,0.48,0.45 0.25,0.24,0.26, not {' '.join(words)!r}"
             )
         return numbers[:half], numbers[half:]
+
+
+@dataclass(frozen=True)
+class Matching(Options):
+    """How tables are matched and merged.
+
+    Args:
+        id: the column that names rows, in every table; one called id is found by itself
+        ignore: columns that are not compared; they are merged all the same
+        threshold: least probability of a match; found on self-made pairs, without labels, if not said
+        grouping: how pairs become sets: louvain holds against single false pairs, components follows every pair
+        nearest: records that each is compared with
+        look: how many of the least sure pairs are listed
+        epochs: passes over the records, where a matcher is to be learnt first; if not said 10, and more for few
+            records: 200 steps at least
+        seed: of everything that is drawn
+    """
+
+    id: str | None = None
+    ignore: tuple[str, ...] = ()
+    threshold: float | None = None
+    grouping: Literal["louvain", "components"] = "louvain"
+    nearest: int = 10
+    look: int = 50
+    epochs: int | None = None
+    seed: int = 0
 
 
 def changed(settings: Asked, changes: Mapping[str, object]) -> Asked:
