@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.batch import Batch
-from withstand.core.distributed import total, world_size
-from withstand.core.errors import ConfigError
 from withstand.core.roles import Method, Model, Terms
 from withstand.losses.agreement.clustering import swapped_cross_entropy
+from withstand.methods.shared.centering import check_center_momentum, follow_center, warmed
 from withstand.methods.shared.crops import each, several_views
 from withstand.methods.shared.pairs import pair_terms, require_positive
 from withstand.models.blocks.ema import Momentum, Teacher
@@ -67,8 +66,7 @@ class DINO(Method):
         require_positive(
             temperature=temperature, teacher_temperature=teacher_temperature, warmup_temperature=warmup_temperature
         )
-        if not 0 <= center_momentum <= 1:
-            raise ConfigError(f"center_momentum must lie in [0, 1], not {center_momentum!r}")
+        check_center_momentum(center_momentum)
         self.encoder, self.temperature = encoder, temperature
         self.course = (warmup_temperature, teacher_temperature, warmup_epochs)
         self.center_momentum, self.frozen_epochs = center_momentum, frozen_epochs
@@ -100,15 +98,14 @@ class DINO(Method):
 
     def teacher_temperature(self, epoch: int) -> float:
         """Return the teacher's temperature in an epoch."""
-        first, last, epochs = self.course
-        return last if epoch >= epochs else first + (last - first) * epoch / epochs
+        return warmed(self.course, epoch)
 
     def before_run(self, steps: int) -> None:
         self.teacher.before_run(steps)
 
     def after_step(self, step: int) -> None:
         if self._seen is not None:
-            self.center.lerp_(total(self._seen) / world_size(), 1 - self.center_momentum)
+            follow_center(self.center, self._seen, self.center_momentum)
         self._seen = None
         self.teacher.follow(self._student(), step)
 

@@ -5,9 +5,11 @@ from torch import Tensor, nn
 
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
+from withstand.core.random import Draws
 from withstand.core.roles import Method, Source
 from withstand.models.pictures.patches import TokenEncoder, with_patches
 from withstand.models.pictures.vit import start_linear
+from withstand.views.masks import blockwise_masks
 
 
 def values_of_a_patch(encoder: TokenEncoder, ratio: float, normalise: bool) -> int:
@@ -71,6 +73,21 @@ class FilledMethod(Method):
         tokens = self.encoder.filled(x, hidden, self.filler)[:, self.encoder.prefix :]
         told: Tensor = self.decoder(tokens[hidden])
         return told, tokens
+
+
+def blocks_of_patches(draws: Draws, grid: tuple[int, int], ratio: float) -> Tensor:
+    """Return which patches are hidden, bool `(B, L)`: blocks that cover a share of the grid, as BEiT draws them.
+
+    The smallest block that is asked for is the official code's share of the grid, 16 patches of 196.
+
+    Args:
+        draws: each picture's own stream.
+        grid: rows and columns of patches.
+        ratio: of the patches; fewer may be hidden, never more.
+    """
+    patches = grid[0] * grid[1]
+    most = torch.full((len(draws),), max(1, int(patches * ratio + 1e-9)))
+    return blockwise_masks(draws, grid, most, least=patches * 16 / 196)
 
 
 def hidden_where(hidden: Tensor, patches: int) -> Tensor:

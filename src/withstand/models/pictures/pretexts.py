@@ -1,7 +1,8 @@
-"""Pretext tasks on pictures: tell how a picture was turned, or how its tiles were shuffled.
+"""Pretext tasks on pictures: tell how a picture was turned, how its tiles were shuffled, or where one lies.
 
 Unsupervised Representation Learning by Predicting Image Rotations (2018); Unsupervised Learning of Visual
-Representations by Solving Jigsaw Puzzles (2016); heads and sizes of ScatSimCLR (2021).
+Representations by Solving Jigsaw Puzzles (2016); Unsupervised Visual Representation Learning by Context Prediction
+(2015); heads and sizes of ScatSimCLR (2021) where nothing else is said.
 sizes: B pictures, W features, T = grid^2 tiles
 """
 
@@ -9,7 +10,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import cache
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import numpy as np
 import torch
@@ -51,11 +52,14 @@ class RotationPretext(Pretext):
     Args:
         width: W.
         dropout: in the head.
+        hidden: widths of the head's hidden layers; none for one linear layer.
     """
 
-    def __init__(self, width: int, *, dropout: float = 0.5) -> None:
+    def __init__(self, width: int, *, dropout: float = 0.5, hidden: tuple[int, ...] = (512, 128)) -> None:
         super().__init__()
-        self.head = nn.Sequential(*_layer(width, 512, dropout), *_layer(512, 128, dropout), nn.Linear(128, 4))
+        widths = (width, *hidden)
+        layers = [layer for pair in pairwise(widths) for layer in _layer(*pair, dropout)]
+        self.head = nn.Sequential(*layers, nn.Linear(widths[-1], 4))
 
     def made(self, x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         return CLOCKWISE.every(x), torch.arange(4, device=x.device).repeat(len(x))
@@ -74,26 +78,67 @@ class JigsawPretext(Pretext):
         count: how many orders, at most T!.
         dropout: in the head.
         seed: chooses the orders.
+        each: width of the layer that reads each tile.
+        joint: width of the layer that reads all tiles.
+        crop: share of a tile's sides that is kept, at a place drawn for each tile, so that edges do not tell.
     """
 
     orders: Tensor
 
-    def __init__(self, width: int, *, grid: int = 3, count: int = 35, dropout: float = 0.5, seed: int = 0) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        grid: int = 3,
+        count: int = 35,
+        dropout: float = 0.5,
+        seed: int = 0,
+        each: int = 512,
+        joint: int = 4096,
+        crop: float = 1.0,
+    ) -> None:
         super().__init__()
-        self.grid = grid
+        self.grid, self.crop = grid, _share(crop)
         self.register_buffer("orders", tile_orders(grid, count, seed), persistent=False)
-        self.each = nn.Sequential(*_layer(width, 512, dropout))
-        self.head = nn.Sequential(*_layer(grid**2 * 512, 4096, dropout), nn.Linear(4096, count))
+        self.each = nn.Sequential(*_layer(width, each, dropout))
+        self.head = nn.Sequential(*_layer(grid**2 * each, joint, dropout), nn.Linear(joint, count))
 
     def made(self, x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         labels = draws.integers(0, len(self.orders), 1)[:, 0]
         pieces = tiles(x, self.grid)
         order = self.orders[labels].view(*pieces.shape[:2], 1, 1, 1).expand_as(pieces)
-        laid = pieces.gather(1, order).flatten(0, 1)
-        return interpolate(laid, x.shape[2:], mode="bilinear", align_corners=False), labels
+        laid = cropped_tiles(pieces.gather(1, order), self.crop, draws)
+        return _enlarged(laid, x), labels
 
     def logits(self, features: Tensor) -> Tensor:
-        scores: Tensor = self.head(self.each(features).view(-1, self.grid**2 * 512))
+        scores: Tensor = self.head(self.each(features).view(len(features) // self.grid**2, -1))
+        return scores
+
+
+class PositionPretext(Pretext):
+    """Tell where a tile lies beside the middle one of nine: 0 to 7, row by row, the middle left out.
+
+    Args:
+        width: W.
+        hidden: width of the head's hidden layer, which reads both tiles.
+        crop: share of a tile's sides that is kept, at a place drawn for each tile, so that edges do not tell.
+    """
+
+    def __init__(self, width: int, *, hidden: int = 4096, crop: float = 2 / 3) -> None:
+        super().__init__()
+        self.crop = _share(crop)
+        self.head = nn.Sequential(nn.Linear(2 * width, hidden), nn.ReLU(), nn.Linear(hidden, 8))
+
+    def made(self, x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        labels = draws.integers(0, 8, 1)[:, 0]
+        pieces = tiles(x, 3)
+        rows = torch.arange(len(x), device=x.device)
+        other = pieces[rows, labels.to(x.device) + (labels >= 4).to(x.device, torch.int64)]
+        pair = torch.stack([pieces[:, 4], other], 1)
+        return _enlarged(cropped_tiles(pair, self.crop, draws), x), labels
+
+    def logits(self, features: Tensor) -> Tensor:
+        scores: Tensor = self.head(features.view(len(features) // 2, -1))
         return scores
 
 
@@ -107,6 +152,37 @@ def tiles(x: Tensor, grid: int) -> Tensor:
         for side, tile in zip(x.shape[2:], (height, width), strict=True)
     )
     return torch.stack([x[:, :, top : top + height, left : left + width] for top in tops for left in lefts], 1)
+
+
+def cropped_tiles(pieces: Tensor, share: float, draws: Draws) -> Tensor:
+    """Return parts of tiles `(B, T, C, h, w)`, each at a place of its own, `(B, T, C, h', w')`.
+
+    Args:
+        pieces: the tiles.
+        share: of their sides that is kept; at least a pixel is.
+        draws: each picture's own stream; nothing is drawn where tiles are kept whole.
+    """
+    sides = [max(1, round(side * share)) for side in pieces.shape[3:]]
+    for axis, side in enumerate(sides, start=3):
+        if side < pieces.shape[axis]:
+            start = draws.integers(0, pieces.shape[axis] - side + 1, pieces.shape[1]).to(pieces.device)
+            places = start[:, :, None] + torch.arange(side, device=pieces.device)
+            shape = (*places.shape[:2], 1, *((side, 1) if axis == 3 else (1, side)))
+            wanted = [*pieces.shape]
+            wanted[axis] = side
+            pieces = pieces.gather(axis, places.view(shape).expand(wanted))
+    return pieces
+
+
+def _enlarged(pieces: Tensor, x: Tensor) -> Tensor:
+    """Return tiles `(B, T, C, h, w)` at the size of the pictures, one after another."""
+    return interpolate(pieces.flatten(0, 1), x.shape[2:], mode="bilinear", align_corners=False)
+
+
+def _share(crop: float) -> float:
+    if not 0 < crop <= 1:
+        raise ConfigError(f"crop, a share of a tile's sides, must lie in (0, 1], not {crop!r}")
+    return crop
 
 
 @cache
