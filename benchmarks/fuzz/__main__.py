@@ -16,11 +16,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from benchmarks.fuzz.worker import found
 
@@ -40,6 +40,7 @@ class Fuzz:
         counts: how often each outcome came.
         seen: failures that were told.
         most: bytes that the largest of all inputs' reading allocated.
+        spent: processor time of the workers so far, in seconds.
     """
 
     name: str
@@ -48,24 +49,25 @@ class Fuzz:
     counts: Counter[str] = field(default_factory=Counter)
     seen: set[str] = field(default_factory=set)
     most: int = 0
+    spent: float = 0.0
 
     def run(self, seconds: float, seed: int) -> None:
-        """Feed the reader for a while, by one process after the other where one dies."""
-        until = time.monotonic() + seconds
+        """Feed the reader for a while of processor time, by one process after the other where one dies."""
         with tempfile.TemporaryDirectory() as folder:
             current = Path(folder) / f"current{found(self.name).suffix}"
-            while time.monotonic() < until and not self.counts["no start"]:
+            while self.spent < seconds and not self.counts["no start"]:
                 for said in self._process(str(seed + self.counts["processes"]), current):
                     self.counts[said["outcome"]] += 1
                     self.most = max(self.most, int(said.get("allocated", 0)))
                     if said["outcome"] in FAILURES:
                         self._tell(said["outcome"], said.get("detail", ""), Path(said.get("input", current)))
-                    if time.monotonic() > until:
+                    if self.spent >= seconds:
                         break
 
-    def _process(self, seed: str, current: Path) -> Iterator[dict[str, str]]:
+    def _process(self, seed: str, current: Path) -> Iterator[dict[str, Any]]:
         """Run one worker and yield what it says of each input, and at last how it ended."""
         self.counts["processes"] += 1
+        before = self.spent
         with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
             worker = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.fuzz.worker", self.name, seed, str(current)],
@@ -83,11 +85,13 @@ class Fuzz:
                     begun, said = True, json.loads(line)
                     if "outcome" in said:
                         self.counts["inputs"] += 1
+                        self.spent = before + said["spent"]
                         yield said
                 errors.seek(0)
                 code, text = worker.wait(), errors.read()[-4000:]
                 yield {"outcome": "death" if begun else "no start", "detail": f"exit code {code}\n{text}"}
             except queue.Empty:
+                self.spent += self.patience
                 yield {"outcome": "hang" if begun else "no start", "detail": "it said nothing for too long"}
             finally:
                 worker.kill()
@@ -118,14 +122,15 @@ def _listen(worker: subprocess.Popen[str], lines: "queue.Queue[str]") -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reader")
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seconds", type=float, default=60.0, help="processor time of the workers")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--patience", type=float, default=20.0, help="seconds after which one input counts as a hang")
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "withstand-fuzz")
     options = parser.parse_args()
     work = Fuzz(options.reader, options.patience, options.keep / options.reader)
     work.run(options.seconds, options.seed)
-    told = [*(f"{count:,} {name}" for name, count in work.counts.items()), f"at most {work.most >> 20} MiB allocated"]
+    told = [*(f"{count:,} {name}" for name, count in work.counts.items())]
+    told += [f"at most {work.most >> 20} MiB allocated", f"{work.spent:.0f} s of processor time"]
     print(f"{options.reader}: {', '.join(told)}")
     return int(any(work.counts[name] for name in FAILURES))
 

@@ -10,6 +10,7 @@ import json
 import os
 import resource
 import sys
+import time
 import traceback
 import tracemalloc
 from pathlib import Path
@@ -92,6 +93,7 @@ def main(name: str, seed: int, current: Path) -> None:
         if said["outcome"] not in ("read", "refused"):  # the driver looks later than the next input is written
             said["input"] = str(current.with_name(f"input-{number}{reader.suffix}"))
             Path(str(said["input"])).write_bytes(whole)
+        said["spent"] = time.process_time()
         print(json.dumps(said), flush=True)
         number += 1
 
