@@ -4,7 +4,9 @@ Run: python -m benchmarks.fuzz READER [--seconds 60] [--seed 0] [--patience 20] 
 
 READER is a module of benchmarks/fuzz/readers. Inputs are valid files with damaged bytes, and files that are well formed
 but odd. A reader may refuse one with an error of withstand.core.errors, in one line; anything else is a failure, and
-its input is kept. Exit code 1 when there was one.
+its input is kept. Exit code 1 when there was one. Memory is what tracing and the largest resident size tell, above
+what the process held before. These files are small, so that the constant decides; of large ones the tests of readers
+say what holds: tables and edge lists take three times the file and a constant, beside the tensors that they keep.
 """
 
 import argparse

@@ -59,7 +59,7 @@ class Source(Part):
     origin: str = "given in memory"
     skipped: tuple[tuple[str, str], ...] = ()
     at_once: int | None = None
-    names: tuple[str, ...] = ()
+    names: Sequence[str] = ()
 
     @abstractmethod
     def __len__(self) -> int: ...

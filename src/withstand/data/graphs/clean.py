@@ -1,14 +1,17 @@
 """Edges as they come, made the edges that networks read: counted, without duplicates, each node with one to itself."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from withstand.core.errors import DataError
 from withstand.data.graphs.sparse import Pattern, Sparse
 
+_BLOCK = 1 << 16
 _FEW_FEATURES = 64
 """Below this many features all values are stored."""
 MOST_DEGREES = 400
@@ -62,9 +65,11 @@ def clean_edges(edges: Tensor, nodes: int, *, directed: bool = False) -> tuple[P
             f"edges have shape {tuple(edges.shape)} and type {edges.dtype}: two rows of whole numbers are needed, "
             "sources and targets"
         )
-    edges = edges.long()
-    outside = ((edges < 0) | (edges >= nodes)).any(0)
-    if bool(outside.any()):
+    if edges.dtype != torch.int32:
+        edges = edges.long()
+    if edges.numel() and not 0 <= int(edges.min()) <= int(edges.max()) < nodes:
+        edges = edges.long()
+        outside = ((edges < 0) | (edges >= nodes)).any(0)
         place = int(outside.nonzero()[0])
         source, target = edges[:, place].tolist()
         raise DataError(
@@ -72,28 +77,64 @@ def clean_edges(edges: Tensor, nodes: int, *, directed: bool = False) -> tuple[P
             f"{source} to {target}: nodes count from 0 to {nodes - 1}"
         )
     source, target = edges.numpy()
-    loops = source == target
     # An edge is one number, so that sorting finds repeated ones and, at last, each node's edges in their order.
-    keys = (target * nodes + source)[~loops]
+    keys = target.astype(np.int64)
+    keys *= nodes
+    keys += source
+    keys = keys[source != target]
+    loops = edges.shape[1] - len(keys)
+    del edges, source, target  # several numbers for each edge are held only as long as they are needed
     keys.sort()
-    new = np.ones(len(keys), dtype=bool)
-    new[1:] = keys[1:] != keys[:-1]
-    duplicates, keys = int((~new).sum()), keys[new]
-    turned = keys % nodes * nodes + keys // nodes
-    found = np.minimum(np.searchsorted(keys, turned), max(len(keys) - 1, 0))
-    turned = turned[keys[found] != turned]
-    lonely = len(turned)
-    if not directed:
-        keys = np.concatenate([keys, turned])
-    degree = np.bincount(keys // nodes, minlength=nodes) + np.bincount(keys % nodes, minlength=nodes)
-    every = np.concatenate([keys, np.arange(nodes) * (nodes + 1)])
-    every.sort()
-    start = np.concatenate([[0], np.cumsum(np.bincount(every // nodes, minlength=nodes))])
-    pattern = Pattern(torch.from_numpy(start), torch.from_numpy(every % nodes), nodes)
-    counts = Counts(
-        nodes, len(keys), duplicates, int(loops.sum()), 0 if directed else lonely, int((degree == 0).sum())
-    )  # fmt: skip
+    given = len(keys)
+    keys = _distinct(keys)
+    forward = len(keys)
+    if directed:
+        neighbors = _counted(keys, nodes, turned=False) + _counted(keys, nodes, turned=True)
+        keys = np.concatenate([keys, np.empty(nodes, np.int64)])
+    else:
+        both = np.empty(2 * forward + nodes, np.int64)
+        both[:forward] = keys
+        for part in _blocks(forward):
+            both[forward:][part] = keys[part] % nodes * nodes + keys[part] // nodes
+        del keys
+        both[: 2 * forward].sort()
+        kept = len(_distinct(both[: 2 * forward]))
+        keys = both[: kept + nodes]
+        neighbors = _counted(keys[:kept], nodes, turned=False)
+    count = len(keys) - nodes
+    keys[count:] = np.arange(nodes) * (nodes + 1)
+    keys.sort()
+    start = np.searchsorted(keys, np.arange(nodes + 1) * nodes)
+    column = np.empty(len(keys), np.int32)
+    for part in _blocks(len(keys)):
+        column[part] = keys[part] % nodes
+    pattern = Pattern(torch.from_numpy(start), torch.from_numpy(column), nodes)
+    counts = Counts(nodes, count, given - forward, loops, count - forward, int((neighbors == 0).sum()))
     return pattern, counts
+
+
+def _distinct(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return sorted numbers without repeats, in the place of the given ones."""
+    kept, last = 0, -1
+    for part in _blocks(len(keys)):
+        block = keys[part]
+        new = block[np.diff(block, prepend=last) != 0]
+        last = int(block[-1])
+        keys[kept : kept + len(new)] = new
+        kept += len(new)
+    return keys[:kept]
+
+
+def _counted(keys: npt.NDArray[np.int64], nodes: int, *, turned: bool) -> npt.NDArray[np.int64]:
+    """Return how many edges come to each node, or `turned`: go out from it."""
+    found = np.zeros(nodes, np.int64)
+    for part in _blocks(len(keys)):
+        np.add.at(found, keys[part] % nodes if turned else keys[part] // nodes, 1)
+    return found
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    return (slice(first, min(first + _BLOCK, count)) for first in range(0, count, _BLOCK))
 
 
 def degree_features(edges: Pattern) -> Tensor | Sparse:
@@ -117,8 +158,8 @@ def check_features(x: Tensor | Sparse) -> None:
     values = x.values if isinstance(x, Sparse) else x
     if len(x.shape) != 2 or 0 in x.shape:
         raise DataError(f"features have shape {tuple(x.shape)}: one row of numbers for each node is needed")
-    bad = ~torch.isfinite(values)
-    if bool(bad.any()):
+    if not all(bool(torch.isfinite(values[part]).all()) for part in _blocks(len(values))):
+        bad = ~torch.isfinite(values)
         place = bad.nonzero()[0]
         row = int(x.pattern.row[place]) if isinstance(x, Sparse) else int(place[0])
         raise DataError(f"{int(bad.sum())} feature value(s) are NaN or infinite, the first in node {row}")

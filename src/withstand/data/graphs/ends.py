@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from withstand.core.errors import DataError
+from withstand.data.tables.distinct import trimmed
 from withstand.data.tables.frame import NUMBER, short
 
 PAIRS = (
@@ -58,7 +59,7 @@ def first_line_names(first: Sequence[str], below: Sequence[Any], nodes: Any = No
     known = ends_of(first)
     places = known or (0, 1)
     own = [first[place] for place in places]
-    listed = [compute.utf8_trim_whitespace(chunk) for place in places for chunk in below[place].chunks]
+    listed = [trimmed(chunk) for place in places for chunk in below[place].chunks]
     named = listed if nodes is None else nodes.chunks
     again = [any(compute.any(compute.equal(chunk, field)).as_py() for chunk in named) for field in own]
     # Words of one letter or with a number may well be nodes.

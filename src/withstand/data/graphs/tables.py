@@ -1,10 +1,12 @@
 """An edge list in a text file, and a table of nodes beside it, as a source."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from withstand.core.errors import DataError, nearest
@@ -12,6 +14,7 @@ from withstand.data.graphs.ends import ends_of, first_line_names
 from withstand.data.graphs.source import GraphSource
 from withstand.data.tables.arrow import text_values
 from withstand.data.tables.cells import Cells, read_cells
+from withstand.data.tables.distinct import MANY, Codes, Names, arrow_names, encode, named, narrow, trimmed, without
 from withstand.data.tables.frame import MISSING, Words, short
 from withstand.data.tables.header import has_header
 from withstand.data.tables.text import decimal_commas, name_columns
@@ -20,6 +23,7 @@ TEXT = (".csv", ".tsv", ".txt", ".edges", ".edgelist")
 """Endings of files that hold edge lists."""
 LABELS = ("label", "labels", "class", "target", "y")
 """Names of the column of a table of nodes that holds the class; `y` beside `x` is a coordinate."""
+_BLOCK = 1 << 16
 _KEYS = ("id", "node", "nodeid", "name")
 
 
@@ -60,30 +64,37 @@ class EdgeList(GraphSource):
     ) -> None:
         file = Path(path)
         cells = _cells(file, 2)
+
+        from pyarrow import compute  # its absence was told
+
         beside = file.with_suffix(f".nodes{file.suffix}")
         place = Path(nodes) if nodes is not None else beside if beside.is_file() else None
         table = None if place is None else _NodeCells.of(place, _cells(place, 1))
         edges, said = _edges(file, cells, header, table)
-        names = edges.names if table is None else table.named(edges.names, nodes_header)
-        number = {name: rank for rank, name in enumerate(names)}
-        lacking = next((name for name in edges.names if name not in number), None)
-        if lacking is not None:
-            raise DataError(f"{file.name} names the node {short(lacking)}, which {place} lacks")
-        moved = np.array([number[name] for name in edges.names], dtype=np.int64)
-        features, labels, classes = (None, None, ()) if table is None else table.values(label)
+        del cells
+        names, ends = edges.names, edges.ends
+        features, labels, classes = None, None, tuple[str, ...]()
+        if table is not None:
+            listed = table.named(edges.names, nodes_header)
+            places = compute.index_in(arrow_names(edges.names), listed).to_numpy(zero_copy_only=False)
+            if np.isnan(places).any():
+                lacking = edges.names[int(np.isnan(places).argmax())]
+                raise DataError(f"{file.name} names the node {short(lacking)}, which {place} lacks")
+            ends = places.astype(ends.dtype)[ends]
+            names = Names(listed) if len(listed) > MANY else listed.to_pylist()
+            features, labels, classes = table.values(label)
+        del edges
         self.origin = f"the file {file.name} ({said})" + ("" if table is None else f" with {table}")
-        super().__init__(
-            torch.from_numpy(moved[edges.ends]), features, labels, nodes=len(names), directed=directed, classes=classes
-        )
-        self.name, self.names = file.stem, tuple(names)
+        super().__init__(torch.from_numpy(ends), features, labels, nodes=len(names), directed=directed, classes=classes)
+        self.name, self.names = file.stem, names if isinstance(names, Names) else tuple(names)
 
 
 @dataclass(frozen=True)
 class _Edges:
     """Edges by the places of their ends `(2, E)` among nodes' names, in the order in which they are first named."""
 
-    ends: np.ndarray
-    names: list[str]
+    ends: Codes
+    names: Sequence[str]
 
 
 def _cells(path: Path, least: int) -> Cells:
@@ -98,17 +109,17 @@ def _cells(path: Path, least: int) -> Cells:
 
 def _edges(path: Path, cells: Cells, header: bool | None, table: "_NodeCells | None") -> tuple[_Edges, str]:
     """Return the edges, and what is to be said of the reading."""
-    from pyarrow import chunked_array, compute, string
+    from pyarrow import compute, default_memory_pool
 
     first, below = cells.first, [column.slice(1) for column in cells.columns]
     try:
-        named = first_line_names(first, below, table and table.keys) if header is None else header
+        headed = first_line_names(first, below, table and table.keys) if header is None else header
     except DataError as error:
         raise DataError(f"{path.name}: {error}") from None
-    columns = below if named else cells.columns
+    columns = below if headed else cells.columns
     if not len(columns[0]):
         raise DataError(f"{path.name} holds no lines after the first, which names the columns")
-    places = ends_of(first) if named else (0, 1)
+    places = ends_of(first) if headed else (0, 1)
     if places is None and len(first) > 2:
         raise DataError(
             f"{path.name} has the columns {', '.join(map(short, first[:6]))}: name an edge's ends source and target"
@@ -122,29 +133,81 @@ def _edges(path: Path, cells: Cells, header: bool | None, table: "_NodeCells | N
         )
         if empty.any():
             raise DataError(f"edge {int(empty.argmax()) + 1} of {path.name} has no {what}")
-    trimmed = [compute.utf8_trim_whitespace(chunk) for column in ends for chunk in column.chunks]
-    del ends
-    coded = chunked_array(trimmed, type=string()).dictionary_encode().unify_dictionaries()
-    codes = np.concatenate([chunk.indices.to_numpy() for chunk in coded.chunks]).reshape(2, -1)
-    dictionary = coded.chunk(0).dictionary
+    codes, names = _coded(ends)
     # Nodes are numbered as a reader of lines meets them: source before target, edge after edge. Of equal places the
     # last written stays, so from the back.
-    met = np.full((2, len(dictionary)), 2 * codes.shape[1])
-    for end, nodes in enumerate(codes):
-        met[end][nodes[::-1]] = np.arange(2 * len(nodes) - 2 + end, -1, -2)
-    order = np.argsort(met.min(0))
-    rank = np.empty_like(order)
+    count = codes.shape[1]
+    met = np.full(len(names), 2 * count, narrow(2 * count + 1))
+    for begin in reversed(range(0, count, _BLOCK)):
+        block = codes[:, begin : begin + _BLOCK]
+        met[block.T.reshape(-1)[::-1]] = np.arange(2 * (begin + block.shape[1]) - 1, 2 * begin - 1, -1)
+    order = np.argsort(met)
+    rank = np.empty_like(order, dtype=codes.dtype)
     rank[order] = np.arange(len(order))
-    names = dictionary.to_pylist()
+    del met
+    for begin in range(0, count, _BLOCK):
+        codes[:, begin : begin + _BLOCK] = rank[codes[:, begin : begin + _BLOCK]]
     notes = [str(cells.dialect)]
-    notes += ["the first line names the columns" if named else "no header: the first two columns are the ends"]
+    notes += ["the first line names the columns" if headed else "no header: the first two columns are the ends"]
     unused = [short(name) if name else str(place + 1) for place, name in enumerate(first) if place not in (one, other)]
     if unused:
-        shown = f": {', '.join(unused[:6])}" if named else ""
+        shown = f": {', '.join(unused[:6])}" if headed else ""
         notes.append(f"{len(unused)} other column(s) not used{shown}")
     if cells.comments:
         notes.append(f"{cells.comments} line(s) of comments")
-    return _Edges(rank[codes].astype(np.int64), [names[place] for place in order]), "; ".join(notes)
+    default_memory_pool().release_unused()
+    return _Edges(codes, named(names, order)), "; ".join(notes)
+
+
+def _coded(ends: list[Any]) -> tuple[Codes, Sequence[str]]:
+    """Return edges' ends `(2, E)` as places among nodes' names, and these, sorted; `ends` is emptied on the way."""
+    from pyarrow import array, chunked_array, default_memory_pool, string
+
+    numbers = _whole(ends)
+    if numbers is None:
+        chunks = [chunk for column in ends for chunk in column.chunks]
+        ends.clear()
+        codes, names = encode(chunked_array(chunks, string()))
+        return codes.reshape(2, -1).astype(_signed(len(names)), copy=False), names
+    ends.clear()
+    default_memory_pool().release_unused()
+    most = int(numbers.max()) + 1
+    if most <= 2 * numbers.size:
+        seen = np.zeros(most, bool)
+        seen[numbers.reshape(-1)] = True
+        held = seen.nonzero()[0]
+        place = np.cumsum(seen, dtype=_signed(most)) - 1
+    else:
+        held = np.unique(numbers)
+        place = None
+    codes = np.empty(numbers.shape, _signed(len(held)))
+    for own, row in zip(codes, numbers, strict=True):
+        for first in range(0, len(row), _BLOCK):
+            block = row[first : first + _BLOCK]
+            own[first : first + _BLOCK] = np.searchsorted(held, block) if place is None else place[block]
+    names = Names(array(held).cast(string()))
+    return codes, names if len(names) > MANY else tuple(names)
+
+
+def _whole(ends: Sequence[Any]) -> npt.NDArray[np.int64] | None:
+    """Return nodes' names as numbers `(2, E)` where each is written as Python writes a whole number from 0 on."""
+    from pyarrow import compute, int64
+
+    found = np.empty((2, len(ends[0])), np.int64)
+    for own, column in zip(found, ends, strict=True):
+        first = 0
+        for chunk in column.chunks:
+            texts = trimmed(chunk)
+            if not compute.all(compute.match_substring_regex(texts, "^(0|[1-9][0-9]{0,17})$"), min_count=0).as_py():
+                return None
+            own[first : first + len(chunk)] = texts.cast(int64()).to_numpy()
+            first += len(chunk)
+    return found
+
+
+def _signed(count: int) -> type[np.signedinteger[Any]]:
+    """Return the type of places: torch counts with no smaller ones."""
+    return np.int32 if count < 1 << 31 else np.int64
 
 
 @dataclass
@@ -177,8 +240,8 @@ class _NodeCells:
         key = next((plain.index(name) for name in _KEYS if name in plain), 0)
         return cls(path, cells, key, compute.utf8_trim_whitespace(cells.columns[key]), {})
 
-    def named(self, ends: list[str], header: bool | None) -> list[str]:
-        """Decide on the header and return the nodes' names.
+    def named(self, ends: Sequence[str], header: bool | None) -> Any:
+        """Decide on the header and return the nodes' names, Arrow strings.
 
         Args:
             ends: the nodes that edges name.
@@ -187,8 +250,10 @@ class _NodeCells:
         Raises:
             DataError: a doubtful header, a node without a name or named twice.
         """
+        from pyarrow import chunked_array, string
+
         first = self.cells.first
-        if header is None and first[self.key] in set(ends):
+        if header is None and first[self.key] in ends:
             header = False
         if header is None:
             below = [column.slice(1) for column in self.cells.columns]
@@ -197,16 +262,19 @@ class _NodeCells:
             except DataError as error:
                 told = str(error).replace("header=", "nodes_header=").replace("--header", "--nodes-header")
                 raise DataError(f"{self.path.name}: {told.replace('--no-header', '--no-nodes-header')}") from None
-        names, columns, said = name_columns(self.path, self.cells, header)
-        self.columns = dict(zip(names, columns, strict=True))
+        own, columns, said = name_columns(self.path, self.cells, header)
+        self.columns = dict(zip(own, columns, strict=True))
         self.headed = header
         self.said = f"{self.cells.dialect}; {said}"
-        found = [name.strip() for name in columns[self.key].to_pylist()]
-        if "" in found:
-            raise DataError(f"node {found.index('') + 1} of {self.path.name} has no name")
-        if len(set(found)) < len(found):
-            seen: set[str] = set()
-            twice = next(name for name in found if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        found = chunked_array([trimmed(chunk) for chunk in columns[self.key].chunks], string())
+        codes, names = encode(found, strip=False)
+        if "" in names:
+            raise DataError(f"node {int((codes == 0).argmax()) + 1} of {self.path.name} has no name")
+        if len(names) < len(codes):
+            first_ones = np.unique(codes, return_index=True)[1]
+            again = np.ones(len(codes), bool)
+            again[first_ones] = False
+            twice = names[int(codes[again.argmax()])]
             raise DataError(f"{self.path.name} names the node {short(twice)} twice")
         return found
 
@@ -227,12 +295,12 @@ class _NodeCells:
         if target is None:
             return features, None, ()
         self.said += f"; classes in {short(target)}"
-        texts = [text.strip() for text in self.columns[target].to_pylist()]
-        held = {text for text in texts if text not in MISSING}
+        codes, held = without(*encode(self.columns[target]), MISSING)
         whole = all(text.lstrip("-").isdecimal() for text in held)
-        ordered = sorted(held, key=int) if whole else sorted(held)
-        rank = {name: place for place, name in enumerate(ordered)}
-        return features, np.array([rank.get(text, -1) for text in texts]), tuple(ordered)
+        order = np.array(sorted(range(len(held)), key=lambda place: int(held[place])) if whole else range(len(held)))
+        rank = np.full(len(held) + 1, -1)
+        rank[order.astype(np.int64)] = np.arange(len(held))
+        return features, rank[codes], tuple(held[place] for place in order.tolist())
 
     def _label(self, key: str) -> str | None:
         """Return the column that holds the class, or None where none does."""

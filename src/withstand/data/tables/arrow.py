@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from withstand.core.errors import DataError, MissingExtra
+from withstand.data.tables.distinct import encode, without
 from withstand.data.tables.frame import (
     CODE,
     DATE,
@@ -119,9 +120,7 @@ def _is_text(kind: Any) -> bool:
 
 def _words(column: Any) -> Words:
     """Return strings whose missing values are known."""
-    coded = column.combine_chunks().dictionary_encode()
-    codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    return Words.of(codes, coded.dictionary.to_pylist(), gone=("",))
+    return Words(*without(*encode(column.fill_null(""), strip=False), ("",)))
 
 
 def text_values(column: Any, decimal: str = ".") -> Values:
@@ -136,9 +135,7 @@ def text_values(column: Any, decimal: str = ".") -> Values:
         numbers = _converted(column, _dates)
     if numbers is not None:
         return numbers
-    coded = column.combine_chunks().dictionary_encode()
-    codes = coded.indices.to_numpy(zero_copy_only=False)
-    return Words.of(codes.astype(np.int64), coded.dictionary.to_pylist())
+    return Words(*without(*encode(column), MISSING))
 
 
 def _converted(column: Any, convert: Callable[[Any], Any]) -> Numbers | None:

@@ -5,7 +5,7 @@ What differs stays different: a column is numbers only where double precision ho
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from withstand.core.errors import DataError
+from withstand.data.tables.columns import Chosen, Columns
+from withstand.data.tables.distinct import Codes, narrow
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
 MISSING = ("", "?", "NA", "N/A", "#N/A", "NaN", "nan", "<NA>", "null", "NULL")
@@ -34,12 +36,12 @@ class Words:
     """A column of words.
 
     Attributes:
-        codes: each row's place in `names`, int64 `(N,)`; -1 where the value is missing.
+        codes: each row's place in `names`, of any signed type, `(N,)`; -1 where the value is missing.
         names: the words that occur, sorted.
     """
 
-    codes: npt.NDArray[np.int64]
-    names: tuple[str, ...]
+    codes: Codes
+    names: Sequence[str]
 
     def __getitem__(self, rows: npt.NDArray[Any]) -> "Words":
         return Words(self.codes[rows], self.names)
@@ -48,7 +50,7 @@ class Words:
         return len(self.codes)
 
     @classmethod
-    def of(cls, codes: npt.NDArray[np.int64], names: Sequence[str], *, gone: Sequence[str] = MISSING) -> "Words":
+    def of(cls, codes: Codes, names: Sequence[str], *, gone: Sequence[str] = MISSING) -> "Words":
         """Return words from codes into any names: stripped, sorted, equal ones as one, those in `gone` as -1.
 
         Of words whose missing ones are known, `gone` is the empty word alone, and they are not stripped.
@@ -57,7 +59,7 @@ class Words:
         known = sorted(set(stripped) - set(gone))
         place = {name: number for number, name in enumerate(known)}
         # The last entry is what code -1 reads: a missing value.
-        moved = np.array([*(place.get(name, -1) for name in stripped), -1], dtype=np.int64)
+        moved = np.array([*(place.get(name, -1) for name in stripped), -1], dtype=narrow(len(known)))
         return cls(moved[codes], tuple(known))
 
 
@@ -73,15 +75,23 @@ class Frame:
         unread: what the other columns hold, such as lists.
     """
 
-    columns: dict[str, Values]
+    columns: Mapping[str, Values]
     unread: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
     def rows(self, chosen: npt.NDArray[Any]) -> "Frame":
-        """Return the chosen rows, by mask or places."""
-        return Frame({name: values[chosen] for name, values in self.columns.items()}, self.unread)
+        """Return the chosen rows, by mask or places; nothing is copied before a column is asked for."""
+        if chosen.dtype == bool and chosen.all():
+            return self
+        return Frame(Chosen(self.columns, chosen), self.unread)
+
+    def only(self, names: Iterable[str]) -> "Frame":
+        """Return some of the columns, so that the others can go."""
+        if isinstance(self.columns, Columns):
+            return Frame(self.columns.only(names), self.unread)
+        return Frame({name: self.columns[name] for name in names}, self.unread)
 
     def numbered(self) -> "Frame":
         """Return the columns named by their place: x0, x1, ..."""
@@ -89,7 +99,7 @@ class Frame:
 
     def without(self, name: str) -> "Frame":
         """Return the other columns."""
-        return Frame({other: values for other, values in self.columns.items() if other != name}, self.unread)
+        return self.only(other for other in self.columns if other != name)
 
 
 def missing(values: Values) -> npt.NDArray[np.bool_]:
@@ -99,8 +109,14 @@ def missing(values: Values) -> npt.NDArray[np.bool_]:
 
 def distinct(values: Values) -> int:
     """Return how many different values a column has, missing ones not counted."""
-    kept = values.codes[values.codes >= 0] if isinstance(values, Words) else values[~np.isnan(values)]
-    return len(np.unique(kept))
+    return int(occurring(values).sum()) if isinstance(values, Words) else len(np.unique(values[~np.isnan(values)]))
+
+
+def occurring(words: Words) -> npt.NDArray[np.bool_]:
+    """Return which of its names a column's rows hold, `(K,)`."""
+    found = np.zeros(len(words.names) + 1, dtype=bool)
+    found[words.codes] = True  # a missing value's code is -1, the last place
+    return found[:-1]
 
 
 def is_frame(data: object) -> bool:
@@ -249,12 +265,15 @@ def checked(columns: Mapping[str, Values | str]) -> Frame:
     Raises:
         DataError: no rows, none that can be read, or columns of unequal length.
     """
-    held = {name: values for name, values in columns.items() if not isinstance(values, str)}
-    unread = {name: values for name, values in columns.items() if isinstance(values, str)}
+    unread = {} if isinstance(columns, Columns) else _unread(columns)
+    held = columns if isinstance(columns, Columns) else Columns()
+    for name, values in columns.items() if held is not columns else ():
+        if not isinstance(values, str):
+            held[name] = values
     if unread and not held:
         shown = "; ".join(f"{name!r} holds {what}" for name, what in list(unread.items())[:3])
         raise DataError(f"the table has no column of numbers, words, booleans or times: {shown}")
-    lengths = {name: len(values) for name, values in held.items()}
+    lengths = held.lengths
     if not lengths or not all(lengths.values()):
         raise DataError(f"the table has {len(columns)} columns and no rows")
     first = next(iter(lengths))
@@ -262,6 +281,10 @@ def checked(columns: Mapping[str, Values | str]) -> Frame:
         if length != lengths[first]:
             raise DataError(f"column {name!r} has {length} rows, column {first!r} has {lengths[first]}")
     return Frame(held, unread)
+
+
+def _unread(columns: Mapping[str, Values | str]) -> dict[str, str]:
+    return {name: values for name, values in columns.items() if isinstance(values, str)}
 
 
 def short(text: str, most: int = 60) -> str:

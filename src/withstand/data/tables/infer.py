@@ -2,20 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError, nearest
-from withstand.data.tables.frame import Frame, Values, Words, distinct, missing, rounded, short
+from withstand.data.tables.frame import Frame, Values, Words, distinct, missing, occurring, rounded, short
 from withstand.data.tables.schema import Column, Kind, Schema, as_words
 
 Task: TypeAlias = Literal["auto", "classes", "number"]
 MOST_CATEGORIES = 256
 """Beyond this many, the rarest categories share the slot of those that training did not have."""
+_BLOCK = 1 << 16
 FEW = 20
 """Up to this many different values, words are categories, and whole numbers may be classes."""
 
@@ -86,7 +86,7 @@ def find_target(frame: Frame, name: str, task: Task = "auto", classes: tuple[str
 
 def _by_value(values: Values, words: Words) -> tuple[str, ...]:
     """Return the classes' names: numbers in their own order."""
-    return words.names if isinstance(values, Words) else tuple(sorted(words.names, key=float))
+    return tuple(words.names) if isinstance(values, Words) else tuple(sorted(words.names, key=float))
 
 
 def fit_schema(
@@ -153,17 +153,17 @@ def fit_schema(
 def _column(name: str, values: Values, said: str | None) -> Column | str:
     """Return a column as training rows show it, or why it is left out."""
     gone = missing(values)
-    count = distinct(values)
     if gone.all():
         return "every value is missing"
-    if count == 1 and not gone.any():
+    kept = values[~gone] if gone.any() else values
+    constant = distinct(kept) == 1 if isinstance(kept, Words) else bool(kept.min() == kept.max())
+    if constant and not gone.any():
         return "constant in training rows"
     share = float(gone.mean())
-    if said != "categorical" and not isinstance(values, Words):
-        if count == 1:
+    if said != "categorical" and not isinstance(kept, Words):
+        if constant:
             return "constant in training rows, where it is not missing"
-        kept = values[~gone]
-        whole = bool((kept % 1 == 0).all())
+        whole = all(bool((kept[first : first + _BLOCK] % 1 == 0).all()) for first in range(0, len(kept), _BLOCK))
         return Column(name, "numeric", float(kept.min()), float(kept.max()), whole, missing=share)
     if said == "numeric" and isinstance(values, Words):
         read = rounded(values)
@@ -172,7 +172,7 @@ def _column(name: str, values: Values, said: str | None) -> Column | str:
             raise DataError(f"column {short(name)} is said to be numeric and holds words, such as {short(word)}")
         return _column(name, read, said)
     words = as_words(values)
-    if said is None and (reason := _free_text(words, count, int((~gone).sum()))):
+    if said is None and (reason := _free_text(words, distinct(words), int((~gone).sum()))):
         return reason
     return Column(name, "categorical", categories=_most_frequent(words), missing=share)
 
@@ -189,9 +189,10 @@ def _free_text(words: Words, count: int, rows: int) -> str:
     """Return why a column of words is no categories, or "": most values stand in one row only."""
     if count <= FEW or count <= rows / 2:
         return ""
-    length = sum(len(words.names[code].split()) for code in np.unique(words.codes[words.codes >= 0])) / count
+    held = occurring(words)
+    length = sum(len(name.split()) for name, there in zip(words.names, held, strict=True) if there) / count
     kind = "free text" if length > 2 else "names or identifiers"
-    shown = short(words.names[int(words.codes[words.codes >= 0][0])], 40)
+    shown = short(words.names[int(words.codes[(words.codes >= 0).argmax()])], 40)
     return f"{kind}, such as {shown}: {count} different values in {rows} rows (kinds: {'categorical'!r} keeps it)"
 
 
@@ -207,13 +208,9 @@ def _same(values: Values, target: Values) -> bool:
     if not isinstance(values, Words) and not isinstance(target, Words) and distinct(target) > FEW:
         return bool(np.array_equal(values, target))
     first, second = as_words(values), as_words(target)
-    both = _pairs(first.codes, second.codes)
+    both = len(np.unique((first.codes.astype(np.int64) + 1) * (len(second.names) + 1) + second.codes))
     count = distinct(first)
     return count == distinct(second) == both and count < len(first) and not bool((first.codes < 0).any())
-
-
-def _pairs(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> int:
-    return len(np.unique(np.stack([first, second], 1), axis=0))
 
 
 def kinds_of(words: Sequence[str]) -> dict[str, Kind]:

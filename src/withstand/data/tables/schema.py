@@ -11,12 +11,12 @@ from functools import cached_property
 from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from withstand.core.errors import DataError
 from withstand.core.part import Part
+from withstand.data.tables.distinct import Codes, narrow
 from withstand.data.tables.frame import Frame, Numbers, Values, Words, missing, rounded, short
 
 Kind: TypeAlias = Literal["numeric", "categorical"]
@@ -59,7 +59,7 @@ class Coded:
     Attributes:
         values: numeric columns in [0, 1], float32 `(N, Dn)`; 0 where missing.
         missing: where a numeric value is missing, bool `(N, Dn)`.
-        codes: categorical columns' places among their slots, int64 `(N, Dc)`.
+        codes: categorical columns' places among their slots, int8 or int16 `(N, Dc)`.
         notes: what had to be bent to fit, by column.
     """
 
@@ -137,16 +137,19 @@ class Schema(Part):
             if column.name not in frame.columns:
                 held = f"holds {frame.unread[column.name]} in" if column.name in frame.unread else "is lacking in"
                 raise DataError(f"column {short(column.name)}, which was learnt from, {held} this table")
-        values = [self._scaled(column, frame.columns[column.name], notes) for column in self.numeric]
-        codes = [self._coded(column, frame.columns[column.name], notes) for column in self.categorical]
-        stacked = np.stack(values, 1) if values else np.zeros((len(frame), 0))
-        gone = np.isnan(stacked)
-        return Coded(
-            torch.from_numpy(np.where(gone, 0.0, stacked).astype(np.float32)),
-            torch.from_numpy(gone),
-            torch.from_numpy(np.stack(codes, 1) if codes else np.zeros((len(frame), 0), dtype=np.int64)),
-            tuple(notes),
-        )
+        count = len(frame)
+        # One column after the other, for each comes in double precision.
+        values = np.empty((count, len(self.numeric)), np.float32)
+        gone = np.empty(values.shape, bool)
+        codes = np.empty((count, len(self.categorical)), narrow(max([column.slots for column in self.columns])))
+        for place, column in enumerate(self.numeric):
+            scaled = self._scaled(column, frame.columns[column.name], notes)
+            gone[:, place] = np.isnan(scaled)
+            values[:, place] = scaled
+        values[gone] = 0.0
+        for place, column in enumerate(self.categorical):
+            codes[:, place] = self._coded(column, frame.columns[column.name], notes)
+        return Coded(torch.from_numpy(values), torch.from_numpy(gone), torch.from_numpy(codes), tuple(notes))
 
     def expand(self, coded: Coded, rows: Tensor) -> Tensor:
         """Return the chosen rows as slots, float32 `(B, W)`."""
@@ -175,20 +178,24 @@ class Schema(Part):
                 shown = ", ".join(map(short, values.names[:3]))
                 raise DataError(f"column {short(column.name)} was numbers in training and holds words now: {shown}")
             values = read
-        scaled: Numbers = (values - column.low) / (column.high - column.low)
-        beyond = int(((scaled < 0) | (scaled > 1)).sum())
+        gone = 0 if column.missing else int(np.isnan(values).sum())
+        scaled: Numbers = values - column.low
+        del values  # nobody else may hold it
+        scaled /= column.high - column.low
+        beyond = int((scaled < 0).sum()) + int((scaled > 1).sum())
         if beyond:
             notes.append((column.name, f"{beyond} value(s) beyond training's range, cut off at {_span(column)}"))
-        if not column.missing and bool(np.isnan(values).any()):
-            notes.append((column.name, f"{int(np.isnan(values).sum())} missing value(s), where training had none"))
-        return np.clip(scaled, 0.0, 1.0)
+        if gone:
+            notes.append((column.name, f"{gone} missing value(s), where training had none"))
+        return np.clip(scaled, 0.0, 1.0, out=scaled)
 
-    def _coded(self, column: Column, values: Values, notes: list[tuple[str, str]]) -> npt.NDArray[np.int64]:
+    def _coded(self, column: Column, values: Values, notes: list[tuple[str, str]]) -> Codes:
         words = as_words(values)
         number = {name: place for place, name in enumerate(column.categories)}
         gone, another = len(number), len(number) + 1
-        moved = np.array([*(number.get(name, another) for name in words.names), gone], dtype=np.int64)
-        codes: npt.NDArray[np.int64] = moved[words.codes]
+        moved = np.full(len(words.names) + 1, gone, narrow(column.slots))
+        moved[:-1] = np.fromiter((number.get(name, another) for name in words.names), moved.dtype, len(words.names))
+        codes: Codes = moved[words.codes]
         strange = int((codes == another).sum())
         if strange:
             shown = next(name for name, code in zip(words.names, moved, strict=False) if code == another)

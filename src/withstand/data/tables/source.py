@@ -85,13 +85,15 @@ class TableSource(Source):
             raise ConfigError(f"unknown part {part!r}: 'train', 'test' or 'all'")
         if not 0 < fraction < 1:
             raise ConfigError(f"fraction={fraction} must lie between 0 and 1: it is the share that is held out")
+        self.part = part
         known = () if schema is None else tuple(schema.fields)
         frame, target, split = self._open(table, target, split, Reading(delimiter, header, decimal, known))
-        if target is None and schema is not None and schema.target in frame.columns:
+        if target is None and schema is not None and schema.target is not None and schema.target in frame.columns:
             target = None if missing(frame.columns[schema.target]).all() else schema.target
         learnt = schema is not None and schema.target == target
         found = Target() if target is None else _target(frame, target, task, schema if learnt else None)
         tested = self._tested(frame, split, found, fraction, seed)
+        training: Frame | None = None
         if schema is None:
             training = frame if part == "all" else frame.rows(~tested)
             if split is not None:
@@ -100,11 +102,13 @@ class TableSource(Source):
             self._say_what_is_left_out(schema, ignore)
         elif kinds or ignore:
             raise ConfigError("a schema already says which columns are learnt from, and their kinds")
+        training = None
+        frame = frame.only(name for name in frame.columns if name in schema.fields)  # the others' text is not needed
         chosen = {"train": ~tested, "test": tested, "all": np.ones(len(frame), dtype=bool)}[part]
         if not chosen.any():
             raise DataError(f"the table has no {part} rows")
         rows = frame.rows(chosen)
-        self.part, self.rows = part, torch.from_numpy(chosen.nonzero()[0])
+        self.rows = torch.from_numpy(chosen.nonzero()[0])
         self.schema, self._coded = schema, schema.code(rows)
         self._target = _rows(found, torch.from_numpy(chosen))
         self._missing = {name: float(missing(rows.columns[name]).mean()) for name in schema.fields}
@@ -164,7 +168,7 @@ class TableSource(Source):
     def _tested(self, frame: Frame, split: str | None, target: Target, fraction: float, seed: int) -> Any:
         """Return which rows are the test part, bool `(N,)`."""
         if split is None:
-            if len(frame) < 2:
+            if len(frame) < 2 or self.part == "all":
                 return np.zeros(len(frame), dtype=bool)
             return held_out(len(frame), target.labels, fraction, seed, target.known).numpy()
         values = frame.columns[split]

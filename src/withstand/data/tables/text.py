@@ -8,8 +8,9 @@ from typing import Any, Literal
 from withstand.core.errors import ConfigError, DataError
 from withstand.data.tables.arrow import text_values
 from withstand.data.tables.cells import Cells, read_cells
+from withstand.data.tables.columns import Columns
 from withstand.data.tables.dialect import COMMA_NUMBER
-from withstand.data.tables.frame import MISSING, NUMBER, Values, short
+from withstand.data.tables.frame import MISSING, NUMBER, short
 from withstand.data.tables.header import has_header
 
 Decimal = Literal[".", ","]
@@ -51,13 +52,16 @@ class Reading:
             raise ConfigError(f"{' and '.join(said)} say how a text file is to be read, and {what} is none")
 
 
-def read_text(path: Path, reading: Reading) -> tuple[dict[str, Values], str]:
+def read_text(path: Path, reading: Reading) -> tuple[Columns, str]:
     """Return a file's columns, and what is to be said of the reading.
 
     Raises:
         DataError: all that `read_cells` and `has_header` refuse, repeated names, a header and no rows.
     """
     cells = read_cells(path, reading.delimiter)
+
+    from pyarrow import default_memory_pool
+
     names, columns, said = name_columns(path, cells, reading.header, reading.known)
     dialect = cells.dialect
     del cells  # so that nothing holds a column's text once its values are there
@@ -71,10 +75,11 @@ def read_text(path: Path, reading: Reading) -> tuple[dict[str, Values], str]:
     broken = _with_breaks(names, columns)
     if broken:
         notes.append(f"line breaks inside fields of {_listed(broken)}")
-    found: dict[str, Values] = {}
+    found = Columns()
     for place, name in enumerate(names):
         found[name] = text_values(columns[place], decimal="," if place in commas else "" if place in doubtful else ".")
         columns[place] = None
+    default_memory_pool().release_unused()
     return found, "; ".join(notes)
 
 
