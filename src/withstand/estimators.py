@@ -46,7 +46,7 @@ _MOST = 4096
 """Rows in one forward pass."""
 
 
-class SelfSupervised(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class SelfSupervised(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Learn an encoder from X alone, and give its features.
 
     Methods on tables take arrays with rows and columns, and data frames with words and missing values in them; methods
@@ -136,7 +136,7 @@ class SelfSupervised(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return tags
 
 
-class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class RobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A perceptron on numeric columns, trained against attacks that move each by a share of its range (PGD-AT).
 
     Args:

@@ -63,13 +63,11 @@ class RunParts:
         return found
 
     def _build_any(self, place: str) -> object:
-        record = self.folder.record()
-        tree, seed = record["tree"], record["seed"]
-        arguments = tree.get("init_args") if isinstance(tree, dict) else None
-        if not isinstance(arguments, dict) or not isinstance(seed, int):
+        described, seed = self.folder.described(place), self.folder.record()["seed"]
+        if not isinstance(seed, int):
             raise RunError(f"{self.folder.path} holds no description of a run")
         with isolated(seed, "weights"):
-            return build(arguments.get(place), allow=self._allow, supply=self._supply, path=place)
+            return build(described, allow=self._allow, supply=self._supply, path=place)
 
     def _test(self) -> Source | None:
         return None if self._build_any("test") is None else self._build("test", Source)

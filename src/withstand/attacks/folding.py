@@ -12,6 +12,7 @@ from copy import copy
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from withstand.attacks.strided import shorten_slopes
 from withstand.core.random import isolated
@@ -120,7 +121,7 @@ def _near(wanted: Tensor, found: Tensor) -> bool:
     return wanted.shape == found.shape and bool(((wanted - found).abs() <= size).all())
 
 
-def _pairs(model: nn.Module, look: Callable[[], object]) -> list[tuple[nn.Module, nn.Module]]:
+def _pairs(model: nn.Module, look: Callable[[], object]) -> list[tuple[nn.Module, _BatchNorm]]:
     """Return each layer with the normalisation that takes its output, both called once in a pass."""
     calls: list[tuple[nn.Module, Tensor, Tensor]] = []
 
@@ -149,7 +150,7 @@ def _pairs(model: nn.Module, look: Callable[[], object]) -> list[tuple[nn.Module
         (layer, norm)
         for layer, _, out in layers
         for norm, taken, _ in norms
-        if taken is out and not (type(layer) is nn.Linear and out.dim() != 2)
+        if taken is out and isinstance(norm, _BatchNorm) and not (type(layer) is nn.Linear and out.dim() != 2)
     ]
 
 
@@ -163,13 +164,13 @@ def _is_plain(module: nn.Module) -> bool:
     return type(module) in _NORMS and not module.training and all(value is not None for value in statistics)
 
 
-def _fold(layer: nn.Module, norm: nn.Module) -> None:
+def _fold(layer: nn.Module, norm: _BatchNorm) -> None:
     """Put a normalisation into the layer before it; both are the copy's."""
     weight, bias = layer._parameters["weight"], layer._parameters["bias"]
     assert weight is not None
     mean, variance = (norm.get_buffer(name).double() for name in ("running_mean", "running_var"))
     gain, offset = norm._parameters["weight"], norm._parameters["bias"]
-    scale = (variance + float(norm.eps)).rsqrt() * (1 if gain is None else gain.detach().double())  # type: ignore[arg-type]
+    scale = (variance + float(norm.eps)).rsqrt() * (1 if gain is None else gain.detach().double())
     shift = (0 if bias is None else bias.detach().double()) - mean
     shift = shift * scale + (0 if offset is None else offset.detach().double())
     wide = scale.view(-1, *[1] * (weight.dim() - 1))

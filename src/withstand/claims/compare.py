@@ -11,7 +11,7 @@ from typing import Generic, Literal
 from scipy.stats import t
 
 from withstand.claims.claim import Arm, Budget, Claim, Found
-from withstand.core.finding import Finding, Measure, Table
+from withstand.core.finding import Finding, Measure, Table, number
 from withstand.core.part import Tree
 from withstand.core.random import isolated
 
@@ -178,9 +178,9 @@ def judge(interval: tuple[float, float], material: float) -> Verdict:
 def judged_again(finding: Finding) -> Finding:
     """Return a stored claim's finding with the verdict that its seeds give, and the one that it had beside it."""
     pairs = [row[1:3] for row in finding.tables["seeds"].rows]
-    differences = [float(ours) - float(theirs) for ours, theirs in pairs]  # type: ignore[arg-type]
+    differences = [number(ours) - number(theirs) for ours, theirs in pairs]
     found = effect(differences, finding.figures["effect"].unit)
-    material = float(finding.protocol.get(MATERIAL, 0.01))  # type: ignore[arg-type]
+    material = number(finding.protocol.get(MATERIAL, 0.01))
     verdict, before = judge(paired_interval(differences), material), finding.protocol["verdict"]
     told: dict[str, Tree] = {} if before == verdict else {"verdict by the spread over seeds": before}
     return replace(

@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NoReturn, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
 from withstand.cli.reply import Reply
 from withstand.core.errors import ConfigError, nearest
@@ -132,11 +132,11 @@ def _add(parser: Parser, option: Option) -> None:
     choices = get_args(kind) if get_origin(kind) is Literal else None
     convert = type(choices[0]) if choices else kind
     if option.placed and not needed:
-        parser.add_argument(option.name, type=convert, nargs="*" if many else "?", help=help_text)  # type: ignore[arg-type]
+        parser.add_argument(option.name, type=convert, nargs="*" if many else "?", help=help_text)
         return
     if needed:
         nargs = "+" if many else None
-        parser.add_argument(option.name, type=convert, nargs=nargs, help=help_text)  # type: ignore[arg-type]
+        parser.add_argument(option.name, type=convert, nargs=nargs, help=help_text)
         return
     flag = "--" + option.name.replace("_", "-")
     if convert is bool:
@@ -144,12 +144,12 @@ def _add(parser: Parser, option: Option) -> None:
         parser.add_argument(flag, action=negatable, default=option.default, help=help_text)
     elif many:
         # argparse would extend the default; `parse` puts it in where nothing was said.
-        parser.add_argument(flag, type=convert, nargs="+", action="extend", default=None, help=help_text)  # type: ignore[arg-type]
+        parser.add_argument(flag, type=convert, nargs="+", action="extend", default=None, help=help_text)
     else:
-        parser.add_argument(flag, type=convert, choices=choices, default=option.default, help=help_text)  # type: ignore[arg-type]
+        parser.add_argument(flag, type=convert, choices=choices, default=option.default, help=help_text)
 
 
-def _kind(hint: object) -> tuple[object, bool]:
+def _kind(hint: Any) -> tuple[Any, bool]:
     """Return the type of one value of an annotation, and whether it takes several."""
     if get_origin(hint) in (Union, types.UnionType):
         inner = [item for item in get_args(hint) if item is not type(None)]

@@ -1,7 +1,7 @@
 """embed, apply, probe, audit, report, export: what is done with a run."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from withstand.api.settings import Audit, Inputs
 from withstand.cli.interrupted import of_audit, when_interrupted
@@ -37,14 +37,14 @@ def run_embed(
     if path.suffix != ".npz":
         raise DataError(f"--out must name an .npz file, not {str(path)!r}")
     features = open_run(run, allow=allow, device=device).embed(data, split=split)
-    arrays = {"x": features.x.numpy(), "index": features.index.numpy()}
+    arrays: dict[str, Any] = {"x": features.x.numpy(), "index": features.index.numpy()}
     if features.y is not None:
         arrays["y"] = features.y.numpy()
     words = {"classes": features.classes, "names": features.names, "parts": features.parts}
     arrays |= {name: np.array([printable(word) for word in some]) for name, some in words.items() if some}
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as aside, aside.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+        np.savez(file, **arrays)
     text = f"{path}: features {len(features):,} x {features.width}"
     return Reply(text, {"path": str(path), "count": len(features), "width": features.width})
 

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +62,7 @@ class Measure:
     chance: float | None = None
 
     def __post_init__(self) -> None:
-        if self.better not in ("higher", "lower", None):
+        if not _is_better(self.better):
             raise ValueError(f"better is 'higher', 'lower' or None, not {self.better!r}")
         for name in ("interval", "gain"):
             ends = getattr(self, name)
@@ -96,12 +96,12 @@ class Measure:
         found = _number("value", value)
         if given or found is None or not isinstance(unit, str) or not isinstance(of, int | None):
             raise ValueError(f"{dict(record)} is no measure")
-        if better not in ("higher", "lower", None) or not isinstance(control, dict | None):
+        if not _is_better(better) or not isinstance(control, dict | None):
             raise ValueError(f"{dict(record)} is no measure")
         return cls(
             found,
             unit,
-            better,  # type: ignore[arg-type]
+            better,
             spread=spread,
             interval=interval,
             of=of,
@@ -126,6 +126,21 @@ def _ends(name: str, value: Tree) -> Interval | None:
     if low is None or high is None:
         raise ValueError(f"{name} is no pair of numbers: {value!r}")
     return low, high
+
+
+def number(cell: object) -> float:
+    """Return a cell of a table, or a value of JSON, as the number that it is.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(cell, bool) or not isinstance(cell, int | float):
+        raise ValueError(f"{cell!r} is no number")
+    return float(cell)
+
+
+def _is_better(value: object) -> TypeGuard[Better]:
+    return value in ("higher", "lower", None)
 
 
 @dataclass(frozen=True)
@@ -234,7 +249,8 @@ class Finding:
             (folder / f"{self.name}.npz").unlink(missing_ok=True)  # an earlier finding's
         else:
             with replacing(folder / f"{self.name}.npz") as path, path.open("wb") as file:
-                np.savez_compressed(file, **self.pictures)  # type: ignore[arg-type]
+                pictures: dict[str, Any] = dict(self.pictures)
+                np.savez_compressed(file, **pictures)
         with replacing(folder / f"{self.name}.json") as path:
             path.write_text(json.dumps(self.record(), indent=1, allow_nan=True) + "\n", encoding="utf-8")
         return folder / f"{self.name}.json"

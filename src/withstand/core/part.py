@@ -268,14 +268,13 @@ def _locate(name: str, allow: Sequence[str], where: str, *, function: bool) -> C
             raise  # the module exists; something that it imports does not
         raise ConfigError(f"there is no module {module_name!r}{where}") from None
     found = getattr(module, attribute, None)
-    fits = isinstance(found, FunctionType) if function else isinstance(found, PartMeta)
-    if found is None or not fits:
-        kind = FunctionType if function else PartMeta
+    kind = FunctionType if function else PartMeta
+    if not isinstance(found, kind):
         names = [key for key, value in vars(module).items() if isinstance(value, kind)]
         raise ConfigError(f"{module_name!r} has no {attribute!r}{where}: {nearest(attribute, names)}")
     if str(found.__module__).partition(".")[0] != top:
         raise ConfigError(f"{name!r}{where} is only re-exported there: name it where it is defined")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def override(tree: Tree, dotted: str, value: Tree) -> None:

@@ -163,7 +163,7 @@ def isolated(*words: int | str) -> Iterator[None]:
     For code that can only draw from the global state: weight initialisation, dropout. Without words the
     state is kept as it is, but still restored.
     """
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]  # torch
     with torch.random.fork_rng(devices=devices):
         if words:
             torch.manual_seed(derive(*words))

@@ -188,6 +188,18 @@ class RunFolder:
                 raise RunError(f"another process is running in {self.path}") from None
             yield
 
+    def described(self, place: str) -> Tree:
+        """Return what the run's description holds at a place, say "method"; None where it holds nothing there.
+
+        Raises:
+            RunError: the folder describes no run.
+        """
+        tree = self.record()["tree"]
+        arguments = tree.get("init_args") if isinstance(tree, dict) else None
+        if not isinstance(arguments, dict):
+            raise RunError(f"{self.path} holds no description of a run")
+        return arguments.get(place)
+
     def save(self, finding: Finding) -> Path:
         """Write a finding."""
         return finding.save(self.findings_path)

@@ -5,8 +5,9 @@ import logging
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -65,7 +66,16 @@ def train(
     if isinstance(experiment.first, str):
         experiment.check_carry(_plan(_earlier(experiment.first, folder, experiment.first_at), allow))
     fabric = _fabric(experiment.plan)
-    arguments = (describe(experiment), externals(experiment), allow, out, quiet, tensorboard)
+    work = partial(
+        _work,
+        tree=describe(experiment),
+        seed=experiment.plan.seed,
+        supply=externals(experiment),
+        allow=allow,
+        out=out,
+        quiet=quiet,
+        tensorboard=tensorboard,
+    )
 
     def earlier() -> None:
         if isinstance(experiment.first, Experiment):
@@ -74,7 +84,7 @@ def train(
     if not fabric.is_global_zero:  # torchrun started us, and the first of us minds the folder
         earlier()
         fabric.launch()
-        _work(fabric, *arguments)
+        work(fabric)
         return folder
     with folder.locked():
         folder.claim(experiment, fresh=fresh)
@@ -83,10 +93,10 @@ def train(
         try:
             earlier()
             if isinstance(fabric.strategy, DDPStrategy) and "LOCAL_RANK" not in os.environ:
-                fabric.launch(_work, *arguments)  # type: ignore[arg-type]
+                fabric.launch(work)
             else:
                 fabric.launch()
-                _work(fabric, *arguments)
+                work(fabric)
         except BaseException as error:
             with suppress(OSError):  # on a full disk the first error is the one to tell
                 folder.update(status="stopped")
@@ -110,16 +120,19 @@ def _fabric(plan: Plan) -> Fabric:
             f"{plan.processes} processes on {accelerator} need a device each, and {cards} is there: use --processes "
             f"{cards}, or --device cpu"
         )
-    start = "popen" if "LOCAL_RANK" in os.environ else "spawn"  # torchrun and SLURM have started us already
+    # torchrun and SLURM have started us already.
+    start: Literal["popen", "spawn"] = "popen" if "LOCAL_RANK" in os.environ else "spawn"
     # Buffers are computed alike in every process; torch renamed the switch.
     switch = "forward_sync_buffers" if "forward_sync_buffers" in _DDP_OPTIONS else "broadcast_buffers"
-    strategy = DDPStrategy(start_method=start, **{switch: False})  # type: ignore[arg-type]
+    buffers: dict[str, Any] = {switch: False}
+    strategy = DDPStrategy(start_method=start, **buffers)
     return Fabric(accelerator=accelerator, devices=plan.processes, strategy=strategy)
 
 
 def _work(
     fabric: Fabric,
     tree: Tree,
+    seed: int,
     supply: Mapping[str, object],
     allow: tuple[str, ...],
     out: Path,
@@ -129,7 +142,6 @@ def _work(
     """Train in this process, one of `fabric.world_size`."""
     fabric.barrier()  # the first process has claimed the folder
     folder = RunFolder(out)
-    seed = int(tree["init_args"]["plan"]["init_args"]["seed"])  # type: ignore[index, call-overload, arg-type]
     with isolated(seed, "weights"):
         experiment: Experiment = build(tree, allow=allow, supply=supply)
     earlier = None if experiment.first is None else _earlier(experiment.first, folder, experiment.first_at)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -190,13 +190,13 @@ class Writer:
 def write_condensed(source: Source, folder: Path) -> Applied:
     """Write a condensed set to `condensed.npz`: its samples x and, as far as there are any, labels y and targets."""
     batch = source[torch.arange(len(source))]
-    arrays = {"x": batch.x.detach().cpu().numpy()}
+    arrays: dict[str, Any] = {"x": batch.x.detach().cpu().numpy()}
     if source.labels is not None:
         arrays["y"] = source.labels.cpu().numpy()
     arrays |= {name: value.detach().cpu().numpy() for name, value in batch.extras.items()}
     path = Writer(folder).folder / f"{CONDENSED}.npz"
     with replacing(path) as aside, aside.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+        np.savez(file, **arrays)
     return Applied(folder, len(source), (f"{path.name}: {', '.join(arrays)}",))
 
 
@@ -218,15 +218,15 @@ def _on_cpu(output: Output) -> Output:
     values = output.values
     if isinstance(values, Tensor):
         return Output(values.detach().cpu(), output.form, output.words)
-    rows = [row.detach().cpu() if isinstance(row, Tensor) else row for row in values]
-    return Output(rows, output.form, output.words)  # type: ignore[arg-type]
+    rows: list[Any] = [row.detach().cpu() if isinstance(row, Tensor) else row for row in values]
+    return Output(rows, output.form, output.words)
 
 
-def _rows_of(some: Sequence[Output]) -> Tensor | list[Tensor]:
+def _rows_of(some: Sequence[Output]) -> Tensor | list[Any]:
     rows = [row for output in some for row in output.values]
     tensors = [row for row in rows if isinstance(row, Tensor)]
     alike = len(tensors) == len(rows) and len({(row.shape, row.dtype) for row in tensors}) == 1
-    return torch.stack(tensors) if alike else rows  # type: ignore[return-value]
+    return torch.stack(tensors) if alike else rows
 
 
 def _predicted(network: torch.nn.Module, classes: tuple[str, ...], batch: Batch) -> dict[str, Output]:

@@ -17,12 +17,14 @@ def full_precision(function: Callable[P, R]) -> Callable[P, R]:
     Gradients come back in each tensor's own type.
     """
 
+    inner: Callable[..., R] = function
+
     @wraps(function)
     def island(*args: P.args, **kwargs: P.kwargs) -> R:
         device = next(value.device.type for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
         named = {name: _widen(value) for name, value in kwargs.items()}
         with torch.autocast(device, enabled=False):
-            return function(*map(_widen, args), **named)  # type: ignore[arg-type]
+            return inner(*map(_widen, args), **named)
 
     return island
 

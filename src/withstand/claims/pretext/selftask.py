@@ -10,8 +10,8 @@ from withstand.claims.claim import Budget, Claim, Tables
 from withstand.claims.measures import Figures, budget, test_of, trained
 from withstand.core.finding import Cell, Table
 from withstand.core.part import Tree
+from withstand.core.roles import network_of
 from withstand.engine.experiment import Experiment
-from withstand.methods.pretext.selftask import SelfTask
 from withstand.recipes.pretext.selftask import TaskName, experiment
 
 ACCURACY = "test accuracy after the last epoch"
@@ -39,10 +39,10 @@ def _arm(task: TaskName) -> Callable[[int], Experiment]:
 
 def _measure(trial: Experiment) -> Figures:
     method, test = trained(trial), test_of(trial)
-    assert isinstance(method, SelfTask)
     batch = test[range(len(test))]
     with torch.no_grad():
-        return {ACCURACY: float((method.network().eval()(batch.x).argmax(1) == batch.y).double().mean())}
+        predicted = network_of(method, "classifier").eval()(batch.x).argmax(1)
+        return {ACCURACY: float((predicted == batch.y).double().mean())}
 
 
 def _protocol(trials: Mapping[str, Experiment], _: object) -> dict[str, Tree]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from withstand.claims.claim import Claim, Tables
-from withstand.core.finding import Cell, Table
+from withstand.core.finding import Cell, Table, number
 from withstand.core.part import Tree
 from withstand.data.load import splits
 from withstand.evaluation.features import embed
@@ -97,9 +97,7 @@ def _at(path: Path, C: float, column: str) -> float:
 
 
 def _number(row: dict[str, Cell], column: str) -> float:
-    value = row[column]
-    assert isinstance(value, float)
-    return value
+    return number(row[column])
 
 
 def _cosine(angle: float) -> float:

@@ -219,10 +219,10 @@ def kinds_of(words: Sequence[str]) -> dict[str, Kind]:
     Raises:
         ConfigError: a word without "=".
     """
-    found: dict[str, Kind] = {}
+    found: dict[str, str] = {}
     for word in words:
         name, equals, kind = word.rpartition("=")
         if not equals:
             raise ConfigError(f"kinds are given as COLUMN=KIND, say zip=categorical, not {short(word)}")
-        found[name] = kind  # type: ignore[assignment]  # `fit_schema` checks it
+        found[name] = kind
     return found

@@ -172,10 +172,10 @@ class TableSource(Source):
                 return np.zeros(len(frame), dtype=bool)
             return held_out(len(frame), target.labels, fraction, seed, target.known).numpy()
         values = frame.columns[split]
-        names = getattr(values, "names", ())
-        if set(names) != {"train", "test"} or missing(values).any():
-            raise DataError(f"split column {split!r} must say 'train' or 'test' of each row, not {list(names)[:4]}")
-        return np.asarray(names)[values.codes] == "test"  # type: ignore[union-attr]
+        if not isinstance(values, Words) or set(values.names) != {"train", "test"} or missing(values).any():
+            names = list(values.names)[:4] if isinstance(values, Words) else []
+            raise DataError(f"split column {split!r} must say 'train' or 'test' of each row, not {names}")
+        return np.asarray(values.names)[values.codes] == "test"
 
     def _known(self, immutable: Sequence[str]) -> tuple[str, ...]:
         for name in immutable:

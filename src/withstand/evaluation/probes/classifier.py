@@ -15,7 +15,7 @@ from torch import nn
 Array = npt.NDArray[np.float64]
 
 
-class ScoredClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class ScoredClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A scikit-learn classifier that predicts the class with the largest score."""
 
     classes_: npt.NDArray[np.generic]
@@ -64,7 +64,7 @@ def linear_layer(
     """Return `x -> weight @ ((x - shift) * scale) + bias` as one layer, folded in float64."""
     folded = weight * scale
     # Without the usual random start, which would move torch's global generator.
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0], dtype=dtype)  # type: ignore[no-untyped-call]
+    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta", dtype=dtype).to_empty(device="cpu")
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(folded))
         layer.bias.copy_(torch.from_numpy(bias - folded @ np.broadcast_to(shift, folded.shape[1:])))

@@ -62,9 +62,9 @@ class SampleState(Evaluator):
             ConfigError: the subject keeps nothing of its samples.
             DataError: it was trained on other data than these, or has seen none of them.
         """
-        if lacking := self.lacks(subject, source):
+        lacking = self.lacks(subject, source)
+        if lacking or not isinstance(subject, Method):
             raise ConfigError(lacking)
-        assert isinstance(subject, Method)
         state = subject.sample_state()
         figures: dict[str, Measure] = {}
         tables: dict[str, Table] = {}

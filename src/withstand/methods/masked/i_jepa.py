@@ -79,7 +79,7 @@ class IJEPA(Method):
         return cls(Normalized(ViT.example(), (0.5,) * 3, (0.25,) * 3), depth=1, width=8, heads=2, count=2)
 
     @property
-    def encoder(self) -> Model:  # type: ignore[override]
+    def encoder(self) -> Model:  # type: ignore[override]  # it is read alone, and another module holds it
         """The teacher's network."""
         return self._taught
 

@@ -96,7 +96,7 @@ class SiT(Method):
         self.drop, self.replace, self.fills, self.align = drop, replace, tuple(fills), align
         self.decoder = LightDecoder(encoder.width, encoder.patch, encoder.channels) if restore else None
         self.head: nn.Module | None = None
-        self.teacher: Teacher | None = None
+        self.teacher: Teacher[_Keys] | None = None
         if contrast:
             self.head = _head(encoder.width, hidden, dim)
             self.teacher = Teacher(_Keys(encoder, self.head), momentum)

@@ -72,7 +72,7 @@ class TJEPA(Method):
         if sets < 1:
             raise ConfigError(f"sets must be at least 1, not {sets}")
         self.columns, self.reg_tokens = encoder.columns, encoder.reg_tokens
-        self.law = subset_sizes(self.columns, tuple(context), tuple(targets))  # type: ignore[arg-type]
+        self.law = subset_sizes(self.columns, context, targets)
         self.sets = sets
         self.reg_to_predictor, self.teacher_dropout = reg_to_predictor, teacher_dropout
         self.student = encoder
@@ -96,15 +96,13 @@ class TJEPA(Method):
         return TableSource.example()[rows]
 
     @property
-    def encoder(self) -> Model:  # type: ignore[override]
+    def encoder(self) -> Model:  # type: ignore[override]  # it is read alone, and another module holds it
         """The teacher's network."""
         return self._taught
 
     @property
     def _taught(self) -> TableEncoder:
-        network = self.teacher.network
-        assert isinstance(network, TableEncoder)
-        return network
+        return self.teacher.network
 
     def train(self, mode: bool = True) -> "TJEPA":
         """Set the mode; the teacher stays in eval mode unless its dropout was asked for."""

@@ -15,7 +15,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from withstand.core.batch import Batch
+from withstand.core.batch import Batch, unit_range
 from withstand.core.distributed import first_row, gather
 from withstand.core.errors import ConfigError
 from withstand.core.random import permutation
@@ -91,8 +91,6 @@ class MixedBarlowTwins(Method):
 
     def _mix(self, views: tuple[Tensor, Tensor], order: Tensor, share: float) -> Tensor:
         """Return the mixed pictures of this process, `(B, ...)`, floating."""
-        one, two = views
-        if not one.is_floating_point():
-            one, two = (view.to(self.head.steps[0].weight.dtype) / 255 for view in views)  # type: ignore[arg-type]
+        one, two = (unit_range(view, next(self.head.parameters()).dtype) for view in views)
         first = first_row(len(one))
         return share * one + (1 - share) * gather(two)[order[first : first + len(one)]]

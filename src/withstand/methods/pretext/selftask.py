@@ -60,7 +60,7 @@ class SelfTask(LabelledMethod):
         super().__init__(encoder, classes)
         if len(tasks) != len(weights):
             raise ConfigError(f"{len(tasks)} tasks need as many weights, not {len(weights)}")
-        self.classifier = GCNLayer(encoder.width, classes, dropout=dropout)  # type: ignore[assignment]
+        self.classifier = GCNLayer(encoder.width, classes, dropout=dropout)  # type: ignore[assignment]  # a layer of graphs
         self.tasks, self.weights, self.dropout, self.alone = tuple(tasks), tuple(weights), dropout, alone
         self.heads = nn.ModuleList(
             nn.Linear(encoder.width, task.outputs(encoder.features, classes)) for task in self.tasks

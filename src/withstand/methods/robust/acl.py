@@ -87,4 +87,5 @@ class ACL(Wrapper):
         """Return the wrapped method's terms on the clean views, through their bank."""
         if self.clean_bank is None:
             return self.inside(batch)
-        return self.clean_bank.run(self.method, batch)  # type: ignore[return-value]
+        terms: Terms = self.clean_bank.run(self.method, batch)
+        return terms

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.folding import folded
-from withstand.attacks.objectives import Objective, as_objective
+from withstand.attacks.objectives import Objective, as_objective, pick
 from withstand.attacks.problem import NoGradient, make_problem
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
@@ -113,16 +113,13 @@ class BatchLoss(Objective):
     """The outputs themselves, `(N, 1)`: one loss of the whole batch, on every row; a batch is attacked as one."""
 
     def __call__(self, outputs: Outputs, y: Tensor, x: Tensor) -> Tensor:
-        assert isinstance(outputs, Tensor)
-        return outputs[:, 0]
+        return pick(outputs, "loss")[:, 0]
 
     def reference(self, outputs: Outputs) -> Tensor:
-        assert isinstance(outputs, Tensor)
-        return outputs.detach()
+        return pick(outputs, "loss").detach()
 
     def reached(self, outputs: Outputs, y: Tensor, *, targeted: bool) -> Tensor:
-        assert isinstance(outputs, Tensor)
-        return torch.zeros_like(outputs[:, 0], dtype=torch.bool)
+        return torch.zeros_like(pick(outputs, "loss")[:, 0], dtype=torch.bool)
 
     def check(self, outputs: Outputs, y: Tensor) -> None:
         """Any loss is fine."""

@@ -21,7 +21,7 @@ class Wrapper(Method):
         self.method = method
 
     @property
-    def encoder(self) -> Model:  # type: ignore[override]
+    def encoder(self) -> Model:  # type: ignore[override]  # it is read alone, and another module holds it
         """The wrapped method's encoder."""
         return self.method.encoder
 

@@ -7,7 +7,7 @@ teacher of DINO (2021).
 import copy
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +50,10 @@ class Momentum(Part):
         return self.final - (self.final - self.base) * (math.cos(math.pi * done) + 1) / 2
 
 
-class Teacher(nn.Module):
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Teacher(nn.Module, Generic[Network]):
     """A copy of a network that no gradient reaches and that follows its student.
 
     The student is not held. Buffers (running statistics) are the teacher's own unless they are shared at `follow`.
@@ -61,7 +64,9 @@ class Teacher(nn.Module):
         momentum: how slowly the teacher follows.
     """
 
-    def __init__(self, student: nn.Module, momentum: Momentum) -> None:
+    network: Network
+
+    def __init__(self, student: Network, momentum: Momentum) -> None:
         super().__init__()
         self.network = copy.deepcopy(student).requires_grad_(False)
         self.momentum = momentum

@@ -4,13 +4,11 @@ Adversarial Examples Improve Image Recognition (AdvProp, 2020); in robust pretra
 """
 
 import copy
-from typing import TypeVar
+from typing import Any
 
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
-
-R = TypeVar("R")
 
 
 class SecondBank(nn.Module):
@@ -28,7 +26,7 @@ class SecondBank(nn.Module):
         self._names = tuple(found)
         self.norms = nn.ModuleList(copy.deepcopy(child) for child in found.values())
 
-    def run(self, network: nn.Module, *inputs: object) -> object:
+    def run(self, network: nn.Module, *inputs: object) -> Any:
         """Return what the network gives with this bank in place of its own; running statistics follow in this bank."""
         tensors: dict[str, Tensor] = {}
         for name, norm in zip(self._names, self.norms, strict=True):

@@ -61,7 +61,7 @@ class ViT(TokenEncoder):
         start_linear(self)
         # As MAE does: the patch projection is a linear layer in disguise.
         nn.init.xavier_uniform_(self.project.weight.view(width, -1))
-        self.register_load_state_dict_pre_hook(_under_its_name_of_today)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_under_its_name_of_today)  # type: ignore[no-untyped-call]  # torch
 
     @classmethod
     def example(cls) -> Self:

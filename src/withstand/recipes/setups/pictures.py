@@ -96,7 +96,7 @@ def encoder(model: str, width: int | None, depth: int | None, shape: tuple[int, 
     elif kind == "vit":
         network = ViT(_patch(size), width, depth, _heads(width), channels)
     elif kind == "convnet":
-        network = ConvNet(width, (channels, *shape[1:]), depth)  # type: ignore[arg-type]
+        network = ConvNet(width, (channels, shape[1], shape[2]), depth)
     elif kind == "scattering" and (name.isdigit() or not name):
         scales, orientations = 4 if size >= LARGE else 2, int(name or 8)
         like = (channels, shape[1], size)

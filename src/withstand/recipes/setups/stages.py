@@ -26,11 +26,7 @@ def encoder_of(path: Path) -> Model:
         ConfigError: the run has no checkpoint.
     """
     folder = RunFolder(path)
-    tree = folder.record()["tree"]
-    assert isinstance(tree, dict)
-    arguments = tree["init_args"]
-    assert isinstance(arguments, dict)
-    method: Method = build(arguments["method"], path="method")
+    method: Method = build(folder.described("method"), path="method")
     if checkpoint.load(folder.checkpoints, method) is None:
         raise ConfigError(f"the teacher's run {path} has no checkpoint yet: train it first")
     return method.encoder

@@ -10,7 +10,7 @@ from withstand.verification.box import Region
 from withstand.verification.dlv import cells
 from withstand.verification.dlv.families import Family
 from withstand.verification.dlv.manipulation import Grid
-from withstand.verification.dlv.search import Found
+from withstand.verification.dlv.search import Found, Status
 from withstand.verification.exact.question import Question
 from withstand.verification.margins import bound
 
@@ -63,8 +63,8 @@ def search_family(
     left = timeout - (time.monotonic() - start)
     if bounds is None or left <= 0:
         reason = "" if bounds is None else f"out of time after {timeout:g} s"
-        status = "no_counterexample_on_grid" if bounds is None else "unknown"
-        return Found(status, broken, evaluations, 0, reason=reason, seconds=time.monotonic() - start)  # type: ignore[arg-type]
+        status: Status = "no_counterexample_on_grid" if bounds is None else "unknown"
+        return Found(status, broken, evaluations, 0, reason=reason, seconds=time.monotonic() - start)
     return _proof(question, x, family, grid, bounds, budget, left, evaluations, start)
 
 

@@ -192,7 +192,7 @@ def _node(lines: list[str], network: Network, names: list[list[str]], place: int
         values = operation.value.expand(node.shape).flatten().tolist()
         lines += [_define(name, _rational(value)) for name, value in zip(own, values, strict=True)]
     elif isinstance(operation, LinearOperation):
-        weights, shifts = _matrix(network, node)
+        weights, shifts = _matrix(network, node, operation)
         sources = [name for source in node.inputs for name in names[source]]
         for name, row, shift in zip(own, weights.tolist(), shifts.tolist(), strict=True):
             lines.append(_define(name, _sum(zip(row, sources, strict=True), shift)))
@@ -213,9 +213,8 @@ def _node(lines: list[str], network: Network, names: list[list[str]], place: int
     return own
 
 
-def _matrix(network: Network, node: Node) -> tuple[Tensor, Tensor]:
+def _matrix(network: Network, node: Node, operation: LinearOperation) -> tuple[Tensor, Tensor]:
     """Return a linear node's matrix `(outputs, all inputs)` and constant `(outputs,)`."""
-    assert isinstance(node.operation, LinearOperation)
     shapes = [network.nodes[source].shape for source in node.inputs]
     sizes = [int(torch.Size(shape).numel()) for shape in shapes]
     columns, first = [], 0
@@ -224,8 +223,8 @@ def _matrix(network: Network, node: Node) -> tuple[Tensor, Tensor]:
         columns.append(units[:, first : first + size].reshape(-1, *shape))
         first += size
     zeros = [torch.zeros(1, *shape, dtype=torch.float64) for shape in shapes]
-    weight = rows_of(node.operation.apply(*columns).expand(sum(sizes), *node.shape)).T
-    return weight, node.operation.forward(*zeros).expand(1, *node.shape).flatten()
+    weight = rows_of(operation.apply(*columns).expand(sum(sizes), *node.shape)).T
+    return weight, operation.forward(*zeros).expand(1, *node.shape).flatten()
 
 
 def _define(name: str, value: str) -> str:

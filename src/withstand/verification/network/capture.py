@@ -126,9 +126,12 @@ def _call(builder: Builder, step: fx.Node, known: dict[fx.Node, Any], notes: lis
         if not isinstance(arguments[0], list) and arguments[1]:
             raise unsupported(f"more than the first outcome of {step.all_input_nodes[0].name}")
         return arguments[0][arguments[1]] if isinstance(arguments[0], list) else arguments[0]
+    operation = step.target
+    if isinstance(operation, str):
+        raise unsupported(operation)
     if not any(isinstance(known[source], Place) for source in step.all_input_nodes):
         _check_fixed(step)
-        found = step.target(*arguments, **options)  # type: ignore[operator]
+        found = operation(*arguments, **options)
         return list(found) if isinstance(found, tuple) else found.cpu()
     name = str(step.target).removeprefix("aten.").partition(".")[0]
     if name in _EMPTY:
@@ -136,12 +139,12 @@ def _call(builder: Builder, step: fx.Node, known: dict[fx.Node, Any], notes: lis
     if name in _FILLING:
         given = step.all_input_nodes[0]
         like = torch.zeros(given.meta["val"].shape, dtype=_dtype(given))
-        return step.target(like, *arguments[1:], **{**options, "device": None})  # type: ignore[operator]
+        return operation(like, *arguments[1:], **{**options, "device": None})
     if name in _SAME or (name == "_to_copy" and _floating(step)):
         _check_cast(step)
         return arguments[0]
     if name in REARRANGING:
-        return builder.rearrange(step.target, arguments, options, BATCH)  # type: ignore[arg-type]
+        return builder.rearrange(operation, arguments, options, BATCH)
     if name in _SOFTMAX and [user.op for user in step.users] == ["output"]:
         shape = _shape(step)
         if arguments[0].layout == FIRST and arguments[1] % (len(shape) + 1) == len(shape):
@@ -151,7 +154,7 @@ def _call(builder: Builder, step: fx.Node, known: dict[fx.Node, Any], notes: lis
         arguments, options = (as_computed(value, _dtype(step)) for value in (arguments, options))
     places = [known[source] for source in step.all_input_nodes if isinstance(known[source], Place)]
     if name in WRITES and all(place.layout == FIRST for place in places):
-        return write(builder, name, step.target, arguments, _shape(step), BATCH)  # type: ignore[arg-type]
+        return write(builder, name, operation, arguments, _shape(step), BATCH)
     if name not in RULES:
         _check_fixed(step)
         raise unsupported(name)

@@ -16,7 +16,7 @@ from withstand.verification.property import Property
 from withstand.verification.search.falsify import DOUBTS, Breaks, Replay, by_outputs, doubtful, falsify, first_broken
 from withstand.verification.search.intermediate_bounds import refine_bounds
 from withstand.verification.search.sub_problems import Splitter
-from withstand.verification.verdict import CLOCK, Clock, Late, Verdict, passed
+from withstand.verification.verdict import CLOCK, Clock, Late, Status, Verdict, passed
 
 _ROOT = Ascent(steps=40, rate=0.25)
 _INNER = Ascent(steps=6, rate=0.2, patience=4)
@@ -56,8 +56,10 @@ def search_relus(
     began, breaks, count = clock(), breaks or by_outputs(wanted, replay or network), 0
     late = passed(clock, began + timeout)
 
-    def answer(status: str, **said: object) -> Verdict:
-        return Verdict(status, method="relu splits", seconds=clock() - began, steps=count, **said)  # type: ignore[arg-type]
+    def answer(
+        status: Status, *, margin: float = float("-inf"), counterexample: Tensor | None = None, reason: str = ""
+    ) -> Verdict:
+        return Verdict(status, margin, counterexample, reason, "relu splits", clock() - began, count)
 
     quick = network.to(torch.float32)
     point = falsify(quick, region, wanted, breaks, late=late) if attack else None
