@@ -10,7 +10,7 @@ from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.data.tables.frame import Frame, Values, Words, distinct, missing, occurring, rounded, short
-from withstand.data.tables.schema import Column, Kind, Schema, as_words
+from withstand.data.tables.schema import Column, Schema, as_words
 
 Task: TypeAlias = Literal["auto", "classes", "number"]
 MOST_CATEGORIES = 256
@@ -213,8 +213,8 @@ def _same(values: Values, target: Values) -> bool:
     return count == distinct(second) == both and count < len(first) and not bool((first.codes < 0).any())
 
 
-def kinds_of(words: Sequence[str]) -> dict[str, Kind]:
-    """Return kinds from words like "zip=categorical".
+def kinds_of(words: Sequence[str]) -> dict[str, str]:
+    """Return kinds, which `fit_schema` checks, from words like "zip=categorical".
 
     Raises:
         ConfigError: a word without "=".
