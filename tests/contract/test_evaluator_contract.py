@@ -42,11 +42,13 @@ from withstand.evaluation.robustness.corruptions import CorruptionBench
 from withstand.evaluation.robustness.fooling import Fooling
 from withstand.evaluation.robustness.purification import Purification
 from withstand.evaluation.robustness.smoothed import SmoothedCertificate
+from withstand.evaluation.robustness.target_retrieval import TargetRetrieval
 from withstand.evaluation.structured.graph_audit import GraphAudit
 from withstand.evaluation.structured.graph_nodes import NodeProbe
 from withstand.evaluation.structured.graph_sets import FoldedSVM
 from withstand.evaluation.structured.table_probe import ColumnImportance, TableHeads
 from withstand.methods.attackers.adv_encoder import AdvEncoder
+from withstand.methods.attackers.any_attack import AnyAttack
 from withstand.methods.contrastive.isogclr import ISogCLR
 from withstand.methods.masked.hpm import HPM
 from withstand.methods.pretext.sla import SLA
@@ -108,6 +110,8 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     ),
     "Layers": lambda: (Layers(k=3), toy_method(), ToyPictures(48), toy_method()),
     "Restored": lambda: (Restored(shown=2, samples=8), HPM.example(), ToyPictures(24), HPM.example()),
+    "TargetRetrieval": lambda: (TargetRetrieval(12, 6, 2, (1.0,), 2), AnyAttack.example(), ToyPictures(24, size=8),
+                                None),
     "Fooling": lambda: (Fooling((Linear(C=1.0),), shown=2), AdvEncoder.example(), ToyPictures(24, size=8), None),
     "VersionVotes": lambda: (VersionVotes(shown=2), versions(), ToyPictures(24), versions()),
     "SampleState": lambda: (SampleState(ends=2), toy_method(ISogCLR, samples=24), ToyPictures(24), None),
@@ -194,15 +198,8 @@ def test_figures_say_what_they_are(name: str) -> None:
         assert measure.unit in UNITS
         assert measure.unit != "share" or -1 <= measure.value <= 1
     for figure, measure in finding.figures.items():
-        way = (
-            "lower"
-            if "nearer" in figure
-            or "fooling" in figure
-            or "gap" in figure
-            or "lost" in figure
-            or "abstentions" in figure
-            else "higher"
-        )
+        lower = ("nearer", "fooling", "retrieved", "gap", "lost", "abstentions")
+        way = "lower" if any(word in figure for word in lower) else "higher"
         assert measure.better == way or measure.unit != "share" or name == "Certificate"
 
 

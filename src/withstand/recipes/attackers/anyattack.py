@@ -1,0 +1,56 @@
+"""AnyAttack: learn a decoder that makes a run's encoder see any chosen picture in any other one, in one pass.
+
+paper: AnyAttack: Towards Large-scale Self-supervised Adversarial Attacks on Vision-language Models (Zhang, Ye, Ma, Li,
+  Yang, Sang, Yeung; CVPR 2025)
+claims: a network that is trained on pictures alone makes targeted changes for any target, and in one pass
+learns from: a run that trained an encoder, and unlabelled pictures, photos, images
+use it when: it must be known whether pictures can be made to pass for others, in search or by similarity; its product
+  is an attack whose target is an embedding
+not for: the strongest attack on one picture, which PGD finds in some more passes
+command: withstand train anyattack --data fashion-mnist-small --victim runs/simclr-fashion-mnist-small
+"""
+
+from dataclasses import replace
+from typing import Literal
+
+from withstand.core.roles import Method, Model, Source
+from withstand.engine.experiment import Experiment
+from withstand.engine.optimizers import AdamW
+from withstand.evaluation.robustness.target_retrieval import TargetRetrieval
+from withstand.methods.attackers.any_attack import AnyAttack
+from withstand.models.pictures.noise_decoder import NoiseDecoder
+from withstand.recipes.setups.frozen_encoder import FrozenSetup, experiment_on_frozen_encoder
+
+SETUP = replace(FrozenSetup(), learning_rate=1e-3, batch=128)
+
+
+def experiment(
+    setup: FrozenSetup = SETUP,
+    *,
+    eps: str = "16/255",
+    carriers: int = 5,
+    wanted: Literal["one-way", "both-ways", "cosine"] = "one-way",
+    falling: int | None = None,
+    decoder_width: int = 16,
+) -> Experiment:
+    """Return the experiment.
+
+    Args:
+        setup: the run, data, budget.
+        learning_rate: of AdamW; the paper's is 1e-4 for half a million steps.
+        eps: the change's radius, Linf, in input units or like 16/255.
+        carriers: pictures that each change is tried on in a step.
+        wanted: a contrast of targets with attacked pictures, one-way as in the paper's pretraining; both-ways or cosine
+            as in its fine-tuning.
+        falling: steps in which the contrast's temperature falls from 1 to 0.07, 10,000 in the paper; half of the run if
+            not said.
+        decoder_width: channels of the decoder's last maps.
+    """
+
+    def method(encoder: Model, source: Source) -> Method:
+        decoder = NoiseDecoder(encoder.width, source.shape, width=decoder_width)
+        return AnyAttack(
+            encoder, source.shape, eps=eps, carriers=carriers, wanted=wanted, falling=falling, network=decoder
+        )
+
+    return experiment_on_frozen_encoder("anyattack", method, setup, AdamW(setup.learning_rate), (TargetRetrieval(),))
