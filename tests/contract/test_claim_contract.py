@@ -16,15 +16,20 @@ from withstand.claims import measures, robust_measures
 from withstand.claims.claim import Budget
 from withstand.claims.compare import arms_of, compare
 from withstand.claims.contrastive import mcl
+from withstand.claims.dense import global_local as about_volumes
 from withstand.claims.reproduction import claim_of, file_of, has_claim, scales_of
 from withstand.core.finding import Finding
 from withstand.core.roles import Method, Source
 from withstand.data.arrays.source import ArraySource
+from withstand.data.derived.subset import holdout
 from withstand.data.load import splits as real
 from withstand.data.tables.source import TableSource
+from withstand.data.volumes.source import VolumeSource
 from withstand.engine.experiment import Experiment
+from withstand.evaluation.segmentation.probe import SegmentationProbe
 from withstand.evaluation.structured.graph_nodes import NodeProbe
 from withstand.recipes.catalogue import Entry, entries
+from withstand.recipes.dense import global_local
 from withstand.recipes.masked import graphmae, t_jepa
 from withstand.recipes.pretext import selftask
 
@@ -50,6 +55,12 @@ def few_rows(setup: object) -> tuple[TableSource, TableSource]:
     target = "kind" if setup.data == "adult" else "worth"  # type: ignore[attr-defined]
     train = TableSource(columns, target=target, part="train")
     return train, train.other("test")
+
+
+def few_volumes(*_: object, **__: object) -> tuple[Source, Source]:
+    draws = np.random.default_rng(0)
+    scans = [draws.random((6, 32, 32)).astype(np.float32) for _ in range(9)]
+    return holdout(VolumeSource(scans, [(scan > 0.8).astype(np.int16) for scan in scans], axis="sagittal"))
 
 
 @pytest.fixture
@@ -81,6 +92,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Experiment]:
     monkeypatch.setattr(mcl, "PICTURES", 260)
     monkeypatch.setattr(graphmae, "judges", lambda *_: (NodeProbe(epochs=2),))
     monkeypatch.setattr(t_jepa, "table_parts", few_rows)
+    monkeypatch.setattr(global_local, "split_volumes", few_volumes)
+    monkeypatch.setattr(about_volumes, "PROBE", SegmentationProbe(volumes=(2,), choices=1, steps=1, batch=2))
     for module in (graphmae, selftask):
         monkeypatch.setattr(module, "open_graphs", lambda *_, **__: graph(90))
     return seen

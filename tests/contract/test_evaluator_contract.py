@@ -23,6 +23,7 @@ from withstand.data.arrays.source import ArraySource
 from withstand.data.graphs.container import Graphs
 from withstand.data.pairs.source import RecordSource
 from withstand.data.tables.source import TableSource
+from withstand.data.volumes.source import VolumeSource
 from withstand.defenses.filters import BitDepth
 from withstand.evaluation.detection.detection import Detection
 from withstand.evaluation.fairness import GroupGaps
@@ -43,6 +44,7 @@ from withstand.evaluation.robustness.fooling import Fooling
 from withstand.evaluation.robustness.purification import Purification
 from withstand.evaluation.robustness.smoothed import SmoothedCertificate
 from withstand.evaluation.robustness.target_retrieval import TargetRetrieval
+from withstand.evaluation.segmentation.probe import SegmentationProbe
 from withstand.evaluation.structured.graph_audit import GraphAudit
 from withstand.evaluation.structured.graph_nodes import NodeProbe
 from withstand.evaluation.structured.graph_sets import FoldedSVM
@@ -50,6 +52,7 @@ from withstand.evaluation.structured.table_probe import ColumnImportance, TableH
 from withstand.methods.attackers.adv_encoder import AdvEncoder
 from withstand.methods.attackers.any_attack import AnyAttack
 from withstand.methods.contrastive.isogclr import ISogCLR
+from withstand.methods.dense.local_contrast import LocalContrast
 from withstand.methods.masked.hpm import HPM
 from withstand.methods.pretext.sla import SLA
 from withstand.models.graphs.encoder import GCN
@@ -113,6 +116,10 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     "TargetRetrieval": lambda: (TargetRetrieval(12, 6, 2, (1.0,), 2), AnyAttack.example(), ToyPictures(24, size=8),
                                 None),
     "Fooling": lambda: (Fooling((Linear(C=1.0),), shown=2), AdvEncoder.example(), ToyPictures(24, size=8), None),
+    "SegmentationProbe": lambda: (
+        SegmentationProbe(volumes=(1,), choices=1, steps=2, batch=4),
+        LocalContrast.example(), VolumeSource.example(), LocalContrast.example(),
+    ),
     "VersionVotes": lambda: (VersionVotes(shown=2), versions(), ToyPictures(24), versions()),
     "SampleState": lambda: (SampleState(ends=2), toy_method(ISogCLR, samples=24), ToyPictures(24), None),
     "RobustnessAudit": lambda: (

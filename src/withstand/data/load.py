@@ -24,8 +24,9 @@ from withstand.data.tables.files import is_table_file
 from withstand.data.tables.frame import is_frame
 from withstand.data.tables.named import TABLES
 from withstand.data.tables.source import TableSource
-from withstand.data.volumes.files import holds_volumes, volume_parts
-from withstand.data.volumes.load import VOLUMES, open_volumes
+from withstand.data.volumes.files import holds_volumes
+from withstand.data.volumes.load import VOLUMES
+from withstand.data.volumes.load import open_parts as volume_openers
 from withstand.data.windows.source import WINDOWS, WindowFiles, is_windows
 
 Data: TypeAlias = str | Path | np.ndarray[Any, Any] | Tensor | Dataset[Any] | Source | tuple[ArrayLike, ArrayLike]
@@ -202,15 +203,7 @@ def _openers(data: Data, size: int | None) -> dict[str, Callable[[], Source]]:
     folder = _path_of(data)
     parts: dict[str, Path] = {}
     if _is_volumes(data):
-        inner = volume_parts(folder) if folder is not None and folder.is_dir() else {}
-        first = cache(partial(open_volumes, inner.get("train", data), size=size))
-
-        def like_first(part: Path) -> Source:
-            other = first().like(part)
-            assert other is not None
-            return other
-
-        return {"train": first} | {part: partial(like_first, inner[part]) for part in inner if part != "train"}
+        return volume_openers(data, size=size)
     if folder is not None and folder.is_dir() and not is_windows(data):
         parts, aside = open_parts(folder)
         if aside:

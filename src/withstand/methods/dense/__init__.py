@@ -1,0 +1,1 @@
+"""Methods that learn maps: something for every pixel."""

@@ -1,0 +1,1 @@
+"""Networks that give something for every pixel."""
