@@ -20,6 +20,8 @@ _EDGE = 32
 _FACTORS = (1000003, 7368787, 15485863, 32452843, 49979687, 67867967)
 """Primes of the hash, one a character of an n-gram."""
 
+_ROUND = 1e-3
+
 
 def hashed_ngrams(x: Tensor, ngrams: Sequence[int], buckets: int) -> tuple[Tensor, Tensor]:
     """Return each n-gram's bucket and sign, of values with an edge at both ends.
@@ -120,7 +122,7 @@ class RecordMatcher(Part, nn.Module):
     """AIJNet: whether two records are the same, from their values' vectors.
 
     Single-head attention over both records' values, missing ones left out; the mean over each record's values, u and v;
-    a perceptron on [|u - v|, u * v], so that the order of the two does not matter.
+    a perceptron on [|u - v|, u * v], so that the order of the two does not matter. |u - v| is smooth round 0.
 
     Args:
         encoder: of the values.
@@ -169,7 +171,7 @@ class RecordMatcher(Part, nn.Module):
             half = left.there.shape[1]
             u = _mean(left.tokens + seen[:, :half], left.there)
             v = _mean(right.tokens + seen[:, half:], right.there)
-            found: Tensor = self.head(torch.cat([(u - v).abs(), u * v], 1))[:, 0]
+            found: Tensor = self.head(torch.cat([_smooth_abs(u - v), u * v], 1))[:, 0]
         return found
 
 
@@ -202,6 +204,11 @@ class Read:
         """Return records one after another."""
         names = ("tokens", "asked", "key", "value", "there")
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+
+def _smooth_abs(x: Tensor) -> Tensor:
+    """Return |x|, round at 0 on a scale of `_ROUND`: a record meets itself there, and an adversary needs a gradient."""
+    return (x.square() + _ROUND**2).sqrt() - _ROUND
 
 
 def _mean(tokens: Tensor, there: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ use it when: two dirty tables are to become one, or one has duplicates, and nobo
 not for: tables without words or codes that name their rows
 differences: values are embedded by hashed character n-grams and a map that learns, where the paper has a frozen
   DeBERTa; a row's mean over its values has the residual of attention; the perceptron reads [|u - v|, u * v], so that
-  the order of two records does not matter (the code concatenates them). Of the paper's operators, those that need a
+  the order of two records does not matter (the code concatenates them); |u - v| is smooth round 0, where the
+  adversary starts and an absolute value has no gradient. Of the paper's operators, those that need a
   dictionary of synonyms or a translator are left out. Negatives are drawn from the batch. The adversarial step goes up
   the loss, as in the paper's formula; the code goes down. Adam at 1e-3 for 10 epochs, in place of 1e-4 for 30.
   The threshold comes from self-made pairs, in place of 0.5. Conflicts go by a written rule, or by a user's own model
