@@ -23,12 +23,14 @@ from withstand.core.roles import Method, Source
 from withstand.data.arrays.source import ArraySource
 from withstand.data.derived.subset import holdout
 from withstand.data.load import splits as real
+from withstand.data.pairs.source import RecordSource
 from withstand.data.tables.source import TableSource
 from withstand.data.volumes.source import VolumeSource
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.segmentation.probe import SegmentationProbe
 from withstand.evaluation.structured.graph_nodes import NodeProbe
 from withstand.recipes.catalogue import Entry, entries
+from withstand.recipes.contrastive import table_integration
 from withstand.recipes.dense import global_local
 from withstand.recipes.masked import graphmae, t_jepa
 from withstand.recipes.pretext import selftask
@@ -63,6 +65,12 @@ def few_volumes(*_: object, **__: object) -> tuple[Source, Source]:
     return holdout(VolumeSource(scans, [(scan > 0.8).astype(np.int16) for scan in scans], axis="sagittal"))
 
 
+def few_records(setup: object) -> tuple[RecordSource, RecordSource]:
+    names = [f"{color} {thing}" for color in ("blue", "red", "old") for thing in ("lamp", "mill", "inn", "door")]
+    train = RecordSource({"name": names, "town": ["rome", "oslo", "bari"] * 4}, part="train")
+    return train, train.other("test")
+
+
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[Experiment]:
     """Put few samples in place of the claims' sets, and no training in place of it; give what would be trained."""
@@ -94,6 +102,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Experiment]:
     monkeypatch.setattr(t_jepa, "table_parts", few_rows)
     monkeypatch.setattr(global_local, "split_volumes", few_volumes)
     monkeypatch.setattr(about_volumes, "PROBE", SegmentationProbe(volumes=(2,), choices=1, steps=1, batch=2))
+    monkeypatch.setattr(table_integration, "record_parts", few_records)
     for module in (graphmae, selftask):
         monkeypatch.setattr(module, "open_graphs", lambda *_, **__: graph(90))
     return seen

@@ -8,7 +8,7 @@ from typing import Any
 
 from withstand.api.front import open_run, train
 from withstand.api.runs import Run
-from withstand.api.settings import Matching
+from withstand.api.settings import Matching, changed
 from withstand.core.device import moved
 from withstand.core.errors import ConfigError, RunError
 from withstand.core.files import replacing
@@ -22,7 +22,7 @@ from withstand.models.tables.records import RecordMatcher
 from withstand.recipes.contrastive.table_integration import SETUP
 
 METHOD = "table-integration"
-LEAST_STEPS = 200
+LEAST_STEPS = 60
 """Of a matcher that is learnt first."""
 
 
@@ -52,6 +52,7 @@ def match(
     device: Device = "auto",
     allow: Sequence[str] = (),
     quiet: bool = True,
+    **settings: object,
 ) -> Matched:
     """Merge one or two tables: find which records are the same, resolve their conflicts, say what is doubtful.
 
@@ -66,10 +67,12 @@ def match(
         device: auto, cpu, cuda or mps.
         allow: modules outside withstand that a run's description may name.
         quiet: show no progress of training.
+        **settings: single fields of `asked`, by name: `threshold=0.9`.
 
     Raises:
         WithstandError: one clear line about what to mend.
     """
+    asked = changed(asked, settings)
     if run is None:
         source = RecordSource(table, other, id=asked.id, ignore=asked.ignore)
         folder = _folder(out, source)

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.options import Norm, Options, with_fields
 
-Asked = TypeVar("Asked", "NamedAttack", "Audit", "Certification")
+Asked = TypeVar("Asked", "NamedAttack", "Audit", "Certification", "Matching")
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class Matching(Options):
         nearest: records that each is compared with
         look: how many of the least sure pairs are listed
         epochs: passes over the records, where a matcher is to be learnt first; if not said 10, and more for few
-            records: 200 steps at least
+            records: 60 steps at least
         seed: of everything that is drawn
     """
 

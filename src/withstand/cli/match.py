@@ -44,7 +44,7 @@ def _said(finding: Finding, look: int) -> list[str]:
     count = {name: int(value) for name, value in finding.numbers.items() if not name.startswith("F1")}
     protocol = finding.protocol
     lines = [
-        f"{count['rows in']:,} rows became {count['rows merged']:,}",
+        f"{count['rows in']:,} rows became {count['rows out']:,}",
         f"  {count['sets of several records']:,} sets of several records, "
         f"{count['sets of equal records alone']:,} of them equal in every compared column",
         f"  {count['conflicts']:,} conflicts, decided by: {protocol['conflicts']}",

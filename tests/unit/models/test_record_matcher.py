@@ -32,7 +32,8 @@ def test_ngrams_are_those_of_the_value_with_its_edges() -> None:
     places, signs = hashed_ngrams(codes("abab"), (2,), 2**20)
     held = places[0][signs[0] != 0].tolist()
     assert len(held) == 5
-    assert held[1] == held[3] and len(set(held)) == 4, "equal n-grams meet in one bucket, others hardly ever"
+    assert held[1] == held[3]
+    assert len(set(held)) == 4, "equal n-grams meet in one bucket, others hardly ever"
     whole, padded = hashed_ngrams(codes("xyz", length=16), (2,), 99), hashed_ngrams(codes("xyz", length=30), (2,), 99)
     assert whole[0][0][whole[1][0] != 0].tolist() == padded[0][0][padded[1][0] != 0].tolist()
 

@@ -15,7 +15,7 @@ from withstand.data.pairs.blocking import Candidates, candidates
 from withstand.data.pairs.source import RecordSource
 from withstand.data.pairs.texts import Texts, TextTable
 from withstand.evaluation.integration.conflicts import RULE, Conflict, ConflictRules, Resolver
-from withstand.evaluation.integration.judges import threshold_check
+from withstand.evaluation.integration.judges import Limit, limit_of
 from withstand.evaluation.integration.selfmade import f1_of, pair_logits, read_records, self_made
 from withstand.evaluation.integration.sets import Sets, discover_sets
 from withstand.models.tables.records import RecordMatcher
@@ -24,8 +24,6 @@ Grouping: TypeAlias = Literal["louvain", "components"]
 """How pairs become sets that share no record."""
 SHOWN = 40
 """Rows of a table in a report."""
-NEAR = 2.0
-"""Logits from the threshold within which a pair is doubtful."""
 SOURCES = "sources"
 
 
@@ -87,8 +85,8 @@ def integrate(
     read = read_records(matcher, source[range(len(source))].x)
     logits = pair_logits(matcher, read, read, torch.from_numpy(pairs.left), torch.from_numpy(pairs.right))
     made = self_made(source, seed=seed)
-    checks, found = threshold_check(matcher, source, made)
-    limit = found if threshold is None else float(np.log(threshold / (1 - threshold)))
+    said = limit_of(matcher, source, made, None if threshold is None else float(np.log(threshold / (1 - threshold))))
+    limit = said.threshold
     same = logits >= limit
     weight = 1 / (1 + np.exp(np.clip(limit - logits[same], -50, 50)))
     groups = discover_sets(len(source), pairs.left[same], pairs.right[same], weight, rule=grouping, seed=seed)
@@ -101,8 +99,8 @@ def integrate(
     number_of = np.empty(len(source), dtype=np.int64)
     for number, group in enumerate(groups):
         number_of[list(group)] = number
-    shown = _to_look_at(source, pairs, logits, limit, number_of, look)
-    finding = _finding(source, groups, every, conflicts, logits, limit, (*checks, _glued(source, groups)), number_of)
+    shown = _to_look_at(source, pairs, logits, said, number_of, look)
+    finding = _finding(source, groups, every, conflicts, logits, limit, (said.check, _glued(source, groups)), number_of)
     protocol = {
         **finding.protocol,
         "compared": f"{len(pairs):,} pairs, each record with its {nearest} nearest by the n-grams of its values"
@@ -168,15 +166,16 @@ def _to_look_at(
     source: RecordSource,
     pairs: Candidates,
     logits: npt.NDArray[np.float64],
-    limit: float,
+    limit: Limit,
     number_of: npt.NDArray[np.int64],
     most: int,
 ) -> TextTable:
     """Return pairs whose sets say otherwise than their own score does, and then those nearest the threshold."""
     together = number_of[pairs.left] == number_of[pairs.right]
-    torn, far = together != (logits >= limit), np.abs(logits - limit)
+    far = np.abs(logits - limit.threshold)
+    torn = together != (logits >= limit.threshold)
     order = np.lexsort((np.arange(len(logits)), far, ~torn))
-    order = order[(torn | (far <= NEAR))[order]][:most]
+    order = order[(torn | (far <= limit.reach))[order]][:most]
     rows = []
     for place in order.tolist():
         left, right = int(pairs.left[place]), int(pairs.right[place])
@@ -232,7 +231,7 @@ def _finding(
     copies = sum(len({texts[one] for one in group}) == 1 for group in several)
     figures = {
         "rows in": Measure(sum(map(len, source.tables)), "count", None),
-        "rows merged": Measure(len(every), "count", None),
+        "rows out": Measure(len(every), "count", None),
         "sets of several records": Measure(len(several), "count", None),
         "sets of equal records alone": Measure(copies, "count", None),
         "conflicts": Measure(len(conflicts), "count", None),
@@ -254,7 +253,7 @@ def _finding(
             "columns compared": list(source.columns),
             "not compared": [f"{what}: {why}" for what, why in source.skipped],
         },
-        headline="rows merged",
+        headline="rows out",
     )
 
 

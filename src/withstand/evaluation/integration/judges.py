@@ -108,7 +108,7 @@ def judged(
 def threshold_of(matcher: RecordMatcher, source: RecordSource, made: SelfMade) -> float:
     """Return the threshold of logits that tells self-made pairs apart best."""
     matcher.eval()
-    return threshold_check(matcher, source, made)[1]
+    return limit_of(matcher, source, made).threshold
 
 
 def tfidf(source: RecordSource, made: SelfMade, *, misspelt: int = 0, seed: int = 0) -> Judged:
@@ -203,7 +203,7 @@ class MatchJudge(_OfMatcher):
             },
             tables={"matchers": Table(("matcher", "F1", "average precision"), tuple(rows),
                                       units={"F1": "share", "average precision": "share"})},
-            checks=threshold_check(subject, records, made, ours.threshold)[0],
+            checks=(limit_of(subject, records, made, ours.threshold).check,),
             protocol={**_protocol(records, made, known, len(ours.match), int(ours.match.sum())), "seed": self.seed},
             headline="F1",
         )  # fmt: skip
@@ -271,7 +271,7 @@ class TypoAudit(_OfMatcher):
             },
             tables={"F1 under typos": Table(columns, rows, x=columns[0], units=dict.fromkeys(found, "share"),
                                             note="typos in the second record of each pair")},
-            checks=threshold_check(subject, records, made, threshold)[0],
+            checks=(limit_of(subject, records, made, threshold).check,),
             protocol={
                 **_protocol(records, made, known, len(ours.match), int(ours.match.sum())),
                 "seed": self.seed,
@@ -288,10 +288,23 @@ def _records(source: Source) -> RecordSource:
     return source
 
 
-def threshold_check(
-    matcher: RecordMatcher, records: RecordSource, made: SelfMade, threshold: float | None = None
-) -> tuple[tuple[Check, ...], float]:
-    """Return the check that self-made pairs can be told apart, and the threshold that does so best.
+@dataclass(frozen=True)
+class Limit:
+    """What self-made pairs say of a matcher.
+
+    Attributes:
+        threshold: the logit that tells them apart best, or the one that was given.
+        reach: a quarter of the way between the median logits of both kinds: how near the threshold is doubtful.
+        check: whether they can be told apart.
+    """
+
+    threshold: float
+    reach: float
+    check: Check
+
+
+def limit_of(matcher: RecordMatcher, records: RecordSource, made: SelfMade, threshold: float | None = None) -> Limit:
+    """Return what self-made pairs say of a matcher.
 
     Args:
         matcher: what scores, in eval mode.
@@ -303,18 +316,20 @@ def threshold_check(
     rows = torch.arange(len(made.copied))
     positive = pair_logits(matcher, clean, read_records(matcher, made.copies), made.copied, rows)
     negative = pair_logits(matcher, clean, clean, made.left, made.right)
-    limit = best_threshold(positive, negative) if threshold is None else threshold
-    f1 = f1_of(np.arange(len(positive) + len(negative)) < len(positive), np.concatenate([positive, negative]) >= limit)
+    found = best_threshold(positive, negative) if threshold is None else threshold
+    f1 = f1_of(np.arange(len(positive) + len(negative)) < len(positive), np.concatenate([positive, negative]) >= found)
     detail = f"F1 {f1:.2f} on {len(positive):,} copies and {len(negative):,} pairs of {made.said}"
     sound = None if not len(negative) else f1 >= SOUND
-    return (Check("the threshold tells self-made pairs apart", sound, detail),), limit
+    low = float(np.median(negative)) if len(negative) else found
+    reach = abs(float(np.median(positive)) - low) / 4
+    return Limit(found, reach, Check("the threshold tells self-made pairs apart", sound, detail))
 
 
 def _protocol(records: RecordSource, made: SelfMade, known: bool, pairs: int, matches: int) -> dict[str, Any]:
     return {
         "pairs": f"{pairs:,}, {'known' if known else 'self-made, which are easier than real ones'}",
         "pairs that match": matches,
-        "threshold": f"from self-made pairs alone: copies with two changes each, and {made.said}; no label is used",
+        "threshold": f"from self-made pairs alone, without labels: copies with a typo in every value, and {made.said}",
         "columns": list(records.columns),
         "left out": [f"{what}: {why}" for what, why in records.skipped],
         "split": "known pairs of the test part" if known and records.part == "test" else records.part,

@@ -17,7 +17,7 @@ from withstand.core.random import Draws, derive
 from withstand.data.pairs.blocking import candidates, ngram_vectors
 from withstand.data.pairs.source import RecordSource
 from withstand.models.tables.records import Read, RecordMatcher
-from withstand.views.records import Perturbed
+from withstand.views.records import typos
 
 MOST = 2_000
 """Records that pairs are made of."""
@@ -74,7 +74,7 @@ class SelfMade:
 def self_made(source: RecordSource, *, seed: int = 0, most: int = MOST) -> SelfMade:
     """Return pairs of which it is known without labels whether they match, as good as certainly.
 
-    A record and its copy, changed by two operators one after another, match. The most alike records of one table do not
+    A record and its copy with a typo in every value match. The most alike records of one table do not
     match where there are two tables; where there is one, in which duplicates are looked for, records that are alike but
     not the most alike: the fifth neighbor of each. Records that are equal in every column are no such pair.
 
@@ -86,9 +86,7 @@ def self_made(source: RecordSource, *, seed: int = 0, most: int = MOST) -> SelfM
     order = np.random.default_rng(derive(seed, "self-made") % 2**32).permutation(len(source))[:most]
     copied = torch.from_numpy(np.sort(order))
     x = source[copied].x
-    view, copies = Perturbed(copies=1), x
-    for time in range(2):
-        copies = view.copy(copies, Draws(derive(seed, "copies", time), copied))
+    copies = typos(x, 1, Draws(derive(seed, "copies"), copied))
     texts, tables = source.whole_texts, source.attributes["table"].numpy()
     two = len(source.tables) == 2
     vectors = ngram_vectors(texts)
@@ -123,9 +121,15 @@ def _fifth(
 
 
 def best_threshold(positive: npt.NDArray[np.float64], negative: npt.NDArray[np.float64]) -> float:
-    """Return the threshold with the highest F1 of these scores; of equally good ones, the middle of their range.
+    """Return the lowest threshold with the highest F1 on these scores.
 
-    A pair matches where its score is at least the threshold.
+    A pair matches where its score is at least the threshold. Real matches are less alike than self-made copies, while
+    pairs of one table are as alike as real ones that do not match: so of equally good ones the lowest is taken. It lies
+    in the middle between the lowest score that matches and the next below.
+
+    Args:
+        positive: scores of pairs that match.
+        negative: of pairs that do not.
 
     Raises:
         DataError: there is no positive score.
@@ -137,10 +141,9 @@ def best_threshold(positive: npt.NDArray[np.float64], negative: npt.NDArray[np.f
     matched = len(positive) - np.searchsorted(np.sort(positive), values)
     wrong = len(negative) - np.searchsorted(np.sort(negative), values)
     f1 = 2 * matched / (matched + wrong + len(positive))
-    best = np.flatnonzero(f1 >= f1.max() - 1e-12)
-    top = int(best[-1])
-    below = values[top - 1] if top else values[top]
-    return float((values[top] + below) / 2)
+    low = int(np.flatnonzero(f1 >= f1.max() - 1e-12)[0])
+    below = values[low - 1] if low else values[low]
+    return float((values[low] + below) / 2)
 
 
 def f1_of(match: npt.NDArray[np.bool_], found: npt.NDArray[np.bool_]) -> float:

@@ -68,7 +68,7 @@ class RecordEncoder(Model):
     weights: Tensor
 
     def __init__(
-        self, width: int = 128, *, buckets: int = 4096, ngrams: Sequence[int] = (2, 3, 4), frozen: bool = False
+        self, width: int = 128, *, buckets: int = 2048, ngrams: Sequence[int] = (3,), frozen: bool = False
     ) -> None:
         super().__init__()
         if width < 1 or buckets < 2:

@@ -12,7 +12,8 @@ differences: values are embedded by hashed character n-grams and a map that lear
   adversary starts and an absolute value has no gradient. Of the paper's operators, those that need a
   dictionary of synonyms or a translator are left out. Negatives are drawn from the batch. The adversarial step goes up
   the loss, as in the paper's formula; the code goes down. Adam at 1e-3 for 10 epochs, in place of 1e-4 for 30.
-  The threshold comes from self-made pairs, in place of 0.5. Conflicts go by a written rule, or by a user's own model
+  The threshold comes from self-made pairs (copies with a typo in every value, the most alike records of one table), in
+  place of 0.5. Conflicts go by a written rule, or by a user's own model
 command: withstand train table-integration --data A.csv --other B.csv; then withstand match A.csv B.csv --run RUN
 """
 

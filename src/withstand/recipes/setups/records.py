@@ -38,7 +38,7 @@ class RecordSetup(Options):
     """
 
     data: Any = "beer"
-    other: Any = None
+    other: str | Any = None
     id: str | None = None
     ignore: tuple[str, ...] = ()
     length: int = 96
