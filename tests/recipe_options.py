@@ -7,10 +7,12 @@ from graphs import graph
 from toys import ToyPictures, toy_rows
 from withstand.core.options import options_of
 from withstand.core.roles import Source
+from withstand.data.interactions.source import Catalogue
 from withstand.data.pairs.source import RecordSource
 from withstand.data.windows.source import WindowSource
 from withstand.engine.experiment import Experiment
 from withstand.recipes.catalogue import Entry
+from withstand.recipes.items.item_ssl import ItemSetup
 from withstand.recipes.setups.pictures import PictureSetup
 from withstand.recipes.setups.records import RecordSetup
 from withstand.recipes.setups.tables import TableSetup
@@ -43,6 +45,8 @@ def toy_options(item: Entry, *, pictures: Source | None = None, rows: Source | N
         return {"data": RecordSource.example(), "width": 8, "buckets": 64}
     if isinstance(setup.default, TableSetup):
         return {"data": rows or toy_rows(), "hidden": 16}
+    if isinstance(setup.default, ItemSetup):
+        return {"data": Catalogue.example(), "width": 6, "batch": 4}
     if isinstance(setup.default, WindowSetup):
         return {"data": WindowSource.example(), "width": 6, "batch": 4}
     return {"data": graph(60), "hidden": 16}

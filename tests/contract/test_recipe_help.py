@@ -7,10 +7,12 @@ import pytest
 
 from recipe_options import needs_a_run, trains
 from withstand.core.options import options_of
+from withstand.data.interactions.source import Catalogue
 from withstand.data.pairs.source import RecordSource
 from withstand.data.windows.source import WindowSource
 from withstand.engine.experiment import Experiment
 from withstand.recipes.catalogue import Entry, entries
+from withstand.recipes.items.item_ssl import ItemSetup
 from withstand.recipes.setups.records import RecordSetup
 from withstand.recipes.setups.tables import TableSetup
 from withstand.recipes.setups.windows import WindowSetup
@@ -23,6 +25,8 @@ def setting(item: Entry, batch: int, learning_rate: float | None = None) -> Expe
     module = item.module()
     known = {field.name for field in fields(module.SETUP)}
     data: object = "digits-table" if isinstance(module.SETUP, TableSetup) else "digits"
+    if isinstance(module.SETUP, ItemSetup):
+        data = Catalogue.example()
     if isinstance(module.SETUP, WindowSetup):
         data = WindowSource.example()
     if isinstance(module.SETUP, RecordSetup):

@@ -211,6 +211,9 @@ class Run(RunParts):
         test = self.sources(data)[1]
         if judge.product in ("encoder", "classifier"):
             return self._keep(judge.evaluate(self.classifier(data), test), data, test)
+        if judge.product == "method":
+            with self._moved():
+                return self._keep(judge.evaluate(self.method, test, control=self.untrained_method), data, test)
         subject = network_of(self.method, judge.product).eval()
         with self._moved():
             control = network_of(self.untrained_method, judge.product).eval()

@@ -18,6 +18,7 @@ from withstand.data.derived.subset import holdout, in_whole, labelled
 from withstand.data.graphs.load import GRAPHS, open_graphs
 from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource
+from withstand.data.interactions.source import RATINGS, Catalogue, is_ratings
 from withstand.data.pictures.folder import ImageFolder, open_parts
 from withstand.data.pictures.named import NAMES, NamedSource
 from withstand.data.tables.files import is_table_file
@@ -42,7 +43,8 @@ def load(data: Data, *, split: str = "train", size: int | None = None) -> Source
     Args:
         data: the name of a set (which wins over a folder so named: write `./name` for that), the path of a folder
             of pictures or of tables of devices, or of a `.npy` or `.npz` file, a table (its name, a CSV, Parquet or
-            Feather file, a data frame), volumes (a name, a folder of NIfTI files or DICOM series, one such file), an
+            Feather file, a data frame; one of users and items, and at most a rating and a time beside, is a catalogue
+            of items), volumes (a name, a folder of NIfTI files or DICOM series, one such file), an
             array, a tensor, a pair of them (samples and labels), a `torch.utils.data.Dataset`, or a source, which is
             given back.
         split: `train` or `test`, of sets, `.npz` files and folders that have both; data without a test part are
@@ -167,7 +169,7 @@ def _is_table(data: object) -> bool:
     """Return whether these are rows with named columns; an array without names is taken as it is."""
     if isinstance(data, str) and data in TABLES:
         return True
-    return isinstance(data, TableSource) or is_table_file(data) or is_frame(data)
+    return isinstance(data, TableSource) or ((is_table_file(data) or is_frame(data)) and not is_ratings(data))
 
 
 def _is_volumes(data: object) -> bool:
@@ -234,6 +236,8 @@ def _open(data: Data, split: str | None, size: int | None) -> Source:
     if _is_table(data):
         rows = data if isinstance(data, TableSource) else TableSource(data, part="train")
         return rows.other("test") if split == "test" else rows
+    if is_ratings(data) and not isinstance(data, Source):
+        return Catalogue(data)
     if isinstance(data, Source):
         return NamedSource(data.name, "test") if isinstance(data, NamedSource) and split == "test" else data
     if isinstance(data, np.ndarray | Tensor):
@@ -258,7 +262,7 @@ def _open(data: Data, split: str | None, size: int | None) -> Source:
     if not path.is_dir():
         raise DataError(
             f"{str(data)!r} is neither a path nor the name of a set: "
-            f"{nearest(str(data), [*NAMES, *TABLES, *GRAPHS, *VOLUMES, *WINDOWS])}"
+            f"{nearest(str(data), [*NAMES, *TABLES, *GRAPHS, *VOLUMES, *WINDOWS, *RATINGS])}"
         )
     return ImageFolder(path, DEFAULT_SIZE if size is None else size)
 

@@ -20,10 +20,14 @@ def ends_of(measure: Measure) -> Interval | None:
 
 @dataclass(frozen=True)
 class Score:
-    """What a probe is read for: an accuracy, the untrained control's, and what training brought."""
+    """What a probe is read for: an accuracy, the untrained control's, and what training brought.
+
+    `what` says which share it is, where that is no accuracy: "recall at 20".
+    """
 
     name: str
     accuracy: Measure
+    what: str = "accuracy"
 
     @property
     def untrained(self) -> Measure | None:
@@ -84,7 +88,10 @@ class Strength:
 def score(finding: Finding) -> Score | None:
     """Return a probe's headline, or None when the finding has none that is a share."""
     headline = None if finding.headline is None else finding.figures[finding.headline]
-    return Score(finding.name, headline) if headline is not None and headline.unit == SHARE else None
+    if headline is None or finding.headline is None or headline.unit != SHARE:
+        return None
+    known = finding.name in PROBES or "accuracy" in finding.headline
+    return Score(finding.name, headline, "accuracy" if known else finding.headline)
 
 
 def scores(findings: dict[str, Finding]) -> list[Score]:

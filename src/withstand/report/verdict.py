@@ -157,7 +157,7 @@ def tiles(run: StoredRun) -> list[Tile]:
     for one in scores(run.findings)[:2]:
         note = "" if one.untrained is None else f"untrained {wording.percent(one.untrained.value)}"
         made.append(
-            Tile(f"{wording.title(one.name)} accuracy", wording.percent(one.accuracy.value), one.accuracy.value, note)
+            Tile(f"{wording.title(one.name)} {one.what}", wording.percent(one.accuracy.value), one.accuracy.value, note)
         )
     audit = strength(run.findings["audit"]) if "audit" in run.findings else None
     if audit is not None:

@@ -1,0 +1,1 @@
+"""Claims of recipes on what people took."""

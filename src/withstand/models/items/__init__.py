@@ -1,0 +1,1 @@
+"""Networks on fields of categories, as those of items."""
