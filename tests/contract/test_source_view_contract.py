@@ -24,6 +24,7 @@ from withstand.data.derived.grouped import Grouped
 from withstand.data.derived.imbalanced import Imbalanced
 from withstand.data.derived.paired import PairedSource
 from withstand.data.derived.pasted import Pasted
+from withstand.data.derived.separate import Separate
 from withstand.data.derived.shrunk import Shrunk
 from withstand.data.derived.subset import Held, Labelled, Subset
 from withstand.data.derived.tinted import Tinted
@@ -43,8 +44,8 @@ PRESETS = {
     for name, function in inspect.getmembers(presets, inspect.isfunction)
     if function.__module__ == presets.__name__ and not name.startswith("_") and name.endswith(("_small", "_large"))
 }
-GRAPHS = ("withstand.data.graphs.", "withstand.views.graph")
-"""Modules of graphs, whose samples no tensor holds: `test_graph_contract.py` holds them to their roles."""
+GRAPHS = ("withstand.data.graphs.", "withstand.views.graph", "withstand.data.flows.")
+"""Modules of samples that no tensor holds: `test_graph_contract.py` and `test_flows.py` hold them to their roles."""
 
 RECORDS = ("withstand.views.records",)
 """Modules of records, whose characters are no pictures: their own tests hold them to their role."""
@@ -140,6 +141,14 @@ def folder(path: Path) -> Source:
     return ImageFolder(path / "pictures", 8, cache=path / "cache")
 
 
+class Visits(ArraySource):
+    """Rows of four users."""
+
+    @property
+    def attributes(self) -> dict[str, Tensor]:
+        return {"user": torch.arange(len(self)) // 3}
+
+
 SOURCES: dict[str, tuple[type[Source], Callable[[Path], Source]]] = {
     "array": (ArraySource, lambda path: ArraySource(array(path), np.arange(12) % 3)),
     "unlabelled rows": (ArraySource, lambda path: ArraySource(array(path).reshape(12, -1)[:, :7].astype(np.float32))),
@@ -157,6 +166,7 @@ SOURCES: dict[str, tuple[type[Source], Callable[[Path], Source]]] = {
     "shrunk": (Shrunk, lambda path: Shrunk(mapped(path), 2)),
     "tinted": (Tinted, lambda path: Tinted(NamedSource("digits"), told="tint")),
     "part of a paired one": (Subset, lambda path: Subset(PairedSource.example(), [5, 1, 3])),
+    "separate": (Separate, lambda path: Separate(Visits(array(path), np.arange(12) % 3), "train", "user")),
     "held test": (Held, lambda path: Held(mapped(path), "test", fraction=0.3)),
 }
 

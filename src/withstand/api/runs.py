@@ -210,7 +210,9 @@ class Run(RunParts):
         judge = type(own)(**{**own._init_args, **changes})
         test = self.sources(data)[1]
         if judge.product in ("encoder", "classifier"):
-            return self._keep(judge.evaluate(self.classifier(data), test), data, test)
+            bare = judge.product == "encoder" and test.labels is None
+            attacked = self.encoder if bare else self.classifier(data)
+            return self._keep(judge.evaluate(attacked, test), data, test)
         if judge.product == "method":
             with self._moved():
                 return self._keep(judge.evaluate(self.method, test, control=self.untrained_method), data, test)

@@ -105,6 +105,10 @@ class Draws:
         """
         return _mix((places + 1) * _GOLDEN + self._keys.view(-1, *[1] * (places.dim() - 1)))
 
+    def uniform_at(self, places: Tensor) -> Tensor:
+        """Return float32 numbers in [0, 1) that stand at `places` of each stream; see `bits_at`."""
+        return (self.bits_at(places) >> 40).bitwise_and_((1 << 24) - 1).to(torch.float32).mul_(2.0**-24)
+
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Return float32 numbers in [low, high), `(N, *shape)`; beyond [0, 1), rounding may reach `high`."""
         unit = (self.bits(*shape) >> 40).bitwise_and_((1 << 24) - 1).to(torch.float32).mul_(2.0**-24)

@@ -15,6 +15,8 @@ from withstand.core.roles import Source
 from withstand.data.arrays.source import ArrayLike, ArraySource, npz_parts
 from withstand.data.dataset import DatasetSource
 from withstand.data.derived.subset import holdout, in_whole, labelled
+from withstand.data.flows.named import NAMED_FLOWS
+from withstand.data.flows.source import is_flows, open_flows, parted
 from withstand.data.graphs.load import GRAPHS, open_graphs
 from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource
@@ -44,7 +46,8 @@ def load(data: Data, *, split: str = "train", size: int | None = None) -> Source
         data: the name of a set (which wins over a folder so named: write `./name` for that), the path of a folder
             of pictures or of tables of devices, or of a `.npy` or `.npz` file, a table (its name, a CSV, Parquet or
             Feather file, a data frame; one of users and items, and at most a rating and a time beside, is a catalogue
-            of items), volumes (a name, a folder of NIfTI files or DICOM series, one such file), an
+            of items), volumes (a name, a folder of NIfTI files or DICOM series, one such file), a packet
+            capture (pcap or pcapng, also in gzip, a folder or zip archive of them, or the set `ndpi`), an
             array, a tensor, a pair of them (samples and labels), a `torch.utils.data.Dataset`, or a source, which is
             given back.
         split: `train` or `test`, of sets, `.npz` files and folders that have both; data without a test part are
@@ -87,6 +90,9 @@ def splits(data: Data, *, size: int | None = None, fraction: float = 0.2, seed: 
     if _is_table(data):
         rows = data if isinstance(data, TableSource) else TableSource(data, part="train", fraction=fraction, seed=seed)
         return rows.other("train"), labelled(rows.other("test"))
+    if is_flows(data):
+        flows = open_flows(data)
+        return parted(flows, "train", fraction, seed), labelled(parted(flows, "test", fraction, seed))
     openers = _openers(data, size)
     train = openers.pop("train")()
     for opener in openers.values():
@@ -187,14 +193,14 @@ def _parts(data: Data) -> tuple[str, ...]:
         return both
     if isinstance(data, NamedSource):
         return both if data.split == "train" else ()
-    path = _path_of(data)
+    path = None if is_flows(data) else _path_of(data)
     return npz_parts(path) if path is not None and path.is_file() else ()
 
 
 def _path_of(data: object) -> Path | None:
     """Return the path that data are named by; None where they are something else, or a set's name."""
     if not isinstance(data, str | Path) or (
-        isinstance(data, str) and data in (*NAMES, *GRAPHS, *TABLES, *VOLUMES, *WINDOWS)
+        isinstance(data, str) and data in (*NAMES, *GRAPHS, *TABLES, *VOLUMES, *WINDOWS, *NAMED_FLOWS)
     ):
         return None
     return Path(data).expanduser()
@@ -206,7 +212,7 @@ def _openers(data: Data, size: int | None) -> dict[str, Callable[[], Source]]:
     parts: dict[str, Path] = {}
     if _is_volumes(data):
         return volume_openers(data, size=size)
-    if folder is not None and folder.is_dir() and not is_windows(data):
+    if folder is not None and folder.is_dir() and not is_windows(data) and not is_flows(data):
         parts, aside = open_parts(folder)
         if aside:
             warnings.warn(f"{str(folder)!r} has parts ({', '.join(parts)}); left aside: {aside}", stacklevel=3)
@@ -238,6 +244,8 @@ def _open(data: Data, split: str | None, size: int | None) -> Source:
         return rows.other("test") if split == "test" else rows
     if is_ratings(data) and not isinstance(data, Source):
         return Catalogue(data)
+    if is_flows(data):
+        return open_flows(data)
     if isinstance(data, Source):
         return NamedSource(data.name, "test") if isinstance(data, NamedSource) and split == "test" else data
     if isinstance(data, np.ndarray | Tensor):
@@ -262,7 +270,7 @@ def _open(data: Data, split: str | None, size: int | None) -> Source:
     if not path.is_dir():
         raise DataError(
             f"{str(data)!r} is neither a path nor the name of a set: "
-            f"{nearest(str(data), [*NAMES, *TABLES, *GRAPHS, *VOLUMES, *WINDOWS, *RATINGS])}"
+            f"{nearest(str(data), [*NAMES, *TABLES, *GRAPHS, *VOLUMES, *WINDOWS, *RATINGS, *NAMED_FLOWS])}"
         )
     return ImageFolder(path, DEFAULT_SIZE if size is None else size)
 

@@ -1,4 +1,5 @@
-"""Which patches of a picture are hidden: drawn for each picture on its own, as a rule as many in one as in another.
+"""Which patches of a picture are hidden: drawn for each picture on its own, as a rule as many in one as in another. And
+which tokens of a sequence are spoilt, each by its own chance.
 
 What is hidden may hang on what a network says of the picture, so that it is the methods that draw masks, by
 `Batch.draws`, and hand them on as indices: the patches that are seen and those that are hidden, in any order. A view
@@ -139,6 +140,50 @@ def guided_masks(draws: Draws, scores: Tensor, ratio: float, hard: int) -> tuple
     ranked = scores.argsort(dim=1, descending=True, stable=True)
     rest = ranked[:, hard:].gather(1, draws.permutations(patches - hard))
     return rest[:, count - hard :], torch.cat([ranked[:, :hard], rest[:, : count - hard]], 1)
+
+
+def corrupted_tokens(
+    draws: Draws,
+    tokens: Tensor,
+    open_: Tensor,
+    places: Tensor | None = None,
+    *,
+    rate: float,
+    mask: int,
+    values: tuple[int, int],
+    fates: tuple[float, float] = (0.8, 0.1),
+) -> tuple[Tensor, Tensor]:
+    """Return tokens with some of them spoilt, and which ones are to be told, bool, both as `tokens` are.
+
+    As BERT does (Devlin et al., 2019): each open token is chosen on its own; of the chosen, 80 % become the mask's id,
+    10 % one that is drawn, which may be the same, and the rest stay.
+
+    Args:
+        draws: each sample's own stream.
+        tokens: ids, int64 `(B, ...)`.
+        open_: which tokens may be chosen; padding and special ones may not. Bool, as `tokens`.
+        places: where each token stands in its sample, whatever it is padded to; as `tokens` without B, or with it.
+            None for sequences `(B, L)`, where it is the step.
+        rate: probability with which a token is chosen.
+        mask: the id that hides one.
+        values: the lowest and the highest id that is drawn.
+        fates: shares of the chosen that are masked, and that are drawn.
+
+    Raises:
+        ConfigError: probabilities that are none.
+    """
+    if not 0 <= rate <= 1 or min(fates) < 0 or sum(fates) > 1:
+        raise ConfigError(f"rate must lie in [0, 1] and fates be shares of at most 1 together, not {rate!r}, {fates!r}")
+    if places is None:
+        places = torch.arange(tokens.shape[1], device=tokens.device)
+    places = places.expand(tokens.shape)
+    chosen = open_ & (draws.child("chosen").uniform_at(places) < rate)
+    fate = draws.child("fate").uniform_at(places)
+    low, high = values
+    wide = (draws.child("value").bits_at(places) >> 32).bitwise_and_((1 << 32) - 1)
+    drawn = low + (wide * (high - low + 1) >> 32)
+    spoilt = torch.where(fate < fates[0], mask, torch.where(fate < fates[0] + fates[1], drawn, tokens))
+    return torch.where(chosen, spoilt, tokens), chosen
 
 
 def block_masks(

@@ -1,0 +1,1 @@
+"""Packet captures as a source: records, headers, flows, bursts, tokens."""
