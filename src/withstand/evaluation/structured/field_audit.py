@@ -21,6 +21,9 @@ from withstand.losses.precision import unit_rows
 _VALUES = 200
 """Most values of a field that are tried, the first in its order."""
 
+ROUNDING = 1e-6
+"""By how much a cosine may differ when it is computed in other company."""
+
 
 @runtime_checkable
 class ItemModel(Protocol):
@@ -136,7 +139,8 @@ class FieldAudit(Evaluator):
         train = catalogue.pairs["train"]
         open_to = torch.ones_like(scores, dtype=torch.bool)
         open_to[train[:, 0], train[:, 1]] = False
-        return users, scores.masked_fill(~open_to, -torch.inf).topk(k).values[:, -1], open_to
+        bars = scores.masked_fill(~open_to, -torch.inf).topk(k).values[:, -1]
+        return users, bars - ROUNDING, open_to
 
 
 def _candidates(catalogue: Catalogue, item: int, fields: list[str]) -> tuple[Tensor, list[str]]:
