@@ -113,6 +113,7 @@ class Run(RunParts):
 
         Args:
             table: names of test samples, or their places, and their groups; see `withstand.data.groups.read_groups`.
+                Or an attribute that the data know of their samples, as "domain".
             data: the run's own if None.
             norm: of the attack's ball.
             eps: attack within this radius too, by PGD; None for clean samples alone.

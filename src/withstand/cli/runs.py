@@ -95,8 +95,8 @@ def run_probe(
     Args:
         geometry: measure how its codes lie, what a contrastive loss would push, and every layer, in place of the probes
         temperature: of --geometry, at which the push is shared out; the method's own if not said
-        groups: a table of test samples (their names, or places from 0 on) and their groups: accuracy in each, in place
-            of the probes
+        groups: a table of test samples (their names, or places from 0 on) and their groups, or
+            what the data say themselves, domain or user: accuracy in each, in place of the probes
         eps: of --groups: attack within this Linf radius too
     """
     from withstand.api.front import open_run

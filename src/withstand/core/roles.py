@@ -113,6 +113,11 @@ class Source(Part):
         return ()
 
     @property
+    def group_names(self) -> Mapping[str, tuple[str, ...]]:
+        """The names of the groups that an attribute numbers from 0, for those attributes that do, say of domains."""
+        return {}
+
+    @property
     def sizes(self) -> Tensor | None:
         """How long each sample is, int64 `(N,)`, where lengths differ, so that batches are made of alike; else None."""
         return None

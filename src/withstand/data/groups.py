@@ -70,6 +70,17 @@ def read_groups(path: str | Path, source: Source) -> dict[str, Groups]:
     return found
 
 
+def groups_of(told: str, source: Source) -> dict[str, Groups]:
+    """Return how samples are grouped by one of the source's own attributes, or by a table; see `read_groups`.
+
+    Args:
+        told: an attribute whose groups have names, as "domain"; or a file.
+        source: the samples.
+    """
+    names = source.group_names.get(told)
+    return read_groups(told, source) if names is None else {told: Groups(source.attributes[told], names)}
+
+
 def _groups(name: str, texts: list[str | None], rows: Tensor, count: int) -> Groups:
     pairs = list(zip(texts, rows.tolist(), strict=True))
     names = tuple(sorted({text for text, row in pairs if text is not None and row >= 0}))

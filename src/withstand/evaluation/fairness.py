@@ -19,7 +19,7 @@ from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Evaluator, Source
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
-from withstand.data.groups import Groups, read_groups
+from withstand.data.groups import Groups, groups_of
 from withstand.evaluation.intervals import Share
 
 FEW = 30
@@ -33,7 +33,7 @@ class GroupGaps(Evaluator):
     """A classifier's accuracy in each group of a table, the worst group's, and the gap to the best.
 
     Args:
-        groups: the table; see `read_groups`.
+        groups: the table, see `read_groups`, or one of the source's own attributes, as "domain".
         ball: attack within it too, by PGD; None for clean samples alone.
         steps: of PGD.
         samples: how many are judged, drawn by the seed; None for all.
@@ -74,7 +74,7 @@ class GroupGaps(Evaluator):
         data = source if test is None else test
         if data.labels is None:
             raise DataError("accuracy by group needs labels, and the data have none")
-        grouped = read_groups(self.groups, data)
+        grouped = groups_of(self.groups, data)
         known = (data.labels >= 0).nonzero()[:, 0]
         rows = known[permutation(len(known), self.seed, "groups")][: self.samples].sort().values
         if not len(rows):
@@ -92,7 +92,7 @@ class GroupGaps(Evaluator):
             tables[name] = _table(groups, codes, right)
             counts = codes[codes >= 0].bincount(minlength=len(groups.names))
             small += [f"{name} {group!r} ({count})" for group, count in
-                      zip(groups.names, counts.tolist(), strict=True) if count < FEW]  # fmt: skip
+                      zip(groups.names, counts.tolist(), strict=True) if 0 < count < FEW]  # fmt: skip
             for figure, holds in right.items():
                 figures |= _figures(name, figure, groups, codes, holds)
         check = Check(

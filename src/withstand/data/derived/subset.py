@@ -61,6 +61,10 @@ class _Chosen(Source):
         return {name: value[self._rows] for name, value in self.source.attributes.items()}
 
     @property
+    def group_names(self) -> Mapping[str, tuple[str, ...]]:
+        return self.source.group_names
+
+    @property
     def together(self) -> Tensor | None:
         together = self.source.together
         return None if together is None else together[self._rows]

@@ -43,6 +43,10 @@ class Wrapped(Source):
         return self.source.attributes
 
     @property
+    def group_names(self) -> Mapping[str, tuple[str, ...]]:
+        return self.source.group_names
+
+    @property
     def together(self) -> Tensor | None:
         return self.source.together
 

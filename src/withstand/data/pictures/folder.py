@@ -2,11 +2,12 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from withstand.data.cache_folder import cache_folder
 from withstand.data.digest import as_indices
 from withstand.data.pictures.cache import File, pictures_of
 from withstand.data.pictures.decode import is_picture
+from withstand.data.pictures.domains import DOMAIN, domains_of, folder_of_domains
 from withstand.data.pictures.folder_classes import classes_of
 from withstand.data.pictures.folder_parts import find_parts, role_of
 
@@ -56,6 +58,7 @@ class ImageFolder(Source):
         strict: refuse a folder with files that cannot be read, instead of skipping these with one warning.
         classes: the names of labels 0, 1, ... where another folder's numbering is to hold; a folder whose name is
             not among them is refused. `()` leaves the pictures unlabelled.
+        domains: the folders are domains, and the folders in them classes, the same in each: attribute "domain".
 
     Attributes:
         skipped: (name, reason) of each file that is no readable picture.
@@ -77,6 +80,7 @@ class ImageFolder(Source):
         cache: str | Path | None = None,
         strict: bool = False,
         classes: Sequence[str] | None = None,
+        domains: bool = False,
     ) -> None:
         folder = Path(path)
         self.name, self.origin = printable(_whole(folder.resolve()).name), f"pictures below {printable(str(folder))}"
@@ -91,7 +95,9 @@ class ImageFolder(Source):
         self._complain(folder, strict)
         self._x = read_only(found.pixels)
         self._digest = found.digest
-        sorted_out = classes_of(self.names, None if classes is None else tuple(classes), folder)
+        self._domains = domains_of(self.names, folder) if domains else None
+        below = self.names if self._domains is None else self._domains.below
+        sorted_out = classes_of(below, None if classes is None else tuple(classes), folder)
         self._classes, self._labels = sorted_out.classes, sorted_out.labels
         if sorted_out.note:
             warnings.warn(f"{str(folder)!r}: {sorted_out.note}", stacklevel=3)
@@ -130,9 +136,24 @@ class ImageFolder(Source):
     def classes(self) -> tuple[str, ...]:
         return self._classes
 
+    @property
+    def attributes(self) -> Mapping[str, Tensor]:
+        return {} if self._domains is None else {DOMAIN: self._domains.codes}
+
+    @property
+    def group_names(self) -> Mapping[str, tuple[str, ...]]:
+        return {} if self._domains is None else {DOMAIN: self._domains.names}
+
+    def like(self, data: Any, split: str = "all") -> Source | None:
+        """Return other domains of the same classes where these are of domains; None of plain folders."""
+        if self._domains is None or split == "test":
+            return None
+        return ImageFolder(folder_of_domains(data), self.shape[-1], classes=self._classes, domains=True)
+
     def fingerprint(self) -> str:
         labels = None if self._labels is None else self._labels.tolist()
-        content = repr((self._digest, self.shape, self._classes, labels))
+        known = () if self._domains is None else (self._domains.names, self._domains.codes.tolist())
+        content = repr((self._digest, self.shape, self._classes, labels, *known))
         return blake2b(content.encode(), digest_size=16).hexdigest()
 
     def __reduce__(self) -> tuple[Callable[[], "ImageFolder"], tuple[()]]:

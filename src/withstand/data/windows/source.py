@@ -132,6 +132,10 @@ class WindowSource(Source):
         return {USER: self._user}
 
     @property
+    def group_names(self) -> Mapping[str, tuple[str, ...]]:
+        return {USER: self.users}
+
+    @property
     def fields(self) -> Mapping[str, tuple[int, ...]]:
         return {name: (place,) for place, name in enumerate(self.devices)}
 

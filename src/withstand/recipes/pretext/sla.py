@@ -77,4 +77,4 @@ def experiment(
 
     optimizer = SGD(setup.learning_rate * setup.batch / 128, weight_decay)
     made = labelled_experiment("sla", method, setup, optimizer=optimizer)
-    return replace(made, judges=(VersionVotes(),))
+    return replace(made, judges=(*made.judges, VersionVotes()))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from withstand.core.errors import DataError
 from withstand.core.roles import Method, Model, Source
 from withstand.data.derived.subset import labelled
-from withstand.data.load import splits
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import SGD, Optimizer
 from withstand.engine.schedules import WarmupCosine
@@ -51,7 +50,7 @@ def labelled_experiment(
     Raises:
         DataError: no labels, or no pictures.
     """
-    train, test = splits(setup.data, size=setup.size, seed=0)
+    train, test = setup.parts()
     if len(train.shape) != 3:
         raise DataError(f"{name} learns from pictures (C, H, W), not samples of shape {train.shape}")
     if train.labels is None:
@@ -69,7 +68,7 @@ def labelled_experiment(
     )
     view = MultiCrop((crop or PaddedCrop(max(1, train.shape[-1] // 8)),), (1,))
     network = encoder(setup.model, setup.width, setup.depth, train.shape)
-    return Experiment(name, train, view, method(network, train), plan, test)
+    return Experiment(name, train, view, method(network, train), plan, test, judges=setup.judges())
 
 
 def class_count(source: Source) -> int:

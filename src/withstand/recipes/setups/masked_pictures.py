@@ -42,7 +42,7 @@ def experiment_on_hidden_patches(
     optimizer = AdamW(setup.learning_rate * setup.batch / 256, weight_decay, betas=(0.9, 0.95))
     view = partial(crop_and_flip, smallest_crop=smallest_crop, flip=flip)
     experiment = experiment_on_pictures(name, method, (view, view), setup, optimizer=optimizer, warmup=40)
-    return replace(experiment, judges=(Restored(),))
+    return replace(experiment, judges=(*experiment.judges, Restored()))
 
 
 def with_small_vit(setup: PictureSetup) -> PictureSetup:

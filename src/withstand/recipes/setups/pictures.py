@@ -7,12 +7,16 @@ from functools import partial
 from withstand.attacks.inputs.gradient import PGD
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.options import Options
-from withstand.core.roles import Method, Model, View
+from withstand.core.roles import Evaluator, Method, Model, Source, View
 from withstand.core.threat import Ball, parse_eps
-from withstand.data.load import Data, splits
+from withstand.data.derived.subset import labelled
+from withstand.data.load import DEFAULT_SIZE, Data, splits
+from withstand.data.pictures.domains import DomainPart, folder_of_domains
+from withstand.data.pictures.folder import ImageFolder
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import SGD, Optimizer
 from withstand.engine.schedules import WarmupCosine
+from withstand.evaluation.probes.domains import DomainProbe
 from withstand.methods.robust.acl import ACL
 from withstand.models.pictures.convnet import ConvNet
 from withstand.models.pictures.normalized import Normalized
@@ -44,6 +48,8 @@ class PictureSetup(Options):
         learning_rate: of SGD, for a batch of 256; scaled with the batch.
         seed: of weights, order, views and attacks.
         processes: how many train together.
+        leave_out: a domain that is not learnt from, and judged on: data is a folder of domains, each a folder of the
+            same classes
     """
 
     data: Data = "fashion-mnist-small"
@@ -56,6 +62,24 @@ class PictureSetup(Options):
     learning_rate: float = 0.12
     seed: int = 0
     processes: int = 1
+    leave_out: str | None = None
+
+    def parts(self) -> tuple[Source, Source]:
+        """Return (train, test) of the data.
+
+        Raises:
+            ConfigError: a domain to leave out that there is not.
+            DataError: data that cannot be read.
+        """
+        if self.leave_out is None:
+            return splits(self.data, size=self.size, seed=0)
+        size = DEFAULT_SIZE if self.size is None else self.size
+        whole = ImageFolder(folder_of_domains(self.data), size, domains=True)
+        return DomainPart(whole, self.leave_out, "train"), labelled(DomainPart(whole, self.leave_out, "test"))
+
+    def judges(self) -> tuple[Evaluator, ...]:
+        """Return what judges besides the usual probes."""
+        return () if self.leave_out is None else (DomainProbe(),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +170,7 @@ def experiment_on_pictures(
     """
     if isinstance(setup, TwoViewSetup) and setup.robust is not None:
         method = partial(hardened, method, eps=parse_eps(setup.robust))
-    train, test = splits(setup.data, size=setup.size, seed=0)
+    train, test = setup.parts()
     if len(train.shape) != 3:
         raise DataError(f"{name} learns from pictures (C, H, W), not samples of shape {train.shape}")
     side = train.shape[-1]
@@ -160,4 +184,4 @@ def experiment_on_pictures(
     )
     make_view = views[1] if side >= LARGE else views[0]
     network = encoder(setup.model, setup.width, setup.depth, train.shape)
-    return Experiment(name, train, make_view(side), method(network), plan, test)
+    return Experiment(name, train, make_view(side), method(network), plan, test, judges=setup.judges())
