@@ -30,9 +30,11 @@ from withstand.evaluation.fairness import GroupGaps
 from withstand.evaluation.integration.judges import MatchJudge, TypoAudit
 from withstand.evaluation.judges import judge
 from withstand.evaluation.probes.few_shot import FewShot
+from withstand.evaluation.probes.fine_tuning import FineTuning
 from withstand.evaluation.probes.mlp import MLP
 from withstand.evaluation.probes.named import KNN, Centroid, Gauges, Linear, Map, NaiveBayes
 from withstand.evaluation.representation.contrastive_geometry import ContrastiveGeometry
+from withstand.evaluation.representation.drift import Drift
 from withstand.evaluation.representation.projection_head import Layers
 from withstand.evaluation.representation.restored import Restored
 from withstand.evaluation.representation.sample_state import SampleState
@@ -51,6 +53,7 @@ from withstand.evaluation.structured.graph_sets import FoldedSVM
 from withstand.evaluation.structured.table_probe import ColumnImportance, TableHeads
 from withstand.methods.attackers.adv_encoder import AdvEncoder
 from withstand.methods.attackers.any_attack import AnyAttack
+from withstand.methods.continual.self_distillation import SelfDistillation
 from withstand.methods.contrastive.isogclr import ISogCLR
 from withstand.methods.dense.local_contrast import LocalContrast
 from withstand.methods.masked.hpm import HPM
@@ -120,6 +123,9 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
         SegmentationProbe(volumes=(1,), choices=1, steps=2, batch=4),
         LocalContrast.example(), VolumeSource.example(), LocalContrast.example(),
     ),
+    "Drift": lambda: (Drift(), SelfDistillation.example(), ToyPictures(8), None),
+    "FineTuning": lambda: (FineTuning(2, draws=2, steps=2, batch=4), toy_method().encoder, ToyPictures(24),
+                           toy_method().encoder),
     "VersionVotes": lambda: (VersionVotes(shown=2), versions(), ToyPictures(24), versions()),
     "SampleState": lambda: (SampleState(ends=2), toy_method(ISogCLR, samples=24), ToyPictures(24), None),
     "RobustnessAudit": lambda: (

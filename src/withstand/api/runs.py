@@ -22,7 +22,7 @@ from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.ensemble import AttackProgress, ProverFunction
 from withstand.core.batch import Batch, as_structured, unit_range
 from withstand.core.device import moved
-from withstand.core.errors import ConfigError
+from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Finding
 from withstand.core.outputs import Output
 from withstand.core.part import Tree
@@ -37,7 +37,9 @@ from withstand.engine.outputs import CONDENSED, Applied, Writer, maker_of, outpu
 from withstand.engine.outputs import joined as joined_outputs
 from withstand.evaluation.fairness import GroupGaps
 from withstand.evaluation.features import Features, embed, joined
+from withstand.evaluation.forgetting import StageOutcome, forgetting
 from withstand.evaluation.judges import STANDARD, judge
+from withstand.evaluation.probes.fine_tuning import FineTuning
 from withstand.evaluation.representation.contrastive_geometry import ContrastiveGeometry
 from withstand.evaluation.representation.projection_head import Layers
 from withstand.evaluation.representation.sample_state import SampleState
@@ -105,6 +107,52 @@ class Run(RunParts):
             test=self._test(),
             control=self.untrained_method,
         )
+
+    @property
+    def earlier(self) -> "Run | None":
+        """The stage before this one, in a folder of its own or inside this run's; None where it built on nothing."""
+        first = self.folder.described("first")
+        if first is None:
+            return None
+        path = Path(first) if isinstance(first, str) else self.folder.first.path
+        supply = {
+            name.removeprefix("first."): value for name, value in self._supply.items() if name.startswith("first.")
+        }
+        return Run(path, supply=supply, allow=self._allow, device=str(self.device))
+
+    def forgetting(self) -> Finding:
+        """Measure what each stage of the run made of each stage's set, and keep the finding.
+
+        Raises:
+            ConfigError: the run has one stage alone.
+            DataError: a stage kept no test samples.
+        """
+        stages: list[StageOutcome] = []
+        run: Run | None = self
+        while run is not None:
+            source, test = run._build("source", Source), run._test()
+            if test is None:
+                raise DataError(f"{run.path} kept no test samples to measure forgetting on")
+            stages.insert(0, StageOutcome(source.name, run.method, source, test, run._build("view", View)))
+            run = run.earlier
+        with moved(self.device, *(stage.method for stage in stages)):
+            finding = forgetting(stages)
+        return self._keep(finding, None, stages[-1].test)
+
+    def fine_tune(self, data: Data | None = None, asked: FineTuning = FineTuning()) -> Finding:  # noqa: B008 - frozen
+        """Train the encoder on with few labels, beside an untrained one, and keep the finding; the run stays as it is.
+
+        Args:
+            data: the run's own if None.
+            asked: how many labels, how long, at which rate.
+
+        Raises:
+            DataError: the data have too few labels, or none.
+        """
+        train, test = self.sources(data)
+        with self._moved():
+            finding = asked.evaluate(self.encoder, train, test=test, control=self.untrained)
+        return self._keep(finding, data, test)
 
     def groups(
         self, table: str | Path, data: Data | None = None, *, norm: Norm = "linf", eps: str | float | None = None

@@ -87,6 +87,8 @@ def run_probe(
     temperature: float | None = None,
     groups: Path | None = None,
     eps: str | None = None,
+    fine_tune: int | None = None,
+    forgetting: bool = False,
     device: Device = "auto",
     allow: tuple[str, ...] = (),
 ) -> Reply:
@@ -98,11 +100,18 @@ def run_probe(
         groups: a table of test samples (their names, or places from 0 on) and their groups, or
             what the data say themselves, domain or user: accuracy in each, in place of the probes
         eps: of --groups: attack within this Linf radius too
+        fine_tune: train the whole encoder on with so many labels a class, beside an untrained one, in place of the
+            probes
+        forgetting: of a run in stages: what each stage made of each stage's data, in place of the probes
     """
     from withstand.api.front import open_run
 
-    if geometry and groups is not None:
-        raise ConfigError("--geometry and --groups are two measurements: ask for one at a time")
+    asked = {"geometry": geometry, "groups": groups, "fine-tune": fine_tune, "forgetting": forgetting}
+    given = [f"--{name}" for name, value in asked.items() if value not in (None, False)]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)} are two measurements: ask for one at a time")
+    if forgetting and data is not None:
+        raise ConfigError("--forgetting is about the data of the run's own stages: leave --data out")
     if eps is not None and groups is None:
         raise ConfigError("--eps belongs to --groups: withstand audit measures robustness as a whole")
 
@@ -111,6 +120,11 @@ def run_probe(
     opened = open_run(run, allow=allow, device=device)
     if groups is not None:
         finding = opened.groups(groups, data, eps=eps)
+        return Reply(f"{show_finding(finding)}\nnext: withstand report {run}", {finding.name: finding_facts(finding)})
+    if fine_tune is not None or forgetting:
+        from withstand.evaluation.probes.fine_tuning import FineTuning
+
+        finding = opened.forgetting() if fine_tune is None else opened.fine_tune(data, FineTuning(labels=fine_tune))
         return Reply(f"{show_finding(finding)}\nnext: withstand report {run}", {finding.name: finding_facts(finding)})
     if geometry:
         found = opened.geometry(data, temperature=temperature)

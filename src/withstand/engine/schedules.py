@@ -65,6 +65,33 @@ class WarmupCosine(Schedule):
 
 
 @dataclass(frozen=True)
+class Linear(Schedule):
+    """Rise linearly over `warmup` epochs, then fall linearly to `final` at the end, as language models are tuned.
+
+    Args:
+        warmup: epochs of the rise from 0; fractions are allowed.
+        final: factor at the end.
+
+    >>> Linear().factor(25, 10, 10), Linear(warmup=1).factor(5, 10, 10)
+    (0.75, 0.5)
+    """
+
+    warmup: float = 0.0
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.warmup, self.final) < 0:
+            raise ConfigError(f"warmup and final must be at least 0: {self}")
+
+    def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        rise = self.warmup * steps_per_epoch
+        if step < rise:
+            return step / rise
+        gone = min(1.0, (step - rise) / max(1.0, epochs * steps_per_epoch - rise))
+        return 1 - (1 - self.final) * gone
+
+
+@dataclass(frozen=True)
 class Infinite(Schedule):
     """Rise, cool down to a plateau, stay there however long data keep coming, and fall at the very end.
 

@@ -14,7 +14,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Finding, Measure
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Method, Source
 from withstand.core.victim import Victim
 from withstand.evaluation.pictures import as_bytes
 from withstand.losses.restoration.reconstruction import masked_patch_error
@@ -80,7 +80,7 @@ class Restored(Evaluator):
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the method restores no patches, or that the data are no pictures."""
-        if not isinstance(subject, Restorer):
+        if not isinstance(_inside(subject), Restorer):
             return f"{type(subject).__name__} restores no patches that could be shown"
         return "" if len(source.shape) == 3 else f"patches are of pictures, not of samples of shape {source.shape}"
 
@@ -88,7 +88,7 @@ class Restored(Evaluator):
         """Return the finding "restored".
 
         Args:
-            subject: a method that is a `Restorer`, and maybe `Difficult`.
+            subject: a method that is a `Restorer`, and maybe `Difficult`, or that wraps one as its `method`.
             source: pictures.
             test: pictures that are shown and judged in place of the source's.
             control: the method untrained.
@@ -98,14 +98,15 @@ class Restored(Evaluator):
             DataError: the samples are no pictures.
         """
         judged = source if test is None else test
-        if lacking := self.lacks(subject, judged):
+        lacking, subject = self.lacks(subject, judged), _inside(subject)
+        if lacking:
             raise (DataError if isinstance(subject, Restorer) else ConfigError)(lacking)
         keys = Draws(derive(self.seed, "restored"), torch.arange(len(judged))).bits(1)[:, 0]
         rows = keys.argsort(stable=True)[: self.samples]
         batch = replace(judged[rows], seed=self.seed)
         batch = batch.with_x(unit_range(batch.x))
         found, pictures = self._judged(subject, batch)
-        beside = {} if control is None else self._judged(control, batch)[0]
+        beside = {} if control is None else self._judged(_inside(control), batch)[0]
         figures = {
             name: replace(measure, control=beside.get(name)) if name in beside else measure
             for name, measure in found.items()
@@ -155,6 +156,13 @@ class Restored(Evaluator):
         if orders:
             found[ORDER] = Measure(float(torch.cat(orders).mean()), "correlation", "higher", of=len(batch))
         return found, {name: strip[: self.shown] for name, strip in pictures.items()}
+
+
+def _inside(method: Any) -> Any:
+    """Return what restores: the method itself, or the one that it wraps."""
+    while not isinstance(method, Restorer) and isinstance(getattr(method, "method", None), Method):
+        method = method.method
+    return method
 
 
 def _part(batch: Batch, rows: slice) -> Batch:

@@ -25,11 +25,20 @@ def encoder_of(path: Path) -> Model:
         RunError: there is no run.
         ConfigError: the run has no checkpoint.
     """
-    folder = RunFolder(path)
-    method: Method = build(folder.described("method"), path="method")
-    if checkpoint.load(folder.checkpoints, method) is None:
+    method = method_of(path)
+    if checkpoint.load(RunFolder(path).checkpoints, method) is None:
         raise ConfigError(f"the teacher's run {path} has no checkpoint yet: train it first")
     return method.encoder
+
+
+def method_of(path: Path) -> Method:
+    """Return the method that a run trains, with new weights.
+
+    Raises:
+        RunError: there is no run.
+    """
+    method: Method = build(RunFolder(path).described("method"), path="method")
+    return method
 
 
 def staged(

@@ -28,7 +28,7 @@ def test_every_sample_comes_from_its_source_in_any_order() -> None:
 
 
 def test_other_shapes_are_not_joined() -> None:
-    with pytest.raises(DataError, match=r"one shape is needed: .* \(1, 4, 4\), .* \(1, 8, 8\)"):
+    with pytest.raises(DataError, match=r"samples of \(1, 4, 4\), .* of \(1, 8, 8\)"):
         Joined((pictures(2), pictures(2, side=8)))
     with pytest.raises(DataError, match="there are no sources"):
         Joined(())
