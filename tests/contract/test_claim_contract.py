@@ -15,6 +15,7 @@ from graphs import graph
 from withstand.claims import measures, robust_measures
 from withstand.claims.claim import Budget
 from withstand.claims.compare import arms_of, compare
+from withstand.claims.continual import self_distillation
 from withstand.claims.contrastive import mcl
 from withstand.claims.dense import global_local as about_volumes
 from withstand.claims.reproduction import claim_of, file_of, has_claim, scales_of
@@ -98,6 +99,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Experiment]:
     monkeypatch.setattr(measures.checkpoint, "load", restore)
     monkeypatch.setattr(robust_measures, "SAMPLES", 4)
     monkeypatch.setattr(mcl, "PICTURES", 260)
+    monkeypatch.setattr(self_distillation, "STEPS", 2)
     monkeypatch.setattr(graphmae, "judges", lambda *_: (NodeProbe(epochs=2),))
     monkeypatch.setattr(t_jepa, "table_parts", few_rows)
     monkeypatch.setattr(global_local, "split_volumes", few_volumes)

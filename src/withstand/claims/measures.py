@@ -17,6 +17,7 @@ from withstand.core.part import Tree, describe
 from withstand.core.roles import Method, Model, Source
 from withstand.engine import checkpoint
 from withstand.engine.experiment import Experiment
+from withstand.engine.folder import RunFolder
 from withstand.engine.launch import train
 from withstand.engine.optimizers import Optimizer
 from withstand.evaluation.features import embed
@@ -89,6 +90,25 @@ def stages(experiment: Experiment, epochs: Sequence[int]) -> Iterator[Method]:
             yield method.eval()
 
 
+def trained_stages(experiment: Experiment) -> list[Method]:
+    """Train in a folder that is thrown away, and return each stage's method in eval mode, the first one first.
+
+    Numerics are `computed_alike`.
+    """
+    experiment = computed_alike(experiment)
+    with TemporaryDirectory(prefix="withstand-") as folder:
+        at, stage = RunFolder(Path(folder) / "run"), experiment
+        train(experiment, at.path, quiet=True)
+        found: list[Method] = []
+        while True:
+            method = copy.deepcopy(stage.method)
+            checkpoint.load(at.checkpoints, method)
+            found.insert(0, method.eval())
+            if not isinstance(stage.first, Experiment):
+                return found
+            at, stage = at.first, stage.first
+
+
 def computed_alike(experiment: Experiment) -> Experiment:
     """Return the experiment with float32 and channels-last where its plan leaves them to the rule.
 
@@ -97,7 +117,8 @@ def computed_alike(experiment: Experiment) -> Experiment:
     plan = experiment.plan
     precision = "float32" if plan.precision == "auto" else plan.precision
     layout = "channels-last" if plan.layout == "auto" else plan.layout
-    return replace(experiment, plan=replace(plan, precision=precision, layout=layout))
+    before = computed_alike(experiment.first) if isinstance(experiment.first, Experiment) else experiment.first
+    return replace(experiment, plan=replace(plan, precision=precision, layout=layout), first=before)
 
 
 def budget(experiment: Experiment) -> dict[str, Tree]:
