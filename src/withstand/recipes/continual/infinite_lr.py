@@ -64,6 +64,7 @@ def experiment(
         setup: data, network, budget; epochs are those of each set.
         data: the first set.
         model: of `base`; with --first it is the run's.
+        learning_rate: of AdamW with mae, the top rate for a batch of 256; scaled with the batch.
         stream: the sets that come after the first, names with commas between: a,b,c.
         base: what is trained on and on: a recipe without labels on pictures.
         first: folder of a run to go on from, from its plateau where it kept one; `data` is its next set then.
