@@ -33,6 +33,7 @@ from withstand.evaluation.probes.few_shot import FewShot
 from withstand.evaluation.probes.fine_tuning import FineTuning
 from withstand.evaluation.probes.mlp import MLP
 from withstand.evaluation.probes.named import KNN, Centroid, Gauges, Linear, Map, NaiveBayes
+from withstand.evaluation.representation.bits import Bits
 from withstand.evaluation.representation.contrastive_geometry import ContrastiveGeometry
 from withstand.evaluation.representation.drift import Drift
 from withstand.evaluation.representation.projection_head import Layers
@@ -58,6 +59,7 @@ from withstand.methods.contrastive.isogclr import ISogCLR
 from withstand.methods.dense.local_contrast import LocalContrast
 from withstand.methods.masked.hpm import HPM
 from withstand.methods.pretext.sla import SLA
+from withstand.methods.restoration.lq_vae import LQVAE
 from withstand.models.graphs.encoder import GCN
 from withstand.models.tables.records import RecordMatcher
 from withstand.verification.smoothing import Smoothing
@@ -118,6 +120,8 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     "Restored": lambda: (Restored(shown=2, samples=8), HPM.example(), ToyPictures(24), HPM.example()),
     "TargetRetrieval": lambda: (TargetRetrieval(12, 6, 2, (1.0,), 2), AnyAttack.example(), ToyPictures(24, size=8),
                                 None),
+    "Bits": lambda: (Bits(samples=8), LQVAE.example().product("purifier"), ToyPictures(24, size=8),
+                     LQVAE.example().product("purifier")),
     "Fooling": lambda: (Fooling((Linear(C=1.0),), shown=2), AdvEncoder.example(), ToyPictures(24, size=8), None),
     "SegmentationProbe": lambda: (
         SegmentationProbe(volumes=(1,), choices=1, steps=2, batch=4),

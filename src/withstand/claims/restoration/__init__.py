@@ -1,0 +1,1 @@
+"""Claims of methods that give pictures back."""

@@ -1,0 +1,1 @@
+"""Networks that give pictures back: autoencoders, and what is built of them."""

@@ -1,0 +1,1 @@
+"""Recipes of methods that give pictures back."""
