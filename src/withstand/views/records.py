@@ -19,6 +19,7 @@ SPACE = 32
 _ROWS = ("1234567890", "qwertyuiop", "asdfghjkl", "zxcvbnm")
 _NEIGHBOURS = 8
 _TABLE = 128
+REPLACED, INSERTED, DELETED, SWAPPED = range(4)
 Operator: TypeAlias = str
 OPERATORS: tuple[Operator, ...] = ("attribute removal", "word removal", "word swap", "typo")
 
@@ -58,33 +59,58 @@ def typos(values: Tensor, count: int, draws: Draws, *, where: Tensor | None = No
         draws: a stream for each record.
         where: which values are changed, bool `(B, A)`; None for all.
     """
-    shape = values.shape
-    flat = values.flatten(0, 1)
-    allowed = torch.ones(len(flat), dtype=torch.bool, device=flat.device) if where is None else where.flatten()
-    positions = torch.arange(shape[2], device=flat.device)
-    keyboard = _keyboard().to(flat.device)
+    attributes = values.shape[1]
+    allowed = values[..., 0] != 0 if where is None else where & (values[..., 0] != 0)
+    if not values.numel():
+        return values.clone()
+    lengths = list((values != 0).sum(2).unbind(1))
+    # Only as much of each attribute as its longest value can come to need.
+    widths = [min(values.shape[2], int(length.max()) + count) for length in lengths]
+    columns = [values[:, place, :width].contiguous() for place, width in enumerate(widths)]
     for _ in range(count):
-        length = (flat != 0).sum(1)
-        kind = draws.integers(0, 4, shape[1]).flatten()
-        at = (draws.uniform(shape[1]).flatten() * length).long().clamp(max=shape[2] - 1)
-        slot = draws.integers(0, _NEIGHBOURS, shape[1]).flatten()
-        here = flat.gather(1, at[:, None])[:, 0]
-        key = keyboard[here.clamp(max=_TABLE - 1), slot]
-        kind = torch.where((kind == 2) & (length < 2), 0, kind)  # a value of one character is not deleted
-        kind = torch.where((kind == 1) & (length >= shape[2]), 0, kind)
-        kind = torch.where((kind == 3) & (at + 1 >= length), 0, kind)
-        place, at = positions[None], at[:, None]
-        source = place.expand(len(flat), -1)
-        inserted, deleted, swapped = ((kind == number)[:, None] for number in (1, 2, 3))
-        source = source - (inserted & (place > at)).long() + (deleted & (place >= at)).long()
-        source = source + (swapped & (place == at)).long() - (swapped & (place == at + 1)).long()
-        moved = flat.gather(1, source.clamp(max=shape[2] - 1))
-        moved = torch.where(deleted & (place == shape[2] - 1), 0, moved)
-        moved = torch.where((kind < 2)[:, None] & (place == at), key[:, None], moved)
-        # A leading space would make another word of the rest: the change is not made.
-        fine = allowed & (length > 0) & (moved[:, 0] != SPACE)
-        flat = torch.where(fine[:, None], moved, flat)
-    return flat.view(shape)
+        kinds, slots = draws.integers(0, 4, attributes), draws.integers(0, _NEIGHBOURS, attributes)
+        shares = draws.uniform(attributes)
+        for place, column in enumerate(columns):
+            length = lengths[place]
+            at = torch.minimum((shares[:, place] * length).long(), (length - 1).clamp_min(0))
+            change = kinds[:, place], at, slots[:, place]
+            columns[place], lengths[place] = _typo(column, length, allowed[:, place], *change)
+    found = torch.zeros_like(values)
+    for place, column in enumerate(columns):
+        found[:, place, : widths[place]] = column
+    return found
+
+
+def _typo(
+    column: Tensor, length: Tensor, allowed: Tensor, kind: Tensor, at: Tensor, slot: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return one attribute's values `(B, L)` with a typo each, and their lengths; only what a typo touches is moved."""
+    room = column.shape[1]
+    here = column.gather(1, at[:, None])[:, 0]
+    following = column.gather(1, (at + 1).clamp(max=room - 1)[:, None])[:, 0]
+    key = _keyboard().to(column.device)[here.clamp(max=_TABLE - 1), slot]
+    kind = torch.where((kind == DELETED) & (length < 2), REPLACED, kind)  # a value of one character is not deleted
+    kind = torch.where((kind == INSERTED) & (length >= room), REPLACED, kind)
+    kind = torch.where((kind == SWAPPED) & (at + 1 >= length), REPLACED, kind)
+    # A leading space would make another word of the rest: the change is not made.
+    allowed = allowed & ~((at == 0) & (following == SPACE) & (kind >= DELETED))
+    found = column.clone()
+    places = torch.arange(room, device=column.device)[None]
+    for number in (INSERTED, DELETED):
+        rows = (allowed & (kind == number)).nonzero()[:, 0]
+        some, start = found[rows], at[rows, None]
+        if number == INSERTED:
+            some[:, 1:] = torch.where(places[:, 1:] > start, some[:, :-1], some[:, 1:])
+        else:
+            later = torch.cat([some[:, 1:], torch.zeros_like(some[:, :1])], 1)
+            some = torch.where(places >= start, later, some)
+        found[rows] = some
+    written = (allowed & (kind < DELETED)).nonzero()[:, 0]
+    found[written, at[written] + (kind[written] == INSERTED)] = key[written]
+    swapped = (allowed & (kind == SWAPPED)).nonzero()[:, 0]
+    found[swapped, at[swapped]], found[swapped, at[swapped] + 1] = following[swapped], here[swapped]
+    grown = (kind == INSERTED).long() - (kind == DELETED).long()
+    return found, torch.where(allowed, length + grown, length)
 
 
 def _words(values: Tensor) -> tuple[Tensor, Tensor]:
