@@ -9,7 +9,7 @@ import pytest
 
 import withstand as ws
 from withstand.cli.main import main
-from withstand.core.errors import DataError
+from withstand.core.errors import DataError, RunError
 
 A = """id,Name,City,Phone,Rating
 1,Blue Lantern Café,Boston,617-555-0101,4
@@ -98,6 +98,11 @@ def test_match_in_python_learns_first_and_asks_a_resolver(tmp_path: Path) -> Non
     assert (tmp_path / "out" / "merged.csv").is_file()
     assert all(why == "resolver" for why in found.integration.conflicts.columns["why"])
     assert found.run.folder.findings()[0].name == "match"
+    table["name"][3] = "casa blanca"
+    with pytest.raises(RunError):
+        ws.match(table, out=tmp_path / "out", epochs=1, threshold=0.01)
+    again = ws.match(table, out=tmp_path / "out", epochs=1, threshold=0.01, fresh=True)
+    assert "casa blanca" in " ".join(again.integration.merged.columns["name"])
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ def match(
     resolver: Resolver | None = None,
     device: Device = "auto",
     allow: Sequence[str] = (),
+    fresh: bool = False,
     quiet: bool = True,
     **settings: object,
 ) -> Matched:
@@ -66,6 +67,7 @@ def match(
             language model of one's own. The written rule decides if None.
         device: auto, cpu, cuda or mps.
         allow: modules outside withstand that a run's description may name.
+        fresh: learn anew where `out`/run holds a run of other tables or settings.
         quiet: show no progress of training.
         **settings: single fields of `asked`, by name: `threshold=0.9`.
 
@@ -79,7 +81,7 @@ def match(
         steps = max(1, len(source) * 4 // 5 // SETUP.batch)  # a fifth is held out
         epochs = max(SETUP.epochs, -(-LEAST_STEPS // steps)) if asked.epochs is None else asked.epochs
         made = {"other": other, "id": asked.id, "ignore": asked.ignore, "epochs": epochs, "seed": asked.seed}
-        opened = train(METHOD, table, out=folder / "run", device=device, options=made, quiet=quiet)
+        opened = train(METHOD, table, out=folder / "run", device=device, options=made, fresh=fresh, quiet=quiet)
     else:
         opened = open_run(run, device=device, allow=allow)
         source = _like(opened, table, other, asked)

@@ -15,6 +15,7 @@ def run_match(
     run: Path | None = None,
     asked: Matching = Matching(),  # noqa: B008 - a frozen value
     out: Path | None = None,
+    fresh: bool = False,
     device: Device = "auto",
     allow: tuple[str, ...] = (),
 ) -> Reply:
@@ -26,13 +27,14 @@ def run_match(
         tables: A.csv, or A.csv B.csv; CSV, Parquet and Feather files
         run: a run of table-integration whose matcher is used; one is learnt from these tables if not said
         out: the folder of the files, match-NAME if not said
+        fresh: learn anew where the folder holds a matcher of other tables or settings
     """
     from withstand.api.matching import match
 
     if len(tables) > 2:
         raise ConfigError(f"match takes one table or two, not {len(tables)}")
     other = tables[1] if len(tables) == 2 else None
-    found = match(tables[0], other, asked, run=run, out=out, device=device, allow=allow, quiet=False)
+    found = match(tables[0], other, asked, run=run, out=out, device=device, allow=allow, fresh=fresh, quiet=False)
     finding, files = found.integration.finding, {name: str(path) for name, path in found.files.items()}
     report = found.run.path / "report.html"
     lines = [*_said(finding, len(found.integration.look)), *files.values(), f"report: {report}"]

@@ -18,7 +18,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Indices, Source
 from withstand.data.derived.subset import held_out
 from withstand.data.digest import as_indices, digest
-from withstand.data.pairs.named import ENTITY_SETS, Known, named_pairs
+from withstand.data.pairs.named import ANSWERS, ENTITY_SETS, Known, named_pairs
 from withstand.data.pairs.texts import TextTable, column_named, common_columns, plain, read_texts
 from withstand.data.tables.text import Reading
 
@@ -114,7 +114,8 @@ class RecordSource(Source):
             raise ConfigError(f"length must be at least 8 characters of a value, not {length}")
         self._length, self.part = length, part
         self.tables, known = self._open(table, other, Reading(delimiter, header))
-        skipped: list[tuple[str, str]] = []
+        answers = ANSWERS.get(self.name, ()) if known is not None else ()
+        skipped: list[tuple[str, str]] = [(name, "holds the answer: records that match share it") for name in answers]
         self._ids, self._id_columns = _ids(self.tables, id, skipped)
         names = _compared(self.tables, (*sorted(self._id_columns), *ignore), skipped)
         if columns:

@@ -11,7 +11,7 @@ import torch
 
 from withstand.core.errors import ConfigError
 from withstand.core.finding import Cell, Check, Finding, Measure, Table
-from withstand.data.pairs.blocking import Candidates, candidates
+from withstand.data.pairs.blocking import Candidates, candidates, ngram_vectors
 from withstand.data.pairs.source import RecordSource
 from withstand.data.pairs.texts import Texts, TextTable
 from withstand.evaluation.integration.conflicts import RULE, Conflict, ConflictRules, Resolver
@@ -73,18 +73,22 @@ def integrate(
         seed: of self-made pairs and communities.
 
     Raises:
-        ConfigError: a threshold outside (0, 1), or a source that holds a part of its records alone.
+        ConfigError: a threshold outside (0, 1), a number below 0, or a source that holds a part of its records alone.
     """
     if threshold is not None and not 0 < threshold < 1:
         raise ConfigError(f"threshold must lie between 0 and 1, not {threshold!r}")
+    if look < 0:
+        raise ConfigError(f"look must be at least 0, not {look}")
     if source.part != "all":
         raise ConfigError(f"integration needs every record, and this source holds the {source.part} part")
     matcher.eval()
     tables = source.attributes["table"].numpy()
-    pairs = candidates(source.whole_texts, tables if len(source.tables) == 2 else None, nearest=nearest)
+    vectors = ngram_vectors(source.whole_texts)
+    two = tables if len(source.tables) == 2 else None
+    pairs = candidates(source.whole_texts, two, nearest=nearest, vectors=vectors)
     read = read_records(matcher, source[range(len(source))].x)
     logits = pair_logits(matcher, read, read, torch.from_numpy(pairs.left), torch.from_numpy(pairs.right))
-    made = self_made(source, seed=seed)
+    made = self_made(source, seed=seed, vectors=vectors)
     said = limit_of(matcher, source, made, None if threshold is None else float(np.log(threshold / (1 - threshold))))
     limit = said.threshold
     same = logits >= limit

@@ -6,6 +6,7 @@ not match are the most alike records of one table.
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -71,12 +72,18 @@ class SelfMade:
     said: str
 
 
-def self_made(source: RecordSource, *, seed: int = 0, most: int = MOST) -> SelfMade:
+def self_made(source: RecordSource, *, seed: int = 0, most: int = MOST, vectors: Any = None) -> SelfMade:
     """Return pairs of which it is known without labels whether they match, as good as certainly.
 
     A record and its copy with a typo in every value match. The most alike records of one table do not
     match where there are two tables; where there is one, in which duplicates are looked for, records that are alike but
     not the most alike: the fifth neighbor of each. Records that are equal in every column are no such pair.
+
+    Args:
+        source: the records.
+        seed: of the choice of records and of typos.
+        most: records, and pairs of different ones, at most.
+        vectors: what `ngram_vectors` gives of the source's texts, where it is known.
 
     Raises:
         DataError: a single record.
@@ -89,11 +96,11 @@ def self_made(source: RecordSource, *, seed: int = 0, most: int = MOST) -> SelfM
     copies = typos(x, 1, Draws(derive(seed, "copies"), copied))
     texts, tables = source.whole_texts, source.attributes["table"].numpy()
     two = len(source.tables) == 2
-    vectors = ngram_vectors(texts)
+    held = ngram_vectors(texts) if vectors is None else vectors
     found: list[npt.NDArray[np.int64]] = []
     for table in np.unique(tables):
         places = np.flatnonzero(tables == table)
-        near = candidates([texts[place] for place in places], nearest=1 if two else 5, vectors=vectors[places])
+        near = candidates([texts[place] for place in places], nearest=1 if two else 5, vectors=held[places])
         rank = np.ones(len(near), dtype=bool) if two else _fifth(near.left, near.right, near.cosine, len(places))
         left, right = places[near.left[rank]], places[near.right[rank]]
         different = np.array([texts[a] != texts[b] for a, b in zip(left, right, strict=True)], dtype=bool)
