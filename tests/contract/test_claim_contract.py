@@ -43,7 +43,13 @@ def scales_of_item(item: Entry) -> tuple[str, ...]:
 
 
 TRAINED = [item for item in entries() if has_claim(item) and hasattr(item.module(), "experiment")]
-SHAPES = {"cifar10": (3, 32), "fashion-mnist": (1, 28), "fashion-mnist-small": (1, 28), "digits": (1, 8)}
+SHAPES = {
+    "cifar10": (3, 32),
+    "fashion-mnist": (1, 28),
+    "fashion-mnist-small": (1, 28),
+    "digits": (1, 8),
+    "hippocampus-mri": (1, 16),
+}
 
 
 def pictures(count: int, channels: int, side: int) -> ArraySource:

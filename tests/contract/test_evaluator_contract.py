@@ -36,6 +36,7 @@ from withstand.evaluation.probes.named import KNN, Centroid, Gauges, Linear, Map
 from withstand.evaluation.representation.bits import Bits
 from withstand.evaluation.representation.contrastive_geometry import ContrastiveGeometry
 from withstand.evaluation.representation.drift import Drift
+from withstand.evaluation.representation.matched import Matched
 from withstand.evaluation.representation.projection_head import Layers
 from withstand.evaluation.representation.restored import Restored
 from withstand.evaluation.representation.sample_state import SampleState
@@ -56,6 +57,7 @@ from withstand.methods.attackers.adv_encoder import AdvEncoder
 from withstand.methods.attackers.any_attack import AnyAttack
 from withstand.methods.continual.self_distillation import SelfDistillation
 from withstand.methods.contrastive.isogclr import ISogCLR
+from withstand.methods.contrastive.lvm_med import GraphMatching
 from withstand.methods.dense.local_contrast import LocalContrast
 from withstand.methods.masked.hpm import HPM
 from withstand.methods.pretext.sla import SLA
@@ -123,6 +125,9 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     "Bits": lambda: (Bits(samples=8), LQVAE.example().product("purifier"), ToyPictures(24, size=8),
                      LQVAE.example().product("purifier")),
     "Fooling": lambda: (Fooling((Linear(C=1.0),), shown=2), AdvEncoder.example(), ToyPictures(24, size=8), None),
+    "Matched": lambda: (
+        Matched(simclr_small(8), graphs=3), GraphMatching.example(), ToyPictures(24, size=8), GraphMatching.example()
+    ),
     "SegmentationProbe": lambda: (
         SegmentationProbe(volumes=(1,), choices=1, steps=2, batch=4),
         LocalContrast.example(), VolumeSource.example(), LocalContrast.example(),

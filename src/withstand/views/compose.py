@@ -1,8 +1,10 @@
 """Chains of picture views, and the views that fill `batch.views`."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
+import torch
 from torch import Tensor
 
 from withstand.core.batch import Batch
@@ -11,7 +13,7 @@ from withstand.core.random import Draws
 from withstand.core.roles import View
 from withstand.views.pictures.color_views import ColorJitter
 from withstand.views.pictures.crop import RandomResizedCrop
-from withstand.views.pictures.picture import PictureView
+from withstand.views.pictures.picture import CROP, PictureView
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class Compose(PictureView):
             return super().__call__(batch, draws)
         # The first view makes a tensor that is ours; the others may work in place.
         batch = self.views[0](batch, draws.child(0))
+        if any(map(_moves, self.views[1:])) and CROP in batch.extras:
+            kept = {name: value for name, value in batch.extras.items() if name != CROP}
+            batch = replace(batch, extras=kept)
         return batch.with_x(self._rest(batch.x, draws))
 
     def change(self, x: Tensor, draws: Draws) -> Tensor:
@@ -43,6 +48,10 @@ class Compose(PictureView):
         for place, view in enumerate(self.views[1:], start=1):
             x = view.change(x, draws.child(place))
         return x
+
+
+def _moves(view: PictureView) -> bool:
+    return view.moves or (isinstance(view, Compose) and any(map(_moves, view.views)))
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ class TwoViews(View):
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         views = (self.first, self.second or self.first)
-        return batch.with_views(*(view(batch, draws.child(place)).x for place, view in enumerate(views)))
+        return _side_by_side(batch, [view(batch, draws.child(place)) for place, view in enumerate(views)])
 
 
 @dataclass(frozen=True)
@@ -88,4 +97,13 @@ class MultiCrop(View):
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         views = [view for view, count in zip(self.kinds, self.counts, strict=True) for _ in range(count)]
-        return batch.with_views(*(view(batch, draws.child(place)).x for place, view in enumerate(views)))
+        return _side_by_side(batch, [view(batch, draws.child(place)) for place, view in enumerate(views)])
+
+
+def _side_by_side(batch: Batch, made: Sequence[Batch]) -> Batch:
+    """Return a batch with views, and with the part of the picture that each shows where all of them say it."""
+    batch = batch.with_views(*(one.x for one in made))
+    if not all(CROP in one.extras for one in made):
+        return batch
+    crops = torch.stack([one.extras[CROP] for one in made], 1)
+    return replace(batch, extras={**batch.extras, CROP: crops})

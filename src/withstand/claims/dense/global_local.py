@@ -12,7 +12,7 @@ from withstand.recipes.dense.global_local import experiment
 
 DICE, RANDOM = "Dice, 2 labelled volumes", "of a random start"
 PROBE = SegmentationProbe(volumes=(2,), choices=2, steps=100)
-EPOCHS = 2
+EPOCHS = 1
 
 
 def claim() -> Claim[Experiment, Figures]:
@@ -26,7 +26,7 @@ def claim() -> Claim[Experiment, Figures]:
         figures=lambda found: (found["G^D and L^R"][DICE], found["G^D and L^R"][RANDOM]),
         protocol=_protocol,
         unit="ratio",
-        budget=Budget(least=4, most=12),
+        budget=Budget(least=3, most=10),
     )
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, nearest
+from withstand.core.roles import Model
 
 
 def tapped(network: nn.Module, x: Tensor, names: Sequence[str]) -> Mapping[str, Tensor]:
@@ -26,6 +27,27 @@ def tapped(network: nn.Module, x: Tensor, names: Sequence[str]) -> Mapping[str, 
         if name not in found:
             raise ConfigError(f"the network does not run its layer {name!r} as a whole: name one inside it")
     return {name: found[name] for name in names}
+
+
+def with_last_maps(encoder: Model, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return an encoder's features `(B, width)` and the maps `(B, C, H, W)` of its last stage, with gradients.
+
+    Raises:
+        ConfigError: the encoder has no stages, or its last one gives no maps.
+    """
+    kind = type(encoder).__name__
+    if not encoder.stages:
+        raise ConfigError(f"{kind} has no stages of maps: take a residual network, say resnet")
+    kept: list[Tensor] = []
+    last = dict(encoder.named_modules())[encoder.stages[-1]]
+    hook = last.register_forward_hook(lambda module, inputs, output: kept.append(output))
+    try:
+        features: Tensor = encoder(x)
+    finally:
+        hook.remove()
+    if len(kept) != 1 or not isinstance(kept[0], Tensor) or kept[0].dim() != 4:
+        raise ConfigError(f"the last stage of {kind} gives no maps (B, C, H, W)")
+    return features, kept[0]
 
 
 _BLOCKS = ("Block", "Layer", "Bottleneck")

@@ -11,7 +11,7 @@ then the largest central box of an allowed aspect ratio.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self, TypeAlias, get_args
 
 import torch
@@ -21,6 +21,7 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.random import Draws
 from withstand.views.pictures.picture import (
+    CROP,
     PictureView,
     blocks,
     check_pictures,
@@ -189,7 +190,7 @@ def _resize(
 
 @dataclass(frozen=True)
 class RandomResizedCrop(PictureView):
-    """A random part of the picture, resized, and mirrored with probability `flip`.
+    """A random part of the picture, resized, and mirrored with probability `flip`; `extras["crop"]` says which part.
 
     Args:
         size: output height and width, pixels; one number for both.
@@ -204,6 +205,8 @@ class RandomResizedCrop(PictureView):
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: float = 0.0
     interpolation: Interpolation = "bilinear"
+
+    moves = True
 
     def __post_init__(self) -> None:
         sides = (self.size,) if isinstance(self.size, int) else self.size
@@ -222,12 +225,22 @@ class RandomResizedCrop(PictureView):
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         check_pictures(batch.x)
-        return batch.with_x(self.change(batch.x, draws))  # takes bytes as they are, and overwrites nothing
+        boxes, flip = self._drawn(batch.x, draws)
+        height, width = batch.x.shape[2:]
+        parts = boxes / boxes.new_tensor((height, width, height, width))
+        mirrored = parts.new_zeros(len(parts)) if flip is None else flip.to(parts)
+        crop = torch.cat([parts, mirrored[:, None]], 1)
+        x = resized_crop(batch.x, boxes, self.size, flip=flip, interpolation=self.interpolation)
+        return replace(batch, x=x, extras={**batch.extras, CROP: crop})
 
     def change(self, x: Tensor, draws: Draws) -> Tensor:
-        boxes = crop_boxes(draws, x.shape[2], x.shape[3], self.scale, self.ratio)
-        flip = draws.chance(self.flip, 1).squeeze(1) if self.flip else None
+        boxes, flip = self._drawn(x, draws)
         return resized_crop(x, boxes, self.size, flip=flip, interpolation=self.interpolation)
+
+    def _drawn(self, x: Tensor, draws: Draws) -> tuple[Tensor, Tensor | None]:
+        """Draw the part of each picture, and whether it is mirrored."""
+        boxes = crop_boxes(draws, x.shape[2], x.shape[3], self.scale, self.ratio)
+        return boxes, draws.chance(self.flip, 1).squeeze(1) if self.flip else None
 
 
 @dataclass(frozen=True)
@@ -235,6 +248,8 @@ class HorizontalFlip(PictureView):
     """Mirror left to right with a probability; in a chain, `RandomResizedCrop(flip=...)` does it for nothing."""
 
     probability: float = 0.5
+
+    moves = True
 
     def __post_init__(self) -> None:
         check_probability("probability", self.probability)

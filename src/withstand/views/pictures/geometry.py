@@ -56,6 +56,8 @@ class Rotation(PictureView):
     degrees: tuple[float, float] = (-15.0, 15.0)
     probability: float = 1.0
 
+    moves = True
+
     def __post_init__(self) -> None:
         check_probability("probability", self.probability)
         check_range("degrees", self.degrees, -360, 360)

@@ -22,6 +22,8 @@ class PaddedCrop(PictureView):
     pad: int = 4
     flip: float = 0.5
 
+    moves = True
+
     def __post_init__(self) -> None:
         check_probability("flip", self.flip)
         if self.pad < 0:

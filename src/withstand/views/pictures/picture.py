@@ -6,6 +6,7 @@ float in [0, 1]; views give float32 in [0, 1].
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -82,8 +83,19 @@ def rows_where(chosen: Tensor) -> Tensor:
     return chosen.nonzero().squeeze(1)
 
 
+CROP = "crop"
+"""The extra that says which part of its picture a view shows, `(B, 5)`: top, left, height and width as shares of the
+picture's sides, and 1 where it is mirrored left to right; of several views, `(B, V, 5)`."""
+
+
 class PictureView(View):
-    """A view that changes pictures one by one and keeps their number."""
+    """A view that changes pictures one by one and keeps their number.
+
+    Attributes:
+        moves: whether pixels change their places, so that what was known of these no longer holds.
+    """
+
+    moves: ClassVar[bool] = False
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         check_pictures(batch.x)

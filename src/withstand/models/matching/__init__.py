@@ -1,0 +1,1 @@
+"""Matching of graphs: solvers, their gradients, and what makes graphs of features."""

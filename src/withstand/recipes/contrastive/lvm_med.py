@@ -1,0 +1,81 @@
+"""LVM-Med: two views of a batch are two graphs, and matching them must find each picture again.
+
+paper: LVM-Med: Learning Large-Scale Self-Supervised Vision Models for Medical Imaging via Second-order Graph Matching
+  (Nguyen, Nguyen, Diep, Pham, Cao, Nguyen, Swoboda, Ho, Albarqouni, Xie, Sonntag, Niepert; NeurIPS 2023)
+claims: matching that weighs edges beside nodes finds the right pictures more often than matching of nodes alone, and
+  learns better features of medical pictures
+learns from: unlabelled pictures that look alike, as X-rays; slices of volumes, as MRI; two views of each
+mechanism: contrastive
+target: instance
+granularity: picture
+guard: negatives
+needs: two views
+use it when: many pictures of few kinds look alike, so that what tells them apart lies in how they relate
+not for: batches that cannot hold whole graphs
+command: withstand train lvm-med --data hippocampus-mri
+"""
+
+from dataclasses import replace
+
+from withstand.core.errors import ConfigError
+from withstand.engine.experiment import Experiment
+from withstand.evaluation.representation.matched import Matched
+from withstand.methods.contrastive.lvm_med import GraphMatching
+from withstand.recipes.setups.pictures import PictureSetup, experiment_on_pictures
+from withstand.views.compose import Compose, TwoViews
+from withstand.views.pictures.blur import GaussianBlur
+from withstand.views.pictures.color_views import ColorJitter
+from withstand.views.pictures.crop import RandomResizedCrop
+
+SETUP = PictureSetup(data="hippocampus-mri", batch=64, epochs=10)
+
+
+def experiment(
+    setup: PictureSetup = SETUP,
+    *,
+    graph_size: int = 16,
+    neighbours: int = 5,
+    alpha: float = 0.8,
+    strength: float = 80.0,
+    noise: float = 1.0,
+    second_order: bool = True,
+    local: bool = True,
+    smallest_crop: float = 0.2,
+) -> Experiment:
+    """Return the experiment.
+
+    Args:
+        setup: data, network, budget.
+        batch: samples a step; whole graphs.
+        graph_size: pictures of a graph.
+        neighbours: of each, whom its edges lead to.
+        alpha: share of the pictures' affinities in the nodes'; the rest is that of the cells of their maps.
+        strength: lambda of the gradient through the matching.
+        noise: scale of the Gumbel noise on affinities; 1 is the published one.
+        second_order: whether edges count.
+        local: whether cells of maps count, which resnets have.
+        smallest_crop: least share of the area that a view keeps.
+    """
+    if setup.model.partition(":")[0] != "resnet" and local:
+        raise ConfigError(f"model {setup.model!r} gives no maps: take resnet, or switch local off")
+
+    def views(size: int) -> TwoViews:
+        crop = RandomResizedCrop(size, (smallest_crop, 1.0), flip=0.5)
+        return TwoViews(Compose((crop, ColorJitter(0.4, 0.4, 0.2, 0.1), GaussianBlur(probability=0.5))))
+
+    made = experiment_on_pictures(
+        "lvm-med",
+        lambda encoder: GraphMatching(
+            encoder,
+            graph_size=graph_size,
+            neighbours=neighbours,
+            alpha=alpha,
+            strength=strength,
+            noise=noise,
+            second_order=second_order,
+            local=local,
+        ),
+        (views, views),
+        setup,
+    )
+    return replace(made, judges=(Matched(made.view),))
