@@ -49,10 +49,13 @@ def _arm(*, published_sign: bool) -> Callable[[int], Experiment]:
             SETUP,
             data="wle",
             held_out=(USERS[seed % len(USERS)],),
-            width=48,
-            epochs=30,
+            anchor="forearm",
+            seconds=1.0,
+            overlap=0.75,
+            width=24,
+            epochs=15,
             batch=64,
-            learning_rate=1e-3,
+            learning_rate=3e-3,
             seed=seed,
         )
         return experiment(setup, published_sign=published_sign)

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from withstand.core.device import device_of_network
 from withstand.core.errors import ConfigError
 from withstand.core.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.part import describe
@@ -96,7 +97,8 @@ class FieldAudit(Evaluator):
             for item in chosen.tolist():
                 candidates, names = _candidates(catalogue, item, fields)
                 tried += len(candidates)
-                codes = unit_rows(subject.encoder(torch.cat([catalogue.codes[[item]], candidates])))
+                changed = torch.cat([catalogue.codes[[item]], candidates])
+                codes = unit_rows(subject.encoder(changed.to(users.device)))
                 shown = ((users @ codes.T >= bars[:, None]) & open_to[:, [item]]).float().mean(0)
                 best = int(shown[1:].argmax()) if len(candidates) else -1
                 gain = float(shown[1 + best]) if best >= 0 else 0.0
@@ -134,7 +136,8 @@ class FieldAudit(Evaluator):
     def _bars(self, subject: Any, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return users' unit vectors, the cosine from which an item stands among the first k, and who lacks which."""
         catalogue = subject.catalogue
-        users = unit_rows(subject.query(torch.arange(len(catalogue.users))[:, None]))
+        every = torch.arange(len(catalogue.users), device=device_of_network(subject))
+        users = unit_rows(subject.query(every[:, None]))
         scores = users @ subject.item_embeddings().T
         train = catalogue.pairs["train"]
         open_to = torch.ones_like(scores, dtype=torch.bool)

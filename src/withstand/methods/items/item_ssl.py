@@ -179,7 +179,7 @@ class ItemSSL(Method):
         """
         source = Users(self.catalogue, users)
         with torch.no_grad():
-            best, _ = _top(self, source[torch.arange(len(source))], k)
+            best, _ = _top(self, source[torch.arange(len(source))].to(self.log_share.device), k)
         return [tuple(self.catalogue.names[item] for item in row) for row in best.tolist()]
 
     def scores(self, users: Tensor) -> Tensor:
@@ -225,7 +225,7 @@ def _top(method: ItemSSL, batch: Batch, k: int) -> tuple[Tensor, Tensor]:
             scores[row, items.to(scores.device)] = -torch.inf
     else:
         scores = unit_rows(method.encoder(batch.x)) @ method.item_embeddings().T
-        scores[torch.arange(len(batch)), batch.index] = -torch.inf
+        scores.scatter_(1, batch.index[:, None], -torch.inf)
     values, best = scores.topk(k)
     if not bool(values.isfinite().all()):
         raise DataError(f"a user has taken so many items that fewer than k={k} are left")
