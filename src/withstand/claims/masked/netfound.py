@@ -39,7 +39,7 @@ def claim() -> Claim[Experiment, Figures]:
 
 def _trial(seed: int) -> Experiment:
     """Return a trial: a tiny network, few passes."""
-    return experiment(replace(SETUP, epochs=10, learning_rate=3e-3, seed=seed))
+    return experiment(replace(SETUP, epochs=5, learning_rate=3e-3, seed=seed))
 
 
 def _trial_untrained(seed: int) -> Experiment:
@@ -57,7 +57,7 @@ def measured(method: Method, trial: Experiment) -> Figures:
     told = MaskedTokens(seed=trial.plan.seed).evaluate(method, trial.source, test=test_of(trial)).numbers
     found: Figures = {name: told[name] for name in (TOLD, UNIGRAM)}
     for name, noise in ((F1, 0.0), (NOISY, 0.3)):
-        judge = FineTuned(draws=2, steps=40, noise=noise, seed=trial.plan.seed)
+        judge = FineTuned(draws=2, steps=25, noise=noise, seed=trial.plan.seed)
         (found[name],) = judge.evaluate(method.encoder, trial.source, test=test_of(trial)).numbers.values()
     return found
 
