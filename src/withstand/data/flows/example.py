@@ -40,6 +40,7 @@ def example_table(flows: int = 8, packets: int = 12) -> FlowTable:
             values=values,
             payload=draws.integers(0, 4, (len(owner), 6)).astype(np.uint16),
             carried=size - 40,
+            record=np.arange(len(owner)),
         )
     )
     return assembler.finish().table

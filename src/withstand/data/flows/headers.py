@@ -63,6 +63,7 @@ class Packets:
             Sequence and acknowledgement numbers are as they were sent.
         payload: its first 12 bytes as 16-bit numbers, `(P, 6)`, 0 beyond its end.
         carried: bytes of payload, by the headers.
+        record: which of the piece's records each one is, ascending.
     """
 
     time: Whole
@@ -75,9 +76,14 @@ class Packets:
     values: npt.NDArray[np.uint16]
     payload: npt.NDArray[np.uint16]
     carried: Whole
+    record: Whole
 
     def __len__(self) -> int:
         return len(self.time)
+
+    def between(self, begin: int, end: int) -> "Packets":
+        """Return the packets from one place to another."""
+        return Packets(*(getattr(self, name)[begin:end] for name in self.__dataclass_fields__))
 
 
 def read_headers(records: Records, skipped: Counter[str], *, ipv6: bool = False) -> Packets:
@@ -294,6 +300,7 @@ class _Parse:
             values=values,
             payload=(taken[:, 0::2] << 8 | taken[:, 1::2]).astype(np.uint16),
             carried=carried,
+            record=net.row,
         )
 
 

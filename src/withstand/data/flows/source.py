@@ -23,10 +23,10 @@ from withstand.data.flows import labels as named
 from withstand.data.flows.assemble import Assembled, Assembler, Ends, Network, networks
 from withstand.data.flows.bursts import BurstRule
 from withstand.data.flows.container import CLS, METADATA, PAD, FlowBatch
-from withstand.data.flows.headers import TCP, read_headers
+from withstand.data.flows.headers import TCP
 from withstand.data.flows.named import NAMED_FLOWS, Known, broad, named_flows
 from withstand.data.flows.opening import Capture, captures_in, is_capture, is_capture_folder
-from withstand.data.flows.records import read_records
+from withstand.data.flows.reading import read_packets
 from withstand.data.flows.table import PROTOCOLS, Bursts, FlowTable, columns_of
 from withstand.data.labels import read_labels
 from withstand.data.pictures.named import VARIABLE
@@ -85,8 +85,7 @@ class Flows(Source):
         self.payload = payload
         skipped: Counter[tuple[str, str]] = Counter()
         with captures_in(place) as captures:
-            alone = len(captures) == 1
-            read = [_read(capture, self.rule, inside, ipv6, skipped, alone=alone) for capture in captures]
+            read = _read(captures, self.rule, inside, ipv6, skipped)
         kept = [(capture, one) for capture, one in zip(captures, read, strict=True) if one is not None and one.ends]
         self.skipped = tuple((_counted(count, what), why) for (what, why), count in skipped.most_common())
         if not kept:
@@ -292,29 +291,31 @@ def _metadata(table: FlowTable, bursts: Bursts) -> np.ndarray[Any, np.dtype[np.f
 
 
 def _read(
-    capture: Capture,
+    captures: Sequence[Capture],
     rule: BurstRule,
     internal: Sequence[Network],
     ipv6: bool,
     skipped: Counter[tuple[str, str]],
-    *,
-    alone: bool,
-) -> Assembled | None:
-    """Return the flows of a capture; None where it is none, which is counted unless it is the only one."""
+) -> list[Assembled | None]:
+    """Return the flows of each capture; None for one that cannot be read, which is counted unless it is alone."""
     packets: Counter[str] = Counter()
-    assembler = Assembler(rule, internal)
-    try:
-        with capture.open() as stream:
-            for records in read_records(stream, packets, capture.called):
-                assembler.add(read_headers(records, packets, ipv6=ipv6))
-    except DataError as error:
-        if alone:
-            raise
+    failed: dict[int, DataError] = {}
+    assemblers: dict[int, Assembler] = {}
+    found: list[Assembled | None] = [None] * len(captures)
+    for place, some in read_packets(captures, packets, failed, ipv6=ipv6):
+        for done in [other for other in assemblers if other < place]:
+            found[done] = assemblers.pop(done).finish()
+        assemblers.setdefault(place, Assembler(rule, internal)).add(some)
+    for place, assembler in assemblers.items():
+        found[place] = assembler.finish()
+    for place, error in failed.items():
+        if len(captures) == 1:
+            raise error
+        found[place] = None
         skipped["file", str(error)] += 1
-        return None
     for why, count in packets.items():
         skipped["packet", why] += count
-    return assembler.finish()
+    return found
 
 
 def _joined(tables: Sequence[FlowTable]) -> FlowTable:
