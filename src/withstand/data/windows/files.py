@@ -3,7 +3,7 @@
 Sizes: n readings, D devices, C channels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,13 +59,25 @@ class Found:
 
 def is_window_folder(path: Path) -> bool:
     """Say whether a folder holds tables of devices: files of tables alone, in it or in its folders, one level down."""
+    found = False
+    for entry in _below(path):  # ends at the first other file: folders of pictures may hold millions
+        if entry.suffix.lower() not in SUFFIXES or not entry.is_file():
+            return False
+        found = True
+    return found
+
+
+def _below(path: Path) -> Iterator[Path]:
+    """Yield what a folder holds, and in place of its folders what these hold; hidden files are left out."""
     if not path.is_dir():
-        return False
-    inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
-    folders = [entry for entry in inside if entry.is_dir()]
-    files = [entry for entry in inside if entry.is_file()]
-    files += [entry for folder in folders for entry in folder.iterdir() if not entry.name.startswith(".")]
-    return bool(files) and all(entry.is_file() and entry.suffix.lower() in SUFFIXES for entry in files)
+        return
+    for entry in path.iterdir():
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from (inner for inner in entry.iterdir() if not inner.name.startswith("."))
+        else:
+            yield entry
 
 
 def is_window_npz(path: Path) -> bool:
