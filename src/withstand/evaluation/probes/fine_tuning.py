@@ -165,7 +165,7 @@ class FineTuning(Evaluator):
             if not bool(loss.isfinite()):
                 raise DataError(f"fine-tuning broke down after {step} steps: a lower learning_rate may help")
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
 

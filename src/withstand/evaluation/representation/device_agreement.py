@@ -11,7 +11,7 @@ from torch import Tensor
 
 from withstand.core.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Cell, Check, Finding, Measure, Table
+from withstand.core.finding import Better, Cell, Check, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import permutation
 from withstand.core.roles import Evaluator, Source
@@ -147,10 +147,11 @@ def _cosines(
 
 def _figures(ours: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor] | None, count: int) -> dict[str, Measure]:
     found = {}
-    for name, better, of in ((ALIGNED, None, 0), (MISALIGNED, None, 1), (GAP, "higher", 2)):
+    told: tuple[tuple[str, Better, int], ...] = ((ALIGNED, None, 0), (MISALIGNED, None, 1), (GAP, "higher", 2))
+    for name, better, of in told:
         ourselves = _pick(ours, of)
-        beside = None if theirs is None else Measure(_pick(theirs, of), "cosine", better, of=count)  # type: ignore[arg-type]
-        found[name] = Measure(ourselves, "cosine", better, of=count, control=beside)  # type: ignore[arg-type]
+        beside = None if theirs is None else Measure(_pick(theirs, of), "cosine", better, of=count)
+        found[name] = Measure(ourselves, "cosine", better, of=count, control=beside)
     return found
 
 

@@ -83,7 +83,7 @@ class SSACL(Method):
         return Batch(codes[picked], picked, views=(one[picked], two[picked]))
 
     @property
-    def encoder(self) -> Model:  # type: ignore[override]
+    def encoder(self) -> Model:  # type: ignore[override]  # it is read alone, and another module holds it
         """The matcher's encoder of records."""
         return self.matcher.encoder
 
