@@ -47,8 +47,8 @@ class Matcher(Protocol):
 class Matched(Evaluator):
     """The share of pictures that are matched to themselves, and of graphs that are matched whole.
 
-    With noise, both orders are given the same noisy affinities of nodes; the second order has noisy affinities of edges
-    beside. Matchings of first order are the best there are, those of second order the best that were found.
+    With noise, both orders are given the same noisy affinities of nodes; those of edges stay as they are. Matchings of
+    first order are the best there are, those of second order the best that were found.
 
     Args:
         view: makes the two views.
@@ -137,7 +137,8 @@ class Matched(Evaluator):
                 batch = self.view(batch.with_x(unit_range(batch.x)), Draws(derive(self.seed, "views"), batch.index))
                 whole = method.affinities(batch.to(device_of_network(method)))
                 for scale in scales:
-                    noisy = method.with_noise(whole, Draws(derive(self.seed, "noise"), batch.index), scale)
+                    draws = Draws(derive(self.seed, "noise"), batch.index)
+                    noisy = replace(whole, node=method.with_noise(whole.first_order(), draws, scale).node)
                     for order, given in zip(_ORDERS, (noisy, noisy.first_order()), strict=True):
                         answer = match(given)[0].cpu()
                         right.setdefault((order, scale), []).append(answer == torch.arange(len(answer)))
