@@ -110,7 +110,8 @@ class Fuzz:
         self.seen.add(mark)
         self.keep.mkdir(parents=True, exist_ok=True)
         place = self.keep / f"{outcome.replace(' ', '-')}-{len(self.seen)}{content.suffix}"
-        shutil.copy(content, place)
+        if content.is_file():  # a process that did not start has written none
+            shutil.copy(content, place)
         print(f"{outcome}: {place}\n{detail}", flush=True)
 
 
