@@ -31,7 +31,6 @@ NAMES = {
 SWAPS = NAMES | {
     new: old for old, new in NAMES.items() if new not in NAMES and old not in ("exp", "softmax", "detach", "topk")
 }
-PATIENCE = 120.0
 
 
 def mutants(source: str) -> Iterator[tuple[int, str, str]]:
@@ -73,7 +72,7 @@ def _with(tree: ast.Module, node: ast.AST, field: str, new: object) -> tuple[str
     return f"{before}  ->  {after}", changed
 
 
-def survives(work: Path, path: Path, source: str, rounds: list[list[str]]) -> bool:
+def survives(path: Path, source: str, rounds: list[list[str]], patience: float) -> bool:
     """Say whether a changed file passes all tests; its own text is put back."""
     kept = path.read_text(encoding="utf-8")
     path.write_text(source, encoding="utf-8")
@@ -81,7 +80,7 @@ def survives(work: Path, path: Path, source: str, rounds: list[list[str]]) -> bo
         child = os.fork()
         if child == 0:
             _in_child(rounds)
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + patience
         while time.monotonic() < end:
             done, status = os.waitpid(child, os.WNOHANG)
             if done:
@@ -114,6 +113,7 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=1800.0)
+    parser.add_argument("--patience", type=float, default=120.0, help="seconds after which a mutant counts as killed")
     arguments = parser.parse_args()
     root = Path.cwd()
     work = Path(tempfile.mkdtemp(prefix="withstand-mutants-"))
@@ -144,7 +144,7 @@ def main() -> int:
         module = ".".join(path.with_suffix("").parts[1:])
         near = [str(test) for test in tests if module in test.read_text(encoding="utf-8")]
         rest = [str(test) for test in tests if str(test) not in near]
-        if survives(work, path, source, [near, rest]):
+        if survives(path, source, [near, rest], arguments.patience):
             survived += 1
             print(f"survived: {path}:{line}: {change}", flush=True)
         else:

@@ -52,6 +52,8 @@ FLOATS = {
     "w_turned": _drawn(2, 3, 3, 3) + 0.1, "w_apart": _drawn(2, 2, 3, 3) - 0.1, "w1_turned": _drawn(2, 3, 3) + 0.1,
     "six": _drawn(6), "row_of_six": _drawn(1, 6)[0] * 0.5, "six_rows": _drawn(4, 6), "two_one": np.array([2.0]),
     "spread_row": np.arange(6.0), "twenty": np.array(20.0),
+    "holes": np.where(np.arange(24).reshape(4, 6) % 3 == 1, -np.inf, 0.2), "nowhere": np.array(-np.inf),
+    "later": np.where(np.tri(4) > 0, 0.0, -np.inf),
     "half": np.array(0.5), "third": np.array(0.3), "zero": np.array(0.0), "minus": np.array(-0.25),
 }  # fmt: skip
 INTEGERS = {
@@ -172,6 +174,13 @@ DIALECTS = [
     Dialect("softmax over channels", [node("Softmax", "x", axis=1)], (13, 22)),
     Dialect("log softmax", [node("LogSoftmax", "x")], ALL, shape=(5,)),
     Dialect("log softmax, flattened", [node("LogSoftmax", "x", axis=1)], (7, 11), shape=(3, 4)),
+    Dialect("softmax of what a mask leaves", [node("Add", "x", "holes", out="t"), node("Softmax", "t", axis=2, out="u"),
+        node("Mul", "u", "third")], (13, 22), shape=(4, 6), types=(FLOAT, DOUBLE)),
+    Dialect("softmax of what a choice leaves", [node("Where", "mask", "nowhere", "x", out="t"),
+        node("Softmax", "t", axis=2, out="u"), node("Mul", "u", "third")], (13, 22), batch="N", shape=(4, 6)),
+    Dialect("causal attention", [node("Transpose", "x", out="k", perm=[0, 2, 1]), node("MatMul", "x", "k", out="s"),
+        node("Add", "s", "later", out="t"), node("Softmax", "t", axis=2, out="u"), node("MatMul", "u", "x")],
+        (13, 22), shape=(4, 6)),
     Dialect("softmax over samples", [node("Softmax", "x", axis=0)], (13,), "over the samples"),
     Dialect("absolute values", [node("Abs", "x")], ALL, types=(FLOAT, DOUBLE)),
     Dialect("largest of three", [node("Neg", "x", out="t"), node("Max", "x", "t", "channel")], (8, 11, 13, 22)),

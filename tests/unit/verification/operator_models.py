@@ -31,6 +31,8 @@ KINKS = (
 """Where operators bend or turn."""
 _EVEN = torch.tensor([0.5, -1.0, 0.0, 2.0, -0.1, 1.5], dtype=torch.float64)
 _MASK = torch.tensor([True, False, True, True, False, True])
+_LATER = torch.ones(3, 3).triu(1) > 0
+_HOLES = torch.tensor([[True, False, False, True], [False] * 4, [False, True, True, True]])
 
 PIECES: dict[str, Function] = {
     "relu": F.relu,
@@ -127,14 +129,14 @@ class Between(nn.Module):
 class Attention(nn.Module):
     """Attention of the sequence's entries to each other, the batch first or second."""
 
-    def __init__(self, *, first: bool, weights: bool, heads: int = 2) -> None:
+    def __init__(self, *, first: bool, weights: bool, heads: int = 2, causal: bool = False) -> None:
         super().__init__()
         self.inner = nn.MultiheadAttention(4, heads, batch_first=first)
-        self.first, self.weights = first, weights
+        self.first, self.weights, self.mask = first, weights, _LATER if causal else None
 
     def forward(self, x: Tensor) -> Tensor:
         x = x if self.first else x.transpose(0, 1)
-        found: Tensor = self.inner(x, x, x, need_weights=self.weights)[0]
+        found: Tensor = self.inner(x, x, x, need_weights=self.weights, attn_mask=self.mask)[0]
         return found if self.first else found.transpose(0, 1)
 
 
@@ -217,6 +219,23 @@ SHAPED: dict[str, tuple[tuple[int, ...], Callable[[], Function]]] = {
     "attention, batch second": ((3, 4), lambda: Attention(first=False, weights=False)),
     "attention, batch second, with weights": ((3, 4), lambda: Attention(first=False, weights=True, heads=1)),
     "attention of two": ((2, 4), lambda: _twice),
+    "softmax with holes": ((3, 4), lambda: lambda x: x.masked_fill(_HOLES, -torch.inf).softmax(2) * 2),
+    "softmax over rows with holes": ((3, 4), lambda: lambda x: 3 * torch.where(_HOLES, -torch.inf, x).softmax(1)),
+    "softmax of a sum with holes": (
+        (3, 4),
+        lambda: lambda x: (torch.where(_HOLES, -torch.inf, 0.3).to(x) + x).softmax(2) + x,
+    ),
+    "attention, causal": ((3, 4), lambda: Attention(first=True, weights=False, causal=True)),
+    "attention, causal, with weights": ((3, 4), lambda: Attention(first=True, weights=True, causal=True)),
+    "attention, causal, batch second": ((3, 4), lambda: Attention(first=False, weights=True, causal=True)),
+    "attention, causal by name": (
+        (3, 4),
+        lambda: lambda x: F.scaled_dot_product_attention(x, x.flip(1), x * 2, is_causal=True),
+    ),
+    "attention, of which one sees nothing": (
+        (3, 4),
+        lambda: lambda x: F.scaled_dot_product_attention(x, x.flip(1), x * 2, attn_mask=_LATER),
+    ),
     "a sequence first": ((3, 4), Sequence),
     "a transformer's block": ((3, 4), lambda: nn.TransformerEncoderLayer(4, 2, 6, batch_first=True, activation="gelu")),
 }

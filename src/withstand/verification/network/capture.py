@@ -22,7 +22,7 @@ from withstand.verification.network.capture_check import compare
 from withstand.verification.network.capture_graph import Builder, Place, fold
 from withstand.verification.network.capture_layout import FIRST, Aside
 from withstand.verification.network.capture_products import PRODUCTS
-from withstand.verification.network.capture_rules import LINEAR, REARRANGING, unsupported
+from withstand.verification.network.capture_rules import LINEAR, REARRANGING, UNBOUNDED, unsupported
 from withstand.verification.network.capture_trace import traced
 from withstand.verification.network.capture_windows import WINDOWS
 from withstand.verification.network.capture_writes import WRITES, write
@@ -111,6 +111,8 @@ def read(graph: fx.GraphModule, shape: tuple[int, ...], given: Sequence[Tensor] 
             output = known.get(step.args[0])
             if not isinstance(output, Place):
                 raise DataError("the model's output does not depend on its input")
+            if builder.hidden(output) is not None:
+                raise unsupported(UNBOUNDED)
             if output.layout != FIRST:
                 raise DataError(
                     f"the model's output has its samples in dimension {output.layout.dim}, not in the first one"
@@ -145,7 +147,14 @@ def _call(builder: Builder, step: fx.Node, known: dict[fx.Node, Any], notes: lis
         return arguments[0]
     if name in REARRANGING:
         return builder.rearrange(operation, arguments, options, BATCH)
-    if name in _SOFTMAX and [user.op for user in step.users] == ["output"]:
+    hidden = any(
+        builder.hidden(value) is not None
+        for value in torch.utils._pytree.tree_leaves((arguments, options))
+        if isinstance(value, Place)
+    )
+    if hidden and name not in ("_softmax", "_safe_softmax"):
+        raise unsupported(UNBOUNDED)
+    if name in _SOFTMAX and not hidden and [user.op for user in step.users] == ["output"]:
         shape = _shape(step)
         if arguments[0].layout == FIRST and arguments[1] % (len(shape) + 1) == len(shape):
             notes.append(f"{_SOFTMAX[name]} at the end stripped: classes rank alike by what it is given")

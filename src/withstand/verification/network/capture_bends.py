@@ -14,7 +14,7 @@ from torch import Tensor
 from withstand.verification.bounds.receptive_field import Shape
 from withstand.verification.network.activation import Curve, ReLU, Sigmoid, Tanh
 from withstand.verification.network.capture_graph import Builder, Place
-from withstand.verification.network.capture_rules import Rule, constant_of, defaults, unsupported
+from withstand.verification.network.capture_rules import Rule, apart, constant_of, defaults, hide, unsupported
 from withstand.verification.network.curves import (
     ELU,
     GELU,
@@ -35,9 +35,6 @@ from withstand.verification.network.operation import Add, Scale
 from withstand.verification.network.product import Product
 
 Options = dict[str, Any]
-
-_SMOOTH = 15.0
-"""Above this threshold, a softplus is x itself up to 3e-7, which bounds pay for."""
 
 
 def scaled(builder: Builder, x: Place, weight: Tensor | float = 1.0, bias: Tensor | float = 0.0) -> Place:
@@ -212,7 +209,7 @@ def _celu(builder: Builder, arguments: Sequence[Any], options: Options, shape: S
 
 def _softplus(builder: Builder, arguments: Sequence[Any], options: Options, shape: Shape) -> Place:
     x, beta, threshold = defaults(arguments, [None, 1.0, 20.0])
-    if not (beta > 0 and threshold >= _SMOOTH):
+    if not (beta > 0 and threshold > -math.inf):
         raise unsupported(f"a softplus with beta {beta:g} that jumps at {threshold:g}")
     return scaled(builder, builder.add(Softplus(float(threshold)), scaled(builder, x, beta)), 1 / beta)
 
@@ -266,14 +263,18 @@ def _where(builder: Builder, arguments: Sequence[Any], options: Options, shape: 
     if isinstance(condition, Place):
         raise unsupported("a choice that hangs on the input")
     chosen = constant_of(condition, shape)
-    parts = []
+    parts, hidden = [], torch.zeros(shape, dtype=torch.bool)
     for value, kept in ((first, chosen), (second, 1 - chosen)):
         if isinstance(value, Place):
             parts.append(scaled(builder, builder.spread(value, shape), kept))
         else:
-            constant = torch.where(kept > 0, constant_of(value, shape), torch.zeros((), dtype=torch.float64))
+            finite, where = apart(value)
+            if where is not None:
+                hidden = hidden | ((constant_of(where, shape) > 0) & (kept > 0))
+            constant = torch.where(kept > 0, constant_of(finite, shape), torch.zeros((), dtype=torch.float64))
             parts.append(builder.constant(constant, shape))
-    return builder.add(Add(), *parts)
+    found = builder.add(Add(), *parts)
+    return hide(builder, found, hidden, shape) if bool(hidden.any()) else found
 
 
 def _masked_fill(builder: Builder, arguments: Sequence[Any], options: Options, shape: Shape) -> Place:

@@ -34,6 +34,21 @@ class Builder:
 
     def __init__(self, shape: Shape) -> None:
         self.nodes = [Node(Input(), (), shape, "input")]
+        self._hidden: dict[int, Tensor] = {}
+
+    def hide(self, place: Place, where: Tensor) -> Place:
+        """Append a value whose entries are -inf at some places, `(*shape)`: zeros stand there.
+
+        Only what asks for `hidden` may read it.
+        """
+        weight = torch.where(where, 0.0, torch.ones((), dtype=torch.float64))
+        found = self.add(Scale(weight=weight), place)
+        self._hidden[found.index] = where.expand(self.shape(found))
+        return found
+
+    def hidden(self, place: Place) -> Tensor | None:
+        """Return where a value is -inf, bool `(*shape)`; None where it is so nowhere."""
+        return self._hidden.get(place.index)
 
     def shape(self, place: Place) -> Shape:
         """Return the shape of one sample there."""
@@ -83,7 +98,11 @@ class Builder:
         mere = torch.equal(places.flatten(), torch.arange(math.prod(before.shape)))
         if mere and tuple(places.shape) == before.shape:
             return place
-        return self.add(Rearrange(shape=tuple(places.shape), places=None if mere else places.contiguous()), place)
+        found = self.add(Rearrange(shape=tuple(places.shape), places=None if mere else places.contiguous()), place)
+        hidden = self.hidden(place)
+        if hidden is not None:
+            self._hidden[found.index] = hidden.flatten()[places.clamp_min(0)] & (places >= 0)
+        return found
 
     def rearrange(self, target: Callable[..., Any], arguments: Any, options: Any, batch: int) -> Any:
         """Append what an operation does that only moves entries, by having it move their places."""

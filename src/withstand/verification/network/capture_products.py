@@ -15,7 +15,7 @@ from withstand.verification.bounds.receptive_field import Shape
 from withstand.verification.network.activation import Sigmoid
 from withstand.verification.network.capture_bends import at_most, difference, product, scaled
 from withstand.verification.network.capture_graph import Builder, Place
-from withstand.verification.network.capture_rules import Rule, constant_of, defaults, unsupported
+from withstand.verification.network.capture_rules import Rule, apart, constant_of, defaults, hide, unsupported
 from withstand.verification.network.curves import Exp, Log, Reciprocal, Rsqrt, Softplus, Sqrt, Square
 from withstand.verification.network.operation import Add, Linear, Mean, Scale
 from withstand.verification.network.product import Product
@@ -92,30 +92,41 @@ def multiplied(builder: Builder, first: Any, second: Any, shape: Shape) -> Place
 def _baddbmm(builder: Builder, arguments: Sequence[Any], options: Options, shape: Shape) -> Place:
     added, first, second = arguments
     beta, alpha = (float(options.get(name, 1)) for name in ("beta", "alpha"))
+    where = None
+    if beta == 1 and not isinstance(added, Place):
+        added, where = apart(added)
     found = scaled(builder, multiplied(builder, first, second, shape), alpha)
     if isinstance(added, Place):
         return builder.add(Add(), found, builder.spread(scaled(builder, added, beta), shape))
-    return scaled(builder, found, 1.0, beta * constant_of(added, shape))
+    return hide(builder, scaled(builder, found, 1.0, beta * constant_of(added, shape)), where, shape)
 
 
-def _others(builder: Builder, x: Place, dim: int) -> Place:
-    """Append the differences of each entry's others to it along a dimension, `(*shape, n - 1)`."""
-    shape = builder.shape(x)
+def _pairs(shape: Shape, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the flat places of each entry's others along a dimension, and those of itself, `(*shape, n - 1)`."""
     count = shape[dim]
     _check_size("a softmax", math.prod(shape) * (count - 1))
     places = torch.arange(math.prod(shape)).view(shape).movedim(dim, -1)
     index = torch.arange(count)
     other = torch.stack([index[index != one] for one in range(count)])
     wide = [places[..., other], places.unsqueeze(-1).expand(*places.shape, count - 1)]
-    first, second = (builder.moved(x, part.movedim(-2, dim)) for part in wide)
+    first, second = (part.movedim(-2, dim) for part in wide)
+    return first, second
+
+
+def _others(builder: Builder, x: Place, dim: int) -> Place:
+    """Append the differences of each entry's others to it along a dimension, `(*shape, n - 1)`."""
+    first, second = (builder.moved(x, part) for part in _pairs(builder.shape(x), dim))
     return difference(builder, first, second)
 
 
-def _softmax(logarithm: bool) -> Rule:
+def _softmax(logarithm: bool, *, safe: bool = False) -> Rule:
     def rule(builder: Builder, arguments: Sequence[Any], options: Options, shape: Shape) -> Place:
         x = arguments[0]
         (dim,) = own_dims(arguments[1], shape)
         count, last = shape[dim], len(shape)
+        hidden = builder.hidden(x)
+        if hidden is not None:
+            return _masked_softmax(builder, x, dim, hidden, logarithm=logarithm, safe=safe)
         if count == 1:
             return scaled(builder, x, 0.0, 0.0 if logarithm else 1.0)
         above = _others(builder, x, dim)
@@ -133,6 +144,24 @@ def _softmax(logarithm: bool) -> Rule:
         return builder.add(Reciprocal(off=1.01 * math.exp(-_FAR)), total)
 
     return rule
+
+
+def _masked_softmax(
+    builder: Builder, x: Place, dim: int, hidden: torch.Tensor, *, logarithm: bool, safe: bool
+) -> Place:
+    """Append the softmax of a value that is -inf at known places: 0 there, and among the others as ever."""
+    if logarithm:
+        raise unsupported("a log-softmax of -inf")
+    if not safe and bool(hidden.all(dim).any()):
+        raise unsupported("a softmax of -inf alone, which is no number,")
+    seen = (~hidden).double()
+    if builder.shape(x)[dim] == 1:
+        return scaled(builder, x, 0.0, seen)
+    both = torch.stack([seen.flatten()[part] for part in _pairs(builder.shape(x), dim)]).prod(0)
+    above = at_most(builder, builder.add(Scale(weight=both), _others(builder, x, dim)), _FAR)
+    shares = builder.add(Scale(weight=both), builder.add(Exp(), above))
+    total = scaled(builder, summed(builder, shares, [len(hidden.shape)]), 1.0, 1.0)
+    return scaled(builder, builder.add(Reciprocal(off=1.01 * math.exp(-_FAR)), total), seen)
 
 
 def _logsumexp(builder: Builder, arguments: Sequence[Any], options: Options, shape: Shape) -> Place:
@@ -213,7 +242,7 @@ PRODUCTS: dict[str, Rule] = {
     "bmm": _bmm,
     "baddbmm": _baddbmm,
     "_softmax": _softmax(False),
-    "_safe_softmax": _softmax(False),
+    "_safe_softmax": _softmax(False, safe=True),
     "_log_softmax": _softmax(True),
     "logsumexp": _logsumexp,
     "native_layer_norm": _layer_norm,

@@ -25,6 +25,9 @@ REARRANGING = frozenset({
 """Operations that only move entries, or put in zeros; what they do is seen by running them on places."""
 
 
+UNBOUNDED = "a constant that is not finite, or a mask of -inf outside a softmax"
+
+
 def unsupported(name: str) -> ConfigError:
     """Return the error for an operation without bounds."""
     return ConfigError(
@@ -81,6 +84,11 @@ def _sum_of_two(sign: int) -> Rule:
                 second = builder.add(Scale(weight=_double(alpha)), second)
             return builder.add(Add(signs=(1, sign)), first, second)
         x, constant = (first, second) if isinstance(first, Place) else (second, first)
+        if sign * alpha == 1:
+            constant, where = apart(constant)
+            if where is not None:
+                found = builder.add(Scale(bias=constant_of(constant, shape)), x)
+                return hide(builder, found, where, shape)
         flipped = sign < 0 and not isinstance(first, Place)
         weight = None if x is first else _double(sign * alpha)
         bias = constant_of(constant, shape) * (sign * alpha if x is first else 1)
@@ -101,12 +109,29 @@ def constant_of(value: Any, shape: Shape) -> Tensor:
     """
     constant = _double(value)
     if not bool(torch.isfinite(constant).all()):
-        raise unsupported("a constant that is not finite, such as a mask of -inf")
+        raise unsupported(UNBOUNDED)
     if constant.dim() > len(shape):
         if not bool((constant == constant[:1]).all()):
             raise ConfigError("a constant differs between the samples of a batch: it cannot be part of a network")
         constant = constant[0]
     return constant
+
+
+def apart(value: Any) -> tuple[Any, Tensor | None]:
+    """Return a constant with zeros in place of -inf, and where these are; None where there are none.
+
+    Such a constant is a mask: what is -inf counts for nothing in the softmax that follows.
+    """
+    constant = _double(value)
+    where = constant == -torch.inf
+    return (constant.masked_fill(where, 0.0), where) if bool(where.any()) else (value, None)
+
+
+def hide(builder: Builder, place: Place, where: Tensor | None, shape: Shape) -> Place:
+    """Append a value of a shape that is -inf where a constant says so; the value itself where none does."""
+    if where is None:
+        return place
+    return builder.hide(builder.spread(place, shape), constant_of(where, shape).expand(shape) > 0)
 
 
 def _neg(builder: Builder, arguments: Sequence[Any], options: dict[str, Any], shape: Shape) -> Place:

@@ -49,8 +49,20 @@ def traced(run: Callable[..., Tensor], *example: Tensor) -> fx.GraphModule:
 
 
 def _changed(graph: fx.GraphModule) -> list[fx.Node]:
-    """Return the steps that change a tensor in place."""
-    return [step for step in graph.graph.nodes if step.op == "call_function" and _changes(step.target)]
+    """Return the steps that change in place a tensor that others may hold."""
+    return [
+        step
+        for step in graph.graph.nodes
+        if step.op == "call_function" and _changes(step.target) and not _alone(step.args[0])
+    ]
+
+
+def _alone(value: object) -> bool:
+    """Say whether one step makes a value of its own, and one other reads it: what that writes is met by nobody else."""
+    if not isinstance(value, fx.Node) or value.op != "call_function" or len(value.users) > 1:
+        return False
+    schema = getattr(value.target, "_schema", None)
+    return schema is not None and all(found.alias_info is None for found in schema.returns)
 
 
 def _changes(target: object) -> bool:

@@ -100,13 +100,27 @@ def test_what_has_no_bounds_is_named_with_a_rewrite() -> None:
     x = torch.rand(1, 4)
     with pytest.raises(ConfigError, match=r"uses sin, which has no bounds here: rewrite it with linear layers"):
         capture(nn.Sequential(nn.Linear(4, 3), Sine()).eval(), x)
-    for jumps in (nn.Softplus(1.0, 3.0), nn.Threshold(0.1, 0.2), nn.Hardshrink(), torch.round, torch.sign):
+    for jumps in (nn.Threshold(0.1, 0.2), nn.Hardshrink(), torch.round, torch.sign):
         with pytest.raises(ConfigError, match=r"uses .*which has no bounds here"):
             capture(jumps.eval() if isinstance(jumps, nn.Module) else jumps, x)
     with pytest.raises(ConfigError, match=r"not finite"):
         capture(lambda x: (x + torch.tensor([0.0, -torch.inf, 0.0, 0.0])).exp(), x)
     with pytest.raises(ConfigError, match=r"not finite"):
         capture(lambda x: x.masked_fill(torch.tensor([True, False, False, False]), -torch.inf).exp(), x)
+    hole = torch.tensor([True, False, False, False])
+    for then in (
+        lambda x: x,
+        torch.relu,
+        lambda x: x * 2,
+        lambda x: x.log_softmax(1).exp(),
+        lambda x: x.log_softmax(1),
+    ):
+        with pytest.raises(ConfigError, match=r"-inf"):
+            capture(lambda x, then=then: then(x.masked_fill(hole, -torch.inf)), x)
+    with pytest.raises(ConfigError, match=r"-inf alone, which is no number"):
+        capture(lambda x: (x + torch.full((4,), -torch.inf)).softmax(1) * 2, x)
+    with pytest.raises(ConfigError, match=r"not finite"):
+        capture(lambda x: (x + torch.tensor([0.0, torch.inf, 0.0, 0.0])).softmax(1) * 2, x)
     with pytest.raises(ConfigError, match=r"lower limit above the upper"):
         capture(lambda x: x.clamp(0.5, 0.2), x)
     with pytest.raises(DataError, match=r"along the samples"):

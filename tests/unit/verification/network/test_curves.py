@@ -158,7 +158,7 @@ def test_lines_hold_in_many_digits(name: str) -> None:
                 assert bottom <= value <= peak
 
 
-@pytest.mark.parametrize("threshold", [15.0, 20.0])
+@pytest.mark.parametrize("threshold", [-2.0, 0.0, 1.0, 5.0, 15.0, 20.0])
 def test_a_softplus_that_jumps_lies_between_its_lines_on_both_sides(threshold: float) -> None:
     curve, draws = Softplus(threshold), torch.Generator().manual_seed(0)
     ends = threshold + torch.tensor([1e-9, 1e-3, 0.3, 10.0])[:, None] * torch.randn(2, 4, 400, generator=draws)
@@ -168,7 +168,7 @@ def test_a_softplus_that_jumps_lies_between_its_lines_on_both_sides(threshold: f
     y = torch.nn.functional.softplus(x, threshold=threshold)
     lines = relax(curve, [(low, high)])
     assert lines.low_shift is not None
-    room = 1e-14 * threshold
+    room = 1e-14 * max(1.0, threshold)
     assert (lines.low_slope * x + lines.low_shift <= y + room).all()
     assert (lines.high_slope * x + lines.high_shift >= y - room).all()
     least, most = curve.span((low, high))
