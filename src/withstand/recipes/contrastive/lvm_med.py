@@ -19,6 +19,7 @@ from dataclasses import replace
 
 from withstand.core.errors import ConfigError
 from withstand.engine.experiment import Experiment
+from withstand.engine.optimizers import Adam
 from withstand.evaluation.representation.matched import Matched
 from withstand.methods.contrastive.lvm_med import GraphMatching
 from withstand.recipes.setups.pictures import PictureSetup, experiment_on_pictures
@@ -27,7 +28,7 @@ from withstand.views.pictures.blur import GaussianBlur
 from withstand.views.pictures.color_views import ColorJitter
 from withstand.views.pictures.crop import RandomResizedCrop
 
-SETUP = PictureSetup(data="hippocampus-mri", batch=64, epochs=10)
+SETUP = PictureSetup(data="hippocampus-mri", batch=64, epochs=10, learning_rate=2e-3)
 
 
 def experiment(
@@ -47,6 +48,8 @@ def experiment(
     Args:
         setup: data, network, budget.
         batch: samples a step; whole graphs.
+        learning_rate: of Adam, as published; the gradient through a matching is a share of 1 / strength, too small for
+            SGD.
         graph_size: pictures of a graph.
         neighbours: of each, whom its edges lead to.
         alpha: share of the pictures' affinities in the nodes'; the rest is that of the cells of their maps.
@@ -77,5 +80,6 @@ def experiment(
         ),
         (views, views),
         setup,
+        optimizer=Adam(setup.learning_rate),
     )
     return replace(made, judges=(Matched(made.view),))
