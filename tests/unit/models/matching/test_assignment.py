@@ -16,6 +16,7 @@ from withstand.models.matching.assignment import (
     matched_edges,
     objective,
 )
+from withstand.models.matching.graphs import cosines, edge_affinities, nearest_edges
 
 
 @given(st.integers(2, 9), st.integers(0, 99))
@@ -103,3 +104,15 @@ def test_what_does_not_fit_is_refused() -> None:
         Affinities(given.node, given.edge)
     with pytest.raises(DataError, match="edge affinities must be"):
         Affinities(given.node, torch.ones(1, 2, 2), given.first, given.second)
+
+
+def test_edges_find_again_what_noise_hides_in_the_nodes() -> None:
+    generator = torch.Generator().manual_seed(0)
+    one = torch.randn(10, 16, 8, generator=generator)
+    other = one + 0.4 * torch.randn(10, 16, 8, generator=generator)
+    first, second = nearest_edges(one, 5), nearest_edges(other, 5)
+    node = cosines(one, other) + 0.5 * torch.randn(10, 16, 16, generator=generator)
+    given = Affinities(node, edge_affinities(one, other, first, second), first, second)
+    with_edges, without = ((match(some) == torch.arange(16)).double().mean() for some in (given, given.first_order()))
+    assert float(with_edges) > 0.9
+    assert float(without) < 0.6
