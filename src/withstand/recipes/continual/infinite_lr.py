@@ -4,7 +4,7 @@ paper: Beyond Cosine Decay: On the effectiveness of Infinite Learning Rate Sched
   Janson, Mehrbod, Ibrahim, Rish, Belilovsky, Thérien; 2025)
 claims: a rate that stays on a plateau, with a quick fall on a branch wherever a finished model is wanted, forgets less
   than one that rises and falls by a cosine for each set
-learns from: unlabelled pictures, photos, images, in sets that come one after another
+learns from: sets of unlabelled pictures, photos, images that come one after another
 use it when: further data will come, or how much there will be is not known; as continual pretraining of any recipe
   without labels on pictures (base)
 not for: a single set of known size, where a plain schedule does as well
