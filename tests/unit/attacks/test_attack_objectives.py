@@ -5,7 +5,15 @@ from torch import Tensor
 from victims import random_pictures, small_net
 from withstand.attacks.inputs.gradient import FGSM, PGD
 from withstand.attacks.inputs.noise import Noise
-from withstand.attacks.objectives import CrossEntropy, EmbeddingDistance, Margin, OnLogits, as_objective
+from withstand.attacks.objectives import (
+    DLR,
+    CrossEntropy,
+    EmbeddingDistance,
+    Margin,
+    OnLogits,
+    TargetedDLR,
+    as_objective,
+)
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import build, describe
 from withstand.core.threat import Ball
@@ -36,6 +44,13 @@ def test_margin_is_positive_exactly_where_the_prediction_is_wrong() -> None:
     wrong = CrossEntropy().reached(logits, y, targeted=False)
     assert torch.equal(Margin()(logits, y, logits) > 0, wrong)
     assert torch.equal(CrossEntropy().reached(logits, y, targeted=True), ~wrong)
+
+
+def test_logits_that_tie_turn_no_ratio_round() -> None:
+    three, four = torch.tensor([[1.0, 1.0, 1.0, 0.0]]), torch.tensor([[1.0, 1.0, 1.0, 1.0, 0.0]])
+    assert DLR()(three, torch.tensor([3]), X) > 0
+    assert TargetedDLR()(four, torch.tensor([[4, 0]]), X) > 0
+    assert TargetedDLR()(four, torch.tensor([[0, 4]]), X) < 0
 
 
 def test_margin_of_half_precision_is_taken_in_single() -> None:
