@@ -7,7 +7,10 @@ from unit.verification.random_networks import network
 from withstand.core.threat import Ball
 from withstand.verification.bounds.alpha import BOTH, _Pulls
 from withstand.verification.box import Region
-from withstand.verification.margins import bound, margin_weights
+from withstand.verification.margins import METHODS, bound, margin_weights
+from withstand.verification.network.activation import MaxPool2d
+from withstand.verification.network.network import sequential
+from withstand.verification.network.operation import Linear, Rearrange
 
 
 @pytest.mark.parametrize("kind", ["dense", "leaky", "curved", "smooth", "conv"])
@@ -33,3 +36,16 @@ def test_a_multiplier_of_one_side_keeps_its_sign_and_one_of_both_may_have_either
     assert 0 < up < 1e-9
     assert -1e-9 < down < 0
     assert (first, second, free) == (-0.75, 0.75, 0.0)
+
+
+@pytest.mark.parametrize("largest", range(4))
+def test_a_pool_is_bounded_by_whichever_of_its_entries_is_largest(largest: int) -> None:
+    pool, last = MaxPool2d((2, 2), (2, 2)), Linear(weight=torch.ones(1, 1, dtype=torch.float64))
+    net = sequential((1, 2, 2), [pool, Rearrange(shape=(1,)), last])
+    low = torch.zeros(1, 4, dtype=torch.float64)
+    low[0, largest] = 5.0
+    region = Region.box(low.view(1, 1, 2, 2), low.view(1, 1, 2, 2) + 1)
+    weight = torch.tensor([[[1.0], [-1.0]]], dtype=torch.float64)
+    for method in METHODS:
+        found = bound(net, region, weight, method)
+        torch.testing.assert_close(found, torch.tensor([[5.0, -6.0]], dtype=torch.float64), rtol=0, atol=1e-9)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.problem import Problem
+from withstand.attacks.whole_rows import put, take
 from withstand.core.random import Draws
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class SquareTurns:
             asked = valid & self.screen.asks(rows, turns, foretold)
         chosen = asked & (asked.cumsum(1) <= some)
         sample, place = chosen.nonzero(as_tuple=True)
-        tried = self.x[rows[sample]]
+        tried = take(self.x, rows[sample])
         self._flat(tried).scatter_(2, index[sample, place], values[sample, place])
         said, hit = self._values(tried, rows[sample])
         rise, met = torch.full(chosen.shape, -torch.inf, dtype=said.dtype, device=said.device), torch.zeros_like(chosen)
@@ -139,7 +140,8 @@ class SquareTurns:
         counted = chosen & behind
         risen = moved.nonzero().squeeze(1)
         winner = (chosen.flatten().cumsum(0) - 1)[risen * ahead + first[risen]]
-        self.x[rows[risen]], self.gain[rows[risen]] = tried[winner], said[winner]
+        put(self.x, rows[risen], take(tried, winner))
+        self.gain[rows[risen]] = said[winner]
         self.turns[rows] += used
         self.problem.queries[self.problem.rows[rows]] += counted.sum(1)
         if self.screen is not None and foretold is not None:
@@ -177,8 +179,10 @@ class SquareTurns:
         reach = self.problem.reach
         assert reach is not None
         flat = (count, 1, channels, height * width)
+        every = count == len(self.x)  # rows are in order
         old, low, high = (
-            value[rows].view(flat).expand(-1, ahead, -1, -1).gather(3, index) for value in (self.x, reach[0], reach[1])
+            (value if every else take(value, rows)).view(flat).expand(-1, ahead, -1, -1).gather(3, index)
+            for value in (self.x, *reach)
         )
         up = (bits[..., 2:] >= 0)[..., None]
         new = torch.where(up, high, low)

@@ -12,6 +12,7 @@ from withstand.attacks.autoattack.apgd import APGD
 from withstand.attacks.inputs.gradient import PGD
 from withstand.attacks.inputs.l1 import project_l1_box, sparse_direction
 from withstand.attacks.objectives import DLR, CrossEntropy, EmbeddingDistance, Margin, TargetedDLR
+from withstand.attacks.problem import Problem
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
@@ -314,3 +315,18 @@ def test_robust_accuracy_is_the_official_codes(norm: str) -> None:
             robust = (victim.output(theirs.perturb(x, y)).argmax(1) == y).float().mean()
         left = 1 - ours(victim, x, y).success.float().mean()
         assert left <= robust + 0.02
+
+
+def test_l1_begins_in_wider_balls_for_the_papers_shares_of_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def spied(problem: Problem, x: Tensor, passes: int, steps: int, *, fresh: bool) -> apgd._Sparse:
+        seen.append((problem.ball.eps, steps, fresh))
+        return sparse(problem, x, passes, steps, fresh=fresh)
+
+    sparse = apgd._Sparse
+    monkeypatch.setattr(apgd, "_Sparse", spied)
+    APGD(Ball("l1", 0.5), steps=100)(
+        Victim(Linear2().eval()), torch.full((2, 12), 0.5, dtype=torch.float64), torch.tensor([0, 1]), generator=0
+    )
+    assert seen == [(1.5, 30, True), (1.0, 30, False), (0.5, 40, False)]
