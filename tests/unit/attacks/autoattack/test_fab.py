@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -6,6 +8,7 @@ from victims import Linear2, digits, random_pictures, small_net
 from withstand.attacks.autoattack.fab import FAB
 from withstand.attacks.inputs.gradient import PGD
 from withstand.attacks.objectives import CrossEntropy, EmbeddingDistance
+from withstand.attacks.problem import Problem
 from withstand.core.errors import ConfigError
 from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
@@ -155,3 +158,23 @@ def test_ways_are_as_short_as_torchattacks(norm: Norm, name: str) -> None:
     peer = torch.linalg.vector_norm((points - x).flatten(1), order, dim=1)
     ours = FAB(Ball(norm, 100.0), steps=50)(victim, x, y).norm
     assert ours.mean() <= peer.mean() * 1.005
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_further_runs_begin_halfway_to_what_was_found_and_never_beyond_half_of_eps(
+    norm: Norm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, x, y = linear()
+    distances = (model.score(x).abs() / torch.linalg.vector_norm(model.w, DUAL[norm])).detach()
+    eps, starts = float(distances.median()) * 1.01, []
+    walk = FAB._walk
+
+    def spied(self: FAB, problem: Problem, start: Tensor, *rest: Any) -> None:
+        starts.append((problem.ball.size(start - problem.x), problem.rows))
+        walk(self, problem, start, *rest)
+
+    monkeypatch.setattr(FAB, "_walk", spied)
+    FAB(Ball(norm, eps), steps=20, restarts=2)(Victim(model, **WIDE), x, y, generator=0)
+    (first, _), (second, rows) = starts
+    assert (first == 0).all()
+    torch.testing.assert_close(second, distances.clamp_max(eps)[rows] / 2, rtol=2e-2, atol=0)
