@@ -48,6 +48,7 @@ from withstand.evaluation.robustness.fooling import Fooling
 from withstand.evaluation.robustness.purification import Purification
 from withstand.evaluation.robustness.smoothed import SmoothedCertificate
 from withstand.evaluation.robustness.target_retrieval import TargetRetrieval
+from withstand.evaluation.segmentation.judge import SegmentationJudge
 from withstand.evaluation.segmentation.probe import SegmentationProbe
 from withstand.evaluation.structured.graph_audit import GraphAudit
 from withstand.evaluation.structured.graph_nodes import NodeProbe
@@ -62,6 +63,7 @@ from withstand.methods.dense.local_contrast import LocalContrast
 from withstand.methods.masked.hpm import HPM
 from withstand.methods.pretext.sla import SLA
 from withstand.methods.restoration.lq_vae import LQVAE
+from withstand.models.dense.unet import Segmenter, UNet
 from withstand.models.graphs.encoder import GCN
 from withstand.models.tables.records import RecordMatcher
 from withstand.verification.smoothing import Smoothing
@@ -128,6 +130,8 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     "Matched": lambda: (
         Matched(simclr_small(8), graphs=3), GraphMatching.example(), ToyPictures(24, size=8), GraphMatching.example()
     ),
+    "SegmentationJudge": lambda: (SegmentationJudge(2), Segmenter(UNet.example(), 2), VolumeSource.example(),
+                                  Segmenter(UNet.example(), 2)),
     "SegmentationProbe": lambda: (
         SegmentationProbe(volumes=(1,), choices=1, steps=2, batch=4),
         LocalContrast.example(), VolumeSource.example(), LocalContrast.example(),

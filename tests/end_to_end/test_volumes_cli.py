@@ -6,6 +6,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
 from withstand.cli.main import main
 
@@ -52,6 +53,25 @@ def test_train_embed_probe_audit_report(tmp_path: Path, capsys: pytest.CaptureFi
     with np.load(tmp_path / "codes.npz") as codes:
         assert len(codes["x"]) == 40
         assert str(codes["names"][0]) == "p0 slice 0"
+
+
+def test_masks_of_few_volumes_teach_a_segmenter_that_writes_masks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, data = tmp_path / "run", scans(tmp_path / "scans")
+    command = ["train", "segmentation", "--data", str(data), "--volumes", "2", "--out", str(out), "--width", "4"]
+    assert (
+        main([*command, "--levels", "2", "--epochs", "60", "--batch", "8", "--learning-rate", "0.01", "--quiet"]) == 0
+    )
+    assert main(["probe", str(out), "--json"]) == 0
+    told = json.loads("{" + capsys.readouterr().out.partition("{")[2])
+    assert told["dice"]["figures"]["Dice"]["value"] > 0.5, "bright boxes in noise"
+    assert main(["apply", str(out), "--data", str(data), "--out", str(tmp_path / "masks")]) == 0
+    files = sorted((tmp_path / "masks" / "masks").iterdir())
+    assert len(files) == 40
+    assert set(np.unique(np.asarray(Image.open(files[3]))).tolist()) <= {0, 1}
+    assert main(["train", "segmentation", "--data", str(data), "--volumes", "9", "--out", str(tmp_path / "no")]) == 2
+    assert "volumes must lie between 1 and" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

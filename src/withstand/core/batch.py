@@ -57,6 +57,10 @@ def unit_range(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     return x.to(dtype).div_(255) if isinstance(x, Tensor) and x.dtype == torch.uint8 else x
 
 
+MASK = "mask"
+"""The extra that holds what each pixel shows: whole numbers from 0, the background, and -1 where it is not known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """B samples of any modality.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from withstand.core.batch import Batch
+from withstand.core.batch import MASK, Batch
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.files import printable
 from withstand.core.roles import Indices, Source
@@ -22,7 +22,6 @@ from withstand.data.volumes.volume import AXES, said
 Axis = Literal["auto", "sagittal", "coronal", "axial"]
 _TILE = 32
 """Sides are brought to a multiple of this, which five halvings leave whole."""
-MASK = "mask"
 
 
 class VolumeSource(Source):

@@ -2,12 +2,12 @@
 
 import copy
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from withstand.core.batch import Batch, unit_range
+from withstand.core.batch import MASK, Batch, unit_range
 from withstand.core.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Cell, Finding, Measure, Table
@@ -15,22 +15,10 @@ from withstand.core.part import describe
 from withstand.core.random import Draws, derive, isolated, permutation
 from withstand.core.roles import Evaluator, Source
 from withstand.data.derived.subset import Subset, holdout
-from withstand.evaluation.pictures import drawn, pictures_of
-from withstand.evaluation.segmentation.masks import MASK, masked_volumes, overlaid, scores
+from withstand.evaluation.segmentation.masks import by_volume, masked_volumes, predicted, scores, worst_slices
 from withstand.losses.agreement.dice import dice_loss
-from withstand.models.dense.unet import Segmenter, UNet
+from withstand.models.dense.unet import Dense, Segmenter, UNet
 from withstand.views.pictures.intensity import Intensity
-
-_AT_ONCE = 64
-
-
-@runtime_checkable
-class Dense(Protocol):
-    """A method that gives a network of maps."""
-
-    def dense(self) -> UNet:
-        """Return the network, whose maps have the picture's own size."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -111,19 +99,20 @@ class SegmentationProbe(Evaluator):
                 chosen = torch.cat([labelled[place] for place in order.tolist()])
                 for side, method in sides.items():
                     network = self._tuned(method.dense(), source, chosen, derive(self.seed, number, choice))
-                    found = _masks(network, test, rows)
+                    found = predicted(network, test, rows)
                     dice.setdefault((side, number), []).append(scores(found, true, places, len(source.structures)))
                     last = found if not side else last
         figures = {_title(number): self._figure(number, dice, len(judged)) for number in numbers}
         finals = torch.stack(dice["", numbers[-1]]).nanmean(0)
+        worst = worst_slices(test, rows, last, true, self.shown)
         return Finding(
             name="segmentation",
             figures=figures,
             headline=_title(2 if 2 in numbers else numbers[-1]),
             tables={
                 "structures": _structures(numbers, dice, names, "control" in sides),
-                f"volumes, {numbers[-1]} labelled": _by_volume(test, judged, finals, names),
-                **self._worst(test, rows, last, true)[1],
+                f"volumes, {numbers[-1]} labelled": by_volume(test, judged, finals, names),
+                **worst[1],
             },
             protocol={
                 "evaluator": describe(self),
@@ -135,7 +124,7 @@ class SegmentationProbe(Evaluator):
                 "structure it does not count",
                 "network": "after the last step of fine-tuning; intensities changed at random, nothing else",
             },
-            pictures=self._worst(test, rows, last, true)[0] if drawn(test) else {},
+            pictures=worst[0],
         )
 
     def _tuned(self, network: UNet, source: Source, rows: Tensor, seed: int) -> Segmenter:
@@ -170,43 +159,9 @@ class SegmentationProbe(Evaluator):
             )
         return Measure(float(found.mean()), "ratio", "higher", spread=spread, of=volumes, control=control)
 
-    def _worst(
-        self, test: Source, rows: Tensor, found: Tensor, true: Tensor
-    ) -> tuple[dict[str, Any], dict[str, Table]]:
-        """Return the slices with structures whose masks fit least, as pictures, and what they are."""
-        own = torch.arange(len(rows))
-        each = scores(found, true, own, len(test.structures)).nanmean(1)
-        there = (true > 0).flatten(1).any(1)
-        order = torch.where(there, each, torch.inf).argsort(stable=True)[: min(self.shown, int(there.sum()))]
-        if not len(order):
-            return {}, {}
-        plain = pictures_of(test, rows[order]) if drawn(test) else None
-        pictures: dict[str, Any] = {}
-        if plain is not None:
-            pictures = {
-                "worst slices": plain.repeat(3, 3) if plain.shape[3] == 1 else plain,
-                "true masks": overlaid(plain, true[order]),
-                "found masks": overlaid(plain, found[order]),
-            }
-        called = [test.names[row] if test.names else str(row) for row in rows[order].tolist()]
-        table = Table(
-            ("slice", "Dice"),
-            tuple(zip(called, each[order].tolist(), strict=True)),
-            units={"Dice": "ratio"},
-        )
-        return pictures, {"pictures": table}
-
 
 def _title(number: int) -> str:
     return f"Dice, {number} labelled volume{'s' if number > 1 else ''}"
-
-
-def _masks(network: Segmenter, source: Source, rows: Tensor) -> Tensor:
-    """Return the predicted class of every pixel, int64 `(N, H, W)`."""
-    device = device_of_network(network)
-    with torch.no_grad():
-        parts = [network(unit_range(source[some].x).to(device)).argmax(1).cpu() for some in torch.split(rows, _AT_ONCE)]
-    return torch.cat(parts)
 
 
 def _structures(
@@ -226,12 +181,3 @@ def _structures(
         units={"Dice": "ratio"} | ({"untrained": "ratio"} if beside else {}),
         controls={"untrained": "Dice"} if beside else {},
     )
-
-
-def _by_volume(test: Source, judged: list[Tensor], finals: Tensor, names: tuple[str, ...]) -> Table:
-    called = [test.names[int(rows[0])].rpartition(" slice ")[0] if test.names else str(place)
-              for place, rows in enumerate(judged)]  # fmt: skip
-    mean = finals.nanmean(1)
-    order = mean.argsort(stable=True).tolist()
-    rows = tuple((called[place], float(mean[place]), *finals[place].tolist()) for place in order)
-    return Table(("volume", "Dice", *names), rows, units=dict.fromkeys(("Dice", *names), "ratio"))

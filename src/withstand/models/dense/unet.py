@@ -7,7 +7,7 @@ Sizes: B pictures, C channels of them, H x W pixels, L levels, `channels` of eac
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Self
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -122,6 +122,15 @@ class UNet(Part, nn.Module):
         """Return maps `(B, width, H, W)` of pictures in [0, 1]."""
         found: Tensor = self.decoder(self.encoder.maps(x))
         return found
+
+
+@runtime_checkable
+class Dense(Protocol):
+    """A method that trains a U-Net."""
+
+    def dense(self) -> UNet:
+        """Return the network, whose maps have the picture's own size."""
+        ...
 
 
 class Segmenter(Part, nn.Module):
