@@ -167,6 +167,34 @@ def test_a_header_that_lies_is_refused_before_memory_is_taken(form, sides, tmp_p
     assert isinstance(decode_or_reason(promising(form, (8, 8), tmp_path), 8), np.ndarray)
 
 
+@pytest.mark.parametrize(("sides", "said"), [((255, 64), "its first frame is smaller"), ((4096, 16383), "promises")])
+def test_an_animated_png_whose_header_promises_more_than_its_first_frame_is_refused(sides, said, tmp_path):
+    path, numbers = tmp_path / "a.png", np.random.default_rng(0)
+    first = Image.fromarray(numbers.integers(0, 256, (64, 64), np.uint8)).convert("P")
+    first.save(path, save_all=True, append_images=[first.rotate(90)])
+    assert isinstance(decode_or_reason(path, 8), np.ndarray)
+    data = bytearray(path.read_bytes())
+    data[16:24] = struct.pack(">II", *sides)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    path.write_bytes(data)
+    assert said in decode_or_reason(path, 8)
+    assert not is_picture(path)
+
+
+@pytest.mark.parametrize(("mode", "bits"), [("P", 8), ("RGB", 24), ("I;16", 16), ("LA", 16)])
+def test_a_png_promises_as_many_bits_as_its_header_says(mode, bits, tmp_path):
+    wide, high = 1024, 1024
+    path = tmp_path / "a.png"
+    Image.new(mode, (8, 8)).save(path, **({"bits": 8} if mode == "P" else {}))
+    data = bytearray(path.read_bytes())
+    data[16:24] = struct.pack(">II", wide, high)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    for less, refused in ((1, True), (0, False)):
+        path.write_bytes(data + bytes(-(-wide * high * bits // 8 // 1032) - less - len(data)))
+        said = decode_or_reason(path, 8)
+        assert ("promises" in str(said)) == refused, (mode, said)
+
+
 def test_what_compresses_best_is_read(tmp_path):
     """Blank pictures come nearest to what a byte of a file can hold."""
     for form, mode in (

@@ -19,7 +19,9 @@ sixteenth; LZW's longest string for its longest code; runs of 255. Lossless WebP
 _WEBP_FREE = 1 << 26
 """Bytes of pixels that any WebP file may promise: one color needs no bits at all."""
 _BITS = {"1": 1, "L": 1, "P": 1, "LA": 16, "I;16": 16, "RGB": 24, "RGBA": 32, "CMYK": 32}
-"""Bits of a pixel in a file, at least: grey and palettes may have one alone, though not in a GIF."""
+"""Bits of a pixel in a file, at least: grey and palettes may have one alone, though not in a GIF. A PNG tells."""
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Values of a pixel, by a PNG's color type."""
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
@@ -75,13 +77,18 @@ def _open(path: Path) -> Image.Image:
     """Open a picture file, unless its header promises pixels that so small a file cannot hold."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        sides = _webp_sides(file.read(30))
+        head = file.read(30)
+    sides = _webp_sides(head)
     if sides is not None:  # Pillow takes memory for these as soon as it opens them
         _refuse_lies("WEBP", sides, 32, size)
     picture = Image.open(path, formats=FORMATS)
     try:
         form = picture.format or ""
-        _refuse_lies(form, picture.size, 8 if form == "GIF" else _BITS.get(picture.mode, 8), size)
+        bits = 8 if form == "GIF" else _BITS.get(picture.mode, 8)
+        if form == "PNG":
+            bits = head[24] * _PNG_CHANNELS.get(head[25], 1) if head[12:16] == b"IHDR" else bits
+            _refuse_parts(picture)
+        _refuse_lies(form, picture.size, bits, size)
     except ValueError:
         picture.close()
         raise
@@ -95,6 +102,14 @@ def _refuse_lies(form: str, sides: tuple[int, int], bits: int, size: int) -> Non
         most = max(most, _WEBP_FREE)
     if high * ((wide * bits + 7) // 8) > most:
         raise ValueError(f"its header promises {wide} x {high} pixels, more than {size:,} bytes can hold")
+
+
+def _refuse_parts(picture: Image.Image) -> None:
+    """Refuse an animated PNG whose first frame is smaller than the picture, which the standard rules out."""
+    for tile in getattr(picture, "tile", ()):
+        if tuple(tile[1]) != (0, 0, *picture.size):
+            wide, high = picture.size
+            raise ValueError(f"its first frame is smaller than the {wide} x {high} pixels that its header promises")
 
 
 def _webp_sides(head: bytes) -> tuple[int, int] | None:
