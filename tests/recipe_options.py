@@ -13,6 +13,7 @@ from withstand.data.windows.source import WindowSource
 from withstand.engine.experiment import Experiment
 from withstand.recipes.catalogue import Entry
 from withstand.recipes.items.item_ssl import ItemSetup
+from withstand.recipes.setups.origins import OriginSetup
 from withstand.recipes.setups.pictures import PictureSetup
 from withstand.recipes.setups.records import RecordSetup
 from withstand.recipes.setups.tables import TableSetup
@@ -39,6 +40,8 @@ def toy_options(item: Entry, *, pictures: Source | None = None, rows: Source | N
         rows: in place of a toy table.
     """
     setup = signature(item.module().experiment).parameters.get("setup", Parameter("setup", Parameter.KEYWORD_ONLY))
+    if isinstance(setup.default, OriginSetup):
+        return {"data": pictures or ToyPictures(512), "width": 4, "generate": True}
     if isinstance(setup.default, PictureSetup):
         return {"data": pictures or ToyPictures(512), "width": 4}
     if isinstance(setup.default, RecordSetup):

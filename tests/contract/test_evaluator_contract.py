@@ -20,12 +20,14 @@ from withstand.core.finding import HIGH, LOW, SPREAD, Finding, Measure, Table
 from withstand.core.roles import PRODUCTS, Evaluator, Source, network_of
 from withstand.core.threat import Ball
 from withstand.data.arrays.source import ArraySource
+from withstand.data.derived.origins import Origins
 from withstand.data.graphs.container import Graphs
 from withstand.data.pairs.source import RecordSource
 from withstand.data.tables.source import TableSource
 from withstand.data.volumes.source import VolumeSource
 from withstand.defenses.filters import BitDepth
 from withstand.evaluation.detection.detection import Detection
+from withstand.evaluation.detection.synthetic import SyntheticBench
 from withstand.evaluation.fairness import GroupGaps
 from withstand.evaluation.integration.judges import MatchJudge, TypoAudit
 from withstand.evaluation.judges import judge
@@ -156,6 +158,7 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
                           guard(), pixels(), None),
     "Purification": lambda: (Purification(BALL, samples=16, steps=2, queries=3), BitDepth(digits()[0], 2), pixels(),
                              None),
+    "SyntheticBench": lambda: (SyntheticBench(), halves(), Origins.example(), halves()),
     "GraphAudit": lambda: (GraphAudit(eps=(0.1, 0.5), steps=2, flipped=2, additions=2, samples=12),
                            nodes(), graph(60).part("test"), None),
     "NodeProbe": lambda: (NodeProbe(0.1, 0.0, 5), by_place, graph(60), nothing),
@@ -166,6 +169,11 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     "TypoAudit": lambda: (TypoAudit((1, 2)), RecordMatcher.example(), RecordSource.example(), None),
 }  # fmt: skip
 """By class: an evaluator, a subject, a source, and a control where it has a use for one."""
+
+
+def halves() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
 
 
 def versions() -> nn.Module:

@@ -29,6 +29,7 @@ from withstand.data.derived.shrunk import Shrunk
 from withstand.data.derived.subset import Held, Labelled, Subset
 from withstand.data.derived.tinted import Tinted
 from withstand.data.pictures.folder import ImageFolder
+from withstand.data.pictures.kinds import Kinds
 from withstand.data.pictures.named import NamedSource
 from withstand.data.tables.source import TableSource
 from withstand.views import presets
@@ -141,6 +142,11 @@ def folder(path: Path) -> Source:
     return ImageFolder(path / "pictures", 8, cache=path / "cache")
 
 
+def kinds(path: Path) -> Source:
+    np.savez(path / "kinds.npz", real=array(path)[:7], gan=array(path)[7:])
+    return Kinds(path / "kinds.npz")
+
+
 class Visits(ArraySource):
     """Rows of four users."""
 
@@ -155,6 +161,7 @@ SOURCES: dict[str, tuple[type[Source], Callable[[Path], Source]]] = {
     "mapped": (ArraySource, mapped),
     "dataset": (DatasetSource, dataset),
     "folder": (ImageFolder, folder),
+    "kinds": (Kinds, kinds),
     "named": (NamedSource, lambda path: NamedSource("digits")),
     "table": (TableSource, lambda path: toy_rows()),
     "subset": (Subset, lambda path: Subset(mapped(path), [7, 3, 9, 3, 0])),

@@ -63,6 +63,7 @@ class ImageFolder(Source):
     Attributes:
         skipped: (name, reason) of each file that is no readable picture.
         ignored: how many hidden files, and files that are plainly not pictures by their suffix, were passed over.
+        folder: where the pictures lie.
         names: each sample's file name, relative to the folder, as the operating system gives it (`os.fsdecode`).
 
     Raises:
@@ -82,7 +83,7 @@ class ImageFolder(Source):
         classes: Sequence[str] | None = None,
         domains: bool = False,
     ) -> None:
-        folder = Path(path)
+        self.folder = folder = Path(path)
         self.name, self.origin = printable(_whole(folder.resolve()).name), f"pictures below {printable(str(folder))}"
         if size < 1:
             raise DataError(f"size={size} must be at least 1 pixel")

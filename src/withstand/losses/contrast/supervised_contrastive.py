@@ -23,6 +23,7 @@ def supervised_contrastive(
     *,
     stored: Tensor | None = None,
     stored_groups: Tensor | None = None,
+    kept: Tensor | None = None,
 ) -> Tensor:
     """Return the mean over anchors of `-1/|P| sum_p log(exp(s_p) / sum_a exp(s_a))`, a over all other rows, 0-d.
 
@@ -35,10 +36,13 @@ def supervised_contrastive(
         temperature: tau, above 0.
         stored: further rows to compare with `(K, D)`, no anchors; the same on every process.
         stored_groups: their groups `(K,)`.
+        kept: which rows count, bool `(B,)`; the others are neither anchors nor compared with. None for all.
     """
     temperature = checked_temperature(temperature)
     if z.dim() != 2 or groups.shape != z.shape[:1]:
         raise DataError(f"each of {tuple(z.shape)} embeddings needs a group, not {tuple(groups.shape)} of them")
+    if kept is not None and (kept.shape != groups.shape or kept.dtype != torch.bool):
+        raise DataError(f"kept must be bool {tuple(groups.shape)}, not {kept.dtype} {tuple(kept.shape)}")
     unit = unit_rows(z)
     keys, key_groups = gather(unit), gather(groups)
     itself = torch.arange(len(z), device=z.device)
@@ -49,7 +53,13 @@ def supervised_contrastive(
         return unit.sum() * 0  # nothing to compare with
     same = (groups[:, None] == key_groups[None]).scatter(1, itself[:, None], False)
     similarity = unit @ keys.T / temperature
-    others = similarity.scatter(1, itself[:, None], -torch.inf).logsumexp(1)
+    compared = similarity.scatter(1, itself[:, None], -torch.inf)
+    if kept is not None:
+        key_kept = torch.cat([gather(kept), kept.new_ones(len(keys) - len(z) * world_size())])
+        same = same & kept[:, None] & key_kept
+        # A row that is no anchor may have nothing left to compare with: its log-sum-exp is not asked for.
+        compared = torch.where(key_kept | ~same.any(1, keepdim=True), compared, -torch.inf)
+    others = compared.logsumexp(1)
     positives = same.sum(1)
     mean = (similarity * same).sum(1) / positives.clamp_min(1)
     anchors = positives > 0

@@ -33,20 +33,36 @@ def with_last_maps(encoder: Model, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return an encoder's features `(B, width)` and the maps `(B, C, H, W)` of its last stage, with gradients.
 
     Raises:
-        ConfigError: the encoder has no stages, or its last one gives no maps.
+        ConfigError: as for `with_maps`.
+    """
+    return with_maps(encoder, x, -1)
+
+
+def with_maps(encoder: Model, x: Tensor, stage: int) -> tuple[Tensor, Tensor]:
+    """Return an encoder's features `(B, width)` and the maps `(B, C, H, W)` of a stage, with gradients.
+
+    Args:
+        encoder: a network of stages.
+        x: its inputs.
+        stage: place in `encoder.stages`; negative ones count from the end.
+
+    Raises:
+        ConfigError: the encoder has no stages, or none so numbered, or this one gives no maps.
     """
     kind = type(encoder).__name__
     if not encoder.stages:
         raise ConfigError(f"{kind} has no stages of maps: take a residual network, say resnet")
+    if not -len(encoder.stages) <= stage < len(encoder.stages):
+        raise ConfigError(f"{kind} has {len(encoder.stages)} stages, and none numbered {stage}")
     kept: list[Tensor] = []
-    last = dict(encoder.named_modules())[encoder.stages[-1]]
-    hook = last.register_forward_hook(lambda module, inputs, output: kept.append(output))
+    module = dict(encoder.named_modules())[encoder.stages[stage]]
+    hook = module.register_forward_hook(lambda module, inputs, output: kept.append(output))
     try:
         features: Tensor = encoder(x)
     finally:
         hook.remove()
     if len(kept) != 1 or not isinstance(kept[0], Tensor) or kept[0].dim() != 4:
-        raise ConfigError(f"the last stage of {kind} gives no maps (B, C, H, W)")
+        raise ConfigError(f"stage {encoder.stages[stage]!r} of {kind} gives no maps (B, C, H, W)")
     return features, kept[0]
 
 

@@ -12,7 +12,7 @@ from torch.nn.functional import relu
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.roles import Model
 
-Stem = Literal["small", "large"]
+Stem = Literal["small", "large", "full"]
 
 BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 """Blocks in each of the four stages, by depth."""
@@ -25,7 +25,8 @@ class ResNet(Model):
         width: channels of the first stage. 64 is usual; 8 to 32 train on a CPU. Features are 8 times as wide.
         depth: 10, 18 or 34 layers.
         channels: channels of the pictures.
-        stem: "small" for pictures of 28 to 64 pixels; "large" (7 x 7, stride 2, max-pooling) for about 224.
+        stem: "small" for pictures of 28 to 64 pixels; "large" (7 x 7, stride 2, max-pooling) for about 224; "full" is
+            the large one with strides of 1, which keeps the finest traces of pictures of any size.
         zero_init: start every block as the identity, its last normalisation's weights at 0.
     """
 
@@ -40,8 +41,9 @@ class ResNet(Model):
         if width < 1:
             raise ConfigError(f"width must be at least 1, not {width!r}")
         self.width = 8 * width
-        self.pool = nn.MaxPool2d(3, 2, 1) if stem == "large" else None
-        size, stride = (7, 2) if stem == "large" else (3, 1)
+        stride = 2 if stem == "large" else 1
+        self.pool = None if stem == "small" else nn.MaxPool2d(3, stride, 1)
+        size = 3 if stem == "small" else 7
         self.stem = nn.Conv2d(channels, width, size, stride, size // 2, bias=False)
         self.norm = nn.BatchNorm2d(width)
         blocks: list[nn.Module] = []
@@ -53,7 +55,7 @@ class ResNet(Model):
                 narrow = wide
         self.blocks = nn.Sequential(*blocks)
         ends = tuple(f"blocks.{sum(BLOCKS[depth][: stage + 1]) - 1}" for stage in range(4))
-        self.stages = ("stem", "pool", *ends) if stem == "large" else ("stem", *ends)
+        self.stages = ("stem", *ends) if stem == "small" else ("stem", "pool", *ends)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
