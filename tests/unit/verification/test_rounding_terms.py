@@ -3,8 +3,11 @@
 import pytest
 import torch
 
+from withstand.verification.bounds.crown import relax_network
 from withstand.verification.bounds.rounding import forward_terms, gamma
-from withstand.verification.network.operation import Conv2d, Linear, Mean
+from withstand.verification.box import Region
+from withstand.verification.network.network import sequential
+from withstand.verification.network.operation import Conv2d, Linear, LinearOperation, Mean, Scale
 
 
 def test_plain_sums_in_float32_alone_count_as_short_ones() -> None:
@@ -31,3 +34,26 @@ def test_a_sums_rounding_is_bounded_in_any_order(terms: int) -> None:
         assert ((found.double() - exact).abs() <= gamma(terms, torch.float32) * size).all()
     # Twice the textbook's bound and some terms: not loose by much more.
     assert gamma(terms, torch.float32) <= 2.1 * (terms + 8) * 2**-24
+
+
+@pytest.mark.parametrize("kind", ["linear", "scale", "conv"])
+@pytest.mark.parametrize("side", ["up", "down", "both"])
+def test_boxes_in_float32_hold_exact_ends_however_lopsided_the_inputs_are(kind: str, side: str) -> None:
+    draws = torch.Generator().manual_seed(0)
+    shape = (8, 16, 16) if kind == "conv" else (2048,)
+    reach = torch.rand(1, *shape, generator=draws) * 1e3
+    low = torch.zeros_like(reach) if side == "up" else -reach
+    high = torch.zeros_like(reach) if side == "down" else reach * (1e-4 if side == "both" else 1)
+    weight = torch.randn(300, 2048, generator=draws).double()
+    operation: LinearOperation = {
+        "linear": Linear(weight=weight),
+        "scale": Scale(weight=weight[0], bias=weight[1]),
+        "conv": Conv2d(weight=weight[:, :200].reshape(300, 8, 5, 5)),
+    }[kind]
+    net = sequential(shape, [operation], dtype=torch.float32)
+    box = relax_network(net, Region.box(low, high), intermediate="ibp").boxes[-1]
+    middle, spread = (low.double() + high.double()) / 2, (high.double() - low.double()) / 2
+    exact, around = operation.apply(middle), operation.absolute(spread)
+    bias = 0.0 if operation.bias is None else operation.bias
+    assert (box.low.double() <= exact + bias - around).all()
+    assert (box.high.double() >= exact + bias + around).all()
