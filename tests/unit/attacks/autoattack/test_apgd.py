@@ -12,7 +12,7 @@ from withstand.attacks.autoattack.apgd import APGD
 from withstand.attacks.inputs.gradient import PGD
 from withstand.attacks.inputs.l1 import project_l1_box, sparse_direction
 from withstand.attacks.objectives import DLR, CrossEntropy, EmbeddingDistance, Margin, TargetedDLR
-from withstand.attacks.problem import Problem
+from withstand.attacks.problem import Problem, make_problem
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.threat import Ball
 from withstand.core.victim import Victim
@@ -330,3 +330,19 @@ def test_l1_begins_in_wider_balls_for_the_papers_shares_of_the_steps(monkeypatch
         Victim(Linear2().eval()), torch.full((2, 12), 0.5, dtype=torch.float64), torch.tensor([0, 1]), generator=0
     )
     assert seen == [(1.5, 30, True), (1.0, 30, False), (0.5, 40, False)]
+
+
+@pytest.mark.parametrize(("before", "sparser"), [(100, False), (105, False), (106, True), (200, True), (60, False)])
+def test_l1_goes_back_to_long_steps_where_a_twentieth_fewer_entries_are_changed(before: int, sparser: bool) -> None:
+    model = Victim(Linear2(200).eval())
+    clean = torch.full((1, 200), 0.5, dtype=torch.float64)
+    problem = make_problem(model, CrossEntropy(), Ball("l1", 2.0), clean, torch.tensor([0]))
+    x = clean.clone()
+    x[:, :100] += 0.01
+    run = apgd._Sparse(problem, x, 1, 100, fresh=False)
+    assert run.changed.tolist() == [100]
+    run.changed = torch.full_like(run.changed, before)
+    run.adjust()
+    assert run.length.tolist() == [2.0 if sparser else 2.0 / 1.5]
+    torch.testing.assert_close(run.share, torch.full_like(run.share, 100 / 300))
+    assert run.changed.tolist() == [100]

@@ -7,7 +7,7 @@ from scipy.optimize import linprog
 from torch import Tensor, nn
 
 from victims import random_pictures, small_net
-from withstand.attacks.inputs.boundary import class_gaps, cross, distance, strongest_rivals
+from withstand.attacks.inputs.boundary import class_gaps, cross, distance, rolled, strongest_rivals, unrolled
 from withstand.attacks.objectives import Margin
 from withstand.attacks.problem import Problem, make_problem
 from withstand.core.threat import Ball, Norm
@@ -151,3 +151,15 @@ def test_masked_entries_have_no_slope() -> None:
     slopes = class_gaps(problem, x)[1]
     assert not slopes[..., 1:].any()
     assert slopes[..., 0].all()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", [(3, 2, 4, 5), (2, 1, 3, 3)])
+def test_rows_in_memorys_order_are_views_and_lead_back(shape: tuple[int, ...], layout: torch.memory_format) -> None:
+    x = torch.arange(float(torch.Size(shape).numel())).view(shape).contiguous(memory_format=layout)
+    rows = unrolled(x, x)
+    assert rows.data_ptr() == x.data_ptr()
+    assert torch.equal(rows.flatten().sort().values, torch.arange(float(x.numel())))
+    more = torch.cat([rows, rows + 1])
+    assert torch.equal(rolled(more, x), torch.cat([x, x + 1]))
+    assert torch.equal(rolled(unrolled(x.contiguous(), x), x), x)
