@@ -20,6 +20,7 @@ from withstand.core.finding import HIGH, LOW, SPREAD, Finding, Measure, Table
 from withstand.core.roles import PRODUCTS, Evaluator, Source, network_of
 from withstand.core.threat import Ball
 from withstand.data.arrays.source import ArraySource
+from withstand.data.captions.source import CaptionedClasses
 from withstand.data.derived.origins import Origins
 from withstand.data.graphs.container import Graphs
 from withstand.data.pairs.source import RecordSource
@@ -43,6 +44,7 @@ from withstand.evaluation.representation.projection_head import Layers
 from withstand.evaluation.representation.restored import Restored
 from withstand.evaluation.representation.sample_state import SampleState
 from withstand.evaluation.representation.version_votes import VersionVotes
+from withstand.evaluation.retrieval import CaptionRetrieval, ZeroShot
 from withstand.evaluation.robustness.audit import RobustnessAudit
 from withstand.evaluation.robustness.certificate import Certificate
 from withstand.evaluation.robustness.corruptions import CorruptionBench
@@ -63,6 +65,7 @@ from withstand.methods.contrastive.isogclr import ISogCLR
 from withstand.methods.contrastive.lvm_med import GraphMatching
 from withstand.methods.dense.local_contrast import LocalContrast
 from withstand.methods.masked.hpm import HPM
+from withstand.methods.multimodal.clip_rocket import CLIPRocket
 from withstand.methods.pretext.sla import SLA
 from withstand.methods.restoration.lq_vae import LQVAE
 from withstand.models.dense.unet import Segmenter, UNet
@@ -126,6 +129,10 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     "Restored": lambda: (Restored(shown=2, samples=8), HPM.example(), ToyPictures(24), HPM.example()),
     "TargetRetrieval": lambda: (TargetRetrieval(12, 6, 2, (1.0,), 2), AnyAttack.example(), ToyPictures(24, size=8),
                                 None),
+    "CaptionRetrieval": lambda: (
+        CaptionRetrieval(), CLIPRocket.example(), CaptionedClasses.example(), CLIPRocket.example()
+    ),
+    "ZeroShot": lambda: (ZeroShot(), CLIPRocket.example(), CaptionedClasses.example(), CLIPRocket.example()),
     "Bits": lambda: (Bits(samples=8), LQVAE.example().product("purifier"), ToyPictures(24, size=8),
                      LQVAE.example().product("purifier")),
     "Fooling": lambda: (Fooling((Linear(C=1.0),), shown=2), AdvEncoder.example(), ToyPictures(24, size=8), None),

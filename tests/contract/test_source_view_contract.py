@@ -19,6 +19,7 @@ from withstand.core.part import class_path
 from withstand.core.random import Draws
 from withstand.core.roles import Source, View
 from withstand.data.arrays.source import ArraySource
+from withstand.data.captions.source import CaptionedFolder
 from withstand.data.dataset import DatasetSource
 from withstand.data.derived.grouped import Grouped
 from withstand.data.derived.imbalanced import Imbalanced
@@ -48,8 +49,8 @@ PRESETS = {
 GRAPHS = ("withstand.data.graphs.", "withstand.views.graph", "withstand.data.flows.")
 """Modules of samples that no tensor holds: `test_graph_contract.py` and `test_flows.py` hold them to their roles."""
 
-RECORDS = ("withstand.views.records",)
-"""Modules of records, whose characters are no pictures: their own tests hold them to their role."""
+RECORDS = ("withstand.views.records", "withstand.views.captions")
+"""Modules of records and captions, whose letters and words are no pictures: their own tests hold them to their role."""
 
 VIEWS: dict[str, Callable[[], View]] = {
     **{class_path(view): view.example for view in of_role(View) if not view.__module__.startswith((*GRAPHS, *RECORDS))},
@@ -147,6 +148,12 @@ def kinds(path: Path) -> Source:
     return Kinds(path / "kinds.npz")
 
 
+def captioned(path: Path) -> Source:
+    names = folder(path).names
+    (path / "pictures" / "captions.csv").write_text("image,caption\n" + "".join(f"{name},a thing\n" for name in names))
+    return CaptionedFolder(path / "pictures", 8, cache=path / "cache")
+
+
 class Visits(ArraySource):
     """Rows of four users."""
 
@@ -162,6 +169,7 @@ SOURCES: dict[str, tuple[type[Source], Callable[[Path], Source]]] = {
     "dataset": (DatasetSource, dataset),
     "folder": (ImageFolder, folder),
     "kinds": (Kinds, kinds),
+    "captioned folder": (CaptionedFolder, captioned),
     "named": (NamedSource, lambda path: NamedSource("digits")),
     "table": (TableSource, lambda path: toy_rows()),
     "subset": (Subset, lambda path: Subset(mapped(path), [7, 3, 9, 3, 0])),

@@ -1,0 +1,1 @@
+"""Claims of recipes on pictures with texts."""

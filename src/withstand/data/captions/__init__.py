@@ -1,0 +1,1 @@
+"""Pictures with captions: what was written about each, as numbers of words."""

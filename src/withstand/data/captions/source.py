@@ -1,0 +1,218 @@
+"""Sources of pictures with captions.
+
+Sizes: `N` pictures, `C` captions of the one that has most, `L` words of the longest.
+"""
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from withstand.core.batch import Batch
+from withstand.core.errors import ConfigError, DataError
+from withstand.core.files import printable
+from withstand.core.roles import Indices, Source
+from withstand.data.arrays.source import ArraySource
+from withstand.data.captions.made import SAYINGS, sayings
+from withstand.data.captions.table import FILE, read_captions
+from withstand.data.captions.words import Vocabulary
+from withstand.data.derived.subset import Subset, labelled
+from withstand.data.derived.wrapped import Wrapped
+from withstand.data.load import parts_of
+from withstand.data.pictures.folder import ImageFolder
+
+CAPTIONS = "captions"
+"""The name in `Batch.extras` of captions as ids, int64 `(B, C, L)`, 0 after a caption's end and for those not there."""
+
+
+class Captioned(Wrapped):
+    """Pictures of another source, each with one caption or more, in `extras["captions"]`.
+
+    Attributes:
+        vocabulary: makes ids of words.
+        captions: of each picture, in words.
+    """
+
+    vocabulary: Vocabulary
+    captions: tuple[tuple[str, ...], ...]
+    _ids: Tensor
+
+    def _caption(self, captions: Sequence[Sequence[str]], vocabulary: Vocabulary | None) -> None:
+        """Take the captions of each picture; without a vocabulary one is learnt from them."""
+        self.captions = tuple(map(tuple, captions))
+        flat = [text for some in self.captions for text in some]
+        self.vocabulary = Vocabulary.learnt(flat) if vocabulary is None else vocabulary
+        ids = self.vocabulary.ids(flat)
+        counts = torch.tensor([len(some) for some in self.captions])
+        self._ids = torch.zeros(len(self.captions), int(counts.max()), ids.shape[1], dtype=torch.int64)
+        self._ids[torch.arange(self._ids.shape[1]) < counts[:, None]] = ids
+
+    @abstractmethod
+    def reading(self, vocabulary: Vocabulary) -> "Captioned":
+        """Return the same pictures and captions with another vocabulary."""
+
+    def __getitem__(self, indices: Indices) -> Batch:
+        batch = self.source[indices]
+        return replace(batch, extras={**batch.extras, CAPTIONS: self._ids[batch.index]})
+
+    def like(self, data: Any, split: str = "all") -> Source | None:
+        """Return other pictures, whose classes must be numbered as these are where these have classes.
+
+        Raises:
+            DataError: other classes.
+        """
+        if isinstance(data, Source):
+            parts = {"train": data}
+        elif isinstance(data, str | Path) and Path(data).expanduser().is_dir():
+            return self._folder_like(Path(data).expanduser(), split)
+        else:
+            parts = parts_of(data)
+        found = parts.get("train" if split == "all" else split)
+        if found is not None and self.classes and found.classes and found.classes != self.classes:
+            raise DataError(
+                f"its classes are {', '.join(found.classes[:3])} ..., those of the run's data "
+                f"{', '.join(self.classes[:3])} ...: numbers of classes would mean other things"
+            )
+        return found
+
+    def _folder_like(self, folder: Path, split: str) -> Source | None:
+        size = self.shape[-1]
+        part = parts_of(folder, size=size).get("train" if split == "all" else split)
+        if not isinstance(part, ImageFolder):
+            return part
+        if (folder / FILE).is_file():
+            return CaptionedFolder(folder, size, self.vocabulary, classes=self.classes or None)
+        if self.classes and part.labels is not None:
+            return ImageFolder(part._init_args["path"], size, classes=self.classes)
+        return part
+
+    def fingerprint(self) -> str:
+        words = repr((self.vocabulary.words, self.vocabulary.context, self.captions)).encode()
+        return blake2b(self.source.fingerprint().encode() + words, digest_size=16).hexdigest()
+
+
+class CaptionedFolder(Captioned):
+    """The pictures of a folder that a table has captions for.
+
+    Pictures without captions are left out, and counted in a warning as captions without a picture are. A file is known
+    by its place below the folder, or by its name alone where one file has it.
+
+    Args:
+        path: the folder.
+        size: side of the pictures, in pixels.
+        vocabulary: of the captions' words; learnt from all captions if None.
+        captions: the table; `captions.csv` in the folder if None.
+        classes: names of classes; of the folders in the folder if None. See `ImageFolder`.
+        cache: see `ImageFolder`.
+
+    Raises:
+        DataError: no captions, none of the pictures there are, or what `ImageFolder` and `read_captions` refuse.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        size: int,
+        vocabulary: Vocabulary | None = None,
+        *,
+        captions: str | Path | None = None,
+        classes: Sequence[str] | None = None,
+        cache: str | Path | None = None,
+    ) -> None:
+        folder = Path(path)
+        table = folder / FILE if captions is None else Path(captions)
+        said, empty = read_captions(table)
+        pictures = ImageFolder(folder, size, cache=cache, classes=classes)
+        of_picture = _matched(pictures.names, said)
+        rows = [place for place, name in enumerate(of_picture) if name is not None]
+        if not rows:
+            raise DataError(
+                f"none of the {len(pictures)} pictures in {str(folder)!r} has a caption in {str(table)!r}, which names "
+                f"{printable(next(iter(said)))!r}, say"
+            )
+        bare = [pictures.names[place] for place, name in enumerate(of_picture) if name is None]
+        gone = sorted(said.keys() - set(of_picture))
+        notes = [
+            f"{len(some)} {what} ({', '.join(map(printable, some[:3]))}{' ...' if len(some) > 3 else ''})"
+            for some, what in ((bare, "pictures have no caption"), (gone, "captioned files are no readable pictures"))
+            if some
+        ]
+        if empty:
+            notes.append(f"{empty} rows have an empty caption")
+        if notes:
+            warnings.warn(f"{str(folder)!r}: {'; '.join(notes)}: left out", stacklevel=2)
+        self._wrap(Subset(pictures, rows) if bare else pictures)
+        self.skipped = (
+            *pictures.skipped,
+            *((printable(name), "no caption") for name in bare),
+            *((printable(name), "a caption, and no picture") for name in gone),
+        )
+        self.origin = f"{pictures.origin}, with captions"
+        chosen = [of_picture[place] for place in rows]
+        self._caption([said[name] for name in chosen if name is not None], vocabulary)
+
+    def reading(self, vocabulary: Vocabulary) -> "CaptionedFolder":
+        return CaptionedFolder(**{**self._init_args, "vocabulary": vocabulary})
+
+    def __reduce__(self) -> tuple[Callable[[], "CaptionedFolder"], tuple[()]]:
+        return partial(CaptionedFolder, **self._init_args), ()
+
+
+class CaptionedClasses(Captioned):
+    """Labelled pictures with captions that are made of their class and of a word for their color and brightness.
+
+    The color and the brightness are measured, so that captions tell pictures of one class apart. They are no human
+    ones: what a picture shows beside its class is not in them.
+
+    Args:
+        source: pictures of bytes with named classes; those without a label are left out.
+        vocabulary: of the captions' words; learnt from them if None.
+        templates: what is said, with `{name}` for the class and `{look}` for the color or brightness.
+
+    Raises:
+        ConfigError: a template without the name.
+        DataError: no pictures, labels or names.
+    """
+
+    def __init__(
+        self, source: Source, vocabulary: Vocabulary | None = None, templates: Sequence[str] = SAYINGS
+    ) -> None:
+        if source.labels is None or not source.classes:
+            raise DataError("captions are made of classes, and the data have none: give pictures in folders by class")
+        if len(source.shape) != 3:
+            raise DataError(f"captions are made for pictures (C, H, W), not for samples of shape {source.shape}")
+        if not templates or any("{name}" not in one for one in templates):
+            raise ConfigError("every template must say {name}")
+        source = labelled(source)
+        self._wrap(source)
+        self.origin = f"{source.origin}, with captions made of classes and colors"
+        self._caption(sayings(source, tuple(templates)), vocabulary)
+
+    @classmethod
+    def example(cls) -> Self:
+        generator = torch.Generator().manual_seed(0)
+        pictures = torch.randint(0, 256, (8, 3, 8, 8), dtype=torch.uint8, generator=generator)
+        return cls(ArraySource(pictures, torch.arange(8) % 4, classes=("ant", "bee", "cat", "dog")))
+
+    def reading(self, vocabulary: Vocabulary) -> "CaptionedClasses":
+        return CaptionedClasses(**{**self._init_args, "vocabulary": vocabulary})
+
+
+def _matched(names: Sequence[str], said: dict[str, list[str]]) -> list[str | None]:
+    """Return the captions' name of each picture, None where there is none."""
+    known = {name.replace("\\", "/"): name for name in said}
+    ends: dict[str, list[str]] = {}
+    for name in names:
+        ends.setdefault(name.rpartition("/")[2], []).append(name)
+    found: list[str | None] = []
+    for name in names:
+        end = name.rpartition("/")[2]
+        found.append(known.get(name) or (known.get(end) if len(ends[end]) == 1 else None))
+    return found
