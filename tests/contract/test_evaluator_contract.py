@@ -37,6 +37,7 @@ from withstand.evaluation.probes.fine_tuning import FineTuning
 from withstand.evaluation.probes.mlp import MLP
 from withstand.evaluation.probes.named import KNN, Centroid, Gauges, Linear, Map, NaiveBayes
 from withstand.evaluation.representation.bits import Bits
+from withstand.evaluation.representation.condensed import Condensed
 from withstand.evaluation.representation.contrastive_geometry import ContrastiveGeometry
 from withstand.evaluation.representation.drift import Drift
 from withstand.evaluation.representation.matched import Matched
@@ -60,6 +61,7 @@ from withstand.evaluation.structured.graph_sets import FoldedSVM
 from withstand.evaluation.structured.table_probe import ColumnImportance, TableHeads
 from withstand.methods.attackers.adv_encoder import AdvEncoder
 from withstand.methods.attackers.any_attack import AnyAttack
+from withstand.methods.condensation.krr_st import KRRST
 from withstand.methods.continual.self_distillation import SelfDistillation
 from withstand.methods.contrastive.isogclr import ISogCLR
 from withstand.methods.contrastive.lvm_med import GraphMatching
@@ -135,6 +137,7 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     "ZeroShot": lambda: (ZeroShot(), CLIPRocket.example(), CaptionedClasses.example(), CLIPRocket.example()),
     "Bits": lambda: (Bits(samples=8), LQVAE.example().product("purifier"), ToyPictures(24, size=8),
                      LQVAE.example().product("purifier")),
+    "Condensed": lambda: (Condensed(steps=2, networks=2, shown=2), KRRST.example(), ToyPictures(24, size=8), None),
     "Fooling": lambda: (Fooling((Linear(C=1.0),), shown=2), AdvEncoder.example(), ToyPictures(24, size=8), None),
     "Matched": lambda: (
         Matched(simclr_small(8), graphs=3), GraphMatching.example(), ToyPictures(24, size=8), GraphMatching.example()

@@ -1,0 +1,1 @@
+"""Claims of methods that learn a small set in place of a large one."""

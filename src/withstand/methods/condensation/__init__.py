@@ -1,0 +1,1 @@
+"""Methods that learn a small set in place of a large one."""

@@ -1,0 +1,1 @@
+"""Recipes of methods that learn a small set in place of a large one."""
