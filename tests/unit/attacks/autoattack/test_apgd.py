@@ -14,7 +14,8 @@ from withstand.attacks.inputs.l1 import project_l1_box, sparse_direction
 from withstand.attacks.objectives import DLR, CrossEntropy, EmbeddingDistance, Margin, TargetedDLR
 from withstand.attacks.problem import Problem, make_problem
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.threat import Ball
+from withstand.core.random import Draws
+from withstand.core.threat import Ball, Norm
 from withstand.core.victim import Victim
 
 EPS = {"linf": 0.1, "l2": 0.5, "l1": 2.0}
@@ -346,3 +347,14 @@ def test_l1_goes_back_to_long_steps_where_a_twentieth_fewer_entries_are_changed(
     assert run.length.tolist() == [2.0 if sparser else 2.0 / 1.5]
     torch.testing.assert_close(run.share, torch.full_like(run.share, 100 / 300))
     assert run.changed.tolist() == [100]
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_starts_lie_on_the_balls_surface_to_either_side_alike(norm: Norm) -> None:
+    clean = torch.full((4, 3000), 0.5, dtype=torch.float64)
+    problem = make_problem(Victim(Linear2(3000).eval()), CrossEntropy(), Ball(norm, 0.1), clean, torch.zeros(4).long())
+    away = apgd._random_start(problem, Draws(0, torch.arange(4))) - clean
+    torch.testing.assert_close(problem.ball.size(away), torch.full((4,), 0.1, dtype=torch.float64), rtol=1e-6, atol=0)
+    if norm == "linf":  # evenly between the faces
+        assert ((away.amin(1) + away.amax(1)).abs() <= 0.02 * away.amax(1)).all()
+    assert (away.mean(1).abs() <= 5 * away.std(1) / 3000**0.5).all()
