@@ -26,19 +26,20 @@ TAXONOMY: dict[str, tuple[str, ...]] = {
         "pretext", "contrastive", "non-contrastive", "clustering", "self-distillation", "masked", "predictive",
     ),
     "target": ("pixels", "color", "tokens", "features", "instance", "cluster", "transformation", "position"),
-    "granularity": ("picture", "patch"),
+    "granularity": ("picture", "patch", "place"),
     "guard": (
         "negatives", "predictor", "teacher", "centering", "balanced assignment", "decorrelation", "reconstruction",
         "known answers",
     ),
     "needs": (
-        "one view", "two views", "several views", "patches", "teacher", "queue", "tokenizer", "decoder",
+        "one view", "two views", "several views", "patches", "maps", "teacher", "queue", "tokenizer", "decoder",
         "batch statistics", "three channels", "trained run",
     ),
 }  # fmt: skip
 """What a header may say in these of its lines, one or several joined by ", ". `mechanism`: what kind of task teaches;
 several make a hybrid. `target`: what is told. `granularity`: of what it is told. `guard`: what keeps all pictures from
-being given one code. `needs`: what it takes beside pictures and a network; "patches" is a network that reads them."""
+being given one code. `needs`: what it takes beside pictures and a network; "patches" is a network that reads them, "maps" one that has
+stages of them, whose places are told."""
 
 
 @dataclass(frozen=True)

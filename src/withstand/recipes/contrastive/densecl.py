@@ -6,9 +6,9 @@ claims: a contrast of places beside that of pictures makes features that serve d
 learns from: unlabelled pictures, photos, images; two views of each
 mechanism: contrastive
 target: instance
-granularity: picture, patch
+granularity: picture, place
 guard: negatives
-needs: two views, teacher, queue
+needs: two views, maps, teacher, queue
 use it when: maps of the network are wanted, for segmentation or detection, and not one feature of a picture alone
 not for: vision transformers here, which have no stages of maps
 command: withstand train densecl --data fashion-mnist-small
