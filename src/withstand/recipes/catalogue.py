@@ -38,8 +38,8 @@ TAXONOMY: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """What a header may say in these of its lines, one or several joined by ", ". `mechanism`: what kind of task teaches;
 several make a hybrid. `target`: what is told. `granularity`: of what it is told. `guard`: what keeps all pictures from
-being given one code. `needs`: what it takes beside pictures and a network; "patches" is a network that reads them, "maps" one that has
-stages of them, whose places are told."""
+being given one code. `needs`: what it takes beside pictures and a network; "patches" is a network that reads them,
+"maps" one that has stages of them, whose places are told."""
 
 
 @dataclass(frozen=True)

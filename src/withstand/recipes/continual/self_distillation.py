@@ -4,6 +4,11 @@ paper: Self-Distillation for Further Pre-training of Transformers (Lee, Kang, Le
 claims: further pretraining on a small set overfits; the same start trained again, its features drawn to those of the
   further pretrained network, stays nearer to the start and is better after fine-tuning with few labels
 learns from: unlabelled pictures, photos, images of the kind that matters, and a run that was trained on others
+mechanism: masked, self-distillation
+target: pixels, features
+granularity: picture, patch
+guard: reconstruction, teacher
+needs: one view, patches, decoder, teacher, trained run
 use it when: there is a pretrained encoder, a few hundred to some thousand pictures of one's own, and few labels
 not for: large sets, where further pretraining alone does; its two runs cost twice as much
 longer runs: another number of epochs is another run: each stage has as many
