@@ -45,6 +45,7 @@ from withstand.evaluation.representation.projection_head import Layers
 from withstand.evaluation.representation.restored import Restored
 from withstand.evaluation.representation.sample_state import SampleState
 from withstand.evaluation.representation.version_votes import VersionVotes
+from withstand.evaluation.restoration.super_resolution import SuperResolved
 from withstand.evaluation.retrieval import CaptionRetrieval, ZeroShot
 from withstand.evaluation.robustness.audit import RobustnessAudit
 from withstand.evaluation.robustness.certificate import Certificate
@@ -70,6 +71,7 @@ from withstand.methods.masked.hpm import HPM
 from withstand.methods.multimodal.clip_rocket import CLIPRocket
 from withstand.methods.pretext.sla import SLA
 from withstand.methods.restoration.lq_vae import LQVAE
+from withstand.methods.restoration.srgan import SRGAN
 from withstand.models.dense.unet import Segmenter, UNet
 from withstand.models.graphs.encoder import GCN
 from withstand.models.tables.records import RecordMatcher
@@ -78,7 +80,7 @@ from withstand.views.presets import simclr_small
 
 UNITS = {
     "share", "count", "seconds", "radius", "k/255", "nats", "cosine", "cosine distance", "squared distance",
-    "directions", "degrees", "distance", "ratio", "correlation", "the target's", "the method's own", "layout",
+    "dB", "directions", "degrees", "distance", "ratio", "correlation", "the target's", "the method's own", "layout",
 }  # fmt: skip
 """What figures and columns of our own are measured in."""
 
@@ -129,6 +131,7 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     ),
     "Layers": lambda: (Layers(k=3), toy_method(), ToyPictures(48), toy_method()),
     "Restored": lambda: (Restored(shown=2, samples=8), HPM.example(), ToyPictures(24), HPM.example()),
+    "SuperResolved": lambda: (SuperResolved(samples=4, shown=2), SRGAN.example(), ToyPictures(6), SRGAN.example()),
     "TargetRetrieval": lambda: (TargetRetrieval(12, 6, 2, (1.0,), 2), AnyAttack.example(), ToyPictures(24, size=8),
                                 None),
     "CaptionRetrieval": lambda: (

@@ -32,6 +32,7 @@ from withstand.data.derived.tinted import Tinted
 from withstand.data.pictures.folder import ImageFolder
 from withstand.data.pictures.kinds import Kinds
 from withstand.data.pictures.named import NamedSource
+from withstand.data.pictures.whole import WholePictures
 from withstand.data.tables.source import TableSource
 from withstand.views import presets
 from withstand.views.pictures.color_views import ColorJitter
@@ -154,6 +155,11 @@ def captioned(path: Path) -> Source:
     return CaptionedFolder(path / "pictures", 8, cache=path / "cache")
 
 
+def whole(path: Path) -> Source:
+    folder(path)
+    return WholePictures(path / "pictures", cache=path / "cache")
+
+
 class Visits(ArraySource):
     """Rows of four users."""
 
@@ -170,6 +176,7 @@ SOURCES: dict[str, tuple[type[Source], Callable[[Path], Source]]] = {
     "folder": (ImageFolder, folder),
     "kinds": (Kinds, kinds),
     "captioned folder": (CaptionedFolder, captioned),
+    "whole pictures": (WholePictures, whole),
     "named": (NamedSource, lambda path: NamedSource("digits")),
     "table": (TableSource, lambda path: toy_rows()),
     "subset": (Subset, lambda path: Subset(mapped(path), [7, 3, 9, 3, 0])),

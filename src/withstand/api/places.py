@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,18 +9,16 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.learnt.perturbations import networks_of
 from withstand.core.answers import told
 from withstand.core.errors import ConfigError, DataError, WithstandError, nearest
-from withstand.core.files import by_utf_8
-from withstand.core.part import build
 from withstand.core.random import isolated
 from withstand.core.roles import Attack
 from withstand.core.victim import Victim
+from withstand.models.blocks.exported import exported
 from withstand.verification.exchange.onnx_import import read_onnx
 
 
@@ -140,18 +137,4 @@ def _from_weights(path: Path, allow: Sequence[str]) -> nn.Module:
 
 def _with_weights(path: Path, allow: Sequence[str]) -> object:
     """Return what a file's description makes, with the file's weights: a network, or an attack that has learnt."""
-    tree = path.with_suffix(".json")
-    for file in (path, tree):
-        if not file.is_file():
-            raise DataError(f"there is no {file}: weights and their description lie side by side (withstand export)")
-    try:
-        record = json.loads(tree.read_text(encoding="utf-8"))
-        with isolated():
-            made: object = build(record["tree"], allow=allow)
-        holder = networks_of(made) if isinstance(made, Attack) else made
-        if isinstance(holder, nn.Module):
-            with by_utf_8(path) as readable:
-                holder.load_state_dict(load_file(readable))
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise DataError(f"{path} does not fit its description {tree.name}: {' '.join(str(error).split())}") from error
-    return made
+    return exported(path, allow, holder=lambda made: networks_of(made) if isinstance(made, Attack) else made)

@@ -178,3 +178,26 @@ class WSD(Schedule):
         left = max(0.0, epochs * steps_per_epoch - step)
         up = min(1.0, step / rise) if rise else 1.0
         return min(up, self.final + (1 - self.final) * left / fall) if left < fall else up
+
+
+@dataclass(frozen=True)
+class Stepped(Schedule):
+    """Stay at the base rate, and fall at once after each of some shares of the run (SRGAN: to a tenth at the half).
+
+    Args:
+        at: shares of the run, between 0 and 1, in rising order.
+        by: what the rate is multiplied by at each.
+    """
+
+    at: tuple[float, ...] = (0.5,)
+    by: float = 0.1
+
+    def __post_init__(self) -> None:
+        if list(self.at) != sorted(self.at) or not all(0 < share < 1 for share in self.at):
+            raise ConfigError(f"at must be rising shares between 0 and 1, not {self.at!r}")
+        if not self.by > 0:
+            raise ConfigError(f"by must be above 0, not {self.by!r}")
+
+    def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        whole = epochs * steps_per_epoch
+        return self.by ** sum(step >= share * whole for share in self.at)

@@ -56,16 +56,21 @@ def is_picture(path: Path) -> bool:
         return False
 
 
-def decode(path: Path, size: int) -> NDArray[np.uint8]:
+def decode(path: Path, size: int | None) -> NDArray[np.uint8]:
     """Return a picture file as `(3, size, size)`: its shorter side resized to `size`, and the center cropped.
+
+    Without a size it is the whole picture, `(3, H, W)`, at its own resolution.
 
     Resampling is Pillow's antialiased bicubic. The first frame is taken of an animation, and the orientation
     in EXIF is respected. A JPEG more than six times too large is decoded at a half, a quarter or an eighth, but
     never below three times `size`: several times faster, and not seen after the resizing.
     """
     with _open(path) as picture:
-        picture.draft(None, (3 * size, 3 * size))
+        if size is not None:
+            picture.draft(None, (3 * size, 3 * size))
         upright = to_rgb(ImageOps.exif_transpose(picture))
+    if size is None:
+        return np.ascontiguousarray(np.asarray(upright).transpose(2, 0, 1))
     wide, high = upright.size
     side = min(wide, high)
     left, top = (wide - side) / 2, (high - side) / 2
@@ -125,7 +130,7 @@ def _webp_sides(head: bytes) -> tuple[int, int] | None:
     return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
 
 
-def decode_or_reason(path: Path, size: int) -> "NDArray[Any] | str":
+def decode_or_reason(path: Path, size: int | None) -> "NDArray[Any] | str":
     """Return the pixels, or in one line why there are none."""
     try:
         return decode(path, size)

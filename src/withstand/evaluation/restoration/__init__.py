@@ -1,0 +1,1 @@
+"""How near restored pictures are to the true ones."""

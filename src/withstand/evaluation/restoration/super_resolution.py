@@ -1,0 +1,217 @@
+"""What enlarged pictures are worth: beside bicubic enlargement, the stage before, and the true pictures."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+
+from withstand.core.batch import unit_range
+from withstand.core.device import device_of_network
+from withstand.core.errors import ConfigError, DataError
+from withstand.core.finding import Check, Finding, Measure, Table
+from withstand.core.part import describe
+from withstand.core.random import Draws, derive
+from withstand.core.roles import Evaluator, Source
+from withstand.core.victim import Victim
+from withstand.evaluation.pictures import as_bytes
+from withstand.evaluation.restoration.fidelity import gradient_energy_ratio, luma, psnr, shaved, ssim
+from withstand.models.restoration.resampling import divisible, enlarged, reduced
+
+PSNR, SSIM, RATIO = "PSNR", "SSIM", "gradient-energy ratio"
+BICUBIC, UNTRAINED = "bicubic", "untrained"
+_UNITS = {PSNR: "dB", SSIM: "ratio", RATIO: "ratio"}
+_TAPS = 11
+_NAMED = 20
+
+
+@runtime_checkable
+class Upscales(Protocol):
+    """A method that enlarges pictures."""
+
+    @property
+    def scale(self) -> int:
+        """How many times as long sides become."""
+        ...
+
+    def upscalers(self) -> Mapping[str, nn.Module]:
+        """Return networks from pictures in [0, 1] to larger ones, by name; the last is what the method gives."""
+        ...
+
+
+@runtime_checkable
+class Adversarial(Protocol):
+    """A method with a critic."""
+
+    def diverged(self) -> str:
+        """Return in words how the critic has left the game; "" while it is in it."""
+        ...
+
+
+@dataclass(frozen=True)
+class SuperResolved(Evaluator):
+    """PSNR, SSIM and gradient energy of pictures that were made small and enlarged again, of the luma.
+
+    Pictures are cut at the right and below to a multiple of the scale, made small by the antialiased bicubic kernel
+    in 8 bits, enlarged, rounded to 8 bits, and compared without a border as wide as the scale. Figures are means over
+    pictures. Which picture looks better only people can say: the gradient-energy ratio stands in for one side of it.
+
+    Args:
+        samples: most pictures that are judged, drawn by (seed, index).
+        shown: of which a square is shown, where the true picture has most detail.
+        side: of that square, at full resolution.
+        seed: of the choice of pictures.
+    """
+
+    samples: int = 100
+    shown: int = 6
+    side: int = 96
+    seed: int = 0
+
+    product = "method"
+
+    def __post_init__(self) -> None:
+        if min(self.samples, self.shown, self.side) < 1:
+            raise ConfigError(
+                f"samples, shown and side must be at least 1, not {(self.samples, self.shown, self.side)!r}"
+            )
+
+    def lacks(self, subject: Any, source: Source) -> str:
+        """Return that the method enlarges nothing, or that the data are no pictures."""
+        if not isinstance(subject, Upscales):
+            return f"{type(subject).__name__} enlarges no pictures"
+        if len(source.shape) != 3 or source.shape[0] not in (1, 3):
+            return f"pictures with 1 or 3 channels are enlarged, not samples of shape {source.shape}"
+        return ""
+
+    def evaluate(self, subject: Any, source: Source, *, test: Source | None = None, control: Any = None) -> Finding:
+        """Return the finding "super-resolution".
+
+        Args:
+            subject: a method that `Upscales`, and maybe `Adversarial`.
+            source: pictures.
+            test: pictures that are judged in place of the source's.
+            control: the method untrained.
+
+        Raises:
+            ConfigError: the subject enlarges nothing.
+            DataError: no picture is large enough.
+        """
+        judged = source if test is None else test
+        if lacking := self.lacks(subject, judged):
+            raise (DataError if isinstance(subject, Upscales) else ConfigError)(lacking)
+        rows = Draws(derive(self.seed, "super-resolution"), torch.arange(len(judged))).bits(1)[:, 0]
+        rows = rows.argsort(stable=True)[: self.samples].sort().values
+        ways = dict(subject.upscalers())
+        own = list(ways)[-1]
+        if control is not None:
+            ways[UNTRAINED] = list(control.upscalers().values())[-1]
+        found, pictures, used = self._measured(subject.scale, ways, judged, rows)
+        means = {way: {name: _mean(values) for name, values in some.items()} for way, some in found.items()}
+        figures = {
+            name: Measure(
+                means[own][name],
+                _UNITS[name],
+                None if name == RATIO else "higher",
+                of=len(used),
+                control=Measure(means[UNTRAINED][name], _UNITS[name], None if name == RATIO else "higher")
+                if control is not None
+                else None,
+            )
+            for name in _UNITS
+        }
+        called = [judged.names[row] if judged.names else str(row) for row in used]
+        checks: tuple[Check, ...] = ()
+        if isinstance(subject, Adversarial):
+            said = subject.diverged()
+            checks = (Check("the critic is in the game", not said, said or "it is fooled now and then"),)
+        return Finding(
+            name="super-resolution",
+            figures=figures,
+            headline=PSNR,
+            tables={
+                "ways": _table("way", list(means), [[means[way][name] for name in _UNITS] for way in means]),
+                f"pictures, {own}": _table("picture", called[:_NAMED], _each(found[own])),
+            },
+            checks=checks,
+            protocol={
+                "evaluator": describe(self),
+                "samples": len(used),
+                "samples given": len(judged),
+                "scale": subject.scale,
+                "luma": "ITU-R BT.601 in studio range, of pictures rounded to 8 bits",
+                "border left out": subject.scale,
+                "SSIM": "Gaussian window of 11 x 11, sigma 1.5, where it fits",
+                "small pictures": "antialiased bicubic (a = -0.5), in 8 bits",
+            },
+            pictures=pictures,
+        )
+
+    def _measured(
+        self, scale: int, ways: Mapping[str, nn.Module], source: Source, rows: Tensor
+    ) -> tuple[dict[str, dict[str, Tensor]], dict[str, npt.NDArray[np.uint8]], list[int]]:
+        """Return each way's figures of each picture, squares to be shown, and which pictures were judged."""
+        least = _TAPS + 2 * scale
+        found: dict[str, dict[str, list[Tensor]]] = {way: {name: [] for name in _UNITS} for way in (BICUBIC, *ways)}
+        strips: dict[str, list[Tensor]] = {}
+        used: list[int] = []
+        for row in rows.tolist():
+            x = unit_range(source[[row]].x)
+            if min(x.shape[2:]) // scale * scale < least:
+                continue
+            true = divisible(x, scale)
+            used.append(row)
+            small = reduced(true, scale)
+            made = {BICUBIC: enlarged(small, scale)} | {way: _run(network, small) for way, network in ways.items()}
+            plain = shaved(luma(true), scale)
+            for way, large in made.items():
+                one = shaved(luma(large), scale)
+                for name, measure in ((PSNR, psnr), (SSIM, ssim), (RATIO, gradient_energy_ratio)):
+                    found[way][name].append(measure(one, plain)[0])
+            side = strips["original"][0].shape[2] if strips else min(self.side // scale * scale, *true.shape[2:])
+            if side and min(true.shape[2:]) >= side and len(strips.get("original", ())) < self.shown:
+                shown = {way: large for way, large in made.items() if way != UNTRAINED}
+                for name, square in _squares(side, scale, small, shown, true).items():
+                    strips.setdefault(name, []).append(square)
+        if not used:
+            raise DataError(f"no picture is as large as {least} x {least}, which scale {scale} is judged on at least")
+        pictures = {name: as_bytes(torch.cat(some)) for name, some in strips.items()}
+        return {way: {name: torch.stack(v) for name, v in some.items()} for way, some in found.items()}, pictures, used
+
+
+def _squares(side: int, scale: int, small: Tensor, made: Mapping[str, Tensor], true: Tensor) -> dict[str, Tensor]:
+    """Return a square of each, where the true picture has most detail; the small one's pixels are repeated."""
+    grey = true.mean(1, keepdim=True)
+    detail = avg_pool2d((grey - avg_pool2d(grey, 3, 1, 1)).abs(), side, stride=scale)[0, 0]
+    top, left = (scale * place for place in divmod(int(detail.argmax()), detail.shape[1]))
+    repeated = small.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    every = {"low": repeated, **made, "original": true}
+    return {name: x[..., top : top + side, left : left + side].clamp(0, 1) for name, x in every.items()}
+
+
+def _run(network: nn.Module, small: Tensor) -> Tensor:
+    with Victim(network).held(), torch.no_grad():
+        made: Tensor = network(small.to(device_of_network(network))).float().cpu()
+        return made
+
+
+def _mean(values: Tensor) -> float:
+    """Return the mean of what is known; inf where pictures are equal."""
+    known = values[~values.isnan()]
+    return float(known.mean()) if len(known) else math.nan
+
+
+def _each(found: Mapping[str, Tensor]) -> list[list[float]]:
+    """Return the figures of each of the first pictures."""
+    return torch.stack([found[name] for name in _UNITS], 1)[:_NAMED].tolist()
+
+
+def _table(head: str, names: list[str], rows: list[list[float]]) -> Table:
+    return Table(
+        (head, *_UNITS), tuple((name, *row) for name, row in zip(names, rows, strict=True)), units=dict(_UNITS)
+    )

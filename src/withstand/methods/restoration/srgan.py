@@ -1,0 +1,294 @@
+"""SRResNet and SRGAN: large pictures of small ones, by squared error, and then by features against a critic.
+
+paper: Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network (2017)
+needs: one view, or samples as they are     modalities: pictures
+sizes: B pictures of a batch, r the scale
+differences: there is no official code. The small picture is made by the antialiased bicubic kernel without a Gaussian
+    before it, in 8 bits, as those that the network meets later. A picture's adversarial terms are averaged over the
+    batch, where the paper sums. The generator's last layer has no tanh, as in the paper and unlike some ports.
+"""
+
+import copy
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from withstand.core.batch import Batch, unit_range
+from withstand.core.distributed import total, world_size
+from withstand.core.errors import ConfigError, DataError
+from withstand.core.roles import Method, Product, Source, Terms, Trainer
+from withstand.losses.restoration.adversarial import critic_loss, fooling_loss
+from withstand.losses.restoration.content import feature_error, total_variation
+from withstand.methods.shared.continued import take_over
+from withstand.models.blocks.ema import Momentum, Teacher
+from withstand.models.restoration.critic import Critic
+from withstand.models.restoration.layer_maps import LayerMaps
+from withstand.models.restoration.resampling import reduced
+from withstand.models.restoration.srresnet import SRResNet, Upscaler
+
+_SURE = 1e-3
+"""A critic that gives made pictures less than this, and true ones more than the rest to 1, has won."""
+_PACE = 0.95
+_LOOK = 50
+
+
+class SuperResolution(Method):
+    """SRResNet: the network that lowers the squared error of pictures made large again.
+
+    Args:
+        encoder: enlarges pictures; its features are the means of its maps.
+        average: m of an exponential moving average of the weights, which is then the generator that a run gives; 0
+            keeps none.
+
+    Raises:
+        ConfigError: an average outside [0, 1).
+    """
+
+    encoder: SRResNet
+    stage = "MSE"
+    """What pictures made by this stage are called."""
+
+    def __init__(self, encoder: SRResNet, *, average: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= average < 1:
+            raise ConfigError(f"average must be at least 0 and below 1, not {average!r}")
+        self.encoder, self.average = encoder, average
+        self.averaged = Teacher(encoder, Momentum(average, None)) if average else None
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(SRResNet.example(), average=0.5)
+
+    @property
+    def scale(self) -> int:
+        """r."""
+        return self.encoder.scale
+
+    def generator(self) -> SRResNet:
+        """Return the network that a run gives: the average where one is kept."""
+        return self.encoder if self.averaged is None else self.averaged.network
+
+    def products(self) -> dict[str, Product]:
+        """Return the encoder, and what enlarges pictures."""
+        return {"encoder": self.generator(), "generator": Upscaler(self.generator())}
+
+    def embed(self, x: Tensor) -> Tensor:
+        found: Tensor = self.generator()(x)
+        return found
+
+    def upscalers(self) -> Mapping[str, nn.Module]:
+        """Return what enlarges pictures, by what it is called: the last is what the run gives."""
+        return {self.stage: Upscaler(self.generator())}
+
+    def accept(self, source: Source, batch: int) -> None:
+        if len(source.shape) != 3 or source.shape[0] != self.encoder.channels:
+            raise DataError(
+                f"this network enlarges pictures of {self.encoder.channels} channels, not samples of shape "
+                f"{source.shape}"
+            )
+        if source.shape[1] % self.scale or source.shape[2] % self.scale:
+            raise DataError(f"scale {self.scale} does not divide pictures of {source.shape[1]} x {source.shape[2]}")
+
+    def step(self, batch: Batch) -> Terms:
+        """Return the mean squared error for pictures in [-1, 1], and the PSNR in decibels over all channels."""
+        true, made = self.made(batch)
+        error = _squared_error(made, true)
+        return {"loss": error, "psnr": _decibels(error)}
+
+    def made(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the true pictures in [-1, 1], and what is made of them when they are small."""
+        dtype = self.encoder.last.weight.dtype
+        given = batch.views[0] if batch.views else batch.x
+        x = unit_range(given, dtype).to(dtype)
+        return 2 * x - 1, self.encoder.enlarge(reduced(x, self.scale))
+
+    def inherit(self, earlier: Method) -> None:
+        """Start from what an earlier stage of super-resolution learnt."""
+        if not isinstance(earlier, SuperResolution):
+            raise ConfigError(
+                f"{type(self).__name__} builds on a network that enlarges, not on {type(earlier).__name__}"
+            )
+        take_over(self.encoder, earlier.generator())
+        if self.averaged is not None:
+            take_over(self.averaged.network, self.encoder)
+
+    def after_step(self, step: int) -> None:
+        if self.averaged is not None:
+            self.averaged.follow(self.encoder, step, share_buffers=True)
+
+
+class SRGAN(SuperResolution):
+    """The network that lowers a content loss and fools a critic, which learns in turns with it.
+
+    It starts from the stage that lowers the squared error: from new weights the game collapses. What that stage gave is
+    kept, to be compared with.
+
+    Args:
+        encoder: enlarges pictures.
+        critic: tells true pictures from made ones.
+        features: whose error is the content loss, of VGG19 or of another network; None for the squared error of
+            pixels.
+        adversarial: what fooling the critic weighs.
+        variation: what the total variation of made pictures weighs; the paper takes 2e-8 with VGG19's early layer.
+        average: as for `SuperResolution`.
+
+    Attributes:
+        start: what enlarged pictures before the first step.
+        believed: running means of the probability that the critic gives to true and to made pictures, `(2,)`.
+
+    Raises:
+        ConfigError: a weight below 0.
+    """
+
+    believed: Tensor
+    stage = "GAN"
+
+    def __init__(
+        self,
+        encoder: SRResNet,
+        critic: Critic,
+        *,
+        features: LayerMaps | None = None,
+        adversarial: float = 1e-3,
+        variation: float = 0.0,
+        average: float = 0.0,
+    ) -> None:
+        super().__init__(encoder, average=average)
+        for name, value in {"adversarial": adversarial, "variation": variation}.items():
+            if not (value >= 0 and math.isfinite(value)):
+                raise ConfigError(f"{name} must be at least 0, not {value!r}")
+        self.critic, self.features = critic, features
+        self.adversarial, self.variation = adversarial, variation
+        self.start = copy.deepcopy(encoder).requires_grad_(False).eval()
+        self.register_buffer("believed", torch.full((2,), 0.5))
+        self._told = False
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(SRResNet.example(), Critic.example(), variation=1e-3)
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the parameters of generator and critic, each of which has an optimizer of its own."""
+        parts: dict[str, nn.Module] = {"generator": self.encoder, "critic": self.critic}
+        return {name: [value for value in part.parameters() if value.requires_grad] for name, part in parts.items()}
+
+    def upscalers(self) -> Mapping[str, nn.Module]:
+        """Return the earlier stage's and this one's."""
+        return {SuperResolution.stage: Upscaler(self.start), **super().upscalers()}
+
+    def step(self, batch: Batch) -> Terms:
+        """Return the sum of what generator and critic lower; no gradient of the first reaches the critic."""
+        true, made = self.made(batch)
+        judged, fooled = self._judged(true, made), self._fooled(true, made)
+        return {**_logged(judged), **_logged(fooled), "loss": judged["loss"] + fooled["loss"]}
+
+    def update(self, batch: Batch, trainer: Trainer) -> Terms:
+        """Let the critic learn from what the generator makes, and then the generator from the critic's new answer.
+
+        Pictures are made once for both turns.
+        """
+        kept: list[tuple[Tensor, Tensor]] = []
+
+        def critics_turn(batch: Batch) -> Terms:
+            kept.append(self.made(batch))
+            return self._judged(*kept[0])
+
+        def generators_turn(batch: Batch) -> Terms:
+            return self._fooled(*kept[0])
+
+        judged = trainer.terms(batch, critics_turn)
+        trainer.descend(judged["loss"], "critic")
+        fooled = trainer.terms(batch, generators_turn)
+        trainer.descend(fooled["loss"], "generator")
+        self._watch(judged, batch.step)
+        return {**_logged(judged), **_logged(fooled), "loss": fooled["loss"].detach()}
+
+    def inherit(self, earlier: Method) -> None:
+        super().inherit(earlier)
+        take_over(self.start, self.encoder)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all that learns; the earlier stage's network and the features stay in eval mode."""
+        super().train(mode)
+        self.start.eval()
+        if self.features is not None:
+            self.features.eval()
+        return self
+
+    def diverged(self) -> str:
+        """Return in words how the critic has left the game, or "" while it is in it."""
+        true, made = self.believed.tolist()
+        if not (made < _SURE and true > 1 - _SURE):
+            return ""
+        return (
+            f"the critic has won: it gives true pictures a probability of {true:.4f} of being true and made ones "
+            f"{made:.1e}, so the generator learns little from it"
+        )
+
+    def _judged(self, true: Tensor, made: Tensor) -> Terms:
+        """Return the critic's terms."""
+        on_true, on_made = self.critic(true), self.critic(made.detach())
+        loss = critic_loss(on_true, on_made)
+        return {
+            "critic": loss.detach(),
+            "believed true": on_true.detach().float().sigmoid().mean(),
+            "believed made": on_made.detach().float().sigmoid().mean(),
+            "loss": loss,
+        }
+
+    def _fooled(self, true: Tensor, made: Tensor) -> Terms:
+        """Return the generator's terms: its content loss, and what it pays for being found out."""
+        error = _squared_error(made, true)
+        content = error
+        if self.features is not None:
+            with torch.no_grad():
+                wanted = self.features((true + 1) / 2)
+            content = feature_error(self.features((made + 1) / 2), wanted, self.features.factor)
+        with _held(self.critic):
+            fooling = fooling_loss(self.critic(made))
+        loss = content + self.adversarial * fooling
+        if self.variation:
+            loss = loss + self.variation * total_variation(made)
+        return {"content": content.detach(), "fooling": fooling.detach(), "psnr": _decibels(error), "loss": loss}
+
+    @torch.no_grad()
+    def _watch(self, judged: Terms, step: int) -> None:
+        """Follow what the critic believes, and say once that it has won."""
+        now = torch.stack([judged["believed true"], judged["believed made"]])
+        self.believed.lerp_((total(now) / world_size()).to(self.believed), 1 - _PACE)
+        if step % _LOOK == _LOOK - 1 and not self._told and (said := self.diverged()):
+            self._told = True
+            warnings.warn(f"{said}: usual remedies are a lower learning rate for it and more data", stacklevel=2)
+
+
+@contextmanager
+def _held(network: nn.Module) -> Iterator[None]:
+    """Let a network's parameters have no gradient of what is computed now."""
+    learning = [value for value in network.parameters() if value.requires_grad]
+    for value in learning:
+        value.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for value in learning:
+            value.requires_grad_(True)
+
+
+def _squared_error(made: Tensor, true: Tensor) -> Tensor:
+    """Return the mean squared error, in the true pictures' precision."""
+    return mse_loss(made.to(true.dtype), true)
+
+
+def _decibels(error: Tensor) -> Tensor:
+    """Return the peak signal-to-noise ratio that a squared error in [-1, 1] makes."""
+    return -10 * (error.detach() / 4).clamp_min(1e-12).log10()
+
+
+def _logged(terms: Terms) -> Terms:
+    return {name: value.detach() for name, value in terms.items()}
