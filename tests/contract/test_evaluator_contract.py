@@ -27,6 +27,7 @@ from withstand.data.pairs.source import RecordSource
 from withstand.data.tables.source import TableSource
 from withstand.data.volumes.source import VolumeSource
 from withstand.defenses.filters import BitDepth
+from withstand.evaluation.classifier_gain import ClassifierGain
 from withstand.evaluation.detection.detection import Detection
 from withstand.evaluation.detection.synthetic import SyntheticBench
 from withstand.evaluation.fairness import GroupGaps
@@ -72,6 +73,7 @@ from withstand.methods.multimodal.clip_rocket import CLIPRocket
 from withstand.methods.pretext.sla import SLA
 from withstand.methods.restoration.lq_vae import LQVAE
 from withstand.methods.restoration.srgan import SRGAN
+from withstand.methods.robust.rss import RSS
 from withstand.models.dense.unet import Segmenter, UNet
 from withstand.models.graphs.encoder import GCN
 from withstand.models.tables.records import RecordMatcher
@@ -151,6 +153,7 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
         SegmentationProbe(volumes=(1,), choices=1, steps=2, batch=4),
         LocalContrast.example(), VolumeSource.example(), LocalContrast.example(),
     ),
+    "ClassifierGain": lambda: (ClassifierGain(), RSS.example(), ToyPictures(24, size=8), None),
     "Drift": lambda: (Drift(), SelfDistillation.example(), ToyPictures(8), None),
     "FineTuning": lambda: (FineTuning(2, draws=2, steps=2, batch=4), toy_method().encoder, ToyPictures(24),
                            toy_method().encoder),
