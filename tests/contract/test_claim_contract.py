@@ -25,6 +25,7 @@ from withstand.data.arrays.source import ArraySource
 from withstand.data.derived.subset import holdout
 from withstand.data.load import splits as real
 from withstand.data.pairs.source import RecordSource
+from withstand.data.pictures.tiles import Tiles
 from withstand.data.tables.source import TableSource
 from withstand.data.volumes.source import VolumeSource
 from withstand.engine.experiment import Experiment
@@ -35,6 +36,7 @@ from withstand.recipes.contrastive import table_integration
 from withstand.recipes.dense import global_local
 from withstand.recipes.masked import graphmae, t_jepa
 from withstand.recipes.pretext import selftask
+from withstand.recipes.setups import super_resolution
 
 
 def scales_of_item(item: Entry) -> tuple[str, ...]:
@@ -110,6 +112,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Experiment]:
     monkeypatch.setattr(t_jepa, "table_parts", few_rows)
     monkeypatch.setattr(global_local, "split_volumes", few_volumes)
     monkeypatch.setattr(about_volumes, "PROBE", SegmentationProbe(volumes=(2,), choices=1, steps=1, batch=2))
+    monkeypatch.setattr(super_resolution, "pictures", lambda *_: (Tiles(pictures(40, 3, 32), 32), pictures(4, 3, 32)))
     monkeypatch.setattr(table_integration, "record_parts", few_records)
     for module in (graphmae, selftask):
         monkeypatch.setattr(module, "open_graphs", lambda *_, **__: graph(90))

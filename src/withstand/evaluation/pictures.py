@@ -9,8 +9,9 @@ from withstand.core.roles import Source
 
 
 def drawn(source: Source) -> bool:
-    """Return whether a source's samples are pictures or slices of volumes, grey or in color."""
-    return source.kind in ("picture", "slice") and len(source.shape) == 3 and source.shape[0] in (1, 3)
+    """Return whether a source's samples are pictures or slices of volumes, grey or in color, and of one size."""
+    of_one_size = source.at_once != 1
+    return source.kind in ("picture", "slice") and len(source.shape) == 3 and source.shape[0] in (1, 3) and of_one_size
 
 
 def pictures_of(source: Source, index: Tensor) -> npt.NDArray[np.uint8]:

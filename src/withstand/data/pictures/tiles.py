@@ -16,6 +16,9 @@ from withstand.data.derived.subset import in_whole
 from withstand.data.digest import as_indices
 from withstand.data.pictures.whole import WholePictures, whole_like
 
+_PIXELS = 64 * 96**2
+"""Of all tiles that are embedded at once: networks at full resolution hold many maps of them."""
+
 
 class Tiles(Source):
     """Squares of pictures on a grid of steps, so that every pixel is in one: the last ones lie at the edges.
@@ -41,6 +44,7 @@ class Tiles(Source):
         if len(source.shape) != 3 or source[[0]].x.dtype != torch.uint8:
             raise DataError(f"tiles are cut from pictures (C, H, W) of bytes, not from samples of shape {source.shape}")
         self.source, self.side = source, side
+        self.at_once = max(2, _PIXELS // side**2)
         self.name, self.origin = source.name, f"{source.origin}, in tiles of {side} x {side}"
         whole, rows = in_whole(source)
         self._whole: WholePictures | None = whole if isinstance(whole, WholePictures) else None

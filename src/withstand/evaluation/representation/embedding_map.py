@@ -56,7 +56,8 @@ class Map(Probe):
         near, rows = self._neighbors(queries, embedded)
         bank = embedded.train.index[rows]
         pictures = {}
-        if drawn(embedded.source):
+        alike = embedded.source.shape == embedded.judged_source.shape
+        if drawn(embedded.source) and drawn(embedded.judged_source) and alike:
             asked = pictures_of(embedded.judged_source, queries.index)
             found = pictures_of(embedded.source, bank.flatten()).reshape(*bank.shape, *asked.shape[1:])
             pictures["neighbors"] = np.concatenate([asked[:, None], found], axis=1)
