@@ -16,7 +16,8 @@ class Reader:
         twisted: draws one that is well formed in the container's terms but odd in its own: nodes swapped, a number
             out of range, a column left out. It is given the draws alone and builds from what `valid` builds.
         read: reads the file, as a user would. It may raise errors of `withstand.core.errors` and nothing else.
-        allowance: bytes that reading may allocate beyond twice the file, for what a library needs at any size.
+        allowance: bytes that reading may allocate whatever the file's size, for what a library needs.
+        times: how often the file's size may be allocated beyond that.
     """
 
     suffix: str
@@ -24,3 +25,4 @@ class Reader:
     twisted: Callable[[Random], bytes]
     read: Callable[[Path], object]
     allowance: int = 32 << 20
+    times: int = 2

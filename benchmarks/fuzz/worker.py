@@ -60,7 +60,7 @@ def outcome(reader: Reader, current: Path, size: int) -> dict[str, object]:
     except Exception:
         said = {"outcome": "crash", "detail": traceback.format_exc(limit=-8)}
     allocated = max(tracemalloc.get_traced_memory()[1] - before, _resident() - resident)
-    if allocated > 2 * size + reader.allowance:
+    if allocated > reader.times * size + reader.allowance:
         said = {"outcome": "allocation", "detail": f"{allocated:,} bytes for a file of {size:,}"}
     return {**said, "allocated": allocated}
 

@@ -81,3 +81,18 @@ def test_numbers_at_places_do_not_hang_on_what_was_drawn() -> None:
     assert torch.equal(draws.bits_at(places), first)
     assert first.unique().numel() == 10
     assert torch.equal(Draws(0, torch.arange(5)).bits(8)[:, 7], draws.bits_at(torch.full((5, 1), 7))[:, 0])
+
+
+def test_every_turn_up_to_the_last_is_tried_with_its_own_rectangle(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[int] = set()
+    rectangles = square_turns.SquareTurns._rectangles
+
+    def spied(self: square_turns.SquareTurns, rows: Tensor, turns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        seen.update(turns.flatten().tolist())
+        return rectangles(self, rows, turns)
+
+    monkeypatch.setattr(square_turns.SquareTurns, "_rectangles", spied)
+    never = Victim(lambda x: torch.stack([1 + 0 * x.flatten(1).sum(1), 0 * x.flatten(1).sum(1)], 1))
+    found = Square(Ball("linf", 0.1), queries=7)(never, torch.rand(2, 1, 6, 6), torch.zeros(2).long(), generator=0)
+    assert seen == set(range(7))
+    assert not found.success.any()
