@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import withstand.attacks
 from victims import Touchy, random_pictures, small_net
+from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.apgd import APGD
 from withstand.attacks.learnt.perturbations import LearntAttack
 from withstand.core.answers import NetworkError
@@ -40,7 +41,7 @@ def attacks() -> list[type[Attack]]:
 def cheap(kind: type[Attack], ball: Ball, shape: tuple[int, ...] = (1, 6, 6)) -> Attack:
     """Return the attack on a small budget: the contract is about form, not about strength."""
     made = kind.example(shape) if issubclass(kind, LearntAttack) else kind.example()
-    budget = {"steps": 8, "queries": 20}
+    budget = {"steps": 8, "queries": 40, "probes": 4, "tries": 5}
     known = {item.name for item in fields(made)}
     return replace(made, ball=ball, **{name: value for name, value in budget.items() if name in known})
 
@@ -48,13 +49,27 @@ def cheap(kind: type[Attack], ball: Ball, shape: tuple[int, ...] = (1, 6, 6)) ->
 def balls() -> list[tuple[type[Attack], Ball]]:
     """Return every attack with every ball that it takes."""
     chosen = []
-    for kind, (norm, eps, targeted) in product(attacks(), product(("linf", "l2", "l1"), (0.03, 0.4), (False, True))):
-        try:
-            cheap(kind, Ball(norm, eps, targeted))
-        except ConfigError:
-            continue
-        chosen.append((kind, Ball(norm, eps, targeted)))
+    sizes = [*product(("linf", "l2", "l1"), (0.03, 0.4)), ("l0", 2.0), ("l0", 5.0)]
+    for kind, (norm, eps), targeted in product(attacks(), sizes, (False, True)):
+        if takes(kind, Ball(norm, eps, targeted)):
+            chosen.append((kind, Ball(norm, eps, targeted)))
     return chosen
+
+
+def takes(kind: type[Attack], ball: Ball) -> bool:
+    try:
+        made = cheap(kind, ball)
+        if isinstance(made, InputAttack):
+            made.check_ball()
+    except ConfigError:
+        return False
+    return True
+
+
+def usual(kind: type[Attack], eps: float = 0.1, norm: str = "linf", *, targeted: bool = False) -> Ball:
+    """Return a ball in this norm, or in the first that the attack takes; an L0 one of three entries."""
+    wanted = [Ball(norm, eps, targeted), Ball("l2", eps, targeted), Ball("l0", 3.0 if eps else 0.0, targeted)]
+    return next(ball for ball in wanted if takes(kind, ball))
 
 
 def with_options(kind: type[Attack], ball: Ball) -> Attack:
@@ -67,7 +82,7 @@ def with_options(kind: type[Attack], ball: Ball) -> Attack:
 
 every_attack = pytest.mark.parametrize("kind", attacks(), ids=lambda kind: kind.__name__)
 every_ball = pytest.mark.parametrize(("kind", "ball"), balls(), ids=str)
-one_radius = pytest.mark.parametrize(("kind", "ball"), [pair for pair in balls() if pair[1].eps == 0.4], ids=str)
+one_radius = pytest.mark.parametrize(("kind", "ball"), [pair for pair in balls() if pair[1].eps in (0.4, 5.0)], ids=str)
 
 
 def test_attacks_are_found() -> None:
@@ -120,6 +135,10 @@ def test_each_token_has_a_ball_of_its_own_or_the_attack_refuses_by_name(kind: ty
     x, y = torch.randn(5, 4, 6, generator=generator) * 3, torch.arange(5) % 3
     with isolated(0):
         victim = Victim(Mean(), low=-torch.inf, high=torch.inf)
+    if ball.norm == "l0":
+        with pytest.raises(ConfigError, match=r"l0.*per='sample'"):
+            replace(ball, per="token")
+        return
     ball = replace(ball, per="token")
     if not kind.tokens or (kind is APGD and ball.norm == "l1"):
         with pytest.raises(ConfigError, match=rf"{kind.__name__}.*per='sample'"):
@@ -138,7 +157,7 @@ def test_each_token_has_a_ball_of_its_own_or_the_attack_refuses_by_name(kind: ty
 def test_eps_zero_is_the_identity(kind: type[Attack], norm: str) -> None:
     x, y = random_pictures()
     net = small_net().eval()
-    found = cheap(kind, Ball(norm, 0.0))(Victim(net), x, y)
+    found = cheap(kind, usual(kind, 0.0, norm))(Victim(net), x, y)
     assert torch.equal(found.x, x)
     with torch.no_grad():
         assert torch.equal(found.success, net(x.clone()).argmax(1) != y)
@@ -148,7 +167,7 @@ def test_eps_zero_is_the_identity(kind: type[Attack], norm: str) -> None:
 @every_attack
 def test_same_generator_same_bits(kind: type[Attack]) -> None:
     x, y = random_pictures()
-    victim, attack = Victim(small_net()), cheap(kind, Ball("linf", 0.1))
+    victim, attack = Victim(small_net()), cheap(kind, usual(kind))
     first, again = attack(victim, x, y, generator=7), attack(victim, x, y, generator=7)
     assert torch.equal(first.x, again.x)
     torches = [attack(victim, x, y, generator=torch.Generator().manual_seed(5)).x for _ in range(2)]
@@ -159,7 +178,7 @@ def test_same_generator_same_bits(kind: type[Attack]) -> None:
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_sample_does_not_depend_on_its_batch(kind: type[Attack], norm: str) -> None:
     x, y = random_pictures(7, dtype=torch.float64)
-    victim, attack = Victim(small_net(dtype=torch.float64)), cheap(kind, Ball(norm, 0.2))
+    victim, attack = Victim(small_net(dtype=torch.float64)), cheap(kind, usual(kind, 0.2, norm))
     draws = Draws(0, torch.arange(7))
     whole = attack(victim, x, y, generator=draws)
     small = attack(victim, x, y, generator=draws, batch=2)
@@ -221,9 +240,9 @@ def test_the_victim_and_the_global_generator_are_left_as_found(kind: type[Attack
     before = state(model)
     if fail_at > 0:
         with pytest.raises(NetworkError, match="ArithmeticError at test_attack_contract"):
-            cheap(kind, Ball("linf", 0.1))(Victim(model), x, y, batch=3)
+            cheap(kind, usual(kind))(Victim(model), x, y, batch=3)
     else:
-        cheap(kind, Ball("linf", 0.1))(Victim(model), x, y)
+        cheap(kind, usual(kind))(Victim(model), x, y)
     same_state(before, state(model))
 
 
@@ -280,12 +299,13 @@ def test_no_rounding_leaves_the_ball(
     """Of 12,288 entries, in exact arithmetic, whatever the radius."""
     draws = torch.Generator().manual_seed(seed)
     x = torch.rand(2, 3, 64, 64, generator=draws).to(dtype)
-    attack = cheap(kind, replace(ball, eps=10**size), (3, 64, 64))
+    eps = 10**size if ball.norm != "l0" else float(round(10 ** abs(size)))
+    attack = cheap(kind, replace(ball, eps=eps), (3, 64, 64))
     found = attack(Victim(Thin()), x, torch.randint(5, (2,), generator=draws), generator=seed)
     away = (found.x.double() - x.double()).flatten(1)
-    order = {"linf": torch.inf, "l2": 2, "l1": 1}[ball.norm]
+    order = {"linf": torch.inf, "l2": 2, "l1": 1, "l0": 0}[ball.norm]
     assert found.x.dtype == dtype
-    assert torch.linalg.vector_norm(away, order, dim=1).max() <= 10**size * (1 + 1e-12)
+    assert torch.linalg.vector_norm(away, order, dim=1).max() <= eps * (1 + 1e-12)
     assert found.x.min() >= 0
     assert found.x.max() <= 1
 
@@ -340,7 +360,7 @@ def test_mask_keeps_the_rest_as_it_is(kind: type[Attack]) -> None:
     x, _ = random_pictures()
     mask = torch.zeros(1, 1, 6, 6, dtype=torch.bool)
     mask[..., 2:4, 1:5] = True
-    found = cheap(kind, Ball("linf", 0.1))(Victim(small_net()), x, mask=mask)
+    found = cheap(kind, usual(kind))(Victim(small_net()), x, mask=mask)
     changed = found.x != x
     assert not changed[~mask.expand_as(x)].any()
     assert changed.any()
@@ -349,7 +369,7 @@ def test_mask_keeps_the_rest_as_it_is(kind: type[Attack]) -> None:
 @every_attack
 def test_bad_inputs_are_refused(kind: type[Attack]) -> None:
     x, y = random_pictures()
-    victim, attack = Victim(small_net()), cheap(kind, Ball("linf", 0.1))
+    victim, attack = Victim(small_net()), cheap(kind, usual(kind))
     for bad, message in ((x * 255, "outside"), (x - 0.5, "outside"), (x * torch.nan, "NaN")):
         with pytest.raises(DataError, match=message):
             attack(victim, bad, y)
@@ -357,14 +377,14 @@ def test_bad_inputs_are_refused(kind: type[Attack]) -> None:
         with pytest.raises(DataError, match=message):
             attack(victim, x, labels)
     with pytest.raises(ConfigError, match="wanted"):
-        cheap(kind, Ball("linf", 0.1, targeted=True))(victim, x)
+        cheap(kind, usual(kind, targeted=True))(victim, x)
 
 
 @every_attack
 def test_no_labels_means_the_victims_own_predictions(kind: type[Attack]) -> None:
     x, _ = random_pictures()
     net = small_net().eval()
-    attack = cheap(kind, Ball("linf", 0.1))
+    attack = cheap(kind, usual(kind))
     with torch.no_grad():
         own = net(x.clone()).argmax(1)
     assert torch.equal(attack(Victim(net), x).x, attack(Victim(net), x, own).x)

@@ -8,8 +8,9 @@ import torch
 
 from withstand.api.settings import Audit, Certification, NamedAttack
 from withstand.attacks.attack import InputAttack
+from withstand.attacks.inputs.nearest import MinimalNorm
 from withstand.attacks.learnt.perturbations import unit
-from withstand.attacks.named import named
+from withstand.attacks.named import ANY, named, own_norm
 from withstand.attacks.objectives import CrossEntropy, EmbeddingDistance
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.threat import Ball, parse_eps
@@ -81,7 +82,14 @@ def attack_of(victim: Victim, asked: NamedAttack, *, embedding: bool, learnt: In
         ConfigError: an unknown attack, or something that it does not have.
     """
     if learnt is None:
-        norm = asked.norm or "linf"
+        norm = asked.norm or own_norm(asked.attack)
+        if asked.eps == ANY:
+            made = named(asked.attack, Ball(norm, 0), steps=asked.steps, restarts=asked.restarts, embedding=embedding)
+            if not isinstance(made, MinimalNorm):
+                raise ConfigError(f"{asked.attack} needs a radius: eps any is for attacks that seek the nearest point")
+            return made.everywhere()
+        if norm == "l0" and asked.eps is None:
+            raise ConfigError("l0 counts entries, and has no usual radius: give eps, a whole number, or any")
         ball = Ball(norm, victim.radius("8/255" if asked.eps is None else asked.eps, norm))
         return named(asked.attack, ball, steps=asked.steps, restarts=asked.restarts, embedding=embedding)
     for name in ("steps", "restarts"):

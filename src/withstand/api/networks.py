@@ -13,6 +13,7 @@ from withstand.api.subjects import front, look, victim_of
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.ensemble import AttackProgress, ProverFunction
 from withstand.attacks.autoattack.ensemble_state import victim_fingerprint
+from withstand.attacks.named import ANY
 from withstand.core.batch import Batch
 from withstand.core.device import device_of
 from withstand.core.errors import ConfigError
@@ -55,7 +56,7 @@ def attack(
         WithstandError: one clear line about what to mend.
     """
     asked, inputs = both(asked, inputs, settings)
-    radii_of("8/255" if asked.eps is None else asked.eps)
+    radii_of("8/255" if asked.eps in (None, ANY) else asked.eps)
     learnt = learnt_attack(asked.attack, allow)
     victim, _, test = front(subject, data, inputs=inputs, allow=allow, device=device_of(device))
     bare = test.labels is None

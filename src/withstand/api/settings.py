@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal, TypeVar
 
 from withstand.core.errors import ConfigError, nearest
-from withstand.core.options import Norm, Options, with_fields
+from withstand.core.options import ConvexNorm, Norm, Options, with_fields
 
 Asked = TypeVar("Asked", "NamedAttack", "Audit", "Certification", "Matching")
 
@@ -20,11 +20,12 @@ class NamedAttack(Options):
     """One attack by its name, or one that was learnt, and on what.
 
     Args:
-        attack: fgsm, bim, pgd, mi-fgsm, di-mi-fgsm, ti-mi-fgsm, apgd, apgd-dlr, apgd-t, fab, fab-t, square, deepfool or
-            noise; or one that was learnt: a run folder that gives it, or FILE.safetensors with its FILE.json
-        norm: how the size of a change is measured; linf if not said, and a learnt attack's own
+        attack: fgsm, bim, pgd, mi-fgsm, di-mi-fgsm, ti-mi-fgsm, apgd, apgd-dlr, apgd-t, fab, fab-t, square, deepfool,
+            ddn, fmn, sigma-zero, hop-skip-jump or noise; or one that was learnt: a run folder that gives it, or
+            FILE.safetensors with its FILE.json
+        norm: how the size of a change is measured; if not said linf, or what the attack takes; l0 counts entries
         eps: the largest change, in input units or as a share of the input range; 8/255 if not said, and a learnt
-            attack's own
+            attack's own; any for the distance of the nearest point that ddn, fab, fmn and their like find
         steps: gradient steps, or queries; the attack's own number if not said
         restarts: independent tries for each sample; the attack's own number if not said
         samples: how many test samples, from the first on
@@ -55,7 +56,7 @@ class Audit(Options):
         seed: of the choice of samples and of random starts
     """
 
-    norm: Norm = "linf"
+    norm: ConvexNorm = "linf"
     eps: str | float | Sequence[str | float] = "8/255"
     samples: int = 500
     steps: int = 20
@@ -81,7 +82,7 @@ class Certification(Options):
         seed: of the choice of samples, and of everything that is drawn
     """
 
-    norm: Norm = "linf"
+    norm: ConvexNorm = "linf"
     eps: str | float = "1/255"
     method: Literal["auto", "ibp", "crown-ibp", "crown", "alpha-crown", "bab", "milp", "smt", "grid", "smoothing"] = (
         "auto"

@@ -8,7 +8,7 @@ depend on its chunk.
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self, final
+from typing import ClassVar, Self, final, get_args
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from withstand.attacks.folding import folded
 from withstand.attacks.objectives import AttackLoss, CrossEntropy, Objective, as_objective
 from withstand.attacks.problem import Problem, layout_and_writes, make_problem
 from withstand.core.errors import ConfigError, DataError
+from withstand.core.options import ConvexNorm
 from withstand.core.random import Draws, as_draws
 from withstand.core.roles import Attack, Attacked
 from withstand.core.threat import Ball, Norm
@@ -34,9 +35,11 @@ class InputAttack(Attack):
     Attributes:
         tokens: whether it takes a ball round each token: a search does that leaves sizes, directions and projections
             to the ball and reckons with no sample as a whole.
+        norms: the balls that its search goes by, where a constructor says no more.
     """
 
     tokens: ClassVar[bool] = False
+    norms: ClassVar[tuple[Norm, ...]] = get_args(ConvexNorm)
 
     ball: Ball = Ball()  # noqa: RUF009 - a frozen value
     objective: Objective | AttackLoss = CrossEntropy()  # noqa: RUF009 - a frozen value
@@ -50,8 +53,11 @@ class InputAttack(Attack):
         """Refuse a ball that the search does not go by.
 
         Raises:
-            ConfigError: a ball round each token, where the search moves samples as wholes.
+            ConfigError: a ball in another norm; or round each token, where the search moves samples as wholes.
         """
+        if self.ball.norm not in self.norms:
+            allowed = " or ".join(repr(norm) for norm in self.norms)
+            raise ConfigError(f"{type(self).__name__} takes norm {allowed}, not {self.ball.norm!r}")
         if not self.tokens:
             self.ball.refuse_tokens(type(self).__name__)
 
@@ -64,6 +70,10 @@ class InputAttack(Attack):
             start: points to begin with, inside ball and range; None for the attack's own choice.
             draws: each sample's own stream.
         """
+
+    def settled(self, problem: Problem, found: Tensor) -> Tensor:
+        """Return what the search found inside ball, range and mask."""
+        return problem.confine(found)
 
     def at(self, eps: float, norm: Norm | None = None) -> Self:
         """Return the same attack with another radius, and another norm where one is given."""
@@ -146,7 +156,7 @@ class InputAttack(Attack):
         if not self.ball.eps:
             return problem.x if problem.asked_in is None else problem.x.to(problem.asked_in)
         first = None if start is None else problem.confine(torch.empty_like(problem.x).copy_(start.detach()))
-        found = problem.confine(self.search(problem, first, draws).detach())
+        found = self.settled(problem, self.search(problem, first, draws).detach())
         return problem.inside(found if problem.asked_in is None else found.to(problem.asked_in))
 
     def _found_by(self, rough: Victim, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
+from withstand.attacks.inputs.nearest import MinimalNorm
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws, as_draws
 from withstand.core.victim import Victim
@@ -47,6 +48,50 @@ class Curve:
     def accuracy(self) -> tuple[float, ...]:
         """The robust accuracy at each radius: the share of all samples that hold."""
         return tuple(self.holds(eps).double().mean().item() for eps in self.eps)
+
+
+def distance_curve(
+    attacks: MinimalNorm | Sequence[MinimalNorm],
+    victim: Victim,
+    x: Tensor,
+    y: Tensor | None = None,
+    *,
+    eps: Sequence[float],
+    generator: Draws | torch.Generator | int | None = None,
+    batch: int = 64,
+) -> Curve:
+    """Return how far each sample withstands, from one run of each attack: `radius` is the least distance found.
+
+    Args:
+        attacks: one or more in one norm; each is run on all samples that are right, and their own radii do not matter.
+        victim: the model under attack.
+        x: clean inputs, `(N, ...)`.
+        y: labels; None for the victim's own predictions.
+        eps: radii at which the curve is read, in input units, ascending.
+        generator: draws, a torch generator or a seed.
+        batch: samples attacked at once.
+
+    Raises:
+        ConfigError: no attacks, attacks in several norms, or radii that do not ascend from above 0.
+    """
+    attacks = [attacks] if isinstance(attacks, MinimalNorm) else list(attacks)
+    if not attacks or not eps or list(eps) != sorted(set(eps)) or eps[0] <= 0:
+        raise ConfigError(f"a curve needs attacks, and positive radii in ascending order, not {list(eps)}")
+    if len(norms := {attack.ball.norm for attack in attacks}) > 1:
+        raise ConfigError(f"distances in several norms make no curve: {', '.join(sorted(norms))}")
+    draws = as_draws(generator, len(x), x.device)
+    clean = attacks[0].at(0)(victim, x, y, generator=draws, batch=batch)
+    nearest = clean.x.clone()
+    radius = torch.where(clean.success, 0.0, torch.inf).double()
+    winner = torch.full_like(clean.queries, -1)
+    right = (~clean.success).nonzero().squeeze(1)
+    for number, attack in enumerate(attacks):
+        labels = None if y is None else y[right]
+        found = attack.nearest(victim, x[right], labels, generator=draws.child(number)[right], batch=batch)
+        better = found.success & (found.norm < radius[right])
+        rows = right[better]
+        nearest[rows], radius[rows], winner[rows] = found.x[better], found.norm[better].double(), number
+    return Curve(tuple(eps), radius, winner, nearest, ((len(right),) * len(attacks),) * len(eps))
 
 
 def curve(

@@ -8,18 +8,22 @@ from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.apgd import APGD
 from withstand.attacks.autoattack.fab import FAB
 from withstand.attacks.autoattack.square import Square
+from withstand.attacks.inputs.ddn import DDN
 from withstand.attacks.inputs.deepfool import DeepFool
+from withstand.attacks.inputs.fmn import FMN
 from withstand.attacks.inputs.gradient import FGSM, PGD
+from withstand.attacks.inputs.hop_skip_jump import HopSkipJump
 from withstand.attacks.inputs.momentum import MIFGSM
 from withstand.attacks.inputs.noise import Noise
+from withstand.attacks.inputs.sigma_zero import SigmaZero
 from withstand.attacks.objectives import DLR, EmbeddingDistance
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.options import with_fields
-from withstand.core.threat import Ball
+from withstand.core.threat import Ball, Norm
 
 Name: TypeAlias = Literal[
     "fgsm", "bim", "pgd", "mi-fgsm", "di-mi-fgsm", "ti-mi-fgsm", "apgd", "apgd-dlr", "apgd-t", "fab", "fab-t", "square",
-    "deepfool", "noise",
+    "deepfool", "ddn", "fmn", "sigma-zero", "hop-skip-jump", "noise",
 ]  # fmt: skip
 
 _MAKE: dict[str, Callable[[Ball], InputAttack]] = {
@@ -36,10 +40,29 @@ _MAKE: dict[str, Callable[[Ball], InputAttack]] = {
     "fab-t": lambda ball: FAB(ball, targets=9),
     "square": Square,
     "deepfool": DeepFool,
+    "ddn": DDN,
+    "fmn": FMN,
+    "sigma-zero": SigmaZero,
+    "hop-skip-jump": HopSkipJump,
     "noise": Noise,
 }
-_ON_LOGITS = ("apgd-dlr", "apgd-t", "fab", "fab-t", "deepfool")
+_ON_LOGITS = ("apgd-dlr", "apgd-t", "fab", "fab-t", "deepfool", "fmn", "sigma-zero")
 """Those that compare classes, and have nothing to compare in an embedding."""
+
+
+ANY = "any"
+"""In place of a radius: the nearest point, wherever it is."""
+
+
+def own_norm(name: str) -> Norm:
+    """Return the norm in which a named attack is run when none is asked for: linf, or the first that it takes.
+
+    >>> own_norm("pgd"), own_norm("ddn"), own_norm("sigma-zero")
+    ('linf', 'l2', 'l0')
+    """
+    made = _MAKE.get(name)
+    norms = type(made(Ball())).norms if made is not None else ("linf",)
+    return "linf" if "linf" in norms else norms[0]
 
 
 def named(
@@ -72,4 +95,6 @@ def named(
         if value is not None and place not in known:
             raise ConfigError(f"{name} has no {what}")
         changes |= {} if value is None else {place: value}
-    return with_fields(attack, changes)
+    attack = with_fields(attack, changes)
+    attack.check_ball()
+    return attack

@@ -14,7 +14,7 @@ from withstand.attacks.inputs.l1 import project_l1_box
 from withstand.attacks.objectives import Objective, pick
 from withstand.core.answers import NetworkError
 from withstand.core.errors import DataError
-from withstand.core.threat import Ball
+from withstand.core.threat import Ball, as_rows, keep_largest
 from withstand.core.victim import Outputs, Victim
 
 AT_ONCE = 64
@@ -146,7 +146,7 @@ class Problem:
     def confine(self, x: Tensor) -> Tensor:
         """Return `x` projected into the ball round the clean input and the victim's range.
 
-        L1: exactly, by the nearest point of both. Otherwise the range comes second: clipping moves each entry
+        L1 and L0: exactly, by the nearest point of both. Otherwise the range comes second: clipping moves each entry
         towards the clean input, so it never leaves the ball again.
         """
         if self.reach is not None:
@@ -158,6 +158,11 @@ class Problem:
         if self.ball.norm == "l1":
             each, least, most = (self.ball.apart(value) for value in (delta, low - self.x, high - self.x))
             delta = project_l1_box(each, least, most, self.ball.eps).view_as(delta)
+        elif self.ball.norm == "l0":
+            inside = delta.clamp(low - self.x, high - self.x)
+            # What keeping an entry takes off the squared distance to the point that came.
+            nearer = inside * (2 * delta - inside)
+            delta = keep_largest(as_rows(inside), as_rows(nearer), self.ball.eps).view_as(delta)
         else:
             delta = self.ball.project(delta)
         return (self.x + delta).clamp(low, high)

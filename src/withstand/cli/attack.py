@@ -1,5 +1,6 @@
 """attack: attack a run's encoder or any network, and keep the attacked inputs."""
 
+import math
 from pathlib import Path
 from typing import get_args
 
@@ -8,6 +9,7 @@ from withstand.cli.network import folder_of, is_network, refuse_for_runs
 from withstand.cli.reply import Reply
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.options import Device
+from withstand.core.roles import Attacked
 
 
 def run_attack(
@@ -28,6 +30,7 @@ def run_attack(
     """
     import numpy as np
 
+    from withstand.attacks.named import ANY
     from withstand.core.files import replacing
 
     network = is_network(run)
@@ -58,17 +61,30 @@ def run_attack(
         found = f"{count} embeddings moved by {moved:.3f} on average (1 - cosine), {share:.1%} by more than 0.5"
     else:
         found = f"{share:.1%} of {count} predictions wrong"
+    if asked.eps == ANY:
+        found = f"{found}\n{_distances(attacked)}"
     return Reply(
         f"{asked.attack}, {_within(asked)}: {found}\nattacked inputs: {path}",
         {"path": str(path), "success": share, "samples": len(batch)},
     )
 
 
+def _distances(attacked: Attacked) -> str:
+    """Return how many samples are still right up to which distance, in words."""
+    from withstand.evaluation.robustness.distances import distance_of, still_right_at
+
+    distance = distance_of(attacked)
+    radii = [(share, still_right_at(distance, share)) for share in (0.75, 0.5, 0.25, 0.0)]
+    said = [f"{share:.0%} from {radius:.4g} on" for share, radius in radii if radius < math.inf]
+    never = f"; no point was found for {int(distance.isinf().sum())}" if bool(distance.isinf().any()) else ""
+    return f"still right, at most: {', '.join(said) or 'any share'}{never}"
+
+
 def _within(asked: NamedAttack) -> str:
     """Return in what an attack was sought: the ball in words, or a learnt attack's own."""
-    from withstand.attacks.named import Name
+    from withstand.attacks.named import Name, own_norm
 
     if asked.attack in get_args(Name):
-        return f"{asked.norm or 'linf'} {'8/255' if asked.eps is None else asked.eps}"
+        return f"{asked.norm or own_norm(asked.attack)} {'8/255' if asked.eps is None else asked.eps}"
     said = " ".join(str(word) for word in (asked.norm, asked.eps) if word is not None)
     return f"within {said}" if said else "within what it was learnt in"

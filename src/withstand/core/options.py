@@ -24,8 +24,11 @@ Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
 """Where networks run; auto is a GPU where there is one."""
 
 
-Norm: TypeAlias = Literal["linf", "l2", "l1"]
-"""How the size of a change is measured."""
+Norm: TypeAlias = Literal["linf", "l2", "l1", "l0"]
+"""How the size of a change is measured; l0, the count of entries that differ, is called a norm and is none."""
+
+ConvexNorm: TypeAlias = Literal["linf", "l2", "l1"]
+"""The norms proper, whose balls have directions, dual norms and proofs."""
 
 
 @dataclasses.dataclass(frozen=True)

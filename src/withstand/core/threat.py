@@ -68,8 +68,10 @@ class Ball(Part):
     """All inputs within `eps` of a clean one.
 
     Args:
-        norm: "linf", "l2" or "l1".
-        eps: radius in the victim's input units.
+        norm: "linf", "l2" or "l1"; or "l0", which counts the entries that differ, however far: each channel of a pixel
+            is an entry. An l0 ball has sizes and nearest points, but no directions, and most attacks and all proofs
+            refuse it.
+        eps: radius in the victim's input units; of l0 a whole number.
         targeted: the attacker wants a chosen class, not just any wrong one.
         per: what the radius bounds: each "sample" as a whole, or each "token" of a sample on its own, which are the
             entries of its first axis, as a text's embeddings `(N, L, D)`. In Linf both are the same.
@@ -86,6 +88,10 @@ class Ball(Part):
                 value = str(getattr(self, name))
                 raise ConfigError(f"{name} {value!r} is unknown: {nearest(value, allowed)}")
         parse_eps(self.eps)
+        if self.norm == "l0":
+            if self.eps != int(self.eps):
+                raise ConfigError(f"l0 counts entries, so eps must be a whole number, not {self.eps}")
+            self.refuse_tokens("l0, which counts the entries of a whole sample,")
 
     def __str__(self) -> str:
         return f"{self.norm} {show_eps(self.eps)}{' a token' if self.per == 'token' else ''}"
@@ -101,6 +107,18 @@ class Ball(Part):
         """
         if self.per == "token":
             raise ConfigError(f"{who} takes a ball round each sample as a whole: give it per='sample', not 'token'")
+
+    def refuse_l0(self, who: str) -> None:
+        """Refuse a count of entries, for what needs a norm proper.
+
+        Args:
+            who: an attack, say, as the message's subject.
+
+        Raises:
+            ConfigError: a ball in l0.
+        """
+        if self.norm == "l0":
+            raise ConfigError(f"{who} takes norm 'linf', 'l2' or 'l1', not 'l0'")
 
     def apart(self, x: Tensor) -> Tensor:
         """Return what the radius bounds, one after the other: samples as they are, or all their tokens, `(N * L, ...)`.
@@ -122,20 +140,33 @@ class Ball(Part):
     def _sizes(self, delta: Tensor) -> Tensor:
         if self.norm == "linf":  # axes together, not flattened: pictures in channels-last would be copied
             return delta.abs().amax(tuple(range(1, delta.dim()))) if delta.dim() > 1 else delta.abs()
+        if self.norm == "l0":  # half precision cannot count far
+            return (as_rows(delta) != 0).sum(1).to(torch.promote_types(delta.dtype, torch.float32))
         return _norm(as_rows(delta), 2 if self.norm == "l2" else 1)
 
-    def project(self, delta: Tensor) -> Tensor:
-        """Return the nearest perturbation (in Euclidean distance) inside the ball."""
+    def project(self, delta: Tensor, radius: Tensor | None = None) -> Tensor:
+        """Return the nearest perturbation (in Euclidean distance) inside the ball.
+
+        Args:
+            delta: perturbations, `(N, ...)`.
+            radius: a radius for each sample, `(N,)`, in place of eps, where the ball is round samples as wholes.
+        """
+        eps: float | Tensor = self.eps if radius is None else per_sample(radius, delta)
         if self.norm == "linf":
-            return delta.clamp(-self.eps, self.eps)
+            return torch.minimum(torch.maximum(delta, -eps), eps) if isinstance(eps, Tensor) else delta.clamp(-eps, eps)
         each = self.apart(delta)
         if self.norm == "l2":
             size = self._sizes(each).clamp_min(torch.finfo(delta.dtype).tiny)
-            return (each * per_sample((self.eps / size).clamp_max(1), each)).view_as(delta)
-        return _project_l1(as_rows(each), self.eps).view_as(delta)
+            share = (self.eps if radius is None else radius.to(size)) / size
+            return (each * per_sample(share.clamp_max(1), each)).view_as(delta)
+        flat = as_rows(each)
+        if self.norm == "l0":
+            return keep_largest(flat, flat.abs(), self.eps if radius is None else radius).view_as(delta)
+        return _project_l1(flat, eps if isinstance(eps, float | int) else eps.reshape(-1, 1)).view_as(delta)
 
     def to_surface(self, delta: Tensor) -> Tensor:
         """Return perturbations of full size in the same direction; zero where the perturbation is zero."""
+        self.refuse_l0("a surface")
         tiny, each = torch.finfo(delta.dtype).tiny, self.apart(delta)
         # Scaled by the largest entry first: squares of tiny and huge ones, and eps over a tiny size, do not fit.
         unit = each / per_sample(as_rows(each).abs().amax(1).clamp_min(tiny), each)
@@ -143,6 +174,7 @@ class Ball(Part):
 
     def direction(self, gradient: Tensor) -> Tensor:
         """Return the unit-norm step that raises a linear function most; zero where the gradient is zero."""
+        self.refuse_l0("a direction")
         if self.norm == "linf":
             return gradient.sign()
         flat = as_rows(self.apart(gradient))
@@ -164,6 +196,7 @@ class Ball(Part):
             draws: each sample's own stream.
             free: which entries may change, bool shaped like `x`: the ball is theirs, and others have 0. None for all.
         """
+        self.refuse_l0("a draw from a ball")
         shape = x.shape[1:]
         if self.norm == "linf":
             cube = draws.uniform(*shape, low=-self.eps, high=self.eps).to(x.dtype)
@@ -186,7 +219,22 @@ class Ball(Part):
         return (unit * radius).view(x.shape).to(x.dtype)
 
 
-def _project_l1(flat: Tensor, eps: float) -> Tensor:
+def keep_largest(flat: Tensor, weight: Tensor, count: float | Tensor) -> Tensor:
+    """Return rows `(N, D)` with zeros but at the `count` places of most weight; of equal ones the first are kept.
+
+    Args:
+        flat: the rows.
+        weight: how much each entry counts, `(N, D)`.
+        count: how many are kept, or how many of each row, `(N,)`; fractions are rounded down.
+    """
+    rank = torch.empty_like(weight, dtype=torch.int64)
+    order = weight.argsort(dim=1, descending=True, stable=True)
+    rank.scatter_(1, order, torch.arange(flat.shape[1], device=flat.device).expand_as(order))
+    kept = rank < (count.floor().view(-1, 1) if isinstance(count, Tensor) else min(count, flat.shape[1]))
+    return torch.where(kept, flat, 0)
+
+
+def _project_l1(flat: Tensor, eps: float | Tensor) -> Tensor:
     """Project rows onto the L1 ball by the sorting method of Duchi et al. (2008)."""
     size = flat.abs().sum(1, keepdim=True)
     ordered = flat.abs().sort(dim=1, descending=True).values

@@ -305,11 +305,15 @@ class Victim(Part):
         (8.0, 8.0)
 
         Raises:
-            ConfigError: more than the whole range; or so little of it that inputs in [0, 1] were meant.
+            ConfigError: more than the whole range; so little of it that inputs in [0, 1] were meant; a share in l0.
         """
         value, share = parse_eps(eps), isinstance(eps, str) and "/" in eps
         if share and math.isinf(self.span):
             raise ConfigError(f"eps {eps} is a share of the input range, which is {self._range()}: give a number")
+        if norm == "l0":
+            if share:
+                raise ConfigError(f"l0 counts entries, so eps must be a whole number of them, not a share like {eps}")
+            return value
         value = value * self.span if share else value
         if norm == "linf" and value > self.span:
             meant = f": did you mean {eps}/255?" if not share and value <= 255 else ""
@@ -323,7 +327,7 @@ class Victim(Part):
 
     def loses(self, eps: float, norm: Norm) -> bool:
         """Return whether a radius is so small for inputs of this range that inputs in [0, 1] were meant."""
-        return _BYTES <= self.span < math.inf and 0 < eps < _LOST[norm]
+        return norm != "l0" and _BYTES <= self.span < math.inf and 0 < eps < _LOST[norm]
 
     def _range(self) -> str:
         return f"{self.low:g} to {self.high:g}"

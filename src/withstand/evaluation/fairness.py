@@ -49,6 +49,8 @@ class GroupGaps(Evaluator):
     product = "classifier"
 
     def __post_init__(self) -> None:
+        if self.ball is not None:
+            self.ball.refuse_l0("a comparison of groups")
         if self.steps < 1 or (self.samples is not None and self.samples < 1):
             raise ConfigError(f"steps and samples must be at least 1, not {self.steps} and {self.samples}")
 

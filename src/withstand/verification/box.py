@@ -75,6 +75,7 @@ class Region:
             DataError: an `x` that is not floating, not finite, or outside the range: the region would be empty.
         """
         ball.refuse_tokens("a certificate")
+        ball.refuse_l0("a certificate")
         if not x.is_floating_point() or not bool(torch.isfinite(x).all()):
             raise DataError(f"inputs must be finite floating numbers, not {x.dtype}")
         slack = 1e-6 * (high - low)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from victims import random_pictures, small_net
-from withstand.attacks.named import Name, named
+from withstand.attacks.named import Name, named, own_norm
 from withstand.attacks.objectives import EmbeddingDistance
 from withstand.core.errors import ConfigError
 from withstand.core.threat import Ball
@@ -18,10 +18,11 @@ STEPLESS = ("fgsm", "noise")
 @pytest.mark.parametrize("name", get_args(Name))
 def test_every_name_attacks(name: str) -> None:
     x, y = random_pictures()
-    attack = named(name, Ball("linf", 0.1), steps=None if name in STEPLESS else 3)
+    ball = Ball(norm := own_norm(name), 3 if norm == "l0" else 0.1)
+    attack = named(name, ball, steps=None if name in STEPLESS else 3)
     found = attack(Victim(small_net()), x, y, generator=0)
     assert found.x.shape == x.shape
-    assert (found.norm <= 0.1 + 1e-6).all()
+    assert (found.norm <= ball.eps + 1e-6).all()
     assert name in STEPLESS or 3 in (getattr(attack, "steps", 0), getattr(attack, "queries", 0))
 
 

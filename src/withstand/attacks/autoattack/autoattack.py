@@ -55,6 +55,7 @@ class AutoAttack(Part):
             if value not in allowed:
                 raise ConfigError(f"{name} {value!r} is unknown: {nearest(str(value), allowed)}")
         self.ball.refuse_tokens("AutoAttack")
+        self.ball.refuse_l0("AutoAttack")
         if self.ball.targeted:
             raise ConfigError("AutoAttack chooses its targets itself: give a ball with targeted=False")
 

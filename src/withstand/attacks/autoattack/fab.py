@@ -1,12 +1,12 @@
 """FAB, the fast adaptive boundary attack (Croce and Hein, 2020): the smallest change that crosses a boundary."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from withstand.attacks.attack import InputAttack
 from withstand.attacks.inputs.boundary import (
     class_gaps,
     cross,
@@ -16,6 +16,7 @@ from withstand.attacks.inputs.boundary import (
     strongest_rivals,
     unrolled,
 )
+from withstand.attacks.inputs.nearest import Closest, MinimalNorm
 from withstand.attacks.objectives import AttackLoss, Margin, Objective
 from withstand.attacks.problem import AT_ONCE, Problem
 from withstand.core.errors import ConfigError
@@ -24,7 +25,7 @@ from withstand.core.threat import per_sample
 
 
 @dataclass(frozen=True)
-class FAB(InputAttack):
+class FAB(MinimalNorm):
     """Project onto the nearest linearised boundary inside the range, lean towards the clean input, step back.
 
     It seeks the smallest perturbation, whatever eps is: with a wide ball, `norm` of the result is the
@@ -77,12 +78,16 @@ class FAB(InputAttack):
         """Whether the search does as well in half precision."""
         return self.drop_finished and not self.ball.targeted
 
+    def everywhere(self) -> Self:
+        """Return the attack in a ball that holds every input, without shortcuts that leave distances larger."""
+        return replace(super().everywhere(), drop_finished=False, give_up=False)
+
     def search(self, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
         if math.isinf(problem.victim.span):
             raise ConfigError(
                 "FAB projects onto the input range, which has to have ends: give the victim low= and high="
             )
-        closest = _Closest(problem)
+        closest = Closest(problem)
         rivals = None if self.targets is None else strongest_rivals(problem, self.targets)
         turn, turns = 0, 1 if rivals is None else rivals.shape[1]
         while turn < turns:
@@ -109,11 +114,11 @@ class FAB(InputAttack):
         self._bisect(problem, closest)
         return closest.x
 
-    def _walk_together(self, part: Problem, x: Tensor, rivals: Tensor, closest: "_Closest") -> None:
+    def _walk_together(self, part: Problem, x: Tensor, rivals: Tensor, closest: Closest) -> None:
         """Walk towards several classes `(N, K)` in the same passes; what is found is as one after the other."""
         count, times = len(x), rivals.shape[1]
         joined = Problem.side_by_side([part] * times)
-        own = _Closest(joined, success=torch.zeros(len(joined.x), dtype=torch.bool, device=x.device))
+        own = Closest(joined, success=torch.zeros(len(joined.x), dtype=torch.bool, device=x.device))
         self._walk(joined, x.repeat(times, *[1] * (x.dim() - 1)), rivals.T.reshape(-1, 1), own)
         for place in range(times):
             rows = slice(place * count, (place + 1) * count)
@@ -124,12 +129,11 @@ class FAB(InputAttack):
             closest.update(part.rows[hit], own.x[rows][hit])
             closest.last(part.rows[missed], own.x[rows][missed])
 
-    def _open(self, closest: "_Closest") -> Tensor:
+    def _open(self, closest: Closest) -> Tensor:
         """Return the places of samples that are still worth a step."""
-        limit = self.ball.eps if self.drop_finished else 0.0
-        return (closest.size > limit).nonzero().squeeze(1)
+        return closest.open(self.ball.eps if self.drop_finished else 0.0)
 
-    def _walk(self, problem: Problem, x: Tensor, rivals: Tensor | None, closest: "_Closest") -> None:
+    def _walk(self, problem: Problem, x: Tensor, rivals: Tensor | None, closest: Closest) -> None:
         low, high, norm = problem.victim.low, problem.victim.high, self.ball.norm
         clean, point = unrolled(problem.x, problem.x), unrolled(x, problem.x)
         foretold = torch.full_like(closest.size[problem.rows], torch.inf)
@@ -167,7 +171,7 @@ class FAB(InputAttack):
                     return
         closest.last(problem.rows, rolled(point, problem.x))
 
-    def _bisect(self, problem: Problem, closest: "_Closest") -> None:
+    def _bisect(self, problem: Problem, closest: Closest) -> None:
         """Move results along the line to the clean input, as far as they stay on the wrong side."""
         rows = self._open(closest)
         rows = rows[closest.size[rows].isfinite()]
@@ -183,24 +187,3 @@ class FAB(InputAttack):
             success = part.values(x)[1]
             closest.update(part.rows[success], x[success])
             inner, outer = torch.where(success, inner, middle), torch.where(success, middle, outer)
-
-
-class _Closest:
-    """The closest point found on the wrong side of a boundary, and its distance; without one, the last point."""
-
-    def __init__(self, problem: Problem, success: Tensor | None = None) -> None:
-        self.problem = problem
-        self.x = problem.x.clone()
-        success = problem.values(self.x)[1] if success is None else success
-        self.size = torch.where(success, 0.0, torch.inf).double()
-
-    def update(self, rows: Tensor, x: Tensor) -> None:
-        """Keep those of some points on the wrong side that are closer than what is held."""
-        size = self.problem.ball.size(x - self.problem.x[rows]).double()
-        better = size < self.size[rows]
-        self.x[rows[better]], self.size[rows[better]] = x[better], size[better]
-
-    def last(self, rows: Tensor, x: Tensor) -> None:
-        """Keep points of samples that never came to the wrong side."""
-        never = self.size[rows].isinf()
-        self.x[rows[never]] = x[never]

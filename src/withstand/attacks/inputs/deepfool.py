@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from withstand.attacks.attack import InputAttack
 from withstand.attacks.inputs.boundary import class_gaps, distance, needs_classes, strongest_rivals
+from withstand.attacks.inputs.nearest import MinimalNorm
 from withstand.attacks.objectives import AttackLoss, Margin, Objective
 from withstand.attacks.problem import Problem
 from withstand.core.errors import ConfigError
@@ -14,7 +14,7 @@ from withstand.core.random import Draws
 
 
 @dataclass(frozen=True)
-class DeepFool(InputAttack):
+class DeepFool(MinimalNorm):
     """Step onto the nearest linearised boundary until the prediction changes, then a little further.
 
     A quick estimate of the distance to the boundary; FAB finds shorter ways. Each step is clipped to the range,

@@ -100,6 +100,7 @@ class Detection(Evaluator):
         if self.ball.targeted or self.ball.eps == 0:
             raise ConfigError(f"detection needs an untargeted ball with eps above 0, not {self.ball!r}")
         self.ball.refuse_tokens("detection")
+        self.ball.refuse_l0("detection")
         if not self.attacks:
             raise ConfigError("attacks must name at least one attack on the classifier")
         for name in ("samples", "calibration", "known", "steps"):

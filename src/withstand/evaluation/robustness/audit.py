@@ -94,6 +94,7 @@ class RobustnessAudit(Evaluator):
             raise ConfigError(f"an audit needs an untargeted ball with eps above 0, not {self.ball!r}")
         if self.ball is not None:
             self.ball.refuse_tokens("an audit")
+            self.ball.refuse_l0("an audit")
         for name in ("samples", "steps", "restarts", "batch"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")

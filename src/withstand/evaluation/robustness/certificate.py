@@ -75,6 +75,7 @@ class Certificate(Evaluator):
 
     def __post_init__(self) -> None:
         self.ball.refuse_tokens("a certificate")
+        self.ball.refuse_l0("a certificate")
         if self.ball.targeted or self.ball.eps == 0:
             raise ConfigError(f"a certificate needs an untargeted ball with eps above 0, not {self.ball!r}")
         for name in ("samples", "radii", "halvings", "features", "spans"):

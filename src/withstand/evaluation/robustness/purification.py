@@ -100,6 +100,7 @@ class Purification(Evaluator):
     product = "defense"
 
     def __post_init__(self) -> None:
+        self.ball.refuse_l0("purification")
         if self.ball.targeted or self.ball.eps == 0:
             raise ConfigError(f"purification is judged in an untargeted ball with eps above 0, not {self.ball!r}")
         for name in ("samples", "steps", "queries", "batch"):

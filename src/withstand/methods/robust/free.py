@@ -43,6 +43,7 @@ class FreeAdversarialTraining(LabelledMethod):
         super().__init__(encoder, classes)
         if replays < 1 or ball.targeted:
             raise ConfigError(f"replays must be at least 1 and the ball untargeted, not {replays!r} and {ball!r}")
+        ball.refuse_l0("free adversarial training")
         self.ball, self.replays = ball, replays
         self.register_buffer("carried", torch.zeros(0))  # (B, ...) from the first batch on
 

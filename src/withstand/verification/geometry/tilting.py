@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError, nearest
-from withstand.core.threat import Norm
+from withstand.core.options import ConvexNorm
 
 Kind = Literal["near-bisector", "non-optimal tilt", "overfit tilt"]
 _DUAL = {"linf": 1.0, "l2": 2.0, "l1": math.inf}
@@ -46,10 +46,10 @@ class Boundary:
         unit: Tensor = self.weight / self.weight.norm()
         return unit
 
-    def distance(self, x: Tensor, norm: Norm = "l2") -> Tensor:
+    def distance(self, x: Tensor, norm: ConvexNorm = "l2") -> Tensor:
         """Return the signed distance of samples `(N, D)` to the boundary in a norm, `(N,)`."""
-        if norm not in get_args(Norm):
-            raise ConfigError(f"norm {norm!r} is unknown: {nearest(str(norm), get_args(Norm))}")
+        if norm not in get_args(ConvexNorm):
+            raise ConfigError(f"norm {norm!r} is unknown: {nearest(str(norm), get_args(ConvexNorm))}")
         size = torch.linalg.vector_norm(self.weight, ord=_DUAL[norm])
         signed: Tensor = (_rows(x, len(self.weight)) @ self.weight + self.bias) / size
         return signed
@@ -144,7 +144,7 @@ class TiltingAnalysis:
         """Return the deviation angle between the boundary's normal and z, 0 to 180; above 90 it is inverted."""
         return _angle(boundary.normal, self.axis)
 
-    def adversarial_distance(self, boundary: Boundary, norm: Norm = "l2") -> float:
+    def adversarial_distance(self, boundary: Boundary, norm: ConvexNorm = "l2") -> float:
         """Return the mean signed distance to the boundary, classes weighted equally: `w.(j - i) / (2 ||w||_dual)`.
 
         In L2 that is `||z|| cos(angle) / 2`. The bias plays no part.

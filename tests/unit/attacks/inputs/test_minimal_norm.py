@@ -1,0 +1,211 @@
+"""Minimal-norm attacks: distances to planes are closed forms in every norm, and one run answers for all radii."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from victims import Linear2, digits, random_pictures, small_net
+from withstand.attacks.autoattack.fab import FAB
+from withstand.attacks.curve import distance_curve
+from withstand.attacks.inputs.ddn import DDN
+from withstand.attacks.inputs.deepfool import DeepFool
+from withstand.attacks.inputs.fmn import FMN
+from withstand.attacks.inputs.hop_skip_jump import HopSkipJump
+from withstand.attacks.inputs.nearest import EVERYWHERE, MinimalNorm
+from withstand.attacks.inputs.sigma_zero import SigmaZero
+from withstand.attacks.named import named, own_norm
+from withstand.attacks.objectives import EmbeddingDistance
+from withstand.core.errors import ConfigError
+from withstand.core.threat import Ball
+from withstand.core.victim import Victim
+
+DUAL = {"linf": 1.0, "l2": 2.0, "l1": torch.inf}
+ON_PLANES = [
+    (DDN(steps=200), 1.01),
+    (FMN(Ball("linf"), steps=200), 1.01),
+    (FMN(Ball("l2"), steps=200), 1.01),
+    (FMN(Ball("l1"), steps=200), 1.01),
+    (FAB(Ball("l1"), steps=20), 1.01),
+    (HopSkipJump(Ball("l2"), queries=3000), 1.15),
+    (HopSkipJump(Ball("linf"), queries=3000), 1.15),
+]
+
+
+def planes() -> tuple[Linear2, Tensor, Tensor]:
+    model = Linear2()
+    x = torch.randn(8, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / 4
+    return model, x, (model.score(x) > 0).long()
+
+
+@pytest.mark.parametrize(("attack", "slack"), ON_PLANES, ids=lambda value: str(value)[:30])
+def test_distance_to_a_plane(attack: MinimalNorm, slack: float) -> None:
+    model, x, y = planes()
+    found = attack.nearest(Victim(model, low=-5.0, high=5.0), x, y)
+    wanted = (model.score(x).abs() / torch.linalg.vector_norm(model.w, DUAL[attack.ball.norm])).detach()
+    assert found.success.all()
+    assert (found.norm >= wanted * (1 - 1e-9)).all(), "no point is nearer than the plane"
+    assert (found.norm <= wanted * slack).all()
+
+
+@pytest.mark.parametrize("attack", [FMN(Ball("l0", 1), steps=300), SigmaZero(steps=300)], ids=["FMN", "sigma-zero"])
+def test_fewest_entries_that_cross_a_plane(attack: MinimalNorm) -> None:
+    model = Linear2()
+    x = torch.rand(30, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    score = model.score(x).detach()
+    # What each entry can take off the score within the range, largest first: the fewest whose sum exceeds it.
+    away = torch.where(score[:, None] * model.w > 0, x, 1 - x) * model.w.detach().abs()
+    wanted = (away.sort(1, descending=True).values.cumsum(1) <= score.abs()[:, None]).sum(1) + 1
+    found = attack.nearest(Victim(model), x, (score > 0).long())
+    reachable = wanted <= 12
+    assert torch.equal(found.success, reachable)
+    assert (found.norm >= wanted)[reachable].all()
+    assert (found.norm == wanted)[reachable].double().mean() >= 0.8
+    assert len(wanted[reachable].unique()) >= 3
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [DDN(steps=30), FMN(Ball("l1"), steps=30), SigmaZero(steps=40), FAB(steps=5, drop_finished=True), DeepFool()],
+    ids=lambda attack: type(attack).__name__,
+)
+def test_one_run_answers_for_every_radius(attack: MinimalNorm) -> None:
+    victim, x, y = digits()
+    x, y = x[:12], y[:12].clone()
+    y[0] = (y[0] + 1) % 10
+    found = attack.nearest(victim, x, y)
+    assert found.success[0]
+    assert found.norm[0] == 0
+    assert torch.equal(victim.output(found.x).argmax(1) != y, found.success)
+    whole = replace(attack, drop_finished=False) if isinstance(attack, FAB) else attack
+    middle = float(found.norm.median())
+    for eps in (middle, float(found.norm.max())):
+        eps = float(round(eps)) if attack.ball.norm == "l0" else eps
+        inside = whole.at(eps)(victim, x, y)
+        fits = found.success & (found.norm <= eps)
+        assert inside.success[fits].all()
+        assert torch.equal(inside.x[fits], found.x[fits])
+    curve = distance_curve(attack, victim, x, y, eps=(1.0, 2.0))
+    torch.testing.assert_close(curve.radius[found.success], found.norm[found.success].double())
+    assert curve.accuracy[0] == float((~found.success | (found.norm > 1)).double().mean())
+
+
+def test_several_attacks_give_the_least_distance() -> None:
+    victim, x, y = digits()
+    x, y = x[:10], y[:10]
+    attacks = [DeepFool(Ball("l2")), DDN(steps=60)]
+    both = distance_curve(attacks, victim, x, y, eps=(0.5,))
+    each = torch.stack([distance_curve(attack, victim, x, y, eps=(0.5,)).radius for attack in attacks])
+    torch.testing.assert_close(both.radius, each.amin(0))
+    assert torch.equal(victim.output(both.x).argmax(1) != y, both.radius.isfinite())
+    with pytest.raises(ConfigError, match="several norms make no curve: l1, l2"):
+        distance_curve([DDN(), FMN(Ball("l1"))], victim, x, y, eps=(0.5,))
+    with pytest.raises(ConfigError, match="ascending"):
+        distance_curve(DDN(), victim, x, y, eps=(0.5, 0.2))
+
+
+def test_decisions_alone_are_enough_for_hop_skip_jump() -> None:
+    victim, x, y = digits()
+    x, y = x[:6], y[:6]
+
+    def decisions(inputs: Tensor) -> Tensor:
+        return torch.nn.functional.one_hot(victim.output(inputs.detach()).argmax(1), 10).float()
+
+    attack = HopSkipJump(Ball("l2"), queries=800)
+    found = attack.nearest(Victim(decisions), x, y)
+    assert found.success.all()
+    assert (found.queries <= 800 + 1 + attack.tries + 24 + 1).all()
+    best = DDN(steps=100).nearest(victim, x, y)
+    first = HopSkipJump(Ball("l2"), queries=30).nearest(Victim(decisions), x, y)
+    assert best.norm.mean() < found.norm.mean() < 0.7 * first.norm.mean()
+
+
+def test_without_growth_fmn_is_the_papers_which_may_not_arrive() -> None:
+    victim, x, y = digits()
+    x, y = x[:20], y[:20]
+    published = FMN(Ball("l2"), steps=60, growth=None).nearest(victim, x, y)
+    ours = FMN(Ball("l2"), steps=60).nearest(victim, x, y)
+    assert ours.success.all()
+    assert not published.success.all()
+    assert torch.isfinite(published.x).all()
+
+
+@pytest.mark.parametrize(
+    "attack", [DDN(steps=3), FMN(steps=3), FMN(Ball("l0", 2), steps=3), SigmaZero(steps=3), HopSkipJump(queries=60)]
+)
+def test_flat_victim_gives_no_nan_and_no_success(attack: MinimalNorm) -> None:
+    x, y = random_pictures()
+    found = attack.nearest(Victim(lambda x: x.flatten(1)[:, :5] * 0), x, y)
+    assert torch.isfinite(found.x).all()
+    assert torch.equal(found.success, y != 0)
+
+
+@pytest.mark.parametrize("attack", [DDN(steps=60), FMN(Ball("l2"), steps=60), SigmaZero(steps=60)])
+def test_a_wider_range_changes_nothing_but_units(attack: MinimalNorm) -> None:
+    model, x, y = planes()
+    x = x.clamp(-1, 1) / 2 + 0.5
+    y = (model.score(x) > 0).long()
+    plain = attack.nearest(Victim(model), x, y)
+    wide = attack.nearest(Victim(lambda z: model(z / 100), high=100.0), x * 100, y)
+    assert torch.equal(plain.success, wide.success)
+    torch.testing.assert_close(wide.norm, plain.norm * (1 if attack.ball.norm == "l0" else 100), rtol=1e-3, atol=0)
+
+
+def test_targeted_balls_reach_the_wanted_class() -> None:
+    victim, x, y = digits()
+    x, wanted = x[:10], (y[:10] + 1) % 10
+    for attack in (DDN(Ball("l2", targeted=True), steps=80), SigmaZero(Ball("l0", 5, targeted=True), steps=150)):
+        found = attack.nearest(victim, x, wanted)
+        assert found.success.all()
+        assert torch.equal(victim.output(found.x).argmax(1), wanted)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: DDN(steps=0), "steps must be at least 1, not 0"),
+        (lambda: DDN(change=1.0), "change is a part between 0 and 1"),
+        (lambda: FMN(growth=-0.1), "growth of 0 or more"),
+        (lambda: FMN(objective=EmbeddingDistance()), "boundaries between classes"),
+        (lambda: SigmaZero(threshold=2.0), "threshold in"),
+        (lambda: HopSkipJump(probes=0), "probes must be at least 1"),
+        (lambda: named("ddn", Ball()), "DDN takes norm 'l2', not 'linf'"),
+        (lambda: named("sigma-zero", Ball("l2")), "SigmaZero takes norm 'l0', not 'l2'"),
+        (lambda: named("hop-skip-jump", Ball("l1")), "'linf' or 'l2', not 'l1'"),
+        (lambda: named("fmn", Ball(), embedding=True), "fmn compares classes"),
+    ],
+)
+def test_useless_settings_are_refused(make: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()  # type: ignore[operator]
+
+
+def test_names_give_the_attacks() -> None:
+    assert named("ddn", Ball("l2"), steps=7) == DDN(Ball("l2"), steps=7)
+    assert named("hop-skip-jump", Ball(), steps=70) == HopSkipJump(Ball(), queries=70)
+    assert [own_norm(name) for name in ("ddn", "fmn", "sigma-zero", "hop-skip-jump")] == ["l2", "linf", "l0", "linf"]
+    assert FMN().everywhere().ball.eps == EVERYWHERE
+
+
+def test_hop_skip_jump_needs_a_range() -> None:
+    x, y = random_pictures()
+    with pytest.raises(ConfigError, match="give the victim low= and high="):
+        HopSkipJump()(Victim(small_net(), low=-torch.inf, high=torch.inf), x, y)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1", "l0"])
+def test_fmn_is_as_in_adv_lib(norm: str) -> None:
+    pytest.importorskip("visdom")
+    module = pytest.importorskip("adv_lib.attacks.fast_minimum_norm")
+    victim, x, y = digits()
+    x, y = x[:30], y[:30]
+    order = {"linf": float("inf"), "l2": 2, "l1": 1, "l0": 0}[norm]
+    theirs = module.fmn(victim.model, x, y, norm=order, steps=100)
+    size = torch.linalg.vector_norm((theirs - x).flatten(1), order, dim=1)
+    broken = victim.output(theirs).argmax(1) != y
+    ours = FMN(Ball(norm, 1), steps=100, growth=None).nearest(victim, x, y)
+    both = broken & ours.success
+    torch.testing.assert_close(ours.norm[both].float(), size[both], rtol=0.01, atol=1e-3)
+    assert (broken != ours.success).sum() <= 2
