@@ -17,6 +17,7 @@ from withstand.recipes.setups.origins import OriginSetup
 from withstand.recipes.setups.pictures import PictureSetup
 from withstand.recipes.setups.records import RecordSetup
 from withstand.recipes.setups.tables import TableSetup
+from withstand.recipes.setups.tracks import TrackSetup
 from withstand.recipes.setups.windows import WindowSetup
 
 
@@ -40,6 +41,8 @@ def toy_options(item: Entry, *, pictures: Source | None = None, rows: Source | N
         rows: in place of a toy table.
     """
     setup = signature(item.module().experiment).parameters.get("setup", Parameter("setup", Parameter.KEYWORD_ONLY))
+    if isinstance(setup.default, TrackSetup):
+        return {"data": pictures or ToyPictures(512), "width": 4, "simulate": True}
     if isinstance(setup.default, OriginSetup):
         return {"data": pictures or ToyPictures(512), "width": 4, "generate": True}
     if isinstance(setup.default, PictureSetup):

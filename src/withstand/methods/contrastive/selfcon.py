@@ -20,15 +20,13 @@ from torch import nn
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Method, Model, Source, Terms
+from withstand.data.derived.origins import GENERATOR
 from withstand.losses.contrast.self_contrastive import self_contrastive
 from withstand.methods.shared.masked_pictures import one_view
 from withstand.methods.shared.pairs import pair_terms, require_positive
 from withstand.models.blocks.heads import ProjectionHead
 from withstand.models.blocks.taps import with_maps
 from withstand.models.pictures.normalized import Normalized
-
-GENERATOR = "generator"
-"""The extra of a batch that numbers each picture's generator, -1 for a real one."""
 
 
 class SelfCon(Method):

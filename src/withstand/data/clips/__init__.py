@@ -1,0 +1,1 @@
+"""Clips: frames of one thing at several times."""
