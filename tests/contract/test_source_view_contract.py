@@ -51,7 +51,7 @@ GRAPHS = ("withstand.data.graphs.", "withstand.views.graph", "withstand.data.flo
 """Modules of samples that no tensor holds: `test_graph_contract.py` and `test_flows.py` hold them to their roles."""
 
 RECORDS = ("withstand.views.records", "withstand.views.captions", "withstand.views.tracks")
-"""Modules of records, captions and tracks, which plain pictures are none of: their own tests hold them to their role."""
+"""Modules of records, captions and tracks, which are no plain pictures: their own tests hold them to their role."""
 
 VIEWS: dict[str, Callable[[], View]] = {
     **{class_path(view): view.example for view in of_role(View) if not view.__module__.startswith((*GRAPHS, *RECORDS))},
