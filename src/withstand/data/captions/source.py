@@ -38,10 +38,12 @@ class Captioned(Wrapped):
     Attributes:
         vocabulary: makes ids of words.
         captions: of each picture, in words.
+        told: names of classes that other pictures' labels have to number; empty where there are none.
     """
 
     vocabulary: Vocabulary
     captions: tuple[tuple[str, ...], ...]
+    told: tuple[str, ...] = ()
     _ids: Tensor
 
     def _caption(self, captions: Sequence[Sequence[str]], vocabulary: Vocabulary | None) -> None:
@@ -75,10 +77,11 @@ class Captioned(Wrapped):
         else:
             parts = parts_of(data)
         found = parts.get("train" if split == "all" else split)
-        if found is not None and self.classes and found.classes and found.classes != self.classes:
+        ours = self.told or self.classes
+        if found is not None and ours and found.classes and found.classes != ours:
             raise DataError(
                 f"its classes are {', '.join(found.classes[:3])} ..., those of the run's data "
-                f"{', '.join(self.classes[:3])} ...: numbers of classes would mean other things"
+                f"{', '.join(ours[:3])} ...: numbers of classes would mean other things"
             )
         return found
 
@@ -88,9 +91,9 @@ class Captioned(Wrapped):
         if not isinstance(part, ImageFolder):
             return part
         if (folder / FILE).is_file():
-            return CaptionedFolder(folder, size, self.vocabulary, classes=self.classes or None)
-        if self.classes and part.labels is not None:
-            return ImageFolder(part._init_args["path"], size, classes=self.classes)
+            return CaptionedFolder(folder, size, self.vocabulary, classes=self.told or self.classes or None)
+        if (self.told or self.classes) and part.labels is not None:
+            return ImageFolder(part._init_args["path"], size, classes=self.told or self.classes)
         return part
 
     def fingerprint(self) -> str:
@@ -109,7 +112,7 @@ class CaptionedFolder(Captioned):
         size: side of the pictures, in pixels.
         vocabulary: of the captions' words; learnt from all captions if None.
         captions: the table; `captions.csv` in the folder if None.
-        classes: names of classes; of the folders in the folder if None. See `ImageFolder`.
+        classes: names of classes, whether folders in the folder are called so or not; those of the folders if None.
         cache: see `ImageFolder`.
 
     Raises:
@@ -129,7 +132,10 @@ class CaptionedFolder(Captioned):
         folder = Path(path)
         table = folder / FILE if captions is None else Path(captions)
         said, empty = read_captions(table)
-        pictures = ImageFolder(folder, size, cache=cache, classes=classes)
+        pictures = ImageFolder(folder, size, cache=cache)
+        self.told = () if classes is None else tuple(classes)
+        if self.told and pictures.classes:
+            pictures = ImageFolder(folder, size, cache=cache, classes=self.told)
         of_picture = _matched(pictures.names, said)
         rows = [place for place, name in enumerate(of_picture) if name is not None]
         if not rows:

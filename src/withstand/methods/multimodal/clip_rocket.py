@@ -207,7 +207,12 @@ class CLIPRocket(Method):
 
         Args:
             global_share: in place of the method's own.
+
+        Raises:
+            ConfigError: it was told no classes.
         """
+        if not self.classes:
+            raise ConfigError("there are no classes to tell apart: name some by classes")
         heads, shares = self._heads(self.picture_head, self.local_picture_head, global_share)
         return ZeroShotClassifier.joining(
             self.encoder, heads, shares, self.class_embeddings(global_share), self._scale().detach()

@@ -1,5 +1,6 @@
 """What recipes on pictures with captions share: pictures, captions, words, both towers, classes."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +85,12 @@ class CaptionSetup(PictureSetup):
         names = self.classes or train.classes
         if self.classes and train.classes and self.classes != train.classes:
             raise ConfigError(f"classes are those of the data, {', '.join(train.classes)}, in this order, or not said")
-        if not self.classes and not all(vocabulary.known(spoken(name)) for name in names):
+        strange = [name for name in names if not vocabulary.known(spoken(name))]
+        if strange and not self.classes:
+            warnings.warn(
+                f"no caption has the words of the class {strange[0]!r}: there will be no zero-shot classifier",
+                stacklevel=2,
+            )
             return (), TEMPLATES
         usual = [one for one in TEMPLATES if vocabulary.known(one.replace("{}", " "))]
         return names, self.templates or tuple(usual)

@@ -163,3 +163,5 @@ def test_what_does_not_fit_is_refused() -> None:
     method = made()
     with pytest.raises(DataError, match="3 views of pictures and of captions are needed"):
         method.step(method.example_batch().with_views())
+    with pytest.raises(ConfigError, match="no classes to tell apart"):
+        made(classes=()).classifier()
