@@ -205,6 +205,38 @@ def test_the_critics_stage_starts_from_the_first_ones_generator(tmp_path: Path) 
     assert network_of(method.eval(), "generator")(torch.rand(1, 3, 5, 4)).shape == (1, 3, 10, 8)
 
 
+def test_a_game_that_stopped_in_mid_epoch_goes_on_to_the_last_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both optimizers' moments, the average and what the critic believes are of the state."""
+
+    def made() -> Experiment:
+        whole = stages(average=0.5)
+        two = {"generator": Adam(1e-3), "critic": Adam(1e-3)}
+        return replace(whole, first=None, plan=replace(whole.plan, optimizer=two, save_every=0.0))
+
+    straight, broken = made(), made()
+    at = train(straight, tmp_path / "straight", quiet=True)
+    follow = SRGAN.after_step
+
+    def fail(self: SRGAN, step: int) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+        follow(self, step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SRGAN, "after_step", fail)
+        with pytest.raises(KeyboardInterrupt):
+            train(broken, tmp_path / "broken", quiet=True)
+    again = train(broken, tmp_path / "broken", quiet=True)
+    done, resumed = (checkpoint.load(run.checkpoints, one.method) for run, one in ((at, straight), (again, broken)))
+    assert done is not None
+    assert resumed is not None
+    assert done.step == resumed.step == 3
+    for name, value in straight.method.state_dict().items():
+        assert torch.equal(broken.method.state_dict()[name], value), name
+
+
 def test_what_does_not_fit_is_refused() -> None:
     method = gan()
     with pytest.raises(DataError, match="scale 2 does not divide pictures of 7 x 8"):
