@@ -21,6 +21,7 @@ from withstand.core.roles import PRODUCTS, Evaluator, Source, network_of
 from withstand.core.threat import Ball
 from withstand.data.arrays.source import ArraySource
 from withstand.data.captions.source import CaptionedClasses
+from withstand.data.clips.tracks import SimulatedTracks
 from withstand.data.derived.origins import Origins
 from withstand.data.graphs.container import Graphs
 from withstand.data.pairs.source import RecordSource
@@ -42,6 +43,7 @@ from withstand.evaluation.representation.condensed import Condensed
 from withstand.evaluation.representation.contrastive_geometry import ContrastiveGeometry
 from withstand.evaluation.representation.drift import Drift
 from withstand.evaluation.representation.matched import Matched
+from withstand.evaluation.representation.pair_gallery import PairGallery
 from withstand.evaluation.representation.projection_head import Layers
 from withstand.evaluation.representation.restored import Restored
 from withstand.evaluation.representation.sample_state import SampleState
@@ -67,6 +69,7 @@ from withstand.methods.condensation.krr_st import KRRST
 from withstand.methods.continual.self_distillation import SelfDistillation
 from withstand.methods.contrastive.isogclr import ISogCLR
 from withstand.methods.contrastive.lvm_med import GraphMatching
+from withstand.methods.contrastive.transitive_invariance import TransitiveInvariance
 from withstand.methods.dense.local_contrast import LocalContrast
 from withstand.methods.masked.hpm import HPM
 from withstand.methods.multimodal.clip_rocket import CLIPRocket
@@ -174,6 +177,7 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
                           guard(), pixels(), None),
     "Purification": lambda: (Purification(BALL, samples=16, steps=2, queries=3), BitDepth(digits()[0], 2), pixels(),
                              None),
+    "PairGallery": lambda: (PairGallery(shown=2), TransitiveInvariance.example(), SimulatedTracks.example(), None),
     "SyntheticBench": lambda: (SyntheticBench(), halves(), Origins.example(), halves()),
     "GraphAudit": lambda: (GraphAudit(eps=(0.1, 0.5), steps=2, flipped=2, additions=2, samples=12),
                            nodes(), graph(60).part("test"), None),

@@ -18,6 +18,7 @@ from typing import Literal, get_args
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.part import again
 from withstand.engine.experiment import Experiment
+from withstand.evaluation.representation.pair_gallery import PairGallery
 from withstand.methods.contrastive.transitive_invariance import KINDS, TransitiveInvariance
 from withstand.methods.pretext.relative_position import RelativePosition
 from withstand.methods.pretext.rotation import Rotation
@@ -86,7 +87,7 @@ def experiment(
         dim=dim,
     )
     made = experiment_on_pictures("transitive-invariance", lambda _: method, (_same, _same), whole)
-    made = replace(made, source=train, test=test, view=TrackViews(chain))
+    made = replace(made, source=train, test=test, view=TrackViews(chain), judges=(*made.judges, PairGallery()))
     if looks == "pixels":
         return made
     pretext = RelativePosition if looks == "relative-position" else Rotation

@@ -11,7 +11,8 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Epoch
 from withstand.data.arrays.source import ArraySource
 from withstand.data.clips.pair_graph import transitive_pairs
-from withstand.data.clips.tracks import Tracks
+from withstand.data.clips.tracks import SimulatedTracks, Tracks
+from withstand.evaluation.representation.pair_gallery import PURITY, PairGallery
 from withstand.losses.contrast.triplet import cosine_triplet
 from withstand.methods.contrastive.transitive_invariance import TransitiveInvariance
 from withstand.models.pictures.normalized import Normalized
@@ -77,6 +78,22 @@ def test_mining_finds_what_looks_alike_and_does_so_once() -> None:
     kept = subject.neighbour.clone()
     subject.before_epoch(Epoch(1, 0, lambda function: torch.zeros(8, 3)))
     assert torch.equal(subject.neighbour, kept)
+
+
+def test_the_gallery_tells_how_pure_pairs_are() -> None:
+    tracks = SimulatedTracks.example()  # its labels are 0, 1, 2, 3, 0, 1, 2, 3
+    subject = method()
+    subject.neighbour.copy_(torch.tensor([[4, 1], [5, 3], [-1, -1], [0, -1], [0, -1], [6, -1], [2, -1], [-1, -1]]))
+    found = PairGallery(shown=3).evaluate(subject, tracks)
+    assert found.figures[PURITY].value == pytest.approx(4 / 8)
+    assert found.figures["tracks with a neighbour"].value == 6 / 8
+    assert found.tables["purity by rank"].rows == ((1, pytest.approx(4 / 6)), (2, 0.0))
+    (shown,) = found.pictures.values()
+    assert shown.shape == (3, 4, 8, 8, 3)
+    with pytest.raises(DataError, match="8 tracks"):
+        PairGallery().evaluate(subject, Tracks(torch.zeros(4, 2, 3, 8, 8, dtype=torch.uint8)))
+    with pytest.raises(ConfigError, match="joins no tracks"):
+        PairGallery().evaluate(Normalized.example(), tracks)
 
 
 def test_a_seed_network_stays_as_it_is_and_inherits() -> None:
