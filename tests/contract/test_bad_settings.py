@@ -71,7 +71,7 @@ def test_clusters_no_more_than_samples(name: str, argument: str, monkeypatch: py
 @pytest.mark.parametrize(("name", "argument"), with_argument("samples"))
 def test_state_for_as_many_samples_as_there_are(name: str, argument: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        make(name).accept(ToyPictures(9), 4)
+        make(name, **{argument: 8}).accept(ToyPictures(9), 4)
     in_one_line(caught.value, "samples is 8, but the data have 9")
 
 
