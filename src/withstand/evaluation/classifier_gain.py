@@ -1,12 +1,12 @@
 """What further learning did to a classifier: its accuracy beside that of the one it started from."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Finding
+from withstand.core.finding import Finding, Measure
 from withstand.core.part import describe
 from withstand.core.roles import Evaluator, Product, Source
 from withstand.data.derived.subset import labelled
@@ -59,13 +59,17 @@ class ClassifierGain(Evaluator):
         trained = subject.product("classifier")
         assert isinstance(trained, nn.Module)
         ours, theirs = (right(network, judged) for network in (trained, subject.started()))
-        _, low, high = paired_difference(ours, theirs)
-        figure = replace(Share.of(ours).measure(), control=Share.of(theirs).measure(), gain=(low, high))
+        difference, low, high = paired_difference(ours, theirs)
+        figures = {
+            "accuracy": Share.of(ours).measure(),
+            "accuracy at the start": Share.of(theirs).measure(),
+            "gain": Measure(difference, "share", "higher", interval=(low, high), of=len(ours)),
+        }
         return Finding(
             name="classifier gain",
-            figures={"accuracy": figure},
+            figures=figures,
             headline="accuracy",
-            protocol={"evaluator": describe(self), "control": "the classifier that learning started from"},
+            protocol={"evaluator": describe(self), "start": "the classifier that learning started from"},
         )
 
 

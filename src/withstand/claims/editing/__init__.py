@@ -1,0 +1,1 @@
+"""Claims about methods that change what a trained network knows."""
