@@ -16,9 +16,10 @@ from typing import Literal, Self, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
-from withstand.core.batch import Batch
+from withstand.core.batch import Batch, unit_range
 from withstand.core.distributed import world_size
 from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.outputs import Maker, Output
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Model, Product, Source, Terms
 from withstand.data.captions.made import spoken
@@ -201,6 +202,18 @@ class CLIPRocket(Method):
     def products(self) -> dict[str, Product]:
         found: dict[str, Product] = {"encoder": self.encoder}
         return found | {"classifier": self.classifier()} if self.classes else found
+
+    def maker(self) -> Maker | None:
+        """Return what names the class of each picture; None where no classes were told."""
+        return self._named if self.classes else None
+
+    def _named(self, batch: Batch) -> dict[str, Output]:
+        """Return the name of each picture's class, and its probability as the classifier has it."""
+        likely = self.classifier()(unit_range(batch.x)).softmax(1).max(1)
+        return {
+            "prediction": Output(likely.indices, "columns", self.classes),
+            "probability": Output(likely.values, "columns"),
+        }
 
     def classifier(self, global_share: float | None = None) -> ZeroShotClassifier:
         """Return the classifier of `classes`: a picture's class is the one whose texts are nearest.

@@ -135,6 +135,18 @@ def test_a_class_is_the_mean_of_its_templates() -> None:
     torch.testing.assert_close(method.classifier(0.25)(x), both / 0.07, rtol=1e-6, atol=1e-6)
 
 
+def test_pictures_are_given_the_names_of_classes() -> None:
+    method = CLIPRocket.example().eval()
+    batch = method.example_batch()
+    make = method.maker()
+    assert make is not None
+    with torch.no_grad():
+        found, logits = make(batch), method.classifier()(batch.x / 255)
+    assert found["prediction"].words == ("ant", "bee", "cat", "dog")
+    assert torch.equal(torch.as_tensor(found["prediction"].values), logits.argmax(1))
+    assert made(classes=()).maker() is None
+
+
 def test_equal_captions_are_computed_once_and_noisy_ones_each() -> None:
     method = made()
     counts = []
