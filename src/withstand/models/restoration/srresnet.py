@@ -3,7 +3,7 @@
 Sizes: `B` pictures, `r` the scale, `W` channels of the maps.
 """
 
-from typing import Literal, Self, TypeAlias, get_args
+from typing import ClassVar, Literal, Self, TypeAlias, get_args
 
 from torch import Tensor, nn
 
@@ -94,6 +94,8 @@ class Upscaler(Part, nn.Module):
     Args:
         network: what enlarges them.
     """
+
+    any_size: ClassVar[bool] = True
 
     def __init__(self, network: SRResNet) -> None:
         super().__init__()

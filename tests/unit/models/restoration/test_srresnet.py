@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import pixel_unshuffle
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.engine.export import to_safetensors
+from withstand.engine.export import to_onnx, to_safetensors
 from withstand.models.pictures.normalized import Normalized
 from withstand.models.restoration.critic import Critic
 from withstand.models.restoration.layer_maps import VGG_LAYERS, ExportedMaps, VGGMaps
@@ -151,3 +151,15 @@ def test_vgg19_ends_with_the_relus_of_the_paper(tmp_path: Path) -> None:
     assert maps(torch.rand(1, 3, 8, 8)).shape == (1, 128, 4, 4)
     assert maps(torch.rand(1, 1, 8, 8)).shape == (1, 128, 4, 4)
     assert not maps.state_dict()
+
+
+def test_as_onnx_it_takes_pictures_of_any_size(tmp_path: Path) -> None:
+    """`to_onnx` compares its outputs with torch's at the size that it was tried on, and at another."""
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    network = Upscaler(SRResNet(2, width=2, blocks=1, norm="none", global_skip=True)).eval()
+    path = to_onnx(network, torch.rand(2, 3, 6, 7), tmp_path / "generator.onnx")
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    x = torch.rand(3, 3, 9, 5)
+    found = torch.from_numpy(session.run(None, {"x": x.numpy()})[0])
+    torch.testing.assert_close(found, network(x).detach(), rtol=1e-4, atol=1e-5)
