@@ -212,6 +212,7 @@ class Ranking(Evaluator):
                     ("field", *columns),
                     tuple((name, *map(float, row)) for name, row in zip(columns, information, strict=True)),
                     note="the diagonal holds each field's entropy",
+                    units=dict.fromkeys(columns, "nats"),
                 ),
             },
             protocol={

@@ -102,7 +102,13 @@ class DeviceAgreement(Evaluator):
                 "devices": Table(
                     ("device", "distance from the anchor", ALIGNED, MISALIGNED, "lag in readings", "correlation there"),
                     tuple(table),
-                    units={ALIGNED: "cosine", MISALIGNED: "cosine", "lag in readings": "count"},
+                    units={
+                        ALIGNED: "cosine",
+                        MISALIGNED: "cosine",
+                        "lag in readings": "count",
+                        "distance from the anchor": "squared distance",
+                        "correlation there": "correlation",
+                    },
                     note=f"the anchor is {names[anchor]}; distance is the squared MMD of acceleration's length",
                 )
             },

@@ -29,6 +29,8 @@ from withstand.evaluation.robustness.plausible import skilled
 Holds = Callable[[Tensor], Tensor]
 """Whether each flow's output `(N, D)` still says what it should, bool `(N,)`."""
 
+MEASURED: Final = {"jitter": "milliseconds", "padding": "bytes", "loss": "share", "reordering": "share"}
+"""What strengths are measured in, as a `Measure` says it; `UNITS` says it in words."""
 UNITS: Final = {"jitter": "ms", "padding": "bytes", "loss": "share of packets", "reordering": "share of packets"}
 STRENGTHS: Final[Mapping[str, tuple[float, ...]]] = {
     "jitter": (1.0, 10.0, 100.0),
@@ -310,4 +312,5 @@ class _Found:
             ends = [Share.of(~one if of_codes else one) for one in (left, chance)]
             rows.append((strength, *ends[0].cells, ends[1].value))
         x = f"{kind}, {UNITS[kind]}"
-        return Table((x, *columns(worst), once), tuple(rows), x=x, units=shares(worst, once), controls={once: worst})
+        units = shares(worst, once) | {x: MEASURED[kind]}
+        return Table((x, *columns(worst), once), tuple(rows), x=x, units=units, controls={once: worst})

@@ -80,6 +80,7 @@ class FlowFacts(Evaluator):
                     for number, name in PROTOCOLS.items()
                     if (here := table.protocol == number).any()
                 ),
+                units={"bursts of a flow, median": "count"},
             ),
             "pictures": Table(("flow", "class"), tuple(self._named(source, row) for row in chosen.tolist())),
         }

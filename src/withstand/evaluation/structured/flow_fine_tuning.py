@@ -18,7 +18,7 @@ from withstand.core.finding import Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, isolated, permutation
 from withstand.core.roles import Evaluator, Model, Source
-from withstand.data.derived.subset import Subset, labelled
+from withstand.data.derived.subset import Subset, holdout, labelled
 from withstand.evaluation.features import embed, place_of
 from withstand.evaluation.intervals import shares
 from withstand.evaluation.probes.probe import CONTROL
@@ -68,13 +68,15 @@ class FineTuned(Evaluator):
         Args:
             subject: an encoder; it is copied, and stays as it is.
             source: training samples.
-            test: samples to score on.
+            test: samples to score on; without them one in five of the training samples.
             control: an untrained encoder of the same kind.
 
         Raises:
-            DataError: no labels, no test samples, or fewer than two classes that have enough.
+            DataError: no labels, or fewer than two classes that have enough.
         """
-        if source.labels is None or test is None or test.labels is None:
+        if test is None:
+            source, test = holdout(source)
+        if source.labels is None or test.labels is None:
             raise DataError("fine-tuning needs labelled training and test samples")
         train, judged = labelled(source), labelled(test)
         kept, left = self._classes(train, judged)
