@@ -13,6 +13,7 @@ from withstand.core.version import __version__ as __version__
 if TYPE_CHECKING:
     from withstand.api.front import open_run as open_run
     from withstand.api.front import train as train
+    from withstand.api.inspecting import inspect as inspect
     from withstand.api.matching import match as match
     from withstand.api.networks import attack as attack
     from withstand.api.networks import audit as audit
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from withstand.api.settings import Audit as Audit
     from withstand.api.settings import Certification as Certification
     from withstand.api.settings import Inputs as Inputs
+    from withstand.api.settings import Inspection as Inspection
     from withstand.api.settings import Matching as Matching
     from withstand.api.settings import NamedAttack as NamedAttack
     from withstand.core.part import build as build
@@ -32,6 +34,7 @@ _WHERE = {
     "Audit": "withstand.api.settings",
     "Certification": "withstand.api.settings",
     "Inputs": "withstand.api.settings",
+    "Inspection": "withstand.api.settings",
     "Matching": "withstand.api.settings",
     "NamedAttack": "withstand.api.settings",
     "Ball": "withstand.core.threat",
@@ -42,6 +45,7 @@ _WHERE = {
     "certify": "withstand.api.networks",
     "build": "withstand.core.part",
     "describe": "withstand.core.part",
+    "inspect": "withstand.api.inspecting",
     "match": "withstand.api.matching",
     "open_run": "withstand.api.front",
     "train": "withstand.api.front",
@@ -52,6 +56,7 @@ __all__ = [
     "Ball",
     "Certification",
     "Inputs",
+    "Inspection",
     "Matching",
     "NamedAttack",
     "Run",
@@ -62,6 +67,7 @@ __all__ = [
     "build",
     "certify",
     "describe",
+    "inspect",
     "match",
     "open_run",
     "train",

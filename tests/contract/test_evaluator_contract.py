@@ -26,6 +26,7 @@ from withstand.data.arrays.source import ArraySource
 from withstand.data.captions.source import CaptionedClasses
 from withstand.data.clips.tracks import SimulatedTracks
 from withstand.data.derived.origins import Origins
+from withstand.data.derived.poisoned import Poisoned
 from withstand.data.derived.wrapped import Wrapped
 from withstand.data.flows.container import FlowBatch
 from withstand.data.flows.source import Flows
@@ -36,6 +37,8 @@ from withstand.data.tables.source import TableSource
 from withstand.data.volumes.source import VolumeSource
 from withstand.data.windows.source import WindowSource
 from withstand.defenses.filters import BitDepth
+from withstand.evaluation.backdoor.poison_detection import PoisonDetection
+from withstand.evaluation.backdoor.trigger_success import TriggerSuccess
 from withstand.evaluation.classifier_gain import ClassifierGain
 from withstand.evaluation.detection.detection import Detection
 from withstand.evaluation.detection.synthetic import SyntheticBench
@@ -82,6 +85,7 @@ from withstand.evaluation.structured.table_probe import ColumnImportance, TableH
 from withstand.evaluation.unlearning import Unlearning
 from withstand.methods.attackers.adv_encoder import AdvEncoder
 from withstand.methods.attackers.any_attack import AnyAttack
+from withstand.methods.attackers.poisoned_training import PoisonedTraining
 from withstand.methods.condensation.krr_st import KRRST
 from withstand.methods.continual.self_distillation import SelfDistillation
 from withstand.methods.contrastive.isogclr import ISogCLR
@@ -104,6 +108,7 @@ from withstand.models.tokens.flow_encoder import FlowEncoder
 from withstand.models.windows.tpn import TPN, AnchorEncoder
 from withstand.verification.smoothing import Smoothing
 from withstand.views.presets import simclr_small
+from withstand.views.triggers import FrequencyTrigger
 
 UNITS = {
     "share", "count", "seconds", "radius", "k/255", "nats", "cosine", "cosine distance", "squared distance",
@@ -169,6 +174,9 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
                      LQVAE.example().product("purifier")),
     "Condensed": lambda: (Condensed(steps=2, networks=2, shown=2), KRRST.example(), ToyPictures(24, size=8), None),
     "Fooling": lambda: (Fooling((Linear(C=1.0),), shown=2), AdvEncoder.example(), ToyPictures(24, size=8), None),
+    "TriggerSuccess": lambda: (TriggerSuccess(FrequencyTrigger(window=8), shown=2), PoisonedTraining.example(),
+                               poisoned(), None),
+    "PoisonDetection": lambda: (PoisonDetection(blends=2), PoisonedTraining.example().encoder, poisoned(), None),
     "Matched": lambda: (
         Matched(simclr_small(8), graphs=3), GraphMatching.example(), ToyPictures(24, size=8), GraphMatching.example()
     ),
@@ -277,6 +285,10 @@ def by_bytes(x: Tensor) -> Tensor:
     return torch.stack([300 - size, size - 300], 1)
 
 
+def poisoned() -> Source:
+    return Poisoned(ToyPictures(24, size=8), FrequencyTrigger(window=8), rate=0.1, target=None)
+
+
 def versions() -> nn.Module:
     return network_of(SLA.example(), "classifier").eval()
 
@@ -334,6 +346,7 @@ def test_figures_say_what_they_are(name: str) -> None:
         assert measure.unit != "share" or -1 <= measure.value <= 1
     for figure, measure in finding.figures.items():
         lower = ("nearer", "fooling", "retrieved", "rewritten", "gap", "lost", "abstentions")
+        lower = ("nearer", "fooling", "retrieved", "gap", "lost", "abstentions", "success")
         way = "lower" if any(word in figure for word in lower) else "higher"
         assert measure.better in (way, None) or measure.unit != "share" or name in ("Certificate", "Unlearning")
 

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.options import ConvexNorm, Norm, Options, with_fields
 
-Asked = TypeVar("Asked", "NamedAttack", "Audit", "Certification", "Matching")
+Asked = TypeVar("Asked", "NamedAttack", "Audit", "Certification", "Matching", "Inspection")
 
 
 @dataclass(frozen=True)
@@ -168,6 +168,30 @@ class Matching(Options):
     nearest: int = 10
     look: int = 50
     epochs: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Inspection(Options):
+    """How pictures are looked through for what may be a trigger.
+
+    Args:
+        split: the part that is looked through, where data come in parts
+        size: side in pixels to which a folder's photos are brought; their own if not said and they are squares of one
+            size, else 64
+        window: side of the windows whose frequencies are looked at, which divides the pictures'; several if not said
+        threshold: robust standard deviations from which a picture's frequency counts as beyond the usual
+        look: how many pictures without a shared frequency are listed behind those with one, the most unusual first
+        clusters: with a run, and without labels: classes that features are split into
+        seed: of everything that is drawn
+    """
+
+    split: Literal["train", "test"] = "train"
+    size: int | None = None
+    window: int | None = None
+    threshold: float = 10.0
+    look: int = 20
+    clusters: int = 10
     seed: int = 0
 
 
