@@ -77,7 +77,8 @@ def peers(model: nn.Module, norm: Norm, budget: int, chosen: list[str]) -> dict[
                 sides["adv-lib ALMA"] = lambda x, y, f=attacks.alma: f(
                     model, x, y, penalty=torch_penalty(), distance=norm, num_steps=steps
                 )
-            sides["adv-lib PDPGD"] = lambda x, y, f=attacks.pdpgd: f(model, x, y, norm=order, num_steps=steps)
+            if norm != "l0":  # its usual proximal operator is not made for L0
+                sides["adv-lib PDPGD"] = lambda x, y, f=attacks.pdpgd: f(model, x, y, norm=order, num_steps=steps)
         if name == "foolbox":
             foolbox = importlib.import_module("foolbox")
             kind = {
