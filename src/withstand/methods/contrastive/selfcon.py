@@ -45,6 +45,8 @@ class SelfCon(Method):
         temperature: tau.
         origin_weight: of the loss by label.
         generator_weight: of the loss by generator; 0 where there is one generator alone.
+        batch_norm: normalise inside the heads. The published ones do not; from new weights, all rows came out alike
+            without it when tried small, and the loss stayed at log(2B - 1).
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class SelfCon(Method):
         temperature: float = 0.07,
         origin_weight: float = 1.0,
         generator_weight: float = 1.0,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         require_positive(temperature=temperature)
@@ -70,8 +73,8 @@ class SelfCon(Method):
         self.origin_weight, self.generator_weight = origin_weight, generator_weight
         width = encoder.width if hidden is None else hidden
         self.exit = nn.Linear(_channels(encoder, shape, stage), encoder.width)
-        self.exit_head = ProjectionHead(encoder.width, width, dim, batch_norm=False, bias=True)
-        self.head = ProjectionHead(encoder.width, width, dim, batch_norm=False, bias=True)
+        self.exit_head = ProjectionHead(encoder.width, width, dim, batch_norm=batch_norm, bias=True)
+        self.head = ProjectionHead(encoder.width, width, dim, batch_norm=batch_norm, bias=True)
 
     @classmethod
     def example(cls) -> Self:

@@ -12,6 +12,10 @@ differences: a ResNet of basic blocks from new weights, where the paper has a Re
   read at one side, centers alone, and judged at it, where the paper takes centers of 256 pixels. There are no pictures
   for calibration alone: the training pictures serve, in stronger views. The rate of SGD is 10 times the paper's, and
   that of Adam too, for weights that start new and short runs
+time: 57 s of a processor a seed for the claim, two arms
+reached: on one seed, mean AUC over generators and perturbations 0.611, cross-entropy 0.795 (2,000 CIFAR-10 pictures,
+  half of them made anew by stand-ins of generators at strength 0.5, ResNet of width 8, 10 epochs). From new weights
+  SelfCon learns slowly, and without normalised heads (batch_norm) its rows came out alike
 command: withstand train imaginet --data FOLDER --size 256; FOLDER holds real/ and a folder a generator
 """
 
@@ -47,6 +51,7 @@ def experiment(
     stage: int = 3,
     dim: int = 128,
     temperature: float = 0.07,
+    batch_norm: bool = False,
     calibration_epochs: int = 5,
     hidden: int = 1024,
 ) -> Experiment:
@@ -59,6 +64,7 @@ def experiment(
         stage: after which of the encoder's stages the early exit is: 3 is the second one of a ResNet.
         dim: width of the projections.
         temperature: the loss's tau.
+        batch_norm: normalise inside the heads, which the paper's do not; try it where the embeddings collapse.
         calibration_epochs: passes over the data by the detector.
         hidden: width of its hidden layer.
     """
@@ -77,6 +83,7 @@ def experiment(
             stage=stage,
             dim=dim,
             temperature=temperature,
+            batch_norm=batch_norm,
             generator_weight=float(_several(train)),
         ),
         origin_plan(setup),
