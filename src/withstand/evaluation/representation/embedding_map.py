@@ -1,7 +1,7 @@
 """Pictures of a representation: a map in two dimensions, and the nearest neighbors of some samples."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +14,16 @@ from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.finding import Cell, Finding, Table
 from withstand.core.part import Tree, describe
 from withstand.core.random import Draws, derive
+from withstand.core.roles import Source
 from withstand.evaluation.features import Features
 from withstand.evaluation.pictures import drawn, pictures_of
 from withstand.evaluation.probes.knn import neighbors
 from withstand.evaluation.probes.probe import Embedded, Probe
 
 Layout = Literal["tsne", "pca"]
+
+
+_FEWEST = 4
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,15 @@ class Map(Probe):
         if self.layout not in get_args(Layout):
             raise ConfigError(f"layout {self.layout!r} is unknown: {nearest(str(self.layout), get_args(Layout))}")
 
+    def lacks(self, subject: Any, source: Source) -> str:
+        """Return that there are too few samples for a map."""
+        return "" if len(source) >= _FEWEST else f"a map needs at least {_FEWEST} samples, not {len(source)}"
+
     def measure(self, embedded: Embedded, control: Embedded | None = None) -> Finding:
         """Return the tables "map" and "neighbors" and, for pictures, the grid "neighbors"; no control is drawn."""
         points = _draw(embedded.judged, self.samples, self.seed)
-        if len(points) < 4:
-            raise DataError(f"a map needs at least 4 samples, not {len(points)}")
+        if len(points) < _FEWEST:
+            raise DataError(f"a map needs at least {_FEWEST} samples, not {len(points)}")
         places = _flatten(points.x, self.layout, self.seed)
         queries = _draw(embedded.judged, self.queries, self.seed)
         near, rows = self._neighbors(queries, embedded)
