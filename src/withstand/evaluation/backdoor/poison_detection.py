@@ -59,10 +59,6 @@ class PoisonDetection(Evaluator):
         if min(self.k, self.clusters, self.blends, self.asked) < 1:
             raise ConfigError("k, clusters, blends and asked must be at least 1")
 
-    def lacks(self, subject: Any, source: Source) -> str:
-        """Return that nobody knows which samples are poisoned."""
-        return "" if _kinds(source) == 2 else "nobody knows of these data which samples are poisoned and which are not"
-
     def evaluate(self, subject: Any, source: Source, *, test: Source | None = None, control: Any = None) -> Finding:
         """Return the finding "poison-detection".
 
@@ -75,8 +71,8 @@ class PoisonDetection(Evaluator):
         Raises:
             DataError: no such attribute, or all samples of one kind.
         """
-        if lacking := self.lacks(subject, source):
-            raise DataError(lacking)
+        if not knows_poison(source):
+            raise DataError("nobody knows of these data which samples are poisoned and which are not")
         marked = source.attributes[POISONED].bool()
         scores = {FREQUENCIES: self.audit.look(source).score, **self._by_features(subject, source, marked)}
         rows: list[tuple[Cell, ...]] = []
@@ -142,6 +138,7 @@ class PoisonDetection(Evaluator):
 _COLUMNS = ("detector", "AUC", "poison found among the 1.5 times as many most suspicious")
 
 
-def _kinds(source: Source) -> int:
+def knows_poison(source: Source) -> bool:
+    """Return whether a source tells which of its samples are poisoned, and has some of either kind."""
     found = source.attributes.get(POISONED)
-    return 0 if found is None else len(torch.unique(found))
+    return found is not None and len(torch.unique(found)) == 2

@@ -23,7 +23,7 @@ from withstand.data.derived.poisoned import Poisoned
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.backdoor.cleansing import cleansed
 from withstand.evaluation.backdoor.frequency_audit import FrequencyAudit
-from withstand.evaluation.backdoor.poison_detection import PoisonDetection
+from withstand.evaluation.backdoor.poison_detection import PoisonDetection, knows_poison
 from withstand.evaluation.backdoor.trigger_success import TriggerSuccess
 from withstand.methods.attackers.poisoned_training import CLEAN, PoisonedTraining
 from withstand.recipes.setups.pictures import PictureSetup
@@ -70,7 +70,9 @@ def experiment(
     if cleanse == "frequencies":
         share = 1.5 * len(poisoned.rows) / len(poisoned)
         source = cleansed(poisoned, FrequencyAudit().look(poisoned).score, share)
-    judges = (*plain.judges, TriggerSuccess(trigger, target), PoisonDetection())
+    # Of cleansed data there may be no poison left to find.
+    detection = (PoisonDetection(),) if knows_poison(source) else ()
+    judges = (*plain.judges, TriggerSuccess(trigger, target), *detection)
     return replace(
         plain,
         name="ctrl",
