@@ -26,7 +26,6 @@ from withstand.core.options import Options
 from withstand.core.part import again, build
 from withstand.core.roles import Method, Source
 from withstand.data.derived.subset import Subset, labelled
-from withstand.data.load import Data
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.folder import RunFolder
 from withstand.engine.optimizers import Adam
@@ -70,7 +69,7 @@ class Forgetting(Options):
 
     first: str | Experiment | None = None
     forget: str | Tensor | None = None
-    data: Data | None = None
+    data: str | Source | None = None
     size: int | None = None
     epochs: int = 40
     batch: int = 32

@@ -16,7 +16,7 @@ command: withstand train rss --data fashion-mnist-small --first runs/simclr-fash
 """
 
 from dataclasses import dataclass, replace
-from math import prod
+from math import inf, prod
 from pathlib import Path
 
 import torch
@@ -62,7 +62,7 @@ class FewLabels(Options):
 
     data: Data = "fashion-mnist-small"
     size: int | None = None
-    unlabelled: Data | None = None
+    unlabelled: str | Source | None = None
     labels: int = 10
     first: str | Experiment | None = None
     epochs: int = 60
@@ -80,8 +80,8 @@ def experiment(
     *,
     loss: RobustLoss = "zero-one",
     cost: Cost = "l2",
-    gamma: float | None = 1.0,
-    gamma_unlabelled: float | None = 1.0,
+    gamma: float = 1.0,
+    gamma_unlabelled: float = 1.0,
     weight: float = 1.0,
     bias: bool = True,
     steps: int = 15,
@@ -92,8 +92,8 @@ def experiment(
         setup: data, labels, features, budget.
         loss: zero-one, ramp, hinge, or logistic, whose worst points are searched for.
         cost: what the adversary pays by: l2, or squared-l2, which logistic asks for.
-        gamma: his price for labelled samples; none for no adversary.
-        gamma_unlabelled: his price for unlabelled ones; none for plain self-training.
+        gamma: his price for labelled samples; inf for no adversary.
+        gamma_unlabelled: his price for unlabelled ones; inf for plain self-training.
         weight: of unlabelled samples, lambda.
         bias: learn one for each class; the paper's two classes lie about the origin.
         steps: of logistic's search.
@@ -122,8 +122,8 @@ def experiment(
         classes,
         loss=loss,
         cost=cost,
-        gamma=gamma,
-        gamma_unlabelled=gamma_unlabelled,
+        gamma=None if gamma == inf else gamma,
+        gamma_unlabelled=None if gamma_unlabelled == inf else gamma_unlabelled,
         weight=weight,
         bias=bias,
         steps=steps,
@@ -152,6 +152,8 @@ def parts(setup: FewLabels) -> tuple[Source, Source, Source]:
         raise DataError("rss learns from some labels, and the data have none: withstand find unlabelled lists others")
     if not whole[torch.arange(1)].x.dtype.is_floating_point and whole.kind != "picture":
         raise DataError(f"rss learns from pictures or rows of floating numbers, not from {whole.kind}s")
+    if whole.fields and setup.first is None:
+        raise DataError("rss takes columns with names for numbers only through a run's encoder: give it by --first")
     if setup.labels < 0 or (setup.labels == 0 and setup.unlabelled is None):
         raise ConfigError(f"labels must be at least 1, or 0 for all with unlabelled data, not {setup.labels!r}")
     rows = torch.arange(len(whole))

@@ -60,12 +60,12 @@ def grid(x: Tensor, weight: Tensor, bias: Tensor, y: int, far: float = 6.0) -> T
     return torch.cat([points, torch.stack(on), x[None]])
 
 
-@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize(("classes", "price"), [(2, 0.7), (3, 0.7), (3, 5.0)])
 @pytest.mark.parametrize("cost", COSTS)
 @pytest.mark.parametrize("loss", LOSSES)
-def test_closed_forms_are_the_largest_over_all_points(loss: MarginLoss, cost: Cost, classes: int) -> None:
+def test_closed_forms_are_the_largest_over_all_points(loss: MarginLoss, cost: Cost, classes: int, price: float) -> None:
     x, weight, bias, y = drawn(classes)
-    gamma = 0.7 if loss != "hinge" else float(pair_norms(weight).max()) + 0.1
+    gamma = price if loss != "hinge" else float(pair_norms(weight).max()) + 0.1
     found = transported(*rivals(x, weight, bias, y), gamma, loss, cost)
     for place in range(len(x)):
         points = grid(x[place], weight, bias, int(y[place]))
