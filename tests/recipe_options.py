@@ -13,6 +13,7 @@ from withstand.data.windows.source import WindowSource
 from withstand.engine.experiment import Experiment
 from withstand.recipes.catalogue import Entry
 from withstand.recipes.items.item_ssl import ItemSetup
+from withstand.recipes.setups.bare_pictures import BareSetup
 from withstand.recipes.setups.origins import OriginSetup
 from withstand.recipes.setups.pictures import PictureSetup
 from withstand.recipes.setups.records import RecordSetup
@@ -46,6 +47,8 @@ def toy_options(item: Entry, *, pictures: Source | None = None, rows: Source | N
     if isinstance(setup.default, OriginSetup):
         return {"data": pictures or ToyPictures(512), "width": 4, "generate": True}
     if isinstance(setup.default, PictureSetup):
+        return {"data": pictures or ToyPictures(512), "width": 4}
+    if isinstance(setup.default, BareSetup):
         return {"data": pictures or ToyPictures(512), "width": 4}
     if isinstance(setup.default, RecordSetup):
         return {"data": RecordSource.example(), "width": 8, "buckets": 64}

@@ -26,6 +26,7 @@ from withstand.data.arrays.source import ArraySource
 from withstand.data.captions.source import CaptionedClasses
 from withstand.data.clips.tracks import SimulatedTracks
 from withstand.data.derived.origins import Origins
+from withstand.data.derived.paired import PairedSource
 from withstand.data.derived.poisoned import Poisoned
 from withstand.data.derived.wrapped import Wrapped
 from withstand.data.flows.container import FlowBatch
@@ -37,6 +38,7 @@ from withstand.data.tables.source import TableSource
 from withstand.data.volumes.source import VolumeSource
 from withstand.data.windows.source import WindowSource
 from withstand.defenses.filters import BitDepth
+from withstand.defenses.restoring import restoring
 from withstand.evaluation.backdoor.poison_detection import PoisonDetection
 from withstand.evaluation.backdoor.trigger_success import TriggerSuccess
 from withstand.evaluation.classifier_gain import ClassifierGain
@@ -73,6 +75,7 @@ from withstand.evaluation.robustness.smoothed import SmoothedCertificate
 from withstand.evaluation.robustness.target_retrieval import TargetRetrieval
 from withstand.evaluation.segmentation.judge import SegmentationJudge
 from withstand.evaluation.segmentation.probe import SegmentationProbe
+from withstand.evaluation.segmentation.scenes import Scenes
 from withstand.evaluation.structured.field_audit import FieldAudit
 from withstand.evaluation.structured.flow_audit import FlowAudit, FlowDrift
 from withstand.evaluation.structured.flow_facts import FlowFacts
@@ -92,6 +95,7 @@ from withstand.methods.contrastive.isogclr import ISogCLR
 from withstand.methods.contrastive.lvm_med import GraphMatching
 from withstand.methods.contrastive.transitive_invariance import TransitiveInvariance
 from withstand.methods.dense.local_contrast import LocalContrast
+from withstand.methods.dense.slot_tta import SlotTTA
 from withstand.methods.editing.laf import LAF
 from withstand.methods.items.item_ssl import ItemSSL
 from withstand.methods.masked.hpm import HPM
@@ -173,6 +177,9 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     "Bits": lambda: (Bits(samples=8), LQVAE.example().product("purifier"), ToyPictures(24, size=8),
                      LQVAE.example().product("purifier")),
     "Condensed": lambda: (Condensed(steps=2, networks=2, shown=2), KRRST.example(), ToyPictures(24, size=8), None),
+    "Scenes": lambda: (
+        Scenes(restoring, steps=2, samples=3, shown=2), SlotTTA.example(),
+        PairedSource(ToyPictures(4, size=8), {"mask": torch.arange(64).view(1, 8, 8).repeat(4, 1, 1) // 20}), None),
     "Fooling": lambda: (Fooling((Linear(C=1.0),), shown=2), AdvEncoder.example(), ToyPictures(24, size=8), None),
     "TriggerSuccess": lambda: (TriggerSuccess(FrequencyTrigger(window=8), shown=2), PoisonedTraining.example(),
                                poisoned(), None),

@@ -32,6 +32,7 @@ from withstand.data.derived.tinted import Tinted
 from withstand.data.pictures.folder import ImageFolder
 from withstand.data.pictures.kinds import Kinds
 from withstand.data.pictures.named import NamedSource
+from withstand.data.pictures.scenes import SceneFile
 from withstand.data.pictures.whole import WholePictures
 from withstand.data.tables.source import TableSource
 from withstand.views import presets
@@ -160,6 +161,12 @@ def whole(path: Path) -> Source:
     return WholePictures(path / "pictures", cache=path / "cache")
 
 
+def scenes(path: Path) -> Source:
+    pictures = array(path)
+    np.savez(path / "scenes.npz", x=pictures.transpose(0, 2, 3, 1), mask=pictures[:, 0] // 64)
+    return SceneFile(path / "scenes.npz")
+
+
 class Visits(ArraySource):
     """Rows of four users."""
 
@@ -177,6 +184,7 @@ SOURCES: dict[str, tuple[type[Source], Callable[[Path], Source]]] = {
     "kinds": (Kinds, kinds),
     "captioned folder": (CaptionedFolder, captioned),
     "whole pictures": (WholePictures, whole),
+    "scenes": (SceneFile, scenes),
     "named": (NamedSource, lambda path: NamedSource("digits")),
     "table": (TableSource, lambda path: toy_rows()),
     "subset": (Subset, lambda path: Subset(mapped(path), [7, 3, 9, 3, 0])),
