@@ -16,7 +16,7 @@ BARLOW = WarmupCosine(warmup=10, final=0.001)
 
 
 def test_barlow_twins_course() -> None:
-    """The dossier's: from 0 to the base rate over ten epochs, then half a cosine to a thousandth of it."""
+    """As published: from 0 to the base rate over ten epochs, then half a cosine to a thousandth of it."""
     factors = [BARLOW.factor(step, 7, 100) for step in range(700)]
     assert factors[0] == 0.0
     assert factors[70] == 1.0

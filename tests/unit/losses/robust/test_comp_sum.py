@@ -1,4 +1,4 @@
-"""The dossier's closed forms of comp-sum losses, their consistency bounds and the smooth adversarial loss."""
+"""Closed forms of comp-sum losses, their consistency bounds and the smooth adversarial loss."""
 
 import math
 
