@@ -42,7 +42,10 @@ SLACK = 1e-6
 def ours(victim: Victim, norm: Norm, budget: int) -> dict[str, Side]:
     steps, ball = budget // 2, Ball(norm, 1)
     # FAB with one target at a time: a pass forward, one back and one to look at the step, for each of nine classes.
-    attacks: dict[str, MinimalNorm] = {"FMN": FMN(ball, steps=steps)}
+    attacks: dict[str, MinimalNorm] = {
+        "FMN": FMN(ball, steps=steps),
+        "FMN, growth 0.02": FMN(ball, steps=steps, growth=0.02),
+    }
     if norm != "l0":
         attacks["FAB-T"] = FAB(ball, targets=9, steps=max(1, (budget - 11) // 27))
     if norm == "l0":

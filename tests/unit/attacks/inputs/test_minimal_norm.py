@@ -24,9 +24,9 @@ from withstand.core.victim import Victim
 DUAL = {"linf": 1.0, "l2": 2.0, "l1": torch.inf}
 ON_PLANES = [
     (DDN(steps=200), 1.01),
-    (FMN(Ball("linf"), steps=200), 1.01),
-    (FMN(Ball("l2"), steps=200), 1.01),
-    (FMN(Ball("l1"), steps=200), 1.01),
+    (FMN(Ball("linf"), steps=200, growth=0.02), 1.01),
+    (FMN(Ball("l2"), steps=200, growth=0.02), 1.01),
+    (FMN(Ball("l1"), steps=200, growth=0.02), 1.01),
     (FAB(Ball("l1"), steps=20), 1.01),
     (HopSkipJump(Ball("l2"), queries=3000), 1.15),
     (HopSkipJump(Ball("linf"), queries=3000), 1.15),
@@ -121,11 +121,11 @@ def test_decisions_alone_are_enough_for_hop_skip_jump() -> None:
     assert best.norm.mean() < found.norm.mean() < 0.7 * first.norm.mean()
 
 
-def test_without_growth_fmn_is_the_papers_which_may_not_arrive() -> None:
+def test_fmn_is_the_papers_which_may_not_arrive_and_growth_helps() -> None:
     victim, x, y = digits()
     x, y = x[:20], y[:20]
-    published = FMN(Ball("l2"), steps=60, growth=None).nearest(victim, x, y)
-    ours = FMN(Ball("l2"), steps=60).nearest(victim, x, y)
+    published = FMN(Ball("l2"), steps=60).nearest(victim, x, y)
+    ours = FMN(Ball("l2"), steps=60, growth=0.02).nearest(victim, x, y)
     assert ours.success.all()
     assert not published.success.all()
     assert torch.isfinite(published.x).all()
@@ -205,7 +205,7 @@ def test_fmn_is_as_in_adv_lib(norm: str) -> None:
     theirs = module.fmn(victim.model, x, y, norm=order, steps=100)
     size = torch.linalg.vector_norm((theirs - x).flatten(1), order, dim=1)
     broken = victim.output(theirs).argmax(1) != y
-    ours = FMN(Ball(norm, 1), steps=100, growth=None).nearest(victim, x, y)
+    ours = FMN(Ball(norm, 1), steps=100).nearest(victim, x, y)
     both = broken & ours.success
     torch.testing.assert_close(ours.norm[both].float(), size[both], rtol=0.01, atol=1e-3)
     assert (broken != ours.success).sum() <= 2
