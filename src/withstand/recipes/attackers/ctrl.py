@@ -41,7 +41,7 @@ def experiment(
     rate: float = 0.01,
     target: int = 0,
     magnitude: float = 100.0,
-    window: int = 32,
+    window: int | None = None,
     cleanse: Cleanse = "none",
 ) -> Experiment:
     """Return the experiment.
@@ -52,7 +52,8 @@ def experiment(
         rate: share of all training pictures that carry the trigger, at most 0.01 in the paper.
         target: number of the class that they are of.
         magnitude: what the trigger adds to each of its coefficients, in grey levels of 255.
-        window: side of the trigger's windows in pixels, which divides the pictures'.
+        window: side of the trigger's windows in pixels, which divides the pictures'; 32 if not said, and all of smaller
+            pictures.
         cleanse: none, or frequencies: before training the frequency audit's most suspicious pictures are taken away,
             half as many again as are poisoned; the twin still learns from all clean ones.
 
@@ -63,7 +64,8 @@ def experiment(
     if cleanse not in get_args(Cleanse):
         raise ConfigError(f"cleanse {cleanse!r} is unknown: {nearest(cleanse, get_args(Cleanse))}")
     plain = stageable(base, setup)
-    trigger = FrequencyTrigger(magnitude, window)
+    side = min(32, plain.source.shape[-1]) if window is None else window
+    trigger = FrequencyTrigger(magnitude, side)
     trigger.check(plain.source.shape)
     poisoned = Poisoned(plain.source, trigger, rate=rate, target=target)
     source: Source = poisoned
