@@ -34,10 +34,8 @@ class ClassifierGain(Evaluator):
     product = "method"
 
     def lacks(self, subject: Any, source: Source) -> str:
-        """Return that the method has not kept a start, or that there are no labels."""
-        if not isinstance(subject, Started):
-            return f"{type(subject).__name__} has not kept the classifier that it started from"
-        return "" if source.labels is not None else "accuracy needs labels, and the data have none"
+        """Return that the method has not kept a start; what it learnt from needs no labels, what judges it does."""
+        return "" if isinstance(subject, Started) else f"{type(subject).__name__} has not kept its start"
 
     def evaluate(self, subject: Any, source: Source, *, test: Source | None = None, control: Any = None) -> Finding:
         """Return the finding "classifier gain".
@@ -54,7 +52,9 @@ class ClassifierGain(Evaluator):
         """
         judged = source if test is None else test
         if lacking := self.lacks(subject, judged):
-            raise (DataError if isinstance(subject, Started) else ConfigError)(lacking)
+            raise ConfigError(lacking)
+        if judged.labels is None:
+            raise DataError("accuracy needs labels, and the data have none")
         judged = labelled(judged)
         trained = subject.product("classifier")
         assert isinstance(trained, nn.Module)

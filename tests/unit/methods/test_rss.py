@@ -128,6 +128,7 @@ def test_a_run_beside_its_first_stage(tmp_path: Path) -> None:
     assert isinstance(rss, RSS)
     ours, theirs = (exact_accuracy(part.weight.detach(), mean) for part in (rss.classifier, rss.start))
     assert ours > theirs + 0.02
+    assert not ClassifierGain().lacks(rss, made.source)
     found = ClassifierGain().evaluate(rss, data, test=mixture(400, mean, generator)).figures
     assert found["accuracy"].value == pytest.approx(ours, abs=0.06)
     assert found["accuracy at the start"].value == pytest.approx(theirs, abs=0.06)
