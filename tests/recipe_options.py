@@ -9,14 +9,17 @@ from withstand.core.options import options_of
 from withstand.core.roles import Source
 from withstand.data.interactions.source import Catalogue
 from withstand.data.pairs.source import RecordSource
+from withstand.data.volumes.source import VolumeSource
 from withstand.data.windows.source import WindowSource
 from withstand.engine.experiment import Experiment
 from withstand.recipes.catalogue import Entry
 from withstand.recipes.items.item_ssl import ItemSetup
 from withstand.recipes.setups.bare_pictures import BareSetup
+from withstand.recipes.setups.flows import FlowSetup
 from withstand.recipes.setups.origins import OriginSetup
 from withstand.recipes.setups.pictures import PictureSetup
 from withstand.recipes.setups.records import RecordSetup
+from withstand.recipes.setups.super_resolution import SuperSetup
 from withstand.recipes.setups.tables import TableSetup
 from withstand.recipes.setups.tracks import TrackSetup
 from withstand.recipes.setups.windows import WindowSetup
@@ -33,8 +36,10 @@ def needs_a_run(item: Entry) -> bool:
     return any(Experiment in get_args(option.hint) and option.default is None for option in options)
 
 
-def toy_options(item: Entry, *, pictures: Source | None = None, rows: Source | None = None) -> dict[str, object]:
-    """Return data and a narrow network: pictures, rows or records where the recipe's setup is for such, else a graph.
+def toy_options(item: Entry, *, pictures: Source | None = None, rows: Source | None = None) -> dict[str, object] | None:
+    """Return data and a narrow network, of the kind that the recipe's setup is for, a graph where it has none.
+
+    None where there are no toys of its kind.
 
     Args:
         item: the recipe.
@@ -58,4 +63,8 @@ def toy_options(item: Entry, *, pictures: Source | None = None, rows: Source | N
         return {"data": Catalogue.example(), "width": 6, "batch": 4}
     if isinstance(setup.default, WindowSetup):
         return {"data": WindowSource.example(), "width": 6, "batch": 4}
+    if isinstance(setup.default, SuperSetup | FlowSetup):
+        return None
+    if "axis" in signature(item.module().experiment).parameters:
+        return {"data": VolumeSource.example(), "width": 2, "batch": 8}
     return {"data": graph(60), "hidden": 16}

@@ -62,9 +62,8 @@ def test_prototypes_no_more_than_samples(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "argument"), with_argument("clusters"))
 def test_clusters_no_more_than_samples(name: str, argument: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    method = built(name, monkeypatch, **{argument: 9})
-    with pytest.raises(ConfigError) as caught:
-        method.accept(ToyPictures(8), 4)
+    with pytest.raises(ConfigError) as caught:  # one that is told of its samples refuses them when it is made
+        built(name, monkeypatch, **{argument: 9}).accept(ToyPictures(8), 4)
     in_one_line(caught.value, "clusters 9 are more than the 8 samples", "use 8 or fewer")
 
 

@@ -18,8 +18,10 @@ ITEMS = [item for item in entries() if trains(item) and not needs_a_run(item)]
 @pytest.mark.parametrize(("epochs", "more"), [(4, 6), (20, 150)])
 def test_only_the_length_changes_unless_the_header_says_so(item: Entry, epochs: int, more: int) -> None:
     options = toy_options(item)
+    if options is None:
+        pytest.skip("it learns from a kind of data that no toy is of")
     short, long = (_leaves(describe(experiment(item.slug, {**options, "epochs": count}))) for count in (epochs, more))
     changed = {key for key in short.keys() | long.keys() if short.get(key) != long.get(key)}
-    assert "plan.epochs" in changed
+    assert any(key.endswith("plan.epochs") for key in changed)
     assert _may_change("plan.epochs")
     assert ("longer runs" in item.facts) == (changed != {"plan.epochs"}), changed

@@ -20,6 +20,7 @@ from withstand.core.random import Draws
 from withstand.core.roles import Source, View
 from withstand.data.arrays.source import ArraySource
 from withstand.data.captions.source import CaptionedFolder
+from withstand.data.clips.load import FrameTracks
 from withstand.data.dataset import DatasetSource
 from withstand.data.derived.grouped import Grouped
 from withstand.data.derived.imbalanced import Imbalanced
@@ -51,8 +52,8 @@ PRESETS = {
 GRAPHS = ("withstand.data.graphs.", "withstand.views.graph", "withstand.data.flows.")
 """Modules of samples that no tensor holds: `test_graph_contract.py` and `test_flows.py` hold them to their roles."""
 
-RECORDS = ("withstand.views.records", "withstand.views.captions", "withstand.views.tracks")
-"""Modules of records, captions and tracks, which are no plain pictures: their own tests hold them to their role."""
+RECORDS = ("withstand.views.records", "withstand.views.captions", "withstand.views.tracks", "withstand.views.triggers")
+"""Modules of records, captions, tracks and colors alone, no plain pictures: their own tests hold them to their role."""
 
 VIEWS: dict[str, Callable[[], View]] = {
     **{class_path(view): view.example for view in of_role(View) if not view.__module__.startswith((*GRAPHS, *RECORDS))},
@@ -167,6 +168,11 @@ def scenes(path: Path) -> Source:
     return SceneFile(path / "scenes.npz")
 
 
+def frame_tracks(path: Path) -> Source:
+    np.save(path / "tracks.npy", np.stack([array(path), array(path)[::-1], array(path)], 1))
+    return FrameTracks(path / "tracks.npy")
+
+
 class Visits(ArraySource):
     """Rows of four users."""
 
@@ -184,6 +190,7 @@ SOURCES: dict[str, tuple[type[Source], Callable[[Path], Source]]] = {
     "kinds": (Kinds, kinds),
     "captioned folder": (CaptionedFolder, captioned),
     "whole pictures": (WholePictures, whole),
+    "frame tracks": (FrameTracks, frame_tracks),
     "scenes": (SceneFile, scenes),
     "named": (NamedSource, lambda path: NamedSource("digits")),
     "table": (TableSource, lambda path: toy_rows()),

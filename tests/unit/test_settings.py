@@ -53,7 +53,7 @@ def test_names_are_those_that_there_are() -> None:
     assert words.partition(";")[0].replace(" or ", ", ").split(", ") == list(get_args(Name))
     for name in ("ensemble", "search"):
         assert get_args(get_type_hints(Audit)[name]) == get_args(get_type_hints(RobustnessAudit)[name])
-    assert get_args(Norm) == ("linf", "l2", "l1")
+    assert get_args(Norm) == ("linf", "l2", "l1", "l0")
 
 
 def test_an_object_and_keywords_ask_for_the_same() -> None:

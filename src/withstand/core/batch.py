@@ -1,7 +1,7 @@
 """Batch: what a source gives, views change and a method reads."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self, cast
 
@@ -55,6 +55,28 @@ def unit_range(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     Bytes are amounts, so whole numbers that are names, as token ids, come as int64; inside a `Structured` all stay.
     """
     return x.to(dtype).div_(255) if isinstance(x, Tensor) and x.dtype == torch.uint8 else x
+
+
+class Further(Mapping[str, Tensor]):
+    """Extras with some more, which stand in the place of those of the same name.
+
+    Args:
+        base: the extras before.
+        own: those that came.
+    """
+
+    def __init__(self, base: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+        self.base, self.own = base, dict(own)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.own[name] if name in self.own else self.base[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.own
+        yield from (name for name in self.base if name not in self.own)
+
+    def __len__(self) -> int:
+        return len({*self.own, *self.base})
 
 
 MASK = "mask"
@@ -113,6 +135,18 @@ class Batch:
     def with_x(self, x: Tensor) -> Self:
         """Return the batch with other samples in place of `x`."""
         return replace(self, x=x)
+
+    def with_extra(self, name: str, value: Tensor) -> Self:
+        """Return the batch with a further extra, or another in its place; the others are handed on unread."""
+        return replace(self, extras=Further(self.extras, {name: value}))
+
+    def without_extra(self, name: str) -> Self:
+        """Return the batch without one of its extras; the others are handed on unread where it came last."""
+        extras = self.extras
+        if isinstance(extras, Further) and name in extras.own and name not in extras.base:
+            own = {key: value for key, value in extras.own.items() if key != name}
+            return replace(self, extras=Further(extras.base, own) if own else extras.base)
+        return replace(self, extras={key: value for key, value in extras.items() if key != name})
 
     def with_views(self, *views: Tensor) -> Self:
         """Return the batch with these views."""

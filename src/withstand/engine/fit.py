@@ -5,7 +5,7 @@ what the method draws from (seed, step, process). So a step's outcome depends on
 and on its number alone, and a resumed run continues as if it had never stopped.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from withstand.core.batch import Batch, tensors_of
+from withstand.core.batch import Batch, Further, tensors_of
 from withstand.core.distributed import as_on_first_process, average_gradients, gather, total
 from withstand.core.errors import ConfigError, NonFiniteLoss
 from withstand.core.random import Draws, isolated, permutation
@@ -164,7 +164,7 @@ class _Trainer:
         if view is not None:
             seen = batch if unread is None else unread.watched(batch)
             changed = view(seen, Draws(self._plan.seed, batch.index, epoch=epoch).child(stream))
-            batch = replace(changed, extras=batch.extras) if changed.extras is seen.extras else changed
+            batch = replace(changed, extras=_own(changed.extras, seen.extras, batch.extras))
         batch = self._numerics.cast_batch(batch)
         return batch if unread is None else unread.watched(batch)
 
@@ -283,3 +283,12 @@ class _Trainer:
             f"the loss is not finite, and the first term that is not is {names[int(places[owner])]!r}. The batch is in "
             f"{str(path).format(owner)}. {self._remedies()}"
         )
+
+
+def _own(extras: Mapping[str, Tensor], seen: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return what a view hands on: the batch's own extras where those stand that were watched, and what it added."""
+    if extras is seen:
+        return own
+    if isinstance(extras, Further):
+        return {**_own(extras.base, seen, own), **extras.own}
+    return extras

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from withstand.core.distributed import gather
 from withstand.losses.precision import full_precision, unit_rows
+from withstand.losses.temperature import Temperature
 
 
 @full_precision
@@ -32,7 +33,7 @@ def turned(features: Tensor, before: Tensor) -> Tensor:
 
 
 @full_precision
-def alignment(kept: Tensor, kept_before: Tensor, gone: Tensor, gone_before: Tensor, temperature: float) -> Tensor:
+def alignment(kept: Tensor, kept_before: Tensor, gone: Tensor, gone_before: Tensor, temperature: Temperature) -> Tensor:
     """Return how far kept samples turned, less the soft maximum of how far forgotten ones did, 0-d.
 
     It is -log U where nothing has turned. Forgotten samples of all processes count.

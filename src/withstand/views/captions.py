@@ -96,7 +96,7 @@ class CaptionViews(View):
             drawn = self.drawn(captions, own.child("caption"))
             texts.append(self.changed(drawn, own.child("words"), strong=place > 0))
         seen = batch.with_views(*pictures)
-        return replace(seen, extras={**batch.extras, TEXTS: torch.stack(texts, 1)})
+        return replace(seen, extras=batch.extras).with_extra(TEXTS, torch.stack(texts, 1))
 
     @staticmethod
     def drawn(captions: Tensor, draws: Draws) -> Tensor:

@@ -1,7 +1,7 @@
 """Chains of picture views, and the views that fill `batch.views`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -37,8 +37,7 @@ class Compose(PictureView):
         # The first view makes a tensor that is ours; the others may work in place.
         batch = self.views[0](batch, draws.child(0))
         if any(map(_moves, self.views[1:])) and CROP in batch.extras:
-            kept = {name: value for name, value in batch.extras.items() if name != CROP}
-            batch = replace(batch, extras=kept)
+            batch = batch.without_extra(CROP)
         return batch.with_x(self._rest(batch.x, draws))
 
     def change(self, x: Tensor, draws: Draws) -> Tensor:
@@ -106,4 +105,4 @@ def _side_by_side(batch: Batch, made: Sequence[Batch]) -> Batch:
     if not all(CROP in one.extras for one in made):
         return batch
     crops = torch.stack([one.extras[CROP] for one in made], 1)
-    return replace(batch, extras={**batch.extras, CROP: crops})
+    return batch.with_extra(CROP, crops)

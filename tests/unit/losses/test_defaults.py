@@ -37,7 +37,7 @@ DEFAULTS: dict[Callable[..., object], dict[str, object]] = {
     group_info_nce: {"temperature": 0.05, "positive_weights": None, "negative_weights": None},
     mmd: {"widths": WIDTHS},
     nt_xent_views: {"temperature": 0.5, "stop_keys": True},
-    supervised_contrastive: {"temperature": 0.1, "stored": None, "stored_groups": None},
+    supervised_contrastive: {"temperature": 0.1, "stored": None, "stored_groups": None, "kept": None},
     swapped_cross_entropy: {"temperature": 0.1},
     sinkhorn: {"epsilon": 0.05, "iterations": 3, "power": 0.0},
     hard_contrastive: {"temperature": 0.2, "alpha": 1.0},

@@ -15,16 +15,19 @@ from withstand.core.errors import ConfigError
 from withstand.losses.agreement.clustering import swapped_cross_entropy
 from withstand.losses.agreement.label_augmentation import distilled
 from withstand.losses.contrast.contrastive import dcl, dcl_queue, dclw, npc_factor, nt_xent, same_view_nt_xent
+from withstand.losses.contrast.cross_modal import clip_loss, swapped_batches
 from withstand.losses.contrast.explicit import group_info_nce, masked_info_nce
 from withstand.losses.contrast.hardness import hard_contrastive, penalties, penalty_distribution, relative_penalties
 from withstand.losses.contrast.local import anchor_points, local_contrast, nearest_points
 from withstand.losses.contrast.momentum_contrast import info_nce_across, info_nce_queue
 from withstand.losses.contrast.multi_view import nt_xent_views
+from withstand.losses.contrast.self_contrastive import self_contrastive
 from withstand.losses.contrast.supervised_contrastive import supervised_contrastive
 from withstand.losses.precision import unit_rows
 from withstand.losses.robust.reweighting import log_mean_exponential, worst_case_weights
 from withstand.losses.similarity import pairwise_logsumexp, similarity_logsumexp
 from withstand.losses.temperature import Temperature
+from withstand.losses.unlearning import alignment
 
 generator = torch.Generator().manual_seed(0)
 A, B, C = (torch.randn(12, 6, generator=generator, dtype=torch.float64) for _ in range(3))
@@ -54,6 +57,10 @@ LOSSES: dict[str, Callable[[Temperature], Tensor]] = {
     "supervised_contrastive": lambda t: supervised_contrastive(
         A, LABELS, t, stored=QUEUE, stored_groups=torch.arange(20) % 3
     ),
+    "clip_loss": lambda t: clip_loss(torch.stack([A, B]), torch.stack([C, QUEUE[:12]]), t, smoothing=0.1),
+    "swapped_batches": lambda t: swapped_batches(torch.stack([A, B]), torch.stack([C, QUEUE[:12]]), t),
+    "alignment": lambda t: alignment(A, B, C, QUEUE[:12], t),
+    "self_contrastive": lambda t: self_contrastive([A, B], LABELS, t, base_temperature=0.07),
     "swapped_cross_entropy": lambda t: swapped_cross_entropy([A, B], [A.softmax(1), B.softmax(1)], t),
     "hard_contrastive": lambda t: hard_contrastive(A, B, t, alpha=0.4),
     "relative_penalties": lambda t: (relative_penalties(A, t) * WEIGHT[:, None] * B).sum(),

@@ -57,7 +57,9 @@ def trial(seed: int, *, quantised: bool = True, penalty: float = 10.0, divergenc
 
 def classifier(seed: int) -> Experiment:
     """Return a plain classifier of three epochs."""
-    return sla.experiment(replace(sla.SETUP, data="mnist", width=8, epochs=3, seed=seed), mode="plain")
+    return sla.experiment(
+        replace(sla.SETUP, data="mnist", width=8, epochs=3, batch=SETUP.batch, seed=seed), mode="plain"
+    )
 
 
 def measure(trial: Experiment) -> Figures:

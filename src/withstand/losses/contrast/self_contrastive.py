@@ -12,12 +12,13 @@ from torch import Tensor
 from withstand.core.distributed import first_row
 from withstand.core.errors import ConfigError, DataError
 from withstand.losses.contrast.supervised_contrastive import supervised_contrastive
+from withstand.losses.temperature import Temperature
 
 
 def self_contrastive(
     levels: Sequence[Tensor],
     groups: Tensor | None = None,
-    temperature: float = 0.07,
+    temperature: Temperature = 0.07,
     *,
     base_temperature: float | None = None,
     kept: Tensor | None = None,

@@ -16,6 +16,7 @@ time: 57 s of a processor a seed for the claim, two arms
 reached: on one seed, mean AUC over generators and perturbations 0.611, cross-entropy 0.795 (2,000 CIFAR-10 pictures,
   half of them made anew by stand-ins of generators at strength 0.5, ResNet of width 8, 10 epochs). From new weights
   SelfCon learns slowly, and without normalised heads (batch_norm) its rows came out alike
+longer runs: another number of epochs is another run: its first stage is as long
 command: withstand train imaginet --data FOLDER --size 256; FOLDER holds real/ and a folder a generator
 """
 

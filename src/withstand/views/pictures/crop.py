@@ -11,7 +11,7 @@ then the largest central box of an allowed aspect ratio.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Self, TypeAlias, get_args
 
 import torch
@@ -231,7 +231,7 @@ class RandomResizedCrop(PictureView):
         mirrored = parts.new_zeros(len(parts)) if flip is None else flip.to(parts)
         crop = torch.cat([parts, mirrored[:, None]], 1)
         x = resized_crop(batch.x, boxes, self.size, flip=flip, interpolation=self.interpolation)
-        return replace(batch, x=x, extras={**batch.extras, CROP: crop})
+        return batch.with_x(x).with_extra(CROP, crop)
 
     def change(self, x: Tensor, draws: Draws) -> Tensor:
         boxes, flip = self._drawn(x, draws)
