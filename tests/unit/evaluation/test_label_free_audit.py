@@ -229,7 +229,7 @@ def test_one_sample_is_little(count: int) -> None:
 DISTANCES = st.lists(st.tuples(st.floats(0, 2), st.floats(0, 2)), min_size=2, max_size=30)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(DISTANCES)
 def test_comparisons_of_distances_never_contradict_themselves(pairs: list[tuple[float, float]]) -> None:
     strong, weak = (torch.tensor([pair[side] for pair in pairs]) for side in (0, 1))
