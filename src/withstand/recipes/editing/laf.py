@@ -12,6 +12,9 @@ not for: proof that nothing is left: features may still tell what the head does 
 differences: normalizations stay in eval mode, the autoencoders end without a sigmoid unless told, both learn in the
   same steps, and rates follow the number of steps unless told; the official ones do nothing in some hundred steps
 command: withstand train laf --first runs/pgd-at-fashion-mnist-small --forget class:3
+time: 71 processor seconds for the claim, 3 seeds
+reached: reproduced: nearness to the retrained classifier 0.996 ± 0.001, 0.557 ± 0.021 before forgetting a class; the
+  membership attack beside it tells what that figure does not
 """
 
 from dataclasses import dataclass, replace
