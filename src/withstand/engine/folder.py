@@ -16,13 +16,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from withstand.core.errors import RunError
 from withstand.core.files import replacing
 from withstand.core.finding import Finding
 from withstand.core.moved import current_path
 from withstand.core.part import Tree, as_of_now, describe
-from withstand.core.roles import Source
+from withstand.core.roles import Method, Source
 from withstand.core.version import __version__
 from withstand.engine.checkpoint import last_step
 from withstand.engine.experiment import Experiment
@@ -235,8 +236,16 @@ def _new_record(experiment: Experiment) -> dict[str, Tree]:
         "seconds": 0.0,
         "tree": describe(experiment),
         "data": _data_facts(experiment.source),
+        "gives": list(experiment.method.products()),
+        "encoder is frozen": _frozen(experiment.method),
         "engine": {},
     }
+
+
+def _frozen(method: Method) -> bool:
+    """Return whether a method has an encoder and leaves it as it is, as one that learns an attack on it does."""
+    encoder = method.products().get("encoder")
+    return isinstance(encoder, nn.Module) and not any(value.requires_grad for value in encoder.parameters())
 
 
 def _origin(name: str, seed: int) -> dict[str, Tree]:

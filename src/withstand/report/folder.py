@@ -39,6 +39,17 @@ class StoredRun:
         return text(self.record, "status") != "audited"
 
     @property
+    def frozen(self) -> bool:
+        """Whether training left the encoder as an earlier run had made it."""
+        return self.record.get("encoder is frozen") is True
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        """The names of what the run gives; records from before runs said it hold encoders."""
+        names = self.record.get("gives")
+        return tuple(str(name) for name in names) if isinstance(names, list) and names else ("encoder",)
+
+    @property
     def supervised(self) -> bool:
         """Whether training saw labels: methods that learn from them know how many classes there are."""
         arguments = dig(self.record, "tree", "init_args", "method", "init_args")

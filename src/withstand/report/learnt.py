@@ -51,14 +51,19 @@ def learnt(run: StoredRun) -> Learnt:
     """
     rows = run.metrics
     known = (*_CURVES, *_GAUGES, *_BOOKKEEPING)
+    rates = [row["lr"] for row in rows if "lr" in row]
+    steady = ["lr"] if len(rates) > 1 and len(set(rates)) == 1 else []
     others = list({key: None for row in rows for key in row if key not in known})
     values = {name: [row[name] for row in rows if name in row] for name in others}
     constant = {name: logged[0] for name, logged in values.items() if len(set(logged)) == 1}
     return Learnt(
-        curves=_drawn(metric(rows, name, title) for name, title in _CURVES.items()),
+        curves=_drawn(metric(rows, name, title) for name, title in _CURVES.items() if name not in steady),
         gauges=_drawn(metric(rows, name, title, note, from_zero=True) for name, (title, note) in _GAUGES.items()),
         scalars=_drawn(metric(rows, name, wording.title(name)) for name in others if name not in constant),
-        constants=[f"{name} {wording.plain(value)}" for name, value in constant.items()],
+        constants=[
+            *(f"{_CURVES[name].lower()} {rates[0]:g}" for name in steady),
+            *(f"{name} {wording.plain(value)}" for name, value in constant.items()),
+        ],
         map=_map(run),
     )
 

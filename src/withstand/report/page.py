@@ -39,6 +39,7 @@ class Page:
     labelled: bool
     trained: bool
     supervised: bool
+    frozen: bool
     facts: list[tuple[str, Facts]]
     skipped: list[tuple[str, str]]
     tree: Tree
@@ -77,6 +78,7 @@ def page(run: StoredRun) -> Page:
         labelled=dig(run.record, "data", "labelled") is not False,
         trained=run.trained,
         supervised=run.supervised,
+        frozen=run.frozen,
         facts=facts(run),
         skipped=skipped(run),
         tree=dig(run.record, "tree"),

@@ -46,7 +46,10 @@ def _learning(run: StoredRun) -> str:
     name, model = part_name(method) or run.name, part_name(encoder)
     width = number(encoder, "init_args", "width")
     inside = ", ".join(word for word in (model, f"width {width:g}" if width is not None else "") if word)
-    subject = f"{wording.article(name)} {name} encoder" + (f" ({inside})" if inside else "")
+    made = "encoder" if "encoder" in run.gives else run.gives[0]
+    subject = f"{wording.article(name)} {name} {made}" + (f" ({inside})" if inside else "")
+    if run.frozen:  # what was learnt is about an encoder, and is none
+        subject = f"{name}, which leaves its encoder{f' ({inside})' if inside else ''} as it came,"
     kind = f"{_kind(run).lower()} "
     count, seconds = number(run.record, "data", "count"), number(run.record, "seconds")
     source = f"{wording.counted(int(count), f'{kind}{samples(run)}')}" if count is not None else f"{kind}data"

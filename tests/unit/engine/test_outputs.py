@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,16 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from toys import ToyPictures, toy_method
+from toys import ToyPictures, toy_experiment, toy_method
 from withstand.core.batch import Batch, unit_range
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.outputs import Form, Maker, Output
+from withstand.core.part import again
 from withstand.core.roles import Method, Product
 from withstand.data.arrays.source import ArraySource
+from withstand.engine.folder import RunFolder
 from withstand.engine.outputs import Writer, joined, maker_of, outputs, write_condensed
+from withstand.methods.attackers.adv_encoder import AdvEncoder
 
 
 def made_by(products: Mapping[str, Product], maker: Maker | None = None) -> Method:
@@ -158,3 +162,14 @@ def test_a_condensed_set_is_read_back_as_it_was(tmp_path: Path) -> None:
     with np.load(tmp_path / "out" / "condensed.npz") as file:
         assert np.array_equal(file["x"], source[range(4)].x.numpy())
         assert np.array_equal(file["y"], y.numpy())
+
+
+def test_a_record_says_what_a_run_gives_and_whether_its_encoder_stays(tmp_path: Path) -> None:
+    plain = toy_experiment(epochs=1)
+    attacked = replace(plain, method=AdvEncoder(again(plain.method.encoder), plain.source.shape, generator=False))
+    for place, (one, frozen) in enumerate(((plain, False), (attacked, True))):
+        folder = RunFolder(tmp_path / str(place))
+        folder.path.mkdir()
+        folder.claim(one, fresh=False)
+        assert folder.record()["encoder is frozen"] is frozen
+        assert folder.record()["gives"] == list(one.method.products())

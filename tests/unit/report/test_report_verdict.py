@@ -177,3 +177,10 @@ def test_a_certificate_is_told_in_shares():
     )
     numbers = {"numbers": certificate.numbers, "protocol": {}, "tables": {}, "checks": [], "name": "certificate"}
     assert said(Finding.of_record(numbers)) == said(certificate)
+
+
+def test_an_encoder_that_stayed_as_it_came_is_not_said_to_have_learnt() -> None:
+    said = verdict(run(**{"encoder is frozen": True, "gives": ["encoder", "attack"]}))
+    assert "which leaves its encoder" in said.partition(" learnt from ")[0]
+    assert "encoder" not in verdict(run(gives=["generator"])).partition(" learnt from ")[0]
+    assert " encoder " in verdict(run()).partition(" learnt from ")[0]
