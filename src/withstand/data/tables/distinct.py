@@ -51,7 +51,7 @@ class Names(Sequence[str]):
             return False
         return all(one == another for one, another in zip(self, other, strict=True))
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # the language's word for what may change
 
     def __contains__(self, value: object) -> bool:
         from pyarrow import compute

@@ -4,6 +4,8 @@ Contrastive learning of global and local features for medical image segmentation
 of volumes of one organ that lie in the same share of the depth, the same partition, look alike.
 """
 
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -13,6 +15,7 @@ from withstand.core.errors import ConfigError
 from withstand.data.volumes.volume import Array, Volume
 
 Bytes = npt.NDArray[np.uint8]
+Value = TypeVar("Value", bound=np.generic)
 LEVELS = (1.0, 99.0)
 """Percentiles of a volume that become black and white."""
 _THICK = 1.5
@@ -78,7 +81,7 @@ def _overlap(side: int, size: int) -> tuple[slice, slice]:
     return slice(start, start + length), slice(target, target + length)
 
 
-def stacked(x: npt.NDArray[np.generic], axis: int) -> npt.NDArray[np.generic]:
+def stacked(x: npt.NDArray[Value], axis: int) -> npt.NDArray[Value]:
     """Return a volume's slices along an axis, `(n, h, w)`: what is up, or to the front, is the first row."""
     planes = np.moveaxis(x, axis, 0)
     return planes.swapaxes(1, 2)[:, ::-1]

@@ -96,7 +96,7 @@ class VolumeSource(Source):
         for volume, whole in zip(volumes, found.wholes, strict=True):
             planes = stacked(as_bytes(volume.x), place)
             mask = None if volume.mask is None else stacked(volume.mask, place)
-            drop = empty(planes)  # type: ignore[arg-type]
+            drop = empty(planes)
             if mask is not None:
                 drop &= ~(mask != 0).any((1, 2))
             rows = np.flatnonzero(~drop)

@@ -3,7 +3,7 @@
 A single false pair glues two entities in connected components; communities and cliques hold against it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -95,8 +95,8 @@ def _split(members: list[int], edges: list[tuple[int, int, float]], rule: SetRul
     return [list(one) for one in networkx.community.louvain_communities(graph, weight="weight", seed=seed)]
 
 
-def _sorted(sets: object) -> Sets:
-    return tuple(sorted(tuple(sorted(one)) for one in sets))  # type: ignore[attr-defined]
+def _sorted(sets: Iterable[Iterable[int]]) -> Sets:
+    return tuple(sorted(tuple(sorted(one)) for one in sets))
 
 
 def set_similarity(true: Sequence[Sequence[int]], found: Sequence[Sequence[int]]) -> float:

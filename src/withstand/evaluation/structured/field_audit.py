@@ -91,7 +91,7 @@ class FieldAudit(Evaluator):
         k = min(self.k, len(catalogue) - 1)
         chosen = permutation(len(catalogue), self.seed, "audited items")[: self.samples]
         rows: list[tuple[Cell, ...]] = []
-        with Victim(module).held(), torch.no_grad():  # type: ignore[arg-type]
+        with Victim(module).held(), torch.no_grad():  # type: ignore[arg-type]  # its protocol does not say that it is a module
             users, bars, open_to = self._bars(subject, k)
             before, after, worst, tried = [], [], [], 0
             for item in chosen.tolist():

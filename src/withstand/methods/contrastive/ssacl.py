@@ -8,7 +8,7 @@ differences: see the recipe table-integration. In the authors' code the adversar
     one, and not from the whole table.
 """
 
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -52,7 +52,7 @@ class SSACL(Method):
         near: bool = False,
         adversarial: float = 0.5,
         eps: float = 0.01,
-        norm: str = "l2",
+        norm: Literal["l2", "linf"] = "l2",
         steps: int = 1,
         warmup: int = 5,
     ) -> None:
@@ -65,7 +65,8 @@ class SSACL(Method):
             raise ConfigError(f"norm must be 'l2' or 'linf', not {norm!r}")
         self.matcher = matcher
         self.negatives, self.near, self.adversarial = negatives, near, adversarial
-        self.eps, self.norm, self.steps, self.warmup = eps, norm, steps, warmup
+        self.eps, self.steps, self.warmup = eps, steps, warmup
+        self.norm: Literal["l2", "linf"] = norm
 
     @classmethod
     def example(cls) -> Self:
@@ -158,7 +159,7 @@ class SSACL(Method):
             return torch.stack([torch.zeros_like(match), match], 1)
 
         attack = PGD(
-            Ball(self.norm, self.radius(batch.epoch)),  # type: ignore[arg-type]
+            Ball(self.norm, self.radius(batch.epoch)),
             CrossEntropy(),
             steps=self.steps,
             step_size=1 / self.steps,
