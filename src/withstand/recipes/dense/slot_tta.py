@@ -7,7 +7,8 @@ claims: masks that compose the picture get better, in scenes unlike those learnt
 learns from: pictures of a few objects with masks, scenes in one .npz file (x, mask); or pictures, photos, images alone
 use it when: single objects of a scene have to be told apart, and scenes come from elsewhere than the labelled ones;
   withstand.defenses.restoring adapts to each, and the judge shows what that is worth
-not for: textured photos, whose objects slots of this size do not find; kinds of objects, which masks do not tell
+not for: masks of adapted scenes as files, for withstand apply adapts to none; textured photos, whose objects slots of
+  this size do not find; kinds of objects, which masks do not tell
 command: withstand train slot-tta --data scenes.npz --slots 5
 """
 
