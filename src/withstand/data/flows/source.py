@@ -254,7 +254,7 @@ def parted(source: Source, part: str, fraction: float = 0.2, seed: int = 0) -> S
     """
     parts = source.attributes.get(PART)
     if parts is not None and len(torch.unique(parts)) == 2:
-        return Subset(source, (parts == int(part == "test")).nonzero()[:, 0])
+        return Subset(source, (parts == int(part == "test")).nonzero()[:, 0].tolist())
     return Separate(source, part, FILE, fraction=fraction, seed=seed)
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from captures import Frame, ethernet, icmp, ip4, ip6, pcap, pcapng, tcp, udp
 from withstand.core.errors import ConfigError, DataError
+from withstand.core.part import externals
 from withstand.data.derived.separate import Separate, apart
 from withstand.data.flows.assemble import Assembler
 from withstand.data.flows.bursts import BurstRule
@@ -238,6 +239,7 @@ def test_folders_called_train_and_test_are_parts(tmp_path: Path) -> None:
     source = Flows(folders(tmp_path, *names))
     assert source.classes == ("chat", "mail")
     train, test = parted(source, "train"), parted(source, "test")
+    assert not externals(train), "a run on them opens from its description alone"
     assert {source.files[place].split("/")[0] for place in train.attributes["file"].tolist()} == {"train"}
     assert {source.files[place].split("/")[0] for place in test.attributes["file"].tolist()} == {"test"}
 
