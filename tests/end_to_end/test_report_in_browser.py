@@ -28,7 +28,7 @@ def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     data = {"name": "toys", "count": 60, "shape": [1, 8, 8], "labelled": True}
     (folder / "run.json").write_text(json.dumps({"name": "toy", "status": "finished", "seconds": 3.0, "data": data}))
-    rows = [{"step": k, "loss": 1 / k, "lr": 0.1, "std": 0.8} for k in range(1, 41)]
+    rows = [{"step": k, "loss": 1 / k, "lr": 0.1 / k, "std": 0.8} for k in range(1, 41)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     numbers = np.random.default_rng(0)
     points = tuple((float(x), float(y), NAMES[k % 2], k) for k, (x, y) in enumerate(numbers.normal(size=(60, 2))))
