@@ -27,9 +27,9 @@ def game(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def of_table(r: Tensor, rd: Tensor) -> LogRatios:
-    """Return the log-ratios of every pair (w, l), w a row, from those of answers and of improvements (y1, y2)."""
-    w, l = torch.cartesian_prod(torch.arange(N), torch.arange(N)).unbind(1)
-    return LogRatios(r[w], r[l], rd[l, w], rd[l, l], rd[w, w], rd[w, l])
+    """Return the log-ratios of every pair of w, preferred, and x, from r(y) and from rd(y1, y2)."""
+    w, x = torch.cartesian_prod(torch.arange(N), torch.arange(N)).unbind(1)
+    return LogRatios(r[w], r[x], rd[x, w], rd[x, x], rd[w, w], rd[w, x])
 
 
 def population(
@@ -42,6 +42,7 @@ def population(
     parameters: Tensor,
 ) -> Tensor:
     """Return the mean loss of pairs that are drawn from mu twice and labelled by P."""
+    preference, reference, conditional = game
     r = parameters[0].log_softmax(0) - reference.log()
     rd = parameters[1:].log_softmax(1) - conditional.log()
     found = srpo(of_table(r, rd), beta, alpha, preference.flatten())
@@ -106,7 +107,7 @@ def test_no_gradient_at_the_closed_form_whatever_pairs_are_drawn(alpha: float, *
     mu = torch.tensor([0.7, 0.1, 0.1, 0.1] if skewed else [0.25] * 4, dtype=torch.float64)
     pi, improver = solve_preference_game(preference, reference, conditional, 0.5)
     at = torch.cat([pi[None], improver]).log().requires_grad_()
-    loss = population(preference, reference, conditional, 0.5, alpha, mu, at)
+    loss = population((preference, reference, conditional), 0.5, alpha, mu, at)
     (gradient,) = torch.autograd.grad(loss, at)
     assert gradient.abs().max() < 1e-14
 
@@ -131,13 +132,13 @@ def test_the_minimum_does_not_hang_on_how_pairs_are_drawn_as_those_of_dpo_and_ip
     preference, reference, conditional = game(5)
     flat, skewed = torch.full((N,), 0.25).double(), torch.tensor([0.7, 0.1, 0.1, 0.1]).double()
     pi, improver = solve_preference_game(preference, reference, conditional, 0.5)
-    w, l = torch.cartesian_prod(torch.arange(N), torch.arange(N)).unbind(1)
+    w, x = torch.cartesian_prod(torch.arange(N), torch.arange(N)).unbind(1)
     p = preference.flatten()
 
     def dpo_of(mu: Tensor) -> Tensor:
         def loss(table: Tensor) -> Tensor:
             r = table.log_softmax(0) - reference.log()
-            both = p * dpo(r[w], r[l], 0.5) + (1 - p) * dpo(r[l], r[w], 0.5)
+            both = p * dpo(r[w], r[x], 0.5) + (1 - p) * dpo(r[x], r[w], 0.5)
             return (both * torch.outer(mu, mu).flatten()).sum()
 
         return _least(loss, reference.log()).softmax(0)
@@ -145,14 +146,14 @@ def test_the_minimum_does_not_hang_on_how_pairs_are_drawn_as_those_of_dpo_and_ip
     def ipo_of(mu: Tensor) -> Tensor:
         def loss(table: Tensor) -> Tensor:
             r = table.log_softmax(0) - reference.log()
-            both = p * ipo(r[w], r[l], 0.5) + (1 - p) * ipo(r[l], r[w], 0.5)
+            both = p * ipo(r[w], r[x], 0.5) + (1 - p) * ipo(r[x], r[w], 0.5)
             return (both * torch.outer(mu, mu).flatten()).sum()
 
         return _least(loss, reference.log()).softmax(0)
 
     start = torch.cat([reference[None], conditional]).log()
     for mu in (flat, skewed):
-        found = _least(lambda at, mu=mu: population(preference, reference, conditional, 0.5, 0.5, mu, at), start)
+        found = _least(lambda at, mu=mu: population((preference, reference, conditional), 0.5, 0.5, mu, at), start)
         assert (found[0].softmax(0) - pi).abs().sum() / 2 < 1e-6
         assert (found[1:].softmax(1) - improver).abs().max() < 1e-6
     moved = [float((one(flat) - one(skewed)).abs().sum() / 2) for one in (dpo_of, ipo_of)]
