@@ -26,7 +26,7 @@ LEAST_STEPS = 60
 """Of a matcher that is learnt first."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Matched:
     """What `match` gives.
 
@@ -39,6 +39,10 @@ class Matched:
     integration: Integration
     run: Run
     files: dict[str, Path]
+
+    def __repr__(self) -> str:
+        """Return what was found, and where it was written."""
+        return f"<Matched {self.integration.finding!r}, in {self.files['merged'].parent}>"
 
 
 def match(

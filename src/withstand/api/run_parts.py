@@ -41,6 +41,15 @@ class RunParts:
         self._supply, self._allow = dict(supply or {}), tuple(allow)
         self.device = device_of(device)
 
+    def __repr__(self) -> str:
+        """Return one line: where, what was trained on what, and how far it is."""
+        if not self.folder.exists():
+            return f"<Run {self.path}: there is none>"
+        record = self.folder.record()
+        data = record.get("data")
+        on = f" on {data['name']}" if isinstance(data, dict) and "name" in data else ""
+        return f"<Run {self.path}: {record.get('name')}{on}, {record.get('status')}>"
+
     @property
     def path(self) -> Path:
         """The run folder."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from withstand.api.settings import Certification, Inputs
 from withstand.cli.network import folder_of, is_network, refuse_for_runs
 from withstand.cli.options import goes_alone
-from withstand.cli.reply import Reply, finding_facts, show_finding
+from withstand.cli.reply import Reply, finding_facts
 from withstand.core.errors import ConfigError
 from withstand.core.options import Device
 from withstand.core.part import Tree
@@ -55,7 +55,7 @@ def run_certify(
         opened = open_run(run, allow=allow, device=device)
         finding = opened.certify(data, asked)
         report = opened.report()
-    return Reply(f"{show_finding(finding)}\nreport: {report}", {**finding_facts(finding), "report": str(report)})
+    return Reply(f"{finding}\nreport: {report}", {**finding_facts(finding), "report": str(report)})
 
 
 def _instance(network: Path, vnnlib: Path, timeout: float, out: Path | None) -> Reply:

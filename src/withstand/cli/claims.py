@@ -6,7 +6,7 @@ from typing import Any
 
 from withstand.claims.compare import Comparison
 from withstand.claims.reproduction import claim_of, has_claim, reproduce, stored
-from withstand.cli.reply import Reply, figure_facts, show_measure
+from withstand.cli.reply import Reply, figure_facts
 from withstand.core.errors import WithstandError
 from withstand.core.finding import Finding
 from withstand.core.part import Tree
@@ -84,7 +84,7 @@ def _lines(item: Entry, finding: Finding, path: Path, *, again: bool) -> list[st
     took = f"{finding.protocol['seconds']} s, {finding.protocol['processor seconds']} s of a processor"
     return [
         f"{item.slug}: {finding.protocol['statement']}",
-        *(f"  {name}: {show_measure(measure)}" for name, measure in finding.figures.items()),
+        *(f"  {name}: {measure}" for name, measure in finding.figures.items()),
         f"verdict: {finding.protocol['verdict']}, {len(finding.tables['seeds'].rows)} seeds",
         f"finding: {path}, {took if again else f'stored and current, once {took}; --fresh tests again'}",
     ]

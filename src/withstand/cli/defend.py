@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from withstand.cli.reply import Reply, finding_facts, show_finding
+from withstand.cli.reply import Reply, finding_facts
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.options import Device
 
@@ -112,7 +112,7 @@ def run_defend(
     opened.folder.save(finding)
     report = opened.report()
     told = finding.protocol.get("verdict")
-    words = f"{show_finding(finding)}\n{told}" if isinstance(told, str) else show_finding(finding)
+    words = f"{finding}\n{told}" if isinstance(told, str) else str(finding)
     return Reply(f"{words}\nreport: {report}", {**finding_facts(finding), "report": str(report)})
 
 

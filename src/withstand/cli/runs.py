@@ -6,7 +6,7 @@ from typing import Any, Literal
 from withstand.api.settings import Audit, Inputs
 from withstand.cli.interrupted import of_audit, when_interrupted
 from withstand.cli.network import folder_of, is_network, refuse_for_runs
-from withstand.cli.reply import Reply, finding_facts, show_finding
+from withstand.cli.reply import Reply, finding_facts
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.options import Device
 from withstand.core.part import Tree
@@ -120,19 +120,19 @@ def run_probe(
     opened = open_run(run, allow=allow, device=device)
     if groups is not None:
         finding = opened.groups(groups, data, eps=eps)
-        return Reply(f"{show_finding(finding)}\nnext: withstand report {run}", {finding.name: finding_facts(finding)})
+        return Reply(f"{finding}\nnext: withstand report {run}", {finding.name: finding_facts(finding)})
     if fine_tune is not None or forgetting:
         from withstand.evaluation.probes.fine_tuning import FineTuning
 
         finding = opened.forgetting() if fine_tune is None else opened.fine_tune(data, FineTuning(labels=fine_tune))
-        return Reply(f"{show_finding(finding)}\nnext: withstand report {run}", {finding.name: finding_facts(finding)})
+        return Reply(f"{finding}\nnext: withstand report {run}", {finding.name: finding_facts(finding)})
     if geometry:
         found = opened.geometry(data, temperature=temperature)
-        text = "\n".join(show_finding(finding) for finding in found)
+        text = "\n".join(str(finding) for finding in found)
         facts = {finding.name: finding_facts(finding) for finding in found}
         return Reply(f"{text}\nnext: withstand report {run}", {**facts})
     findings = opened.probe(data)
-    text = "\n".join(show_finding(finding) for finding in findings if finding.figures)
+    text = "\n".join(str(finding) for finding in findings if finding.figures)
     facts = {finding.name: finding_facts(finding) for finding in findings}
     return Reply(f"{text}\nnext: withstand audit {run}", {**facts})
 
@@ -185,7 +185,7 @@ def run_audit(
             findings = [*opened.probe(data), finding, *others]
             report = opened.report()
     told = {found.name: found for found in findings}
-    lines = [show_finding(told[name]) for name in ("knn", "linear", "audit", "corruptions") if name in told]
+    lines = [str(told[name]) for name in ("knn", "linear", "audit", "corruptions") if name in told]
     text = "\n".join([*lines, str(told["audit"].protocol.get("verdict", "")), f"report: {report}"])
     return Reply(text, {**{name: finding_facts(found) for name, found in told.items()}, "report": str(report)})
 

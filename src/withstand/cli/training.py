@@ -6,7 +6,7 @@ from pathlib import Path
 
 from withstand.cli.interrupted import of_audit, of_training, when_interrupted
 from withstand.cli.options import parse
-from withstand.cli.reply import Reply, figure_facts, show_finding
+from withstand.cli.reply import Reply, figure_facts
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.options import Device
 from withstand.core.part import Tree
@@ -101,7 +101,7 @@ def run_demo(*, out: Path = Path("withstand-demo"), epochs: int = 6, seed: int =
     with when_interrupted(lambda: of_audit(out)):
         findings = {finding.name: finding for finding in (*run.probe(), run.audit())}
     report = run.report()
-    shown = [show_finding(findings[name]) for name in ("knn", "linear", "audit")]
+    shown = [str(findings[name]) for name in ("knn", "linear", "audit")]
     figures: dict[str, Tree] = {name: figure_facts(finding) for name, finding in findings.items()}
     return Reply("\n".join([*shown, f"report: {report}"]), {"report": str(report), "findings": figures})
 

@@ -24,7 +24,7 @@ ProgressCallback = Callable[[int, int], None]
 """Called after each batch with (samples done, samples in all)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Features:
     """Embedded samples.
 
@@ -47,6 +47,13 @@ class Features:
     classes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return one line: how many samples, how wide, what is known of them."""
+        counted = [f"{self.parts.count(part):,} {part}" for part in dict.fromkeys(self.parts)]
+        known = [f"{len(self.classes)} classes"] if self.classes else ["labels"] if self.y is not None else []
+        known += ["names"] if self.names else []
+        return f"<Features {len(self.x):,} x {self.x.shape[-1]}{''.join(f', {one}' for one in (*counted, *known))}>"
 
     def __post_init__(self) -> None:
         if self.x.dim() != 2 or self.x.dtype != torch.float32 or self.x.is_cuda:
