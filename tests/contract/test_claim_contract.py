@@ -20,6 +20,7 @@ from withstand.claims.condensation import krr_st
 from withstand.claims.continual import self_distillation
 from withstand.claims.contrastive import mcl, transitive_invariance
 from withstand.claims.dense import global_local as about_volumes
+from withstand.claims.multimodal import vlm_susceptibility
 from withstand.claims.reproduction import claim_of, file_of, has_claim, scales_of
 from withstand.core.finding import Finding
 from withstand.core.roles import Method, Source
@@ -126,6 +127,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Experiment]:
     monkeypatch.setattr(about_volumes, "PROBE", SegmentationProbe(volumes=(2,), choices=1, steps=1, batch=2))
     monkeypatch.setattr(super_resolution, "pictures", lambda *_: (Tiles(pictures(40, 3, 32), 32), pictures(4, 3, 32)))
     monkeypatch.setattr(table_integration, "record_parts", few_records)
+    monkeypatch.setattr(vlm_susceptibility, "TARGET", "a photo of a grey b")
+    monkeypatch.setattr(vlm_susceptibility, "STEPS", 2)
+    monkeypatch.setattr(vlm_susceptibility, "PICTURES", 4)
     for module in (graphmae, selftask):
         monkeypatch.setattr(module, "open_graphs", lambda *_, **__: graph(90))
     return seen

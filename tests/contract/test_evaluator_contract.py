@@ -37,7 +37,7 @@ from withstand.data.pictures.domains import DOMAIN
 from withstand.data.tables.source import TableSource
 from withstand.data.volumes.source import VolumeSource
 from withstand.data.windows.source import WindowSource
-from withstand.defenses.filters import BitDepth
+from withstand.defenses.filters import BitDepth, by_bit_depth
 from withstand.defenses.restoring import restoring
 from withstand.evaluation.backdoor.poison_detection import PoisonDetection
 from withstand.evaluation.backdoor.trigger_success import TriggerSuccess
@@ -72,6 +72,7 @@ from withstand.evaluation.robustness.corruptions import CorruptionBench
 from withstand.evaluation.robustness.fooling import Fooling
 from withstand.evaluation.robustness.purification import Purification
 from withstand.evaluation.robustness.smoothed import SmoothedCertificate
+from withstand.evaluation.robustness.susceptibility import Susceptibility
 from withstand.evaluation.robustness.target_retrieval import TargetRetrieval
 from withstand.evaluation.segmentation.judge import SegmentationJudge
 from withstand.evaluation.segmentation.probe import SegmentationProbe
@@ -100,6 +101,7 @@ from withstand.methods.editing.laf import LAF
 from withstand.methods.items.item_ssl import ItemSSL
 from withstand.methods.masked.hpm import HPM
 from withstand.methods.masked.netfound import NetFound
+from withstand.methods.multimodal.captioner import Captioner
 from withstand.methods.multimodal.clip_rocket import CLIPRocket
 from withstand.methods.pretext.sla import SLA
 from withstand.methods.restoration.lq_vae import LQVAE
@@ -203,6 +205,10 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     "RobustnessAudit": lambda: (
         RobustnessAudit(BALL, linf=(0.05, 0.1), l2=(0.5,), samples=16, steps=2, ensemble="none"),
         digits()[0], pixels(), None),
+    "Susceptibility": lambda: (
+        Susceptibility("a photo of a grey bee", ("what",), ("the picture",), ("8/255",), "8/255", samples=4, steps=2,
+                       guards={"bit depth": by_bit_depth}),
+        Captioner.example().product("captioner"), CaptionedClasses.example(), None),
     "Certificate": lambda: (Certificate(Ball("linf", 0.02), "ibp", samples=8, radii=2, halvings=2),
                             digits()[0], pixels(), None),
     "SmoothedCertificate": lambda: (SmoothedCertificate(0.1, Smoothing(0.1, samples=50, selection=10), samples=4),
@@ -352,7 +358,7 @@ def test_figures_say_what_they_are(name: str) -> None:
         assert measure.unit in UNITS
         assert measure.unit != "share" or -1 <= measure.value <= 1
     for figure, measure in finding.figures.items():
-        lower = ("nearer", "fooling", "retrieved", "rewritten", "gap", "lost", "abstentions", "success")
+        lower = ("nearer", "fooling", "retrieved", "rewritten", "gap", "lost", "abstentions", "success", "emission")
         way = "lower" if any(word in figure for word in lower) else "higher"
         assert measure.better in (way, None) or measure.unit != "share" or name in ("Certificate", "Unlearning")
 

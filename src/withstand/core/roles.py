@@ -182,7 +182,7 @@ Product: TypeAlias = Union[nn.Module, "Attack", Source]
 
 PRODUCTS = (
     "encoder", "classifier", "generator", "segmenter", "keypoints", "attack", "purifier", "condensed", "matcher",
-    "language model",
+    "language model", "captioner",
 )  # fmt: skip
 """The names of products. An encoder is a `Model`, a classifier gives logits for inputs in [0, 1]."""
 

@@ -172,6 +172,16 @@ def named_purifier(name: str, victim: Victim) -> Purifier:
     return _MAKE[name](victim)
 
 
+def by_jpeg(victim: Victim) -> Purifier:
+    """Return JPEG of quality 75 before a victim: what judges that are given guards by name take."""
+    return JPEG(victim)
+
+
+def by_bit_depth(victim: Victim) -> Purifier:
+    """Return four bits a value before a victim: what judges that are given guards by name take."""
+    return BitDepth(victim)
+
+
 def pictures(x: Tensor, what: str) -> None:
     """Refuse what is no batch of pictures.
 

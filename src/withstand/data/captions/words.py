@@ -83,6 +83,17 @@ class Vocabulary(Part):
             found[place, : len(row)] = torch.tensor(row)
         return found
 
+    def texts(self, ids: Tensor) -> list[str]:
+        """Return the words of ids `(B, L)` up to each row's first 0, with spaces between; an unknown one is "?".
+
+        >>> words = Vocabulary(("a", "dog"))
+        >>> words.texts(words.ids(["a dog", "A cat"]))
+        ['a dog', 'a ?']
+        """
+        names = ("", "?", *self.words)
+        rows = [row[: row.index(PAD)] if PAD in row else row for row in ids.tolist()]
+        return [" ".join(names[word] for word in row) for row in rows]
+
     def known(self, text: str) -> bool:
         """Return whether all words of a text are known."""
         return all(word in self._ids for word in words_of(text))

@@ -1,4 +1,4 @@
-"""What recipes on pictures with captions share: pictures, captions, words, both towers, classes."""
+"""What recipes on pictures with captions share: pictures, captions, words; and texts' towers and classes."""
 
 import warnings
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ TEMPLATES = ("a photo of a {}", "a picture of a {}", "the {} in this picture", "
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionSetup(PictureSetup):
+class CaptionedSetup(PictureSetup):
     """What recipes on pictures with captions can be told besides.
 
     Args:
@@ -30,22 +30,12 @@ class CaptionSetup(PictureSetup):
         captions: the table of captions, where it is not in the folder.
         least_words: how often a word must stand in the captions to be known.
         context: words after which a caption is cut.
-        text_width: width of the text tower.
-        text_layers: its blocks.
-        text_heads: its attention heads.
-        classes: names of classes for a zero-shot classifier, in words of the captions; the data's own if not said.
-        templates: what is said of a class, with {} for its name; the usual ones if not said.
     """
 
     data: "str | Path | Source" = "flickr8k-mini"
     captions: str | None = None
     least_words: int = 2
     context: int = 75
-    text_width: int = 128
-    text_layers: int = 4
-    text_heads: int = 4
-    classes: tuple[str, ...] = ()
-    templates: tuple[str, ...] = ()
 
     def parts(self) -> tuple[Source, Source]:
         """Return (train, test) of pictures with captions; words are learnt from the captions of train alone.
@@ -76,24 +66,9 @@ class CaptionSetup(PictureSetup):
             raise DataError(f"{train.name} has no captions")
         return whole.vocabulary
 
-    def told(self, train: Source) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the classes and what is said of each; none where nothing names classes.
-
-        Where nobody asked for classes, those of the data are taken if captions have all their words.
-        """
-        vocabulary = self.words(train)
-        names = self.classes or train.classes
-        if self.classes and train.classes and self.classes != train.classes:
-            raise ConfigError(f"classes are those of the data, {', '.join(train.classes)}, in this order, or not said")
-        strange = [name for name in names if not vocabulary.known(spoken(name))]
-        if strange and not self.classes:
-            warnings.warn(
-                f"no caption has the words of the class {strange[0]!r}: there will be no zero-shot classifier",
-                stacklevel=2,
-            )
-            return (), TEMPLATES
-        usual = [one for one in TEMPLATES if vocabulary.known(one.replace("{}", " "))]
-        return names, self.templates or tuple(usual)
+    def _class_names(self) -> tuple[str, ...]:
+        """Return the names of classes that were asked for, of a folder that may have none; () for none."""
+        return ()
 
     def _folder(self) -> Path | None:
         """Return the folder of captioned pictures that data names; None where captions have to be made."""
@@ -110,7 +85,7 @@ class CaptionSetup(PictureSetup):
 
     def _captioned(self, part: Path, size: int, folder: Path) -> CaptionedFolder:
         table = self.captions or (part / FILE if (part / FILE).is_file() else folder / FILE)
-        return CaptionedFolder(part, size, captions=str(table), classes=self.classes or None)
+        return CaptionedFolder(part, size, captions=str(table), classes=self._class_names() or None)
 
     def _made(self) -> tuple[Source, Source]:
         """Return parts of labelled pictures, with captions that are made."""
@@ -130,3 +105,44 @@ class CaptionSetup(PictureSetup):
         assert isinstance(whole, Captioned)
         said = [text for row in rows.tolist() for text in whole.captions[row]]
         return Vocabulary.learnt(said, least=self.least_words, context=self.context)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionSetup(CaptionedSetup):
+    """What recipes of two towers, of pictures and of texts, can be told besides.
+
+    Args:
+        text_width: width of the text tower.
+        text_layers: its blocks.
+        text_heads: its attention heads.
+        classes: names of classes for a zero-shot classifier, in words of the captions; the data's own if not said.
+        templates: what is said of a class, with {} for its name; the usual ones if not said.
+    """
+
+    text_width: int = 128
+    text_layers: int = 4
+    text_heads: int = 4
+    classes: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
+
+    def told(self, train: Source) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the classes and what is said of each; none where nothing names classes.
+
+        Where nobody asked for classes, those of the data are taken if captions have all their words.
+        """
+        vocabulary = self.words(train)
+        names = self.classes or train.classes
+        if self.classes and train.classes and self.classes != train.classes:
+            raise ConfigError(f"classes are those of the data, {', '.join(train.classes)}, in this order, or not said")
+        strange = [name for name in names if not vocabulary.known(spoken(name))]
+        if strange and not self.classes:
+            warnings.warn(
+                f"no caption has the words of the class {strange[0]!r}: there will be no zero-shot classifier",
+                stacklevel=2,
+            )
+            return (), TEMPLATES
+        usual = [one for one in TEMPLATES if vocabulary.known(one.replace("{}", " "))]
+        return names, self.templates or tuple(usual)
+
+    def _class_names(self) -> tuple[str, ...]:
+        return self.classes

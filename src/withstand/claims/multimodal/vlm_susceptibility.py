@@ -1,0 +1,81 @@
+"""The claim of VLM susceptibility."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from withstand.claims.claim import Claim, Tables
+from withstand.claims.measures import Figures, beside, budget, first, on_cifar10, test_of, trained
+from withstand.core.part import Tree
+from withstand.core.roles import network_of
+from withstand.engine.experiment import Experiment
+from withstand.evaluation.robustness.susceptibility import Susceptibility
+from withstand.evaluation.robustness.susceptibility_tables import ADAPTIVE, BARE, EMISSION, TOLD, UNAWARE
+from withstand.models.tokens.picture_to_text import PictureToText
+from withstand.recipes.multimodal.vlm_susceptibility import SETUP, experiment
+
+TARGET = "a photo of a red ship"
+PICTURES, STEPS, RADII = 40, 50, ("8/255", "16/255")
+EPOCHS, WIDTH = 8, 12
+STEERED, NOISE = "steered pictures", "noise of the same size"
+HEAD = "linf 16/255"
+RATES = (
+    f"{EMISSION}, {HEAD}",
+    f"{EMISSION} under noise, {HEAD}",
+    f"{EMISSION} on clean pictures",
+    f"{EMISSION}, unconstrained",
+    *(f"{EMISSION}, {guard}, {who}, {HEAD}" for guard in ("JPEG", "bit depth") for who in (UNAWARE, ADAPTIVE)),
+    *(f"{TOLD}, {guard}" for guard in (BARE, "JPEG", "bit depth")),
+)
+
+
+def claim() -> Claim[Experiment, Figures]:
+    """Compare steered pictures with noise of the same size, on held-out CIFAR-10 pictures and held-out prompts.
+
+    A small captioner learns captions made of the class and of a word for the color or brightness, asked for in eight
+    ways. Each picture is steered to one sentence by four of them, within 16/255, and asked one of the other four.
+    """
+    return Claim(
+        statement="a picture within 16/255 makes a captioner say a chosen sentence, on prompts that its maker never "
+        "asked, far more often than noise of the same size",
+        quantity=EMISSION,
+        names=(STEERED, NOISE),
+        arms={STEERED: trial},
+        measure=measure,
+        figures=lambda found: (found[STEERED][RATES[0]], found[STEERED][RATES[1]]),
+        protocol=_protocol,
+        tables=_tables,
+    )
+
+
+def trial(seed: int) -> Experiment:
+    """Return a trial of about 300 steps."""
+    setup = on_cifar10(SETUP, seed)
+    setup = replace(setup, model="convnet", width=WIDTH, epochs=EPOCHS, batch=128, learning_rate=2e-3)
+    return experiment(
+        setup, target=TARGET, eps=RADII, steps=STEPS, attacked=PICTURES, decoder_width=64, decoder_heads=2
+    )
+
+
+def measure(trial: Experiment) -> Figures:
+    """Return the emission rates of held-out pictures."""
+    captioner = network_of(trained(trial), "captioner")
+    assert isinstance(captioner, PictureToText)
+    (judge,) = trial.judges
+    assert isinstance(judge, Susceptibility)
+    found = judge.evaluate(captioner, trial.source, test=test_of(trial))
+    return found.numbers
+
+
+def _protocol(arms: Mapping[str, Experiment], found: Sequence[Mapping[str, Figures]]) -> dict[str, Tree]:
+    trial = first(arms)
+    return {
+        **budget(trial),
+        "target": TARGET,
+        "pictures": PICTURES,
+        "steps of each attack": STEPS,
+        "both sides": "the same captioner and pictures; noise has every pixel moved by the radius, up or down",
+    }
+
+
+def _tables(found: Sequence[Mapping[str, Figures]]) -> Tables:
+    return {name: beside(found, name, "share") for name in RATES}
