@@ -211,11 +211,11 @@ def _prompts(found: Judged) -> Table:
 def _answers(found: Judged, shown: int) -> Table:
     parts = [(found.of(CLEAN), "clean"), (found.of(NOISE), "under noise"), (found.of(CONSTRAINED), "attacked")]
     parts += [(found.of(ADAPTIVE, guard), f"attacked through {guard}") for guard in found.guards]
-    rows = tuple(
-        (place + 1, found.of(CLEAN).prompts[place], *(one.said[place] or "(nothing)" for one, _ in parts))
-        for place in range(min(shown, len(found.clean)))
-    )
-    return Table(("picture", "asked", *(name for _, name in parts)), rows)
+    rows: list[tuple[Cell, ...]] = []
+    for place in range(min(shown, len(found.clean))):
+        said = [one.said[place] or "(nothing)" for one, _ in parts]
+        rows.append((place + 1, found.of(CLEAN).prompts[place], *said))
+    return Table(("picture", "asked", *(name for _, name in parts)), tuple(rows))
 
 
 def checks(found: Judged, notes: Sequence[str]) -> tuple[Check, ...]:
