@@ -52,6 +52,7 @@ from withstand.evaluation.probes.few_shot import FewShot
 from withstand.evaluation.probes.fine_tuning import FineTuning
 from withstand.evaluation.probes.mlp import MLP
 from withstand.evaluation.probes.named import KNN, Centroid, Gauges, Linear, Map, NaiveBayes
+from withstand.evaluation.prompts import PromptTransfer
 from withstand.evaluation.ranking import Ranking
 from withstand.evaluation.representation.bits import Bits
 from withstand.evaluation.representation.condensed import Condensed
@@ -103,6 +104,7 @@ from withstand.methods.masked.hpm import HPM
 from withstand.methods.masked.netfound import NetFound
 from withstand.methods.multimodal.captioner import Captioner
 from withstand.methods.multimodal.clip_rocket import CLIPRocket
+from withstand.methods.multimodal.gopro import GOPro
 from withstand.methods.pretext.sla import SLA
 from withstand.methods.restoration.lq_vae import LQVAE
 from withstand.methods.restoration.srgan import SRGAN
@@ -176,6 +178,9 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
         CaptionRetrieval(), CLIPRocket.example(), CaptionedClasses.example(), CLIPRocket.example()
     ),
     "ZeroShot": lambda: (ZeroShot(), CLIPRocket.example(), CaptionedClasses.example(), CLIPRocket.example()),
+    "PromptTransfer": lambda: (
+        PromptTransfer(corruptions=("fog",)), GOPro.example(), CaptionedClasses.example(), None
+    ),
     "Bits": lambda: (Bits(samples=8), LQVAE.example().product("purifier"), ToyPictures(24, size=8),
                      LQVAE.example().product("purifier")),
     "Condensed": lambda: (Condensed(steps=2, networks=2, shown=2), KRRST.example(), ToyPictures(24, size=8), None),

@@ -54,16 +54,51 @@ def with_maps(encoder: Model, x: Tensor, stage: int) -> tuple[Tensor, Tensor]:
         raise ConfigError(f"{kind} has no stages of maps: take a residual network, say resnet")
     if not -len(encoder.stages) <= stage < len(encoder.stages):
         raise ConfigError(f"{kind} has {len(encoder.stages)} stages, and none numbered {stage}")
-    kept: list[Tensor] = []
-    module = dict(encoder.named_modules())[encoder.stages[stage]]
-    hook = module.register_forward_hook(lambda module, inputs, output: kept.append(output))
+    features, (maps,) = with_layers(encoder, x, [encoder.stages[stage]])
+    if maps.dim() != 4:
+        raise ConfigError(f"stage {encoder.stages[stage]!r} of {kind} gives no maps (B, C, H, W)")
+    return features, maps
+
+
+def with_layers(encoder: Model, x: Tensor, names: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
+    """Return an encoder's features `(B, width)` and what named submodules give on the way there, with gradients.
+
+    Args:
+        encoder: any.
+        x: its inputs.
+        names: of submodules, as `encoder.named_modules()` gives them; each is run once, and gives a tensor.
+
+    Raises:
+        ConfigError: there is no such submodule, or it is not run once, or gives no tensor.
+    """
+    modules = dict(encoder.named_modules())
+    kept: dict[str, list[Tensor]] = {name: [] for name in names}
+    hooks = []
+    for name in names:
+        if name not in modules:
+            raise ConfigError(f"there is no layer {name!r}: {nearest(name, modules)}")
+
+        def keep(module: nn.Module, inputs: object, output: Tensor, name: str = name) -> None:
+            kept[name].append(output)
+
+        hooks.append(modules[name].register_forward_hook(keep))
     try:
         features: Tensor = encoder(x)
     finally:
-        hook.remove()
-    if len(kept) != 1 or not isinstance(kept[0], Tensor) or kept[0].dim() != 4:
-        raise ConfigError(f"stage {encoder.stages[stage]!r} of {kind} gives no maps (B, C, H, W)")
-    return features, kept[0]
+        for hook in hooks:
+            hook.remove()
+    for name, found in kept.items():
+        if len(found) != 1 or not isinstance(found[0], Tensor):
+            raise ConfigError(f"layer {name!r} of {type(encoder).__name__} gives no maps (B, C, H, W), nor tokens")
+    return features, [kept[name][0] for name in names]
+
+
+def block_names(encoder: Model) -> tuple[str, ...]:
+    """Return the names of an encoder's stages, or else of its blocks, as those of a ViT, in their order."""
+    if encoder.stages:
+        return encoder.stages
+    modules = dict(encoder.named_modules())
+    return tuple(name for name in layer_names(encoder) if type(modules[name]).__name__.endswith(_BLOCKS))
 
 
 _BLOCKS = ("Block", "Layer", "Bottleneck")

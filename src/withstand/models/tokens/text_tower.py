@@ -109,11 +109,21 @@ class TextTower(Model):
         longest = int(lengths.max()) if len(x) else 0
         if longest > self.context:
             raise DataError(f"a text has {longest} words, and this tower reads {self.context}")
-        rows = torch.arange(len(x), device=x.device)
-        tokens = torch.cat([self.ends[0].expand(len(x), 1, -1), self.word(x[:, :longest])], 1)
-        tokens = torch.cat([tokens, tokens.new_zeros(len(x), 1, self.width)], 1)
-        tokens = tokens.index_put((rows, lengths + 1), self.ends[1].to(tokens.dtype).expand(len(x), -1))
-        tokens = tokens + self.places[: longest + 2]
+        return self.read(self.word(x[:, :longest]), lengths, noisy)
+
+    def read(self, words: Tensor, lengths: Tensor, noisy: bool = False) -> Tensor:
+        """Return features `(B, H)` of texts whose words are told as vectors, which need be no known ones.
+
+        Args:
+            words: `(B, L, H)`; what stands after a text's end is never looked at.
+            lengths: how many words each text has, int64 `(B,)`, at most L.
+            noisy: whether dropout acts, in training.
+        """
+        rows = torch.arange(len(words), device=words.device)
+        tokens = torch.cat([self.ends[0].expand(len(words), 1, -1).to(words.dtype), words], 1)
+        tokens = torch.cat([tokens, tokens.new_zeros(len(words), 1, self.width)], 1)
+        tokens = tokens.index_put((rows, lengths + 1), self.ends[1].to(tokens.dtype).expand(len(words), -1))
+        tokens = tokens + self.places[: words.shape[1] + 2]
         rate = self.dropout if noisy and self.training else 0.0
         for block in self.blocks:
             tokens = block(dropout(tokens, rate, True) if rate else tokens)
