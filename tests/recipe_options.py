@@ -7,6 +7,7 @@ from graphs import graph
 from toys import ToyPictures, toy_rows
 from withstand.core.options import options_of
 from withstand.core.roles import Source
+from withstand.data.clips.whole import Clips
 from withstand.data.interactions.source import Catalogue
 from withstand.data.pairs.source import RecordSource
 from withstand.data.volumes.source import VolumeSource
@@ -15,6 +16,7 @@ from withstand.engine.experiment import Experiment
 from withstand.recipes.catalogue import Entry
 from withstand.recipes.items.item_ssl import ItemSetup
 from withstand.recipes.setups.bare_pictures import BareSetup
+from withstand.recipes.setups.clips import ClipSetup
 from withstand.recipes.setups.flows import FlowSetup
 from withstand.recipes.setups.origins import OriginSetup
 from withstand.recipes.setups.pictures import PictureSetup
@@ -63,6 +65,8 @@ def toy_options(item: Entry, *, pictures: Source | None = None, rows: Source | N
         return {"data": Catalogue.example(), "width": 6, "batch": 4}
     if isinstance(setup.default, WindowSetup):
         return {"data": WindowSource.example(), "width": 6, "batch": 4}
+    if isinstance(setup.default, ClipSetup):
+        return {"data": Clips.example(), "frames": 3, "crop": 32, "width": 4, "blocks": 1, "flow_width": 2}
     if isinstance(setup.default, SuperSetup | FlowSetup):
         return None
     if "axis" in signature(item.module().experiment).parameters:

@@ -25,6 +25,7 @@ from withstand.core.threat import Ball
 from withstand.data.arrays.source import ArraySource
 from withstand.data.captions.source import CaptionedClasses
 from withstand.data.clips.tracks import SimulatedTracks
+from withstand.data.clips.whole import Clips
 from withstand.data.derived.origins import Origins
 from withstand.data.derived.paired import PairedSource
 from withstand.data.derived.poisoned import Poisoned
@@ -65,6 +66,7 @@ from withstand.evaluation.representation.projection_head import Layers
 from withstand.evaluation.representation.restored import Restored
 from withstand.evaluation.representation.sample_state import SampleState
 from withstand.evaluation.representation.version_votes import VersionVotes
+from withstand.evaluation.restoration.clips import ClipsRestored
 from withstand.evaluation.restoration.super_resolution import SuperResolved
 from withstand.evaluation.retrieval import CaptionRetrieval, ZeroShot
 from withstand.evaluation.robustness.audit import RobustnessAudit
@@ -108,6 +110,7 @@ from withstand.methods.multimodal.gopro import GOPro
 from withstand.methods.pretext.sla import SLA
 from withstand.methods.restoration.lq_vae import LQVAE
 from withstand.methods.restoration.srgan import SRGAN
+from withstand.methods.restoration.tecogan import TecoGAN
 from withstand.methods.robust.rss import RSS
 from withstand.models.dense.unet import Segmenter, UNet
 from withstand.models.graphs.encoder import GCN
@@ -172,6 +175,8 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     "Layers": lambda: (Layers(k=3), toy_method(), ToyPictures(48), toy_method()),
     "Restored": lambda: (Restored(shown=2, samples=8), HPM.example(), ToyPictures(24), HPM.example()),
     "SuperResolved": lambda: (SuperResolved(samples=4, shown=2), SRGAN.example(), ToyPictures(6), SRGAN.example()),
+    "ClipsRestored": lambda: (ClipsRestored(samples=2, still=6, shown=2), TecoGAN.example(), six_frames(),
+                              TecoGAN.example()),
     "TargetRetrieval": lambda: (TargetRetrieval(12, 6, 2, (1.0,), 2), AnyAttack.example(), ToyPictures(24, size=8),
                                 None),
     "CaptionRetrieval": lambda: (
@@ -248,6 +253,11 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     "MaskedTokens": lambda: (MaskedTokens(), NetFound.example(), two_kinds(), None),
 }  # fmt: skip
 """By class: an evaluator, a subject, a source, and a control where it has a use for one."""
+
+
+def six_frames() -> Source:
+    x = torch.randint(0, 256, (2, 6, 3, 56, 60), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return Clips(x)
 
 
 def halves() -> nn.Module:

@@ -52,7 +52,13 @@ PRESETS = {
 GRAPHS = ("withstand.data.graphs.", "withstand.views.graph", "withstand.data.flows.")
 """Modules of samples that no tensor holds: `test_graph_contract.py` and `test_flows.py` hold them to their roles."""
 
-RECORDS = ("withstand.views.records", "withstand.views.captions", "withstand.views.tracks", "withstand.views.triggers")
+RECORDS = (
+    "withstand.views.records",
+    "withstand.views.captions",
+    "withstand.views.tracks",
+    "withstand.views.triggers",
+    "withstand.views.clips",
+)
 """Modules of records, captions, tracks and colors alone, no plain pictures: their own tests hold them to their role."""
 
 VIEWS: dict[str, Callable[[], View]] = {

@@ -4,6 +4,7 @@ Patches: those places of the first frame that change most are followed by normal
 frame, in place of the published motion and KCF trackers.
 """
 
+import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from io import BytesIO
@@ -21,7 +22,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.files import printable
 from withstand.data.pictures.decode import FORMATS, to_rgb
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 def read_clips(path: str | Path) -> dict[str, NDArray[np.uint8]]:
@@ -37,22 +38,37 @@ def read_clips(path: str | Path) -> dict[str, NDArray[np.uint8]]:
     frames: dict[str, list[tuple[str, bytes]]] = {}
     for name, content in _files(path):
         clip = str(PurePosixPath(name).parent)
-        if PurePosixPath(name).suffix.lower() in _SUFFIXES:
+        if PurePosixPath(name).suffix.lower() in SUFFIXES:
             frames.setdefault(clip, []).append((name, content))
     frames.pop(".", None)
     if not frames:
         raise DataError(f"{str(path)!r} holds no folders of frames, one a clip")
-    return {printable(clip): _read(clip, sorted(frames[clip])) for clip in sorted(frames)}
+    ordered = {clip: sorted(frames[clip], key=lambda frame: in_order(frame[0])) for clip in sorted(frames)}
+    return {printable(clip): _read(clip, some) for clip, some in ordered.items()}
+
+
+def in_order(name: str) -> tuple[tuple[int, str], ...]:
+    """Return a key by which names are sorted as people count: frame 9 comes before frame 10."""
+    parts = re.split(r"([0-9]+)", name)
+    counted = [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]
+    return (*counted, (-1, name))
+
+
+def read_frame(name: str, content: bytes) -> NDArray[np.uint8]:
+    """Return a frame `(H, W, 3)`.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        with Image.open(BytesIO(content), formats=FORMATS) as picture:
+            return np.asarray(to_rgb(picture))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"frame {printable(name)} cannot be read: {' '.join(str(error).split())}") from None
 
 
 def _read(clip: str, frames: Sequence[tuple[str, bytes]]) -> NDArray[np.uint8]:
-    made = []
-    for name, content in frames:
-        try:
-            with Image.open(BytesIO(content), formats=FORMATS) as picture:
-                made.append(np.asarray(to_rgb(picture)))
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(f"frame {printable(name)} cannot be read: {' '.join(str(error).split())}") from None
+    made = [read_frame(name, content) for name, content in frames]
     sizes = {frame.shape for frame in made}
     if len(sizes) > 1:
         raise DataError(f"frames of clip {printable(clip)} have several sizes: {sorted(sizes)}")

@@ -115,6 +115,11 @@ class Tiles(Source):
         return blake2b(words.encode(), digest_size=16).hexdigest()
 
 
+def on_grid(length: int, side: int, step: int) -> list[int]:
+    """Return where pieces of length `side` begin that lie `step` apart, the last one at the end."""
+    return sorted({*range(0, length - side + 1, step), length - side})
+
+
 def whole_sides(source: Source) -> Tensor:
     """Return height and width of each of some whole pictures, int64 `(N, 2)`."""
     known = source.attributes
@@ -123,5 +128,5 @@ def whole_sides(source: Source) -> Tensor:
 
 def _corners(row: int, sides: Sequence[int], side: int, step: int) -> Tensor:
     """Return row, top and left of each tile of a picture, int64 `(M, 3)`."""
-    tops, lefts = (torch.tensor(sorted({*range(0, length - side + 1, step), length - side})) for length in sides)
+    tops, lefts = (torch.tensor(on_grid(length, side, step)) for length in sides)
     return torch.cartesian_prod(torch.tensor([row]), tops, lefts)

@@ -9,33 +9,28 @@ differences: there is no official code. The small picture is made by the antiali
 """
 
 import copy
-import math
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Self
+from collections.abc import Mapping
+from typing import Self, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from withstand.core.batch import Batch, unit_range
-from withstand.core.distributed import total, world_size
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.roles import Method, Product, Source, Terms, Trainer
+from withstand.core.roles import Method, Product, Source, Terms
 from withstand.losses.restoration.adversarial import critic_loss, fooling_loss
 from withstand.losses.restoration.content import feature_error, total_variation
 from withstand.methods.shared.continued import take_over
+from withstand.methods.shared.game import Game, check_weights, held
 from withstand.models.blocks.ema import Momentum, Teacher
 from withstand.models.restoration.critic import Critic
 from withstand.models.restoration.layer_maps import LayerMaps
 from withstand.models.restoration.resampling import reduced
 from withstand.models.restoration.srresnet import SRResNet, Upscaler
 
-_SURE = 1e-3
-"""A critic that gives made pictures less than this, and true ones more than the rest to 1, has won."""
-_PACE = 0.95
-_LOOK = 50
+Pair: TypeAlias = tuple[Tensor, Tensor]
+"""True pictures in [-1, 1], and those that are made."""
 
 
 class SuperResolution(Method):
@@ -123,7 +118,7 @@ class SuperResolution(Method):
             self.averaged.follow(self.encoder, step, share_buffers=True)
 
 
-class SRGAN(SuperResolution):
+class SRGAN(Game[Pair], SuperResolution):
     """The network that lowers a content loss and fools a critic, which learns in turns with it.
 
     It starts from the stage that lowers the squared error: from new weights the game collapses. What that stage gave is
@@ -140,13 +135,12 @@ class SRGAN(SuperResolution):
 
     Attributes:
         start: what enlarged pictures before the first step.
-        believed: running means of the probability that the critic gives to true and to made pictures, `(2,)`.
 
     Raises:
         ConfigError: a weight below 0.
     """
 
-    believed: Tensor
+    critic: Critic
     stage = "GAN"
 
     def __init__(
@@ -159,55 +153,26 @@ class SRGAN(SuperResolution):
         variation: float = 0.0,
         average: float = 0.0,
     ) -> None:
-        super().__init__(encoder, average=average)
-        for name, value in {"adversarial": adversarial, "variation": variation}.items():
-            if not (value >= 0 and math.isfinite(value)):
-                raise ConfigError(f"{name} must be at least 0, not {value!r}")
-        self.critic, self.features = critic, features
+        SuperResolution.__init__(self, encoder, average=average)
+        check_weights({"adversarial": adversarial, "variation": variation})
+        self.features = features
         self.adversarial, self.variation = adversarial, variation
         self.start = copy.deepcopy(encoder).requires_grad_(False).eval()
-        self.register_buffer("believed", torch.full((2,), 0.5))
-        self._told = False
+        self.begin(critic)
 
     @classmethod
     def example(cls) -> Self:
         return cls(SRResNet.example(), Critic.example(), variation=1e-3)
 
-    def groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return the parameters of generator and critic, each of which has an optimizer of its own."""
-        parts: dict[str, nn.Module] = {"generator": self.encoder, "critic": self.critic}
-        return {name: [value for value in part.parameters() if value.requires_grad] for name, part in parts.items()}
+    def generating(self) -> tuple[nn.Module, ...]:
+        return (self.encoder,)
+
+    def made(self, batch: Batch) -> Pair:
+        return SuperResolution.made(self, batch)
 
     def upscalers(self) -> Mapping[str, nn.Module]:
         """Return the earlier stage's and this one's."""
         return {SuperResolution.stage: Upscaler(self.start), **super().upscalers()}
-
-    def step(self, batch: Batch) -> Terms:
-        """Return the sum of what generator and critic lower; no gradient of the first reaches the critic."""
-        true, made = self.made(batch)
-        judged, fooled = self._judged(true, made), self._fooled(true, made)
-        return {**_logged(judged), **_logged(fooled), "loss": judged["loss"] + fooled["loss"]}
-
-    def update(self, batch: Batch, trainer: Trainer) -> Terms:
-        """Let the critic learn from what the generator makes, and then the generator from the critic's new answer.
-
-        Pictures are made once for both turns.
-        """
-        kept: list[tuple[Tensor, Tensor]] = []
-
-        def critics_turn(batch: Batch) -> Terms:
-            kept.append(self.made(batch))
-            return self._judged(*kept[0])
-
-        def generators_turn(batch: Batch) -> Terms:
-            return self._fooled(*kept[0])
-
-        judged = trainer.terms(batch, critics_turn)
-        trainer.descend(judged["loss"], "critic")
-        fooled = trainer.terms(batch, generators_turn)
-        trainer.descend(fooled["loss"], "generator")
-        self._watch(judged, batch.step)
-        return {**_logged(judged), **_logged(fooled), "loss": fooled["loss"].detach()}
 
     def inherit(self, earlier: Method) -> None:
         super().inherit(earlier)
@@ -221,19 +186,10 @@ class SRGAN(SuperResolution):
             self.features.eval()
         return self
 
-    def diverged(self) -> str:
-        """Return in words how the critic has left the game, or "" while it is in it."""
-        true, made = self.believed.tolist()
-        if not (made < _SURE and true > 1 - _SURE):
-            return ""
-        return (
-            f"the critic has won: it gives true pictures a probability of {true:.4f} of being true and made ones "
-            f"{made:.1e}, so the generator learns little from it"
-        )
-
-    def _judged(self, true: Tensor, made: Tensor) -> Terms:
+    def judged(self, made: Pair) -> Terms:
         """Return the critic's terms."""
-        on_true, on_made = self.critic(true), self.critic(made.detach())
+        true, own = made
+        on_true, on_made = self.critic(true), self.critic(own.detach())
         loss = critic_loss(on_true, on_made)
         return {
             "critic": loss.detach(),
@@ -242,42 +198,21 @@ class SRGAN(SuperResolution):
             "loss": loss,
         }
 
-    def _fooled(self, true: Tensor, made: Tensor) -> Terms:
+    def fooled(self, made: Pair) -> Terms:
         """Return the generator's terms: its content loss, and what it pays for being found out."""
-        error = _squared_error(made, true)
+        true, own = made
+        error = _squared_error(own, true)
         content = error
         if self.features is not None:
             with torch.no_grad():
                 wanted = self.features((true + 1) / 2)
-            content = feature_error(self.features((made + 1) / 2), wanted, self.features.factor)
-        with _held(self.critic):
-            fooling = fooling_loss(self.critic(made))
+            content = feature_error(self.features((own + 1) / 2), wanted, self.features.factor)
+        with held(self.critic):
+            fooling = fooling_loss(self.critic(own))
         loss = content + self.adversarial * fooling
         if self.variation:
-            loss = loss + self.variation * total_variation(made)
+            loss = loss + self.variation * total_variation(own)
         return {"content": content.detach(), "fooling": fooling.detach(), "psnr": _decibels(error), "loss": loss}
-
-    @torch.no_grad()
-    def _watch(self, judged: Terms, step: int) -> None:
-        """Follow what the critic believes, and say once that it has won."""
-        now = torch.stack([judged["believed true"], judged["believed made"]])
-        self.believed.lerp_((total(now) / world_size()).to(self.believed), 1 - _PACE)
-        if step % _LOOK == _LOOK - 1 and not self._told and (said := self.diverged()):
-            self._told = True
-            warnings.warn(f"{said}: usual remedies are a lower learning rate for it and more data", stacklevel=2)
-
-
-@contextmanager
-def _held(network: nn.Module) -> Iterator[None]:
-    """Let a network's parameters have no gradient of what is computed now."""
-    learning = [value for value in network.parameters() if value.requires_grad]
-    for value in learning:
-        value.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for value in learning:
-            value.requires_grad_(True)
 
 
 def _squared_error(made: Tensor, true: Tensor) -> Tensor:
@@ -288,7 +223,3 @@ def _squared_error(made: Tensor, true: Tensor) -> Tensor:
 def _decibels(error: Tensor) -> Tensor:
     """Return the peak signal-to-noise ratio that a squared error in [-1, 1] makes."""
     return -10 * (error.detach() / 4).clamp_min(1e-12).log10()
-
-
-def _logged(terms: Terms) -> Terms:
-    return {name: value.detach() for name, value in terms.items()}

@@ -52,6 +52,10 @@ class LayerMaps(Part, nn.Module):
         """Return the maps `(B, C, H, W)` of pictures in [0, 1]."""
         raise NotImplementedError
 
+    def several(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the maps of all layers that are compared, one layer's as a rule."""
+        return (self(x),)
+
 
 class ExportedMaps(LayerMaps):
     """A layer of an encoder that `withstand export` wrote.

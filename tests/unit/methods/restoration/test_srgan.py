@@ -168,13 +168,13 @@ def test_a_critic_that_has_won_is_named_once() -> None:
     terms = {"believed true": torch.tensor(1.0), "believed made": torch.tensor(0.0)}
     method.believed.copy_(torch.tensor([1.0, 0.0]))
     with pytest.warns(UserWarning, match="the critic has won: it gives true pictures a probability of 1"):
-        method._watch(terms, 49)
+        method.watch(terms, 49)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        method._watch(terms, 99)
+        method.watch(terms, 99)
     assert "the critic has won" in method.diverged()
     for _ in range(30):
-        method._watch({"believed true": torch.tensor(0.9), "believed made": torch.tensor(0.1)}, 0)
+        method.watch({"believed true": torch.tensor(0.9), "believed made": torch.tensor(0.1)}, 0)
     assert method.diverged() == ""
 
 
