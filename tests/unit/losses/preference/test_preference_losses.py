@@ -33,13 +33,7 @@ def of_table(r: Tensor, rd: Tensor) -> LogRatios:
 
 
 def population(
-    preference: Tensor,
-    reference: Tensor,
-    conditional: Tensor,
-    beta: float,
-    alpha: float,
-    mu: Tensor,
-    parameters: Tensor,
+    game: tuple[Tensor, Tensor, Tensor], beta: float, alpha: float, mu: Tensor, parameters: Tensor
 ) -> Tensor:
     """Return the mean loss of pairs that are drawn from mu twice and labelled by P."""
     preference, reference, conditional = game
