@@ -49,7 +49,7 @@ PRESETS = {
     for name, function in inspect.getmembers(presets, inspect.isfunction)
     if function.__module__ == presets.__name__ and not name.startswith("_") and name.endswith(("_small", "_large"))
 }
-GRAPHS = ("withstand.data.graphs.", "withstand.views.graph", "withstand.data.flows.")
+GRAPHS = ("withstand.data.graphs.", "withstand.views.graph", "withstand.data.flows.", "withstand.data.text.")
 """Modules of samples that no tensor holds: `test_graph_contract.py` and `test_flows.py` hold them to their roles."""
 
 RECORDS = (

@@ -65,9 +65,16 @@ class CausalTokenizer(Part):
             text: any.
             start: put before it what the tokenizer puts before texts, as <s>; nothing is ever put after.
         """
-        found: list[int] = list(self.tokenizer(text, add_special_tokens=start)["input_ids"])
+        return self.encode_all([text], start=start)[0]
+
+    def encode_all(self, texts: Sequence[str], *, start: bool = True) -> list[list[int]]:
+        """Return the ids of texts, as `encode` gives those of one, and many times faster for many."""
+        if not len(texts):
+            return []
+        rows: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=start)["input_ids"]
         end = getattr(self, "end_id", None)
-        return found[:-1] if start and end is not None and len(found) > 1 and found[-1] == end else found
+        ends = start and end is not None
+        return [list(row[:-1]) if ends and len(row) > 1 and row[-1] == end else list(row) for row in rows]
 
     def decode(self, ids: Sequence[int] | Tensor, *, special: bool = False) -> str:
         """Return the text of ids, without special pieces unless they are asked for."""

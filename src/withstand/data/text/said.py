@@ -1,0 +1,83 @@
+"""What a row of a file of texts holds: a prompt, and the answers to it, as words or as turns of a conversation."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from withstand.core.errors import DataError
+
+Turns: TypeAlias = tuple[tuple[str, str], ...]
+"""A conversation: (role, words) of each turn."""
+Said: TypeAlias = str | Turns
+"""A prompt: words, or a conversation up to the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A prompt and two answers to it.
+
+    Attributes:
+        prompt: what is answered.
+        chosen: the words of the preferred answer.
+        rejected: of the other one.
+    """
+
+    prompt: Said
+    chosen: str
+    rejected: str
+
+
+def as_said(value: Any, where: str) -> Said:
+    """Return a cell as a prompt.
+
+    Args:
+        value: words, or a list of tables with `role` and `content`.
+        where: the row and the column, for messages.
+
+    Raises:
+        DataError: it is neither.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Sequence) and value and all(isinstance(turn, Mapping) for turn in value):
+        turns = []
+        for turn in value:
+            role, content = turn.get("role"), turn.get("content")
+            if not isinstance(role, str) or not isinstance(content, str):
+                raise DataError(f"{where}: every turn of a conversation has a role and a content in words")
+            turns.append((role, content))
+        return tuple(turns)
+    kind = "missing" if value is None else f"a {type(value).__name__}"
+    raise DataError(f"{where} is {kind}: words are needed, or turns of a conversation with role and content")
+
+
+def as_answer(value: Any, where: str) -> str:
+    """Return a cell as an answer: words, or a conversation of the assistant's one turn.
+
+    Raises:
+        DataError: it is neither, or empty.
+    """
+    said = as_said(value, where)
+    if not isinstance(said, str):
+        if len(said) != 1 or said[0][0] != "assistant":
+            roles = ", ".join(role for role, _ in said)
+            raise DataError(f"{where} must be one turn of the assistant, not turns of {roles}")
+        said = said[0][1]
+    if not said.strip():
+        raise DataError(f"{where} is empty: an answer has words")
+    return said
+
+
+def to_ids(said: Said) -> Tensor:
+    """Return a prompt as the bytes of its JSON, int64 `(L,)`: how a batch carries what a tokenizer cannot give back."""
+    return torch.tensor(list(json.dumps(said, ensure_ascii=False).encode("utf-8")), dtype=torch.int64)
+
+
+def from_ids(ids: Tensor) -> Said:
+    """Return the prompt that `to_ids` made numbers of."""
+    found = json.loads(bytes(ids.tolist()).decode("utf-8"))
+    return found if isinstance(found, str) else tuple((role, words) for role, words in found)
