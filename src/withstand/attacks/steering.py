@@ -52,11 +52,10 @@ class Steered(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return the sentence's NLL in nats, and 1 where greedy decoding says it and nothing else, each `(N, P)`."""
-        seen = self.network.read(x)
         count = len(self.prompts)
-        scored = self.network.score(
-            seen.repeat_interleave(count, 0), self.prompts * len(x), [self.target] * (count * len(x))
-        )
+        rows = torch.arange(len(x), device=x.device).repeat_interleave(count)
+        targets = [self.target] * len(rows)
+        scored = self.network.score(self.network.read(x), self.prompts * len(x), targets, rows)
         return {NLL: scored.nll.view(-1, count), EXACT: scored.exact.to(scored.nll.dtype).view(-1, count)}
 
 

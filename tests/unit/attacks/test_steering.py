@@ -27,7 +27,8 @@ class Linear(PictureToText):
         self.reads += 1
         return (images.flatten(1) - 0.5) @ self.weight.to(images.dtype)
 
-    def score(self, seen: Tensor, prompts: Sequence[str], targets: Sequence[str]) -> Scored:
+    def score(self, seen: Tensor, prompts: Sequence[str], targets: Sequence[str], rows: Tensor | None = None) -> Scored:
+        seen = seen if rows is None else seen[rows]
         shift = torch.tensor([len(prompt) for prompt in prompts], dtype=seen.dtype)
         return Scored(100 + shift - seen, seen > 0, torch.ones(len(seen), dtype=torch.int64))
 

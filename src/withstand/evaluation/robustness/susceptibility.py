@@ -48,7 +48,6 @@ from withstand.evaluation.robustness.susceptibility_tables import (
 from withstand.models.tokens.picture_to_text import PictureToText
 
 Guard = Callable[[Victim], Defense]
-_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,7 @@ class Susceptibility(Evaluator):
         step: a step's length, 1/255 as in the paper.
         shown: pictures and answers that are shown.
         seed: of the choice of pictures and prompts, and of all that attacks draw.
+        batch: pictures that are attacked at once, each with all known prompts: a large network takes few.
 
     Raises:
         ConfigError: prompts that are held out and known, radii that do not ascend from above 0.
@@ -83,6 +83,7 @@ class Susceptibility(Evaluator):
     step: str | float = "1/255"
     shown: int = 6
     seed: int = 0
+    batch: int = 64
 
     product = "captioner"
 
@@ -98,7 +99,7 @@ class Susceptibility(Evaluator):
             raise ConfigError(f"headline must be one of eps {self.eps}, not {self.headline!r}")
         if not parse_eps(self.step) > 0:
             raise ConfigError(f"step must be above 0, not {self.step!r}")
-        for name in ("samples", "steps", "shown"):
+        for name in ("samples", "steps", "shown", "batch"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
 
@@ -266,7 +267,7 @@ class _Trial:
         for eps in asked.radii:
             attack = steering(eps, asked.steps, parse_eps(asked.step))
             draws = self.draws.child(f"attack {name}")
-            start = steer(attack, surface, self.x, draws, batch=_AT_ONCE, start=start).x
+            start = steer(attack, surface, self.x, draws, batch=asked.batch, start=start).x
             moved = self._saved(start, eps)
             if name:
                 found.append(self._answered(ADAPTIVE, name, eps, self._through(name, moved), moved))
@@ -274,17 +275,17 @@ class _Trial:
             found.append(self._answered(CONSTRAINED, "", eps, moved))
             found += [self._answered(UNAWARE, one, eps, self._through(one, moved), moved) for one in self.guards]
             noise = Noise(Ball("linf", eps, targeted=True), Sentence())
-            noisy = steer(noise, surface, self.x, self.draws.child("noise"), batch=_AT_ONCE).x
+            noisy = steer(noise, surface, self.x, self.draws.child("noise"), batch=asked.batch).x
             found.append(self._answered(NOISE, "", eps, self._saved(noisy, eps)))
         if not name:
             attack = steering(asked.radii[-1], asked.steps, parse_eps(asked.step))
-            free = unbound(attack, surface, self.x, self.draws.child("free"), batch=_AT_ONCE).x
+            free = unbound(attack, surface, self.x, self.draws.child("free"), batch=asked.batch).x
             found.append(self._answered(UNCONSTRAINED, "", 1.0, self._saved(free, 1.0)))
         return found
 
     def _through(self, guard: str, x: Tensor) -> Tensor:
         """Return what the network is given of pictures behind a guard."""
-        return torch.cat([self.guards[guard](some).x_used for some in torch.split(x, _AT_ONCE)])
+        return torch.cat([self.guards[guard](some).x_used for some in torch.split(x, self.asked.batch)])
 
     def _saved(self, x: Tensor, eps: float) -> Tensor:
         """Return attacked pictures as a file of bytes holds them, not farther from the clean ones than eps."""
@@ -298,11 +299,11 @@ class _Trial:
         """Return on which pictures each prompt, known or held out, is answered with the sentence."""
         found = {}
         with self.bare.held(), torch.no_grad():
-            read = torch.cat([self.network.read(some) for some in torch.split(seen, _AT_ONCE)])
+            read = torch.cat([self.network.read(some) for some in torch.split(seen, self.asked.batch)])
             for prompt in (*self.asked.prompts, *self.asked.held_out):
                 said = [
                     text
-                    for some in torch.split(read, _AT_ONCE)
+                    for some in torch.split(read, self.asked.batch)
                     for text in self.network.write(some, [prompt] * len(some))
                 ]
                 found[prompt] = torch.tensor([holds(text, self.target) for text in said])
@@ -313,7 +314,7 @@ class _Trial:
         asked = self.asked
         nll, said = [], []
         with self.bare.held(), torch.no_grad():
-            for rows in torch.split(torch.arange(len(seen)), _AT_ONCE):
+            for rows in torch.split(torch.arange(len(seen)), asked.batch):
                 read = self.network.read(seen[rows.to(seen.device)])
                 prompts = [self.held_out[row] for row in rows.tolist()]
                 said += self.network.write(read, prompts)

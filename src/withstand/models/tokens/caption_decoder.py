@@ -150,7 +150,8 @@ class TinyCaptioner(PictureToText):
     def read(self, images: Tensor) -> Tensor:
         return self.decoder.read(self.encoder(images))
 
-    def score(self, seen: Tensor, prompts: Sequence[str], targets: Sequence[str]) -> Scored:
+    def score(self, seen: Tensor, prompts: Sequence[str], targets: Sequence[str], rows: Tensor | None = None) -> Scored:
+        seen = seen if rows is None else seen[rows]
         loss, likeliest, counts = self.decoder.token_nll(seen, self._ids(prompts, seen), self._ids(targets, seen))
         return Scored((loss * counts).sum(1), (likeliest | ~counts).all(1), counts.sum(1))
 

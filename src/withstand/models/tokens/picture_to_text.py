@@ -44,13 +44,14 @@ class PictureToText(nn.Module, ABC):
         """Return what the text half knows of pictures, `(N, ...)`: one row a picture."""
 
     @abstractmethod
-    def score(self, seen: Tensor, prompts: Sequence[str], targets: Sequence[str]) -> Scored:
+    def score(self, seen: Tensor, prompts: Sequence[str], targets: Sequence[str], rows: Tensor | None = None) -> Scored:
         """Return how likely each text is, as the answer to its prompt about its picture.
 
         Args:
-            seen: what was read of B pictures, `(B, ...)`.
+            seen: what was read of pictures, `(N, ...)`.
             prompts: B of them.
             targets: B texts, as `require` takes them.
+            rows: which picture each text is about, int64 `(B,)`; None for one text a picture, in their order.
         """
 
     @abstractmethod
@@ -58,8 +59,8 @@ class PictureToText(nn.Module, ABC):
         """Return the answer to each prompt about its picture, by greedy decoding.
 
         Args:
-            seen: what was read of B pictures, `(B, ...)`.
-            prompts: B of them.
+            seen: what was read of pictures, `(N, ...)`.
+            prompts: N of them.
         """
 
     @abstractmethod

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vision_language import vision
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Finding, number
 from withstand.core.part import build, describe
@@ -40,7 +41,8 @@ class Reader(PictureToText):
         assert not self.training
         return (images * self.signs.to(images)).mean((1, 2, 3)) - self.threshold
 
-    def score(self, seen: Tensor, prompts: Sequence[str], targets: Sequence[str]) -> Scored:
+    def score(self, seen: Tensor, prompts: Sequence[str], targets: Sequence[str], rows: Tensor | None = None) -> Scored:
+        seen = seen if rows is None else seen[rows]
         wanted = torch.tensor([text == YES for text in targets])
         logit = 50 * torch.where(wanted, seen, -seen)
         return Scored(nn.functional.softplus(-logit), logit > 0, torch.full_like(wanted, 4, dtype=torch.int64))
@@ -189,3 +191,29 @@ def test_targets_and_prompts_that_it_cannot_read_are_refused() -> None:
         found(replace(JUDGE, prompts=("why",)))
     with pytest.raises(DataError, match="pictures \\(C, H, W\\) are steered"):
         JUDGE.evaluate(Reader(), ArraySource(torch.rand(5, 7).numpy()))
+
+
+def test_a_model_of_transformers_is_judged_as_it_is() -> None:
+    pytest.importorskip("transformers")
+    judge = Susceptibility(
+        "a cat",
+        ("this",),
+        ("it",),
+        ("64/255",),
+        "64/255",
+        guards={"JPEG": by_jpeg},
+        samples=3,
+        steps=4,
+        shown=1,
+        batch=2,
+    )
+    pixels = torch.randint(0, 256, (4, 3, 16, 16), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    network = vision("llava", longest=4)
+    finding = judge.evaluate(network.float(), ArraySource(pixels))
+    assert finding.protocol["network"] == "HuggingFaceVision"
+    likely = finding.tables["target's likelihood"]
+    assert number(likely.column("no guard")[1]) < number(likely.column("no guard")[0])
+    rounding = vision("llava", side=24, longest=4, rounding="straight-through").float()
+    pixels = torch.randint(0, 256, (2, 3, 24, 24), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    noted = judge.evaluate(rounding, ArraySource(pixels))
+    assert "CLIPImageProcessor rounds" in noted.checks[-1].detail
