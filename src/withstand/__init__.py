@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from withstand.api.settings import Inspection as Inspection
     from withstand.api.settings import Matching as Matching
     from withstand.api.settings import NamedAttack as NamedAttack
+    from withstand.api.settings import Tracing as Tracing
+    from withstand.api.tracing import trace as trace
     from withstand.core.part import build as build
     from withstand.core.part import describe as describe
     from withstand.core.threat import Ball as Ball
@@ -37,6 +39,7 @@ _WHERE = {
     "Inspection": "withstand.api.settings",
     "Matching": "withstand.api.settings",
     "NamedAttack": "withstand.api.settings",
+    "Tracing": "withstand.api.settings",
     "Ball": "withstand.core.threat",
     "Run": "withstand.api.runs",
     "Victim": "withstand.core.victim",
@@ -48,6 +51,7 @@ _WHERE = {
     "inspect": "withstand.api.inspecting",
     "match": "withstand.api.matching",
     "open_run": "withstand.api.front",
+    "trace": "withstand.api.tracing",
     "train": "withstand.api.front",
 }
 
@@ -60,6 +64,7 @@ __all__ = [
     "Matching",
     "NamedAttack",
     "Run",
+    "Tracing",
     "Victim",
     "__version__",
     "attack",
@@ -70,6 +75,7 @@ __all__ = [
     "inspect",
     "match",
     "open_run",
+    "trace",
     "train",
 ]
 

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.options import ConvexNorm, Norm, Options, with_fields
 
-Asked = TypeVar("Asked", "NamedAttack", "Audit", "Certification", "Matching", "Inspection")
+Asked = TypeVar("Asked", "NamedAttack", "Audit", "Certification", "Matching", "Inspection", "Tracing")
 
 
 @dataclass(frozen=True)
@@ -192,6 +192,25 @@ class Inspection(Options):
     threshold: float = 10.0
     look: int = 20
     clusters: int = 10
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Tracing(Options):
+    """How adversarial examples are traced to a copy.
+
+    Args:
+        confidence: a copy is named from this probability on, else the source is unknown
+        level: and where its p-value, corrected for the number of copies, is at most this
+        prior: the probability, before any evidence, that the source is none of the copies
+        samples: clean pictures that are attacked on each copy, to learn what evidence is worth
+        seed: of everything that is drawn
+    """
+
+    confidence: float = 0.9
+    level: float = 0.05
+    prior: float = 0.5
+    samples: int = 64
     seed: int = 0
 
 

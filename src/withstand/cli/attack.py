@@ -50,6 +50,8 @@ def run_attack(
         attacked, batch = open_run(run, allow=allow, device=device).attack(data, asked)
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: getattr(attacked, name).numpy() for name in ("success", "norm", "loss")}
+    if batch.y is not None:
+        arrays["y"] = batch.y.numpy()
     with replacing(path) as aside, aside.open("wb") as file:
         np.savez_compressed(
             file, x=batch.x.numpy(), adversarial=attacked.x.numpy(), index=batch.index.numpy(), **arrays

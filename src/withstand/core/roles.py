@@ -182,9 +182,10 @@ Product: TypeAlias = Union[nn.Module, "Attack", Source]
 
 PRODUCTS = (
     "encoder", "classifier", "generator", "segmenter", "keypoints", "attack", "purifier", "condensed", "matcher",
-    "language model", "captioner",
+    "language model", "captioner", "copies",
 )  # fmt: skip
-"""The names of products. An encoder is a `Model`, a classifier gives logits for inputs in [0, 1]."""
+"""The names of products. An encoder is a `Model`, a classifier gives logits for inputs in [0, 1], and copies are
+several classifiers that say the same, to be handed out."""
 
 
 class Trainer(Protocol):

@@ -1,0 +1,1 @@
+"""Which of several copies of a classifier adversarial examples were made on."""
