@@ -9,9 +9,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from scipy.optimize import minimize
 from scipy.stats import t as student
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws, derive
@@ -84,13 +87,16 @@ class Calibration:
     @property
     def sources(self) -> list[int]:
         """The sources that examples were made on."""
-        return [int(source) for source in self.cases.source.unique()]
+        return sorted(set(self.cases.source.tolist()))
 
     @property
     def most(self) -> int:
         """How many pictures evidence counts as at most: half of what the source with fewest gave."""
-        fewest = int(self.cases.source.unique(return_counts=True)[1].min())
-        return max(1, fewest // 2)
+        return max(1, min(self._counts()) // 2)
+
+    def _counts(self) -> list[int]:
+        """Return how many examples each source gave."""
+        return [int((self.cases.source == source).sum()) for source in self.sources]
 
     def worth(self, score: Tensor) -> Worth:
         """Return what the evidence of pictures of one source is worth together.
@@ -123,8 +129,7 @@ class Calibration:
 
     def _ceiling(self, pooled: int) -> float:
         """Return how sure one can be at most: of n cases that all came out right the next does by (n + 1) / (n + 2)."""
-        counts = self.cases.source.unique(return_counts=True)[1]
-        cases = int((counts // pooled).sum())
+        cases = sum(count // pooled for count in self._counts())
         return (cases + 1) / (cases + 2)
 
     def _groups(self, pooled: int) -> tuple[Tensor, Tensor]:
@@ -156,24 +161,20 @@ class Calibration:
                 weight[mine] = share / int(mine.sum())
         weight = weight / weight.sum()
         scale = float(score.std().clamp_min(1e-6))
-        log_slope = torch.zeros((), dtype=torch.float64, requires_grad=True)
-        offset = torch.tensor(math.log(copies * self.prior / (1 - self.prior)), dtype=torch.float64)
-        offset.requires_grad_(bool((~known).any()))
-        free = [each for each in (log_slope, offset) if each.requires_grad]
-        optimizer = torch.optim.LBFGS(free, max_iter=100, line_search_fn="strong_wolfe")
+        start = math.log(copies * self.prior / (1 - self.prior))
+        fixed = not bool((~known).any())
 
-        def loss() -> Tensor:
-            optimizer.zero_grad()
-            slope = log_slope.exp() / scale
+        def loss(values: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+            at = torch.tensor(values, requires_grad=True)
+            slope, offset = at[0].exp() / scale, at.new_tensor(start) if fixed else at[1]
             choices = torch.cat([slope * score, offset.expand(len(score), 1)], 1)
-            value = (weight * torch.nn.functional.cross_entropy(choices, label, reduction="none")).sum()
+            value = (weight * cross_entropy(choices, label, reduction="none")).sum()
             # One part in a thousand against slopes without end, where self-made examples are told apart without error.
-            value = value + 1e-3 * log_slope.square()
-            value.backward()
-            return value.detach()
+            value = value + 1e-3 * at[0].square()
+            return float(value.detach()), torch.autograd.grad(value, at)[0].numpy()
 
-        optimizer.step(loss)
-        return float(log_slope.detach().exp()) / scale, float(offset.detach())
+        found = minimize(loss, np.array([0.0, start]), jac=True, method="L-BFGS-B").x
+        return math.exp(found[0]) / scale, start if fixed else float(found[1])
 
     def _p(self, place: int, mean: Tensor, pooled: int) -> Tensor:
         """Return the probability that a source other than a copy gives it so high a score, by Student's t over sources.

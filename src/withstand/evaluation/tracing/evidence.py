@@ -21,7 +21,7 @@ _SHRINK = 10.0
 def every_copy(copies: TracedCopies, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return labels by the classifier `(N,)`, logits of every copy `(M, N, K)`, and tracers' outputs `(M, N, K)`."""
     with torch.no_grad():
-        parts = [copies.both(part) for part in x.split(_AT_ONCE)]
+        parts = [copies.both(part) for part in torch.split(x, _AT_ONCE)]
     scaled = torch.cat([each[0] for each in parts])
     told = torch.cat([each[1] for each in parts], 1)
     return scaled.argmax(1), scaled + copies.alpha * told, told

@@ -87,7 +87,7 @@ class Tracers(Part, nn.Module):
         numbers = self.count * self.width * math.prod(self.shape[1:])  # of a picture's first maps
         if x.device.type != "cpu" or len(x) * numbers <= _AT_ONCE:
             return self._said(x)
-        return torch.cat([self._said(part) for part in x.split(max(1, _AT_ONCE // numbers))], 1)
+        return torch.cat([self._said(part) for part in torch.split(x, max(1, _AT_ONCE // numbers))], 1)
 
     def _said(self, x: Tensor) -> Tensor:
         count, width = self.count, self.width
@@ -151,7 +151,8 @@ class TracedCopy(Part, nn.Module):
         return cls(Classifier(ConvNet(2, (3, 8, 8), hidden=4), 4), Tracers((3, 8, 8), 4, width=2))
 
     def forward(self, x: Tensor) -> Tensor:
-        return common_scale(self.classifier(x)) + self.alpha * self.tracer(x)[0]
+        told: Tensor = self.tracer(x)[0]
+        return common_scale(self.classifier(x)) + self.alpha * told
 
 
 class TracedCopies(Part, nn.Module):
