@@ -23,7 +23,8 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.options import Options
 from withstand.core.part import again
 from withstand.core.roles import Source, View
-from withstand.data.derived.subset import Subset, labelled
+from withstand.data.captions.source import Captioned
+from withstand.data.derived.subset import Subset, in_whole, labelled
 from withstand.data.load import Data, judged, size_like, splits
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.folder import RunFolder
@@ -158,9 +159,16 @@ def experiment(
 def _parts(setup: PromptSetup, first: str | Experiment) -> tuple[Source, Source | None]:
     """Return (train, test), read as the run's own data were."""
     if setup.data is None:
-        return data_of(Path(first), None, None) if isinstance(first, str) else (first.source, first.test)
+        train, test = data_of(Path(first), None, None) if isinstance(first, str) else (first.source, first.test)
+        return _without_captions(train), None if test is None else _without_captions(test)
     folder = isinstance(setup.data, str | Path) and Path(setup.data).expanduser().is_dir()
     return splits(setup.data, size=_side(first) if folder else None)
+
+
+def _without_captions(source: Source) -> Source:
+    """Return the pictures that captions were made for: prompts are learnt from labels."""
+    whole, rows = in_whole(source)
+    return Subset(whole.source, rows) if isinstance(whole, Captioned) else source
 
 
 def _side(first: str | Experiment) -> int | None:

@@ -4,7 +4,7 @@ AugMix: A Simple Data Processing Method to Improve Robustness and Uncertainty (H
 Sizes: `N` pictures, `H` x `W` pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -143,23 +143,23 @@ class AugMix(PictureView):
         shares = -torch.log1p(-numbers[:, 1:])  # exponential: its shares of the sum are Dirichlet's of ones
         shares = shares / shares.sum(1, keepdim=True).clamp_min(1e-12) * (1 - numbers[:, :1])
         mixed = x * per_sample(1 - shares.sum(1))
-        for place in range(self.chains):
-            mixed += self._chained(x, draws.child(place)) * per_sample(shares[:, place])
-        return mixed.clamp_(0, 1)
+        # All chains side by side, so that each kind of change is run once a turn.
+        chained = self._chained(x, [draws.child(place) for place in range(self.chains)])
+        return (mixed + (chained * shares.T[:, :, None, None, None]).sum(0)).clamp_(0, 1)
 
-    def _chained(self, x: Tensor, draws: Draws) -> Tensor:
-        """Return pictures after a chain of changes, each picture's own."""
+    def _chained(self, x: Tensor, draws: Sequence[Draws]) -> Tensor:
+        """Return pictures after each of several chains of changes, `(chains, N, C, H, W)`, drawn for each picture."""
         most = self.depth[1]
-        count = draws.integers(self.depth[0], most + 1, 1)
-        chosen = draws.integers(0, len(self.operations), most)
-        level = draws.uniform(most) * (self.severity - 0.1) + 0.1
-        sign = draws.chance(0.5, most).to(x.dtype) * 2 - 1
+        count = torch.cat([own.integers(self.depth[0], most + 1, 1) for own in draws])
+        chosen = torch.cat([own.integers(0, len(self.operations), most) for own in draws])
+        level = torch.cat([own.uniform(most) for own in draws]) * (self.severity - 0.1) + 0.1
+        sign = torch.cat([own.chance(0.5, most) for own in draws]).to(x.dtype) * 2 - 1
         active = torch.arange(most, device=x.device) < count
-        x = x.clone()
+        whole = x.repeat(len(draws), 1, 1, 1)
         for turn in range(most):
             for number, name in enumerate(self.operations):
                 rows = rows_where(active[:, turn] & (chosen[:, turn] == number))
                 if len(rows):
                     change = OPERATIONS[name]
-                    x = x.index_copy(0, rows, change(x[rows], level[rows, turn], sign[rows, turn]))
-        return x
+                    whole.index_copy_(0, rows, change(whole[rows], level[rows, turn], sign[rows, turn]))
+        return whole.view(len(draws), *x.shape)
