@@ -67,6 +67,7 @@ from withstand.evaluation.representation.restored import Restored
 from withstand.evaluation.representation.sample_state import SampleState
 from withstand.evaluation.representation.version_votes import VersionVotes
 from withstand.evaluation.restoration.clips import ClipsRestored
+from withstand.evaluation.restoration.raw_round_trip import RawRoundTrip
 from withstand.evaluation.restoration.super_resolution import SuperResolved
 from withstand.evaluation.retrieval import CaptionRetrieval, ZeroShot
 from withstand.evaluation.robustness.audit import RobustnessAudit
@@ -109,6 +110,7 @@ from withstand.methods.multimodal.clip_rocket import CLIPRocket
 from withstand.methods.multimodal.gopro import GOPro
 from withstand.methods.pretext.sla import SLA
 from withstand.methods.restoration.lq_vae import LQVAE
+from withstand.methods.restoration.raw_isp import RawISP
 from withstand.methods.restoration.srgan import SRGAN
 from withstand.methods.restoration.tecogan import TecoGAN
 from withstand.methods.robust.rss import RSS
@@ -188,6 +190,8 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     ),
     "Bits": lambda: (Bits(samples=8), LQVAE.example().product("purifier"), ToyPictures(24, size=8),
                      LQVAE.example().product("purifier")),
+    "RawRoundTrip": lambda: (RawRoundTrip(samples=8, shown=2), RawISP.example().product("purifier"),
+                             ToyPictures(24, size=9), RawISP.example().product("purifier")),
     "Condensed": lambda: (Condensed(steps=2, networks=2, shown=2), KRRST.example(), ToyPictures(24, size=8), None),
     "Scenes": lambda: (
         Scenes(restoring, steps=2, samples=3, shown=2), SlotTTA.example(),
