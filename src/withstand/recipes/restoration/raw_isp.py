@@ -8,16 +8,15 @@ use it when: color photos have to be cleaned before any network, of whatever tas
   is put in front of a classifier by withstand defend --by RUN, which attacks it knowing all
 not for: grey pictures, which have no Bayer mosaic; pictures of few pixels, whose detail a mosaic loses; a defense
   against who knows it, as the judge shows
-differences: the paper learns from pairs of a phone and a camera; here RAW is made of pictures by un-processing, or the
-  pictures of RAW frames, --raw FILE. Without --weights there is no perceptual term
 command: withstand train raw-isp --data cifar10
 """
 
 from dataclasses import dataclass, replace
 
 from withstand.core.errors import ConfigError
-from withstand.core.roles import Method, Source
+from withstand.core.roles import Method
 from withstand.data.derived.subset import holdout
+from withstand.data.load import Data
 from withstand.data.pictures.raw_frames import RawFrames
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import Adam
@@ -50,7 +49,7 @@ class RawSetup(BareSetup):
         processes: how many train together.
     """
 
-    data: str | Source = "cifar10"
+    data: Data = "cifar10"
     raw: str | None = None
     pattern: Pattern | None = None
     black: float | None = None
@@ -105,8 +104,9 @@ def experiment(
     """
     frames: RawFrames | None = None
     if setup.raw is not None:
-        if setup.data != SETUP.data:
-            raise ConfigError(f"give --data {setup.data} or --raw {setup.raw}: frames are learnt from in its place")
+        if not (isinstance(setup.data, str) and setup.data == SETUP.data):
+            given = setup.data if isinstance(setup.data, str) else f"a {type(setup.data).__name__}"
+            raise ConfigError(f"give --data {given} or --raw {setup.raw}: frames are learnt from in its place")
         frames = RawFrames(
             setup.raw,
             pattern=setup.pattern,
