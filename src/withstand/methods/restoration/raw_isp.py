@@ -4,9 +4,9 @@ paper: All You Need is RAW: Defending Against Adversarial Attacks with Camera Im
 needs: one view, or samples as they are     modalities: pictures
 sizes: B pictures of H x W pixels
 differences: there is no official code. The paper learns from pairs of a phone's RAW and a camera's picture; here RAW is
-  un-processed from pictures, by one camera of middle settings unless cameras are drawn, or the data bring it along. Both
-  networks are U-Nets on packed RAW, where the paper has a PyNET in five levels for the rendering. The perceptual term is
-  that of a network that the user names, else left out
+  un-processed from pictures, by one camera of middle settings unless cameras are drawn, or the data bring it along.
+  Both networks are U-Nets on packed RAW, where the paper has a PyNET in five levels for the rendering. The perceptual
+  term is that of a network that the user names, else left out
 """
 
 import math
