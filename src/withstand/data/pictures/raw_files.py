@@ -15,6 +15,7 @@ import numpy.typing as npt
 from withstand.core.errors import DataError, MissingExtra, nearest
 from withstand.core.files import printable
 from withstand.data.arrays.npz import npz_names, read_member, read_npy
+from withstand.models.restoration.camera import SRGB_TO_XYZ
 
 Frame: TypeAlias = npt.NDArray[Any]
 SETTINGS = ("pattern", "black", "white")
@@ -30,7 +31,7 @@ class Recorded:
         black: what each of these four records without light; None where it does not say.
         white: what all record at most; None where it does not say.
         balance: gains of red and blue over green as the camera took them; None where it does not say.
-        xyz_to_camera: the camera's color matrix; None where it does not say.
+        srgb_to_camera: linear sRGB to the camera's colors, `(3, 3)`, rows that sum to 1; None where it does not say.
     """
 
     frames: dict[str, Frame]
@@ -38,7 +39,7 @@ class Recorded:
     black: tuple[float, ...] | None = None
     white: float | None = None
     balance: tuple[float, float] | None = None
-    xyz_to_camera: Frame | None = None
+    srgb_to_camera: Frame | None = None
 
 
 def read_frames(path: Path, frame: str | None = None) -> Recorded:
@@ -110,7 +111,7 @@ def _of_camera(path: Path) -> Recorded:
                 black=tuple(float(levels[place]) for place in places),
                 white=float(file.white_level),
                 balance=_balance(file.camera_whitebalance),
-                xyz_to_camera=_matrix(np.asarray(file.rgb_xyz_matrix, dtype=np.float64)),
+                srgb_to_camera=_matrix(np.asarray(file.rgb_xyz_matrix), np.asarray(file.color_matrix)),
             )
     except rawpy.LibRawError as error:
         raise DataError(f"{printable(path.name)} cannot be read as a RAW file: {error}") from error
@@ -122,6 +123,14 @@ def _balance(gains: Sequence[float]) -> tuple[float, float] | None:
     return (red / green, blue / green) if min(red, green, blue) > 0 else None
 
 
-def _matrix(xyz_to_camera: Frame) -> Frame | None:
-    rows = xyz_to_camera[:3]
-    return rows if rows.shape == (3, 3) and abs(np.linalg.det(rows)) > 1e-9 else None
+def _matrix(xyz_to_camera: Frame, camera_to_srgb: Frame) -> Frame | None:
+    """Return the matrix from what LibRaw knows of the model, or from what it read in the file."""
+    known, read = xyz_to_camera[:3].astype(np.float64), camera_to_srgb[:, :3].astype(np.float64)
+    if known.shape == (3, 3) and abs(np.linalg.det(known)) > 1e-9:
+        found = known @ np.array(SRGB_TO_XYZ)
+    elif read.shape == (3, 3) and abs(np.linalg.det(read)) > 1e-9:
+        found = np.linalg.inv(read)
+    else:
+        return None
+    sums = found.sum(1, keepdims=True)
+    return found / sums if float(np.abs(sums).min()) > 1e-6 else None

@@ -16,7 +16,7 @@ from withstand.core.roles import Indices, Source
 from withstand.data.digest import as_indices
 from withstand.data.pictures.raw_files import Recorded, read_frames
 from withstand.models.restoration.bayer import COLORS, Interpolation, Pattern, demosaic, known_pattern, packed
-from withstand.models.restoration.camera import SRGB_TO_XYZ, Camera, Matrix, normalised, process
+from withstand.models.restoration.camera import Camera, Matrix, process
 
 RAW = "raw"
 """The extra that holds packed RAW `(B, 4, S/2, S/2)` in [0, 1] of the pictures."""
@@ -167,9 +167,8 @@ def _camera(raws: dict[str, Tensor], pattern: Pattern, told: Recorded) -> Camera
     balanced = (values * gains[:, None]).flatten()
     bright = float(balanced.kthvalue(max(1, round(_BRIGHTEST * len(balanced)))).values)
     matrix: Matrix = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-    if told.xyz_to_camera is not None:
-        rows = normalised(torch.from_numpy(told.xyz_to_camera) @ torch.tensor(SRGB_TO_XYZ, dtype=torch.float64))
-        first, second, third = ((float(a), float(b), float(c)) for a, b, c in rows.tolist())
+    if told.srgb_to_camera is not None:
+        first, second, third = ((float(a), float(b), float(c)) for a, b, c in told.srgb_to_camera)
         matrix = (first, second, third)
     # Not so dark that a color which the sensor could not tell from brighter ones stays below white.
     return Camera(red, blue, max(1 / max(bright, 1e-3), 1 / min(red, 1.0, blue)), matrix)

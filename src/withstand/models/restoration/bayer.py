@@ -32,6 +32,19 @@ def known_pattern(pattern: str) -> Pattern:
     raise ConfigError(f"pattern {pattern!r} is unknown: {nearest(str(pattern), get_args(Pattern))}")
 
 
+def known_way(way: str) -> Interpolation:
+    """Return a way of demosaicing that is one.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    for one in get_args(Interpolation):
+        if one == way:
+            found: Interpolation = one
+            return found
+    raise ConfigError(f"way {way!r} is unknown: {nearest(str(way), get_args(Interpolation))}")
+
+
 def mosaic(x: Tensor, pattern: Pattern = "RGGB") -> Tensor:
     """Return the mosaic `(B, 1, H, W)` of pictures `(B, 3, H, W)`: of each pixel its pattern's color.
 
@@ -83,8 +96,7 @@ def demosaic(raw: Tensor, pattern: Pattern = "RGGB", way: Interpolation = "malva
         DataError: no such mosaic.
     """
     known_pattern(pattern)
-    if way not in get_args(Interpolation):
-        raise ConfigError(f"way {way!r} is unknown: {nearest(str(way), get_args(Interpolation))}")
+    known_way(way)
     if raw.dim() != 4 or raw.shape[1] != 1 or raw.shape[2] % 2 or raw.shape[3] % 2 or min(raw.shape[2:]) < 4:
         raise DataError(f"a mosaic is (B, 1, H, W) with even sides of 4 or more, not {tuple(raw.shape)}")
     # Reflection leaves the border's pixels out, so that the pattern goes on. Places are convolved apart: each needs

@@ -16,7 +16,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import Part
 from withstand.core.roles import Model
 from withstand.models.blocks.filter import Filter
-from withstand.models.restoration.bayer import Interpolation, Pattern, demosaic, known_pattern, unpacked
+from withstand.models.restoration.bayer import Interpolation, Pattern, demosaic, known_pattern, known_way, unpacked
 from withstand.models.restoration.camera import Camera, process
 
 
@@ -131,7 +131,7 @@ class ClassicPipeline(Part, nn.Module):
 
     def __init__(self, camera: Camera, pattern: Pattern = "RGGB", way: Interpolation = "malvar") -> None:
         super().__init__()
-        self.camera, self.pattern, self.way = camera, known_pattern(pattern), way
+        self.camera, self.pattern, self.way = camera, known_pattern(pattern), known_way(way)
         self._colors = camera.colors()
 
     @classmethod

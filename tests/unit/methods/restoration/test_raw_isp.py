@@ -54,7 +54,7 @@ def test_the_filter_blends_the_learnt_and_the_classic_rendering() -> None:
     torch.testing.assert_close(one(x), 0.7 * learnt + 0.3 * classic)
     assert torch.equal(blend(1.0)(x), learnt)
     torch.testing.assert_close(blend(0.0)(x), classic)
-    assert 0 <= float(one(x).min()) <= float(one(x).max()) <= 1
+    assert 0 <= float(one(x).detach().min()) <= float(one(x).detach().max()) <= 1
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 11), (5, 30), (3, 4)])
@@ -123,8 +123,8 @@ def test_what_f_learns_from_has_noise_and_less_of_it_passes_after_training() -> 
     with isolated("raw-isp"):
         method = RawISP(ToRaw((8,)), FromRaw((8,)), noise=0.3, structure=0.0)
     data = ToyPictures(16, size=8)
-    optimizer = torch.optim.Adam(method.parameters(), 3e-3)
-    for step in range(150):
+    optimizer = torch.optim.Adam(method.parameters(), 1e-2)
+    for step in range(60):
         optimizer.zero_grad()
         method.step(replace(data[list(range(16))], step=step))["loss"].backward()
         optimizer.step()
@@ -143,7 +143,7 @@ def test_stages_hand_on_and_the_judge_sees_raw_frames(tmp_path: Path) -> None:
     assert experiment.method.purifier().pattern == "GRBG"  # type: ignore[operator]
     train(experiment, tmp_path / "run", quiet=True)
     found = RawRoundTrip().evaluate(experiment.method.product("purifier"), experiment.source, test=experiment.test)
-    assert found.figures[ERROR].of == 4
+    assert found.figures[ERROR].of == 3
     assert {"before", "RAW", "after"} <= found.pictures.keys()
     shown = found.pictures["RAW"]
     assert not shown[:, 0::2, 0::2, [0, 2]].any(), "at its first place GRBG has green alone"
@@ -167,7 +167,7 @@ def test_bad_settings_are_refused_by_name(settings: dict[str, object], said: str
 
 
 def test_data_that_have_no_mosaic_are_refused() -> None:
-    setup = replace(raw_isp.SETUP, data=ToyPictures(16, channels=1, size=8))
+    setup = replace(raw_isp.SETUP, data=ToyPictures(16, channels=1, size=8), batch=4)
     with pytest.raises(DataError, match="color pictures"):
         raw_isp.experiment(setup, width=2).check()
     with pytest.raises(DataError, match="too small"):
