@@ -22,9 +22,12 @@ from withstand.claims.contrastive import mcl, transitive_invariance
 from withstand.claims.dense import global_local as about_volumes
 from withstand.claims.multimodal import vlm_susceptibility
 from withstand.claims.reproduction import claim_of, file_of, has_claim, scales_of
+from withstand.claims.restoration import tecogan as clip_claim
 from withstand.core.finding import Finding
 from withstand.core.roles import Method, Source
 from withstand.data.arrays.source import ArraySource
+from withstand.data.clips.stretches import Stretches
+from withstand.data.clips.whole import Clips
 from withstand.data.derived.subset import holdout
 from withstand.data.load import splits as real
 from withstand.data.pairs.source import RecordSource
@@ -39,6 +42,7 @@ from withstand.recipes.contrastive import table_integration
 from withstand.recipes.dense import global_local
 from withstand.recipes.masked import graphmae, t_jepa
 from withstand.recipes.pretext import selftask
+from withstand.recipes.restoration import tecogan as about_clips
 from withstand.recipes.setups import super_resolution
 
 
@@ -84,6 +88,12 @@ def few_volumes(*_: object, **__: object) -> tuple[Source, Source]:
     return holdout(VolumeSource(scans, [(scan > 0.8).astype(np.int16) for scan in scans], axis="sagittal"))
 
 
+def few_clips(*_: object) -> tuple[Source, Source]:
+    clips = Clips(np.random.default_rng(0).integers(0, 256, (10, 6, 3, 56, 56), dtype=np.uint8))
+    train, test = holdout(clips)
+    return Stretches(train, 5, 40), test
+
+
 def few_records(setup: object) -> tuple[RecordSource, RecordSource]:
     names = [f"{color} {thing}" for color in ("blue", "red", "old") for thing in ("lamp", "mill", "inn", "door")]
     train = RecordSource({"name": names, "town": ["rome", "oslo", "bari"] * 4}, part="train")
@@ -126,6 +136,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Experiment]:
     monkeypatch.setattr(global_local, "split_volumes", few_volumes)
     monkeypatch.setattr(about_volumes, "PROBE", SegmentationProbe(volumes=(2,), choices=1, steps=1, batch=2))
     monkeypatch.setattr(super_resolution, "pictures", lambda *_: (Tiles(pictures(40, 3, 32), 32), pictures(4, 3, 32)))
+    monkeypatch.setattr(about_clips, "clip_parts", few_clips)
+    monkeypatch.setattr(clip_claim, "JUDGE", replace(clip_claim.JUDGE, frames=6, still=6))
     monkeypatch.setattr(table_integration, "record_parts", few_records)
     monkeypatch.setattr(vlm_susceptibility, "TARGET", "a photo of a grey b")
     monkeypatch.setattr(vlm_susceptibility, "STEPS", 2)

@@ -1,9 +1,10 @@
 """What a trained method makes of samples: pictures, masks, points, or columns of numbers and words."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, nearest
@@ -13,11 +14,36 @@ Form: TypeAlias = Literal["pictures", "masks", "points", "columns"]
 
 
 @dataclass(frozen=True, slots=True)
+class Frames:
+    """The frames of a clip of any length, made one by one, each when it is asked for.
+
+    Attributes:
+        make: begins anew, and yields frames `(C, H, W)` in [0, 1].
+    """
+
+    make: Callable[[], Iterator[Tensor]]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        frames = self.make()
+        while True:
+            with torch.no_grad():  # they are made later than what calls a maker, which holds gradients off
+                frame = next(frames, None)
+            if frame is None:
+                return
+            yield frame
+
+    def whole(self) -> Tensor:
+        """Return all frames, `(T, C, H, W)`."""
+        return torch.stack(list(self))
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """One kind of output of B samples, in their order.
 
     Attributes:
-        values: a row a sample. Pictures are float `(C, H, W)` in [0, 1], or `(T, C, H, W)` of a clip; masks are whole
+        values: a row a sample. Pictures are float `(C, H, W)` in [0, 1], or `(T, C, H, W)` or
+            `Frames` of a clip; masks are whole
             numbers `(H, W)` or `(D, H, W)`; points are `(J, 2)` or more, as x and y in pixels and what else is known of
             a point; columns are one number or word, or `(K,)` of them. Rows may differ in size, but not columns.
         form: how they are written.
@@ -27,7 +53,7 @@ class Output:
         ConfigError: an unknown form.
     """
 
-    values: Tensor | Sequence[Tensor] | Sequence[str]
+    values: Tensor | Sequence[Tensor] | Sequence[Frames] | Sequence[str]
     form: Form
     words: tuple[str, ...] = ()
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -19,7 +19,7 @@ from withstand.core.device import device_of_network
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.files import printable, replacing
 from withstand.core.options import options_of
-from withstand.core.outputs import Maker, Output
+from withstand.core.outputs import Frames, Maker, Output
 from withstand.core.part import check_types
 from withstand.core.roles import Method, Source, network_of
 from withstand.core.victim import Victim
@@ -101,7 +101,7 @@ def joined(pieces: Iterable[Mapping[str, Output]]) -> dict[str, Output]:
     found: dict[str, list[Output]] = {}
     for piece in pieces:
         for name, output in piece.items():
-            found.setdefault(name, []).append(output)
+            found.setdefault(name, []).append(_whole(output))
     return {name: Output(_rows_of(some), some[0].form, some[0].words) for name, some in found.items()}
 
 
@@ -162,18 +162,21 @@ class Writer:
         return Applied(self.folder, self.count, tuple(self._told.values()))
 
     def _pictures(self, name: str, files: Sequence[str], output: Output) -> None:
+        form = "a PNG"
         for file, row in zip(files, output.values, strict=True):
-            frames = _frames(name, row, output.form)
-            where = self.folder / name / (file if len(frames) > 1 else "")
+            rows = row if isinstance(row, Frames) else [row]
+            pieces = (frame for part in rows for frame in _frames(name, part, output.form))
+            first = list(islice(pieces, 2))
+            several = isinstance(row, Frames) or len(first) > 1
+            form = "a folder of PNGs" if several else form
+            where = self.folder / name / (file if several else "")
             where.mkdir(parents=True, exist_ok=True)
-            for number, frame in enumerate(frames):
-                path = where / (f"{number:06}.png" if len(frames) > 1 else f"{file}.png")
+            for number, frame in enumerate(chain(first, pieces)):
+                path = where / (f"{number:06}.png" if several else f"{file}.png")
                 with replacing(path) as aside:
                     frame.save(aside, format="PNG")
         words = f", whose values are {', '.join(f'{i} {word}' for i, word in enumerate(output.words))}"
-        self._told[name] = f"{name}/: {'a PNG' if len(frames) == 1 else 'a folder of PNGs'} a sample" + (
-            words if output.words else ""
-        )
+        self._told[name] = f"{name}/: {form} a sample" + (words if output.words else "")
 
     def _file(self, name: str) -> str:
         """Return a file's stem for a sample, one that no other sample has."""
@@ -218,8 +221,23 @@ def _on_cpu(output: Output) -> Output:
     values = output.values
     if isinstance(values, Tensor):
         return Output(values.detach().cpu(), output.form, output.words)
-    rows: list[Any] = [row.detach().cpu() if isinstance(row, Tensor) else row for row in values]
+    rows: list[Any] = [
+        _frames_on_cpu(row) if isinstance(row, Frames) else row.detach().cpu() if isinstance(row, Tensor) else row
+        for row in values
+    ]
     return Output(rows, output.form, output.words)
+
+
+def _whole(output: Output) -> Output:
+    """Return an output whose clips are made now."""
+    if isinstance(output.values, Tensor) or not any(isinstance(row, Frames) for row in output.values):
+        return output
+    rows: list[Any] = [row.whole() if isinstance(row, Frames) else row for row in output.values]
+    return Output(rows, output.form, output.words)
+
+
+def _frames_on_cpu(frames: Frames) -> Frames:
+    return Frames(lambda: (frame.detach().cpu() for frame in frames))
 
 
 def _rows_of(some: Sequence[Output]) -> Tensor | list[Any]:
@@ -284,7 +302,9 @@ def _titles(name: str, output: Output) -> list[str]:
 def _cells(output: Output) -> list[list[str | int | float]]:
     """Return each sample's cells; whole numbers that words stand for come as these."""
 
-    def cell(value: float | str) -> str | int | float:
+    def cell(value: float | str | Frames) -> str | int | float:
+        if isinstance(value, Frames):
+            raise DataError("columns hold numbers and words, and no frames")
         if isinstance(value, int) and not isinstance(value, bool) and output.words:
             return printable(output.words[value])
         return printable(value) if isinstance(value, str) else value

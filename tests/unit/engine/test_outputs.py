@@ -1,7 +1,7 @@
 """What a run makes of samples: every form as it is written and read back, names that collide, and what is refused."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from toys import ToyPictures, toy_experiment, toy_method
 from withstand.core.batch import Batch, unit_range
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.outputs import Form, Maker, Output
+from withstand.core.outputs import Form, Frames, Maker, Output
 from withstand.core.part import again
 from withstand.core.roles import Method, Product
 from withstand.data.arrays.source import ArraySource
@@ -88,6 +88,31 @@ def test_a_clips_frames_are_a_folder(tmp_path: Path) -> None:
     clips = [torch.zeros(2, 1, 4, 4), torch.ones(3, 1, 4, 4)]
     written(tmp_path / "out", clips, "pictures")
     assert [len(list((tmp_path / "out" / "found" / name).iterdir())) for name in ("s0", "s1")] == [2, 3]
+
+
+def test_frames_are_made_as_they_are_written_without_gradients(tmp_path: Path) -> None:
+    held, made = [], []
+    level = torch.nn.Parameter(torch.ones(1, 2, 2))
+
+    def frames() -> Iterator[Tensor]:
+        for place in range(3):
+            held.append(torch.is_grad_enabled())
+            made.append((place, len(list((tmp_path / "out" / "found").rglob("0*.png")))))
+            yield level * place / 2
+
+    with torch.enable_grad():
+        written(tmp_path / "out", [Frames(frames), Frames(lambda: iter([torch.zeros(3, 2, 2)]))], "pictures")
+    assert held == [False] * 3
+    assert made[-1] == (2, 0) or made[-1][1] >= 1
+    folder = tmp_path / "out" / "found"
+    assert [int(np.asarray(Image.open(path)).max()) for path in sorted((folder / "s0").iterdir())] == [0, 128, 255]
+    assert [path.name for path in (folder / "s1").iterdir()] == ["000000.png"], "a clip of one frame is a folder too"
+
+
+def test_frames_that_come_in_memory_are_whole_clips() -> None:
+    clips = [Output([Frames(lambda count=count: iter(torch.rand(count, 3, 2, 2)))], "pictures") for count in (2, 3)]
+    whole = joined({"clips": clip} for clip in clips)["clips"].values
+    assert [tuple(row.shape) for row in whole] == [(2, 3, 2, 2), (3, 3, 2, 2)]  # type: ignore[union-attr]
 
 
 def test_columns_and_points_are_tables(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Collapse gauges: what features look like as a cloud of points, without any label."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,7 +9,7 @@ from torch import Tensor
 from withstand.core.errors import DataError
 from withstand.core.finding import Finding, Measure, Table
 from withstand.core.part import describe
-from withstand.core.roles import View
+from withstand.core.roles import Source, View
 from withstand.evaluation.features import embed_views
 from withstand.evaluation.intervals import shares
 from withstand.evaluation.probes.probe import CONTROL, Embedded, Probe, beside
@@ -65,6 +66,10 @@ class Gauges(Probe):
                 "alignment": "mean squared distance of two views' unit-length features; lower is closer",
             },
         )
+
+    def lacks(self, subject: Any, source: Source) -> str:
+        """Return that there is a single sample."""
+        return "" if len(source) > 1 else "gauges need at least two samples"
 
     def _some(self, embedded: Embedded) -> Tensor:
         x = embedded.judged.x

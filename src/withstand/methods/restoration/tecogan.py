@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.outputs import Maker, Output
+from withstand.core.outputs import Frames, Maker, Output
 from withstand.core.roles import Method, Product, Source, Terms
 from withstand.losses.restoration.adversarial import critic_loss, fooling_loss
 from withstand.losses.restoration.clips import cosine_error, matching_loss, ping_pong, ping_pong_loss
@@ -116,9 +116,13 @@ class FRVSR(Method):
         return self.enlarged
 
     def enlarged(self, batch: Batch) -> dict[str, Output]:
-        """Return clips four times as large."""
-        made = ClipUpscaler(self.encoder)(batch.x)
-        return {"pictures": Output(made, "pictures")}
+        """Return clips four times as large, whose frames are made as they are asked for: clips may have any length."""
+        upscaler = ClipUpscaler(self.encoder)
+
+        def frames(clip: Tensor) -> Frames:
+            return Frames(lambda: (made[0] for made in upscaler.frames(frame[None] for frame in clip)))
+
+        return {"clips": Output([frames(clip) for clip in batch.x], "pictures")}
 
     def upscalers(self) -> Mapping[str, nn.Module]:
         """Return what enlarges clips, by what it is called: the last is what the run gives."""

@@ -15,10 +15,9 @@ from withstand.core.files import by_utf_8
 from withstand.core.part import Part
 from withstand.models.blocks.exported import exported
 
-VGGLayer: TypeAlias = Literal["vgg22", "vgg54"]
-VGG_LAYERS: dict[VGGLayer, int] = {"vgg22": 9, "vgg54": 36}
-"""How many of VGG19's layers are run: up to the ReLU of the second convolution before the second pooling, and of the
-fourth before the fifth."""
+VGGLayer: TypeAlias = Literal["vgg22", "vgg34", "vgg44", "vgg54"]
+VGG_LAYERS: dict[VGGLayer, int] = {"vgg22": 9, "vgg34": 18, "vgg44": 27, "vgg54": 36}
+"""How many of VGG19's layers are run: vggIJ ends with the ReLU of convolution J before pooling I."""
 VGG_SCALE = 1 / 12.75
 """What the paper multiplies VGG19's features by, so that their error is about as large as that of pixels."""
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -103,8 +102,9 @@ class VGGMaps(LayerMaps):
 
     Args:
         path: a `.pth` file, or `.safetensors`.
-        layer: "vgg22" or "vgg54", after the ReLU, by the paper's names.
+        layer: "vgg22", "vgg34", "vgg44" or "vgg54", after the ReLU, by SRGAN's names.
         factor: what the features are multiplied by in a content loss.
+        every: compare all four layers up to this one where several are compared, as TecoGAN does.
 
     Raises:
         DataError: there is no such file, or it holds other weights.
@@ -114,14 +114,16 @@ class VGGMaps(LayerMaps):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, path: str, layer: VGGLayer = "vgg54", *, factor: float = VGG_SCALE) -> None:
+    def __init__(self, path: str, layer: VGGLayer = "vgg54", *, factor: float = VGG_SCALE, every: bool = False) -> None:
         super().__init__()
         if layer not in get_args(VGGLayer):
             raise ConfigError(f"layer {layer!r} is unknown: {nearest(str(layer), get_args(VGGLayer))}")
+        last = VGG_LAYERS[layer]
+        self._ends = [end for end in VGG_LAYERS.values() if end == last or (every and end < last)]
         from torchvision.models import vgg19
 
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            network = vgg19(weights=None).features[: VGG_LAYERS[layer]]
+            network = vgg19(weights=None).features[:last]
         wanted = {name: value.shape for name, value in network.state_dict().items()}
         found = {name.removeprefix("features."): value for name, value in _weights(Path(path)).items()}
         if any(name not in found or found[name].shape != shape for name, shape in wanted.items()):
@@ -133,9 +135,16 @@ class VGGMaps(LayerMaps):
         self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.several(x)[-1]
+
+    def several(self, x: Tensor) -> tuple[Tensor, ...]:
         three = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
-        found: Tensor = self.network((three - self.mean) / self.std)
-        return found
+        maps, found = (three - self.mean) / self.std, []
+        for count, module in enumerate(self.network.children(), start=1):
+            maps = module(maps)
+            if count in self._ends:
+                found.append(maps)
+        return tuple(found)
 
 
 def _weights(path: Path) -> dict[str, Tensor]:

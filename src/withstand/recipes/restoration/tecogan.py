@@ -7,13 +7,15 @@ use it when: enlarged videos shall look natural and not flicker; the texture is 
 not for: measuring, evidence or diagnosis: what it adds was never seen; single pictures, for which there is srgan
 differences: squares and stretches lie on a grid of half their side and length in place of random places, and a still
   frame that is panned goes on mirrored at its edges. Without a file of VGG19's weights there is no perceptual term;
-  --content vgg19 is the paper's own. The paper takes 5e5 steps and more in either stage. A run starts from a stage by
+  --perceptual vgg19 is the paper's own. The paper takes 5e5 steps and more in either stage. A run starts from a stage by
   squared error that is trained first, or from --start RUN
 command: withstand train tecogan --data clips --test calendar
 """
 
 from dataclasses import replace
+from typing import Literal, get_args
 
+from withstand.core.errors import ConfigError, nearest
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Adam
 from withstand.engine.schedules import Constant
@@ -21,8 +23,11 @@ from withstand.evaluation.restoration.clips import ClipsRestored
 from withstand.methods.restoration.tecogan import FRVSR, TecoGAN
 from withstand.models.restoration.clip_critic import ClipCritic
 from withstand.models.restoration.frame_recurrent import FrameRecurrent
+from withstand.models.restoration.layer_maps import ExportedMaps, LayerMaps, VGGMaps
 from withstand.recipes.setups.clips import ClipSetup, clip_parts
 from withstand.views.clips import ClipView
+
+Perceptual = Literal["none", "vgg19", "features"]
 
 SETUP = ClipSetup()
 
@@ -36,6 +41,10 @@ def experiment(
     ping_pong: float = 0.5,
     adversarial: float = 0.01,
     matching: float = 1.0,
+    perceptual: Perceptual = "none",
+    weights: str | None = None,
+    layer: str | None = None,
+    perceptual_weight: float = 0.2,
     lead: float = 0.4,
     critic_rate: float = 5e-5,
     critic_width: int = 64,
@@ -52,12 +61,17 @@ def experiment(
         ping_pong: what the difference of the passes forward and back weighs.
         adversarial: what fooling the critic weighs.
         matching: what the distance of the critic's features weighs.
+        perceptual: whose features are compared besides: none, vgg19 as in the paper, or features of an encoder that
+            withstand export wrote.
+        weights: file of VGG19's weights, torchvision's state dict; or FILE.safetensors of the encoder.
+        layer: of the encoder, where perceptual is features; its last stage if not said.
+        perceptual_weight: what the features' cosine weighs.
         lead: the critic learns only while the running mean of log D(true) - log D(made) is below.
         critic_rate: learning rate of the critic's Adam.
         critic_width: channels of the critic's first maps.
 
     Raises:
-        ConfigError: a crop that 32 does not divide.
+        ConfigError: a crop that 32 does not divide, or features without their file.
         DataError: no clips that are as long and large as a stretch.
     """
     source, held = clip_parts(setup)
@@ -77,6 +91,8 @@ def experiment(
     method = TecoGAN(
         FrameRecurrent(**network._init_args),
         ClipCritic(source.shape[1], width=critic_width),
+        features=_features(perceptual, weights, layer),
+        perceptual=perceptual_weight,
         ping_pong_weight=ping_pong,
         adversarial=adversarial,
         matching=matching,
@@ -90,3 +106,25 @@ def experiment(
         plan=replace(plan, epochs=setup.epochs, optimizer=two),
         first=first if start is None else start,
     )
+
+
+def _features(perceptual: Perceptual, weights: str | None, layer: str | None) -> LayerMaps | None:
+    """Return what gives the features that are compared; None for none."""
+    if perceptual not in get_args(Perceptual):
+        raise ConfigError(f"perceptual {perceptual!r} is unknown: {nearest(str(perceptual), get_args(Perceptual))}")
+    if perceptual == "none":
+        if weights is not None or layer is not None:
+            raise ConfigError("without features there are no weights and no layer to read: say which --perceptual")
+        return None
+    if weights is None:
+        needed = (
+            "VGG19's weights, which no package brings: give torchvision's state dict by --weights vgg19.pth"
+            if perceptual == "vgg19"
+            else "an encoder that withstand export wrote: give it by --weights FILE.safetensors"
+        )
+        raise ConfigError(f"perceptual {perceptual} needs {needed}")
+    if perceptual == "features":
+        return ExportedMaps(weights, layer)
+    if layer is not None:
+        raise ConfigError("perceptual vgg19 compares four layers: leave layer out")
+    return VGGMaps(weights, every=True)

@@ -23,6 +23,7 @@ class ClipSetup(Options):
         frames: N, of a stretch that is learnt from.
         crop: side in pixels of the squares that are learnt from, a multiple of 32.
         step: frames from one stretch to the next; half a stretch if not said.
+        stride: pixels from one square to the next; half a side if not said.
         width: channels of the network's maps.
         blocks: residual ones; FRVSR and the small model of the official code have 10.
         flow_width: channels of the flow network's first maps.
@@ -38,6 +39,7 @@ class ClipSetup(Options):
     frames: int = 10
     crop: int = 128
     step: int | None = None
+    stride: int | None = None
     width: int = 64
     blocks: int = 16
     flow_width: int = 32
@@ -66,4 +68,4 @@ def clip_parts(setup: ClipSetup) -> tuple[Source, Source]:
         train, held = holdout(clips)
     else:
         raise ConfigError(f"{clips.name} holds a single clip, of which none can be held out: name others by --test")
-    return Stretches(train, setup.frames, setup.crop + 2 * MARGIN, setup.step), held
+    return Stretches(train, setup.frames, setup.crop + 2 * MARGIN, setup.step, setup.stride), held
