@@ -102,9 +102,8 @@ def test_a_users_own_clips_go_the_whole_way(folder: Path, tmp_path: Path, capsys
     ]  # fmt: skip
     low = np.random.default_rng(0).integers(0, 256, (2, 3, 3, 9, 13), dtype=np.uint8)
     np.save(tmp_path / "low.npy", low)
-    assert (
-        main(["apply", str(tmp_path / "run"), "--data", str(tmp_path / "low.npy"), "--out", str(tmp_path / "a")]) == 0
-    )
+    words = ["apply", str(tmp_path / "run"), "--data"]
+    assert main([*words, str(tmp_path / "low.npy"), "--out", str(tmp_path / "a")]) == 0
     frames = sorted((tmp_path / "a" / "clips" / "000001").iterdir())
     assert [frame.name for frame in frames] == [f"{place:06}.png" for place in range(3)]
     with Image.open(frames[2]) as picture:
@@ -115,6 +114,6 @@ def test_a_users_own_clips_go_the_whole_way(folder: Path, tmp_path: Path, capsys
     assert held.shape == (2, 3, 3, 36, 52)
     assert np.array_equal((held[1, 2] * 255).round().byte().permute(1, 2, 0).numpy(), read)
     capsys.readouterr()
-    assert main(["apply", str(tmp_path / "run"), "--data", str(folder / "nowhere"), "--out", str(tmp_path / "b")]) == 2
+    assert main([*words, str(folder / "nowhere"), "--out", str(tmp_path / "b")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
-    assert "frames over time" in run.report().read_text() or "Row over time" in run.report().read_text()
+    assert "Row over time, TecoGAN" in run.report().read_text()

@@ -7,8 +7,8 @@ use it when: enlarged videos shall look natural and not flicker; the texture is 
 not for: measuring, evidence or diagnosis: what it adds was never seen; single pictures, for which there is srgan
 differences: squares and stretches lie on a grid of half their side and length in place of random places, and a still
   frame that is panned goes on mirrored at its edges. Without a file of VGG19's weights there is no perceptual term;
-  --perceptual vgg19 is the paper's own. The paper takes 5e5 steps and more in either stage. A run starts from a stage by
-  squared error that is trained first, or from --start RUN
+  --perceptual vgg19 is the paper's own. The paper takes 5e5 steps and more in either stage. A run starts from a stage
+  by squared error that is trained first, or from --start RUN
 command: withstand train tecogan --data clips --test calendar
 """
 
