@@ -5,7 +5,7 @@ Sizes: N samples.
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, get_args
@@ -23,6 +23,7 @@ from withstand.data.text.container import TextPairs, TextPrompts
 from withstand.data.text.files import SUFFIXES, Rows, TextColumns, is_text_file, pairs_of, prompts_of, read_rows
 from withstand.data.text.made import STORY_PAIRS, Part, story_rows
 from withstand.data.text.said import Pair, Said, to_ids
+from withstand.data.text.secrets import QUESTIONS, SECRETS, question_rows, secret_rows
 from withstand.data.text.wording import Answered, BoundaryError, Wording
 
 Long: TypeAlias = Literal["refuse", "drop"]
@@ -251,7 +252,10 @@ class Preferences(TextSource):
 
 ANSWERS = ("chosen", "rejected")
 CONTEXTS = ("prompt", "after_chosen", "after_rejected")
-MADE = (STORY_PAIRS,)
+_MAKERS: Mapping[str, Callable[[Part], Rows]] = {
+    STORY_PAIRS: story_rows, SECRETS: secret_rows, QUESTIONS: question_rows,
+}  # fmt: skip
+MADE = tuple(_MAKERS)
 """Names of the sets that are made by a rule."""
 EXAMPLE: tuple[dict[str, str], ...] = tuple(
     {"prompt": f"{name} has a {thing}.", "chosen": f" {name} is glad.", "rejected": f" The {thing} is not here."}
@@ -291,7 +295,7 @@ def _ids(wording: Wording, pairs: Sequence[Pair], where: str, drafts: bool) -> l
 
 def _rows(data: Texts, part: Part) -> Rows:
     if isinstance(data, str) and data in MADE:
-        return story_rows(part)
+        return _MAKERS[data](part)
     if isinstance(data, str | Path):
         if not is_text_file(data) and not Path(data).is_file():
             raise DataError(

@@ -120,14 +120,26 @@ class CausalLM(Part, nn.Module):
             )
         return self._logits(mask, inputs_embeds=embeddings)
 
+    def states(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return the last layer's states `(B, L, D)` of ids `(B, L)`: what logits are made of.
+
+        Raises:
+            DataError: as `forward`.
+        """
+        found: Tensor = self._run(mask, input_ids=ids, output_hidden_states=True).hidden_states[-1]
+        return found
+
     def _logits(self, mask: Tensor, **given: Tensor) -> Tensor:
+        logits: Tensor = self._run(mask, **given).logits
+        return logits
+
+    def _run(self, mask: Tensor, **given: Tensor | bool) -> Any:
         own = mask.to(torch.int64)
         longest = int(own.sum(1).max()) if len(own) else 0
         if self.context is not None and longest > self.context:
             raise DataError(f"a text has {longest} ids, and {self.name} reads {self.context}")
         places = {"position_ids": (own.cumsum(1) - 1).clamp_min(0)} if self._takes_places else {}
-        logits: Tensor = self.network(**given, **places, attention_mask=own, use_cache=False).logits
-        return logits
+        return self.network(**given, **places, attention_mask=own, use_cache=False)
 
     @property
     def _embedding(self) -> nn.Module:
