@@ -18,6 +18,7 @@ from withstand.recipes.items.item_ssl import ItemSetup
 from withstand.recipes.setups.bare_pictures import BareSetup
 from withstand.recipes.setups.clips import ClipSetup
 from withstand.recipes.setups.flows import FlowSetup
+from withstand.recipes.setups.keypoints import KeypointSetup
 from withstand.recipes.setups.origins import OriginSetup
 from withstand.recipes.setups.pictures import PictureSetup
 from withstand.recipes.setups.records import RecordSetup
@@ -67,6 +68,8 @@ def toy_options(item: Entry, *, pictures: Source | None = None, rows: Source | N
         return {"data": WindowSource.example(), "width": 6, "batch": 4}
     if isinstance(setup.default, ClipSetup):
         return {"data": Clips.example(), "frames": 3, "crop": 32, "width": 4, "blocks": 1, "flow_width": 2}
+    if isinstance(setup.default, KeypointSetup):
+        return {"width": 2}
     if isinstance(setup.default, SuperSetup | FlowSetup):
         return None
     if "axis" in signature(item.module().experiment).parameters:

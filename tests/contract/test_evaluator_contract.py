@@ -48,6 +48,7 @@ from withstand.evaluation.detection.synthetic import SyntheticBench
 from withstand.evaluation.fairness import GroupGaps
 from withstand.evaluation.integration.judges import MatchJudge, TypoAudit
 from withstand.evaluation.judges import judge
+from withstand.evaluation.keypoints.judge import KeypointJudge
 from withstand.evaluation.probes.domains import DomainProbe
 from withstand.evaluation.probes.few_shot import FewShot
 from withstand.evaluation.probes.fine_tuning import FineTuning
@@ -99,6 +100,7 @@ from withstand.methods.continual.self_distillation import SelfDistillation
 from withstand.methods.contrastive.isogclr import ISogCLR
 from withstand.methods.contrastive.lvm_med import GraphMatching
 from withstand.methods.contrastive.transitive_invariance import TransitiveInvariance
+from withstand.methods.dense.c_gac import CGAC
 from withstand.methods.dense.local_contrast import LocalContrast
 from withstand.methods.dense.slot_tta import SlotTTA
 from withstand.methods.editing.laf import LAF
@@ -126,6 +128,7 @@ from withstand.views.triggers import FrequencyTrigger
 UNITS = {
     "share", "count", "seconds", "radius", "k/255", "nats", "cosine", "cosine distance", "squared distance",
     "dB", "directions", "degrees", "distance", "ratio", "correlation", "the target's", "the method's own", "layout",
+    "pixels",
 }  # fmt: skip
 """What figures and columns of our own are measured in."""
 
@@ -196,6 +199,7 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     "Scenes": lambda: (
         Scenes(restoring, steps=2, samples=3, shown=2), SlotTTA.example(),
         PairedSource(ToyPictures(4, size=8), {"mask": torch.arange(64).view(1, 8, 8).repeat(4, 1, 1) // 20}), None),
+    "KeypointJudge": lambda: (KeypointJudge(shown=2), CGAC.example(), located(), CGAC.example()),
     "Fooling": lambda: (Fooling((Linear(C=1.0),), shown=2), AdvEncoder.example(), ToyPictures(24, size=8), None),
     "TriggerSuccess": lambda: (TriggerSuccess(FrequencyTrigger(window=8), shown=2), PoisonedTraining.example(),
                                poisoned(), None),
@@ -315,6 +319,11 @@ def two_kinds() -> Flows:
 def by_bytes(x: Tensor) -> Tensor:
     size = FlowBatch.of(x).metadata[:, 0, 1]
     return torch.stack([300 - size, size - 300], 1)
+
+
+def located() -> Source:
+    points, masks = torch.arange(32.0).view(8, 2, 2) % 8, torch.arange(64).view(1, 8, 8).repeat(8, 1, 1) // 40
+    return PairedSource(ToyPictures(8, size=8), {"keypoints": points, "mask": masks})
 
 
 def poisoned() -> Source:

@@ -31,6 +31,7 @@ from withstand.data.derived.shrunk import Shrunk
 from withstand.data.derived.subset import Held, Labelled, Subset
 from withstand.data.derived.tinted import Tinted
 from withstand.data.pictures.folder import ImageFolder
+from withstand.data.pictures.keypoints import KeypointFile
 from withstand.data.pictures.kinds import Kinds
 from withstand.data.pictures.named import NamedSource
 from withstand.data.pictures.scenes import SceneFile
@@ -174,6 +175,13 @@ def scenes(path: Path) -> Source:
     return SceneFile(path / "scenes.npz")
 
 
+def keypoints(path: Path) -> Source:
+    pictures = array(path)
+    points = np.random.default_rng(1).uniform(0, 7, (12, 3, 2))
+    np.savez(path / "points.npz", x=pictures.transpose(0, 2, 3, 1), keypoints=points, mask=pictures[:, 0] // 128)
+    return KeypointFile(path / "points.npz")
+
+
 def frame_tracks(path: Path) -> Source:
     np.save(path / "tracks.npy", np.stack([array(path), array(path)[::-1], array(path)], 1))
     return FrameTracks(path / "tracks.npy")
@@ -198,6 +206,7 @@ SOURCES: dict[str, tuple[type[Source], Callable[[Path], Source]]] = {
     "whole pictures": (WholePictures, whole),
     "frame tracks": (FrameTracks, frame_tracks),
     "scenes": (SceneFile, scenes),
+    "keypoints": (KeypointFile, keypoints),
     "named": (NamedSource, lambda path: NamedSource("digits")),
     "table": (TableSource, lambda path: toy_rows()),
     "subset": (Subset, lambda path: Subset(mapped(path), [7, 3, 9, 3, 0])),

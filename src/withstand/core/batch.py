@@ -81,6 +81,10 @@ class Further(Mapping[str, Tensor]):
 
 MASK = "mask"
 """The extra that holds what each pixel shows: whole numbers from 0, the background, and -1 where it is not known."""
+KEYPOINTS = "keypoints"
+"""The extra that holds points, x and y in pixels, `(B, J, 2)`: the middle of the pixel in row i, column j is (j, i)."""
+VISIBLE = "visible"
+"""The extra that says which points are known, bool `(B, J)`; all where there is no such extra."""
 
 
 @dataclass(frozen=True, slots=True)

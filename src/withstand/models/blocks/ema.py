@@ -50,6 +50,13 @@ class Momentum(Part):
         return self.final - (self.final - self.base) * (math.cos(math.pi * done) + 1) / 2
 
 
+@torch.no_grad()
+def follow(network: nn.Module, student: nn.Module, momentum: float) -> None:
+    """Move a network's parameters towards a student's, `theta <- m theta + (1 - m) theta_student`."""
+    own, others = ([value.detach() for value in net.parameters()] for net in (network, student))
+    torch._foreach_lerp_(own, others, 1 - momentum)
+
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -92,9 +99,8 @@ class Teacher(nn.Module, Generic[Network]):
             share_buffers: take the student's buffers over as they are.
         """
         m = self.momentum.at(step, self._steps)
-        own, others = ([value.detach() for value in net.parameters()] for net in (self.network, student))
         if m < 1:
-            torch._foreach_lerp_(own, others, 1 - m)
+            follow(self.network, student, m)
         if share_buffers:
             for mine, theirs in zip(self.network.buffers(), student.buffers(), strict=True):
                 mine.copy_(theirs)
