@@ -122,7 +122,7 @@ def _resized(
         torch.nn.functional.interpolate(
             unit_range(pictures[rows].x), size=(size, size), mode="bilinear", antialias=True, align_corners=False
         )
-        for rows in torch.arange(len(pictures)).split(64)
+        for rows in torch.split(torch.arange(len(pictures)), 64)
     ]
     x = (torch.cat(parts) * 255).round().to(torch.uint8)
     if mask is not None:

@@ -11,7 +11,7 @@ from withstand.core.options import Options
 from withstand.core.roles import Source
 from withstand.data.arrays.npz import npz_names
 from withstand.data.derived.joined import Joined
-from withstand.data.derived.landmarks import LandmarkDigits
+from withstand.data.derived.landmarks import LandmarkDigits, Look
 from withstand.data.derived.resized import as_shaped
 from withstand.data.derived.subset import holdout
 from withstand.data.load import splits
@@ -89,12 +89,6 @@ def keypoint_parts(setup: KeypointSetup) -> KeypointParts:
     Raises:
         DataError: labelled pictures without points, no target, or one of other points.
     """
-    partners = {DIGITS: PHOTOS, "hands-studio": "hands-wild"}
-    target = setup.target
-    if target is None:
-        target = partners.get(setup.data) if isinstance(setup.data, str) else None
-        if target is None:
-            raise DataError("name pictures to adapt to by target: a file or folder of pictures, or a set's name")
     size = setup.size
     if size is None and isinstance(setup.data, str) and setup.data in HANDS:
         size = _DEFAULT_SIZE
@@ -106,6 +100,12 @@ def keypoint_parts(setup: KeypointSetup) -> KeypointParts:
             f"{', '.join(SETS)}"
         )
     points = int(extras[KEYPOINTS].shape[1])
+    partners = {DIGITS: PHOTOS, "hands-studio": "hands-wild"}
+    target = setup.target
+    if target is None:
+        target = partners.get(setup.data) if isinstance(setup.data, str) else None
+        if target is None:
+            raise DataError("name pictures to adapt to by target: a file or folder of pictures, or a set's name")
     free, free_test = _opened(target, known.shape[-1] if size is None else size, "target")
     theirs = free[[0]].extras.get(KEYPOINTS)
     if theirs is not None and theirs.shape[1] != points:
@@ -128,9 +128,11 @@ def _opened(data: str | Source, size: int | None, name: str) -> tuple[Source, So
     if isinstance(data, Source):
         return holdout(data, 0.2, 0)
     if data in (DIGITS, PHOTOS):
-        look, first = ("clean", 0) if data == DIGITS else ("photos", 600)
-        count = 600
-        return LandmarkDigits(look, first=first, count=count), LandmarkDigits(look, first=1200, count=300)
+        look: Look = "clean" if data == DIGITS else "photos"
+        # Digits of one look are none of the other's, and those that are judged are nobody's else.
+        return LandmarkDigits(look, first=0 if look == "clean" else 600, count=600), LandmarkDigits(
+            look, first=1200, count=300
+        )
     path = Path(data).expanduser()
     if data in HANDS:
         folder = os.environ.get(VARIABLE)
