@@ -20,6 +20,7 @@ from withstand.claims.condensation import krr_st
 from withstand.claims.continual import self_distillation
 from withstand.claims.contrastive import mcl, transitive_invariance
 from withstand.claims.dense import global_local as about_volumes
+from withstand.claims.dense import slot_tta
 from withstand.claims.multimodal import vlm_susceptibility
 from withstand.claims.reproduction import claim_of, file_of, has_claim, scales_of
 from withstand.claims.restoration import tecogan as clip_claim
@@ -131,6 +132,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Experiment]:
     monkeypatch.setattr(transitive_invariance, "TEST", 20)
     monkeypatch.setattr(krr_st, "JUDGE", replace(krr_st.JUDGE, steps=2, samples=20))
     monkeypatch.setattr(self_distillation, "STEPS", 2)
+    for name, value in {"STEPS": (1, 2), "TRAINED": 32, "CHOOSING": 2, "JUDGED": 2}.items():
+        monkeypatch.setattr(slot_tta, name, value)
     monkeypatch.setattr(graphmae, "judges", lambda *_: (NodeProbe(epochs=2),))
     monkeypatch.setattr(t_jepa, "table_parts", few_rows)
     monkeypatch.setattr(global_local, "split_volumes", few_volumes)

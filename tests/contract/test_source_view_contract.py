@@ -26,6 +26,7 @@ from withstand.data.derived.grouped import Grouped
 from withstand.data.derived.imbalanced import Imbalanced
 from withstand.data.derived.paired import PairedSource
 from withstand.data.derived.pasted import Pasted
+from withstand.data.derived.scattered import Scattered
 from withstand.data.derived.separate import Separate
 from withstand.data.derived.shrunk import Shrunk
 from withstand.data.derived.subset import Held, Labelled, Subset
@@ -216,6 +217,7 @@ SOURCES: dict[str, tuple[type[Source], Callable[[Path], Source]]] = {
     "grouped": (Grouped, lambda path: Grouped(mapped(path), (0, 1, 0))),
     "pasted": (Pasted, lambda path: Pasted(mapped(path), NamedSource("digits"))),
     "shrunk": (Shrunk, lambda path: Shrunk(mapped(path), 2)),
+    "scattered": (Scattered, lambda path: Scattered(NamedSource("digits"), 30)),
     "tinted": (Tinted, lambda path: Tinted(NamedSource("digits"), told="tint")),
     "part of a paired one": (Subset, lambda path: Subset(PairedSource.example(), [5, 1, 3])),
     "separate": (Separate, lambda path: Separate(Visits(array(path), np.arange(12) % 3), "train", "user")),

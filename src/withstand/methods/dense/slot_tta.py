@@ -8,18 +8,22 @@ differences: of a picture with labels 0 to L all L + 1 masks count, where the of
   starts anew; the official code loads its moments.
 """
 
+from collections.abc import Callable
 from typing import Self
 
 import torch
+from torch import Tensor, nn
 
 from withstand.core.batch import MASK, Batch, unit_range
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.outputs import Maker, Output
-from withstand.core.roles import Method, Product, Source, Terms
+from withstand.core.roles import Defense, Method, Product, Source, Terms
 from withstand.losses.agreement.slot_masks import matched_mask_loss
 from withstand.losses.restoration.reconstruction import squared_error
 from withstand.models.dense.slots import LOGITS, RESTORED, SlotDecoder, SlotEncoder, SlotNetwork, SlotSegmenter
 
+STEPS, RATE = 20, 2e-4
+"""Of adaptation, where nothing else is said."""
 OBJECTS = "objects"
 """The attribute that says how many objects a picture has."""
 
@@ -31,15 +35,24 @@ class SlotTTA(Method):
         encoder: finds the slots.
         decoder: draws each slot's picture and mask.
         masks: what the masks' loss weighs beside the squared error; pictures without masks have none.
+        adapted: makes the guard that adapts a network to each scene, of the network, steps and rate; a function of a
+            module. None where nothing is adapted.
     """
 
     encoder: SlotEncoder
 
-    def __init__(self, encoder: SlotEncoder, decoder: SlotDecoder, *, masks: float = 0.01) -> None:
+    def __init__(
+        self,
+        encoder: SlotEncoder,
+        decoder: SlotDecoder,
+        *,
+        masks: float = 0.01,
+        adapted: Callable[[nn.Module, int, float], Defense] | None = None,
+    ) -> None:
         super().__init__()
         if not 0 <= masks < float("inf"):
             raise ConfigError(f"masks, a weight, must be at least 0 and finite, not {masks!r}")
-        self.encoder, self.decoder, self.masks = encoder, decoder, masks
+        self.encoder, self.decoder, self.masks, self.adapted = encoder, decoder, masks, adapted
 
     @classmethod
     def example(cls) -> Self:
@@ -85,10 +98,33 @@ class SlotTTA(Method):
             loss, terms["masks"] = loss + self.masks * masks, masks.detach()
         return {"loss": loss, **terms}
 
-    def masks_of(self, batch: Batch) -> dict[str, Output]:
-        """Return the masks, without adaptation, and the pictures that they compose."""
-        told = self.scenes()(batch.x)
+    def masks_of(self, batch: Batch, *, steps: int | None = None, rate: float = RATE) -> dict[str, Output]:
+        """Return the masks and the pictures that they compose, after adaptation to each scene alone.
+
+        Args:
+            batch: scenes.
+            steps: of adaptation; 0 for none. 20 if not said, where the run tells how to adapt.
+            rate: their learning rate.
+
+        Raises:
+            ConfigError: steps below 0, or of a run that does not tell how to adapt.
+        """
+        told = self._told(batch.x, steps, rate)
         return {
             "masks": Output(told[LOGITS].argmax(1), "masks"),
             "restored": Output(told[RESTORED].clamp(0, 1), "pictures"),
         }
+
+    def _told(self, x: Tensor, steps: int | None, rate: float) -> dict[str, Tensor]:
+        wanted = (STEPS if self.adapted else 0) if steps is None else steps
+        if wanted < 0:
+            raise ConfigError(f"steps must be at least 0, not {wanted!r}")
+        if not wanted:
+            plain: dict[str, Tensor] = self.scenes()(x)
+            return plain
+        if self.adapted is None:
+            raise ConfigError(f"this run does not tell how to adapt: leave out steps={wanted}, or train it anew")
+        outputs = self.adapted(self.scenes(), wanted, rate)(unit_range(x)).outputs
+        if isinstance(outputs, Tensor):
+            raise ConfigError("the guard that adapts must give what the network gives, and gives a tensor alone")
+        return {name: outputs[name] for name in (LOGITS, RESTORED)}

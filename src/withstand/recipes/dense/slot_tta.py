@@ -6,9 +6,8 @@ claims: masks that compose the picture get better, in scenes unlike those learnt
   error of restoring one scene alone
 learns from: pictures of a few objects with masks, scenes in one .npz file (x, mask); or pictures, photos, images alone
 use it when: single objects of a scene have to be told apart, and scenes come from elsewhere than the labelled ones;
-  withstand.defenses.restoring adapts to each, and the judge shows what that is worth
-not for: masks of adapted scenes as files, for withstand apply adapts to none; textured photos, whose objects slots of
-  this size do not find; kinds of objects, which masks do not tell
+  withstand apply adapts to each of them (--set steps=20; 0 adapts to none), and the judge shows what that is worth
+not for: textured photos, whose objects slots of this size do not find; kinds of objects, which masks do not tell
 command: withstand train slot-tta --data scenes.npz --slots 5
 """
 
@@ -58,7 +57,7 @@ def experiment(
 
     def method(source: Source) -> Method:
         encoder = SlotEncoder(source.shape[0], slots=slots, width=width, layers=layers, rounds=rounds)
-        return SlotTTA(encoder, SlotDecoder(source.shape[0], width, blocks), masks=masks)
+        return SlotTTA(encoder, SlotDecoder(source.shape[0], width, blocks), masks=masks, adapted=restoring)
 
     made = experiment_without_views(
         "slot-tta", method, replace(setup, data=scenes(setup.data)), Adam(setup.learning_rate), (Scenes(restoring),)

@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot
 
 from toys import ToyPictures
 from withstand.core.batch import MASK
-from withstand.core.errors import DataError
+from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import isolated
 from withstand.core.victim import Victim
 from withstand.data.derived.paired import PairedSource
@@ -175,6 +175,31 @@ def test_masks_and_what_they_compose_are_applied() -> None:
     plain = method.scenes()(batch.x)
     assert torch.equal(make(batch)["masks"].values, plain["logits"].argmax(1))
     assert torch.equal(make(batch)["restored"].values, plain[RESTORED].clamp(0, 1))
+
+
+def test_apply_adapts_to_each_scene_alone_where_the_run_tells_how() -> None:
+    with isolated("slots"):
+        method = SlotTTA(SlotEncoder.example(), SlotDecoder.example(), masks=0.1, adapted=restoring).eval()
+    batch = method.example_batch()
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    clean = batch.x / 255
+    guard = restoring(method.scenes(), 2, 1e-2)(clean).outputs
+    assert isinstance(guard, dict)
+    with torch.no_grad():  # as apply runs it
+        found, none = method.masks_of(batch, steps=2, rate=1e-2), method.masks_of(batch, steps=0)
+        alone = method.masks_of(method.example_batch(range(2, 3)), steps=2, rate=1e-2)
+        unsaid = method.masks_of(method.example_batch(range(1)), rate=1e-2)
+        said = method.masks_of(method.example_batch(range(1)), steps=20, rate=1e-2)
+    restored = torch.as_tensor(found["restored"].values)
+    torch.testing.assert_close(restored, guard[RESTORED].clamp(0, 1))
+    assert not torch.equal(restored, torch.as_tensor(none["restored"].values))
+    torch.testing.assert_close(torch.as_tensor(alone["restored"].values)[0], restored[2])
+    assert torch.equal(torch.as_tensor(unsaid["restored"].values), torch.as_tensor(said["restored"].values))
+    assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
+    with pytest.raises(ConfigError, match="steps must be at least 0"):
+        method.masks_of(batch, steps=-1)
+    with pytest.raises(ConfigError, match="does not tell how to adapt"):
+        SlotTTA.example().masks_of(batch, steps=1)
 
 
 def test_true_masks_change_no_prediction() -> None:
