@@ -7,15 +7,17 @@ from withstand.claims.claim import Claim, Tables
 from withstand.claims.measures import Figures, beside, budget, first, on_cifar10, test_of, trained
 from withstand.core.part import Tree
 from withstand.core.roles import network_of
+from withstand.data.captions.source import CaptionedClasses
+from withstand.data.load import splits
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.robustness.susceptibility import Susceptibility
 from withstand.evaluation.robustness.susceptibility_tables import ADAPTIVE, BARE, EMISSION, TOLD, UNAWARE
 from withstand.models.tokens.picture_to_text import PictureToText
 from withstand.recipes.multimodal.vlm_susceptibility import SETUP, experiment
 
-TARGET = "a photo of a red ship"
-PICTURES, STEPS, RADII = 40, 50, ("8/255", "16/255")
-EPOCHS, WIDTH = 8, 12
+TARGET, SAYING = "a photo of a grey ship", "a photo of a {look} {name}"
+PICTURES, STEPS, RADII = 40, 40, ("8/255", "16/255")
+EPOCHS = 8
 STEERED, NOISE = "steered pictures", "noise of the same size"
 HEAD = "linf 16/255"
 RATES = (
@@ -31,8 +33,9 @@ RATES = (
 def claim() -> Claim[Experiment, Figures]:
     """Compare steered pictures with noise of the same size, on held-out CIFAR-10 pictures and held-out prompts.
 
-    A small captioner learns captions made of the class and of a word for the color or brightness, asked for in eight
-    ways. Each picture is steered to one sentence by four of them, within 16/255, and asked one of the other four.
+    A small captioner learns to say the class of a picture and a word for its color, asked for in eight ways. Each
+    picture is steered to one sentence by four of them, within 16/255, and asked one of the other four. Beside it: the
+    same within 8/255 and without a radius, and behind JPEG and bit depth, whether the attacker knows of them or not.
     """
     return Claim(
         statement="a picture within 16/255 makes a captioner say a chosen sentence, on prompts that its maker never "
@@ -48,12 +51,15 @@ def claim() -> Claim[Experiment, Figures]:
 
 
 def trial(seed: int) -> Experiment:
-    """Return a trial of about 300 steps."""
-    setup = on_cifar10(SETUP, seed)
-    setup = replace(setup, model="convnet", width=WIDTH, epochs=EPOCHS, batch=128, learning_rate=2e-3)
-    return experiment(
+    """Return a trial of about 300 steps; the captioner is trained on four fifths of 5,000 pictures."""
+    train, test = splits("cifar10", seed=0)
+    said = CaptionedClasses(train, templates=(SAYING,))
+    setup = on_cifar10(SETUP, seed, epochs=EPOCHS, batch=128)
+    setup = replace(setup, data=said, learning_rate=2e-3)
+    made = experiment(
         setup, target=TARGET, eps=RADII, steps=STEPS, attacked=PICTURES, decoder_width=64, decoder_heads=2
     )
+    return replace(made, test=CaptionedClasses(test, said.vocabulary, templates=(SAYING,)))
 
 
 def measure(trial: Experiment) -> Figures:

@@ -285,7 +285,10 @@ class _Trial:
 
     def _through(self, guard: str, x: Tensor) -> Tensor:
         """Return what the network is given of pictures behind a guard."""
-        return torch.cat([self.guards[guard](some).x_used for some in torch.split(x, self.asked.batch)])
+        outcomes = [self.guards[guard](some) for some in torch.split(x, self.asked.batch)]
+        if any(one.accepted is not None for one in outcomes):
+            raise DataError(f"the guard {guard!r} rejects pictures, and only such that clean them are judged here")
+        return torch.cat([one.x_used for one in outcomes])
 
     def _saved(self, x: Tensor, eps: float) -> Tensor:
         """Return attacked pictures as a file of bytes holds them, not farther from the clean ones than eps."""

@@ -153,8 +153,8 @@ def _emission(found: Judged) -> Table:
         rows.append((*eps_cells("linf", eps), *cells))
     names = [name for one in lines for name in columns(one)]
     note = (
-        f"Shares of {len(found.clean)} pictures whose answer to a held-out prompt holds the sentence. An attacker who "
-        "is unaware of a guard moves the picture for the bare network; an adaptive one attacks through the guard."
+        f"Shares of {len(found.clean)} pictures whose answer to a held-out prompt holds {found.target!r}. An "
+        "attacker who is unaware of a guard moves the picture for the bare network; an adaptive one attacks through it."
     )
     return Table(
         (*eps_columns("linf"), *names),
@@ -173,13 +173,15 @@ def _likelihood(found: Judged) -> Table:
         for eps in (0.0, *found.radii)
     )
     units = eps_units("linf") | dict.fromkeys(lines, "nats")
-    note = "Minus the log-probability of the sentence after a held-out prompt, a token; 0 is certain to be said."
+    note = "Minus the log-probability of the target after a held-out prompt, in nats a token; 0 is certain to be said."
     return Table((*eps_columns("linf"), *lines), rows, x="eps", note=note, units=units, controls=_controls(found))
 
 
 def _attackers(found: Judged) -> Table:
     heads = ("attack", "radius", "guard", *columns(EMISSION))
+    order = (CLEAN, NOISE, CONSTRAINED, UNCONSTRAINED, UNAWARE, ADAPTIVE)
     some = [one for one in found.answers if one.attack in (CLEAN, UNCONSTRAINED) or one.eps == found.head]
+    some.sort(key=lambda one: (one.guard, order.index(one.attack)))
     rows = tuple(
         (
             one.attack,

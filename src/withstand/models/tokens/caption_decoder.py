@@ -17,6 +17,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import Part
 from withstand.core.roles import Model
 from withstand.data.captions.words import PAD, UNKNOWN, Vocabulary
+from withstand.models.pictures.normalized import Normalized
 from withstand.models.tokens.picture_to_text import PictureToText, Scored
 from withstand.models.tokens.text_tower import CausalBlock
 
@@ -134,18 +135,31 @@ class CaptionDecoder(Part, nn.Module):
         return said
 
 
-class TinyCaptioner(PictureToText):
+class TinyCaptioner(Part, PictureToText):
     """An encoder of pictures and a decoder of words, as one network.
 
     Args:
         encoder: of pictures in [0, 1].
         decoder: of its features' width and the vocabulary's size.
         vocabulary: makes ids of texts.
+
+    Raises:
+        ConfigError: a decoder of another vocabulary.
     """
 
     def __init__(self, encoder: Model, decoder: CaptionDecoder, vocabulary: Vocabulary) -> None:
         super().__init__()
+        if decoder.vocabulary != len(vocabulary) or decoder.context < vocabulary.context:
+            raise ConfigError(
+                f"the decoder knows {decoder.vocabulary} ids and {decoder.context} words, the vocabulary has "
+                f"{len(vocabulary)} and {vocabulary.context}"
+            )
         self.encoder, self.decoder, self.vocabulary = encoder, decoder, vocabulary
+
+    @classmethod
+    def example(cls) -> Self:
+        encoder, vocabulary = Normalized.example(), Vocabulary.example()
+        return cls(encoder, CaptionDecoder(encoder.width, len(vocabulary), vocabulary.context, 8, 1, 2, 2), vocabulary)
 
     def read(self, images: Tensor) -> Tensor:
         return self.decoder.read(self.encoder(images))

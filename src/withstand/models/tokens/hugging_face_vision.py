@@ -165,6 +165,9 @@ class HuggingFaceVision(PictureToText):
         for word in words:
             if unknown is not None and unknown in self._ids(word):
                 raise ConfigError(f"{what} {text!r} has the word {word!r}, which the tokenizer does not know")
+        count = len(self._target(text))
+        if count > self.longest:
+            raise ConfigError(f"{what} {text!r} has {count} tokens, and answers are cut after {self.longest}")
         back = self.tokenizer.decode(self._target(text), skip_special_tokens=True)
         plain = ["".join(filter(str.isalnum, one)).casefold() for one in (back, text)]
         if plain[0] != plain[1]:

@@ -11,10 +11,10 @@ from vision_language import vision
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.finding import Finding, number
 from withstand.core.part import build, describe
-from withstand.core.roles import Source
+from withstand.core.roles import Outcome, Source
 from withstand.data.arrays.source import ArraySource
 from withstand.data.captions.source import CaptionedClasses
-from withstand.defenses.filters import by_bit_depth, by_jpeg
+from withstand.defenses.filters import BitDepth, by_bit_depth, by_jpeg
 from withstand.evaluation.robustness.susceptibility import Susceptibility, holds, rarest
 from withstand.evaluation.robustness.susceptibility_tables import EMISSION
 from withstand.models.tokens.picture_to_text import PictureToText, Scored
@@ -101,6 +101,16 @@ def test_a_guard_that_rounds_is_judged_against_both_attackers() -> None:
     assert adaptive[-1] >= unaware[-1]
     assert any(check.name.startswith("who knows bits") for check in finding.checks)
     assert finding.tables[EMISSION].controls == {"noise": "no guard", "bits, unaware": "bits, adaptive"}
+
+
+class Rejecting(BitDepth):
+    def __call__(self, x: Tensor) -> Outcome:
+        return replace(super().__call__(x), accepted=torch.ones(len(x), dtype=torch.bool))
+
+
+def test_a_guard_that_rejects_is_refused() -> None:
+    with pytest.raises(DataError, match="the guard 'detector' rejects pictures"):
+        found(replace(JUDGE, guards={"detector": Rejecting}))
 
 
 def test_attacked_pictures_are_bytes_inside_the_radius() -> None:

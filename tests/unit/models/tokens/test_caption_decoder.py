@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError
+from withstand.core.part import build, describe
 from withstand.data.captions.words import UNKNOWN, Vocabulary
 from withstand.models.pictures.normalized import Normalized
 from withstand.models.tokens.caption_decoder import CaptionDecoder, TinyCaptioner
@@ -124,3 +125,13 @@ def test_bad_sizes(changed: dict[str, int], words: str) -> None:
     sizes = {"features": 4, "vocabulary": 6, "width": 8, "heads": 2, "prefix": 2}
     with pytest.raises(ConfigError, match=words):
         CaptionDecoder(**{**sizes, **changed})
+
+
+def test_a_captioner_is_built_again_from_its_description() -> None:
+    model = TinyCaptioner.example().eval()
+    other = build(describe(model)).eval()
+    other.load_state_dict(model.state_dict())
+    x = images(2).float()
+    assert torch.equal(model.nll(x, ["the dog"] * 2, ["a cat"] * 2), other.nll(x, ["the dog"] * 2, ["a cat"] * 2))
+    with pytest.raises(ConfigError, match="the decoder knows 9 ids and 5 words, the vocabulary has 11 and 6"):
+        TinyCaptioner(model.encoder, CaptionDecoder.example(), model.vocabulary)

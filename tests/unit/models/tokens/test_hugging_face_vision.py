@@ -104,6 +104,8 @@ def test_targets_outside_the_vocabulary_are_refused() -> None:
     model.require(TARGET, "the target")
     with pytest.raises(ConfigError, match="the target 'a red zebra' has the word 'zebra', which the tokenizer"):
         model.require("a red zebra", "the target")
+    with pytest.raises(ConfigError, match="has 6 tokens, and answers are cut after 4"):
+        vision("git", longest=4).require(TARGET, "the target")
     with pytest.raises(ConfigError, match="holds no word"):
         model.require(" ", "the target")
 
