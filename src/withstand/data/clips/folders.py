@@ -14,6 +14,7 @@ from torch import Tensor
 from withstand.core.errors import DataError
 from withstand.core.files import printable
 from withstand.data.clips.frames import SUFFIXES, in_order, read_frame
+from withstand.data.clips.videos import VideoFile, is_video
 from withstand.data.pictures.decode import FORMATS
 
 
@@ -28,6 +29,7 @@ class FrameFiles:
 
     def __init__(self, name: str, place: Path, frames: Sequence[str]) -> None:
         self.name, self.place, self.frames = name, place, tuple(frames)
+        self.count = len(self.frames)
 
     def _contents(self, frames: Sequence[str]) -> list[bytes]:
         try:
@@ -73,23 +75,38 @@ class FrameFiles:
         return state.digest()
 
 
-def listed(place: Path) -> tuple[FrameFiles, ...]:
-    """Return the clips of a folder or archive: its folders of frames, or itself where it holds frames alone."""
+def listed(place: Path) -> tuple[FrameFiles | VideoFile, ...]:
+    """Return the clips of a folder or archive, its folders of frames and its videos; or the clip that it is itself.
+
+    Raises:
+        DataError: no frames and no videos, or frames beside other clips.
+        MissingExtra: videos, without PyAV.
+    """
+    if place.is_file() and is_video(place):
+        return (VideoFile(printable(place.stem), place),)
     if place.is_dir():
         files = [str(PurePosixPath(file.relative_to(place))) for file in sorted(place.rglob("*")) if file.is_file()]
     else:
         with zipfile.ZipFile(place) as archive:
             files = sorted(info.filename for info in archive.infolist() if not info.is_dir())
+    files = [file for file in files if not any(part.startswith(".") for part in PurePosixPath(file).parts)]
+    videos = [file for file in files if is_video(file)]
+    if videos and not place.is_dir():
+        raise DataError(f"{str(place)!r} holds videos, which are read from folders: unpack it")
     clips: dict[str, list[str]] = {}
     for file in files:
         name = PurePosixPath(file)
-        if name.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in name.parts):
+        if name.suffix.lower() in SUFFIXES:
             clips.setdefault(str(name.parent), []).append(file)
-    if not clips:
-        raise DataError(f"{str(place)!r} holds no frames: give folders of frames, one a clip")
-    if "." in clips and len(clips) > 1:
-        raise DataError(f"{str(place)!r} holds {len(clips['.'])} frames beside folders of frames: move them into one")
-    return tuple(
-        FrameFiles(printable(place.resolve().stem if clip == "." else clip), place, sorted(clips[clip], key=in_order))
-        for clip in sorted(clips)
-    )
+    if not clips and not videos:
+        raise DataError(f"{str(place)!r} holds no frames: give folders of frames, one a clip, or videos")
+    if "." in clips and len(clips) + len(videos) > 1:
+        raise DataError(f"{str(place)!r} holds {len(clips['.'])} frames beside other clips: move them into a folder")
+    found: dict[str, FrameFiles | VideoFile] = {}
+    for clip, frames in clips.items():
+        found[clip] = FrameFiles(
+            printable(place.resolve().stem if clip == "." else clip), place, sorted(frames, key=in_order)
+        )
+    for file in videos:
+        found[file] = VideoFile(printable(file), place / file)
+    return tuple(found[clip] for clip in sorted(found))

@@ -1,4 +1,4 @@
-"""Clips at their own resolution, whole: of folders of frames, an array, or a named set."""
+"""Clips at their own resolution, whole: of folders of frames, videos, an array, or a named set."""
 
 import os
 import zipfile
@@ -18,6 +18,7 @@ from withstand.core.files import printable
 from withstand.core.roles import Indices, Source
 from withstand.data.arrays.source import ArraySource, as_tensor, read_arrays
 from withstand.data.clips.folders import FrameFiles, listed
+from withstand.data.clips.videos import VideoFile, is_video
 from withstand.data.derived.subset import in_whole
 from withstand.data.digest import as_indices
 from withstand.data.pictures.named import VARIABLE
@@ -36,9 +37,9 @@ class Clips(Source):
     when they are asked for.
 
     Args:
-        data: a folder or zip archive of folders of frames, one a clip, or of the frames of one clip; a `.npy` or
-            `.npz` file; an array `(N, T, C, H, W)` or `(N, T, H, W, C)` of bytes or floats in [0, 1]; or the name of a
-            set: clips, calendar.
+        data: a folder or zip archive of folders of frames, one a clip, or of the frames of one clip; a video, or a
+            folder of some (extra `video`); a `.npy` or `.npz` file; an array `(N, T, C, H, W)` or `(N, T, H, W, C)` of
+            bytes or floats in [0, 1]; or the name of a set: clips, calendar.
 
     Raises:
         DataError: no such place, no frames in it, or an array of another shape.
@@ -49,7 +50,7 @@ class Clips(Source):
 
     def __init__(self, data: Any) -> None:
         self._array: Tensor | None = None
-        self._files: tuple[FrameFiles, ...] = ()
+        self._files: tuple[FrameFiles | VideoFile, ...] = ()
         place = _place(data)
         if place is None:
             self._array = _as_clips(data)
@@ -64,7 +65,7 @@ class Clips(Source):
         self._files = listed(place)
         self.names = tuple(clip.name for clip in self._files)
         self.sides = torch.tensor([clip.size() for clip in self._files])
-        self.lengths = torch.tensor([len(clip.frames) for clip in self._files])
+        self.lengths = torch.tensor([clip.count for clip in self._files])
         self._channels = 3
         self._decoded: dict[int, Tensor] = {}
 
@@ -144,7 +145,7 @@ def is_clips(data: object) -> bool:
     path = Path(data).expanduser()
     if path.suffix in (".npy", ".npz"):
         return path.is_file() and read_arrays(path).x.ndim == 5
-    return path.is_dir() or (path.suffix == ".zip" and path.is_file())
+    return path.is_dir() or (path.is_file() and (path.suffix == ".zip" or is_video(path)))
 
 
 def clips_like(data: Any, split: str = "all") -> Source | None:
@@ -173,9 +174,9 @@ def _place(data: object) -> Path | None:
     path = Path(data).expanduser()
     if path.suffix in (".npy", ".npz"):
         return None
-    if not path.is_dir() and not zipfile.is_zipfile(path):
+    if not path.is_dir() and not (path.is_file() and (is_video(path) or zipfile.is_zipfile(path))):
         raise DataError(
-            f"{str(data)!r} is neither a folder or zip archive of frames, an array, nor the name of a set: "
+            f"{str(data)!r} is neither a folder or zip archive of frames, a video, an array, nor the name of a set: "
             f"{nearest(str(data), CLIP_SETS)}"
         )
     return path

@@ -2,7 +2,7 @@
 
 paper: Learning Temporal Coherence via Self-Supervision for GAN-based Video Generation (Chu et al., SIGGRAPH 2020)
 claims: a critic of three frames and a loss on clips that run forward and back give detail that holds still over time
-learns from: clips, videos as folders of frames, at full resolution, without labels; small ones are made of them
+learns from: clips, videos or folders of frames, at full resolution, without labels; small ones are made of them
 use it when: enlarged videos shall look natural and not flicker; the texture is invented, not recovered
 not for: measuring, evidence or diagnosis: what it adds was never seen; single pictures, for which there is srgan
 differences: squares and stretches lie on a grid of half their side and length in place of random places, and a still

@@ -17,8 +17,8 @@ class ClipSetup(Options):
     """What a recipe on clips can be told: data, network, budget.
 
     Args:
-        data: a folder or zip archive of folders of frames, one a clip; a .npy or .npz array (N, T, C, H, W); or a set:
-            clips, calendar.
+        data: a folder or zip archive of folders of frames, one a clip; a folder of videos (extra video); a .npy or .npz
+            array (N, T, C, H, W); or a set: clips, calendar.
         test: other clips that are judged on; else a fifth of the clips.
         frames: N, of a stretch that is learnt from.
         crop: side in pixels of the squares that are learnt from, a multiple of 32.

@@ -84,7 +84,7 @@ def test_what_is_no_clip_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         Clips(tmp_path / "empty")
     write(tmp_path / "mixed" / "one", 2)
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "mixed" / "x.png")
-    with pytest.raises(DataError, match="1 frames beside folders of frames"):
+    with pytest.raises(DataError, match="1 frames beside other clips"):
         Clips(tmp_path / "mixed")
     write(tmp_path / "sizes" / "one", 2)
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "sizes" / "one" / "2.png")
