@@ -7,6 +7,7 @@ import pytest
 
 from toys import ToyPictures
 from withstand.core.errors import ConfigError, DataError
+from withstand.core.part import externals
 from withstand.data.arrays.source import ArraySource
 from withstand.engine.experiment import Experiment
 from withstand.methods.multimodal.gopro import GOPro
@@ -33,6 +34,8 @@ def test_shots_are_of_base_classes_and_everything_else_is_the_runs(clip: Experim
     assert made.source.labels is not None
     assert sorted(made.source.labels.tolist()) == [0, 0, 0, 1, 1, 1]
     assert not made.source[[0]].extras, "captions are not read"
+    for part in (made.source, made.test, made.labelled):
+        assert not [path for path in externals(part) if "indices" in path], "a run can be opened without its data given"
     assert made.plan.batch == 4
     assert isinstance(made.method, GOPro)
     assert (made.method.classes, made.method.base) == (NAMES, 2)

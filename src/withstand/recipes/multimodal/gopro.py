@@ -168,7 +168,9 @@ def _parts(setup: PromptSetup, first: str | Experiment) -> tuple[Source, Source 
 def _without_captions(source: Source) -> Source:
     """Return the pictures that captions were made for: prompts are learnt from labels."""
     whole, rows = in_whole(source)
-    return Subset(whole.source, rows) if isinstance(whole, Captioned) else source
+    if not isinstance(whole, Captioned):
+        return source
+    return whole.source if len(rows) == len(whole) else Subset(whole.source, rows.tolist())
 
 
 def _side(first: str | Experiment) -> int | None:
@@ -207,9 +209,9 @@ def _few(train: Source, base: int, setup: PromptSetup) -> Source:
     if missing:
         raise DataError(f"there is no picture of the class {train.classes[missing[0]]!r} to learn from")
     if not setup.shots:
-        return Subset(some, rows)
+        return Subset(some, rows.tolist())
     everyone = Features(torch.zeros(len(rows), 1), some.labels[rows], rows)
-    return Subset(some, per_class(everyone, setup.shots, setup.seed, "shots").index)
+    return Subset(some, per_class(everyone, setup.shots, setup.seed, "shots").index.tolist())
 
 
 def _views(side: int, smallest: float, prompts: Prompts) -> View:
