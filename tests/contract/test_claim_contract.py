@@ -19,6 +19,7 @@ from withstand.claims.compare import arms_of, compare
 from withstand.claims.condensation import krr_st
 from withstand.claims.continual import self_distillation
 from withstand.claims.contrastive import mcl, transitive_invariance
+from withstand.claims.defenses import attack_tracing
 from withstand.claims.dense import global_local as about_volumes
 from withstand.claims.dense import slot_tta
 from withstand.claims.multimodal import vlm_susceptibility
@@ -134,6 +135,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Experiment]:
     monkeypatch.setattr(self_distillation, "STEPS", 2)
     for name, value in {"STEPS": (1, 2), "TRAINED": 32, "CHOOSING": 2, "JUDGED": 2}.items():
         monkeypatch.setattr(slot_tta, name, value)
+    monkeypatch.setattr(attack_tracing, "SAMPLES", 4)
     monkeypatch.setattr(graphmae, "judges", lambda *_: (NodeProbe(epochs=2),))
     monkeypatch.setattr(t_jepa, "table_parts", few_rows)
     monkeypatch.setattr(global_local, "split_volumes", few_volumes)

@@ -91,6 +91,7 @@ from withstand.evaluation.structured.graph_audit import GraphAudit
 from withstand.evaluation.structured.graph_nodes import NodeProbe
 from withstand.evaluation.structured.graph_sets import FoldedSVM
 from withstand.evaluation.structured.table_probe import ColumnImportance, TableHeads
+from withstand.evaluation.tracing.judge import OriginTracing
 from withstand.evaluation.unlearning import Unlearning
 from withstand.methods.attackers.adv_encoder import AdvEncoder
 from withstand.methods.attackers.any_attack import AnyAttack
@@ -115,6 +116,7 @@ from withstand.methods.restoration.lq_vae import LQVAE
 from withstand.methods.restoration.raw_isp import RawISP
 from withstand.methods.restoration.srgan import SRGAN
 from withstand.methods.restoration.tecogan import TecoGAN
+from withstand.methods.robust.attack_tracing import AttackTracing
 from withstand.methods.robust.rss import RSS
 from withstand.models.dense.unet import Segmenter, UNet
 from withstand.models.graphs.encoder import GCN
@@ -213,6 +215,8 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
         SegmentationProbe(volumes=(1,), choices=1, steps=2, batch=4),
         LocalContrast.example(), VolumeSource.example(), LocalContrast.example(),
     ),
+    "OriginTracing": lambda: (OriginTracing(6, 6, 2, 1, (2,), (), shown=2), AttackTracing.example().product("copies"),
+                              ToyPictures(24, size=8), None),
     "Unlearning": lambda: (Unlearning.example(), LAF.example(), ToyPictures(24, size=8), None),
     "ClassifierGain": lambda: (ClassifierGain(), RSS.example(), ToyPictures(24, size=8), None),
     "Drift": lambda: (Drift(), SelfDistillation.example(), ToyPictures(8), None),
@@ -386,7 +390,18 @@ def test_figures_say_what_they_are(name: str) -> None:
         assert measure.unit in UNITS
         assert measure.unit != "share" or -1 <= measure.value <= 1
     for figure, measure in finding.figures.items():
-        lower = ("nearer", "fooling", "retrieved", "rewritten", "gap", "lost", "abstentions", "success", "emission")
+        lower = (
+            "nearer",
+            "fooling",
+            "retrieved",
+            "rewritten",
+            "gap",
+            "lost",
+            "abstentions",
+            "success",
+            "emission",
+            "wrongly",
+        )
         way = "lower" if any(word in figure for word in lower) else "higher"
         assert measure.better in (way, None) or measure.unit != "share" or name in ("Certificate", "Unlearning")
 

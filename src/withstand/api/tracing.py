@@ -153,6 +153,7 @@ class _Suspected:
         given: how many the file holds.
         unchanged: how many of them are as the original was.
         misread: how many of the others have an original that the classifier misreads by itself.
+        repeated: how many of the rest are the same as an earlier one, which is evidence once.
     """
 
     x: Tensor
@@ -163,6 +164,7 @@ class _Suspected:
     given: int
     unchanged: int
     misread: int
+    repeated: int
 
 
 def _read(path: Path) -> dict[str, npt.NDArray[np.generic]]:
@@ -215,7 +217,8 @@ def _suspected(copies: TracedCopies, arrays: Mapping[str, npt.NDArray[np.generic
     assert y is not None
     if wrong is not None:
         kept &= wrong != y
-    rows = kept.nonzero()[:, 0]
+    rows = _first_of_each(x, kept.nonzero()[:, 0])
+    repeated = int(kept.sum()) - len(rows)
     if not len(rows):
         raise DataError(
             f"none of the {count} pictures can be traced: {unchanged} are as the original, {misread} have an original "
@@ -230,7 +233,20 @@ def _suspected(copies: TracedCopies, arrays: Mapping[str, npt.NDArray[np.generic
         count,
         unchanged,
         misread,
+        repeated,
     )
+
+
+def _first_of_each(x: Tensor, rows: Tensor) -> Tensor:
+    """Return those of some rows whose picture does not stand in an earlier one of them."""
+    seen: set[bytes] = set()
+    kept = []
+    for row in rows.tolist():
+        held = x[row].cpu().numpy().tobytes()
+        if held not in seen:
+            seen.add(held)
+            kept.append(row)
+    return torch.tensor(kept, dtype=torch.int64, device=rows.device)
 
 
 def _pictures(copies: TracedCopies, victim: Victim, name: str, array: npt.NDArray[np.generic]) -> Tensor:
@@ -332,6 +348,7 @@ def _finding(
             "counted as": together.pooled,
             "unchanged": suspected.unchanged,
             "misread without attack": suspected.misread,
+            "the same as an earlier one": suspected.repeated,
             "fool no copy": int((~usable).sum()),
             "taken for": "as given"
             if suspected.wrong is not None

@@ -25,6 +25,7 @@ from withstand.data.load import Data, splits
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Adam
 from withstand.engine.schedules import Constant
+from withstand.evaluation.tracing.judge import OriginTracing
 from withstand.losses.robust.noise_sensitivity import Form
 from withstand.methods.robust.attack_tracing import AttackTracing
 from withstand.models.pictures.tracers import Tracers
@@ -53,7 +54,7 @@ class TracingSetup(Options):
     size: int | None = None
     epochs: int = 10
     batch: int = 128
-    learning_rate: float = 1e-3
+    learning_rate: float = 1e-2
     seed: int = 0
     processes: int = 1
 
@@ -116,7 +117,7 @@ def experiment(
         seed=setup.seed,
         processes=setup.processes,
     )
-    return Experiment("attack-tracing", source, AsIs(), method, plan, test, first=first)
+    return Experiment("attack-tracing", source, AsIs(), method, plan, test, judges=(OriginTracing(),), first=first)
 
 
 def _data(setup: TracingSetup, first: str | Experiment) -> tuple[Source, Source | None]:
