@@ -73,8 +73,8 @@ class Susceptibility(Evaluator):
     """
 
     target: str | None = None
-    prompts: tuple[str, ...] = ("",)
-    held_out: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ("what is this ?",)
+    held_out: tuple[str, ...] = ("describe the photo",)
     eps: tuple[str | float, ...] = ("4/255", "8/255", "16/255", "32/255")
     headline: str | float = "16/255"
     guards: Mapping[str, Guard] = field(default_factory=dict)
