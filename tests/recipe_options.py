@@ -19,6 +19,7 @@ from withstand.recipes.setups.bare_pictures import BareSetup
 from withstand.recipes.setups.clips import ClipSetup
 from withstand.recipes.setups.flows import FlowSetup
 from withstand.recipes.setups.keypoints import KeypointSetup
+from withstand.recipes.setups.language import LanguageSetup
 from withstand.recipes.setups.origins import OriginSetup
 from withstand.recipes.setups.pictures import PictureSetup
 from withstand.recipes.setups.records import RecordSetup
@@ -58,6 +59,8 @@ def toy_options(item: Entry, *, pictures: Source | None = None, rows: Source | N
         return {"data": pictures or ToyPictures(512), "width": 4}
     if isinstance(setup.default, BareSetup):
         return {"data": pictures or ToyPictures(512), "width": 4}
+    if isinstance(setup.default, LanguageSetup):
+        return {"model": "tiny:llama", "batch": 4}
     if isinstance(setup.default, RecordSetup):
         return {"data": RecordSource.example(), "width": 8, "buckets": 64}
     if isinstance(setup.default, TableSetup):

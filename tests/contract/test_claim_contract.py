@@ -22,6 +22,7 @@ from withstand.claims.contrastive import mcl, transitive_invariance
 from withstand.claims.defenses import attack_tracing
 from withstand.claims.dense import global_local as about_volumes
 from withstand.claims.dense import slot_tta
+from withstand.claims.language import srpo
 from withstand.claims.multimodal import vlm_susceptibility
 from withstand.claims.reproduction import claim_of, file_of, has_claim, scales_of
 from withstand.claims.restoration import tecogan as clip_claim
@@ -129,6 +130,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Experiment]:
     monkeypatch.setattr(measures.checkpoint, "load", restore)
     monkeypatch.setattr(robust_measures, "SAMPLES", 4)
     monkeypatch.setattr(mcl, "PICTURES", 260)
+    monkeypatch.setattr(srpo, "MODEL", "tiny:llama")
+    monkeypatch.setattr(srpo, "PROMPTS", 2)
+    monkeypatch.setattr(srpo, "MOST", 4)
     monkeypatch.setattr(transitive_invariance, "TRAIN", 100)
     monkeypatch.setattr(transitive_invariance, "TEST", 20)
     monkeypatch.setattr(krr_st, "JUDGE", replace(krr_st.JUDGE, steps=2, samples=20))

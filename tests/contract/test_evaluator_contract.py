@@ -36,6 +36,7 @@ from withstand.data.graphs.container import Graphs
 from withstand.data.pairs.source import RecordSource
 from withstand.data.pictures.domains import DOMAIN
 from withstand.data.tables.source import TableSource
+from withstand.data.text.source import Preferences
 from withstand.data.volumes.source import VolumeSource
 from withstand.data.windows.source import WindowSource
 from withstand.defenses.filters import BitDepth, by_bit_depth
@@ -49,6 +50,7 @@ from withstand.evaluation.fairness import GroupGaps
 from withstand.evaluation.integration.judges import MatchJudge, TypoAudit
 from withstand.evaluation.judges import judge
 from withstand.evaluation.keypoints.judge import KeypointJudge
+from withstand.evaluation.language.revisions import RevisedAnswers
 from withstand.evaluation.probes.domains import DomainProbe
 from withstand.evaluation.probes.few_shot import FewShot
 from withstand.evaluation.probes.fine_tuning import FineTuning
@@ -106,6 +108,7 @@ from withstand.methods.dense.local_contrast import LocalContrast
 from withstand.methods.dense.slot_tta import SlotTTA
 from withstand.methods.editing.laf import LAF
 from withstand.methods.items.item_ssl import ItemSSL
+from withstand.methods.language.srpo import SRPO
 from withstand.methods.masked.hpm import HPM
 from withstand.methods.masked.netfound import NetFound
 from withstand.methods.multimodal.captioner import Captioner
@@ -129,8 +132,8 @@ from withstand.views.triggers import FrequencyTrigger
 
 UNITS = {
     "share", "count", "seconds", "radius", "k/255", "nats", "cosine", "cosine distance", "squared distance",
-    "dB", "directions", "degrees", "distance", "ratio", "correlation", "the target's", "the method's own", "layout",
-    "pixels",
+    "dB", "directions", "degrees", "distance", "ratio", "correlation", "the target's", "the method's own",
+    "the rule's own", "layout", "pixels",
 }  # fmt: skip
 """What figures and columns of our own are measured in."""
 
@@ -168,6 +171,10 @@ def untrained() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 8))
 
 
+def _length(prompt: str, answer: str) -> float:
+    return float(len(answer))
+
+
 EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     **{
         one.__class__.__name__: lambda one=one: (one, nn.Flatten(), pixels(), untrained())  # type: ignore[misc]
@@ -193,6 +200,8 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     "PromptTransfer": lambda: (
         PromptTransfer(corruptions=("fog",)), GOPro.example(), CaptionedClasses.example(), None
     ),
+    "RevisedAnswers": lambda: (RevisedAnswers(_length, revisions=2, samples=4, most=4), SRPO.example(),
+                               Preferences.example(), SRPO.example()),
     "Bits": lambda: (Bits(samples=8), LQVAE.example().product("purifier"), ToyPictures(24, size=8),
                      LQVAE.example().product("purifier")),
     "RawRoundTrip": lambda: (RawRoundTrip(samples=8, shown=2), RawISP.example().product("purifier"),

@@ -90,6 +90,15 @@ def stages(experiment: Experiment, epochs: Sequence[int]) -> Iterator[Method]:
             yield method.eval()
 
 
+def trained_at(experiment: Experiment, folder: Path) -> str:
+    """Train in a folder that stays, and return its name: a stage that several arms go on from (`Experiment.first`).
+
+    Numerics are `computed_alike`.
+    """
+    train(computed_alike(experiment), folder, quiet=True)
+    return str(folder)
+
+
 def trained_stages(experiment: Experiment) -> list[Method]:
     """Train in a folder that is thrown away, and return each stage's method in eval mode, the first one first.
 

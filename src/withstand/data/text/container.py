@@ -36,6 +36,13 @@ class TextPrompts(Structured):
         values, lengths = self.said.values.cpu(), self.said.lengths.tolist()
         return [from_ids(row[:length]) for row, length in zip(values, lengths, strict=True)]
 
+    def rows(self, chosen: slice) -> Self:
+        """Return some of the samples."""
+        return replace(
+            self,
+            **{name: Sequences(some.values[chosen], some.lengths[chosen]) for name, some in self._parts().items()},
+        )
+
     def tensors(self) -> dict[str, Tensor]:
         return {
             f"{name} {part}": value for name, some in self._parts().items() for part, value in some.tensors().items()

@@ -19,7 +19,7 @@ STORY_PAIRS = "story-pairs"
 """The set's name."""
 Part: TypeAlias = Literal["train", "test", "elsewhere"]
 """Training rows, rows of other beginnings from the same words, and rows of other words."""
-COUNTS: Mapping[Part, int] = {"train": 1024, "test": 128, "elsewhere": 128}
+COUNTS: Mapping[Part, int] = {"train": 512, "test": 64, "elsewhere": 64}
 """Rows of each part."""
 _NAMES = ("Lily", "Tom", "Mia", "Ben", "Sue", "Tim", "Anna", "Max", "Amy", "Sam")
 _THINGS = ("ball", "car", "hat", "box", "toy", "kite", "boat", "book", "bear", "cup")

@@ -45,6 +45,7 @@ class TextSource(Source):
     wording: Wording
     said: tuple[Said, ...]
     longest: int
+    _most: int
 
     @abstractmethod
     def like(self, data: Any, split: str = "all") -> Source | None: ...
@@ -54,8 +55,8 @@ class TextSource(Source):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The most ids that a sample has."""
-        return (self.longest,)
+        """The most ids that a network reads of a sample at once."""
+        return (self._most,)
 
     @property
     def together(self) -> Tensor | None:
@@ -108,6 +109,7 @@ class Prompts(TextSource):
                 f"{len(full)} of {len(self.said)} prompts of {where} leave no room for an answer in {max_length} ids, "
                 f"row {full[0]} first"
             )
+        self._most = max(map(len, self._prompts))
         self._name(data)
 
     @classmethod
@@ -212,6 +214,10 @@ class Preferences(TextSource):
             {name: some[: rooms[place]] if name in ANSWERS else some for name, some in ids[place].items()}
             for place in kept
         ]
+        self._most = max(
+            max(len(row[name]) for name in CONTEXTS if name in row) + max(len(row[name]) for name in ANSWERS)
+            for row in self._ids
+        )
         alike = [place for place, row in enumerate(self._ids) if row["chosen"] == row["rejected"]]
         if alike:
             raise DataError(

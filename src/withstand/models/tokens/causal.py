@@ -69,7 +69,8 @@ class CausalLM(Part, nn.Module):
         self.name, self.tuning = name, tuning
         self.tokenizer = CausalTokenizer(name, pad)
         base = network_named(name)
-        self._takes_places = "position_ids" in signature(base.forward).parameters
+        takes = signature(base.forward).parameters
+        self._takes_places, self._takes_cache = "position_ids" in takes, "cache" in takes
         self.width = int(base.get_input_embeddings().weight.shape[1])
         self.vocabulary = int(base.config.vocab_size)
         longest: Any = getattr(base.config, "max_position_embeddings", None)
@@ -153,6 +154,29 @@ class CausalLM(Part, nn.Module):
         weight: Any = self._embedding.weight
         with torch.no_grad():
             return self.embed(torch.arange(len(weight), device=weight.device))
+
+    def follow(self, ids: Tensor, mask: Tensor, known: Any = None) -> tuple[Tensor, Any]:
+        """Return the logits of the id after the last one, `(B, V)`, and what is known of all ids up to here.
+
+        Args:
+            ids: those that are not known yet, int64 `(B, L)`: a text padded on the left, then one id a call.
+            mask: of all ids from the first on, bool `(B, K)`.
+            known: what the last call returned; None at the first.
+
+        Raises:
+            DataError: texts that are longer than the context.
+        """
+        own = mask.to(torch.int64)
+        longest = int(own.sum(1).max())
+        if self.context is not None and longest > self.context:
+            raise DataError(f"a text has {longest} ids, and {self.name} reads {self.context}")
+        places = (own.cumsum(1) - 1).clamp_min(0)[:, -ids.shape[1] :]
+        counted = {"position_ids": places} if self._takes_places else {}
+        # transformers renamed it.
+        known_ids = {"cache" if self._takes_cache else "past_key_values": known}
+        given = self.network(input_ids=ids, attention_mask=own, use_cache=True, **known_ids, **counted)
+        logits: Tensor = given.logits[:, -1]
+        return logits, given.cache if self._takes_cache else given.past_key_values
 
     @contextmanager
     def without_adapters(self) -> Iterator[None]:

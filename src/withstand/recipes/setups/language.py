@@ -8,7 +8,7 @@ from withstand.core.roles import Source
 from withstand.data.derived.subset import holdout
 from withstand.data.text.made import Part
 from withstand.data.text.source import MADE, Long, Preferences
-from withstand.data.text.wording import Wording
+from withstand.data.text.wording import REVISION, Wording
 from withstand.engine.experiment import Plan
 from withstand.engine.optimizers import AdamW
 from withstand.engine.schedules import WarmupCosine
@@ -74,29 +74,29 @@ class LanguageSetup(Options):
         """Return the model with new adapters."""
         return CausalLM(self.model, self.tuning, rank=self.rank, alpha=self.alpha, dropout=self.dropout, pad=self.pad)
 
-    def wording(self, lm: CausalLM) -> Wording:
-        """Return how texts are put into a model's ids."""
-        return Wording(lm.tokenizer, chat=self.chat)
+    def wording(self, lm: CausalLM, revision: str = REVISION) -> Wording:
+        """Return how texts are put into a model's ids, those that ask for a better answer by a template."""
+        return Wording(lm.tokenizer, chat=self.chat, revision=revision)
 
-    def pairs(self, wording: Wording) -> tuple[Source, Source]:
+    def pairs(self, wording: Wording, *, drafts: bool = False) -> tuple[Source, Source]:
         """Return (train, test) of pairs; of a file a share is held out, whole prompts.
 
         Raises:
             DataError: what cannot be read.
         """
         if isinstance(self.data, str) and self.data in MADE:
-            return self.named(self.data, wording)
-        whole = self.data if isinstance(self.data, Source) else self._read(self.data, wording, "train")
+            return self.named(self.data, wording, drafts=drafts)
+        whole = self.data if isinstance(self.data, Source) else self._read(self.data, wording, "train", drafts)
         return holdout(whole)
 
-    def named(self, name: str, wording: Wording) -> tuple[Source, Source]:
+    def named(self, name: str, wording: Wording, *, drafts: bool = False) -> tuple[Source, Source]:
         """Return (train, test) of a made set."""
-        return self._read(name, wording, "train"), self._read(name, wording, "test")
+        return self._read(name, wording, "train", drafts), self._read(name, wording, "test", drafts)
 
-    def _read(self, data: str, wording: Wording, part: Part) -> Preferences:
+    def _read(self, data: str, wording: Wording, part: Part, drafts: bool) -> Preferences:
         columns = ("prompt", "chosen", "rejected") if data in MADE else self.columns
         return Preferences(
-            data, wording, columns=columns, max_length=self.max_length, drafts=False, long=self.long, part=part
+            data, wording, columns=columns, max_length=self.max_length, drafts=drafts, long=self.long, part=part
         )
 
     def plan(self, count: int, epochs: int | None = None) -> Plan:
