@@ -7,7 +7,7 @@ learns from: pairs of answers to a prompt, one chosen and one rejected: preferen
 use it when: preferences are at hand and no reward model; answers may be revised before they are given, as
   withstand apply RUN --data prompts.jsonl --set revisions=5 does
 not for: a model that does not answer yet: tune it on answers before; preferences of a single right answer
-differences: see the method; beta is larger by default, for short answers and small models
+differences: beta is larger by default, for short answers and small models;
 command: withstand train srpo --model FOLDER --data pairs.jsonl
 """
 
@@ -23,7 +23,7 @@ from withstand.methods.language.supervised import SupervisedTuning
 from withstand.recipes.setups.language import LanguageSetup
 from withstand.views.columns import AsIs
 
-SETUP = replace(LanguageSetup(), data=STORY_PAIRS, dropout=0.0, epochs=1, accumulate=1, learning_rate=5e-4, clip=1.0)
+SETUP = replace(LanguageSetup(), data=STORY_PAIRS, dropout=0.0, epochs=1, clip=1.0)
 
 
 def experiment(
@@ -32,7 +32,7 @@ def experiment(
     objective: Objective = "srpo",
     beta: float = 0.1,
     improving: float = 0.5,
-    revision: str = REVISION,
+    revision: str | None = None,
     supervised_epochs: int | None = None,
     revisions: int = 3,
     temperature: float = 0.0,
@@ -46,7 +46,8 @@ def experiment(
         objective: srpo; or dpo or ipo, to compare with.
         beta: how dear it is to leave the reference; 0.01 in the paper, for long answers.
         improving: weight of the term of revisions, the paper's alpha; that of answers is 1 less it.
-        revision: what asks for a better answer, with {prompt} and {draft}.
+        revision: what asks for a better answer, with {prompt} and {draft}; if not said "Here is a draft answer:" and
+            "Write a better answer:" round the draft, on lines of their own behind the prompt.
         supervised_epochs: passes of a stage before, in which the model learns both answers of a pair, of the prompt and
             after a draft; 1 with story-pairs and 0 with other data if not said.
         revisions: how often answers are revised where they are judged.
@@ -57,7 +58,7 @@ def experiment(
         DataError: texts that cannot be read.
     """
     lm = setup.language_model()
-    wording = setup.wording(lm, revision)
+    wording = setup.wording(lm, REVISION if revision is None else revision)
     train, test = setup.pairs(wording, drafts=True)
     method = SRPO(lm, wording, samples=len(train), objective=objective, beta=beta, alpha=improving)
     made = setup.data == STORY_PAIRS
