@@ -33,9 +33,9 @@ SCORE, REVISED = "score of answers, of 3", "score of third revisions, of 3"
 def claim() -> Claim[Experiment, Figures]:
     """Compare SRPO with DPO and IPO by what their own revisions gain, judged by the rule that made the pairs.
 
-    All start from one model that learnt both answers of a pair, of prompts and after drafts, for two passes over the data.
-    Answers are drawn at temperature 1 from held-out beginnings; the third revision is compared with the answer, a tie
-    half a win. That the optimum does not hang on how pairs were drawn is a closed form, and a test.
+    All start from one model that learnt both answers of a pair, of prompts and after drafts, for two passes over the
+    data. Answers are drawn at temperature 1 from held-out beginnings; the third revision is compared with the answer, a
+    tie half a win. That the optimum does not hang on how pairs were drawn is a closed form, and a test.
     """
     arms: dict[str, Make] = {"SRPO": _arm("srpo"), "DPO": _arm("dpo"), "IPO": _arm("ipo")}
     return Claim(
