@@ -13,7 +13,7 @@ from withstand.data.pictures import named
 
 HERE = Path(__file__).parent.parent.parent
 PAGES = [
-    path for path in (HERE / "README.md", *sorted((HERE / "docs").glob("*.md"))) if "```python" in path.read_text()
+    path for path in (HERE / "README.md", *sorted((HERE / "docs").rglob("*.md"))) if "```python" in path.read_text()
 ]
 
 
@@ -27,7 +27,7 @@ read_small = named.read_small
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 def test_code_blocks_run_as_printed(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(named, "read_small", few)

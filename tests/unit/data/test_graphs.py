@@ -122,7 +122,8 @@ def test_foreign_graphs() -> None:
 
     path = networkx.path_graph(4)
     networkx.set_node_attributes(path, {0: "x", 1: "y", 3: "x"}, "kind")
-    one = open_graphs(path)
+    with pytest.warns(UserWarning, match="not used: the nodes' kind"):
+        one = open_graphs(path)
     assert isinstance(one, GraphSource)
     assert one.counts.edges == 6
     from withstand.data.graphs.foreign import from_networkx
@@ -132,7 +133,7 @@ def test_foreign_graphs() -> None:
     assert labelled.labels is not None
     assert labelled.labels.tolist() == [0, 1, -1, 0]
     with pytest.raises(DataError, match="have no attribute 'weight'"):
-        from_networkx(path, features="weight")
+        from_networkx(path, features="weight", label="kind")
     other = open_graphs(csr_matrix(networkx.to_numpy_array(path)))
     assert other.fingerprint() == one.fingerprint()
     with pytest.raises(DataError, match="square"):
@@ -261,3 +262,35 @@ def test_sets_of_graphs() -> None:
         GraphSet([[0], [1]], [0, 0, 2])
     with pytest.raises(DataError, match="counting from 0 and ascending"):
         GraphSet([[0], [1]], [1, 0])
+
+
+def test_what_a_foreign_graph_holds_beside_is_told() -> None:
+    networkx = pytest.importorskip("networkx")
+    from scipy.sparse import csr_matrix
+
+    from withstand.data.graphs.foreign import from_networkx
+
+    graph = networkx.path_graph(4)
+    networkx.set_node_attributes(graph, {node: [1.0, 0.5] for node in graph}, "x")
+    networkx.set_node_attributes(graph, {0: "young"}, "age")
+    networkx.set_edge_attributes(graph, 2.0, "weight")
+    with pytest.warns(UserWarning, match="not used") as told:
+        open_graphs(graph)
+    assert [str(one.message) for one in told] == [
+        "not used: the nodes' age, x; name them by from_networkx(graph, features=..., label=...)",
+        "not used: the edges' weight",
+    ]
+    with pytest.warns(UserWarning, match="edges' weight") as told:
+        from_networkx(graph, features="x", label="age")
+    assert len(told) == 1
+    with pytest.warns(UserWarning, match="not used: the adjacency matrix's weights; every entry"):
+        open_graphs(csr_matrix(networkx.to_numpy_array(graph)))
+
+
+def test_what_a_data_holds_beside_is_told() -> None:
+    data = pytest.importorskip("torch_geometric.data").Data
+    edges = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+    weighted = data(x=torch.rand(3, 2), edge_index=edges, edge_weight=torch.rand(4), pos=torch.rand(3, 2))
+    for given in (weighted, [weighted, weighted]):
+        with pytest.warns(UserWarning, match="not used: th.* edge_weight, pos"):
+            open_graphs(given)

@@ -1,5 +1,7 @@
 """Graphs of other libraries as sources: torch-geometric's `Data`, NetworkX, SciPy."""
 
+import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,16 @@ import torch
 from withstand.core.errors import DataError
 from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource
+
+_READ = frozenset({"x", "y", "edge_index", "num_nodes"})
+"""What is read of a `Data`, beside the masks of its split."""
+
+
+def _tell_unused(whose: str, names: Iterable[str], *, remedy: str = "") -> None:
+    """Warn of what a graph holds that no source reads: it must not be lost in silence."""
+    if found := sorted(map(str, names)):
+        shown = f"{', '.join(found[:6])}{', ...' if len(found) > 6 else ''}"
+        warnings.warn(f"not used: {whose} {shown}{remedy}", stacklevel=3)
 
 
 def from_pyg(data: Any) -> GraphSource | GraphSet:
@@ -33,6 +45,7 @@ def from_pyg(data: Any) -> GraphSource | GraphSet:
     if any(mask.dim() != 1 for mask in held.values()):
         raise DataError("this Data has several splits: choose one, data.train_mask = data.train_mask[:, 0] and so on")
     labels = None if data.y is None else _classes(data.y, data.num_nodes, "a node")
+    _tell_unused("this Data's", set(data.keys()) - {*_READ, *masks.values()})
     return GraphSource(data.edge_index, data.x, labels, nodes=data.num_nodes, parts=held, directed=data.is_directed())
 
 
@@ -43,6 +56,7 @@ def _several(graphs: list[Any]) -> GraphSet:
         if getattr(graph, "edge_index", None) is None or not graph.num_nodes:
             raise DataError(f"graph {place} has no edge_index, or no nodes")
     x, y = _joined(graphs, "x"), _joined(graphs, "y")
+    _tell_unused("these graphs'", {key for graph in graphs for key in graph.keys()} - _READ)  # noqa: SIM118 - no dict
     sizes = torch.tensor([graph.num_nodes for graph in graphs])
     first = (sizes.cumsum(0) - sizes).tolist()
     return GraphSet(
@@ -86,12 +100,20 @@ def from_networkx(graph: Any, *, features: str | None = None, label: str | None 
         features: the node attribute that holds numbers; None for none.
         label: the node attribute that holds the class; nodes without it have none.
 
+    What nodes and edges hold beside that is told, and not used; weights of edges are among it.
+
     Raises:
         DataError: an empty graph, or a node without the features asked for.
     """
     nodes = list(graph.nodes)
     if not nodes:
         raise DataError("the graph is empty")
+    _tell_unused(
+        "the nodes'",
+        {name for _, held in graph.nodes(data=True) for name in held} - {features, label},
+        remedy="; name them by from_networkx(graph, features=..., label=...)",
+    )
+    _tell_unused("the edges'", {name for *_, held in graph.edges(data=True) for name in held})
     place = {node: number for number, node in enumerate(nodes)}
     pairs = [(place[one], place[other]) for one, other in graph.edges()]
     edges = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).t()
@@ -126,5 +148,7 @@ def from_scipy(adjacency: Any, features: Any = None, labels: Any = None) -> Grap
         raise DataError(f"an adjacency matrix is square, not {tuple(adjacency.shape)}")
     entries = adjacency.tocoo()
     held = entries.data != 0
+    if (entries.data[held] != 1).any():
+        _tell_unused("the adjacency matrix's", ["weights"], remedy="; every entry other than 0 is an edge")
     edges = torch.from_numpy(np.stack([entries.row[held], entries.col[held]]).astype(np.int64))
     return GraphSource(edges, features, labels, nodes=adjacency.shape[0])

@@ -4,7 +4,7 @@ paper: ImagiNet: A Multi-Content Dataset for Generalizable Synthetic Image Detec
   Cholakov; 2024)
 claims: features learnt by contrast between two levels of a network, without strides at its start, make a detector that
   tells synthetic pictures of several generators better than one trained by cross-entropy, compressed and resized too
-learns from: pictures labelled real or by the generator that made them
+learns from: pictures labelled real or by the generator that made them: a folder real/, and a folder for each generator
 use it when: you have pictures of the generators that you expect, and want to know which ones, and whether compression
   and resizing hide them
 not for: proof that a picture is real: a generator that training never had may go unseen; look at its AUC when left out
@@ -17,7 +17,7 @@ reached: on one seed, mean AUC over generators and perturbations 0.611, cross-en
   half of them made anew by stand-ins of generators at strength 0.5, ResNet of width 8, 10 epochs). From new weights
   SelfCon learns slowly, and without normalised heads (batch_norm) its rows came out alike
 longer runs: another number of epochs is another run: its first stage is as long
-command: withstand train imaginet --data FOLDER --size 256; FOLDER holds real/ and a folder a generator
+command: withstand train imaginet --data FOLDER --size 256
 """
 
 from dataclasses import replace

@@ -19,7 +19,7 @@ reached: over TF-IDF with a threshold from the same self-made pairs on one of si
   behind: iTunes-Amazon 0.676 (0.483), Beer 0.667 (0.839), Fodors-Zagats 0.884 (1.000), four epochs each; DBLP-ACM 0.856
   (0.898), its dirty form 0.608 (0.891), Amazon-Google 0.364 (0.571), one epoch (`python -m benchmarks.records sets`,
   one seed). Look at TF-IDF's figure in `withstand probe` before trusting a matcher
-command: withstand train table-integration --data A.csv --other B.csv; then withstand match A.csv B.csv --run RUN
+command: withstand train table-integration --data A.csv --other B.csv
 """
 
 from withstand.engine.experiment import Experiment

@@ -4,6 +4,7 @@ paper: Transitive Invariance for Self-supervised Visual Representation Learning 
 claims: pairs that two edges of a graph join, one by looks and one by time, teach both invariances at once, and
   representations learnt from all kinds of pairs are better than from pairs by looks or by time alone
 learns from: clips, unlabelled: moving patches are tracked; tracks as arrays; or pictures, of which tracks are simulated
+  by --simulate
 use it when: you have videos, and what you want to recognise is seen from several sides, sizes and lights in them
 not for: still pictures that ordinary views cover: simulated tracks bring nothing that a view does not
 differences: patches that move are followed by normalised cross-correlation, in place of motion boundaries and KCF
@@ -13,7 +14,7 @@ time: 64 s of a processor a seed for the claim, four arms each
 reached: on one seed, linear accuracy on changed pictures 0.435 from all kinds of pairs, 0.421 by looks alone, 0.430 by
   time alone, 0.428 by both (3,000 Fashion-MNIST pictures with simulated tracks, ResNet of width 8, 4 epochs); 78 % of
   the pairs by looks were of one class
-command: withstand train transitive-invariance --data CLIPS.zip; or --data fashion-mnist --simulate
+command: withstand train transitive-invariance --data clips.zip
 """
 
 from dataclasses import replace
