@@ -9,9 +9,9 @@ Self Supervised Learning Mechanisms for Vision Transformers (2024).
 
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -58,7 +58,7 @@ class Entry:
     title: str
     family: str
     path: Path
-    facts: dict[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
 
     def said(self, axis: str) -> tuple[str, ...]:
         """Return what the recipe says on an axis of `TAXONOMY`, or its family; nothing where it says nothing."""
@@ -73,7 +73,7 @@ class Entry:
 def entries() -> list[Entry]:
     """Return every recipe, by slug."""
     files = (path for path in _ROOM.glob("*/*.py") if path.stem != "__init__" and path.parent.name != "setups")
-    return sorted(map(_read, files), key=lambda item: item.slug)
+    return sorted((_read(path, path.stat().st_mtime_ns) for path in files), key=lambda item: item.slug)
 
 
 def entry(slug: str) -> Entry:
@@ -143,7 +143,9 @@ def _words(text: str) -> set[str]:
     return {word.removesuffix("s") for word in words if len(word) > 2 and word not in {"the", "and", "for", "with"}}
 
 
-def _read(path: Path) -> Entry:
+@cache
+def _read(path: Path, changed: int) -> Entry:
+    """Return a recipe's entry; parsing all of them takes a third of a second, and every verb asks for them."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     title, facts = _header(tree)
     imported = [node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)]
@@ -170,7 +172,7 @@ def _header(tree: ast.Module) -> tuple[str, dict[str, str]]:
     return title.strip(), facts
 
 
-@lru_cache
+@cache
 def _differences(module: str) -> str | None:
     """Return how a system's own module says that it differs from paper and official code; None where it does not."""
     room = re.fullmatch(r"withstand\.((?:methods|defenses|verification|evaluation)\.[\w.]+)", module)

@@ -7,6 +7,10 @@ learns from: a run that trained an encoder, and unlabelled pictures, photos, ima
 use it when: an encoder is to be given away, and it must be known what an attacker who has it can do to those who build
   on it; its product is an attack, for withstand attack and audit
 not for: a classifier that is attacked picture by picture: withstand audit finds far more there
+time: 470 processor seconds for the claim, 3 seeds
+reached: reproduced: at 10/255, one perturbation changes 0.465 ± 0.026 of a linear head's predictions, random signs of
+  the same size 0.100 ± 0.006 (CIFAR-10, a surrogate of half the classes). But the head's accuracy hardly falls, 0.32 to
+  0.28, for it was low; and without high frequencies the same comes out, 0.465: the term changes nothing here
 command: withstand train advencoder --data fashion-mnist-small --victim runs/simclr-fashion-mnist-small
 """
 
