@@ -5,7 +5,7 @@ Sizes: `B` clips of `T` frames, `C` channels, `h` x `w` pixels of small frames; 
 
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -198,11 +198,11 @@ class FrameRecurrent(Model):
 class ClipUpscaler(Part, nn.Module):
     """Clips of frames in [0, 1] to clips of frames four times as large, in [0, 1].
 
+    As ONNX it takes clips as long and large as those that it is exported with, for each frame needs the one before.
+
     Args:
         network: what enlarges them.
     """
-
-    any_size: ClassVar[bool] = True
 
     def __init__(self, network: FrameRecurrent) -> None:
         super().__init__()
