@@ -137,7 +137,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Experiment]:
     monkeypatch.setattr(transitive_invariance, "TEST", 20)
     monkeypatch.setattr(krr_st, "JUDGE", replace(krr_st.JUDGE, steps=2, samples=20))
     monkeypatch.setattr(self_distillation, "STEPS", 2)
-    for name, value in {"STEPS": (1, 2), "TRAINED": 32, "CHOOSING": 2, "JUDGED": 2}.items():
+    for name, value in {"STEPS": 2, "TRAINED": 32, "CHOOSING": 2, "JUDGED": 2}.items():
         monkeypatch.setattr(slot_tta, name, value)
     monkeypatch.setattr(attack_tracing, "SAMPLES", 4)
     monkeypatch.setattr(graphmae, "judges", lambda *_: (NodeProbe(epochs=2),))
