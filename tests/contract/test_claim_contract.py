@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from graphs import graph
+from withstand.attacks.language.suffix import SuffixSearch
 from withstand.claims import measures, robust_measures
 from withstand.claims.claim import Budget
 from withstand.claims.compare import arms_of, compare
@@ -22,7 +23,7 @@ from withstand.claims.contrastive import mcl, transitive_invariance
 from withstand.claims.defenses import attack_tracing
 from withstand.claims.dense import global_local as about_volumes
 from withstand.claims.dense import slot_tta
-from withstand.claims.language import srpo
+from withstand.claims.language import continuous_at, srpo
 from withstand.claims.multimodal import vlm_susceptibility
 from withstand.claims.reproduction import claim_of, file_of, has_claim, scales_of
 from withstand.claims.restoration import tecogan as clip_claim
@@ -150,6 +151,12 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Experiment]:
     monkeypatch.setattr(table_integration, "record_parts", few_records)
     monkeypatch.setattr(vlm_susceptibility, "TARGET", "a photo of a grey b")
     monkeypatch.setattr(vlm_susceptibility, "STEPS", 2)
+    monkeypatch.setattr(continuous_at, "MODEL", "tiny:llama")
+    monkeypatch.setattr(
+        continuous_at,
+        "JUDGE",
+        replace(continuous_at.JUDGE, steps=1, samples=2, searched=1, suffix=SuffixSearch(2, 1, 4)),
+    )
     monkeypatch.setattr(vlm_susceptibility, "PICTURES", 4)
     for module in (graphmae, selftask):
         monkeypatch.setattr(module, "open_graphs", lambda *_, **__: graph(90))

@@ -18,6 +18,7 @@ from guards import detector
 from toys import ToyPictures, toy_method
 from victims import digits
 from walk import of_role
+from withstand.attacks.language.suffix import SuffixSearch
 from withstand.core.batch import Batch
 from withstand.core.finding import HIGH, LOW, SPREAD, Finding, Measure, Table
 from withstand.core.roles import PRODUCTS, Evaluator, Indices, Source, network_of
@@ -50,6 +51,8 @@ from withstand.evaluation.fairness import GroupGaps
 from withstand.evaluation.integration.judges import MatchJudge, TypoAudit
 from withstand.evaluation.judges import judge
 from withstand.evaluation.keypoints.judge import KeypointJudge
+from withstand.evaluation.language.language_audit import LanguageAudit
+from withstand.evaluation.language.refusals import Refusals
 from withstand.evaluation.language.revisions import RevisedAnswers
 from withstand.evaluation.probes.domains import DomainProbe
 from withstand.evaluation.probes.few_shot import FewShot
@@ -124,6 +127,7 @@ from withstand.methods.robust.rss import RSS
 from withstand.models.dense.unet import Segmenter, UNet
 from withstand.models.graphs.encoder import GCN
 from withstand.models.tables.records import RecordMatcher
+from withstand.models.tokens.causal import CausalLM
 from withstand.models.tokens.flow_encoder import FlowEncoder
 from withstand.models.windows.tpn import TPN, AnchorEncoder
 from withstand.verification.smoothing import Smoothing
@@ -272,6 +276,10 @@ EXAMPLES: dict[str, Callable[[], tuple[Evaluator, Any, Source, Any]]] = {
     "FlowFacts": lambda: (FlowFacts(4), NetFound.example(), two_kinds(), None),
     "FineTuned": lambda: (FineTuned(2, draws=2, steps=2), FlowEncoder.example(), two_kinds(), FlowEncoder.example()),
     "MaskedTokens": lambda: (MaskedTokens(), NetFound.example(), two_kinds(), None),
+    "Refusals": lambda: (Refusals(Preferences.example(), shown=2), CausalLM.example(), Preferences.example(),
+                         CausalLM.example()),
+    "LanguageAudit": lambda: (LanguageAudit((0.1, 0.2), 1, 4, 1, SuffixSearch(2, 1, 4), 2), CausalLM.example(),
+                              Preferences.example(), CausalLM.example()),
 }  # fmt: skip
 """By class: an evaluator, a subject, a source, and a control where it has a use for one."""
 
