@@ -73,8 +73,6 @@ def toy_options(item: Entry, *, pictures: Source | None = None, rows: Source | N
         return {"data": Clips.example(), "frames": 3, "crop": 32, "width": 4, "blocks": 1, "flow_width": 2}
     if isinstance(setup.default, KeypointSetup):
         return {"width": 2}
-    if isinstance(setup.default, LanguageSetup):
-        return {"model": "tiny:llama", "batch": 4}
     if isinstance(setup.default, SuperSetup | FlowSetup):
         return None
     if "axis" in signature(item.module().experiment).parameters:
