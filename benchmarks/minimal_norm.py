@@ -9,7 +9,8 @@ Every attack may ask each sample for `budget` passes, forward and backward ones 
 is its area over the security curve, of the best distances of all attacks in its norm: 1 says that no attack here found
 a nearer point for any picture that is right when clean. Peers that cannot be imported are named and left out.
 
-The time is bounded: an attack that takes longer than `--attack-seconds` is stopped and stands in the table as stopped,
+An attack that takes a tenth more passes than the budget is shown as over it, and is no reference for others. The time
+is bounded: an attack that takes longer than `--attack-seconds` is stopped and stands in the table as stopped,
 and none begins after `--seconds`. Each is a line of OUT.jsonl as soon as it is done, and the same command goes on where
 it ended; the table is made of all lines of the same pictures and budget.
 """
@@ -50,7 +51,8 @@ CELL = ("net", "norm", "pictures", "budget")
 
 
 def ours(victim: Victim, norm: Norm, budget: int) -> dict[str, Side]:
-    steps, ball = budget // 2, Ball(norm, 1)
+    # A pass forward and one back a step, and some at the end, which look for the nearest point on the way found.
+    steps, ball = max(1, (budget - 14) // 2), Ball(norm, 1)
     # FAB with one target at a time: a pass forward, one back and one to look at the step, for each of nine classes.
     attacks: dict[str, MinimalNorm] = {
         "FMN": FMN(ball, steps=steps),
@@ -92,11 +94,13 @@ def peers(model: nn.Module, norm: Norm, budget: int, chosen: list[str]) -> dict[
             if norm == "l2":
                 sides["adv-lib DDN"] = lambda x, y, f=attacks.ddn: f(model, x, y, steps=steps, levels=None)
             if norm == "l0":
-                sides["adv-lib VFGA"] = lambda x, y, f=attacks.vfga: f(model, x, y, targeted=False)
+                sides["adv-lib VFGA"] = lambda x, y, f=attacks.vfga: f(
+                    model, x, y, targeted=False, max_iter=max(1, budget // 24)
+                )
             if norm in ("l2", "linf"):
                 sides["adv-lib TR"] = lambda x, y, f=attacks.tr: f(model, x, y, iter=steps, adaptive=True, p=order)
             if norm != "l0":
-                fab_steps = max(1, budget // 21)  # a pass forward and nine back, and one to look at each step
+                fab_steps = max(1, budget // 12)  # a pass forward, nine back, and one to look at each step
                 sides["adv-lib FAB"] = lambda x, y, f=attacks.fab, n=fab_steps: f(model, x, y, norm=order, n_iter=n)
             if norm in ("l1", "l2"):
                 sides["adv-lib ALMA"] = lambda x, y, f=attacks.alma: f(
@@ -153,7 +157,7 @@ def of_art(model: nn.Module, norm: Norm, steps: int) -> dict[str, Side]:
                 **shared,
             )
         else:
-            attack = evasion.CarliniLInfMethod(victim, max_iter=max(1, steps // 20), **shared)
+            attack = evasion.CarliniLInfMethod(victim, max_iter=max(1, steps // 85), **shared)
         return torch.from_numpy(attack.generate(x.numpy(), y.numpy()))
 
     return {{"l2": "ART C&W", "l1": "ART EAD", "linf": "ART C&W"}[norm]: side}
@@ -227,9 +231,14 @@ def optimality(distance: Tensor, best: Tensor) -> float:
     return (limit - area) / (limit - least)
 
 
+def over(row: dict[str, object]) -> bool:
+    """Return whether an attack took clearly more passes than it may: it then is no reference for others."""
+    return float(row["passes"]) > 1.1 * float(row["budget"])  # type: ignore[arg-type]
+
+
 def judged(rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
     """Return the rows of one network, norm, choice of pictures and budget with their optimality, the best first."""
-    done = [row for row in rows if not row["stopped"]]
+    done = [row for row in rows if not row["stopped"] and not over(row)]
     distances = {str(row["attack"]): torch.tensor(row["distances"], dtype=torch.float64) for row in done}
     best = torch.stack(list(distances.values())).amin(0) if distances else torch.zeros(0)
     known = bool(len(best)) and bool(best.isfinite().all())
@@ -250,7 +259,8 @@ def table(rows: Sequence[dict[str, object]]) -> str:
         text += [f"### {cell[0]}, {cell[1]}: {cell[2]} pictures, {cell[3]} passes", "", "| " + " | ".join(heads) + " |"]
         text += ["|" + "---|" * len(heads)]
         for row in some:
-            told = ["stopped" if row["stopped"] and head == "optimality" else row.get(head) for head in heads]
+            why = "stopped" if row["stopped"] else "over the budget" if over(row) else row.get("optimality")
+            told = [why if head == "optimality" else row.get(head) for head in heads]
             text.append("| " + " | ".join("-" if one is None else str(one) for one in told) + " |")
         text.append("")
     return "\n".join(text)
