@@ -212,7 +212,7 @@ class SRPO(Method):
     def answered(
         self, batch: Batch, *, revisions: int = 5, most: int = 64, temperature: float = 0.0, seed: int = 0
     ) -> dict[str, Output]:
-        """Return the answer to each prompt, and its revisions.
+        """Return the answer to each prompt, and its revisions; one that fills the model's context stands as it is.
 
         Args:
             batch: prompts, or pairs of answers to them.

@@ -86,6 +86,8 @@ def answers(
 ) -> list[list[str]]:
     """Return the answer to each prompt, and each revision of it: the model reads its last answer and writes a better.
 
+    An answer that with its prompt fills the model's context cannot be revised, and stands as it is.
+
     Args:
         lm: the model, in eval mode.
         wording: how prompts and drafts are put into ids.
@@ -102,12 +104,21 @@ def answers(
         raise ConfigError(f"revisions must be at least 0, not {revisions}")
     device = next(lm.parameters()).device
     found: list[list[str]] = []
-    drafts: Sequence[str | None] = [None] * len(prompts)
+    drafts: list[str] | None = None
     for number in range(revisions + 1):
-        rows = wording.contexts(list(zip(prompts, drafts, strict=True)))
-        some = Sequences.padded([torch.tensor(row, dtype=torch.int64) for row in rows]).to(device)
-        own = None if draws is None else draws.child(number)
-        ids = generate(lm, some, most=most, temperature=temperature, draws=own)
-        found.append([lm.tokenizer.decode(row).strip() for row in ids])
-        drafts = found[-1]
+        asked = [(said, None if drafts is None else drafts[place]) for place, said in enumerate(prompts)]
+        rows = wording.contexts(asked)
+        made = list(drafts or [""] * len(rows))
+        # The first time a prompt without room is refused; later on an answer without room stands as it is.
+        places = [
+            place for place, row in enumerate(rows) if drafts is None or lm.context is None or len(row) < lm.context
+        ]
+        if places:
+            some = Sequences.padded([torch.tensor(rows[place], dtype=torch.int64) for place in places]).to(device)
+            own = None if draws is None else draws.child(number)[torch.tensor(places, device=draws.device)]
+            ids = generate(lm, some, most=most, temperature=temperature, draws=own)
+            for place, row in zip(places, ids, strict=True):
+                made[place] = lm.tokenizer.decode(row).strip()
+        found.append(made)
+        drafts = made
     return found

@@ -106,6 +106,24 @@ def test_revisions_read_the_last_answer() -> None:
     assert lm.tokenizer.decode(again[0]).strip() == found[2][1]
 
 
+def test_an_answer_that_fills_the_context_stands_and_the_others_are_revised() -> None:
+    lm = CausalLM("tiny:llama", "frozen").eval()
+    wording = Wording.example()
+    long, short = "why " * 45, "why?"
+    room = 256 - len(wording.contexts([(long, "")])[0])
+    assert 0 < room < 40
+    draws = Draws(0, torch.tensor([4, 7]))
+    with torch.no_grad():
+        found = answers(lm, wording, [long, short], revisions=1, most=60, temperature=1.0, draws=draws)
+        alone = answers(lm, wording, [short], revisions=1, most=60, temperature=1.0, draws=Draws(0, torch.tensor([7])))
+        assert len(lm.tokenizer.encode(found[0][0])) > room
+        assert found[1][0] == found[0][0]
+        assert found[1][1] != found[0][1]
+        assert [some[1:] for some in found] == alone
+        with pytest.raises(DataError, match="no room"):
+            answers(lm, wording, ["why " * 80], most=4)
+
+
 def test_bad_settings_are_refused() -> None:
     lm, rows = CausalLM("tiny:llama", "frozen"), Sequences.padded(prompts())
     for settings, message in (
