@@ -83,10 +83,8 @@ class KeypointJudge(Evaluator):
             raise ConfigError(f"most must be above 0 pixels, not {self.most!r}")
 
     def lacks(self, subject: Any, source: Source) -> str:
-        """Return that the method tells no points, or that none are known."""
-        if not isinstance(subject, Locates):
-            return f"{type(subject).__name__} tells no points"
-        return "" if KEYPOINTS in source[[0]].extras else f"{source.name} has no points"
+        """Return that the method tells no points; what it learnt from needs none known, what judges it does."""
+        return "" if isinstance(subject, Locates) else f"{type(subject).__name__} tells no points"
 
     def evaluate(self, subject: Any, source: Source, *, test: Source | None = None, control: Any = None) -> Finding:
         """Return the finding "keypoints".
@@ -103,7 +101,9 @@ class KeypointJudge(Evaluator):
         """
         judged = source if test is None else test
         if lacking := self.lacks(subject, judged):
-            raise (DataError if isinstance(subject, Locates) else ConfigError)(lacking)
+            raise ConfigError(lacking)
+        if KEYPOINTS not in judged[[0]].extras:
+            raise DataError(f"{judged.name} has no points")
         batch = judged[torch.arange(len(judged))]
         true = batch.extras[KEYPOINTS].cpu()
         known = batch.extras.get(VISIBLE, torch.ones(true.shape[:2], dtype=torch.bool)).cpu()

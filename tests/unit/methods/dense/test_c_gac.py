@@ -355,6 +355,7 @@ def test_the_target_brings_no_labels_to_training(tmp_path: Path) -> None:
     assert set(made.beside[LABELLED][[0]].extras) == {KEYPOINTS, VISIBLE, MASK}
     assert made.test is not None
     assert KEYPOINTS in made.test[[0]].extras
+    assert not made.judges[0].lacks(made.method, made.source), "the judge is not left out for what is learnt from"
     assert describe(made.first.method)["init_args"]["weight"] == 0  # type: ignore[union-attr,call-overload,index]
 
 
