@@ -27,6 +27,7 @@ from withstand.core.roles import Method, Source
 from withstand.core.version import __version__
 from withstand.engine.checkpoint import last_step
 from withstand.engine.experiment import Experiment
+from withstand.models.blocks.ema import Teacher
 
 # What may change between two commands that mean the same run.
 _FREE = {"plan.epochs", "plan.processes", "plan.device", "plan.log_every", "plan.save_every"}
@@ -243,9 +244,16 @@ def _new_record(experiment: Experiment) -> dict[str, Tree]:
 
 
 def _frozen(method: Method) -> bool:
-    """Return whether a method has an encoder and leaves it as it is, as one that learns an attack on it does."""
+    """Return whether a method has an encoder and leaves it as it is, as one that learns an attack on it does.
+
+    A teacher's weights have no gradients either, but follow a student; an encoder without weights came from nowhere.
+    """
     encoder = method.products().get("encoder")
-    return isinstance(encoder, nn.Module) and not any(value.requires_grad for value in encoder.parameters())
+    if not isinstance(encoder, nn.Module):
+        return False
+    weights = {id(value): value for value in encoder.parameters()}
+    moving = {id(value) for part in method.modules() if isinstance(part, Teacher) for value in part.parameters()}
+    return bool(weights) and not weights.keys() & moving and not any(one.requires_grad for one in weights.values())
 
 
 def _origin(name: str, seed: int) -> dict[str, Tree]:

@@ -21,6 +21,7 @@ from withstand.data.arrays.source import ArraySource
 from withstand.engine.folder import RunFolder
 from withstand.engine.outputs import Writer, joined, maker_of, outputs, write_condensed
 from withstand.methods.attackers.adv_encoder import AdvEncoder
+from withstand.methods.masked.t_jepa import TJEPA
 
 
 def made_by(products: Mapping[str, Product], maker: Maker | None = None) -> Method:
@@ -192,7 +193,8 @@ def test_a_condensed_set_is_read_back_as_it_was(tmp_path: Path) -> None:
 def test_a_record_says_what_a_run_gives_and_whether_its_encoder_stays(tmp_path: Path) -> None:
     plain = toy_experiment(epochs=1)
     attacked = replace(plain, method=AdvEncoder(again(plain.method.encoder), plain.source.shape, generator=False))
-    for place, (one, frozen) in enumerate(((plain, False), (attacked, True))):
+    taught = replace(plain, method=TJEPA.example())
+    for place, (one, frozen) in enumerate(((plain, False), (attacked, True), (taught, False))):
         folder = RunFolder(tmp_path / str(place))
         folder.path.mkdir()
         folder.claim(one, fresh=False)
