@@ -147,6 +147,9 @@ class OriginTracing(Evaluator):
         said = verdicts(tried, calibration, self.confidence, self.level, self.pooled)
         table, checks, kept = self._each(copies, judging, plain)
         chance = 1 / copies.registered
+        if len(tried[AVOIDED].right):
+            kept[f"{TRACED}, {AVOIDED}"] = _share(tried[AVOIDED].right, "higher", chance)
+            checks = (*checks, _held(Share.of(tried[AVOIDED].right), chance))
         return Finding(
             name="tracing",
             figures={
@@ -306,6 +309,15 @@ def _share(hits: Tensor, better: Better, chance: float | None = None, control: M
     return Measure(
         share.value, "share", better, interval=share.interval, of=share.count, chance=chance, control=control
     )
+
+
+def _held(avoided: Share, chance: float) -> Check:
+    """Return whether examples of attackers who know of the tracer, and avoid it, still point at their copy."""
+    held = avoided.interval[0] > chance
+    words = (
+        f"{avoided} of those whose maker pushed his tracer the other way point at their copy, {chance:.0%} by chance"
+    )
+    return Check("attackers who know", held, words if held else f"{words}: who knows of the tracer is not traced")
 
 
 def _auroc(registered: Attempt, others: Attempt) -> float:

@@ -70,6 +70,7 @@ def test_what_is_found_is_told_with_its_controls() -> None:
     assert told[BARE][2] is None, "no copy had a part in it"
     assert found.tables["candidates"].column("candidates") == (2, 3)
     assert found.tables["alpha"].column("alpha") == (0.2, 0.5)
+    assert "attackers who know" in {check.name for check in found.checks}
     assert {"original", "made on copy 0", "change on copy 1, 8 times"} <= set(found.pictures)
     assert "no proof" in str(found.protocol["what it means"])
 
