@@ -122,6 +122,19 @@ def test_a_stream_is_the_whole_clip_frame_by_frame_and_any_two_frames_decide_the
     torch.testing.assert_close(made, ((large + 1) / 2).clamp(0, 1))
 
 
+def test_before_a_first_frame_there_was_a_black_one_and_pixels_become_channels() -> None:
+    torch.manual_seed(0)
+    network = FrameRecurrent.example().double()
+    frame, before = noise(1, 3, 8, 8), noise(1, 3, 32, 32)
+    black = torch.full_like(before, -1)
+    torch.testing.assert_close(network.maps(frame, black), network.maps(frame, None))
+    seen: list[Tensor] = []
+    network.first.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    network.maps(frame, 2 * before - 1)
+    torch.testing.assert_close(seen[0][:, :3], frame)
+    torch.testing.assert_close(seen[0][:, 3:], space_to_depth(before, 4), msg="in [0, 1], as the small frame is")
+
+
 def test_a_network_of_zeros_is_bicubic_enlargement() -> None:
     network = FrameRecurrent.example().double()
     for value in network.parameters():
