@@ -37,6 +37,7 @@ def claim() -> Claim[Experiment, Figures]:
         figures=lambda found: (found[OURS][SCORE], found[ALONE][SCORE]),
         protocol=_protocol,
         tables=_tables,
+        unit="ratio",
     )
 
 
@@ -78,8 +79,8 @@ def _protocol(arms: Mapping[str, Experiment], found: Sequence[Mapping[str, Figur
 def _tables(found: Sequence[Mapping[str, Figures]]) -> Tables:
     sure = [{name: figures for name, figures in arms.items() if TIED in figures} for arms in found]
     return {
-        SCORE: beside(found, SCORE, "share"),
-        AUC: beside(found, AUC, "share"),
-        IOU: beside(found, IOU, "share"),
+        SCORE: beside(found, SCORE, "ratio"),
+        AUC: beside(found, AUC, "ratio"),
+        IOU: beside(found, IOU, "ratio"),
         TIED: beside(sure, TIED, "correlation"),
     }

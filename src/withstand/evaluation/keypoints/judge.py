@@ -25,7 +25,7 @@ from withstand.losses.agreement.heatmaps import highest
 
 AUC, IOU, SCORE, ERROR = "AUC of PCK", "IoU", "mean of AUC and IoU", "mean error"
 HEIGHT, TIED = "mean height of bumps", "Spearman, confidence and error"
-_UNITS = {SCORE: "share", AUC: "share", IOU: "share", ERROR: "pixels", HEIGHT: "ratio"}
+_UNITS = {SCORE: "ratio", AUC: "ratio", IOU: "ratio", ERROR: "pixels", HEIGHT: "ratio"}
 _AT_ONCE = 64
 _PUBLISHED = 20 / 128
 """The largest threshold of PCK as a share of the side: 20 of 128 pixels."""
@@ -192,7 +192,7 @@ class KeypointJudge(Evaluator):
         columns: dict[str, list[float]] = {ERROR: apart[rows].nanmean(1).tolist(), "confidence": sure[rows].tolist()}
         units = {ERROR: "pixels", "confidence": "ratio"}
         if overlap is not None:
-            columns[IOU], units[IOU] = overlap[rows].tolist(), "share"
+            columns[IOU], units[IOU] = overlap[rows].tolist(), "ratio"
         bad = Table(("picture", *columns), tuple(zip(called, *columns.values(), strict=True)), units=units)
         return {"networks": ways, "PCK": curve, "points": points, "worst pictures": bad}
 
