@@ -70,7 +70,7 @@ class LanguageAudit(Evaluator):
         return lacking(subject, source)
 
     def evaluate(self, subject: Any, source: Source, *, test: Source | None = None, control: Any = None) -> Finding:
-        """Return the finding "language-audit".
+        """Return the finding "audit-language".
 
         Args:
             subject: a `CausalLM`.
@@ -94,11 +94,9 @@ class LanguageAudit(Evaluator):
         }
         if own.suffixes:
             figures |= self._figures(own, before, SUFFIX, own.suffix, before and before.suffix)
-        head = f"{REACHED}, {EMBEDDINGS}, eps {top:g}"
         return Finding(
-            name="language-audit",
+            name="audit-language",
             figures=figures,
-            headline=head,
             tables={
                 "attackers": self._attackers(own, before),
                 "radii": self._radii(own, before),

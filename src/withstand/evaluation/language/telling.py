@@ -11,8 +11,9 @@ from torch import Tensor
 from withstand.attacks.language.told import said, told_loss
 from withstand.core.sequences import Sequences
 from withstand.core.victim import Victim
-from withstand.data.text.container import Told, behind, left_padded
+from withstand.data.text.container import Told, behind
 from withstand.models.tokens.causal import CausalLM
+from withstand.models.tokens.generation import generate
 
 AT_ONCE = 32
 
@@ -43,19 +44,6 @@ def greedy_words(lm: CausalLM, prompts: Sequence[Tensor], most: int = 24) -> lis
         prompts: ids of each, `(n,)`.
         most: ids of an answer.
     """
-    device = next(lm.parameters()).device
-    ids, mask = left_padded(Sequences.padded(list(prompts)))
-    ids, mask = ids.to(device), mask.to(device)
-    end, found = lm.tokenizer.end_id, torch.empty(len(ids), 0, dtype=torch.int64, device=device)
-    room = most if lm.context is None else min(most, lm.context - int(mask.sum(1).max()))
     with Victim(lm).held(), torch.no_grad():
-        for _ in range(max(room, 0)):
-            logits = lm(torch.cat([ids, found], 1), torch.nn.functional.pad(mask, (0, found.shape[1]), value=True))
-            found = torch.cat([found, logits[:, -1:].argmax(2)], 1)
-            if end is not None and bool((found == end).any(1).all()):
-                break
-    rows = []
-    for row in found.tolist():
-        kept = row[: row.index(end)] if end in row else row
-        rows.append(lm.tokenizer.decode(kept))
-    return rows
+        rows = generate(lm, Sequences.padded(list(prompts)).to(next(lm.parameters()).device), most=most)
+    return [lm.tokenizer.decode(row) for row in rows]
