@@ -14,13 +14,13 @@ from withstand.engine.experiment import Experiment
 from withstand.evaluation.intervals import Share
 from withstand.evaluation.tracing.attempts import Attempt, attempt
 from withstand.evaluation.tracing.evidence import Reference, every_copy
-from withstand.evaluation.tracing.judge import TRACED, TRANSFER, untrained
+from withstand.evaluation.tracing.judge import TRACED, TRANSFER, UNTRAINED, untrained
 from withstand.losses.robust.noise_sensitivity import Form
 from withstand.models.pictures.tracers import TracedCopies
 from withstand.recipes.defenses import attack_tracing
 from withstand.recipes.pretext import sla
 
-OURS, DIFFERENCE, UNTRAINED = "noise-sensitive tracers", "by the difference", "untrained tracers"
+OURS, DIFFERENCE = "noise-sensitive tracers", "by the difference"
 COPIES, SAMPLES, KEPT, PLAIN = 4, 40, "accuracy of the copies", "accuracy of the classifier"
 
 

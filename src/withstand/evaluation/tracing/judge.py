@@ -47,6 +47,7 @@ TRACED, TRANSFER, AROUND = (
     "attack success on another copy",
     "unregistered sources told, AUROC",
 )
+UNTRAINED = "untrained tracers"
 KEPT, AGREED, SHAKEN = "right", "says what the classifier says", "right under noise"
 CHANGE = "change under noise"
 _LEAST = 1e-6
@@ -153,9 +154,11 @@ class OriginTracing(Evaluator):
         return Finding(
             name="tracing",
             figures={
-                TRACED: _share(plain.right, "higher", chance, _share(bare.right, "higher", chance)),
+                TRACED: _share(plain.right, "higher", chance),
+                f"{TRACED}, {UNTRAINED}": _share(bare.right, "higher", chance),
                 **{name: _share(hits, "higher", chance) for name, hits in said.together.items()},
-                TRANSFER: _share(plain.transferred, "lower", None, _share(bare.transferred, "lower")),
+                TRANSFER: _share(plain.transferred, "lower"),
+                f"{TRANSFER}, {UNTRAINED}": _share(bare.transferred, "lower"),
                 AROUND: Measure(_auroc(plain, tried[BACK if copies.reserve else BARE]), "share", "higher", chance=0.5),
                 **said.figures,
                 **kept,
@@ -228,12 +231,10 @@ class OriginTracing(Evaluator):
             rows = [
                 (*row, Share.of(right[place]).value, Share.of(noised[place]).value) for place, row in enumerate(rows)
             ]
-            figures[f"{KEPT}, copies"] = _share(
-                right[:count].flatten(), "higher", None, _share((label == y).cpu(), "higher")
-            )
-            figures[f"{SHAKEN}, copies"] = _share(
-                noised[:count].flatten(), "higher", None, _share((plainly == y).cpu(), "higher")
-            )
+            alone = ((label == y).cpu(), (plainly == y).cpu())
+            for name, hits_of, bare in zip((KEPT, SHAKEN), (right, noised), alone, strict=True):
+                figures[f"{name}, copies"] = _share(hits_of[:count].flatten(), "higher")
+                figures[f"{name}, classifier"] = _share(bare, "higher")
         rows = [(*row, float(change[place])) for place, row in enumerate(rows)]
         dead = [str(place) for place in range(copies.tracers.count) if float(change[place]) < _LEAST]
         apart = float(agreed[:count].float().mean(1).min())
@@ -304,11 +305,9 @@ def _reference(copies: TracedCopies, x: Tensor) -> Reference:
     return Reference.of(told, label)
 
 
-def _share(hits: Tensor, better: Better, chance: float | None = None, control: Measure | None = None) -> Measure:
+def _share(hits: Tensor, better: Better, chance: float | None = None) -> Measure:
     share = Share.of(hits)
-    return Measure(
-        share.value, "share", better, interval=share.interval, of=share.count, chance=chance, control=control
-    )
+    return Measure(share.value, "share", better, interval=share.interval, of=share.count, chance=chance)
 
 
 def _held(avoided: Share, chance: float) -> Check:
