@@ -5,6 +5,7 @@ for each switch turned over.
 """
 
 import copy
+import dataclasses
 import inspect
 import pickle
 import pkgutil
@@ -87,6 +88,17 @@ def test_terms(method: Method) -> None:
     if "embeddings" in terms:
         assert terms["embeddings"].dim() == 3, "(views, samples, width)"
         assert terms["embeddings"].shape[1] == 8
+
+
+def test_what_people_said_is_declared(method: Method) -> None:
+    """A method that heeds labels, or any extra that a person gave, says so; reports call its data labelled."""
+    batch = samples(method)
+    other = copy.deepcopy(method)
+    if batch.y is None or method.taught_by:
+        return
+    changed = dataclasses.replace(batch, y=(batch.y + 1) % (batch.y.max() + 1))
+    found = [float(one(given)["loss"].detach()) for one, given in ((method, batch), (other, changed))]
+    assert found[0] == found[1], f"{type(method).__name__} learns from labels: say so in taught_by"
 
 
 def test_products_have_names_that_verbs_know(method: Method) -> None:

@@ -232,10 +232,13 @@ class Method(Part, nn.Module):
     Attributes:
         encoder: what is trained to embed. A method that trains none gives other `products`.
         fewest: samples that a step needs at least: 2 where it compares them with one another or normalises over them.
+        taught_by: what people said of the samples that a step learns from, in words: "labels", "masks", "captions"; ""
+            where it learns from samples alone. Reports say it.
     """
 
     encoder: Model
     fewest: ClassVar[int] = 2
+    taught_by: str = ""
 
     @abstractmethod
     def step(self, batch: Batch) -> Terms:

@@ -239,6 +239,7 @@ def _new_record(experiment: Experiment) -> dict[str, Tree]:
         "data": _data_facts(experiment.source),
         "gives": list(experiment.method.products()),
         "encoder is frozen": _frozen(experiment.method),
+        "taught by": experiment.method.taught_by,
         "engine": {},
     }
 

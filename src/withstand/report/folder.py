@@ -50,10 +50,17 @@ class StoredRun:
         return tuple(str(name) for name in names) if isinstance(names, list) and names else ("encoder",)
 
     @property
-    def supervised(self) -> bool:
-        """Whether training saw labels: methods that learn from them know how many classes there are."""
+    def taught_by(self) -> str:
+        """What people said of the samples that training learnt from, as "labels" or "masks"; "" where nothing.
+
+        Records that do not say it hold methods that learn from labels, and so know how many classes there are, or from
+        none.
+        """
+        said = self.record.get("taught by")
+        if isinstance(said, str):
+            return said
         arguments = dig(self.record, "tree", "init_args", "method", "init_args")
-        return isinstance(arguments, dict) and not {"classes", "counts"}.isdisjoint(arguments)
+        return "labels" if isinstance(arguments, dict) and not {"classes", "counts"}.isdisjoint(arguments) else ""
 
     @classmethod
     def read(cls, path: Path) -> "StoredRun":

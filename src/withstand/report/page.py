@@ -38,7 +38,7 @@ class Page:
     checks: list[tuple[str, Check]]
     labelled: bool
     trained: bool
-    supervised: bool
+    taught_by: str
     frozen: bool
     facts: list[tuple[str, Facts]]
     skipped: list[tuple[str, str]]
@@ -77,7 +77,7 @@ def page(run: StoredRun) -> Page:
         checks=_checks(run.findings),
         labelled=dig(run.record, "data", "labelled") is not False,
         trained=run.trained,
-        supervised=run.supervised,
+        taught_by=run.taught_by,
         frozen=run.frozen,
         facts=facts(run),
         skipped=skipped(run),

@@ -50,9 +50,8 @@ def _learning(run: StoredRun) -> str:
     subject = f"{wording.article(name)} {name} {made}" + (f" ({inside})" if inside else "")
     if run.frozen:  # what was learnt is about an encoder, and is none
         subject = f"{name}, which leaves its encoder{f' ({inside})' if inside else ''} as it came,"
-    kind = f"{_kind(run).lower()} "
     count, seconds = number(run.record, "data", "count"), number(run.record, "seconds")
-    source = f"{wording.counted(int(count), f'{kind}{samples(run)}')}" if count is not None else f"{kind}data"
+    source = _kind(run, wording.counted(int(count), samples(run)) if count is not None else "data")
     spent = f" in {wording.duration(seconds)}" if seconds else ""
     status = text(run.record, "status")
     if status == "running":
@@ -64,10 +63,15 @@ def _audited(run: StoredRun) -> str:
     return f"{run.name}, a network that was not trained here, was put to the test."
 
 
-def _kind(run: StoredRun) -> str:
+def _kind(run: StoredRun, named: str) -> str:
+    """Return samples, "64 slices", with what was known of them: "64 slices with masks"."""
+    number, _, noun = named.rpartition(" ")
+    before = f"{number} " if number else ""
     if not run.trained:
-        return "Test"
-    return "Labelled" if run.supervised else "Unlabelled"
+        return f"{before}test {noun}"
+    if run.taught_by in ("", "labels"):
+        return f"{before}{'labelled' if run.taught_by else 'unlabelled'} {noun}"
+    return f"{named} with {run.taught_by}"
 
 
 def _innermost(part: Tree) -> Tree:
@@ -174,7 +178,14 @@ def tiles(run: StoredRun) -> list[Tile]:
         made.append(Tile("Checks passed", f"{passed} of {len(checks)}", float(passed), note))
     count = number(run.record, "data", "count")
     if count is not None:
-        made.append(Tile(f"{_kind(run)} {samples(run)}s", f"{int(count):,}", count, text(run.record, "data", "name")))
+        made.append(
+            Tile(
+                wording.title(_kind(run, f"{samples(run)}s")),
+                f"{int(count):,}",
+                count,
+                text(run.record, "data", "name"),
+            )
+        )
     seconds = number(run.record, "seconds")
     if seconds:
         rates = [row["rate"] for row in run.metrics if "rate" in row]

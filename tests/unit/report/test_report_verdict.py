@@ -184,3 +184,11 @@ def test_an_encoder_that_stayed_as_it_came_is_not_said_to_have_learnt() -> None:
     assert "which leaves its encoder" in said.partition(" learnt from ")[0]
     assert "encoder" not in verdict(run(gives=["generator"])).partition(" learnt from ")[0]
     assert " encoder " in verdict(run()).partition(" learnt from ")[0]
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("", "60 unlabelled pictures"), ("labels", "60 labelled pictures"), ("masks", "60 pictures with masks")],
+)
+def test_what_people_said_of_the_samples_is_told(word: str, said: str) -> None:
+    assert f"learnt from {said}" in verdict(run(**{"taught by": word, "data": {"count": 60, "shape": [1, 8, 8]}}))

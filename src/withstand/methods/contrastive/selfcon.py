@@ -49,6 +49,8 @@ class SelfCon(Method):
             without it when tried small, and the loss stayed at log(2B - 1).
     """
 
+    taught_by = "labels"
+
     def __init__(
         self,
         encoder: Model,

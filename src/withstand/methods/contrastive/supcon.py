@@ -32,6 +32,8 @@ class SupCon(Method):
         batch_norm: normalise inside the head.
     """
 
+    taught_by = "labels"
+
     def __init__(
         self,
         encoder: Model,

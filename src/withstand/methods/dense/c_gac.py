@@ -61,6 +61,8 @@ class CGAC(Method):
         swaps: pairs of points that change places in a mirrored picture, as left and right.
     """
 
+    taught_by = "keypoints"
+
     encoder: UNetEncoder
 
     def __init__(

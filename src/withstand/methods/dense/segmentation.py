@@ -24,6 +24,8 @@ class Segmentation(Method):
         segmenter: the network; it takes the U-Net's weights from the run's earlier stage, where there is one.
     """
 
+    taught_by = "masks"
+
     def __init__(self, segmenter: Segmenter) -> None:
         super().__init__()
         self.segmenter = segmenter

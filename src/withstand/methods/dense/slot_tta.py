@@ -39,6 +39,8 @@ class SlotTTA(Method):
             module. None where nothing is adapted.
     """
 
+    taught_by = "masks"
+
     encoder: SlotEncoder
 
     def __init__(

@@ -63,7 +63,7 @@ class Retrained(Wrapper):
 
     def __init__(self, method: Method) -> None:
         Method.__init__(self)  # an update of the method's own is no hindrance here: it is run as it is
-        self.method = method
+        self.method, self.taught_by = method, method.taught_by
         known = classifier_of(method)
         self.before = Classifier(again(known.encoder), known.head.out_features).requires_grad_(False).eval()
 
@@ -289,6 +289,8 @@ class HeadRepair(_Edited):
         classes: K.
         reference: whether an earlier stage retrained the classifier.
     """
+
+    taught_by = "labels"
 
     def __init__(self, encoder: Model, classes: int, *, reference: bool = False) -> None:
         super().__init__(encoder.requires_grad_(False), classes, reference=reference)

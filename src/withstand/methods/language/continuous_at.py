@@ -49,6 +49,8 @@ class ContinuousAT(Method):
         attack_in_train_mode: leave dropout on inside the attack, as the official code does.
     """
 
+    taught_by = "preferences"
+
     fewest = 1
     encoder: CausalFeatures
 

@@ -52,6 +52,8 @@ class SRPO(Method):
         alpha: the weight of the improving term, that of the answering one is 1 - alpha.
     """
 
+    taught_by = "preferences"
+
     reference: Tensor
     encoder: CausalFeatures
     fewest = 1

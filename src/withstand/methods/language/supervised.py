@@ -35,6 +35,8 @@ class SupervisedTuning(Method):
             learnt after the other one.
     """
 
+    taught_by = "answers"
+
     fewest = 1
     encoder: CausalFeatures
 

@@ -53,6 +53,8 @@ class Captioner(Method):
         ConfigError: no prompts, or one with a word that the vocabulary does not have.
     """
 
+    taught_by = "captions"
+
     fewest = 1
 
     def __init__(

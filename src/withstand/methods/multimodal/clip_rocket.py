@@ -67,6 +67,8 @@ class CLIPRocket(Method):
         global_share: share of weak views' cosines in the classifier, the rest of strong ones'.
     """
 
+    taught_by = "captions"
+
     def __init__(
         self,
         encoder: Model,

@@ -69,6 +69,8 @@ class GOPro(Method):
         ConfigError: classes with unknown words, fewer than two base classes, or a weight out of range.
     """
 
+    taught_by = "labels"
+
     start: Tensor
 
     def __init__(

@@ -45,6 +45,8 @@ class SelfTask(LabelledMethod):
         alone: epochs, from the first on, in which the tasks alone are learnt (two-stage training).
     """
 
+    taught_by = "labels"
+
     encoder: GraphEncoder
 
     def __init__(

@@ -62,6 +62,8 @@ class RSS(OnFrozenEncoder):
             not unique.
     """
 
+    taught_by = "labels"
+
     def __init__(
         self,
         encoder: Model,

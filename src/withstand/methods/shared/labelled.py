@@ -21,6 +21,8 @@ class LabelledMethod(Method):
         classes: how many labels there are.
     """
 
+    taught_by = "labels"
+
     def __init__(self, encoder: Model, classes: int) -> None:
         super().__init__()
         if classes < 2:

@@ -18,7 +18,7 @@ class Wrapper(Method):
         super().__init__()
         if type(method).update is not Method.update:
             raise ConfigError(f"{type(method).__name__} runs an update of its own, which cannot be wrapped")
-        self.method = method
+        self.method, self.taught_by = method, method.taught_by
 
     @property
     def encoder(self) -> Model:  # type: ignore[override]  # it is read alone, and another module holds it
