@@ -21,7 +21,7 @@ from withstand.evaluation.keypoints.drawing import HAND, Lines
 
 DIGITS, PHOTOS = "landmark-digits", "digits-on-photos"
 HANDS = {
-    "hands-studio": ("sign_digits_300_pseudo.npz", "no person told it: points by MediaPipe, masks by GrabCut"),
+    "hands-studio": ("sign_digits_300_pseudo.npz", "pseudo labels, points by MediaPipe and masks by GrabCut"),
     "hands-wild": ("mmpose_hand_samples.npz", "points of FreiHAND, OneHand10K, Panoptic and RHD"),
 }
 """Sets of hands: the file in the folder `hands` of $WITHSTAND_DATA, and where the truth comes from."""
@@ -118,6 +118,8 @@ def keypoint_parts(setup: KeypointSetup) -> KeypointParts:
         free = as_shaped(free, known.shape)
     judged = target if theirs is not None else setup.data
     truth = HANDS[judged][1] if isinstance(judged, str) and judged in HANDS else ""
+    if judged != setup.data and isinstance(setup.data, str) and setup.data in HANDS:
+        truth = "; ".join(filter(None, (truth, f"of what was learnt from: {HANDS[setup.data][1]}")))
     lines = HAND if points == _HAND_POINTS else ()
     test = free_test if theirs is not None else known_test
     return KeypointParts(known, Joined((free,)), test, points, MASK in extras, lines, truth)
