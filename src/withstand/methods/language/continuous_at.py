@@ -30,6 +30,7 @@ from withstand.data.text.container import TextPairs, Told, behind
 from withstand.losses.preference.pairwise import check_beta, ipo
 from withstand.losses.preference.sequence import token_log_probs
 from withstand.losses.unlikelihood import leaky_cutoff, unlikelihood
+from withstand.methods.shared.continued import take_over_language_model
 from withstand.models.tokens.causal import CausalLM
 from withstand.models.tokens.causal_features import CausalFeatures
 
@@ -101,16 +102,7 @@ class ContinuousAT(Method):
         Raises:
             ConfigError: it has none, or another.
         """
-        known = earlier.product("language model")
-        if not isinstance(known, CausalLM):
-            raise ConfigError(f"{type(earlier).__name__} gives no language model to go on with")
-        try:
-            self.language_model.load_state_dict(known.state_dict())
-        except RuntimeError as error:
-            raise ConfigError(
-                f"the earlier stage's language model is another one, {known.name} with tuning {known.tuning!r}: take "
-                "the same, with the same rank"
-            ) from error
+        take_over_language_model(self.language_model, earlier)
 
     def attacked(self, pairs: TextPairs) -> tuple[Told, Tensor, Told, Tensor]:
         """Return rejected answers and their logits, then chosen ones and theirs, after the same moved prompts."""

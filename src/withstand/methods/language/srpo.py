@@ -18,7 +18,6 @@ from withstand.core.batch import Batch, as_structured
 from withstand.core.distributed import gather
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.outputs import Maker, Output
-from withstand.core.part import describe
 from withstand.core.random import Draws
 from withstand.core.roles import Epoch, Method, Product, Source, Terms
 from withstand.data.text.container import TextPairs, TextPrompts, behind, stacked
@@ -27,6 +26,7 @@ from withstand.data.text.wording import Wording
 from withstand.losses.preference.pairwise import check_beta, dpo, ipo
 from withstand.losses.preference.self_improving import LogRatios, srpo
 from withstand.losses.preference.sequence import mean_log_prob, summed_log_prob
+from withstand.methods.shared.continued import take_over_language_model
 from withstand.models.tokens.causal import CausalLM
 from withstand.models.tokens.causal_features import CausalFeatures
 from withstand.models.tokens.generation import answers
@@ -131,15 +131,7 @@ class SRPO(Method):
         Raises:
             ConfigError: it has none, or another.
         """
-        known = earlier.product("language model")
-        if not isinstance(known, CausalLM):
-            raise ConfigError(f"{type(earlier).__name__} gives no language model to go on with")
-        if describe(known) != describe(self.language_model):
-            raise ConfigError(
-                f"the earlier stage's language model is another one, {known.name} with tuning {known.tuning!r}: take "
-                "the same, with the same rank, alpha and dropout"
-            )
-        self.language_model.load_state_dict(known.state_dict())
+        take_over_language_model(self.language_model, earlier)
 
     def before_epoch(self, epoch: Epoch) -> None:
         """Compute the reference's log-probabilities, before anything is learnt."""

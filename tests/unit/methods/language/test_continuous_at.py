@@ -193,6 +193,8 @@ def test_a_stage_before_teaches_to_comply_and_is_gone_on_with() -> None:
     wide = CAdvUL(CausalLM("tiny:llama", rank=3), NONE)
     with pytest.raises(ConfigError, match="take the same, with the same rank"):
         wide.inherit(first)
+    with pytest.raises(ConfigError, match="is another one, tiny:llama"):  # whose weights have the same names and shapes
+        CAdvUL(CausalLM("tiny:gemma", "full"), NONE).inherit(CAdvUL(CausalLM("tiny:llama", "full"), NONE))
 
 
 @pytest.mark.parametrize(
