@@ -18,7 +18,7 @@ RADII = (0.05, 0.1, 0.2, 0.3)
 JUDGE = LanguageAudit(RADII, samples=24, searched=4, suffix=SuffixSearch(steps=15, candidates=32))
 EPS, STEPS = 0.1, 10
 """The attack inside training."""
-EPOCHS, COMPLY, BATCH = 2, 6, 16
+EPOCHS, COMPLY, BATCH = 1, 3, 16
 OURS, PLAIN, IPO = "C-AdvUL", "the same without the attack", "C-AdvIPO"
 QUANTITY = f"{ENTROPY}, eps {EPS:g}"
 SHARES = (f"{REACHED}, {CLEAN}", *(f"{REACHED}, eps {eps:g}" for eps in RADII), f"{REACHED}, {SUFFIX}")
@@ -53,7 +53,7 @@ def claim() -> Claim[Experiment, Figures]:
 
 
 def trial(seed: int, *, eps: float = EPS, objective: Objective = "ul") -> Experiment:
-    """Return a trial: some hundred steps of complying, and some dozens of tuning."""
+    """Return a trial: some fifty steps of complying, and sixteen of tuning."""
     setup = replace(
         SETUP,
         model=MODEL,
