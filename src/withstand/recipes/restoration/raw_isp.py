@@ -8,6 +8,10 @@ use it when: color photos have to be cleaned before any network, of whatever tas
   is put in front of a classifier by withstand defend --by RUN, which attacks it knowing all
 not for: grey pictures, which have no Bayer mosaic; pictures of few pixels, whose detail a mosaic loses; a defense
   against who knows it, as the judge shows
+time: 203 s of a processor a seed for the claim
+reached: nothing that speaks for it in so short a training. On one seed, accuracy under PGD-20 at 8/255 on the bare
+  classifier 0.200, behind the best quality of JPEG 0.150, without a filter 0.020; but clean 0.233, 0.440 and 0.457, and
+  0.07 against who knows the filter
 command: withstand train raw-isp --data cifar10
 """
 
