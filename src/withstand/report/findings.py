@@ -34,6 +34,12 @@ class FindingView:
     protocol: dict[str, Tree]
 
 
+def withstands(finding: Finding) -> bool:
+    """Whether a finding tells what is withstood: an audit, a guard, or a curve over eps or severity."""
+    curves = {table.x for table in finding.tables.values()}
+    return finding.name.startswith(("audit", "detection", "purification")) or not curves.isdisjoint({"eps", "severity"})
+
+
 def view(finding: Finding, *, without: tuple[str, ...] = ()) -> FindingView:
     """Return any finding for the page: tables with `x` become charts, all else is shown as it is.
 

@@ -6,7 +6,7 @@ from withstand.core.finding import Check, Finding
 from withstand.core.part import Tree
 from withstand.report.charts import Chart, comparison
 from withstand.report.facts import Facts, facts, skipped
-from withstand.report.findings import FindingView, view
+from withstand.report.findings import FindingView, view, withstands
 from withstand.report.folder import StoredRun, dig, text
 from withstand.report.learnt import Learnt, learnt
 from withstand.report.scores import Score, scores
@@ -53,7 +53,7 @@ def page(run: StoredRun) -> Page:
     shown = ("map", "gauges", "samples", "geometry", "layers")
     learning = {name: view(rest.pop(name), without=("map",)) for name in shown if name in rest}
     claims = [rest.pop(name) for name in list(rest) if name.startswith("claim-")]
-    audits = sorted(filter(_withstands, rest.values()), key=lambda finding: (finding.name != "audit", finding.name))
+    audits = sorted(filter(withstands, rest.values()), key=lambda finding: (finding.name != "audit", finding.name))
     facts_of_data = (text(run.record, "data", "name"), text(run.record, "created")[:10])
     return Page(
         run=run,
@@ -83,12 +83,6 @@ def page(run: StoredRun) -> Page:
         skipped=skipped(run),
         tree=dig(run.record, "tree"),
     )
-
-
-def _withstands(finding: Finding) -> bool:
-    """Whether a finding tells what is withstood: an audit, a guard, or a curve over eps or severity."""
-    curves = {table.x for table in finding.tables.values()}
-    return finding.name.startswith(("audit", "detection", "purification")) or not curves.isdisjoint({"eps", "severity"})
 
 
 def _checks(findings: dict[str, Finding]) -> list[tuple[str, Check]]:

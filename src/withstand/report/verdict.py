@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from withstand.core.finding import Check, Finding
 from withstand.core.part import Tree
 from withstand.report import wording
+from withstand.report.findings import withstands
 from withstand.report.folder import StoredRun, dig, number, text
 from withstand.report.scores import Score, Strength, scores, strength
 
@@ -96,7 +97,7 @@ def _worth(found: list[Score]) -> str:
 
 def _strength(run: StoredRun) -> str:
     if "audit" not in run.findings:
-        return _certified(run) or "What it withstands has not been measured yet."
+        return _certified(run) or _told_elsewhere(run) or "What it withstands has not been measured yet."
     finding = run.findings["audit"]
     audit = strength(finding)
     if audit is None:
@@ -112,6 +113,16 @@ def _strength(run: StoredRun) -> str:
     else:
         fall = f"Under {audit.ball} attacks its accuracy falls from {clean} to {least}{attacked}{of}{by}"
     return fall + _belief(finding.checks, "this number", audit)
+
+
+def _told_elsewhere(run: StoredRun) -> str:
+    """Return which findings say what is withstood where no audit in accuracies or codes does; "" where none do."""
+    told = [finding for finding in run.findings.values() if withstands(finding)]
+    if not told:
+        return ""
+    names = ", ".join(wording.title(finding.name) for finding in told)
+    checks = tuple(check for finding in told for check in finding.checks)
+    return f"What it withstands is told below ({names}){_belief(checks, 'these numbers')}"
 
 
 def _certified(run: StoredRun) -> str:

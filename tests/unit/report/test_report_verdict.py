@@ -192,3 +192,11 @@ def test_an_encoder_that_stayed_as_it_came_is_not_said_to_have_learnt() -> None:
 )
 def test_what_people_said_of_the_samples_is_told(word: str, said: str) -> None:
     assert f"learnt from {said}" in verdict(run(**{"taught by": word, "data": {"count": 60, "shape": [1, 8, 8]}}))
+
+
+def test_an_audit_of_its_own_is_not_said_to_be_missing() -> None:
+    share = {"samples told": Measure(0.5, "share", "lower")}
+    words = said(Finding("audit-language", share, checks=(Check("clean answers are there", True, "all"),)))
+    assert "What it withstands is told below (Audit language); the checks find nothing that speaks against" in words
+    assert "not been measured" not in words.partition("withstands")[2]
+    assert "What it withstands has not been measured yet." in said(Finding("ranking", share))
