@@ -256,9 +256,9 @@ class CAdvIPO(ContinuousAT):
 
     def accept(self, source: Source, batch: int) -> None:
         """Refuse what is no source of as many pairs as the method was made for."""
-        super().accept(source, batch)
         if len(source) != len(self.reference):
-            raise ConfigError(f"samples must be the data's {len(source)}, not {len(self.reference)}")
+            raise ConfigError(f"samples is {len(self.reference)}, but the data have {len(source)}")
+        super().accept(source, batch)
 
     def before_epoch(self, epoch: Epoch) -> None:
         """Learn what the reference, the model before its first step, says of every answer."""
