@@ -26,6 +26,7 @@ from withstand.claims.dense import slot_tta
 from withstand.claims.language import continuous_at, srpo
 from withstand.claims.multimodal import vlm_susceptibility
 from withstand.claims.reproduction import claim_of, file_of, has_claim, scales_of
+from withstand.claims.restoration import lq_vae, raw_isp
 from withstand.claims.restoration import tecogan as clip_claim
 from withstand.core.finding import Finding
 from withstand.core.roles import Method, Source
@@ -141,6 +142,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Experiment]:
     for name, value in {"STEPS": 2, "TRAINED": 32, "CHOOSING": 2, "JUDGED": 2}.items():
         monkeypatch.setattr(slot_tta, name, value)
     monkeypatch.setattr(attack_tracing, "SAMPLES", 4)
+    for module in (lq_vae, raw_isp):
+        monkeypatch.setattr(module, "JUDGE", replace(module.JUDGE, samples=80, steps=2, queries=2))
     monkeypatch.setattr(graphmae, "judges", lambda *_: (NodeProbe(epochs=2),))
     monkeypatch.setattr(t_jepa, "table_parts", few_rows)
     monkeypatch.setattr(global_local, "split_volumes", few_volumes)

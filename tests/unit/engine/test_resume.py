@@ -14,6 +14,7 @@ from faults import FaultySource, FaultyView, Stop
 from toys import toy_experiment, toy_method, weights
 from withstand.core.batch import Batch
 from withstand.core.roles import Epoch, Method, Model, Terms
+from withstand.engine.checkpoint import last_step
 from withstand.engine.experiment import Experiment
 from withstand.engine.launch import train
 from withstand.engine.optimizers import LARS, SGD, AdamW, Optimizer
@@ -101,10 +102,12 @@ def test_resume_with_other_numerics(settings: dict[str, str], tmp_path: Path) ->
         with pytest.raises(Stop):
             train(experiment, tmp_path / "run", quiet=True, allow=ALLOW)
         chosen = json.loads((tmp_path / "run" / "run.json").read_text())["engine"]
+        done = last_step(tmp_path / "run" / "checkpoint")  # views are made ahead: the eighth step may be saved or not
         faults.arrange()
         train(experiment, tmp_path / "run", quiet=True, allow=ALLOW)
         assert json.loads((tmp_path / "run" / "run.json").read_text())["engine"] == chosen
-        assert faults.plan.views == 15 - 7  # steps 8 to 15, and no trial
+        assert done in (7, 8)
+        assert faults.plan.views == 15 - done  # and no trial
     else:
         assert_resumes_exactly(experiment, tmp_path, stops=(8,), left=8)
 

@@ -207,7 +207,7 @@ def test_a_stage_before_teaches_to_comply_and_is_gone_on_with() -> None:
         (lambda: CAdvUL(lm(), away_weight=-1), "weights must be at least 0"),
         (lambda: CAdvIPO(lm(), 8, beta=0), "beta must be above 0"),
         (lambda: CAdvIPO(lm(), 0), "samples must be at least 1"),
-        (lambda: SupervisedTuning(lm(), "both"), "learnt 'both' is unknown"),
+        (lambda: SupervisedTuning(lm(), "none"), "learnt 'none' is unknown"),
     ],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused(make: Any, message: str) -> None:
