@@ -1,5 +1,6 @@
 """Sphinx: the site is made by `make docs`, and a page of the API for each folder of the package at the same time."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -15,10 +16,11 @@ write_api_pages(HERE / "api")
 project = "withstand"
 author = "the withstand developers"
 version = release = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "claims", "benchmarks"]
-suppress_warnings = ["myst.xref_missing"]  # links to files beside docs/; tests/end_to_end/test_site.py follows them all
+# Links lead to files beside docs/ too; tests/end_to_end/test_site.py follows them all. Docstrings are plain text.
+suppress_warnings = ["myst.xref_missing", "docutils"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
@@ -28,8 +30,30 @@ autodoc_default_options = {"members": True, "undoc-members": False, "show-inheri
 autodoc_member_order = "bysource"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # attributes are described once, in their class
 
 html_theme = "furo"
 html_title = "withstand"
 html_copy_source = False
 html_show_sphinx = False
+
+
+def as_blocks(app, what, name, obj, options, lines):
+    """Show a docstring's tables as they stand, and the `key: value` lines of a module's header as a list of fields."""
+    found, inside = [], ""
+    for line in lines:
+        kind = "table" if line.lstrip().startswith("|") else ""
+        if what == "module" and re.match(r"[a-z][a-z ]*: ", line):
+            kind, line = "fields", f":{line}"
+        elif inside == "fields" and line.startswith(" "):
+            kind = "fields"
+        if kind != inside:
+            found += ["", "::", ""] if kind == "table" else [""]
+            inside = kind
+        found.append(f"    {line}" if kind == "table" else line)
+    lines[:] = found
+
+
+def setup(app):
+    """Register what is done to docstrings."""
+    app.connect("autodoc-process-docstring", as_blocks)
