@@ -233,7 +233,7 @@ def optimality(distance: Tensor, best: Tensor) -> float:
 
 def over(row: dict[str, object]) -> bool:
     """Return whether an attack took clearly more passes than it may: it then is no reference for others."""
-    return float(row["passes"]) > 1.1 * float(row["budget"])  # type: ignore[arg-type]
+    return float(row["passes"]) > 1.1 * float(row["budget"])
 
 
 def judged(rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
@@ -247,7 +247,7 @@ def judged(rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
         row["success"] = round(away.isfinite().double().mean().item(), 4)
         row["median distance"] = round(away.median().item(), 5)
         row["optimality"] = round(optimality(away, best), 4) if known else None
-    return sorted(rows, key=lambda row: (-float(row.get("optimality") or 0), float(row["seconds"])))  # type: ignore[arg-type]
+    return sorted(rows, key=lambda row: (-float(row.get("optimality") or 0), float(row["seconds"])))
 
 
 def table(rows: Sequence[dict[str, object]]) -> str:

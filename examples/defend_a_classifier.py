@@ -5,7 +5,6 @@ python examples/defend_a_classifier.py
 
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 import withstand as ws
@@ -29,8 +28,7 @@ def main(out: Path = Path("runs/plain"), epochs: int = 3, samples: int = 100, st
     guarded = Purifier(ws.Victim(network_of(run.method, "classifier").eval()), Blur())
     judge = Purification(ws.Ball("linf", 8 / 255), samples=samples, steps=steps, queries=50)
     _, test = run.sources()
-    with torch.inference_mode(False):
-        finding = judge.evaluate(guarded, test)
+    finding = judge.evaluate(guarded, test)
     print(finding)
     print(finding.protocol["verdict"])  # it leads with the attacker who knows all
     return finding

@@ -9,6 +9,7 @@ from typing import TypeVar
 from torch import nn
 
 from withstand.api.subjects import probed
+from withstand.core.batch import as_structured
 from withstand.core.device import device_of, moved
 from withstand.core.errors import ConfigError, DataError, RunError
 from withstand.core.part import build
@@ -49,6 +50,14 @@ class RunParts:
         data = record.get("data")
         on = f" on {data['name']}" if isinstance(data, dict) and "name" in data else ""
         return f"<Run {self.path}: {record.get('name')}{on}, {record.get('status')}>"
+
+    @property
+    def auditable(self) -> bool:
+        """Whether `audit` measures this run: it has an audit of its own, or embeds samples that are one tensor each."""
+        if self._build_any("audit") is not None:
+            return True
+        embeds = not {"encoder", "classifier"}.isdisjoint(self.method.products())
+        return embeds and as_structured(self.source[[0]].x) is None
 
     @property
     def path(self) -> Path:

@@ -134,7 +134,7 @@ def run_probe(
     findings = opened.probe(data)
     text = "\n".join(str(finding) for finding in findings if finding.figures)
     facts = {finding.name: finding_facts(finding) for finding in findings}
-    return Reply(f"{text}\nnext: withstand audit {run}", {**facts})
+    return Reply(f"{text}\nnext: withstand {'audit' if opened.auditable else 'report'} {run}", {**facts})
 
 
 def run_audit(

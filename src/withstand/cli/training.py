@@ -83,7 +83,8 @@ def run_train(words: Sequence[str]) -> tuple[Reply, bool]:
             tensorboard=tensorboard,
         )
     record = run.folder.record()
-    text = f"{run.path}: {record['status']}, {record['seconds']} s of training\nnext: withstand audit {run.path}"
+    text = f"{run.path}: {record['status']}, {record['seconds']} s of training\n"
+    text += f"next: withstand {'audit' if run.auditable else 'probe'} {run.path}"
     return Reply(text, {"run": str(run.path), "status": record["status"], "seconds": record["seconds"]}), as_json
 
 

@@ -55,7 +55,7 @@ def facts(run: StoredRun) -> list[tuple[str, Facts]]:
 
 
 def _labels(run: StoredRun) -> str:
-    return "there are; only probes saw them" if run.trained and run.taught_by != "labels" else "there are"
+    return "there are; only probes saw them" if run.trained and not run.saw_labels else "there are"
 
 
 def _either(value: Tree, yes: str, no: str) -> str:

@@ -62,6 +62,11 @@ class StoredRun:
         arguments = dig(self.record, "tree", "init_args", "method", "init_args")
         return "labels" if isinstance(arguments, dict) and not {"classes", "counts"}.isdisjoint(arguments) else ""
 
+    @property
+    def saw_labels(self) -> bool:
+        """Whether training learnt from labels, all or few."""
+        return "labels" in self.taught_by
+
     @classmethod
     def read(cls, path: Path) -> "StoredRun":
         """Read the folder.

@@ -39,6 +39,7 @@ class Page:
     labelled: bool
     trained: bool
     taught_by: str
+    saw_labels: bool
     frozen: bool
     facts: list[tuple[str, Facts]]
     skipped: list[tuple[str, str]]
@@ -78,6 +79,7 @@ def page(run: StoredRun) -> Page:
         labelled=dig(run.record, "data", "labelled") is not False,
         trained=run.trained,
         taught_by=run.taught_by,
+        saw_labels=run.saw_labels,
         frozen=run.frozen,
         facts=facts(run),
         skipped=skipped(run),

@@ -200,3 +200,9 @@ def test_an_audit_of_its_own_is_not_said_to_be_missing() -> None:
     assert "What it withstands is told below (Audit language); the checks find nothing that speaks against" in words
     assert "not been measured" not in words.partition("withstands")[2]
     assert "What it withstands has not been measured yet." in said(Finding("ranking", share))
+
+
+def test_few_labels_were_seen_by_training() -> None:
+    assert "learnt from 60 pictures with few labels" in verdict(
+        run(**{"taught by": "few labels", "data": {"count": 60, "shape": [1, 8, 8]}})
+    )

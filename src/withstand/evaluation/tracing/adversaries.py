@@ -1,5 +1,6 @@
 """Attackers who know of the tracers: what they attack in place of a copy."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -24,7 +25,7 @@ class MeanCopy(nn.Module):
         return torch.stack([copy(x) for copy in self.copies]).mean(0)
 
 
-class _Guided(nn.Module):
+class _Guided(nn.Module, ABC):
     """Base of networks that say what a copy says, and have other slopes: those by which an attacker goes.
 
     Args:
@@ -35,9 +36,9 @@ class _Guided(nn.Module):
         super().__init__()
         self.copy = copy
 
+    @abstractmethod
     def guide(self, x: Tensor) -> Tensor:
         """Return the logits whose slopes are followed."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         guide = self.guide(x)

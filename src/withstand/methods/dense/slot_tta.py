@@ -39,8 +39,6 @@ class SlotTTA(Method):
             module. None where nothing is adapted.
     """
 
-    taught_by = "masks"
-
     encoder: SlotEncoder
 
     def __init__(
@@ -77,6 +75,7 @@ class SlotTTA(Method):
         return self.masks_of
 
     def accept(self, source: Source, batch: int) -> None:
+        self.taught_by = "masks" if self.masks and MASK in source[[0]].extras else ""
         if len(source.shape) != 3 or source.shape[0] != self.encoder.channels_in:
             raise DataError(
                 f"slots are of pictures of {self.encoder.channels_in} channels, not of samples of shape {source.shape}"

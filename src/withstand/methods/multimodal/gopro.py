@@ -69,7 +69,7 @@ class GOPro(Method):
         ConfigError: classes with unknown words, fewer than two base classes, or a weight out of range.
     """
 
-    taught_by = "labels"
+    taught_by = "few labels"
 
     start: Tensor
 

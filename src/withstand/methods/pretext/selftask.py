@@ -45,7 +45,7 @@ class SelfTask(LabelledMethod):
         alone: epochs, from the first on, in which the tasks alone are learnt (two-stage training).
     """
 
-    taught_by = "labels"
+    taught_by = "few labels"
 
     encoder: GraphEncoder
 

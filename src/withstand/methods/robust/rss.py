@@ -62,7 +62,7 @@ class RSS(OnFrozenEncoder):
             not unique.
     """
 
-    taught_by = "labels"
+    taught_by = "few labels"
 
     def __init__(
         self,

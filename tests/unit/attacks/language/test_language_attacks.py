@@ -54,7 +54,7 @@ def test_the_loss_is_the_mean_over_an_answers_tokens_id_0_too() -> None:
 def test_embeddings_move_within_their_balls_towards_the_answer(name: str, norm: str) -> None:
     lm = model(name)
     texts = told(lm)
-    attack = EmbeddingAttack(0.1, 5, None, norm)  # type: ignore[arg-type]
+    attack = EmbeddingAttack(0.1, 5, None, norm)
     found = attack(lm, texts)
     radius = attack.ball(lm).eps
     mean = float(lm.table.norm(dim=1).mean())
@@ -155,11 +155,11 @@ def test_a_suffix_finds_the_best_of_all_exchanges_where_all_are_tried() -> None:
     [
         (lambda: EmbeddingAttack(-1), "eps must be finite"), (lambda: EmbeddingAttack(steps=-1), "steps must be"),
         (lambda: EmbeddingAttack(step_size=0), "step_size must be above 0"),
-        (lambda: EmbeddingAttack(norm="l3"), "norm 'l3' is unknown"),  # type: ignore[arg-type]
+        (lambda: EmbeddingAttack(norm="l3"), "norm 'l3' is unknown"),
         (lambda: SuffixSearch(0), "length must be at least 1"), (lambda: SuffixSearch(steps=-1), "steps must be"),
     ],
 )  # fmt: skip
-def test_settings_out_of_range_are_refused(make, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_settings_out_of_range_are_refused(make, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()
 
