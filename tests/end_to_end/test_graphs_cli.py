@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from withstand.api.front import train
+from withstand.api.front import open_run, train
 from withstand.cli.main import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:the embeddings are collapsing")
@@ -136,3 +136,10 @@ def test_mistakes_get_one_line(tmp_path: Path, change: str, expected: str, capsy
     told = capsys.readouterr().err
     assert expected in told
     assert told.count("\n") == 1
+
+
+def test_what_comes_next_is_a_verb_that_the_run_has(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    for run in runs.values():
+        taken = main(["audit", str(run), "--samples", "4", "--steps", "1"]) == 0
+        assert open_run(run).auditable is taken, run
+    capsys.readouterr()

@@ -8,7 +8,6 @@ differences: there is no official code. The small picture is made by the antiali
     batch, where the paper sums. The generator's last layer has no tanh, as in the paper and unlike some ports.
 """
 
-import copy
 from collections.abc import Mapping
 from typing import Self, TypeAlias
 
@@ -141,6 +140,7 @@ class SRGAN(Game[Pair], SuperResolution):
     """
 
     critic: Critic
+    start: SRResNet
     stage = "GAN"
 
     def __init__(
@@ -157,7 +157,6 @@ class SRGAN(Game[Pair], SuperResolution):
         check_weights({"adversarial": adversarial, "variation": variation})
         self.features = features
         self.adversarial, self.variation = adversarial, variation
-        self.start = copy.deepcopy(encoder).requires_grad_(False).eval()
         self.begin(critic)
 
     @classmethod
@@ -173,18 +172,6 @@ class SRGAN(Game[Pair], SuperResolution):
     def upscalers(self) -> Mapping[str, nn.Module]:
         """Return the earlier stage's and this one's."""
         return {SuperResolution.stage: Upscaler(self.start), **super().upscalers()}
-
-    def inherit(self, earlier: Method) -> None:
-        super().inherit(earlier)
-        take_over(self.start, self.encoder)
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode of all that learns; the earlier stage's network and the features stay in eval mode."""
-        super().train(mode)
-        self.start.eval()
-        if self.features is not None:
-            self.features.eval()
-        return self
 
     def judged(self, made: Pair) -> Terms:
         """Return the critic's terms."""

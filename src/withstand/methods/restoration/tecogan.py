@@ -8,7 +8,6 @@ differences: flows tell where a pixel was in the frame before (u to the right, v
     computes both from one pass. Without weights of VGG19 there is no perceptual term, as no package brings them.
 """
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -199,6 +198,7 @@ class TecoGAN(Game[Made], FRVSR):
     """
 
     critic: ClipCritic
+    start: FrameRecurrent
     leading: Tensor
     stage = "TecoGAN"
     called = "clips"
@@ -228,7 +228,6 @@ class TecoGAN(Game[Made], FRVSR):
         given = {"ping_pong_weight": ping_pong_weight, "adversarial": adversarial, "matching": matching}
         check_weights({**given, "perceptual": perceptual, "lead": lead})
         self.forward_and_back = forward_and_back
-        self.start = copy.deepcopy(encoder).requires_grad_(False).eval()
         self.register_buffer("leading", torch.zeros(()))
         self.begin(critic)
 
@@ -242,18 +241,6 @@ class TecoGAN(Game[Made], FRVSR):
     def upscalers(self) -> Mapping[str, nn.Module]:
         """Return the earlier stage's and this one's."""
         return {FRVSR.stage: ClipUpscaler(self.start), **super().upscalers()}
-
-    def inherit(self, earlier: Method) -> None:
-        super().inherit(earlier)
-        take_over(self.start, self.encoder)
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode of all that learns; the earlier stage's network and the features stay in eval mode."""
-        super().train(mode)
-        self.start.eval()
-        if self.features is not None:
-            self.features.eval()
-        return self
 
     def read(self, batch: Batch) -> Tensor:
         clips = super().read(batch)

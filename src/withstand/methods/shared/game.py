@@ -1,11 +1,12 @@
 """The game of a generator and its critic, which learn in turns: what methods with a critic share."""
 
+import copy
 import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 from withstand.core.batch import Batch
 from withstand.core.distributed import total, world_size
 from withstand.core.errors import ConfigError
-from withstand.core.roles import Method, Terms, Trainer
+from withstand.core.roles import Method, Model, Terms, Trainer
+from withstand.methods.shared.continued import take_over
+from withstand.models.restoration.layer_maps import LayerMaps
 
 SURE = 1e-3
 """A critic that gives made samples less than this, and true ones more than the rest to 1, has won."""
@@ -27,22 +30,40 @@ Made = TypeVar("Made")
 class Game(Method, Generic[Made]):
     """Base of methods whose generator and critic learn in turns, each with an optimizer of its own.
 
-    A subclass makes `critic` and calls `begin`. What is made is made once for both turns.
+    A subclass makes its encoder and `features`, and calls `begin`. What is made is made once for both turns.
 
     Attributes:
         critic: tells true samples from made ones.
+        start: the encoder before the first step, as an earlier stage gave it, to be compared with.
+        features: of a content loss, frozen; None for none.
         believed: running means of the probability that the critic gives to true and to made samples, `(2,)`.
     """
 
     critic: nn.Module
+    start: Model
+    features: LayerMaps | None
     believed: Tensor
     _told: bool
 
     def begin(self, critic: nn.Module) -> None:
-        """Take the critic, which believes nothing yet."""
+        """Keep the encoder as it is now, and take the critic, which believes nothing yet."""
+        self.start = copy.deepcopy(self.encoder).requires_grad_(False).eval()
         self.critic = critic
         self.register_buffer("believed", torch.full((2,), 0.5))
         self._told = False
+
+    def inherit(self, earlier: Method) -> None:
+        """Start from what an earlier stage learnt, and keep it."""
+        super().inherit(earlier)
+        take_over(self.start, self.encoder)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all that learns; the earlier stage's network and the features stay in eval mode."""
+        super().train(mode)
+        self.start.eval()
+        if self.features is not None:
+            self.features.eval()
+        return self
 
     @abstractmethod
     def generating(self) -> tuple[nn.Module, ...]:
