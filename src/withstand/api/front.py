@@ -144,6 +144,8 @@ def open_run(
     supply: Mapping[str, object] | None = None,
     allow: Sequence[str] = (),
     device: str = "auto",
+    labels: str | Path | None = None,
+    label_column: str | None = None,
 ) -> Run:
     """Open a run folder.
 
@@ -152,10 +154,12 @@ def open_run(
         supply: what its description could only mention (arrays, own networks), by dotted path.
         allow: modules outside withstand that the description may name.
         device: where its networks are while something is measured: auto (a GPU where there is one), cpu, cuda or mps.
+        labels: a table of samples' file names or ids and their labels, which hold in place of the data's own.
+        label_column: of the labels in that table; found by itself if None.
 
     Raises:
         RunError: it is no run folder.
     """
-    run = Run(path, supply=supply, allow=allow, device=device)
+    run = Run(path, supply=supply, allow=allow, device=device, labels=labels, label_column=label_column)
     run.folder.record()
     return run

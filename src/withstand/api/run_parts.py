@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from torch import nn
 
@@ -16,7 +16,8 @@ from withstand.core.part import build
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Model, Source, encoder_of, network_of
 from withstand.core.victim import Victim
-from withstand.data.derived.subset import labelled
+from withstand.data.beside.labels import Told, with_labels
+from withstand.data.derived.subset import apart, labelled
 from withstand.data.load import Data, splits_like
 from withstand.engine import checkpoint
 from withstand.engine.folder import RunFolder
@@ -37,10 +38,27 @@ class RunParts:
         supply: Mapping[str, object] | None = None,
         allow: Sequence[str] = (),
         device: str = "auto",
+        labels: str | Path | None = None,
+        label_column: str | None = None,
     ) -> None:
         self.folder = RunFolder(Path(path))
         self._supply, self._allow = dict(supply or {}), tuple(allow)
         self.device = device_of(device)
+        self._labels, self._label_column = labels, label_column
+        self._told: Told | None = None
+        if labels is None and label_column is not None:
+            raise ConfigError("label_column is about a table of labels: name one by labels")
+
+    def with_labels(self, path: str | Path, column: str | None = None) -> Self:
+        """Return the same run, whose data have the labels of a table; see `withstand.data.beside.labels`.
+
+        Args:
+            path: a CSV, Parquet or Feather file: a sample's file name or id, and its label.
+            column: of the labels; found by itself if None.
+        """
+        return type(self)(
+            self.path, supply=self._supply, allow=self._allow, device=str(self.device), labels=path, label_column=column
+        )
 
     def __repr__(self) -> str:
         """Return one line: where, what was trained on what, and how far it is."""
@@ -123,15 +141,31 @@ class RunParts:
         return encoder_of(self.untrained_method)
 
     def sources(self, data: Data | None = None) -> tuple[Source, Source]:
-        """Return (train, test): the run's own, or other data's; where only some samples have labels, those."""
+        """Return (train, test): the run's own, or other data's; where only some samples have labels, those.
+
+        Raises:
+            DataError: no test samples; a table of labels that leaves one side without any.
+        """
         if data is not None:
-            ours, theirs = splits_like(self._build("source", Source), data)
-            return labelled(ours), labelled(theirs)
-        train = self._build("source" if self._build_any("labelled") is None else "labelled", Source)
-        test = self._test()
-        if test is None:
-            raise DataError("the run kept no test samples: name data to evaluate on")
+            train, test = splits_like(self._build("source", Source), data)
+        else:
+            learnt = self._build_any("labelled") is None or self._labels is not None
+            train, own = self._build("source" if learnt else "labelled", Source), self._test()
+            if own is None:
+                raise DataError("the run kept no test samples: name data to evaluate on")
+            test = own
+        if self._labels is not None:
+            train, test = self._labelled_later(train, test, self._labels)
         return labelled(train), labelled(test)
+
+    def _labelled_later(self, train: Source, test: Source, labels: str | Path) -> tuple[Source, Source]:
+        """Return the samples of both sides that a table names, with its labels."""
+        sides = {"train": apart(train, test), "test": test}
+        found, self._told = with_labels(sides, labels, column=self._label_column)
+        for part, why in (("train", "to learn a probe from"), ("test", "kept to judge by")):
+            if (y := found[part].labels) is not None and not bool((y >= 0).any()):
+                raise DataError(f"{labels} has no label for any of the {len(y):,} samples that are {why}")
+        return found["train"], found["test"]
 
     def _moved(self) -> AbstractContextManager[None]:
         """Hold the method, and the untrained one, on the run's device."""

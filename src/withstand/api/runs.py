@@ -38,7 +38,7 @@ from withstand.engine.outputs import joined as joined_outputs
 from withstand.evaluation.fairness import GroupGaps
 from withstand.evaluation.features import Features, embed, joined
 from withstand.evaluation.forgetting import StageOutcome, forgetting
-from withstand.evaluation.judges import STANDARD, judge
+from withstand.evaluation.judges import NEED_LABELS, STANDARD, judge
 from withstand.evaluation.probes.fine_tuning import FineTuning
 from withstand.evaluation.representation.contrastive_geometry import ContrastiveGeometry
 from withstand.evaluation.representation.projection_head import Layers
@@ -73,11 +73,17 @@ class Run(RunParts):
         return joined(found)
 
     def probe(self, data: Data | None = None) -> list[Finding]:
-        """Measure what the encoder is worth, beside an untrained one, and keep the findings."""
+        """Measure what the encoder is worth, beside an untrained one, and keep the findings.
+
+        Where a table of labels leaves samples without one, what needs no labels is not measured: the run's own samples,
+        all of them, are what it is about.
+        """
         train, test = self.sources(data)
+        told = self._told
+        judges = STANDARD if told is None or told.labelled == told.samples else NEED_LABELS
         with self._moved():
-            findings = judge(STANDARD, self.method, train, test=test, control=self.untrained_method)
-            if data is None:
+            findings = judge(judges, self.method, train, test=test, control=self.untrained_method)
+            if data is None and told is None:
                 findings += self._judged()
         return [self._keep(finding, data, test) for finding in findings]
 
@@ -92,9 +98,14 @@ class Run(RunParts):
             "samples": len(judged),
             "fingerprint": judged.fingerprint(),
         }
-        finding = replace(finding, protocol={**finding.protocol, "data": on})
-        word = re.sub(r"[^\w.-]+", "-", judged.name)  # it is a file's name
-        self.folder.save(finding if data is None else replace(finding, name=f"{finding.name}, on {word}"))
+        told = {} if self._told is None else {"labels": self._told.record()}
+        finding = replace(finding, protocol={**finding.protocol, "data": on, **told})
+        kept = finding.name
+        if self._told is not None and self.source.labels is not None:  # what its own labels showed stays
+            kept += f", labels of {_word(Path(self._told.path).stem)}"
+        if data is not None:
+            kept += f", on {_word(judged.name)}"
+        self.folder.save(replace(finding, name=kept))
         return finding
 
     def _judged(self) -> list[Finding]:
@@ -436,6 +447,11 @@ class Run(RunParts):
     def report(self) -> Path:
         """Write `report.html` from what the run folder holds, and return its path."""
         return render(self.path)
+
+
+def _word(name: str) -> str:
+    """Return a name as it may stand in a file's."""
+    return re.sub(r"[^\w.-]+", "-", name)
 
 
 def _of_range(source: Source) -> Victim:

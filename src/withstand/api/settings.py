@@ -7,6 +7,7 @@ help.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from withstand.core.errors import ConfigError, nearest
@@ -212,6 +213,34 @@ class Tracing(Options):
     prior: float = 0.5
     samples: int = 64
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class LabelTable(Options):
+    """Labels that are given later, for a run whose data had none or others.
+
+    Args:
+        labels: a table of samples' file names (or places from 0 on) and their labels, which hold in place of the data's
+            own; rows that find no sample, and samples in no row, are counted
+        label_column: of the labels in that table; found by itself if not said
+    """
+
+    labels: Path | None = None
+    label_column: str | None = None
+
+    def words(self) -> list[str]:
+        """Return the options that say it again."""
+        told = (("--labels", self.labels), ("--label-column", self.label_column))
+        return [str(word) for pair in told if pair[1] is not None for word in pair]
+
+    def refuse_for_networks(self) -> None:
+        """Refuse labels for what is no run.
+
+        Raises:
+            ConfigError: some are given.
+        """
+        if self != LabelTable():
+            raise ConfigError("--labels and --label-column are for runs: label a network's data in --data")
 
 
 def changed(settings: Asked, changes: Mapping[str, object]) -> Asked:

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import get_args
 
-from withstand.api.settings import Inputs, NamedAttack
+from withstand.api.settings import Inputs, LabelTable, NamedAttack
 from withstand.cli.network import folder_of, is_network, refuse_for_runs
 from withstand.cli.reply import Reply
 from withstand.core.errors import ConfigError, DataError
@@ -18,6 +18,7 @@ def run_attack(
     data: str | None = None,
     asked: NamedAttack = NamedAttack(),  # noqa: B008 - a frozen value
     inputs: Inputs = Inputs(),  # noqa: B008 - a frozen value
+    table: LabelTable = LabelTable(),  # noqa: B008 - a frozen value
     out: Path | None = None,
     device: Device = "auto",
     allow: tuple[str, ...] = (),
@@ -38,6 +39,7 @@ def run_attack(
     if path.suffix != ".npz":
         raise DataError(f"--out must name an .npz file, not {str(path)!r}")
     if network:
+        table.refuse_for_networks()
         from withstand.api.networks import attack as attack_network
 
         if data is None:
@@ -47,7 +49,9 @@ def run_attack(
         from withstand.api.front import open_run
 
         refuse_for_runs(inputs)
-        attacked, batch = open_run(run, allow=allow, device=device).attack(data, asked)
+        attacked, batch = open_run(
+            run, allow=allow, device=device, labels=table.labels, label_column=table.label_column
+        ).attack(data, asked)
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: getattr(attacked, name).numpy() for name in ("success", "norm", "loss")}
     if batch.y is not None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from withstand.api.settings import Certification, Inputs
+from withstand.api.settings import Certification, Inputs, LabelTable
 from withstand.cli.network import folder_of, is_network, refuse_for_runs
 from withstand.cli.options import goes_alone
 from withstand.cli.reply import Reply, finding_facts
@@ -18,6 +18,7 @@ def run_certify(
     data: str | None = None,
     asked: Certification = Certification(),  # noqa: B008 - a frozen value
     inputs: Inputs = Inputs(),  # noqa: B008 - a frozen value
+    table: LabelTable = LabelTable(),  # noqa: B008 - a frozen value
     vnnlib: Path | None = None,
     out: Path | None = None,
     device: Device = "auto",
@@ -38,6 +39,7 @@ def run_certify(
         return _instance(run, vnnlib, asked.timeout, out)
 
     if is_network(run):
+        table.refuse_for_networks()
         from withstand.api.networks import certify
 
         if data is None:
@@ -52,7 +54,7 @@ def run_certify(
         from withstand.api.front import open_run
 
         refuse_for_runs(inputs, out=out)
-        opened = open_run(run, allow=allow, device=device)
+        opened = open_run(run, allow=allow, device=device, labels=table.labels, label_column=table.label_column)
         finding = opened.certify(data, asked)
         report = opened.report()
     return Reply(f"{finding}\nreport: {report}", {**finding_facts(finding), "report": str(report)})

@@ -20,7 +20,7 @@ VERBS = {
     "find": ("catalogue", "find methods by what they are for"),
     "embed": ("runs", "write a run's features of some data"),
     "apply": ("runs", "write what a run makes of samples: predictions, pictures, masks, keypoints"),
-    "probe": ("runs", "measure what a run's encoder is worth"),
+    "probe": ("probe", "measure what a run's encoder is worth"),
     "attack": ("attack", "attack a run's encoder, or any network, and keep the attacked inputs"),
     "audit": ("runs", "measure what a run's encoder withstands"),
     "defend": ("defend", "guard a classifier by a detector or a purifier, and attack both"),

@@ -1,5 +1,6 @@
 """What a verb answers: text for people, facts for programs."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -14,6 +15,15 @@ class Reply:
     text: str
     facts: Mapping[str, Tree] = field(default_factory=dict)
     code: int = 0
+
+
+def then(verb: str, *words: object) -> str:
+    """Return a line that names the command that comes next, as it may be typed.
+
+    >>> then("report", "runs/simclr-my photos")
+    "next: withstand report 'runs/simclr-my photos'"
+    """
+    return f"next: {shlex.join(['withstand', verb, *map(str, words)])}"
 
 
 def finding_facts(finding: Finding) -> dict[str, Tree]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from withstand.api.settings import Audit, Inputs
+from withstand.api.settings import Audit, Inputs, LabelTable
 from withstand.cli.interrupted import of_audit, when_interrupted
 from withstand.cli.network import folder_of, is_network, refuse_for_runs
 from withstand.cli.reply import Reply, finding_facts
@@ -79,70 +79,13 @@ def run_apply(
     return Reply("\n".join(lines), facts)
 
 
-def run_probe(
-    run: Path,
-    *,
-    data: str | None = None,
-    geometry: bool = False,
-    temperature: float | None = None,
-    groups: Path | None = None,
-    eps: str | None = None,
-    fine_tune: int | None = None,
-    forgetting: bool = False,
-    device: Device = "auto",
-    allow: tuple[str, ...] = (),
-) -> Reply:
-    """Measure what a run's encoder is worth, beside an untrained one; without labels, gauges and neighbors only.
-
-    Args:
-        geometry: measure how its codes lie, what a contrastive loss would push, and every layer, in place of the probes
-        temperature: of --geometry, at which the push is shared out; the method's own if not said
-        groups: a table of test samples (their names, or places from 0 on) and their groups, or
-            what the data say themselves, domain or user: accuracy in each, in place of the probes
-        eps: of --groups: attack within this Linf radius too
-        fine_tune: train the whole encoder on with so many labels a class, beside an untrained one, in place of the
-            probes
-        forgetting: of a run in stages: what each stage made of each stage's data, in place of the probes
-    """
-    from withstand.api.front import open_run
-
-    asked = {"geometry": geometry, "groups": groups, "fine-tune": fine_tune, "forgetting": forgetting}
-    given = [f"--{name}" for name, value in asked.items() if value not in (None, False)]
-    if len(given) > 1:
-        raise ConfigError(f"{' and '.join(given)} are two measurements: ask for one at a time")
-    if forgetting and data is not None:
-        raise ConfigError("--forgetting is about the data of the run's own stages: leave --data out")
-    if eps is not None and groups is None:
-        raise ConfigError("--eps belongs to --groups: withstand audit measures robustness as a whole")
-
-    if temperature is not None and not geometry:
-        raise ConfigError("--temperature belongs to --geometry: no other probe asks for one")
-    opened = open_run(run, allow=allow, device=device)
-    if groups is not None:
-        finding = opened.groups(groups, data, eps=eps)
-        return Reply(f"{finding}\nnext: withstand report {run}", {finding.name: finding_facts(finding)})
-    if fine_tune is not None or forgetting:
-        from withstand.evaluation.probes.fine_tuning import FineTuning
-
-        finding = opened.forgetting() if fine_tune is None else opened.fine_tune(data, FineTuning(labels=fine_tune))
-        return Reply(f"{finding}\nnext: withstand report {run}", {finding.name: finding_facts(finding)})
-    if geometry:
-        found = opened.geometry(data, temperature=temperature)
-        text = "\n".join(str(finding) for finding in found)
-        facts = {finding.name: finding_facts(finding) for finding in found}
-        return Reply(f"{text}\nnext: withstand report {run}", {**facts})
-    findings = opened.probe(data)
-    text = "\n".join(str(finding) for finding in findings if finding.figures)
-    facts = {finding.name: finding_facts(finding) for finding in findings}
-    return Reply(f"{text}\nnext: withstand {'audit' if opened.auditable else 'report'} {run}", {**facts})
-
-
 def run_audit(
     run: Path,
     *,
     data: str | None = None,
     asked: Audit = Audit(),  # noqa: B008 - a frozen value
     inputs: Inputs = Inputs(),  # noqa: B008 - a frozen value
+    table: LabelTable = LabelTable(),  # noqa: B008 - a frozen value
     corruptions: bool = False,
     surrogate: str | None = None,
     attack: str | None = None,
@@ -164,6 +107,7 @@ def run_audit(
     folder = out or folder_of("audit", run) if is_network(run) else run
     with when_interrupted(lambda: of_audit(folder)), audit_bar() as progress:
         if is_network(run):
+            table.refuse_for_networks()
             from withstand.api.networks import audit
             from withstand.engine.folder import RunFolder
 
@@ -178,7 +122,7 @@ def run_audit(
             from withstand.api.front import open_run
 
             refuse_for_runs(inputs, out=out)
-            opened = open_run(run, allow=allow, device=device)
+            opened = open_run(run, allow=allow, device=device, labels=table.labels, label_column=table.label_column)
             others = [opened.corruptions(data, samples=asked.samples, seed=asked.seed)] if corruptions else []
             finding = opened.audit(data, asked, surrogate=surrogate, attack=attack, progress=progress)
             # A robust accuracy without the clean worth beside it says little.

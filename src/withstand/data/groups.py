@@ -2,19 +2,17 @@
 
 import warnings
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from withstand.core.errors import DataError
 from withstand.core.roles import Source
+from withstand.data.beside.keys import find, key_column, texts
 from withstand.data.tables.files import read_file
-from withstand.data.tables.frame import Values, Words, distinct
+from withstand.data.tables.frame import distinct
 
-KEYS = ("file", "filename", "file name", "name", "path", "image", "picture", "id", "index")
-"""What the column that says which sample a row is about is usually called; else it is the first one."""
 MOST = 100
 """Distinct values beyond which a column is no grouping."""
 
@@ -49,8 +47,8 @@ def read_groups(path: str | Path, source: Source) -> dict[str, Groups]:
     frame, _ = read_file(Path(path))
     if len(frame.columns) < 2:
         raise DataError(f"{str(path)!r} needs a column of names and one of groups or more")
-    named = next((name for name in frame.columns if name.strip().lower() in KEYS), next(iter(frame.columns)))
-    rows = _places(_texts(frame.columns[named]), source)
+    named = key_column(frame)
+    rows = find(texts(frame.columns[named]), [("", source.names or [str(place) for place in range(len(source))])])
     if not (rows >= 0).any():
         example = f"{source.names[0]!r}" if source.names else f"0 to {len(source) - 1}"
         raise DataError(
@@ -61,7 +59,7 @@ def read_groups(path: str | Path, source: Source) -> dict[str, Groups]:
         if distinct(values) > MOST:
             warnings.warn(f"column {name!r} of {str(path)!r} has {distinct(values)} values: no groups", stacklevel=2)
             continue
-        found[name] = _groups(name, _texts(values), rows, len(source))
+        found[name] = _groups(name, texts(values), rows, len(source))
     if not found:
         raise DataError(f"{str(path)!r} has no column of at most {MOST} different values beside {named!r}")
     unknown = int((next(iter(found.values())).codes < 0).sum())
@@ -93,25 +91,3 @@ def _groups(name: str, texts: list[str | None], rows: Tensor, count: int) -> Gro
             raise DataError(f"column {name!r} has two values for one sample: {names[int(codes[row])]!r} and {text!r}")
         codes[row] = place[text]
     return Groups(codes, names)
-
-
-def _places(keys: list[str | None], source: Source) -> Tensor:
-    """Return which sample each row is about, int64; -1 for none."""
-    if not source.names:
-        return torch.tensor([int(key) if key is not None and key.isdigit() and int(key) < len(source) else -1
-                             for key in keys], dtype=torch.int64)  # fmt: skip
-    whole: dict[str, int] = {PurePath(name).as_posix(): place for place, name in enumerate(source.names)}
-    last: dict[str, int] = {}
-    for place, name in enumerate(source.names):
-        short = PurePath(name).name
-        last[short] = -1 if short in last else place
-    return torch.tensor(
-        [-1 if key is None else whole.get(PurePath(key).as_posix(), last.get(key, -1)) for key in keys],
-        dtype=torch.int64,
-    )
-
-
-def _texts(values: Values) -> list[str | None]:
-    if isinstance(values, Words):
-        return [None if code < 0 else values.names[code] for code in values.codes]
-    return [None if np.isnan(value) else f"{value:.15g}" for value in values]

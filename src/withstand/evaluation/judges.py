@@ -11,6 +11,9 @@ from withstand.evaluation.probes.probe import Probe
 STANDARD: tuple[Evaluator, ...] = DEFAULT
 """What judges an encoder unless told otherwise, as far as the data allow."""
 
+NEED_LABELS: tuple[Evaluator, ...] = tuple(one for one in DEFAULT if one.needs_labels)
+"""Those of them that measure nothing without labels."""
+
 
 def judge(
     judges: Sequence[Evaluator],

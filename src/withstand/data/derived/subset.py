@@ -158,6 +158,22 @@ def in_whole(source: Source) -> tuple[Source, Tensor]:
     return source, rows
 
 
+def apart(source: Source, other: Source) -> Source:
+    """Return a source's samples that are none of another's: the source itself where no sample is in both.
+
+    Raises:
+        DataError: every sample is in both.
+    """
+    whole, rows = in_whole(source)
+    theirs, taken = in_whole(other)
+    shared = torch.isin(rows, taken)
+    if not bool(shared.any()) or whole.fingerprint() != theirs.fingerprint():
+        return source
+    if bool(shared.all()):
+        raise DataError(f"all {len(rows):,} samples of {source.name} are among those that are kept apart")
+    return Subset(whole, rows[~shared])
+
+
 class Held(_Chosen):
     """One side of a fixed division of a source in two; `holdout` gives both.
 

@@ -1,0 +1,1 @@
+"""Tables beside the data: what is known of samples, found by their names."""

@@ -1,0 +1,53 @@
+"""A source whose labels are others than its own, or that had none."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import blake2b
+
+import torch
+from torch import Tensor
+
+from withstand.core.batch import Batch
+from withstand.core.errors import DataError
+from withstand.core.roles import Indices, Source
+from withstand.data.derived.wrapped import Wrapped
+
+
+class Relabelled(Wrapped):
+    """The same samples with other labels.
+
+    Args:
+        source: the samples.
+        y: one label each, int64 `(N,)`; -1 for a sample without one.
+        classes: the names of labels 0, 1, ...
+
+    Raises:
+        DataError: another number of labels than of samples.
+    """
+
+    def __init__(self, source: Source, y: Tensor | Sequence[int], classes: tuple[str, ...] = ()) -> None:
+        self._wrap(source)
+        self._y = torch.as_tensor(y, dtype=torch.int64)
+        self._classes = tuple(classes)
+        if self._y.shape != (len(source),):
+            raise DataError(f"there are {len(self._y)} labels for {len(source)} samples")
+
+    def __getitem__(self, indices: Indices) -> Batch:
+        batch = self.source[indices]
+        return replace(batch, y=self._y[batch.index])
+
+    @property
+    def labels(self) -> Tensor | None:
+        return self._y
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._classes
+
+    @property
+    def targets(self) -> Tensor | None:
+        return None
+
+    def fingerprint(self) -> str:
+        content = self.source.fingerprint().encode() + self._y.numpy().tobytes() + repr(self._classes).encode()
+        return blake2b(content, digest_size=16).hexdigest()
