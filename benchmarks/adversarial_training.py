@@ -26,15 +26,15 @@ from torch import Tensor, nn
 
 from withstand.attacks.inputs.gradient import PGD
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data import ArraySource
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.launch import train
 from withstand.engine.optimizers import SGD
 from withstand.engine.schedules import Constant
 from withstand.methods.robust.adversarial_training import AdversarialTraining
+from withstand.models.pictures.convnets.resnet import ResNet
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.resnet import ResNet
 from withstand.views.compose import MultiCrop
 from withstand.views.pictures.padded_crop import PaddedCrop
 

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from benchmarks._nets import NETS
 from withstand.attacks.autoattack.autoattack import AutoAttack
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
-from withstand.verification.margins import METHODS
+from withstand.core.victims.victim import Victim
+from withstand.verification.bounds.margins import METHODS
 from withstand.verification.prover import Prover
 
 CASES = ("kw-cifar:2", "kw-svhn:1", "resnet20:0.5", "resnet20:1")

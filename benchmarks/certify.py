@@ -25,13 +25,13 @@ from torch import Tensor, nn
 from benchmarks._nets import NETS
 from withstand.attacks.autoattack.autoattack import AutoAttack
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
-from withstand.verification.box import Region
+from withstand.core.victims.victim import Victim
+from withstand.verification.bounds.margins import least_margin, margin_weights
 from withstand.verification.exchange.instance import Instance
-from withstand.verification.margins import least_margin, margin_weights
 from withstand.verification.network.capture import capture
 from withstand.verification.prover import Prover
 from withstand.verification.search.input_split import box_bounds
+from withstand.verification.specification.box import Region
 
 DATA = Path(os.environ["WITHSTAND_DATA"])
 METHODS = ("ibp", "crown-ibp", "crown", "alpha-crown")

@@ -23,7 +23,7 @@ from withstand.attacks.autoattack.shortcuts import giving_up
 from withstand.attacks.autoattack.square import Square
 from withstand.attacks.objectives import DLR, Margin
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 ATTACKS = ("APGD-T", "FAB-T", "Square")
 

@@ -25,12 +25,12 @@ from withstand.methods.contrastive.groco import GroCo
 from withstand.methods.contrastive.hard_contrastive import HardContrastive
 from withstand.methods.contrastive.isogclr import ISogCLR
 from withstand.methods.contrastive.mcl import MCL
-from withstand.methods.contrastive.mochi import MoCHi
-from withstand.methods.contrastive.moco_v2 import MoCoV2
-from withstand.methods.contrastive.moco_v3 import MoCoV3
 from withstand.methods.contrastive.nnclr import NNCLR
 from withstand.methods.contrastive.scatsimclr import ScatSimCLR
 from withstand.methods.contrastive.simclr import SimCLR
+from withstand.methods.momentum_contrast.mochi import MoCHi
+from withstand.methods.momentum_contrast.moco_v2 import MoCoV2
+from withstand.methods.momentum_contrast.moco_v3 import MoCoV3
 from withstand.methods.non_contrastive.barlow_twins import BarlowTwins
 from withstand.methods.non_contrastive.byol import BYOL
 from withstand.methods.non_contrastive.dino import DINO
@@ -38,9 +38,9 @@ from withstand.methods.non_contrastive.mixed_barlow_twins import MixedBarlowTwin
 from withstand.methods.non_contrastive.simsiam import SimSiam
 from withstand.methods.non_contrastive.swav import SwAV
 from withstand.methods.non_contrastive.vicreg import VICReg
-from withstand.models.pictures.autoencoder import ConvCode
+from withstand.models.pictures.convnets.autoencoder import ConvCode
+from withstand.models.pictures.convnets.resnet import ResNet
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.resnet import ResNet
 
 MAKERS: dict[str, tuple[Callable[[Model], Method], float, str]] = {
     "SimCLR": (SimCLR, 1.0, ""),

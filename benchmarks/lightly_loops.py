@@ -31,8 +31,8 @@ from withstand.methods.non_contrastive.barlow_twins import BarlowTwins
 from withstand.methods.non_contrastive.byol import BYOL
 from withstand.methods.non_contrastive.dino import DINO
 from withstand.methods.non_contrastive.vicreg import VICReg
+from withstand.models.pictures.convnets.resnet import ResNet
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.resnet import ResNet
 from withstand.views.presets import barlow_small, multicrop_small, vicreg_small
 
 BATCH, DIM, PROTOTYPES, PARTS = 256, 256, 1024, 4

@@ -19,15 +19,15 @@ from types import ModuleType
 
 import torch
 
-from withstand.claims.measures import accuracies, trained
-from withstand.claims.reproduction import code_digest
+from withstand.claims.protocol.measures import accuracies, trained
+from withstand.claims.protocol.reproduction import code_digest
 from withstand.core.errors import WithstandError
-from withstand.core.finding import Cell, Finding, Measure, Table
+from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.part import Tree
 from withstand.core.random import isolated
 from withstand.engine.experiment import Experiment
 from withstand.recipes.catalogue import entries
-from withstand.recipes.setups.pictures import PictureSetup
+from withstand.recipes.setups.vision.pictures import PictureSetup
 
 FAMILIES = ("contrastive", "non-contrastive", "studies")
 CONTROL = "untrained"

@@ -38,7 +38,7 @@ from withstand.attacks.inputs.nearest import MinimalNorm
 from withstand.attacks.inputs.sigma_zero import SigmaZero
 from withstand.core.options import Norm
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 Side = Callable[[Tensor, Tensor], Tensor]
 """Clean pictures and labels to attacked pictures."""

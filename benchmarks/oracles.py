@@ -28,7 +28,7 @@ from withstand.attacks.autoattack.square import Square
 from withstand.attacks.inputs.gradient import FGSM, PGD
 from withstand.attacks.inputs.momentum import MIFGSM
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 Side = Callable[[Tensor, Tensor], Tensor]
 

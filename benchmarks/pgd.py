@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from benchmarks._nets import NETS
 from withstand.attacks.inputs.gradient import PGD
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 EPS, STEPS, STEP_SIZE, BATCH = 2 / 255, 40, 0.25, 100
 

@@ -17,15 +17,15 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from withstand.claims.measures import trained
+from withstand.claims.protocol.measures import trained
 from withstand.core.random import Draws, isolated
 from withstand.core.roles import network_of
 from withstand.data.pairs.named import ENTITY_SETS
 from withstand.data.pairs.source import RecordSource
 from withstand.data.pairs.texts import plain
-from withstand.evaluation.integration.integrate import integrate
-from withstand.evaluation.integration.judges import judged, tfidf
-from withstand.evaluation.integration.selfmade import f1_of, self_made
+from withstand.evaluation.structured.integration.integrate import integrate
+from withstand.evaluation.structured.integration.judges import judged, tfidf
+from withstand.evaluation.structured.integration.selfmade import f1_of, self_made
 from withstand.models.tables.records import RecordMatcher
 from withstand.recipes.contrastive.table_integration import SETUP, experiment
 from withstand.views.records import _keyboard, typos

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from withstand.models.pictures.scattering import Scattering
+from withstand.models.pictures.wavelet_scattering.scattering import Scattering
 
 
 def best_seconds(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:

@@ -26,8 +26,8 @@ from withstand.engine.optimizers import SGD
 from withstand.engine.schedules import Constant
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.pictures.convnets.resnet import ResNet
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.resnet import ResNet
 from withstand.views.presets import simclr_small
 
 BATCH = 256

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import withstand as ws
-from withstand.core.finding import Finding
-from withstand.data.pictures.small import read_small
+from withstand.core.findings.finding import Finding
+from withstand.data.pictures.fashion_mnist.small import read_small
 
 
 def my_classifier(x: Tensor, y: Tensor, epochs: int) -> nn.Module:

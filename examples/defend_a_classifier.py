@@ -8,10 +8,10 @@ from pathlib import Path
 from torch import Tensor, nn
 
 import withstand as ws
-from withstand.core.finding import Finding
+from withstand.core.findings.finding import Finding
 from withstand.core.roles import network_of
 from withstand.defenses.purifier import Purifier
-from withstand.evaluation.robustness.purification import Purification
+from withstand.evaluation.defenses.purification import Purification
 
 
 class Blur(nn.Module):

@@ -10,7 +10,7 @@ import withstand as ws
 from withstand.attacks.inputs.gradient import PGD
 from withstand.core.batch import Batch
 from withstand.core.random import Draws
-from withstand.data.pictures.small import read_small
+from withstand.data.pictures.fashion_mnist.small import read_small
 from withstand.losses.contrast.contrastive import nt_xent
 from withstand.views.presets import simclr_small
 

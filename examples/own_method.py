@@ -15,7 +15,7 @@ from withstand.data.load import splits
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import AdamW
 from withstand.models.blocks.heads import ProjectionHead
-from withstand.models.pictures.resnet import ResNet
+from withstand.models.pictures.convnets.resnet import ResNet
 from withstand.views.presets import simclr_small
 
 

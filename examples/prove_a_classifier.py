@@ -6,7 +6,7 @@ python examples/prove_a_classifier.py
 from pathlib import Path
 
 import withstand as ws
-from withstand.core.finding import Finding
+from withstand.core.findings.finding import Finding
 
 
 def main(

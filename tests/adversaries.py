@@ -10,8 +10,8 @@ from withstand.core.batch import Batch
 from withstand.core.roles import Method, Model, Terms, Trainer
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import SGD, Adam
+from withstand.models.pictures.convnets.resnet import ResNet
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.resnet import ResNet
 
 
 class ToyGAN(Method):

@@ -10,7 +10,7 @@ import torch
 
 from toys import ToyPictures
 from withstand.core.batch import Batch
-from withstand.core.distributed import rank
+from withstand.core.devices.distributed import rank
 from withstand.core.random import Draws
 from withstand.core.roles import Indices, View
 

@@ -17,7 +17,7 @@ from withstand.core.random import Draws, derive
 from withstand.core.roles import Indices, Method, Model, Source, Terms, View
 from withstand.core.sequences import Sequences
 from withstand.core.threat import Ball
-from withstand.methods.shared.attack_in_training import attack_in_training
+from withstand.methods.shared.adversarial_training.attack_in_training import attack_in_training
 
 WORDS = 12
 LONGEST = 9

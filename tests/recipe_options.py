@@ -15,18 +15,18 @@ from withstand.data.windows.source import WindowSource
 from withstand.engine.experiment import Experiment
 from withstand.recipes.catalogue import Entry
 from withstand.recipes.items.item_ssl import ItemSetup
-from withstand.recipes.setups.bare_pictures import BareSetup
-from withstand.recipes.setups.clips import ClipSetup
-from withstand.recipes.setups.flows import FlowSetup
-from withstand.recipes.setups.keypoints import KeypointSetup
 from withstand.recipes.setups.language import LanguageSetup
-from withstand.recipes.setups.origins import OriginSetup
-from withstand.recipes.setups.pictures import PictureSetup
-from withstand.recipes.setups.records import RecordSetup
-from withstand.recipes.setups.super_resolution import SuperSetup
-from withstand.recipes.setups.tables import TableSetup
-from withstand.recipes.setups.tracks import TrackSetup
-from withstand.recipes.setups.windows import WindowSetup
+from withstand.recipes.setups.structured.flows import FlowSetup
+from withstand.recipes.setups.structured.records import RecordSetup
+from withstand.recipes.setups.structured.tables import TableSetup
+from withstand.recipes.setups.structured.windows import WindowSetup
+from withstand.recipes.setups.vision.bare_pictures import BareSetup
+from withstand.recipes.setups.vision.clips import ClipSetup
+from withstand.recipes.setups.vision.keypoints import KeypointSetup
+from withstand.recipes.setups.vision.origins import OriginSetup
+from withstand.recipes.setups.vision.pictures import PictureSetup
+from withstand.recipes.setups.vision.super_resolution import SuperSetup
+from withstand.recipes.setups.vision.tracks import TrackSetup
 
 
 def trains(item: Entry) -> bool:

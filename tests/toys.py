@@ -13,8 +13,8 @@ from withstand.data.tables.source import TableSource
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import SGD, Optimizer
 from withstand.methods.contrastive.simclr import SimCLR
+from withstand.models.pictures.convnets.resnet import ResNet
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.resnet import ResNet
 from withstand.views.presets import simclr_small
 
 

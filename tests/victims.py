@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 
 class Linear2(nn.Module):

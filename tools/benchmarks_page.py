@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from withstand.core.finding import Finding
+from withstand.core.findings.finding import Finding
 from withstand.recipes.catalogue import entries
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -6,7 +6,7 @@ python tools/claims_page.py
 from pathlib import Path
 
 from withstand.core.errors import DataError
-from withstand.core.finding import Finding, Table
+from withstand.core.findings.finding import Finding, Table
 
 DOCS = Path(__file__).parent.parent / "docs"
 

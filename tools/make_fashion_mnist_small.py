@@ -20,7 +20,7 @@ from PIL import Image
 
 from withstand.core.random import permutation
 
-TARGET = Path(__file__).parents[1] / "src" / "withstand" / "data"
+TARGET = Path(__file__).parents[1] / "src" / "withstand" / "data" / "pictures" / "fashion_mnist"
 NAME = "fashion_mnist_small"
 ACROSS = 100
 """Pictures in a row of the mosaic."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from claims_page import effect_of
 
-from withstand.claims.reproduction import has_claim
-from withstand.core.finding import Finding
+from withstand.claims.protocol.reproduction import has_claim
+from withstand.core.findings.finding import Finding
 from withstand.core.options import options_of
 from withstand.recipes.catalogue import TAXONOMY, Entry, entries
 

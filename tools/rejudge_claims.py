@@ -6,8 +6,8 @@ python tools/rejudge_claims.py
 import sys
 from pathlib import Path
 
-from withstand.claims.compare import judged_again
-from withstand.core.finding import Finding
+from withstand.claims.protocol.compare import judged_again
+from withstand.core.findings.finding import Finding
 
 CLAIMS = Path(__file__).parent.parent / "docs" / "claims"
 

@@ -11,7 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from withstand.claims.measures import accuracies, trained
+from withstand.claims.protocol.measures import accuracies, trained
 from withstand.core.random import isolated, permutation
 from withstand.data.derived.subset import Subset
 from withstand.recipes.catalogue import entry

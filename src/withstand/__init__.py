@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from withstand.core.part import build as build
     from withstand.core.part import describe as describe
     from withstand.core.threat import Ball as Ball
-    from withstand.core.victim import Victim as Victim
+    from withstand.core.victims.victim import Victim as Victim
 
 _WHERE = {
     "Audit": "withstand.api.settings",
@@ -42,7 +42,7 @@ _WHERE = {
     "Tracing": "withstand.api.settings",
     "Ball": "withstand.core.threat",
     "Run": "withstand.api.runs",
-    "Victim": "withstand.core.victim",
+    "Victim": "withstand.core.victims.victim",
     "attack": "withstand.api.networks",
     "audit": "withstand.api.networks",
     "certify": "withstand.api.networks",

@@ -19,13 +19,13 @@ from victims import Touchy, random_pictures, small_net
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.apgd import APGD
 from withstand.attacks.learnt.perturbations import LearntAttack
-from withstand.core.answers import NetworkError
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import build, describe
 from withstand.core.random import Draws, isolated
 from withstand.core.roles import Attack, Attacked
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.answers import NetworkError
+from withstand.core.victims.victim import Victim
 
 
 def attacks() -> list[type[Attack]]:

@@ -10,7 +10,7 @@ from guards import Shaken
 from walk import of_role
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.defenses.detector import Detector
 from withstand.defenses.neighbourhood_detector import NeighbourhoodDetector
 

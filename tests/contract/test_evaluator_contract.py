@@ -20,7 +20,7 @@ from victims import digits
 from walk import of_role
 from withstand.attacks.language.suffix import SuffixSearch
 from withstand.core.batch import Batch
-from withstand.core.finding import HIGH, LOW, SPREAD, Finding, Measure, Table
+from withstand.core.findings.finding import HIGH, LOW, SPREAD, Finding, Measure, Table
 from withstand.core.roles import PRODUCTS, Evaluator, Indices, Source, network_of
 from withstand.core.threat import Ball
 from withstand.data.arrays.source import ArraySource
@@ -42,51 +42,52 @@ from withstand.data.volumes.source import VolumeSource
 from withstand.data.windows.source import WindowSource
 from withstand.defenses.filters import BitDepth, by_bit_depth
 from withstand.defenses.restoring import restoring
-from withstand.evaluation.backdoor.poison_detection import PoisonDetection
-from withstand.evaluation.backdoor.trigger_success import TriggerSuccess
-from withstand.evaluation.classifier_gain import ClassifierGain
-from withstand.evaluation.detection.detection import Detection
-from withstand.evaluation.detection.synthetic import SyntheticBench
-from withstand.evaluation.fairness import GroupGaps
-from withstand.evaluation.integration.judges import MatchJudge, TypoAudit
+from withstand.evaluation.continual.classifier_gain import ClassifierGain
+from withstand.evaluation.continual.drift import Drift
+from withstand.evaluation.continual.unlearning import Unlearning
+from withstand.evaluation.defenses.backdoor.poison_detection import PoisonDetection
+from withstand.evaluation.defenses.backdoor.trigger_success import TriggerSuccess
+from withstand.evaluation.defenses.detection.detection import Detection
+from withstand.evaluation.defenses.detection.synthetic import SyntheticBench
+from withstand.evaluation.defenses.purification import Purification
+from withstand.evaluation.defenses.tracing.judge import OriginTracing
+from withstand.evaluation.dense.keypoints.judge import KeypointJudge
+from withstand.evaluation.dense.segmentation.judge import SegmentationJudge
+from withstand.evaluation.dense.segmentation.probe import SegmentationProbe
+from withstand.evaluation.dense.segmentation.scenes import Scenes
 from withstand.evaluation.judges import judge
-from withstand.evaluation.keypoints.judge import KeypointJudge
 from withstand.evaluation.language.language_audit import LanguageAudit
 from withstand.evaluation.language.refusals import Refusals
 from withstand.evaluation.language.revisions import RevisedAnswers
+from withstand.evaluation.multimodal.prompts import PromptTransfer
+from withstand.evaluation.multimodal.retrieval import CaptionRetrieval, ZeroShot
 from withstand.evaluation.probes.domains import DomainProbe
 from withstand.evaluation.probes.few_shot import FewShot
 from withstand.evaluation.probes.fine_tuning import FineTuning
 from withstand.evaluation.probes.mlp import MLP
 from withstand.evaluation.probes.named import KNN, Centroid, Gauges, Linear, Map, NaiveBayes
-from withstand.evaluation.prompts import PromptTransfer
 from withstand.evaluation.ranking import Ranking
 from withstand.evaluation.representation.bits import Bits
 from withstand.evaluation.representation.condensed import Condensed
 from withstand.evaluation.representation.contrastive_geometry import ContrastiveGeometry
 from withstand.evaluation.representation.device_agreement import DeviceAgreement
-from withstand.evaluation.representation.drift import Drift
 from withstand.evaluation.representation.matched import Matched
 from withstand.evaluation.representation.pair_gallery import PairGallery
 from withstand.evaluation.representation.projection_head import Layers
-from withstand.evaluation.representation.restored import Restored
 from withstand.evaluation.representation.sample_state import SampleState
 from withstand.evaluation.representation.version_votes import VersionVotes
 from withstand.evaluation.restoration.clips import ClipsRestored
 from withstand.evaluation.restoration.raw_round_trip import RawRoundTrip
+from withstand.evaluation.restoration.restored import Restored
 from withstand.evaluation.restoration.super_resolution import SuperResolved
-from withstand.evaluation.retrieval import CaptionRetrieval, ZeroShot
 from withstand.evaluation.robustness.audit import RobustnessAudit
-from withstand.evaluation.robustness.certificate import Certificate
+from withstand.evaluation.robustness.certificates.certificate import Certificate
+from withstand.evaluation.robustness.certificates.smoothed import SmoothedCertificate
 from withstand.evaluation.robustness.corruptions import CorruptionBench
-from withstand.evaluation.robustness.fooling import Fooling
-from withstand.evaluation.robustness.purification import Purification
-from withstand.evaluation.robustness.smoothed import SmoothedCertificate
-from withstand.evaluation.robustness.susceptibility import Susceptibility
-from withstand.evaluation.robustness.target_retrieval import TargetRetrieval
-from withstand.evaluation.segmentation.judge import SegmentationJudge
-from withstand.evaluation.segmentation.probe import SegmentationProbe
-from withstand.evaluation.segmentation.scenes import Scenes
+from withstand.evaluation.robustness.encoders.fooling import Fooling
+from withstand.evaluation.robustness.encoders.target_retrieval import TargetRetrieval
+from withstand.evaluation.robustness.fairness import GroupGaps
+from withstand.evaluation.robustness.vision_language.susceptibility import Susceptibility
 from withstand.evaluation.structured.field_audit import FieldAudit
 from withstand.evaluation.structured.flow_audit import FlowAudit, FlowDrift
 from withstand.evaluation.structured.flow_facts import FlowFacts
@@ -95,9 +96,8 @@ from withstand.evaluation.structured.flow_tokens import MaskedTokens
 from withstand.evaluation.structured.graph_audit import GraphAudit
 from withstand.evaluation.structured.graph_nodes import NodeProbe
 from withstand.evaluation.structured.graph_sets import FoldedSVM
+from withstand.evaluation.structured.integration.judges import MatchJudge, TypoAudit
 from withstand.evaluation.structured.table_probe import ColumnImportance, TableHeads
-from withstand.evaluation.tracing.judge import OriginTracing
-from withstand.evaluation.unlearning import Unlearning
 from withstand.methods.attackers.adv_encoder import AdvEncoder
 from withstand.methods.attackers.any_attack import AnyAttack
 from withstand.methods.attackers.poisoned_training import PoisonedTraining

@@ -27,7 +27,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import build, describe
 from withstand.core.random import isolated
 from withstand.core.roles import PRODUCTS, Method, Model, network_of
-from withstand.models.blocks.norm import synchronize
+from withstand.models.blocks.normalization.norm import synchronize
 
 
 def classes() -> Iterator[type[Method]]:

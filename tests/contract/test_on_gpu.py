@@ -30,15 +30,15 @@ from withstand.attacks.autoattack.autoattack import AutoAttack
 from withstand.core.random import Draws, isolated
 from withstand.core.roles import Attack
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.arrays.source import ArraySource
 from withstand.data.tables.source import TableSource
 from withstand.engine.launch import train
-from withstand.models.pictures.scattering import Scattering
+from withstand.models.pictures.wavelet_scattering.scattering import Scattering
 from withstand.recipes.catalogue import Entry, entries
-from withstand.verification.box import Region
+from withstand.verification.bounds.margins import METHODS, bound
 from withstand.verification.certify import CertifyMethod, certify
-from withstand.verification.margins import METHODS, bound
+from withstand.verification.specification.box import Region
 from withstand.views.presets import simclr_small
 
 pytestmark = [

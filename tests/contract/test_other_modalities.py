@@ -26,7 +26,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws, isolated
 from withstand.core.sequences import Sequences
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.launch import train
 from withstand.engine.numerics import Numerics, choose

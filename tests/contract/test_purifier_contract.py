@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from walk import of_role
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.defenses.purifier import Purifier
 
 every_purifier = pytest.mark.parametrize("kind", of_role(Purifier), ids=lambda kind: kind.__name__)

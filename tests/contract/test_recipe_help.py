@@ -14,9 +14,9 @@ from withstand.data.windows.source import WindowSource
 from withstand.engine.experiment import Experiment
 from withstand.recipes.catalogue import Entry, entries
 from withstand.recipes.items.item_ssl import ItemSetup
-from withstand.recipes.setups.records import RecordSetup
-from withstand.recipes.setups.tables import TableSetup
-from withstand.recipes.setups.windows import WindowSetup
+from withstand.recipes.setups.structured.records import RecordSetup
+from withstand.recipes.setups.structured.tables import TableSetup
+from withstand.recipes.setups.structured.windows import WindowSetup
 
 RECIPES = [item for item in entries() if hasattr(item.module(), "SETUP") and trains(item) and not needs_a_run(item)]
 

@@ -25,21 +25,21 @@ from withstand.data.dataset import DatasetSource
 from withstand.data.derived.grouped import Grouped
 from withstand.data.derived.imbalanced import Imbalanced
 from withstand.data.derived.paired import PairedSource
-from withstand.data.derived.pasted import Pasted
-from withstand.data.derived.scattered import Scattered
 from withstand.data.derived.separate import Separate
 from withstand.data.derived.shrunk import Shrunk
 from withstand.data.derived.subset import Held, Labelled, Subset
-from withstand.data.derived.tinted import Tinted
+from withstand.data.derived.synthetic.pasted import Pasted
+from withstand.data.derived.synthetic.scattered import Scattered
+from withstand.data.derived.synthetic.tinted import Tinted
 from withstand.data.pictures.folder import ImageFolder
-from withstand.data.pictures.keypoints import KeypointFile
-from withstand.data.pictures.kinds import Kinds
 from withstand.data.pictures.named import NamedSource
-from withstand.data.pictures.scenes import SceneFile
+from withstand.data.pictures.npz.keypoints import KeypointFile
+from withstand.data.pictures.npz.kinds import Kinds
+from withstand.data.pictures.npz.scenes import SceneFile
 from withstand.data.pictures.whole import WholePictures
 from withstand.data.tables.source import TableSource
 from withstand.views import presets
-from withstand.views.pictures.color_views import ColorJitter
+from withstand.views.pictures.colors.color_views import ColorJitter
 from withstand.views.pictures.values import Normalize
 
 SIDE = 20

@@ -130,7 +130,7 @@ def test_audit_probes_attacks_and_reports(run: Path, capsys: pytest.CaptureFixtu
 
 NETWORK = """
 from torch import nn
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 def net():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from withstand.data.pictures import named, small
+from withstand.data.pictures import named
+from withstand.data.pictures.fashion_mnist import small
 
 HERE = Path(__file__).parents[2] / "examples"
 EXAMPLES = sorted(path.stem for path in HERE.glob("*.py"))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from withstand.core.finding import Check, Finding, Measure, Table
+from withstand.core.findings.finding import Check, Finding, Measure, Table
 from withstand.report import render
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

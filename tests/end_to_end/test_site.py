@@ -12,7 +12,7 @@ import pytest
 
 from withstand.cli.main import VERBS
 from withstand.cli.options import parse
-from withstand.cli.training import _own_options
+from withstand.cli.verbs.training import _own_options
 from withstand.recipes.catalogue import entries, entry
 
 HERE = Path(__file__).parents[2]
@@ -34,7 +34,7 @@ def commands(text: str) -> Iterator[list[str]]:
 def check(words: list[str]) -> None:
     """Parse a command line as its verb would; an error of its parser is raised."""
     verb, *rest = words
-    function = getattr(import_module(f"withstand.cli.{VERBS[verb][0]}"), f"run_{verb}")
+    function = getattr(import_module(f"withstand.cli.verbs.{VERBS[verb][0]}"), f"run_{verb}")
     if verb == "train":
         parse([_own_options, entry(rest[0]).module().experiment], rest[1:], name=verb, about="")
     else:

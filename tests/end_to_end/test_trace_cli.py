@@ -10,7 +10,7 @@ import torch
 from withstand.api.front import open_run
 from withstand.api.tracing import trace
 from withstand.cli.main import main
-from withstand.core.finding import Finding
+from withstand.core.findings.finding import Finding
 from withstand.core.roles import network_of
 from withstand.models.pictures.tracers import TracedCopies
 

@@ -21,10 +21,10 @@ from withstand.attacks.autoattack.apgd import APGD
 from withstand.attacks.autoattack.fab import FAB
 from withstand.attacks.inputs.gradient import PGD
 from withstand.cli.main import main
-from withstand.core.answers import NetworkError
 from withstand.core.errors import ConfigError, DataError, WithstandError
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.answers import NetworkError
+from withstand.core.victims.victim import Victim
 from withstand.data.arrays.source import ArraySource
 from withstand.evaluation.robustness.audit import RobustnessAudit
 

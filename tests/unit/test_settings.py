@@ -13,10 +13,10 @@ from victims import Scored
 from withstand.api.runs import Run
 from withstand.api.settings import Audit, Certification, Inputs, NamedAttack, changed, unusual
 from withstand.attacks.named import Name
-from withstand.cli.attack import run_attack
-from withstand.cli.certify import run_certify
 from withstand.cli.options import parse
-from withstand.cli.runs import run_audit
+from withstand.cli.verbs.attack import run_attack
+from withstand.cli.verbs.certify import run_certify
+from withstand.cli.verbs.runs import run_audit
 from withstand.core.errors import ConfigError
 from withstand.core.options import options_of
 from withstand.core.threat import Norm

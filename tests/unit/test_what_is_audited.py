@@ -16,9 +16,9 @@ from victims import Scored, random_pictures, small_net
 from withstand.attacks.autoattack.ensemble import AttackProgress
 from withstand.cli.main import main
 from withstand.core.errors import ConfigError, DataError, RunError
-from withstand.core.finding import Finding
+from withstand.core.findings.finding import Finding
 from withstand.core.roles import Model
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.arrays.source import ArraySource
 from withstand.data.derived.subset import Subset
 from withstand.data.load import Data, judged

@@ -14,10 +14,10 @@ from withstand.attacks.named import ANY, named, own_norm
 from withstand.attacks.objectives import CrossEntropy, EmbeddingDistance
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.threat import Ball, parse_eps
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.evaluation.robustness.audit import RobustnessAudit
-from withstand.evaluation.robustness.certificate import Certificate
-from withstand.evaluation.robustness.smoothed import SmoothedCertificate
+from withstand.evaluation.robustness.certificates.certificate import Certificate
+from withstand.evaluation.robustness.certificates.smoothed import SmoothedCertificate
 from withstand.verification.smoothing import Smoothing
 from withstand.verification.solvers import SOLVERS, Certifier
 

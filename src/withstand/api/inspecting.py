@@ -15,21 +15,21 @@ from withstand.api.front import open_run
 from withstand.api.settings import Inspection, changed
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.files import printable, replacing
-from withstand.core.finding import Cell, Finding, Measure, Table
+from withstand.core.findings.finding import Cell, Finding, Measure, Table
+from withstand.core.findings.pictures import pictures_of
 from withstand.core.options import Device
 from withstand.core.part import describe
 from withstand.core.roles import Source, encoder_of
 from withstand.data.load import Data, load
 from withstand.data.pictures.folder import list_files
-from withstand.evaluation.backdoor.frequency_audit import FrequencyAudit, Shared, Spectra
-from withstand.evaluation.backdoor.suspicion import (
+from withstand.evaluation.defenses.backdoor.frequency_audit import FrequencyAudit, Shared, Spectra
+from withstand.evaluation.defenses.backdoor.suspicion import (
     activation_clustering,
     deep_neighbours,
     pseudo_classes,
     spectral_signatures,
 )
 from withstand.evaluation.features import embed
-from withstand.evaluation.pictures import pictures_of
 from withstand.views.triggers import CHANNELS
 
 NO_PROOF = (

@@ -9,15 +9,15 @@ from typing import Any
 from withstand.api.front import open_run, train
 from withstand.api.runs import Run
 from withstand.api.settings import Matching, changed
-from withstand.core.device import moved
+from withstand.core.devices.device import moved
 from withstand.core.errors import ConfigError, RunError
 from withstand.core.files import replacing
 from withstand.core.options import Device
 from withstand.core.roles import network_of
 from withstand.data.pairs.source import RecordSource
 from withstand.data.pairs.texts import TextTable
-from withstand.evaluation.integration.conflicts import Resolver
-from withstand.evaluation.integration.integrate import Integration, integrate
+from withstand.evaluation.structured.integration.conflicts import Resolver
+from withstand.evaluation.structured.integration.integrate import Integration, integrate
 from withstand.models.tables.records import RecordMatcher
 from withstand.recipes.contrastive.table_integration import SETUP
 

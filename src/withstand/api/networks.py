@@ -15,16 +15,16 @@ from withstand.attacks.autoattack.ensemble import AttackProgress, ProverFunction
 from withstand.attacks.autoattack.ensemble_state import victim_fingerprint
 from withstand.attacks.named import ANY
 from withstand.core.batch import Batch
-from withstand.core.device import device_of
+from withstand.core.devices.device import device_of
 from withstand.core.errors import ConfigError
-from withstand.core.finding import Finding
+from withstand.core.findings.finding import Finding
 from withstand.core.part import describe
 from withstand.core.roles import Attacked, Source
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.load import Data
 from withstand.engine.folder import RunFolder
 from withstand.evaluation.robustness.attacked import attack_samples
-from withstand.evaluation.robustness.autoattack_stage import Aids
+from withstand.evaluation.robustness.classifiers.autoattack_stage import Aids
 from withstand.evaluation.robustness.corruptions import CorruptionBench, check_corruptible
 from withstand.report import render
 

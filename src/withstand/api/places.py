@@ -13,11 +13,11 @@ from torch import nn
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.learnt.perturbations import networks_of
-from withstand.core.answers import told
 from withstand.core.errors import ConfigError, DataError, WithstandError, nearest
 from withstand.core.random import isolated
 from withstand.core.roles import Attack
-from withstand.core.victim import Victim
+from withstand.core.victims.answers import told
+from withstand.core.victims.victim import Victim
 from withstand.models.blocks.exported import exported
 from withstand.verification.exchange.onnx_import import read_onnx
 

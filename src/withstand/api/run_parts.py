@@ -10,12 +10,12 @@ from torch import nn
 
 from withstand.api.subjects import probed
 from withstand.core.batch import as_structured
-from withstand.core.device import device_of, moved
+from withstand.core.devices.device import device_of, moved
 from withstand.core.errors import ConfigError, DataError, RunError
 from withstand.core.part import build
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Model, Source, encoder_of, network_of
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.beside.labels import Told, with_labels
 from withstand.data.derived.subset import apart, labelled
 from withstand.data.load import Data, splits_like

@@ -21,31 +21,31 @@ from withstand.api.subjects import victim_of
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.ensemble import AttackProgress, ProverFunction
 from withstand.core.batch import Batch, as_structured, unit_range
-from withstand.core.device import moved
+from withstand.core.devices.device import moved
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Finding
+from withstand.core.findings.finding import Finding
 from withstand.core.outputs import Output
 from withstand.core.part import Tree
 from withstand.core.random import Draws
 from withstand.core.roles import Attack, Attacked, Evaluator, Source, View, network_of
 from withstand.core.threat import Ball, Norm
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.load import Data
-from withstand.data.rows import own_rows, rows_like
+from withstand.data.shared.rows import own_rows, rows_like
 from withstand.engine.export import to_onnx, to_safetensors
 from withstand.engine.outputs import CONDENSED, Applied, Writer, maker_of, outputs, write_condensed
 from withstand.engine.outputs import joined as joined_outputs
-from withstand.evaluation.fairness import GroupGaps
+from withstand.evaluation.continual.forgetting import StageOutcome, forgetting
 from withstand.evaluation.features import Features, embed, joined
-from withstand.evaluation.forgetting import StageOutcome, forgetting
 from withstand.evaluation.judges import NEED_LABELS, STANDARD, judge
 from withstand.evaluation.probes.fine_tuning import FineTuning
 from withstand.evaluation.representation.contrastive_geometry import ContrastiveGeometry
 from withstand.evaluation.representation.projection_head import Layers
 from withstand.evaluation.representation.sample_state import SampleState
 from withstand.evaluation.robustness.attacked import attack_samples
-from withstand.evaluation.robustness.autoattack_stage import Aids
+from withstand.evaluation.robustness.classifiers.autoattack_stage import Aids
 from withstand.evaluation.robustness.corruptions import CorruptionBench, check_corruptible
+from withstand.evaluation.robustness.fairness import GroupGaps
 from withstand.report import render
 
 
@@ -171,8 +171,8 @@ class Run(RunParts):
         """Measure the classifier's accuracy in each group of a table, and keep the finding.
 
         Args:
-            table: names of test samples, or their places, and their groups; see `withstand.data.groups.read_groups`.
-                Or an attribute that the data know of their samples, as "domain".
+            table: names of test samples, or their places, and their groups (see `withstand.data.shared.groups`), or an
+                attribute that the data know of their samples, as "domain".
             data: the run's own if None.
             norm: of the attack's ball.
             eps: attack within this radius too, by PGD; None for clean samples alone.

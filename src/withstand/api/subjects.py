@@ -12,17 +12,17 @@ from withstand.attacks.inputs.gradient import PGD
 from withstand.attacks.objectives import CrossEntropy, EmbeddingDistance
 from withstand.attacks.single_passes import check_surrogate
 from withstand.core.batch import as_structured
-from withstand.core.device import device_of_network, moved
+from withstand.core.devices.device import device_of_network, moved
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import as_draws
 from withstand.core.roles import Model, Source
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.derived.subset import labelled
 from withstand.data.load import Data, judged, splits
 from withstand.evaluation.features import embed
 from withstand.evaluation.probes.linear import fit_linear
-from withstand.models.blocks.classifier import Classifier
+from withstand.models.blocks.classifiers.classifier import Classifier
 
 _LOOKED_AT = 64
 NOTHING_SAID = Inputs()

@@ -15,17 +15,17 @@ from torch import Tensor
 from withstand.api.front import open_run
 from withstand.api.runs import Run
 from withstand.api.settings import Tracing, changed
-from withstand.core.device import device_of_network, moved
+from withstand.core.devices.device import device_of_network, moved
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.files import replacing
-from withstand.core.finding import Cell, Check, Finding, Measure, Table
+from withstand.core.findings.finding import Cell, Check, Finding, Measure, Table
+from withstand.core.findings.pictures import as_bytes
 from withstand.core.options import Device
 from withstand.core.roles import network_of
-from withstand.core.victim import Victim
-from withstand.evaluation.pictures import as_bytes
-from withstand.evaluation.tracing.calibration import Worth
-from withstand.evaluation.tracing.cases import RADII, calibrate
-from withstand.evaluation.tracing.evidence import Evidence, every_copy, gather
+from withstand.core.victims.victim import Victim
+from withstand.evaluation.defenses.tracing.calibration import Worth
+from withstand.evaluation.defenses.tracing.cases import RADII, calibrate
+from withstand.evaluation.defenses.tracing.evidence import Evidence, every_copy, gather
 from withstand.models.pictures.tracers import TracedCopies
 
 NO_PROOF = (

@@ -13,7 +13,7 @@ from typing import ClassVar, Self, final, get_args
 import torch
 from torch import Tensor
 
-from withstand.attacks.folding import folded
+from withstand.attacks.fast_passes.folding import folded
 from withstand.attacks.objectives import AttackLoss, CrossEntropy, Objective, as_objective
 from withstand.attacks.problem import Problem, layout_and_writes, make_problem
 from withstand.core.errors import ConfigError, DataError
@@ -21,7 +21,7 @@ from withstand.core.options import ConvexNorm
 from withstand.core.random import Draws, as_draws
 from withstand.core.roles import Attack, Attacked
 from withstand.core.threat import Ball, Norm
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 
 @dataclass(frozen=True)

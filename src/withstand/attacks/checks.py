@@ -29,10 +29,10 @@ from withstand.attacks.single_passes import (
     same_twice,
     uphill,
 )
-from withstand.core.finding import Check
+from withstand.core.findings.finding import Check
 from withstand.core.random import Draws, as_draws
 from withstand.core.roles import Attacked
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 Climb: TypeAlias = PGD | APGD
 """Attacks of a number of steps along the gradient."""

@@ -14,7 +14,7 @@ from withstand.attacks.attack import InputAttack
 from withstand.attacks.inputs.nearest import MinimalNorm
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws, as_draws
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 
 @dataclass(frozen=True, slots=True)

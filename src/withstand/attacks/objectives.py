@@ -16,7 +16,7 @@ from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.part import Part
-from withstand.core.victim import Outputs
+from withstand.core.victims.victim import Outputs
 
 AttackLoss: TypeAlias = Callable[[Outputs, Tensor, Tensor], Tensor]
 """`(outputs, y, x) -> (N,)`, larger is worse for the victim."""

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from withstand.attacks.inputs.l1 import project_l1_box
 from withstand.attacks.objectives import Objective, pick
-from withstand.core.answers import NetworkError
 from withstand.core.errors import DataError
 from withstand.core.threat import Ball, as_rows, keep_largest
-from withstand.core.victim import Outputs, Victim
+from withstand.core.victims.answers import NetworkError
+from withstand.core.victims.victim import Outputs, Victim
 
 AT_ONCE = 64
 """Rows up to which attacks on several classes run side by side: few samples fill no pass by themselves."""

@@ -11,10 +11,10 @@ from withstand.attacks.objectives import as_objective, pick
 from withstand.attacks.paired import little
 from withstand.attacks.problem import NoGradient, Problem, make_problem
 from withstand.core.errors import DataError
-from withstand.core.finding import Check
+from withstand.core.findings.finding import Check
 from withstand.core.random import Draws
 from withstand.core.threat import Ball, as_rows
-from withstand.core.victim import Outputs, Victim
+from withstand.core.victims.victim import Outputs, Victim
 
 Found: TypeAlias = Callable[[Ball, Tensor, Tensor], None]
 """Is told what each run of a check found, so that nothing is lost: ball, inputs, and which of them succeed."""

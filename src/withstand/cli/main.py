@@ -81,7 +81,7 @@ def _guarded(verb: str, words: list[str]) -> int:
 def _run(verb: str, words: list[str]) -> int:
     if verb not in VERBS:
         raise ConfigError(f"there is no verb {verb!r}: {nearest(verb, VERBS)}")
-    function = getattr(import_module(f"withstand.cli.{VERBS[verb][0]}"), f"run_{verb}")
+    function = getattr(import_module(f"withstand.cli.verbs.{VERBS[verb][0]}"), f"run_{verb}")
     reply, as_json = function(words) if verb == "train" else answer(function, words, verb)
     if as_json:
         sys.stdout.write(json.dumps(reply.facts, indent=1) + "\n")

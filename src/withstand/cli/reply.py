@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from withstand.core.finding import Finding
+from withstand.core.findings.finding import Finding
 from withstand.core.part import Tree
 
 

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, nearest
-from withstand.core.finding import Finding
+from withstand.core.findings.finding import Finding
 from withstand.core.outputs import Maker
 from withstand.core.part import Part
 from withstand.core.random import Draws
-from withstand.core.victim import Outputs, Victim
+from withstand.core.victims.victim import Outputs, Victim
 
 Indices: TypeAlias = Tensor | Sequence[int]
 Terms: TypeAlias = dict[str, Tensor]

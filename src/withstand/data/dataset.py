@@ -16,9 +16,9 @@ from withstand.core.errors import DataError
 from withstand.core.roles import Indices, Source
 from withstand.data.arrays.layout import arrange, check_values, find_layout, sample_kind, sample_shape
 from withstand.data.arrays.source import as_tensor
-from withstand.data.digest import as_indices, digest
-from withstand.data.labels import Labels, read_labels
 from withstand.data.pictures.decode import to_rgb
+from withstand.data.shared.digest import as_indices, digest
+from withstand.data.shared.labels import Labels, read_labels
 
 _COMPARED = 32
 """Samples that are read twice before anything else."""
@@ -36,7 +36,7 @@ class DatasetSource(Source):
     asked for, in the calling process. An item must be the same every time: random transforms belong in views. Up to
     32 samples are read twice at the start, and every later reading is compared with the first by a checksum.
     Labels are read by one pass over the dataset, when they or a batch are first asked for: numbers, names, None for a
-    sample without one, as `withstand.data.labels` reads them.
+    sample without one, as `withstand.data.shared.labels` reads them.
 
     Args:
         dataset: has `len` and integer indexing.

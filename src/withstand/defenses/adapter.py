@@ -22,7 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.roles import Defense, Gradient, Outcome
-from withstand.core.victim import Outputs, Victim
+from withstand.core.victims.victim import Outputs, Victim
 from withstand.defenses.purifier import joined
 from withstand.defenses.small import small_victim
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.defenses.detector import Confidence, Detector, Gauge, Reading
 from withstand.defenses.small import small_features, small_pictures, small_victim
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws, content_draws, derive
 from withstand.core.roles import Defense, Gradient, Outcome
-from withstand.core.victim import Outputs, Victim
+from withstand.core.victims.victim import Outputs, Victim
 from withstand.defenses.small import small_victim
 
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.random import Draws
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.defenses.purifier import Purifier
 from withstand.defenses.small import small_victim
 from withstand.models.blocks.filter import Filter, RandomFilter
-from withstand.views.pictures.corruptions import jpeg
+from withstand.views.pictures.common_corruptions.corruptions import jpeg
 
 Name: TypeAlias = Literal["bit-depth", "median", "jpeg", "noise"]
 

@@ -21,7 +21,7 @@ from withstand.core.random import Draws
 from withstand.core.roles import View
 from withstand.defenses.detector import Gauge, Reading
 from withstand.views.compose import Compose
-from withstand.views.pictures.color_views import ColorJitter, Greyscale
+from withstand.views.pictures.colors.color_views import ColorJitter, Greyscale
 from withstand.views.pictures.crop import RandomResizedCrop
 
 Combine = Literal["mixed", "counts"]

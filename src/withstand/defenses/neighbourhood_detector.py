@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.random import Draws, isolated
 from withstand.core.roles import View
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.defenses.detector import Detector, Exposed
 from withstand.defenses.neighbourhood import Combine, LabelSource, Neighbourhood, Relations, label_cosine
 from withstand.defenses.small import small_features, small_victim

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.random import Draws, content_draws, derive
 from withstand.core.roles import Defense, Gradient, Outcome
-from withstand.core.victim import Outputs, Victim
+from withstand.core.victims.victim import Outputs, Victim
 from withstand.defenses.small import small_victim
 from withstand.models.blocks.filter import Filter, RandomFilter
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.errors import DataError
-from withstand.core.victim import Outputs, Victim
+from withstand.core.victims.victim import Outputs, Victim
 from withstand.defenses.adapter import Adapter
 
 RESTORED = "restored"

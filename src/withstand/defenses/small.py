@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.random import isolated
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 
 def small_victim() -> Victim:

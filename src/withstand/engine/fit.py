@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from withstand.core.batch import Batch, Further, tensors_of
-from withstand.core.distributed import as_on_first_process, average_gradients, gather, total
+from withstand.core.devices.distributed import as_on_first_process, average_gradients, gather, total
 from withstand.core.errors import ConfigError, NonFiniteLoss
 from withstand.core.random import Draws, isolated, permutation
 from withstand.core.roles import Epoch, Terms, View
@@ -28,7 +28,7 @@ from withstand.engine.journal import Journal, gauges, tensorboard_writer
 from withstand.engine.numerics import Numerics
 from withstand.engine.order import epoch_order
 from withstand.engine.unread import Unread
-from withstand.models.blocks.norm import synchronize
+from withstand.models.blocks.normalization.norm import synchronize
 
 
 def fit(

@@ -20,14 +20,14 @@ from torch import nn
 
 from withstand.core.errors import RunError
 from withstand.core.files import replacing
-from withstand.core.finding import Finding
+from withstand.core.findings.finding import Finding
 from withstand.core.moved import current_path
 from withstand.core.part import Tree, as_of_now, describe
 from withstand.core.roles import Method, Source
 from withstand.core.version import __version__
 from withstand.engine.checkpoint import last_step
 from withstand.engine.experiment import Experiment
-from withstand.models.blocks.ema import Teacher
+from withstand.models.blocks.memory.ema import Teacher
 
 # What may change between two commands that mean the same run.
 _FREE = {"plan.epochs", "plan.processes", "plan.device", "plan.log_every", "plan.save_every"}

@@ -16,7 +16,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.nn.parallel import DistributedDataParallel
 
 from withstand.core import errors
-from withstand.core.device import device_of
+from withstand.core.devices.device import device_of
 from withstand.core.errors import ConfigError, RunError, WithstandError, nearest
 from withstand.core.part import Tree, build, describe, externals
 from withstand.core.random import isolated

@@ -15,14 +15,14 @@ from PIL import Image
 from torch import Tensor
 
 from withstand.core.batch import Batch, unit_range
-from withstand.core.device import device_of_network
+from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.files import printable, replacing
 from withstand.core.options import options_of
 from withstand.core.outputs import Frames, Maker, Output
 from withstand.core.part import check_types
 from withstand.core.roles import Method, Source, network_of
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 Applicable: TypeAlias = Literal["generator", "purifier", "segmenter", "keypoints", "classifier"]
 """Products that are applied to samples, the first that a method gives by default."""

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.batch import unit_range
-from withstand.core.device import device_of_network
+from withstand.core.devices.device import device_of_network
 from withstand.core.errors import DataError
 from withstand.core.random import Draws, derive
 from withstand.core.roles import Method, Source, View
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 Embedder = Callable[[Tensor], Tensor]
 """Whatever embeds: samples `(B, ...)` in, features `(B, D)` out; bytes, as pictures', arrive as float in [0, 1]."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from withstand.core.finding import Finding
+from withstand.core.findings.finding import Finding
 from withstand.core.roles import Evaluator, Method, Source
 from withstand.evaluation.probes.named import DEFAULT, probe
 from withstand.evaluation.probes.probe import Probe

@@ -7,7 +7,7 @@ from torch import Tensor
 from withstand.attacks.autoattack.ensemble_state import fingerprint, victim_fingerprint
 from withstand.core.part import Tree
 from withstand.core.roles import Source
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 
 def traced(victim: Victim, source: Source, rows: Tensor, x: Tensor, y: Tensor | None, *, asked: int) -> dict[str, Tree]:

@@ -9,14 +9,14 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from withstand.core.device import device_of_network
+from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import HIGH, LOW, Cell, Finding, Measure, Table
+from withstand.core.findings.finding import HIGH, LOW, Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.roles import Evaluator, Source
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.interactions.source import Catalogue
-from withstand.evaluation.representation.mutual_information import mutual_information
+from withstand.evaluation.structured.mutual_information import mutual_information
 
 SLICES = ("head", "tail", "cold")
 

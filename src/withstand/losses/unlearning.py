@@ -9,7 +9,7 @@ Sizes: `B` samples that are kept, `U` that are to be forgotten, `D` features.
 import torch
 from torch import Tensor
 
-from withstand.core.distributed import gather
+from withstand.core.devices.distributed import gather
 from withstand.losses.precision import full_precision, unit_rows
 from withstand.losses.temperature import Temperature
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import TypeGuard
 
-from withstand.core.finding import HIGH, LOW, SPREAD, Cell, Interval, Measure, Table
+from withstand.core.findings.finding import HIGH, LOW, SPREAD, Cell, Interval, Measure, Table
 from withstand.core.part import Tree
 from withstand.report import wording
 from withstand.report.folder import Row

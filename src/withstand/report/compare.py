@@ -6,7 +6,7 @@ from pathlib import Path
 
 from withstand.core.errors import ConfigError
 from withstand.core.files import replacing
-from withstand.core.finding import Cell, Finding, Measure, Table
+from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.part import Tree
 from withstand.report import wording
 from withstand.report.charts import Chart, overlay

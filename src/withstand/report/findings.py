@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from withstand.core.finding import Check, Finding
+from withstand.core.findings.finding import Check, Finding
 from withstand.core.part import Tree
 from withstand.report import wording
 from withstand.report.charts import Chart, curves

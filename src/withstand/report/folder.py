@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from withstand.core.errors import DataError, RunError
-from withstand.core.finding import Finding
+from withstand.core.findings.finding import Finding
 from withstand.core.part import Tree
 
 Row = dict[str, float]

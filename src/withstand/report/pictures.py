@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from withstand.core.errors import DataError
-from withstand.core.finding import Cell, Finding, Table
+from withstand.core.findings.finding import Cell, Finding, Table
 from withstand.report import wording
 from withstand.report.tables import cell as shown
 

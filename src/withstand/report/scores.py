@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from withstand.core.finding import Finding, Interval, Measure
+from withstand.core.findings.finding import Finding, Interval, Measure
 from withstand.report import wording
 from withstand.report.folder import dig, number, text
 from withstand.report.tables import SHARE

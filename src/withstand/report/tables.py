@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from withstand.core.finding import HIGH, LOW, SPREAD, Cell, Measure, Table
+from withstand.core.findings.finding import HIGH, LOW, SPREAD, Cell, Measure, Table
 from withstand.report import wording
 
 SHARE, OF_255 = "share", "k/255"

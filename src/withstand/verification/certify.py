@@ -10,12 +10,12 @@ from withstand.attacks.objectives import CrossEntropy
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.verification.bounds.crown import MEMORY, check_method
-from withstand.verification.margins import least_margin
+from withstand.verification.bounds.margins import least_margin
 from withstand.verification.search.branch_and_bound import search
-from withstand.verification.subject import Subject
-from withstand.verification.verdict import CLOCK, Clock, Late, Verdict, never, passed
+from withstand.verification.specification.subject import Subject
+from withstand.verification.specification.verdict import CLOCK, Clock, Late, Verdict, never, passed
 
 CertifyMethod = Literal["auto", "ibp", "crown-ibp", "crown", "alpha-crown", "bab"]
 

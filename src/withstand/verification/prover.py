@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.verification.bounds.crown import MEMORY, check_method
+from withstand.verification.bounds.margins import METHODS, least_margin
 from withstand.verification.certify import proven_rows
-from withstand.verification.margins import METHODS, least_margin
-from withstand.verification.subject import Subject
-from withstand.verification.verdict import CLOCK, Clock, Late, never, passed
+from withstand.verification.specification.subject import Subject
+from withstand.verification.specification.verdict import CLOCK, Clock, Late, never, passed
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.verification.certify import proven_rows
 from withstand.verification.prover import halve
 from withstand.verification.search.branch_and_bound import search
 from withstand.verification.solvers import Certifier, Solver
-from withstand.verification.subject import Subject
-from withstand.verification.verdict import CLOCK, Clock, Verdict, passed
+from withstand.verification.specification.subject import Subject
+from withstand.verification.specification.verdict import CLOCK, Clock, Verdict, passed
 
 
 def proven_radii(

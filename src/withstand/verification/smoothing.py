@@ -16,10 +16,10 @@ from scipy import stats
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Table
+from withstand.core.findings.finding import Table
 from withstand.core.part import Part
 from withstand.core.random import Draws, as_draws
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 ABSTAIN = -1
 """The prediction where the counts do not allow any."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.random import Draws
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.verification.bounds.crown import MEMORY
 from withstand.verification.certify import certified
 from withstand.verification.dlv.manipulation import check_count
@@ -19,8 +19,8 @@ from withstand.verification.dlv.search import Settings, proven, search
 from withstand.verification.exact.milp import solve_milp
 from withstand.verification.exact.question import Question
 from withstand.verification.exact.smt import solve_smt
-from withstand.verification.subject import Subject
-from withstand.verification.verdict import CLOCK, Clock, Verdict
+from withstand.verification.specification.subject import Subject
+from withstand.verification.specification.verdict import CLOCK, Clock, Verdict
 
 Certifier: TypeAlias = Literal["auto", "ibp", "crown-ibp", "crown", "alpha-crown", "bab", "milp", "smt", "grid"]
 SOLVERS = ("milp", "smt", "grid")

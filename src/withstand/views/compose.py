@@ -11,7 +11,7 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
 from withstand.core.roles import View
-from withstand.views.pictures.color_views import ColorJitter
+from withstand.views.pictures.colors.color_views import ColorJitter
 from withstand.views.pictures.crop import RandomResizedCrop
 from withstand.views.pictures.picture import CROP, PictureView
 

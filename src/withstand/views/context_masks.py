@@ -10,7 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from withstand.core.distributed import gather
+from withstand.core.devices.distributed import gather
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
 

@@ -8,7 +8,7 @@ from withstand.core.errors import ConfigError
 from withstand.core.roles import View
 from withstand.views.compose import Compose, MultiCrop, TwoViews
 from withstand.views.pictures.blur import GaussianBlur
-from withstand.views.pictures.color_views import ColorJitter, Greyscale, Solarize
+from withstand.views.pictures.colors.color_views import ColorJitter, Greyscale, Solarize
 from withstand.views.pictures.crop import RandomResizedCrop
 from withstand.views.pictures.picture import PictureView
 

@@ -10,7 +10,7 @@ from withstand.attacks.inputs.nearest import EVERYWHERE
 from withstand.attacks.inputs.sigma_zero import SigmaZero
 from withstand.core.errors import ConfigError
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 VICTIM = Victim(small_net(), high=255.0)
 

@@ -18,7 +18,7 @@ from withstand.attacks.objectives import DLR, TargetedDLR
 from withstand.attacks.problem import NoGradient
 from withstand.core.errors import DataError
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 BALL = Ball("linf", 0.1)
 EVERY = [

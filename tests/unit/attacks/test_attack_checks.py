@@ -12,12 +12,12 @@ from withstand.attacks.inputs.gradient import PGD
 from withstand.attacks.objectives import EmbeddingDistance
 from withstand.attacks.paired import at_least, stronger
 from withstand.core.errors import DataError
-from withstand.core.finding import Check
+from withstand.core.findings.finding import Check
 from withstand.core.threat import Ball, Norm
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.arrays.source import ArraySource
 from withstand.evaluation.robustness.audit import RobustnessAudit
-from withstand.evaluation.robustness.autoattack_stage import Aids
+from withstand.evaluation.robustness.classifiers.autoattack_stage import Aids
 
 ATTACK = PGD(Ball("linf", 0.1), steps=12, drop_finished=True)
 

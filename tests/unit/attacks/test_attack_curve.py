@@ -9,7 +9,7 @@ from withstand.attacks.objectives import Margin
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 EPS = (0.02, 0.05, 0.1, 0.2)
 

@@ -10,7 +10,7 @@ from withstand.attacks.named import Name, named, own_norm
 from withstand.attacks.objectives import EmbeddingDistance
 from withstand.core.errors import ConfigError
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 STEPLESS = ("fgsm", "noise")
 

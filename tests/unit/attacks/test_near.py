@@ -7,7 +7,7 @@ from torch import Tensor
 from withstand.attacks.objectives import Margin, Objective, TargetedDLR
 from withstand.attacks.problem import make_problem
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 LOGITS = torch.tensor([[1.0, 0.0, 0.5, 0.2], [1.0, 0.0, 0.97, 0.2], [0.4, 0.0, 0.5, 1.0], [0.1, 1.0, 0.2, 0.0]])
 

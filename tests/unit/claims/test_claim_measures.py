@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from withstand.claims.measures import computed_alike, projections, stages, trained
+from withstand.claims.protocol.measures import computed_alike, projections, stages, trained
 from withstand.core.errors import DataError
 from withstand.core.part import describe
 from withstand.engine.experiment import Experiment

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from withstand.claims.claim import Budget, Claim
-from withstand.claims.compare import Comparison, Seed, compare, judge, judged_again, paired_interval
+from withstand.claims.protocol.claim import Budget, Claim
+from withstand.claims.protocol.compare import Comparison, Seed, compare, judge, judged_again, paired_interval
 from withstand.core.errors import ConfigError
-from withstand.core.finding import Finding, Measure, Table
+from withstand.core.findings.finding import Finding, Measure, Table
 
 OURS, THEIRS = (0.53, 0.61, 0.55, 0.58), (0.50, 0.55, 0.54, 0.52)
 Figures = dict[str, float]

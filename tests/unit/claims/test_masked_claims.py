@@ -7,10 +7,10 @@ import torch
 
 from toys import ToyPictures
 from withstand.claims.masked import hpm, mae, sit
-from withstand.claims.measures import LINEAR
+from withstand.claims.protocol.measures import LINEAR
 from withstand.core.random import Draws
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.representation.restored import OFF, ORDER
+from withstand.evaluation.restoration.restored import OFF, ORDER
 from withstand.losses.restoration.reconstruction import masked_patch_error
 from withstand.methods.masked.hpm import HPM
 from withstand.recipes.masked import hpm as hpm_recipe

@@ -8,13 +8,21 @@ from typing import Any, Literal
 
 import pytest
 
-from withstand.claims import reproduction
-from withstand.claims.claim import Budget, Claim
-from withstand.claims.reproduction import claim_of, code_digest, has_claim, reproduce, scales_of, stored, wanted_run
-from withstand.cli import claims as verb
+from withstand.claims.protocol import reproduction
+from withstand.claims.protocol.claim import Budget, Claim
+from withstand.claims.protocol.reproduction import (
+    claim_of,
+    code_digest,
+    has_claim,
+    reproduce,
+    scales_of,
+    stored,
+    wanted_run,
+)
 from withstand.cli.main import main
+from withstand.cli.verbs import claims as verb
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Finding
+from withstand.core.findings.finding import Finding
 from withstand.recipes.catalogue import Entry, chosen, entries, entry
 
 Asked = list[tuple[str, int, str]]

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from withstand.claims.compare import arms_of
-from withstand.claims.measures import LINEAR
+from withstand.claims.protocol.compare import arms_of
+from withstand.claims.protocol.measures import LINEAR
 from withstand.claims.studies import ssl_vit_survey as survey
 from withstand.core.part import describe
 from withstand.data.arrays.source import ArraySource
 from withstand.recipes.catalogue import entries
-from withstand.recipes.setups import pictures
+from withstand.recipes.setups.vision import pictures
 
 
 @pytest.fixture(autouse=True)

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from withstand.claims.compare import arms_of
-from withstand.claims.measures import budget
-from withstand.claims.reproduction import claim_of
+from withstand.claims.protocol.compare import arms_of
+from withstand.claims.protocol.measures import budget
+from withstand.claims.protocol.reproduction import claim_of
 from withstand.core.errors import DataError
-from withstand.core.finding import Finding
+from withstand.core.findings.finding import Finding
 from withstand.engine.experiment import Experiment
 from withstand.recipes.catalogue import Entry, entries
 

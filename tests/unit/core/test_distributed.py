@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
-from withstand.core.distributed import first_row, gather, rank, total, world_size
+from withstand.core.devices.distributed import first_row, gather, rank, total, world_size
 
 ROWS, WIDTH = 3, 4
 NAMES = ("whole", "cosine", "shared", "columns", "transposed", "statistic", "anchors")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from withstand.core.errors import DataError
-from withstand.core.finding import Check, Finding, Measure, Table
+from withstand.core.findings.finding import Check, Finding, Measure, Table
 
 
 def full() -> Finding:

@@ -20,13 +20,13 @@ from withstand.attacks.objectives import Margin
 from withstand.attacks.problem import make_problem
 from withstand.core.errors import ConfigError
 from withstand.core.threat import Ball, keep_largest
-from withstand.core.victim import Victim
-from withstand.evaluation.detection.detection import Detection
-from withstand.evaluation.fairness import GroupGaps
+from withstand.core.victims.victim import Victim
+from withstand.evaluation.defenses.detection.detection import Detection
+from withstand.evaluation.defenses.purification import Purification
 from withstand.evaluation.robustness.audit import RobustnessAudit
-from withstand.evaluation.robustness.certificate import Certificate
-from withstand.evaluation.robustness.purification import Purification
-from withstand.verification.box import Region
+from withstand.evaluation.robustness.certificates.certificate import Certificate
+from withstand.evaluation.robustness.fairness import GroupGaps
+from withstand.verification.specification.box import Region
 
 L0 = Ball("l0", 2)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from withstand.core.finding import Finding, Measure, Table
+from withstand.core.findings.finding import Finding, Measure, Table
 
 SAVED = Path(__file__).parents[2] / "saved" / "run" / "findings"
 

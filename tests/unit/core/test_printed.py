@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from withstand.api.runs import Run
-from withstand.core.finding import Check, Finding, Measure
+from withstand.core.findings.finding import Check, Finding, Measure
 from withstand.evaluation.features import Features
 
 

@@ -4,7 +4,7 @@ import torch
 
 from graphs import graph
 from withstand.core.batch import as_structured, tensors_of, unit_range
-from withstand.core.distributed import mean_of_all
+from withstand.core.devices.distributed import mean_of_all
 from withstand.engine.numerics import Numerics
 
 

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import build, describe
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 
 class Net(nn.Module):

@@ -15,7 +15,7 @@ from withstand.data.derived.grouped import Grouped
 from withstand.data.derived.paired import PairedSource
 from withstand.data.derived.subset import Subset
 from withstand.data.load import splits_like
-from withstand.data.rows import rows_like
+from withstand.data.shared.rows import rows_like
 
 
 class Lines(Source):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import isolated
-from withstand.core.victim import Outputs, Victim
+from withstand.core.victims.victim import Outputs, Victim
 from withstand.defenses.adapter import TENT, Adapter
 from withstand.defenses.small import small_pictures, small_victim
 

@@ -10,7 +10,7 @@ from guards import Same, Shaken, detector, pictures
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.defenses.neighbourhood import label_cosine, picture_neighbours
 from withstand.defenses.neighbourhood_detector import NeighbourhoodDetector
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws, content_draws
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.defenses.filters import JPEG, BitDepth, MedianSmoothing, NoisyInput, named_purifier
 from withstand.defenses.purifier import Purifier
 

@@ -8,8 +8,8 @@ from withstand.core.errors import ConfigError
 from withstand.engine.experiment import Experiment
 from withstand.engine.numerics import Numerics, choose
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.models.pictures.resnet import ResNet
-from withstand.models.pictures.vit import ViT
+from withstand.models.pictures.convnets.resnet import ResNet
+from withstand.models.pictures.transformers.vit import ViT
 
 CPU = torch.device("cpu")
 

@@ -22,7 +22,7 @@ from withstand.engine.optimizers import LARS, SGD
 from withstand.methods.contrastive.dcl import DCL
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.methods.non_contrastive.barlow_twins import BarlowTwins
-from withstand.recipes.setups.stages import staged
+from withstand.recipes.setups.staged.stages import staged
 
 ALLOW = ("toys", "faults", "adversaries")
 METHODS = {"simclr": SimCLR, "dcl": DCL, "barlow": BarlowTwins}

@@ -22,9 +22,9 @@ from withstand.methods.contrastive.dcl import DCL
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.methods.masked.hpm import HPM
 from withstand.methods.non_contrastive.barlow_twins import BarlowTwins
-from withstand.models.blocks.ema import Momentum
+from withstand.models.blocks.memory.ema import Momentum
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.vit import ViT
+from withstand.models.pictures.transformers.vit import ViT
 
 ALLOW = ("toys", "faults", "adversaries", "test_resume")
 OPTIMIZERS = [SGD(0.05), LARS(0.2, clip=True, trust=0.02, vector_rate=0.1), AdamW(1e-3)]

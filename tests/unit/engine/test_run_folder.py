@@ -12,7 +12,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_info
 
 from toys import ToyPictures, toy_experiment, toy_method, weights
 from withstand.core.errors import ConfigError, DataError, RunError
-from withstand.core.finding import Finding
+from withstand.core.findings.finding import Finding
 from withstand.core.part import build
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.folder import RunFolder, _may_change

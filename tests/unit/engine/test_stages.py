@@ -18,7 +18,7 @@ from withstand.engine.launch import train
 from withstand.methods.contrastive.g_simclr import GSimCLR
 from withstand.methods.contrastive.mcl import MCL
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.recipes.setups.stages import staged
+from withstand.recipes.setups.staged.stages import staged
 
 ALLOW = ("toys", "faults")
 

@@ -10,10 +10,10 @@ from withstand.core.errors import DataError
 from withstand.losses.agreement.clustering import sinkhorn, swapped_cross_entropy
 from withstand.losses.agreement.redundancy import standardize
 from withstand.losses.agreement.variance import vicreg_terms
-from withstand.losses.contrast.attraction import cacr_terms
 from withstand.losses.contrast.contrastive import dcl, dcl_queue, dclw, npc_factor, nt_xent, same_view_nt_xent
 from withstand.losses.contrast.explicit import group_info_nce, masked_info_nce
-from withstand.losses.contrast.hardness import hard_contrastive
+from withstand.losses.contrast.hard_negatives.attraction import cacr_terms
+from withstand.losses.contrast.hard_negatives.hardness import hard_contrastive
 from withstand.losses.contrast.momentum_contrast import info_nce_across, info_nce_queue
 from withstand.losses.contrast.multi_view import nt_xent_views
 from withstand.losses.contrast.sorting import groco, group_ordering, soft_sort

@@ -17,7 +17,12 @@ from withstand.losses.agreement.label_augmentation import distilled
 from withstand.losses.contrast.contrastive import dcl, dcl_queue, dclw, npc_factor, nt_xent, same_view_nt_xent
 from withstand.losses.contrast.cross_modal import clip_loss, swapped_batches
 from withstand.losses.contrast.explicit import group_info_nce, masked_info_nce
-from withstand.losses.contrast.hardness import hard_contrastive, penalties, penalty_distribution, relative_penalties
+from withstand.losses.contrast.hard_negatives.hardness import (
+    hard_contrastive,
+    penalties,
+    penalty_distribution,
+    relative_penalties,
+)
 from withstand.losses.contrast.local import anchor_points, local_contrast, nearest_points
 from withstand.losses.contrast.momentum_contrast import info_nce_across, info_nce_queue
 from withstand.losses.contrast.multi_view import nt_xent_views

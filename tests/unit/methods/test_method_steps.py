@@ -13,7 +13,7 @@ from withstand.losses.contrast.contrastive import dcl, dclw, nt_xent
 from withstand.methods.contrastive.dcl import DCL
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.methods.non_contrastive.barlow_twins import BarlowTwins
-from withstand.models.pictures.resnet import ResNet
+from withstand.models.pictures.convnets.resnet import ResNet
 
 METHODS = [SimCLR, DCL, BarlowTwins]
 

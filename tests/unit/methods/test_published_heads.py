@@ -10,8 +10,8 @@ from withstand.methods.contrastive.dcl import DCL
 from withstand.methods.contrastive.g_simclr import GSimCLR
 from withstand.methods.contrastive.groco import GroCo
 from withstand.methods.contrastive.isogclr import ISogCLR
-from withstand.methods.contrastive.mochi import MoCHi
 from withstand.methods.contrastive.simclr import SimCLR
+from withstand.methods.momentum_contrast.mochi import MoCHi
 from withstand.methods.non_contrastive.barlow_twins import BarlowTwins
 from withstand.methods.non_contrastive.byol import BYOL
 from withstand.methods.non_contrastive.mixed_barlow_twins import MixedBarlowTwins

@@ -9,19 +9,19 @@ import torch.distributed as dist
 from torch import Tensor
 
 from withstand.core.batch import Batch
-from withstand.core.distributed import world_size
+from withstand.core.devices.distributed import world_size
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Model
 from withstand.methods.contrastive.isogclr import ISogCLR
-from withstand.methods.contrastive.mochi import MoCHi
-from withstand.methods.contrastive.moco_v2 import MoCoV2
 from withstand.methods.contrastive.nnclr import NNCLR
+from withstand.methods.momentum_contrast.mochi import MoCHi
+from withstand.methods.momentum_contrast.moco_v2 import MoCoV2
 from withstand.methods.non_contrastive.byol import BYOL
 from withstand.methods.non_contrastive.dino import DINO
 from withstand.methods.non_contrastive.mixed_barlow_twins import MixedBarlowTwins
 from withstand.methods.non_contrastive.swav import SwAV
-from withstand.models.blocks.ema import Momentum
-from withstand.models.blocks.norm import synchronize
+from withstand.models.blocks.memory.ema import Momentum
+from withstand.models.blocks.normalization.norm import synchronize
 
 MOMENTUM = Momentum(0.8, 1.0)
 

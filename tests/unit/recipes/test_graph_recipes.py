@@ -19,7 +19,7 @@ from withstand.evaluation.structured.graph_nodes import NodeProbe
 from withstand.evaluation.structured.graph_sets import FoldedSVM
 from withstand.recipes.masked import graphmae
 from withstand.recipes.pretext import selftask
-from withstand.recipes.setups.graphs import PUBLISHED
+from withstand.recipes.setups.structured.graphs import PUBLISHED
 
 SMALL = {"epochs": 4, "hidden": 8, "seed": 1}
 

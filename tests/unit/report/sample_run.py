@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from withstand.core.finding import Check, Finding, Measure, Table
+from withstand.core.findings.finding import Check, Finding, Measure, Table
 
 CLASSES = ["T-shirt", "trouser", "pullover", "<script>alert(1)</script>"]
 
 
 def record() -> dict:
-    network = {"class_path": "withstand.models.pictures.resnet.ResNet", "init_args": {"width": 16, "depth": 18}}
+    network = {
+        "class_path": "withstand.models.pictures.convnets.resnet.ResNet",
+        "init_args": {"width": 16, "depth": 18},
+    }
     encoder = {
         "class_path": "withstand.models.pictures.normalized.Normalized",
         "init_args": {"encoder": network, "mean": [0.5]},

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from withstand.core.errors import ConfigError, RunError
-from withstand.core.finding import Finding, Measure, Table
+from withstand.core.findings.finding import Finding, Measure, Table
 from withstand.report.compare import compare, comparison
 from withstand.report.folder import StoredRun
 

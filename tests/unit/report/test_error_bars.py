@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from withstand.core.finding import Finding, Table
-from withstand.evaluation.intervals import Share, columns, shares
+from withstand.core.findings.finding import Finding, Table
+from withstand.evaluation.statistics.intervals import Share, columns, shares
 from withstand.report.charts import curves
 from withstand.report.findings import view
 from withstand.report.scores import score

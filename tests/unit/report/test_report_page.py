@@ -10,7 +10,7 @@ import pytest
 from sample_run import CLASSES, findings, metrics, share, write_run
 
 from withstand.core.errors import DataError, RunError
-from withstand.core.finding import Check, Finding, Measure, Table
+from withstand.core.findings.finding import Check, Finding, Measure, Table
 from withstand.report import render
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sample_run import findings, record, share
 
-from withstand.core.finding import Check, Finding, Measure
+from withstand.core.findings.finding import Check, Finding, Measure
 from withstand.report.folder import StoredRun
 from withstand.report.verdict import tiles, verdict
 

@@ -18,12 +18,12 @@ from withstand.core.errors import ConfigError
 from withstand.core.threat import Ball, Norm
 from withstand.verification.bounds.crown import relax_network
 from withstand.verification.bounds.forward import relax_forward
-from withstand.verification.box import Region
-from withstand.verification.margins import METHODS, bound, margin_weights
+from withstand.verification.bounds.margins import METHODS, bound, margin_weights
 from withstand.verification.network.capture import capture
 from withstand.verification.network.network import Network
 from withstand.verification.solvers import SOLVERS, Certifier, certify_by
-from withstand.verification.verdict import Verdict
+from withstand.verification.specification.box import Region
+from withstand.verification.specification.verdict import Verdict
 
 NORMS = get_args(Norm)
 ALL = tuple(method for method in get_args(Certifier) if method != "smt" or find_spec("z3"))

@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from unit.verification.dense_oracle import Oracle
 from unit.verification.random_networks import Maker
 from withstand.core.threat import Ball, Norm
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.verification.bounds.crown import relax_network
-from withstand.verification.box import Region
+from withstand.verification.bounds.margins import METHODS, bound, margin_weights
 from withstand.verification.certify import certify
-from withstand.verification.margins import METHODS, bound, margin_weights
 from withstand.verification.network.activation import ReLU
 from withstand.verification.network.capture_graph import Place
 from withstand.verification.network.network import Network, sequential
 from withstand.verification.network.operation import Add, AvgPool2d, Concat, Linear, Rearrange, Scale
 from withstand.verification.prover import Prover, certified_radius
+from withstand.verification.specification.box import Region
 
 ORDER = {"linf": 1, "l2": 2, "l1": torch.inf}
 RADIUS: dict[Norm, float] = {"linf": 0.05, "l2": 0.11, "l1": 0.17}

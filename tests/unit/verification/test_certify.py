@@ -6,7 +6,7 @@ from withstand.attacks.autoattack.apgd import APGD
 from withstand.attacks.autoattack.autoattack import AutoAttack
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.verification.certify import certify
 from withstand.verification.prover import Prover, certified_radius
 
@@ -101,9 +101,9 @@ def test_float32_never_certifies_what_exact_arithmetic_does_not() -> None:
     hidden = nn.Linear(64, 64)
     model = nn.Sequential(hidden, nn.ReLU(), nn.Linear(64, 2)).eval()
     x = torch.rand(40, 64)
-    from withstand.verification.box import Region
-    from withstand.verification.margins import bound, margin_weights
+    from withstand.verification.bounds.margins import bound, margin_weights
     from withstand.verification.network.capture import capture
+    from withstand.verification.specification.box import Region
 
     network = capture(model, x)
     weight = margin_weights(torch.zeros(40, dtype=torch.long), 2)

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.threat import Ball, Norm
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.verification.certify import certify
 from withstand.verification.dlv.families import Brightness
 from withstand.verification.dlv.semantic import search_family
 from withstand.verification.exact.question import Question
 from withstand.verification.network.capture import capture
-from withstand.verification.property import TIE
 from withstand.verification.search.branch_and_bound import search
 from withstand.verification.solvers import Certifier, certify_by
-from withstand.verification.subject import Subject
+from withstand.verification.specification.property import TIE
+from withstand.verification.specification.subject import Subject
 
 METHODS = [method for method in get_args(Certifier) if method != "smt" or find_spec("z3")]
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import build, describe
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.verification.smoothing import ABSTAIN, Smoothing, lower_bound, radius_of
 
 

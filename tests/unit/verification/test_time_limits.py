@@ -12,11 +12,9 @@ from withstand.verification.bounds import backward
 from withstand.verification.bounds.alpha import Ascent
 from withstand.verification.bounds.backward import Relaxed
 from withstand.verification.bounds.crown import relax_network
-from withstand.verification.box import Region
+from withstand.verification.bounds.margins import METHODS
 from withstand.verification.certify import certify
-from withstand.verification.margins import METHODS
 from withstand.verification.network.network import Network
-from withstand.verification.property import Property
 from withstand.verification.prover import certified_radius
 from withstand.verification.radius import proven_radii
 from withstand.verification.search.falsify import falsify
@@ -24,7 +22,9 @@ from withstand.verification.search.input_split import search_inputs
 from withstand.verification.search.intermediate_bounds import refine_bounds
 from withstand.verification.search.relu_split import search_relus
 from withstand.verification.solvers import certify_by
-from withstand.verification.verdict import passed
+from withstand.verification.specification.box import Region
+from withstand.verification.specification.property import Property
+from withstand.verification.specification.verdict import passed
 
 BEYOND = 8
 """Passes that may be made once time is up: what is under way is ended, and each loop outside it looks at the clock."""

@@ -15,7 +15,7 @@ from withstand.core.random import Draws
 from withstand.views import presets
 from withstand.views.compose import Compose, MultiCrop, TwoViews
 from withstand.views.pictures.blur import GaussianBlur
-from withstand.views.pictures.color_views import ColorJitter, Greyscale, Solarize
+from withstand.views.pictures.colors.color_views import ColorJitter, Greyscale, Solarize
 from withstand.views.pictures.crop import HorizontalFlip, RandomResizedCrop
 from withstand.views.pictures.geometry import Cutout, Rotation
 from withstand.views.pictures.values import Normalize, RandomGaussianNoise

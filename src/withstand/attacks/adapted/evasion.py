@@ -22,7 +22,7 @@ from withstand.attacks.problem import Problem
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.random import Draws
 from withstand.core.threat import Ball, as_rows
-from withstand.core.victim import Outputs
+from withstand.core.victims.victim import Outputs
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from withstand.attacks.inputs.gradient import PGD
 from withstand.attacks.objectives import DLR, CrossEntropy, Margin, pick
 from withstand.attacks.single_passes import checkable, gradients, logits, same_twice
 from withstand.core.errors import ConfigError, nearest
-from withstand.core.finding import Check
+from withstand.core.findings.finding import Check
 from withstand.core.part import Part
 from withstand.core.random import Draws, as_draws
 from withstand.core.threat import Ball, Norm
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 _COSTS = {"APGD-CE": 1.0, "APGD-DLR": 1.0, "APGD-T": 9.0, "FAB": 20.0, "FAB-T": 13.0, "Square": 20.0}
 """Roughly, of each attack on one sample that holds."""

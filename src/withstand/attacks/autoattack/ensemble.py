@@ -18,11 +18,11 @@ from withstand.attacks.checks import verdict
 from withstand.attacks.objectives import as_objective
 from withstand.attacks.problem import NoGradient
 from withstand.core.errors import ConfigError
-from withstand.core.finding import Check
+from withstand.core.findings.finding import Check
 from withstand.core.part import describe
 from withstand.core.random import Draws, as_draws
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 ProverFunction = Callable[[Victim, Tensor, Tensor, Ball], Tensor]
 """`(victim, x, y, ball) -> bool (N,)`: which samples are proven to hold against all of the ball."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from withstand.core.errors import RunError
 from withstand.core.files import by_utf_8, replacing
 from withstand.core.part import describe
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 _FORMAT = "1"
 _MOST_OF_THE_TIME = 20

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from withstand.attacks.fast_passes.whole_rows import put, take
 from withstand.attacks.problem import Problem
-from withstand.attacks.whole_rows import put, take
 from withstand.core.random import Draws
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from withstand.core.errors import ConfigError
 from withstand.core.part import Part
 from withstand.core.random import Draws, as_draws
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.graphs.container import Graphs
 from withstand.data.graphs.sparse import Pattern
 from withstand.views.graph import SampleNeighbors

@@ -17,7 +17,7 @@ from withstand.attacks.problem import Problem
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
 from withstand.core.threat import Ball, as_rows
-from withstand.core.victim import Outputs, Victim
+from withstand.core.victims.victim import Outputs, Victim
 
 _DEFAULT = Ball()
 

@@ -17,7 +17,7 @@ from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
 from withstand.core.roles import Attacked
 from withstand.core.threat import per_sample
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 EVERYWHERE = 1e30
 """A radius beyond which no input lies, in any norm."""

@@ -16,7 +16,7 @@ from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.random import Draws
 from withstand.core.roles import Attack, Attacked
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.tables.schema import RESERVED, Schema, slots_that_move
 
 Range = tuple[str, float, float]

@@ -15,7 +15,7 @@ from withstand.attacks.language.told import prompt_of, said, told_loss
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.part import Part
 from withstand.core.threat import Ball, parse_eps
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.text.container import Told
 from withstand.models.tokens.causal import CausalLM
 

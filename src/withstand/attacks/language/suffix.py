@@ -13,7 +13,7 @@ from withstand.attacks.language.told import said, told_loss
 from withstand.core.errors import ConfigError
 from withstand.core.part import Part
 from withstand.core.random import Draws, derive
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.text.container import Told
 from withstand.models.tokens.causal import CausalLM
 

@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.problem import Problem
-from withstand.core.answers import own_dtype
-from withstand.core.device import moved
+from withstand.core.devices.device import moved
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.part import Part
 from withstand.core.random import Draws, isolated
 from withstand.core.roles import Attack
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.answers import own_dtype
+from withstand.core.victims.victim import Victim
 
 
 @dataclass(frozen=True)

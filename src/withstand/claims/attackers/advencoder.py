@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import Figures, beside, budget, first, on_cifar10, trained
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import Figures, beside, budget, first, on_cifar10, trained
 from withstand.core.part import Tree
 from withstand.data.derived.subset import Subset
 from withstand.data.load import splits
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.probes.named import KNN, Linear
-from withstand.evaluation.robustness.fooling import BY_CHANCE, FOOLED, Fooling
+from withstand.evaluation.robustness.encoders.fooling import BY_CHANCE, FOOLED, Fooling
 from withstand.recipes.attackers import advencoder
 from withstand.recipes.contrastive import simclr
 

@@ -3,11 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import Figures, beside, budget, first, on_cifar10, test_of, trained
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import Figures, beside, budget, first, on_cifar10, test_of, trained
 from withstand.core.part import Tree
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.robustness.target_retrieval import CLEAN, LEARNT, NOISE, RETRIEVED, SEARCHED, TargetRetrieval
+from withstand.evaluation.robustness.encoders.target_retrieval import (
+    CLEAN,
+    LEARNT,
+    NOISE,
+    RETRIEVED,
+    SEARCHED,
+    TargetRetrieval,
+)
 from withstand.recipes.attackers import anyattack
 from withstand.recipes.contrastive import simclr
 

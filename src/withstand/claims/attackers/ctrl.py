@@ -3,13 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import Figures, budget, first, on_cifar10, test_of, trained
-from withstand.core.finding import Table
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import Figures, budget, first, on_cifar10, test_of, trained
+from withstand.core.findings.finding import Table
 from withstand.core.part import Tree
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.backdoor.poison_detection import CLUSTERS, FREQUENCIES, PoisonDetection
-from withstand.evaluation.backdoor.trigger_success import ACCURACY, CLEAN_ACCURACY, OF_CLEAN, SUCCESS, TriggerSuccess
+from withstand.evaluation.defenses.backdoor.poison_detection import CLUSTERS, FREQUENCIES, PoisonDetection
+from withstand.evaluation.defenses.backdoor.trigger_success import (
+    ACCURACY,
+    CLEAN_ACCURACY,
+    OF_CLEAN,
+    SUCCESS,
+    TriggerSuccess,
+)
 from withstand.recipes.attackers import ctrl
 from withstand.views.triggers import FrequencyTrigger
 

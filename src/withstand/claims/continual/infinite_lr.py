@@ -5,14 +5,14 @@ from dataclasses import replace
 from statistics import mean
 from typing import Literal
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import Figures, beside, budget, first, first_two, trained_stages, versus
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import Figures, beside, budget, first, first_two, trained_stages, versus
 from withstand.core.part import Tree
 from withstand.core.random import permutation
 from withstand.data.derived.subset import Subset
 from withstand.data.load import splits
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.forgetting import held_out_loss
+from withstand.evaluation.continual.forgetting import held_out_loss
 from withstand.recipes.continual.infinite_lr import SETUP, experiment
 
 INFINITE, COSINE, REPLAY = "infinite", "repeated cosine", "infinite, with 200 samples of each set replayed"

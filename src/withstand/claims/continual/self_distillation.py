@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import torch
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import Figures, beside, budget, first, first_two, test_of, trained, versus
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import Figures, beside, budget, first, first_two, test_of, trained, versus
 from withstand.core.part import Tree, describe
 from withstand.core.random import permutation
 from withstand.core.roles import Source
 from withstand.data.derived.subset import Subset
 from withstand.data.load import splits
 from withstand.engine.experiment import Experiment
+from withstand.evaluation.continual.drift import MOVED, Drift
 from withstand.evaluation.probes.fine_tuning import FineTuning
-from withstand.evaluation.representation.drift import MOVED, Drift
 from withstand.recipes.continual.self_distillation import SETUP, experiment
 
 DISTILLED, FURTHER = "self-distillation", "further pretraining"

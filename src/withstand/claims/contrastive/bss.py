@@ -5,8 +5,19 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from withstand.claims.claim import Claim
-from withstand.claims.measures import Figures, Scale, beside, budget, first, on_cifar10, share, test_of, trained, versus
+from withstand.claims.protocol.claim import Claim
+from withstand.claims.protocol.measures import (
+    Figures,
+    Scale,
+    beside,
+    budget,
+    first,
+    on_cifar10,
+    share,
+    test_of,
+    trained,
+    versus,
+)
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.features import embed
 from withstand.evaluation.probes.linear import fit_linear

@@ -4,9 +4,19 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import KNN, PROBES, Figures, Scale, accuracy, budget, on_cifar10, trained, versus
-from withstand.core.finding import Table
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import (
+    KNN,
+    PROBES,
+    Figures,
+    Scale,
+    accuracy,
+    budget,
+    on_cifar10,
+    trained,
+    versus,
+)
+from withstand.core.findings.finding import Table
 from withstand.core.part import Tree
 from withstand.core.random import Draws
 from withstand.engine.experiment import Experiment

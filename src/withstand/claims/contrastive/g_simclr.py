@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import LINEAR, PROBES, Figures, accuracy, budget, trained, versus
-from withstand.core.finding import Table
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import LINEAR, PROBES, Figures, accuracy, budget, trained, versus
+from withstand.core.findings.finding import Table
 from withstand.core.part import Tree
 from withstand.core.random import permutation
 from withstand.core.roles import Method

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from withstand.claims.claim import Claim
-from withstand.claims.measures import Figures, Scale, by_probe, on_cifar10
+from withstand.claims.protocol.claim import Claim
+from withstand.claims.protocol.measures import Figures, Scale, by_probe, on_cifar10
 from withstand.engine.experiment import Experiment
 from withstand.recipes.contrastive import groco, simclr
 from withstand.views.presets import barlow_small

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from withstand.claims.claim import Claim
-from withstand.claims.measures import Figures, beside, budget, fixed, test_of, trained, versus
+from withstand.claims.protocol.claim import Claim
+from withstand.claims.protocol.measures import Figures, beside, budget, fixed, test_of, trained, versus
 from withstand.core.part import Tree, again
 from withstand.core.roles import network_of
 from withstand.data.derived.subset import Subset
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import Adam
-from withstand.evaluation.detection.synthetic import CALIBRATION, CLEAN, MEAN, SyntheticBench
+from withstand.evaluation.defenses.detection.synthetic import CALIBRATION, CLEAN, MEAN, SyntheticBench
 from withstand.methods.contrastive.origin_detector import OriginDetector
 from withstand.recipes.contrastive import imaginet
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from withstand.claims.claim import Budget, Claim, Tables
-from withstand.claims.measures import Figures, beside, budget, test_of, trained
+from withstand.claims.protocol.claim import Budget, Claim, Tables
+from withstand.claims.protocol.measures import Figures, beside, budget, test_of, trained
 from withstand.core.part import Tree, describe
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.representation.matched import Matched

@@ -4,21 +4,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import KNN, PROBES, Figures, accuracies, budget, trained
-from withstand.core.finding import Table
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import KNN, PROBES, Figures, accuracies, budget, trained
+from withstand.core.findings.finding import Table
 from withstand.core.part import Tree
 from withstand.core.random import derive
 from withstand.core.roles import Model
 from withstand.data.derived.subset import Subset
-from withstand.data.derived.tinted import Tinted, Told
+from withstand.data.derived.synthetic.tinted import Tinted, Told
 from withstand.data.load import splits
 from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.models.blocks.concatenated import Concatenated
 from withstand.recipes.contrastive.mcl import SETUP
-from withstand.recipes.setups.pictures import experiment_on_pictures
-from withstand.recipes.setups.stages import staged
+from withstand.recipes.setups.staged.stages import staged
+from withstand.recipes.setups.vision.pictures import experiment_on_pictures
 from withstand.views.compose import Compose, TwoViews
 from withstand.views.pictures.noise import GaussianNoise
 from withstand.views.pictures.padded_crop import PaddedCrop

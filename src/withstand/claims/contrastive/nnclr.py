@@ -1,7 +1,7 @@
 """The claim of NNCLR."""
 
-from withstand.claims.claim import Claim
-from withstand.claims.measures import Figures, Scale, by_probe, on_cifar10
+from withstand.claims.protocol.claim import Claim
+from withstand.claims.protocol.measures import Figures, Scale, by_probe, on_cifar10
 from withstand.engine.experiment import Experiment
 from withstand.recipes.contrastive import nnclr, simclr
 

@@ -4,16 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypedDict
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import budget, first, test_of, trained
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import budget, first, test_of, trained
 from withstand.core.errors import DataError
-from withstand.core.finding import Cell, Table
+from withstand.core.findings.finding import Cell, Table
 from withstand.core.part import Tree
 from withstand.core.roles import network_of
 from withstand.data.pairs.source import RecordSource
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.integration.judges import TFIDF, judged, tfidf
-from withstand.evaluation.integration.selfmade import self_made
+from withstand.evaluation.structured.integration.judges import TFIDF, judged, tfidf
+from withstand.evaluation.structured.integration.selfmade import self_made
 from withstand.models.tables.records import RecordMatcher
 from withstand.recipes.contrastive.table_integration import SETUP, experiment
 

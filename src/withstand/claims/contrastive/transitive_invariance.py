@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import Figures, beside, budget, fixed, share, test_of, trained
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import Figures, beside, budget, fixed, share, test_of, trained
 from withstand.core.part import Tree
 from withstand.data.clips.tracks import LaterPictures
 from withstand.data.derived.subset import Subset

@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import torch
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import Figures, beside, budget, first, test_of, trained
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import Figures, beside, budget, first, test_of, trained
 from withstand.core.part import Tree
 from withstand.core.roles import network_of
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.intervals import Share
-from withstand.evaluation.tracing.attempts import Attempt, attempt
-from withstand.evaluation.tracing.evidence import Reference, every_copy
-from withstand.evaluation.tracing.judge import TRACED, TRANSFER, UNTRAINED, untrained
+from withstand.evaluation.defenses.tracing.attempts import Attempt, attempt
+from withstand.evaluation.defenses.tracing.evidence import Reference, every_copy
+from withstand.evaluation.defenses.tracing.judge import TRACED, TRANSFER, UNTRAINED, untrained
+from withstand.evaluation.statistics.intervals import Share
 from withstand.losses.robust.noise_sensitivity import Form
 from withstand.models.pictures.tracers import TracedCopies
 from withstand.recipes.defenses import attack_tracing

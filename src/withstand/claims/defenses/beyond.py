@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypedDict
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import budget, test_of, trained
-from withstand.claims.robust_measures import classifier
-from withstand.core.finding import Cell, Table
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import budget, test_of, trained
+from withstand.claims.protocol.robust_measures import classifier
+from withstand.core.findings.finding import Cell, Table
 from withstand.core.part import Tree, describe
 from withstand.core.threat import Ball
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.detection.detection import PROTOCOL, Detection
+from withstand.evaluation.defenses.detection.detection import PROTOCOL, Detection
 from withstand.recipes.contrastive import simclr
 from withstand.recipes.defenses.beyond import baselines, defend, detector
 from withstand.recipes.robust import pgd_at

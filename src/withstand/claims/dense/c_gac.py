@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import Figures, beside, budget, first, test_of, trained
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import Figures, beside, budget, first, test_of, trained
 from withstand.core.part import Tree
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.keypoints.judge import AUC, IOU, SCORE, TIED, KeypointJudge
+from withstand.evaluation.dense.keypoints.judge import AUC, IOU, SCORE, TIED, KeypointJudge
 from withstand.methods.dense.c_gac import Teachers
 from withstand.recipes.dense.c_gac import SETUP, experiment
 

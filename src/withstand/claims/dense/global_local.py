@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from withstand.claims.claim import Budget, Claim
-from withstand.claims.measures import Figures, budget, test_of, trained
+from withstand.claims.protocol.claim import Budget, Claim
+from withstand.claims.protocol.measures import Figures, budget, test_of, trained
 from withstand.core.part import Tree, again, describe
 from withstand.core.random import isolated
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.segmentation.probe import SegmentationProbe
+from withstand.evaluation.dense.segmentation.probe import SegmentationProbe
 from withstand.recipes.dense.global_local import experiment
 
 DICE, RANDOM = "Dice, 2 labelled volumes", "of a random start"

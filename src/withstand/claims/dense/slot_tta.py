@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from withstand.claims.claim import Budget, Claim, Tables
-from withstand.claims.measures import Figures, beside, budget, test_of, trained
-from withstand.core.finding import number
+from withstand.claims.protocol.claim import Budget, Claim, Tables
+from withstand.claims.protocol.measures import Figures, beside, budget, test_of, trained
+from withstand.core.findings.finding import number
 from withstand.core.part import Tree
-from withstand.data.derived.scattered import Ground, Scattered
+from withstand.data.derived.synthetic.scattered import Ground, Scattered
 from withstand.data.load import splits
 from withstand.defenses.restoring import restoring
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.segmentation.scenes import ARI, ERROR, FOREGROUND, Scenes
+from withstand.evaluation.dense.segmentation.scenes import ARI, ERROR, FOREGROUND, Scenes
 from withstand.recipes.dense.slot_tta import SETUP, experiment
 
 AFTER, BEFORE = "adapted", "as trained"

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import Figures, beside, budget, first, test_of, trained
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import Figures, beside, budget, first, test_of, trained
 from withstand.core.part import Tree
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.unlearning import Unlearning
+from withstand.evaluation.continual.unlearning import Unlearning
 from withstand.recipes.editing.laf import SETUP, experiment
 from withstand.recipes.robust import pgd_at
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import Figures, Make, beside, budget, first, first_two, trained, versus
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import Figures, Make, beside, budget, first, first_two, trained, versus
 from withstand.core.errors import DataError
 from withstand.core.part import Tree
 from withstand.engine.experiment import Experiment

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from withstand.attacks.language.suffix import SuffixSearch
-from withstand.claims.claim import Budget, Claim, Tables
-from withstand.claims.measures import Figures, beside, budget, first, test_of, trained
+from withstand.claims.protocol.claim import Budget, Claim, Tables
+from withstand.claims.protocol.measures import Figures, beside, budget, first, test_of, trained
 from withstand.core.part import Tree
 from withstand.core.roles import network_of
 from withstand.engine.experiment import Experiment

@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import Figures, Make, beside, budget, first, first_two, trained, trained_at
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import Figures, Make, beside, budget, first, first_two, trained, trained_at
 from withstand.core.errors import DataError
 from withstand.core.part import Tree
 from withstand.core.random import Draws

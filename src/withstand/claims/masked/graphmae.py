@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import Figures, budget, trained
-from withstand.core.finding import Cell, Finding, Table
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import Figures, budget, trained
+from withstand.core.findings.finding import Cell, Finding, Table
 from withstand.core.part import Tree
 from withstand.core.roles import Model
 from withstand.engine.experiment import Experiment

@@ -6,15 +6,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import LINEAR, Figures, accuracy, budget, first, test_of, trained
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import LINEAR, Figures, accuracy, budget, first, test_of, trained
 from withstand.core.batch import Batch, unit_range
 from withstand.core.errors import DataError
-from withstand.core.finding import Cell, Table
+from withstand.core.findings.finding import Cell, Table
 from withstand.core.part import Tree
 from withstand.core.random import Draws
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.representation.restored import ORDER, Restored
+from withstand.evaluation.restoration.restored import ORDER, Restored
 from withstand.losses.restoration.reconstruction import masked_patch_error
 from withstand.methods.masked.hpm import HPM
 from withstand.recipes.masked import mae

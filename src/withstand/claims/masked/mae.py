@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from withstand.claims.claim import Claim
-from withstand.claims.measures import LINEAR, Figures, by_probe
+from withstand.claims.protocol.claim import Claim
+from withstand.claims.protocol.measures import LINEAR, Figures, by_probe
 from withstand.core.roles import Method, Source
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.representation.restored import OFF, Restored
+from withstand.evaluation.restoration.restored import OFF, Restored
 from withstand.recipes.masked.mae import SETUP, experiment
 
 MUCH, LITTLE = "three quarters hidden", "a quarter hidden"

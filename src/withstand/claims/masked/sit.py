@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from withstand.claims.claim import Claim
-from withstand.claims.measures import LINEAR, Figures, by_probe
+from withstand.claims.protocol.claim import Claim
+from withstand.claims.protocol.measures import LINEAR, Figures, by_probe
 from withstand.engine.experiment import Experiment
 from withstand.recipes.masked.sit import SETUP, experiment
 

@@ -7,10 +7,10 @@ from typing import TypedDict
 
 import torch
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import budget, test_of, trained
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import budget, test_of, trained
 from withstand.core.errors import DataError
-from withstand.core.finding import Cell, Table
+from withstand.core.findings.finding import Cell, Table
 from withstand.core.part import Tree
 from withstand.core.roles import Source
 from withstand.engine.experiment import Experiment

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from withstand.claims.claim import Budget, Claim, Tables
-from withstand.claims.measures import Figures, Make, beside, budget, first, share, test_of, trained
+from withstand.claims.protocol.claim import Budget, Claim, Tables
+from withstand.claims.protocol.measures import Figures, Make, beside, budget, first, share, test_of, trained
 from withstand.core.errors import DataError
 from withstand.core.part import Tree
 from withstand.data.derived.subset import Held
 from withstand.data.load import splits
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.retrieval import ZERO_SHOT, zero_shot
+from withstand.evaluation.multimodal.retrieval import ZERO_SHOT, zero_shot
 from withstand.methods.multimodal.clip_rocket import CLIPRocket
 from withstand.recipes.multimodal.clip_rocket import SETUP, experiment
 

@@ -3,18 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from withstand.claims.claim import Budget, Claim, Tables
-from withstand.claims.measures import Figures, beside, budget, first, test_of, trained
+from withstand.claims.protocol.claim import Budget, Claim, Tables
+from withstand.claims.protocol.measures import Figures, beside, budget, first, test_of, trained
 from withstand.core.errors import DataError
 from withstand.core.part import Tree
 from withstand.data.derived.subset import Held
 from withstand.data.load import splits
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.prompts import BASE, HARMONIC, NEW, Prompted, transfer
+from withstand.evaluation.multimodal.prompts import BASE, HARMONIC, NEW, Prompted, transfer
 from withstand.methods.multimodal.gopro import Prompts
 from withstand.recipes.multimodal import clip_rocket
 from withstand.recipes.multimodal.gopro import SETUP, experiment
-from withstand.views.pictures.corruptions import Corruption
+from withstand.views.pictures.common_corruptions.corruptions import Corruption
 
 GOPRO, COOP = "GOPro", "CoOp"
 PLAIN = "zero-shot"

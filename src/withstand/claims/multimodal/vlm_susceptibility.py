@@ -3,15 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import Figures, beside, budget, first, on_cifar10, test_of, trained
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import Figures, beside, budget, first, on_cifar10, test_of, trained
 from withstand.core.part import Tree
 from withstand.core.roles import network_of
 from withstand.data.captions.source import CaptionedClasses
 from withstand.data.load import splits
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.robustness.susceptibility import Susceptibility
-from withstand.evaluation.robustness.susceptibility_tables import ADAPTIVE, BARE, EMISSION, TOLD, UNAWARE
+from withstand.evaluation.robustness.vision_language.susceptibility import Susceptibility
+from withstand.evaluation.robustness.vision_language.susceptibility_tables import (
+    ADAPTIVE,
+    BARE,
+    EMISSION,
+    TOLD,
+    UNAWARE,
+)
 from withstand.models.tokens.picture_to_text import PictureToText
 from withstand.recipes.multimodal.vlm_susceptibility import SETUP, experiment
 

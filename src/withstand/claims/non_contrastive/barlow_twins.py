@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import LINEAR, PROBES, Figures, accuracy, budget, projections, test_of, trained
-from withstand.core.finding import Table
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import LINEAR, PROBES, Figures, accuracy, budget, projections, test_of, trained
+from withstand.core.findings.finding import Table
 from withstand.core.part import Tree
 from withstand.engine.experiment import Experiment
 from withstand.losses.contrast.geometry import effective_rank

@@ -7,8 +7,8 @@ from statistics import mean, stdev
 import torch
 from torch import nn
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import (
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import (
     KNN,
     PROBES,
     Figures,
@@ -20,7 +20,7 @@ from withstand.claims.measures import (
     test_of,
     versus,
 )
-from withstand.core.finding import Table
+from withstand.core.findings.finding import Table
 from withstand.core.part import Tree
 from withstand.core.random import Draws, permutation
 from withstand.core.roles import Method

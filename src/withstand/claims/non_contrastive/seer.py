@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from withstand.claims.claim import Claim
-from withstand.claims.measures import Figures, beside, budget, first, share, trained, versus
+from withstand.claims.protocol.claim import Claim
+from withstand.claims.protocol.measures import Figures, beside, budget, first, share, trained, versus
 from withstand.core.part import Tree
 from withstand.core.random import permutation
 from withstand.core.roles import Model, Source

@@ -1,7 +1,7 @@
 """The claim of SimSiam."""
 
-from withstand.claims.claim import Claim
-from withstand.claims.measures import Figures, Scale, by_probe, on_cifar10, projections
+from withstand.claims.protocol.claim import Claim
+from withstand.claims.protocol.measures import Figures, Scale, by_probe, on_cifar10, projections
 from withstand.core.roles import Method, Source
 from withstand.engine.experiment import Experiment
 from withstand.losses.contrast.geometry import per_dimension_std

@@ -6,9 +6,9 @@ from statistics import mean, stdev
 import torch
 from scipy.stats import ttest_rel
 
-from withstand.claims.claim import Budget, Claim, Tables
-from withstand.claims.measures import Figures, budget, test_of, trained
-from withstand.core.finding import Cell, Table
+from withstand.claims.protocol.claim import Budget, Claim, Tables
+from withstand.claims.protocol.measures import Figures, budget, test_of, trained
+from withstand.core.findings.finding import Cell, Table
 from withstand.core.part import Tree
 from withstand.core.roles import network_of
 from withstand.engine.experiment import Experiment

@@ -4,14 +4,24 @@ from dataclasses import replace
 
 import torch
 
-from withstand.claims.claim import Claim
-from withstand.claims.measures import Figures, beside, budget, first, on_cifar10, share, test_of, trained, versus
-from withstand.claims.robust_measures import classifier
+from withstand.claims.protocol.claim import Claim
+from withstand.claims.protocol.measures import (
+    Figures,
+    beside,
+    budget,
+    first,
+    on_cifar10,
+    share,
+    test_of,
+    trained,
+    versus,
+)
+from withstand.claims.protocol.robust_measures import classifier
 from withstand.core.roles import Source
 from withstand.data.derived.subset import Subset
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.features import embed
-from withstand.models.blocks.aggregated import Aggregated
+from withstand.models.blocks.classifiers.aggregated import Aggregated
 from withstand.recipes.pretext.sla import SETUP, Mode, experiment
 
 EACH = 50

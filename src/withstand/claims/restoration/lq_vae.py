@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import Figures, beside, budget, first, test_of, trained
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import Figures, beside, budget, first, test_of, trained
 from withstand.core.part import Tree
 from withstand.core.roles import network_of
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.defenses.purifier import Purifier
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.robustness.purification import Purification
+from withstand.evaluation.defenses.purification import Purification
 from withstand.recipes.pretext import sla
 from withstand.recipes.restoration.lq_vae import SETUP, experiment
 

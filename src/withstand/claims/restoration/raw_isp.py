@@ -7,19 +7,19 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.inputs.gradient import PGD
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import Figures, beside, budget, first, share, test_of, trained
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import Figures, beside, budget, first, share, test_of, trained
 from withstand.core.errors import DataError
-from withstand.core.finding import Table
+from withstand.core.findings.finding import Table
 from withstand.core.part import Tree
 from withstand.core.random import permutation
 from withstand.core.roles import network_of
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.defenses.filters import JPEG
 from withstand.defenses.purifier import Purifier
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.robustness.purification import Purification
+from withstand.evaluation.defenses.purification import Purification
 from withstand.recipes.pretext import sla
 from withstand.recipes.restoration.raw_isp import SETUP, experiment
 

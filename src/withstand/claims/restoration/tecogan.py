@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import Figures, beside, budget, first, test_of, trained_stages
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import Figures, beside, budget, first, test_of, trained_stages
 from withstand.core.part import Tree
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.restoration.clips import DRIFT, ClipsRestored

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from withstand.claims.claim import Claim
-from withstand.claims.measures import Figures, beside, budget, first, test_of, trained, versus
-from withstand.claims.robust_measures import classifier, on_fashion
+from withstand.claims.protocol.claim import Claim
+from withstand.claims.protocol.measures import Figures, beside, budget, first, test_of, trained, versus
+from withstand.claims.protocol.robust_measures import classifier, on_fashion
 from withstand.core.roles import Source
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.robustness.corruptions import MEAN, CorruptionBench

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from withstand.claims.claim import Claim
-from withstand.claims.measures import Figures
-from withstand.claims.robust_measures import by_proof
+from withstand.claims.protocol.claim import Claim
+from withstand.claims.protocol.measures import Figures
+from withstand.claims.protocol.robust_measures import by_proof
 from withstand.engine.experiment import Experiment
 from withstand.recipes.robust import crown_ibp, ibp
 

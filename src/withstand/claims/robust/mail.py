@@ -1,8 +1,8 @@
 """The claim of MAIL."""
 
-from withstand.claims.claim import Claim
-from withstand.claims.measures import Figures, Scale
-from withstand.claims.robust_measures import by_attack, on_fashion
+from withstand.claims.protocol.claim import Claim
+from withstand.claims.protocol.measures import Figures, Scale
+from withstand.claims.protocol.robust_measures import by_attack, on_fashion
 from withstand.engine.experiment import Experiment
 from withstand.recipes.robust import mail, pgd_at
 

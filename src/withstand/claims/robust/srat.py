@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from withstand.claims.claim import Claim
-from withstand.claims.measures import Figures, budget, versus
-from withstand.claims.robust_measures import attacked, both, by_class, on_fashion
+from withstand.claims.protocol.claim import Claim
+from withstand.claims.protocol.measures import Figures, budget, versus
+from withstand.claims.protocol.robust_measures import attacked, both, by_class, on_fashion
 from withstand.core.part import Tree
 from withstand.engine.experiment import Experiment
 from withstand.recipes.robust import pgd_at, srat

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from withstand.claims.claim import Claim
-from withstand.claims.measures import Figures, Scale
-from withstand.claims.robust_measures import ATTACKED, CLEAN, by_attack, on_fashion
+from withstand.claims.protocol.claim import Claim
+from withstand.claims.protocol.measures import Figures, Scale
+from withstand.claims.protocol.robust_measures import ATTACKED, CLEAN, by_attack, on_fashion
 from withstand.engine.experiment import Experiment
 from withstand.recipes.robust.trades import SETUP, experiment
 

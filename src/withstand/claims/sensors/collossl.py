@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from sklearn.metrics import f1_score
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import Figures, Make, beside, budget, first, first_two, test_of, trained, versus
-from withstand.core.finding import Table
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import Figures, Make, beside, budget, first, first_two, test_of, trained, versus
+from withstand.core.findings.finding import Table
 from withstand.core.part import Tree
 from withstand.core.roles import Model
 from withstand.data.derived.subset import labelled

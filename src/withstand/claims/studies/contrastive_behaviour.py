@@ -5,16 +5,26 @@ from dataclasses import replace
 from itertools import pairwise
 from statistics import mean
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import KNN, PROBES, Figures, accuracies, budget, fixed, on_cifar10, test_of, trained
-from withstand.core.finding import Cell, Finding, Table
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import (
+    KNN,
+    PROBES,
+    Figures,
+    accuracies,
+    budget,
+    fixed,
+    on_cifar10,
+    test_of,
+    trained,
+)
+from withstand.core.findings.finding import Cell, Finding, Table
 from withstand.core.part import Tree
 from withstand.core.random import isolated
 from withstand.data.derived.shrunk import Shrunk
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import Adam
 from withstand.evaluation.representation.contrastive_geometry import ContrastiveGeometry
-from withstand.recipes.setups.pictures import TwoViewSetup
+from withstand.recipes.setups.vision.pictures import TwoViewSetup
 from withstand.recipes.studies.contrastive_behaviour import SETUP, experiment
 from withstand.views.presets import simclr_small
 

@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias
 
 from torch import nn
 
-from withstand.claims.claim import Claim, Tables
-from withstand.core.finding import Cell, Finding, Table
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.core.findings.finding import Cell, Finding, Table
 from withstand.core.part import Tree
 from withstand.data.load import splits
 from withstand.evaluation.features import embed

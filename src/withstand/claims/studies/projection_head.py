@@ -4,18 +4,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import mean
 
-from withstand.claims.claim import Claim, Tables
-from withstand.claims.measures import Figures, budget, fixed, on_cifar10, test_of, trained
-from withstand.core.finding import Table
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.claims.protocol.measures import Figures, budget, fixed, on_cifar10, test_of, trained
+from withstand.core.findings.finding import Table
 from withstand.core.part import Tree
 from withstand.data.derived.grouped import Grouped
-from withstand.data.derived.pasted import Pasted
 from withstand.data.derived.shrunk import Shrunk
+from withstand.data.derived.synthetic.pasted import Pasted
 from withstand.data.load import splits
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import Adam
 from withstand.evaluation.representation.projection_head import Layers
-from withstand.methods.contrastive.supcon import SupCon
+from withstand.methods.supervised_contrast.supcon import SupCon
 from withstand.recipes.studies.projection_head import SETUP, Head, experiment
 from withstand.views.compose import Compose, TwoViews
 from withstand.views.pictures.crop import RandomResizedCrop

@@ -8,9 +8,18 @@ from typing import TypeAlias
 
 import torch
 
-from withstand.claims.claim import Budget, Claim, Tables
-from withstand.claims.measures import LINEAR, PROBES, Figures, accuracy, budget, computed_alike, test_of, trained
-from withstand.core.finding import Cell, Table
+from withstand.claims.protocol.claim import Budget, Claim, Tables
+from withstand.claims.protocol.measures import (
+    LINEAR,
+    PROBES,
+    Figures,
+    accuracy,
+    budget,
+    computed_alike,
+    test_of,
+    trained,
+)
+from withstand.core.findings.finding import Cell, Table
 from withstand.core.part import Tree
 from withstand.core.random import Draws, permutation
 from withstand.data.derived.subset import Subset

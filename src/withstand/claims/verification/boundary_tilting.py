@@ -8,12 +8,12 @@ from typing import TypedDict
 import torch
 from torch import Tensor, nn
 
-from withstand.claims.claim import Claim, Tables
-from withstand.core.finding import Cell, Table, number
+from withstand.claims.protocol.claim import Claim, Tables
+from withstand.core.findings.finding import Cell, Table, number
 from withstand.core.part import Tree
 from withstand.data.load import splits
 from withstand.evaluation.features import embed
-from withstand.recipes.setups.two_classes import flipped, two_classes
+from withstand.recipes.setups.vision.two_classes import flipped, two_classes
 from withstand.verification.geometry.path import COLUMNS, UNITS, Step, regularisation_path, table
 
 PENALTIES = (1e-2, 1e-1, 1.0, 10.0, 100.0, 1e4)

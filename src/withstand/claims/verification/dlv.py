@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.inputs.gradient import FGSM, PGD
-from withstand.claims.claim import Claim, Tables
+from withstand.claims.protocol.claim import Claim, Tables
 from withstand.core.batch import Batch, unit_range
-from withstand.core.finding import Cell, Table
+from withstand.core.findings.finding import Cell, Table
 from withstand.core.part import Tree
 from withstand.core.random import isolated
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.load import splits
 from withstand.verification.dlv.search import Settings, proven, search
 from withstand.verification.exact.milp import solve_milp

@@ -17,8 +17,8 @@ from withstand.core.roles import Indices, Source
 from withstand.data.arrays.layout import arrange, check_values, find_layout, sample_kind, sample_shape
 from withstand.data.arrays.npz import Array, npz_names, read_member, read_npy, words
 from withstand.data.arrays.npz_keys import Keys, find_keys
-from withstand.data.digest import as_indices, digest
-from withstand.data.labels import may_be_labels, read_labels
+from withstand.data.shared.digest import as_indices, digest
+from withstand.data.shared.labels import may_be_labels, read_labels
 
 ArrayLike: TypeAlias = np.ndarray[Any, Any] | Tensor | str | Path
 _BLOCK = 64 << 20
@@ -36,8 +36,8 @@ class ArraySource(Source):
     Args:
         x: `(N, ...)` numbers: an array, a tensor, or the path of a `.npy` or `.npz` file. Pictures are uint8,
             or float in [0, 1].
-        y: labels `(N,)`, numbers or names, as `withstand.data.labels` reads them; an array, a list or a path. None for
-            a sample without one.
+        y: labels `(N,)`, numbers or names, as `withstand.data.shared.labels` reads them; an array, a list or a path.
+            None for a sample without one.
         layout: `NCHW`, `NHWC` or `NHW` for pictures, `rows` to pass anything through; `auto` follows the rule in
             `withstand.data.arrays.layout`.
         classes: the names of labels 0, 1, ...

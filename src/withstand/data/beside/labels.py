@@ -12,7 +12,7 @@ from withstand.core.part import Tree
 from withstand.core.roles import Source
 from withstand.data.beside.keys import called, find, key_column, texts
 from withstand.data.derived.relabelled import Relabelled
-from withstand.data.labels import read_labels
+from withstand.data.shared.labels import read_labels
 from withstand.data.tables.files import read_file
 from withstand.data.tables.frame import Frame
 

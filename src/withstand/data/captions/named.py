@@ -6,9 +6,9 @@ import zipfile
 from pathlib import Path
 
 from withstand.core.errors import DataError
-from withstand.data.cache_folder import cache_folder
 from withstand.data.captions.table import FILE
 from withstand.data.pictures.named import VARIABLE
+from withstand.data.shared.cache_folder import cache_folder
 
 CAPTIONED = ("flickr8k-mini",)
 

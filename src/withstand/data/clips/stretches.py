@@ -13,8 +13,8 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Indices, Source
 from withstand.data.clips.whole import Clips, clips_like
 from withstand.data.derived.subset import in_whole
-from withstand.data.digest import as_indices
 from withstand.data.pictures.tiles import on_grid
+from withstand.data.shared.digest import as_indices
 
 _PIXELS = 64 * 96**2
 """Of all frames that are embedded at once."""

@@ -16,7 +16,7 @@ from withstand.core.random import Draws, derive
 from withstand.core.roles import Indices, Source
 from withstand.data.arrays.source import ArraySource, as_tensor
 from withstand.data.derived.wrapped import Wrapped
-from withstand.data.digest import as_indices
+from withstand.data.shared.digest import as_indices
 from withstand.views.tracks import LATER
 
 

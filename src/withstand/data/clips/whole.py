@@ -20,8 +20,8 @@ from withstand.data.arrays.source import ArraySource, as_tensor, read_arrays
 from withstand.data.clips.folders import FrameFiles, listed
 from withstand.data.clips.videos import VideoFile, is_video
 from withstand.data.derived.subset import in_whole
-from withstand.data.digest import as_indices
 from withstand.data.pictures.named import VARIABLE
+from withstand.data.shared.digest import as_indices
 
 CLIP_SETS = {"clips": "clips_s160", "calendar": "vid4_calendar_lr"}
 """Sets of clips by name: `$WITHSTAND_DATA/video/FILE.zip`."""

@@ -10,7 +10,7 @@ from withstand.core.batch import Batch
 from withstand.core.errors import DataError
 from withstand.core.roles import Indices, Source
 from withstand.data.arrays.source import ArraySource
-from withstand.data.digest import as_indices
+from withstand.data.shared.digest import as_indices
 
 
 class Joined(Source):

@@ -18,7 +18,7 @@ from withstand.core.roles import Indices, Source
 from withstand.data.arrays.source import ArraySource
 from withstand.data.derived.subset import _Chosen
 from withstand.data.derived.wrapped import Wrapped
-from withstand.data.pictures.kinds import open_kinds
+from withstand.data.pictures.npz.kinds import open_kinds
 
 GENERATOR = "generator"
 """The attribute, and the extra of a batch, that says which generator made a sample; -1 for real pictures."""

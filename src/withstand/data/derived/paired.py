@@ -13,7 +13,7 @@ from withstand.core.errors import DataError
 from withstand.core.roles import Indices, Source
 from withstand.data.arrays.source import ArraySource, as_tensor
 from withstand.data.derived.wrapped import Wrapped
-from withstand.data.digest import as_indices
+from withstand.data.shared.digest import as_indices
 
 
 class PairedSource(Wrapped):

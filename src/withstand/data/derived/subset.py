@@ -12,7 +12,7 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import permutation
 from withstand.core.roles import Indices, Source
-from withstand.data.digest import as_indices
+from withstand.data.shared.digest import as_indices
 
 
 class _Chosen(Source):

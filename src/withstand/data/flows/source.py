@@ -18,7 +18,6 @@ from withstand.core.files import printable
 from withstand.core.roles import Indices, Source
 from withstand.data.derived.separate import Separate
 from withstand.data.derived.subset import Subset
-from withstand.data.digest import as_indices
 from withstand.data.flows import labels as named
 from withstand.data.flows.assemble import Assembled, Assembler, Ends, Network, networks
 from withstand.data.flows.bursts import BurstRule
@@ -28,8 +27,9 @@ from withstand.data.flows.named import NAMED_FLOWS, Known, broad, named_flows
 from withstand.data.flows.opening import Capture, captures_in, is_capture, is_capture_folder
 from withstand.data.flows.reading import read_packets
 from withstand.data.flows.table import PROTOCOLS, Bursts, FlowTable, columns_of
-from withstand.data.labels import read_labels
 from withstand.data.pictures.named import VARIABLE
+from withstand.data.shared.digest import as_indices
+from withstand.data.shared.labels import read_labels
 
 FILE: Final = "file"
 """The attribute that tells which capture a flow comes from, numbered in the order of `Flows.files`."""

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from withstand.core.errors import DataError, MissingExtra, nearest
-from withstand.data.cache_folder import cache_folder
 from withstand.data.graphs.source import GraphSource
 from withstand.data.pictures.named import VARIABLE
+from withstand.data.shared.cache_folder import cache_folder
 
 CITATIONS = ("cora", "citeseer", "pubmed")
 """Citation graphs with their public split (Yang et al., 2016)."""

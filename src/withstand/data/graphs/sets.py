@@ -14,14 +14,14 @@ from torch.nn.functional import one_hot
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError, MissingExtra, nearest
 from withstand.core.roles import Indices, Source
-from withstand.data.cache_folder import cache_folder
-from withstand.data.digest import as_indices
 from withstand.data.graphs.clean import as_features, clean_edges, degree_features
 from withstand.data.graphs.container import Graphs
 from withstand.data.graphs.named import compact_file
 from withstand.data.graphs.sparse import Pattern, Sparse
-from withstand.data.labels import read_labels
 from withstand.data.pictures.named import VARIABLE
+from withstand.data.shared.cache_folder import cache_folder
+from withstand.data.shared.digest import as_indices
+from withstand.data.shared.labels import read_labels
 
 NAMED_SETS = {
     "mutag": "MUTAG",

@@ -17,7 +17,6 @@ from withstand.core.errors import DataError, nearest
 from withstand.core.random import permutation
 from withstand.core.roles import Indices, Source
 from withstand.data.derived.subset import Subset
-from withstand.data.digest import as_indices
 from withstand.data.graphs.clean import (
     Counts,
     as_features,
@@ -27,7 +26,8 @@ from withstand.data.graphs.clean import (
     unit_sum_rows,
 )
 from withstand.data.graphs.container import Graphs
-from withstand.data.labels import read_labels
+from withstand.data.shared.digest import as_indices
+from withstand.data.shared.labels import read_labels
 
 PARTS = ("train", "validation", "test")
 

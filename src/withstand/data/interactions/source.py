@@ -17,10 +17,10 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import permutation
 from withstand.core.roles import Indices, Source
-from withstand.data.digest import as_indices, digest
 from withstand.data.interactions.fields import Field, code_fields, learn_fields, slots_of
 from withstand.data.interactions.table import Interactions, is_interactions, names_of, read_interactions
 from withstand.data.pictures.named import VARIABLE
+from withstand.data.shared.digest import as_indices, digest
 from withstand.data.tables.files import is_table_file, read_file
 from withstand.data.tables.frame import Frame, frame_of, missing
 

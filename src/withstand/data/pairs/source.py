@@ -17,9 +17,9 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Indices, Source
 from withstand.data.derived.subset import held_out
-from withstand.data.digest import as_indices, digest
 from withstand.data.pairs.named import ANSWERS, ENTITY_SETS, Known, named_pairs
 from withstand.data.pairs.texts import TextTable, column_named, common_columns, plain, read_texts
+from withstand.data.shared.digest import as_indices, digest
 from withstand.data.tables.text import Reading
 
 Part: TypeAlias = Literal["train", "test", "all"]

@@ -16,13 +16,13 @@ from withstand.core.errors import DataError
 from withstand.core.files import printable
 from withstand.core.roles import Indices, Source
 from withstand.data.arrays.source import read_only
-from withstand.data.cache_folder import cache_folder
-from withstand.data.digest import as_indices
 from withstand.data.pictures.cache import File, pictures_of
 from withstand.data.pictures.decode import is_picture
 from withstand.data.pictures.domains import DOMAIN, domains_of, folder_of_domains
 from withstand.data.pictures.folder_classes import classes_of
 from withstand.data.pictures.folder_parts import find_parts, role_of
+from withstand.data.shared.cache_folder import cache_folder
+from withstand.data.shared.digest import as_indices
 
 NOT_PICTURES = frozenset(
     (

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from withstand.core.errors import DataError, nearest
 from withstand.core.files import printable
-from withstand.data.digest import too_many_classes
 from withstand.data.pictures.folder_parts import find_parts, role_of
+from withstand.data.shared.digest import too_many_classes
 
 _SHOWN = 3
 """How many names a message lists."""

@@ -16,10 +16,10 @@ from withstand.core.batch import Batch
 from withstand.core.errors import DataError, nearest
 from withstand.core.roles import Indices, Source
 from withstand.data.arrays.source import ArraySource, npz_parts
-from withstand.data.cache_folder import cache_folder
 from withstand.data.derived.subset import Held
-from withstand.data.digest import digest
-from withstand.data.pictures.small import FASHION_CLASSES, read_small
+from withstand.data.pictures.fashion_mnist.small import FASHION_CLASSES, read_small
+from withstand.data.shared.cache_folder import cache_folder
+from withstand.data.shared.digest import digest
 
 VARIABLE = "WITHSTAND_DATA"
 """Names the folder with compact files, `<set>/*.npz`."""

@@ -13,8 +13,8 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Indices, Source
 from withstand.data.arrays.source import ArraySource
 from withstand.data.derived.subset import in_whole
-from withstand.data.digest import as_indices
 from withstand.data.pictures.whole import WholePictures, whole_like
+from withstand.data.shared.digest import as_indices
 
 _PIXELS = 64 * 96**2
 """Of all tiles that are embedded at once: networks at full resolution hold many maps of them."""

@@ -22,12 +22,12 @@ from withstand.core.errors import DataError, nearest
 from withstand.core.files import printable, replacing
 from withstand.core.roles import Indices, Source
 from withstand.data.arrays.source import read_only
-from withstand.data.cache_folder import cache_folder
-from withstand.data.digest import as_indices
 from withstand.data.pictures.cache import File
 from withstand.data.pictures.decode import decode_or_reason
 from withstand.data.pictures.folder import list_files, open_parts
 from withstand.data.pictures.named import VARIABLE
+from withstand.data.shared.cache_folder import cache_folder
+from withstand.data.shared.digest import as_indices
 
 WHOLE_SETS = ("yang91", "set5", "set14", "bsd100", "bsd100_first20")
 """Sets of super-resolution by name: `$WITHSTAND_DATA/sr/NAME.zip`."""

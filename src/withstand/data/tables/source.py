@@ -14,7 +14,7 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.roles import Indices, Source
 from withstand.data.derived.subset import held_out
-from withstand.data.digest import as_indices, digest
+from withstand.data.shared.digest import as_indices, digest
 from withstand.data.tables.files import is_table_file, read_file
 from withstand.data.tables.frame import Frame, Words, frame_of, missing, short
 from withstand.data.tables.infer import Target, Task, find_target, fit_schema

@@ -18,7 +18,7 @@ from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.files import printable
 from withstand.core.roles import Indices, Source
 from withstand.core.sequences import Sequences
-from withstand.data.digest import as_indices
+from withstand.data.shared.digest import as_indices
 from withstand.data.text.container import TextPairs, TextPrompts
 from withstand.data.text.files import SUFFIXES, Rows, TextColumns, is_text_file, pairs_of, prompts_of, read_rows
 from withstand.data.text.made import STORY_PAIRS, Part, story_rows

@@ -14,7 +14,7 @@ from withstand.core.batch import MASK, Batch
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.files import printable
 from withstand.core.roles import Indices, Source
-from withstand.data.digest import as_indices, digest
+from withstand.data.shared.digest import as_indices, digest
 from withstand.data.volumes.files import Found, from_arrays, read_path
 from withstand.data.volumes.slices import as_bytes, empty, fitted, partitions_of, stacked, usual_axis
 from withstand.data.volumes.volume import AXES, said

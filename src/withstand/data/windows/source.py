@@ -18,8 +18,8 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.roles import Indices, Source
 from withstand.data.derived.subset import Subset
-from withstand.data.digest import as_indices, digest
 from withstand.data.pictures.named import VARIABLE
+from withstand.data.shared.digest import as_indices, digest
 from withstand.data.windows.clock import STEPS_IN_A_GAP, Readings, cut, on_grid, starts
 from withstand.data.windows.files import Found, is_window_folder, is_window_npz, read_folder, read_npz
 from withstand.data.windows.ranges import check_ranges, kinds_of_channels, ranges_of

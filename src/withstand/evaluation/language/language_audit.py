@@ -13,16 +13,16 @@ from withstand.attacks.language.embeddings import EmbeddingAttack, MovedPrompts
 from withstand.attacks.language.suffix import FoundSuffix, SuffixSearch
 from withstand.attacks.language.told import prompt_of, said, told_loss
 from withstand.core.errors import ConfigError
-from withstand.core.finding import Cell, Check, Finding, Measure, Table
+from withstand.core.findings.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
 from withstand.core.roles import Evaluator, Source
 from withstand.core.sequences import Sequences
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.text.container import TextPairs, Told, behind
-from withstand.evaluation.intervals import Share, columns, shares
 from withstand.evaluation.language.refusals import drawn_pairs, lacking, refuse, unpadded
 from withstand.evaluation.language.telling import AT_ONCE, greedy_words, some, told_at
+from withstand.evaluation.statistics.intervals import Share, columns, shares
 from withstand.models.tokens.causal import CausalLM
 
 REACHED, ENTROPY, BEFORE = "rejected answer given", "its cross-entropy", "before tuning"

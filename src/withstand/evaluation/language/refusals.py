@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from withstand.core.batch import as_structured
-from withstand.core.device import device_of_network
+from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Finding, Measure, Table
+from withstand.core.findings.finding import Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
 from withstand.core.roles import Evaluator, Source
 from withstand.data.text.container import TextPairs
-from withstand.evaluation.intervals import Share
 from withstand.evaluation.language.telling import greedy_words, told_at
+from withstand.evaluation.statistics.intervals import Share
 from withstand.models.tokens.causal import CausalLM
 
 REFUSES, TELLS = "refuses", "gives the rejected answer"

@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 from withstand.core.batch import Batch, as_structured
-from withstand.core.device import device_of_network
+from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import HIGH, LOW, Cell, Check, Finding, Measure, Table
+from withstand.core.findings.finding import HIGH, LOW, Cell, Check, Finding, Measure, Table
 from withstand.core.outputs import Output
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
 from withstand.core.roles import Evaluator, Source
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.text.container import TextPairs
-from withstand.evaluation.intervals import Share
 from withstand.evaluation.language.win_rate import WinRate, length_controlled, preferred_by
+from withstand.evaluation.statistics.intervals import Share
 
 Rule: TypeAlias = Callable[[str, str], float]
 """How good an answer is: (prompt, answer) to a number."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from withstand.attacks.language.told import said, told_loss
 from withstand.core.sequences import Sequences
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.text.container import Told, behind
 from withstand.models.tokens.causal import CausalLM
 from withstand.models.tokens.generation import generate

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import DataError
-from withstand.core.finding import Better, Measure
+from withstand.core.findings.finding import Better, Measure
 
 Judge: TypeAlias = Callable[[str, str, str], float]
 """What prefers one of two answers to a prompt: 1 for the first, 0 for the second, 1/2 for neither."""

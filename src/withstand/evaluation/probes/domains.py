@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Cell, Finding, Measure, Table
+from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.roles import Source
 from withstand.data.pictures.domains import DOMAIN
-from withstand.evaluation.fairness import INTERVAL, gap
 from withstand.evaluation.features import Features
-from withstand.evaluation.intervals import Share, columns, shares
 from withstand.evaluation.probes.linear import fit_linear
 from withstand.evaluation.probes.probe import CONTROL, Embedded, Probe, beside
 from withstand.evaluation.probes.splits import hold_out
+from withstand.evaluation.robustness.fairness import INTERVAL, gap
+from withstand.evaluation.statistics.intervals import Share, columns, shares
 
 SEEN, UNSEEN = "accuracy on domains learnt from", "accuracy on domains left out"
 

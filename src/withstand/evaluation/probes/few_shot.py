@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError
-from withstand.core.finding import SPREAD, Cell, Finding, Measure, Table
+from withstand.core.findings.finding import SPREAD, Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.evaluation.features import Features
-from withstand.evaluation.intervals import shares
 from withstand.evaluation.probes.probe import CONTROL, AccuracyProbe, Embedded, Probe, beside
 from withstand.evaluation.probes.splits import per_class
+from withstand.evaluation.statistics.intervals import shares
 
 
 @dataclass(frozen=True)

@@ -10,19 +10,19 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from withstand.core.batch import unit_range
-from withstand.core.device import device_of_network
+from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Cell, Finding, Measure, Table
+from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, isolated, permutation
 from withstand.core.roles import Evaluator, Model, Source, View
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.derived.subset import holdout, labelled
 from withstand.evaluation.features import Features
-from withstand.evaluation.intervals import shares
 from withstand.evaluation.probes.probe import CONTROL
 from withstand.evaluation.probes.splits import per_class
-from withstand.models.blocks.classifier import Classifier
+from withstand.evaluation.statistics.intervals import shares
+from withstand.models.blocks.classifiers.classifier import Classifier
 
 _AT_ONCE = 256
 

@@ -15,12 +15,12 @@ from sklearn.base import ClassifierMixin, clone
 from sklearn.preprocessing import MinMaxScaler
 
 from withstand.core.errors import ConfigError
-from withstand.core.finding import SPREAD, Cell, Finding, Measure, Table
+from withstand.core.findings.finding import SPREAD, Cell, Finding, Measure, Table
 from withstand.core.part import Tree
 from withstand.core.random import derive
-from withstand.evaluation.intervals import shares
 from withstand.evaluation.probes.linear import LogisticProbe
 from withstand.evaluation.probes.naive_bayes import NaiveBayesProbe
+from withstand.evaluation.statistics.intervals import shares
 
 SIZES = (20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 30000, 50000)
 """The paper's sizes for 10 classes."""

@@ -10,7 +10,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 
 from withstand.core.errors import DataError
-from withstand.core.finding import Check
+from withstand.core.findings.finding import Check
 from withstand.evaluation.features import Features
 from withstand.evaluation.probes.probe import AccuracyProbe, Fitted
 

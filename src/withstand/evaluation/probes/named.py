@@ -7,7 +7,7 @@ import torch
 from sklearn.preprocessing import MinMaxScaler
 
 from withstand.core.errors import DataError
-from withstand.core.finding import Check, Finding
+from withstand.core.findings.finding import Check, Finding
 from withstand.core.roles import Source
 from withstand.evaluation.features import Embedder, Features, ProgressCallback
 from withstand.evaluation.probes.centroid import centroids, nearest_centroid

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import DataError
-from withstand.core.finding import Cell, Check, Finding, Measure, Table
+from withstand.core.findings.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.part import Tree, describe
 from withstand.core.roles import Evaluator, Source
 from withstand.data.derived.subset import labelled
 from withstand.evaluation.features import Embedder, Features, ProgressCallback, embed
-from withstand.evaluation.intervals import Share, paired_difference, shares
 from withstand.evaluation.probes.splits import hold_out
+from withstand.evaluation.statistics.intervals import Share, paired_difference, shares
 
 CONTROL = "untrained control"
 

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from withstand.core.batch import unit_range
-from withstand.core.device import device_of_network
+from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Check, Finding, Measure
+from withstand.core.findings.finding import Check, Finding, Measure
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
 from withstand.core.roles import Evaluator, Source
 from withstand.core.threat import parse_eps
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 _AT_ONCE = 256
 ACTIVE = "active bits"

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from withstand.core.finding import Check
+from withstand.core.findings.finding import Check
 from withstand.losses.contrast.geometry import effective_rank, per_dimension_std
 
 COLLAPSED, NARROW = 0.05, 0.1

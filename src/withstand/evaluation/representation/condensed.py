@@ -8,13 +8,13 @@ from torch import Tensor
 
 from withstand.core.batch import unit_range
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Cell, Finding, Measure, Table
+from withstand.core.findings.finding import Cell, Finding, Measure, Table
+from withstand.core.findings.pictures import as_bytes
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, isolated
 from withstand.core.roles import Evaluator, Model, Source
-from withstand.core.victim import Victim
-from withstand.evaluation.pictures import as_bytes
-from withstand.models.blocks.pool import Pool
+from withstand.core.victims.victim import Victim
+from withstand.models.blocks.memory.pool import Pool
 
 _AT_ONCE = 256
 OURS, THEIRS = "error after the condensed set", "error after as many real pictures"

@@ -10,16 +10,22 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Cell, Check, Finding, Measure, Table
+from withstand.core.findings.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.roles import Evaluator, Source, View
 from withstand.data.derived.subset import labelled
 from withstand.evaluation.features import Embedder, Features, embed, embed_views
-from withstand.evaluation.intervals import shares
 from withstand.evaluation.probes.probe import CONTROL, beside
 from withstand.evaluation.representation.readouts import readouts
+from withstand.evaluation.statistics.intervals import shares
 from withstand.losses.contrast.geometry import alignment, effective_rank, per_dimension_std, uniformity
-from withstand.losses.contrast.hardness import Penalties, ordered_negatives, penalties, relative_penalties, tolerance
+from withstand.losses.contrast.hard_negatives.hardness import (
+    Penalties,
+    ordered_negatives,
+    penalties,
+    relative_penalties,
+    tolerance,
+)
 from withstand.losses.precision import unit_rows
 
 TEMPERATURES = (0.03, 0.07, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)

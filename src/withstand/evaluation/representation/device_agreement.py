@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from withstand.core.device import device_of_network
+from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Better, Cell, Check, Finding, Measure, Table
+from withstand.core.findings.finding import Better, Cell, Check, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import permutation
 from withstand.core.roles import Evaluator, Source
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.windows.ranges import norms
 from withstand.data.windows.source import USER
 from withstand.losses.discrepancy import mmd

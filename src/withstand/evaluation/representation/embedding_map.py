@@ -11,12 +11,12 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError, nearest
-from withstand.core.finding import Cell, Finding, Table
+from withstand.core.findings.finding import Cell, Finding, Table
+from withstand.core.findings.pictures import drawn, pictures_of
 from withstand.core.part import Tree, describe
 from withstand.core.random import Draws, derive
 from withstand.core.roles import Source
 from withstand.evaluation.features import Features
-from withstand.evaluation.pictures import drawn, pictures_of
 from withstand.evaluation.probes.knn import neighbors
 from withstand.evaluation.probes.probe import Embedded, Probe
 

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import DataError
-from withstand.core.finding import Finding, Measure, Table
+from withstand.core.findings.finding import Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.roles import Source, View
 from withstand.evaluation.features import embed_views
-from withstand.evaluation.intervals import shares
 from withstand.evaluation.probes.probe import CONTROL, Embedded, Probe, beside
 from withstand.evaluation.representation.collapse import collapse_check, spread
+from withstand.evaluation.statistics.intervals import shares
 from withstand.losses.contrast.geometry import alignment, effective_rank, uniformity
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.batch import unit_range
-from withstand.core.device import device_of_network
+from withstand.core.devices.device import device_of_network
 from withstand.core.errors import DataError
 from withstand.core.roles import Method, Source, encoder_of
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.evaluation.features import Features, ProgressCallback
 from withstand.models.blocks.taps import row_layers, tapped
 

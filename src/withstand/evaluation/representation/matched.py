@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from withstand.core.batch import Batch, unit_range
-from withstand.core.device import device_of_network
+from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Check, Finding, Measure, Table
+from withstand.core.findings.finding import Check, Finding, Measure, Table
+from withstand.core.findings.pictures import drawn
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Evaluator, Source, View
-from withstand.core.victim import Victim
-from withstand.evaluation.pictures import drawn
+from withstand.core.victims.victim import Victim
 from withstand.models.matching.assignment import Affinities, match
 
 _ORDERS = ("second", "first")

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Finding, Measure, Table
+from withstand.core.findings.finding import Finding, Measure, Table
+from withstand.core.findings.pictures import as_bytes, drawn, pictures_of
 from withstand.core.part import describe
 from withstand.core.random import permutation
 from withstand.core.roles import Evaluator, Source
-from withstand.evaluation.intervals import Share, shares
-from withstand.evaluation.pictures import as_bytes, drawn, pictures_of
+from withstand.evaluation.statistics.intervals import Share, shares
 from withstand.views.tracks import LATER
 
 PURITY = "pairs by looks of one class"

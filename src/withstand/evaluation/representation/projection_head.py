@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError
-from withstand.core.finding import Cell, Check, Finding, Measure, Table
+from withstand.core.findings.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.roles import Evaluator, Source
 from withstand.evaluation.features import Embedder, Features, ProgressCallback
-from withstand.evaluation.intervals import Share, paired_difference, shares
 from withstand.evaluation.probes.knn import vote
 from withstand.evaluation.probes.linear import LogisticProbe, fit_linear
 from withstand.evaluation.probes.probe import CONTROL
@@ -31,6 +30,7 @@ from withstand.evaluation.representation.layers import (
     layer_features,
     spectrum,
 )
+from withstand.evaluation.statistics.intervals import Share, paired_difference, shares
 from withstand.losses.contrast.geometry import effective_rank
 
 _READINGS = ("linear accuracy", "weighted accuracy", "kNN accuracy")

@@ -2,9 +2,9 @@
 
 import torch
 
-from withstand.core.device import device_of_network
+from withstand.core.devices.device import device_of_network
 from withstand.core.roles import Method
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.evaluation.features import Embedder, Features
 
 FEATURES = "features"

@@ -10,11 +10,11 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Cell, Finding, Measure, Table
+from withstand.core.findings.finding import Cell, Finding, Measure, Table
+from withstand.core.findings.pictures import drawn, pictures_of
 from withstand.core.part import describe
 from withstand.core.roles import Evaluator, Method, Source
 from withstand.evaluation.features import Embedder
-from withstand.evaluation.pictures import drawn, pictures_of
 
 OWN = "the method's own"
 """The unit of what a method keeps of its samples."""

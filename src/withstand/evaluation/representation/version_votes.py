@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from withstand.core.batch import Batch, unit_range
-from withstand.core.device import device_of_network
+from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Cell, Finding, Measure, Table
+from withstand.core.findings.finding import Cell, Finding, Measure, Table
+from withstand.core.findings.pictures import as_bytes
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
 from withstand.core.roles import Evaluator, Source
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.derived.subset import labelled
-from withstand.evaluation.intervals import Share, columns, shares
-from withstand.evaluation.pictures import as_bytes
-from withstand.models.blocks.aggregated import Aggregated
+from withstand.evaluation.statistics.intervals import Share, columns, shares
+from withstand.models.blocks.classifiers.aggregated import Aggregated
 
 TOGETHER, ALONE, AGREED = "accuracy, all versions together", "accuracy, the unchanged version", "all versions agree"
 _AT_ONCE = 256

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.batch import unit_range
-from withstand.core.device import device_of_network
+from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError, MissingExtra
-from withstand.core.finding import Better, Check, Finding, Measure, Table
+from withstand.core.findings.finding import Better, Check, Finding, Measure, Table
+from withstand.core.findings.pictures import as_bytes
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
 from withstand.core.roles import Evaluator, Source
-from withstand.core.victim import Victim
-from withstand.evaluation.pictures import as_bytes
+from withstand.core.victims.victim import Victim
 from withstand.evaluation.restoration.fidelity import gradient_energy_ratio, luma, psnr, ssim
 from withstand.evaluation.restoration.super_resolution import (
     BICUBIC,

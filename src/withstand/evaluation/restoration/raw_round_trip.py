@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from withstand.core.batch import unit_range
-from withstand.core.device import device_of_network
+from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Check, Finding, Measure, Table
+from withstand.core.findings.finding import Check, Finding, Measure, Table
+from withstand.core.findings.pictures import as_bytes
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
 from withstand.core.roles import Evaluator, Source
-from withstand.core.victim import Victim
-from withstand.data.pictures.raw_frames import RAW
-from withstand.evaluation.pictures import as_bytes
+from withstand.core.victims.victim import Victim
+from withstand.data.pictures.raw.raw_frames import RAW
 from withstand.evaluation.restoration.fidelity import psnr
 from withstand.models.restoration.bayer import COLORS, Pattern, unpacked
 

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from withstand.core.batch import unit_range
-from withstand.core.device import device_of_network
+from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Check, Finding, Measure, Table
+from withstand.core.findings.finding import Check, Finding, Measure, Table
+from withstand.core.findings.pictures import as_bytes
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
 from withstand.core.roles import Evaluator, Source
-from withstand.core.victim import Victim
-from withstand.evaluation.pictures import as_bytes
+from withstand.core.victims.victim import Victim
 from withstand.evaluation.restoration.fidelity import gradient_energy_ratio, luma, psnr, shaved, ssim
 from withstand.models.restoration.resampling import divisible, enlarged, reduced
 

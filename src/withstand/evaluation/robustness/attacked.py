@@ -4,10 +4,10 @@ import torch
 
 from withstand.attacks.attack import InputAttack
 from withstand.core.batch import Batch, as_structured
-from withstand.core.device import device_of_network
+from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Attacked, Source
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.graphs.container import Graphs
 from withstand.evaluation.structured.graph_audit import attack_nodes
 

@@ -17,21 +17,21 @@ from withstand.attacks.autoattack.ensemble import ProverFunction as EnsembleProv
 from withstand.attacks.objectives import CrossEntropy, EmbeddingDistance
 from withstand.attacks.single_passes import check_surrogate
 from withstand.core.batch import as_structured
-from withstand.core.device import device_of_network, moved
+from withstand.core.devices.device import device_of_network, moved
 from withstand.core.errors import ConfigError, DataError, nearest
-from withstand.core.finding import Finding
+from withstand.core.findings.finding import Finding
+from withstand.core.findings.pictures import drawn
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Evaluator, Source
 from withstand.core.threat import Ball, Norm
-from withstand.core.victim import Outputs, Victim
-from withstand.evaluation.pictures import drawn
+from withstand.core.victims.victim import Outputs, Victim
 from withstand.evaluation.provenance import traced
-from withstand.evaluation.robustness.accuracy_audit import robust_accuracy
 from withstand.evaluation.robustness.audit_case import Case, ball_facts, learnt_runs
-from withstand.evaluation.robustness.autoattack_stage import Aids
-from withstand.evaluation.robustness.embedding_audit import audit_embeddings
-from withstand.evaluation.robustness.optional_prover import OptionalProver
+from withstand.evaluation.robustness.classifiers.accuracy_audit import robust_accuracy
+from withstand.evaluation.robustness.classifiers.autoattack_stage import Aids
+from withstand.evaluation.robustness.classifiers.optional_prover import OptionalProver
+from withstand.evaluation.robustness.encoders.embedding_audit import audit_embeddings
 from withstand.evaluation.robustness.stages import Stages, passes
 from withstand.verification.prover import Prover
 

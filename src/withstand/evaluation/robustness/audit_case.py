@@ -14,12 +14,12 @@ from withstand.attacks.checks import Climb
 from withstand.attacks.inputs.gradient import PGD
 from withstand.attacks.objectives import AttackLoss, Objective
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Check
+from withstand.core.findings.finding import Check
+from withstand.core.findings.pictures import as_bytes
 from withstand.core.part import Tree
 from withstand.core.random import Draws
 from withstand.core.threat import Ball, Norm
-from withstand.core.victim import Victim
-from withstand.evaluation.pictures import as_bytes
+from withstand.core.victims.victim import Victim
 from withstand.evaluation.robustness.stages import Stages
 
 CHECKED = 100

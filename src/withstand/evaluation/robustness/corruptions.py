@@ -11,17 +11,17 @@ from torch import Tensor
 
 from withstand.attacks.objectives import pick
 from withstand.core.batch import Batch
-from withstand.core.device import device_of_network
+from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError, nearest
-from withstand.core.finding import Cell, Finding, Measure, Table
+from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Evaluator, Source
-from withstand.core.victim import Outputs, Victim
-from withstand.evaluation.intervals import Share, shares
+from withstand.core.victims.victim import Outputs, Victim
 from withstand.evaluation.provenance import traced
-from withstand.evaluation.robustness.plausible import plausible
-from withstand.views.pictures.corruptions import CORRUPTIONS, Corruption
+from withstand.evaluation.robustness.classifiers.plausible import plausible
+from withstand.evaluation.statistics.intervals import Share, shares
+from withstand.views.pictures.common_corruptions.corruptions import CORRUPTIONS, Corruption
 from withstand.views.pictures.picture import check_pictures, own_copy
 
 MEAN = "mean accuracy under corruptions"
@@ -43,7 +43,8 @@ def check_corruptible(source: Source) -> None:
 class CorruptionBench(Evaluator):
     """Corrupt a classifier's test pictures, by kind and severity, and count what it still gets right.
 
-    The settings are CIFAR-10-C's; see `withstand.views.pictures.corruptions` for what differs from the published files.
+    The settings are CIFAR-10-C's; see `withstand.views.pictures.common_corruptions.corruptions` for what differs from
+    the published files.
 
     Args:
         kinds: names of corruptions; the mean is over these.

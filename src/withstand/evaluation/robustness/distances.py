@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from withstand.core.finding import Cell, Table
+from withstand.core.findings.finding import Cell, Table
 from withstand.core.roles import Attacked
-from withstand.evaluation.intervals import Share, shares
+from withstand.evaluation.statistics.intervals import Share, shares
 
 STILL_RIGHT = "still right"
 _COLUMNS = ("radius", STILL_RIGHT, f"{STILL_RIGHT}, 95 % low", f"{STILL_RIGHT}, 95 % high")

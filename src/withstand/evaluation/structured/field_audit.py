@@ -9,13 +9,13 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from withstand.core.device import device_of_network
+from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError
-from withstand.core.finding import Cell, Check, Finding, Measure, Table
+from withstand.core.findings.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import permutation
 from withstand.core.roles import Evaluator, Source
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.interactions.source import Catalogue
 from withstand.losses.precision import unit_rows
 

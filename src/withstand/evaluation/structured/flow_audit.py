@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from withstand.attacks.inputs.packets import LARGEST, PacketChange
 from withstand.attacks.paired import little
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Cell, Check, Finding, Table
+from withstand.core.findings.finding import Cell, Check, Finding, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Evaluator, Source
@@ -22,9 +22,9 @@ from withstand.data.derived.subset import in_whole
 from withstand.data.flows.source import Flows
 from withstand.data.flows.table import TOTAL, FlowTable
 from withstand.evaluation.features import place_of
-from withstand.evaluation.intervals import Share, columns, shares
-from withstand.evaluation.robustness.headline import BLACK_BOX, Headline
-from withstand.evaluation.robustness.plausible import skilled
+from withstand.evaluation.robustness.classifiers.headline import BLACK_BOX, Headline
+from withstand.evaluation.robustness.classifiers.plausible import skilled
+from withstand.evaluation.statistics.intervals import Share, columns, shares
 
 Holds = Callable[[Tensor], Tensor]
 """Whether each flow's output `(N, D)` still says what it should, bool `(N,)`."""

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from withstand.core.errors import DataError
-from withstand.core.finding import Cell, Finding, Measure, Table
+from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import permutation
 from withstand.core.roles import Evaluator, Source

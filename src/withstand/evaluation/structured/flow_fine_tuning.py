@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Finding, Measure, Table
+from withstand.core.findings.finding import Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, isolated, permutation
 from withstand.core.roles import Evaluator, Model, Source
 from withstand.data.derived.subset import Subset, holdout, labelled
 from withstand.evaluation.features import embed, place_of
-from withstand.evaluation.intervals import shares
 from withstand.evaluation.probes.probe import CONTROL
+from withstand.evaluation.statistics.intervals import shares
 
 
 @dataclass(frozen=True)

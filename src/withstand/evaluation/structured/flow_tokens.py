@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError
-from withstand.core.finding import Cell, Finding, Measure, Table
+from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Evaluator, Source
@@ -21,7 +21,7 @@ from withstand.data.flows.container import CLS, PAD, STRIDE, FlowBatch
 from withstand.data.flows.source import Flows
 from withstand.data.flows.table import PROTOCOLS, names_of
 from withstand.evaluation.features import place_of
-from withstand.evaluation.intervals import Share, columns, shares
+from withstand.evaluation.statistics.intervals import Share, columns, shares
 
 
 @runtime_checkable

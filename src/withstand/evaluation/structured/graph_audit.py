@@ -18,16 +18,16 @@ from withstand.attacks.inputs.noise import Noise
 from withstand.attacks.paired import stronger
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Cell, Check, Finding, Table
+from withstand.core.findings.finding import Cell, Check, Finding, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Attacked, Evaluator, Source
 from withstand.core.threat import Ball, Norm
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.graphs.container import Graphs
-from withstand.evaluation.intervals import Share, columns, shares
-from withstand.evaluation.robustness.headline import WHITE_BOX, Headline
-from withstand.evaluation.robustness.plausible import skilled
+from withstand.evaluation.robustness.classifiers.headline import WHITE_BOX, Headline
+from withstand.evaluation.robustness.classifiers.plausible import skilled
+from withstand.evaluation.statistics.intervals import Share, columns, shares
 
 
 class FeatureVictim(nn.Module):

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Finding, Measure, Table
+from withstand.core.findings.finding import Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import isolated
 from withstand.core.roles import Source
 from withstand.data.derived.subset import Subset
 from withstand.data.graphs.source import PARTS, GraphSource
 from withstand.evaluation.features import Embedder, Features, embed
-from withstand.evaluation.intervals import Share, shares
 from withstand.evaluation.probes.probe import AccuracyProbe, Embedded, Fitted
+from withstand.evaluation.statistics.intervals import Share, shares
 
 RAW = "raw features, same probe"
 

@@ -7,12 +7,12 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.svm import SVC
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Cell, Finding, Measure, Table
+from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.roles import Evaluator, Source
 from withstand.evaluation.features import Embedder, Features, embed
-from withstand.evaluation.intervals import shares
 from withstand.evaluation.probes.probe import CONTROL
+from withstand.evaluation.statistics.intervals import shares
 
 GRID = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import DataError
-from withstand.core.finding import Better, Cell, Finding, Measure, Table
+from withstand.core.findings.finding import Better, Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import permutation
 from withstand.core.roles import Evaluator, Source

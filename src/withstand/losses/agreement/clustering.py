@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from withstand.core.distributed import first_row, gather
+from withstand.core.devices.distributed import first_row, gather
 from withstand.core.errors import ConfigError, DataError
 from withstand.losses.precision import full_precision
 from withstand.losses.temperature import Temperature, checked_temperature

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from withstand.core.distributed import gather
+from withstand.core.devices.distributed import gather
 from withstand.core.errors import DataError
 from withstand.losses.agreement.redundancy import off_diagonal, standardize
 from withstand.losses.precision import full_precision, unit_rows

@@ -6,7 +6,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from withstand.core.distributed import total, world_size
+from withstand.core.devices.distributed import total, world_size
 from withstand.core.errors import DataError
 from withstand.losses.precision import full_precision
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from withstand.core.distributed import first_row, gather, world_size
+from withstand.core.devices.distributed import first_row, gather, world_size
 from withstand.core.errors import ConfigError, DataError
 from withstand.losses.precision import full_precision, unit_rows
 from withstand.losses.similarity import pairwise_logsumexp, similarity_logsumexp

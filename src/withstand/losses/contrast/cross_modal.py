@@ -12,7 +12,7 @@ the global batch; values are means over this process's anchors.
 import torch
 from torch import Tensor
 
-from withstand.core.distributed import first_row, gather, world_size
+from withstand.core.devices.distributed import first_row, gather, world_size
 from withstand.core.errors import ConfigError, DataError
 from withstand.losses.agreement.clustering import sinkhorn
 from withstand.losses.precision import full_precision, unit_rows

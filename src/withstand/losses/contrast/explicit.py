@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from withstand.core.distributed import mean_of_all
+from withstand.core.devices.distributed import mean_of_all
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.losses.precision import full_precision, unit_rows
 from withstand.losses.temperature import Temperature, checked_temperature

@@ -9,7 +9,7 @@ Sizes: B samples on this process, N over all processes, K queued keys, D project
 import torch
 from torch import Tensor
 
-from withstand.core.distributed import first_row, gather
+from withstand.core.devices.distributed import first_row, gather
 from withstand.core.errors import DataError
 from withstand.losses.precision import full_precision, unit_rows
 from withstand.losses.similarity import similarity_logsumexp

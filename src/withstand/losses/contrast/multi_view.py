@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from withstand.core.distributed import first_row, gather, world_size
+from withstand.core.devices.distributed import first_row, gather, world_size
 from withstand.core.errors import DataError
 from withstand.losses.precision import full_precision, unit_rows
 from withstand.losses.similarity import similarity_logsumexp

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from withstand.core.distributed import first_row
+from withstand.core.devices.distributed import first_row
 from withstand.core.errors import ConfigError, DataError
 from withstand.losses.contrast.supervised_contrastive import supervised_contrastive
 from withstand.losses.temperature import Temperature

@@ -9,7 +9,7 @@ Sizes: B samples on this process, N over all processes, D projection width, F fe
 import torch
 from torch import Tensor
 
-from withstand.core.distributed import first_row, gather
+from withstand.core.devices.distributed import first_row, gather
 from withstand.core.errors import DataError
 from withstand.losses.precision import full_precision
 

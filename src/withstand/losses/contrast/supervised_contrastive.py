@@ -9,7 +9,7 @@ Sizes: B rows on this process, N over all processes, K stored rows, D width.
 import torch
 from torch import Tensor
 
-from withstand.core.distributed import first_row, gather, total, world_size
+from withstand.core.devices.distributed import first_row, gather, total, world_size
 from withstand.core.errors import DataError
 from withstand.losses.precision import full_precision, unit_rows
 from withstand.losses.temperature import Temperature, checked_temperature

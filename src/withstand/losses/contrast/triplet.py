@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import relu
 
-from withstand.core.distributed import mean_of_all
+from withstand.core.devices.distributed import mean_of_all
 from withstand.core.errors import ConfigError, DataError
 from withstand.losses.precision import full_precision, unit_rows
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from withstand.core.distributed import total, world_size
+from withstand.core.devices.distributed import total, world_size
 from withstand.losses.precision import full_precision
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from withstand.core.distributed import total, world_size
+from withstand.core.devices.distributed import total, world_size
 from withstand.losses.precision import full_precision, unit_rows
 
 

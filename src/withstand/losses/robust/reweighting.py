@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import torch.nn.functional as F
 from torch import Tensor
 
-from withstand.core.distributed import gather
+from withstand.core.devices.distributed import gather
 from withstand.losses.precision import full_precision
 from withstand.losses.temperature import Temperature, checked_temperature
 

@@ -24,7 +24,7 @@ from withstand.core.roles import Model, Product, Source, Terms
 from withstand.core.threat import Ball, parse_eps
 from withstand.losses.contrast.momentum_contrast import info_nce_across
 from withstand.losses.temperature import checked_temperature
-from withstand.methods.shared.frozen_encoder import OnFrozenEncoder, clean
+from withstand.methods.shared.wrappers.frozen_encoder import OnFrozenEncoder, clean
 from withstand.models.pictures.noise_generator import NoiseGenerator
 from withstand.models.pictures.normalized import Normalized
 from withstand.views.frequencies import high_pass

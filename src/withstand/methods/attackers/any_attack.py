@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from withstand.attacks.learnt.perturbations import Generated
 from withstand.attacks.objectives import EmbeddingDistance
 from withstand.core.batch import Batch
-from withstand.core.distributed import first_row, gather
+from withstand.core.devices.distributed import first_row, gather
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.random import Draws
 from withstand.core.roles import Model, Product, Source, Terms
 from withstand.core.threat import Ball, parse_eps
 from withstand.losses.contrast.momentum_contrast import info_nce_across
-from withstand.methods.shared.frozen_encoder import OnFrozenEncoder, clean
+from withstand.methods.shared.wrappers.frozen_encoder import OnFrozenEncoder, clean
 from withstand.models.pictures.noise_decoder import NoiseDecoder
 from withstand.models.pictures.normalized import Normalized
 

@@ -14,7 +14,7 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Epoch, Method, Source, Terms
 from withstand.methods.shared.pairs import example_of_pairs
-from withstand.methods.shared.wrapper import Wrapper
+from withstand.methods.shared.wrappers.wrapper import Wrapper
 
 CLEAN = "clean"
 """The name of the data beside that hold the same samples without the trigger."""

@@ -21,10 +21,10 @@ from withstand.core.roles import Epoch, Model, Product, Source, Terms
 from withstand.data.arrays.source import ArraySource
 from withstand.data.derived.paired import PairedSource
 from withstand.losses.kernel_ridge import kernel_ridge
-from withstand.methods.shared.frozen_encoder import OnFrozenEncoder
-from withstand.models.blocks.pool import Pool
+from withstand.methods.shared.wrappers.frozen_encoder import OnFrozenEncoder
+from withstand.models.blocks.memory.pool import Pool
+from withstand.models.pictures.convnets.pooled_convnet import PooledConvNet
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.pooled_convnet import PooledConvNet
 
 TARGETS = "targets"
 """The extra of the condensed set that holds the features to learn."""

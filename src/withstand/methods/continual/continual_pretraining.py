@@ -20,8 +20,8 @@ from withstand.core.errors import ConfigError
 from withstand.core.random import derive
 from withstand.core.roles import Method, Terms
 from withstand.losses.agreement.distillation import squared_distance
-from withstand.methods.shared.continued import Continued
 from withstand.methods.shared.pairs import example_of_pairs
+from withstand.methods.shared.wrappers.continued import Continued
 
 REPLAY = "replay"
 """The name of the data beside that hold samples of before."""

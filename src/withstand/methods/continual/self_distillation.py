@@ -18,9 +18,9 @@ from withstand.core.batch import Batch, unit_range
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.roles import Epoch, Method, Model, Source, Terms
 from withstand.losses.agreement.distillation import squared_distance
-from withstand.methods.shared.continued import Continued, bare, take_over
 from withstand.methods.shared.pairs import example_of_pairs
-from withstand.models.pictures.patches import with_patches
+from withstand.methods.shared.wrappers.continued import Continued, bare, take_over
+from withstand.models.pictures.transformers.patches import with_patches
 
 Match = Literal["features", "tokens"]
 

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from withstand.core.batch import Batch, unit_range
-from withstand.core.distributed import first_row, total, world_size
+from withstand.core.devices.distributed import first_row, total, world_size
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws, derive
 from withstand.core.roles import Method, Source, Terms
 from withstand.methods.shared.pairs import example_of_pairs
-from withstand.methods.shared.wrapper import Wrapper
-from withstand.views.pictures.color_views import ColorJitter
+from withstand.methods.shared.wrappers.wrapper import Wrapper
+from withstand.views.pictures.colors.color_views import ColorJitter
 from withstand.views.styles import amplitudes, with_style
 
 

@@ -12,7 +12,7 @@ from typing import Self
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Method, Model, Terms
-from withstand.losses.contrast.attraction import cacr_terms
+from withstand.losses.contrast.hard_negatives.attraction import cacr_terms
 from withstand.methods.shared.crops import each, several_views
 from withstand.methods.shared.pairs import pair_terms, require_positive
 from withstand.models.blocks.heads import ProjectionHead

@@ -14,7 +14,7 @@ import torch
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Method, Model, Terms
-from withstand.losses.contrast.hardness import hard_contrastive, simple_contrastive
+from withstand.losses.contrast.hard_negatives.hardness import hard_contrastive, simple_contrastive
 from withstand.methods.shared.pairs import pair_terms, require_positive, view_pair
 from withstand.models.blocks.heads import ProjectionHead
 from withstand.models.pictures.normalized import Normalized

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from withstand.core.batch import Batch
-from withstand.core.distributed import gather
+from withstand.core.devices.distributed import gather
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Method, Model, Source, Terms
 from withstand.losses.contrast.individual_temperatures import (

@@ -21,14 +21,14 @@ from withstand.data.derived.group_batches import Small, coverage, merged, same_g
 from withstand.losses.precision import unit_rows
 from withstand.methods.shared.clusters import k_means_labels, refuse_few_samples
 from withstand.methods.shared.pairs import example_of_pairs
-from withstand.methods.shared.wrapper import Wrapper
+from withstand.methods.shared.wrappers.wrapper import Wrapper
 from withstand.models.blocks.concatenated import Concatenated
-from withstand.models.blocks.queue import Queue
+from withstand.models.blocks.memory.queue import Queue
 from withstand.models.pictures.normalized import Normalized
 
 
 class MCL(Wrapper):
-    """One later stage of multistage contrastive learning: `withstand.recipes.setups.stages` makes the chain.
+    """One later stage of multistage contrastive learning: `withstand.recipes.setups.staged.stages` makes the chain.
 
     Before its first step it inherits the earlier stages' encoders and groups, and splits each group by clusters of the
     newest encoder's features, of unit length. Its batches then hold samples of one group, so that all negatives of an

@@ -18,7 +18,7 @@ from withstand.losses.contrast.momentum_contrast import info_nce_across
 from withstand.losses.precision import full_precision, unit_rows
 from withstand.methods.shared.pairs import pair_terms, require_positive, view_pair
 from withstand.models.blocks.heads import ProjectionHead
-from withstand.models.blocks.queue import Queue
+from withstand.models.blocks.memory.queue import Queue
 from withstand.models.pictures.normalized import Normalized
 
 

@@ -18,7 +18,7 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Method, Model, Terms
 from withstand.methods.shared.labelled import LabelledMethod, accuracy
-from withstand.models.blocks.unit_head import UnitHead
+from withstand.models.blocks.classifiers.unit_head import UnitHead
 from withstand.models.pictures.normalized import Normalized
 
 

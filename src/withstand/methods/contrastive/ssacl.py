@@ -16,12 +16,12 @@ from torch import Tensor
 from withstand.attacks.inputs.gradient import PGD
 from withstand.attacks.objectives import CrossEntropy
 from withstand.core.batch import Batch
-from withstand.core.distributed import first_row, gather
+from withstand.core.devices.distributed import first_row, gather
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Epoch, Method, Model, Product, Source, Terms
 from withstand.core.threat import Ball
 from withstand.losses.contrast.binary import binary_nce
-from withstand.methods.shared.attack_in_training import attack_in_training
+from withstand.methods.shared.adversarial_training.attack_in_training import attack_in_training
 from withstand.models.tables.records import Read, RecordMatcher
 
 

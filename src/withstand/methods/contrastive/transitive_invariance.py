@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from withstand.core.batch import Batch, unit_range
-from withstand.core.distributed import as_on_first_process, first_row, gather
+from withstand.core.devices.distributed import as_on_first_process, first_row, gather
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.roles import Epoch, Method, Model, Source, Terms
 from withstand.data.clips.pair_graph import nearest_within

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.batch import KEYPOINTS, MASK, VISIBLE, Batch, unit_range
-from withstand.core.distributed import gather
+from withstand.core.devices.distributed import gather
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.outputs import Maker, Output
 from withstand.core.part import again
 from withstand.core.roles import Method, Product, Source, Terms
 from withstand.losses.agreement.heatmaps import DELTA, confidence, heatmap_loss, heatmaps, highest, mask_loss
 from withstand.methods.shared.localisation import disagreements, mean_answer, swapped_points
-from withstand.models.blocks.ema import follow
+from withstand.models.blocks.memory.ema import follow
 from withstand.models.dense.locator import Keypoints, Located, Locator, MaskSegmenter
 from withstand.models.dense.unet import UNetEncoder
 from withstand.views.pictures.placement import GEOMETRY, HIDDEN, Placement, inside, moved, painted, placed

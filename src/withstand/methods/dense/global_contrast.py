@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from withstand.core.batch import Batch, unit_range
-from withstand.core.distributed import first_row, gather
+from withstand.core.devices.distributed import first_row, gather
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.roles import Method, Source, Terms
 from withstand.data.volumes.batches import volume_batches

@@ -26,8 +26,8 @@ from withstand.losses.agreement.distillation import squared_distance
 from withstand.losses.restoration.variational import kl_to_standard
 from withstand.losses.unlearning import alignment, bounded_distance
 from withstand.methods.shared.labelled import accuracy
-from withstand.methods.shared.wrapper import Wrapper
-from withstand.models.blocks.classifier import Classifier
+from withstand.methods.shared.wrappers.wrapper import Wrapper
+from withstand.models.blocks.classifiers.classifier import Classifier
 from withstand.models.blocks.feature_vae import FeatureVAE
 from withstand.models.pictures.normalized import Normalized
 

@@ -22,7 +22,7 @@ from torch.nn.functional import pad
 from withstand.attacks.language.embeddings import EmbeddingAttack
 from withstand.attacks.language.told import prompt_of, token_losses
 from withstand.core.batch import Batch, as_structured
-from withstand.core.distributed import gather, total
+from withstand.core.devices.distributed import gather, total
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.roles import Epoch, Method, Product, Source, Terms
 from withstand.core.sequences import Sequences
@@ -30,7 +30,7 @@ from withstand.data.text.container import TextPairs, Told, behind
 from withstand.losses.preference.pairwise import check_beta, ipo
 from withstand.losses.preference.sequence import token_log_probs
 from withstand.losses.unlikelihood import leaky_cutoff, unlikelihood
-from withstand.methods.shared.continued import take_over_language_model
+from withstand.methods.shared.wrappers.continued import take_over_language_model
 from withstand.models.tokens.causal import CausalLM
 from withstand.models.tokens.causal_features import CausalFeatures
 

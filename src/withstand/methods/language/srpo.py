@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from withstand.core.batch import Batch, as_structured
-from withstand.core.distributed import gather
+from withstand.core.devices.distributed import gather
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.outputs import Maker, Output
 from withstand.core.random import Draws
@@ -26,7 +26,7 @@ from withstand.data.text.wording import Wording
 from withstand.losses.preference.pairwise import check_beta, dpo, ipo
 from withstand.losses.preference.self_improving import LogRatios, srpo
 from withstand.losses.preference.sequence import mean_log_prob, summed_log_prob
-from withstand.methods.shared.continued import take_over_language_model
+from withstand.methods.shared.wrappers.continued import take_over_language_model
 from withstand.models.tokens.causal import CausalLM
 from withstand.models.tokens.causal_features import CausalFeatures
 from withstand.models.tokens.generation import answers

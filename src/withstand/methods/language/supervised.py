@@ -11,7 +11,7 @@ from typing import Literal, Self, TypeAlias, get_args
 import torch
 
 from withstand.core.batch import Batch
-from withstand.core.distributed import total
+from withstand.core.devices.distributed import total
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.roles import Method, Product, Terms
 from withstand.core.sequences import Sequences

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from withstand.core.batch import Batch
-from withstand.core.distributed import mean_of_all
+from withstand.core.devices.distributed import mean_of_all
 from withstand.core.errors import ConfigError
 from withstand.core.random import derive
 from withstand.core.roles import Epoch, Source, Terms
@@ -25,8 +25,8 @@ from withstand.methods.shared.clusters import k_means_labels
 from withstand.methods.shared.masked_pictures import FilledMethod, blocks_of_patches, one_view, values_of_a_patch
 from withstand.models.blocks.pick import pick
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.patches import TokenEncoder
-from withstand.models.pictures.vit import ViT
+from withstand.models.pictures.transformers.patches import TokenEncoder
+from withstand.models.pictures.transformers.vit import ViT
 
 _EACH = 4
 """Patches that each picture gives to the search for tokens."""

@@ -16,16 +16,16 @@ from torch import Tensor
 from torch.nn.functional import layer_norm, smooth_l1_loss
 
 from withstand.core.batch import Batch
-from withstand.core.distributed import mean_of_all
+from withstand.core.devices.distributed import mean_of_all
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Source, Terms
 from withstand.losses.precision import full_precision
 from withstand.methods.shared.masked_pictures import FilledMethod, blocks_of_patches, one_view
 from withstand.methods.shared.pairs import require_positive
-from withstand.models.blocks.ema import Momentum, Teacher
+from withstand.models.blocks.memory.ema import Momentum, Teacher
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.patches import TokenEncoder
-from withstand.models.pictures.vit import ViT
+from withstand.models.pictures.transformers.patches import TokenEncoder
+from withstand.models.pictures.transformers.vit import ViT
 
 MOMENTUM = Momentum(0.9998, None)
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.batch import Batch
-from withstand.core.distributed import mean_of_all
+from withstand.core.devices.distributed import mean_of_all
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Terms

@@ -20,11 +20,11 @@ from withstand.core.roles import Method, Source, Terms
 from withstand.losses.restoration.difficulty import ranking_error, standard_error
 from withstand.losses.restoration.reconstruction import masked_patch_error
 from withstand.methods.shared.masked_pictures import accept_pictures, one_view, values_of_a_patch
-from withstand.models.blocks.ema import Momentum, Teacher
-from withstand.models.pictures.decoder import MaskedTokens, PatchDecoder
+from withstand.models.blocks.memory.ema import Momentum, Teacher
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.patches import TokenEncoder
-from withstand.models.pictures.vit import ViT
+from withstand.models.pictures.transformers.decoder import MaskedTokens, PatchDecoder
+from withstand.models.pictures.transformers.patches import TokenEncoder
+from withstand.models.pictures.transformers.vit import ViT
 from withstand.views.masks import guided_masks, hidden_count, random_masks
 
 MOMENTUM = Momentum(0.999, 0.9999, "linear")

@@ -19,12 +19,12 @@ from withstand.core.errors import ConfigError
 from withstand.core.roles import Method, Model, Source, Terms
 from withstand.losses.precision import full_precision
 from withstand.methods.shared.masked_pictures import accept_pictures, one_view
-from withstand.models.blocks.ema import Momentum, Teacher
+from withstand.models.blocks.memory.ema import Momentum, Teacher
 from withstand.models.blocks.pick import pick
-from withstand.models.pictures.decoder import MaskedTokens, PatchDecoder
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.patches import TokenEncoder, with_patches
-from withstand.models.pictures.vit import ViT
+from withstand.models.pictures.transformers.decoder import MaskedTokens, PatchDecoder
+from withstand.models.pictures.transformers.patches import TokenEncoder, with_patches
+from withstand.models.pictures.transformers.vit import ViT
 from withstand.views.context_masks import Span, context_and_targets
 
 MOMENTUM = Momentum(0.996, 1.0, "linear")

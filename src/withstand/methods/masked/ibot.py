@@ -23,11 +23,11 @@ from withstand.methods.shared.centering import check_center_momentum, follow_cen
 from withstand.methods.shared.crops import each, several_views
 from withstand.methods.shared.masked_pictures import accept_pictures, summary
 from withstand.methods.shared.pairs import pair_terms, require_positive
-from withstand.models.blocks.ema import Momentum, Teacher
+from withstand.models.blocks.memory.ema import Momentum, Teacher
 from withstand.models.blocks.prototypes import DINOHead
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.patches import TokenEncoder, with_patches
-from withstand.models.pictures.vit import ViT
+from withstand.models.pictures.transformers.patches import TokenEncoder, with_patches
+from withstand.models.pictures.transformers.vit import ViT
 from withstand.views.masks import blockwise_masks
 
 MOMENTUM = Momentum(0.996, 1.0)

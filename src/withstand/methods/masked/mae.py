@@ -16,10 +16,10 @@ from withstand.core.batch import Batch
 from withstand.core.roles import Method, Source, Terms
 from withstand.losses.restoration.reconstruction import masked_patch_error
 from withstand.methods.shared.masked_pictures import accept_pictures, one_view, values_of_a_patch
-from withstand.models.pictures.decoder import MaskedTokens, PatchDecoder
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.patches import TokenEncoder
-from withstand.models.pictures.vit import ViT
+from withstand.models.pictures.transformers.decoder import MaskedTokens, PatchDecoder
+from withstand.models.pictures.transformers.patches import TokenEncoder
+from withstand.models.pictures.transformers.vit import ViT
 from withstand.views.masks import random_masks
 
 

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from withstand.core.batch import Batch, unit_range
-from withstand.core.distributed import mean_of_all
+from withstand.core.devices.distributed import mean_of_all
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Terms
 from withstand.losses.restoration.reconstruction import squared_error
 from withstand.methods.shared.masked_pictures import FilledMethod, blocks_of_patches, one_view, values_of_a_patch
 from withstand.models.pictures.normalized import Normalized
 from withstand.models.pictures.oriented_gradients import oriented_gradients
-from withstand.models.pictures.patches import TokenEncoder
-from withstand.models.pictures.vit import ViT
+from withstand.models.pictures.transformers.patches import TokenEncoder
+from withstand.models.pictures.transformers.vit import ViT
 
 
 class MaskFeat(FilledMethod):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, gelu
 
 from withstand.core.batch import Batch, as_structured
-from withstand.core.distributed import gather, mean_of_all, world_size
+from withstand.core.devices.distributed import gather, mean_of_all, world_size
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import Part
 from withstand.core.random import isolated

@@ -18,8 +18,8 @@ from withstand.losses.restoration.reconstruction import absolute_error_where
 from withstand.methods.shared.masked_pictures import FilledMethod, hidden_where, one_view, values_of_a_patch
 from withstand.models.blocks.pick import pick
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.patches import TokenEncoder
-from withstand.models.pictures.vit import ViT
+from withstand.models.pictures.transformers.patches import TokenEncoder
+from withstand.models.pictures.transformers.vit import ViT
 from withstand.views.masks import unit_masks
 
 

@@ -17,18 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.batch import Batch, unit_range
-from withstand.core.distributed import gather
+from withstand.core.devices.distributed import gather
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.roles import Method, Source, Terms
 from withstand.losses.contrast.momentum_contrast import info_nce_across
 from withstand.losses.restoration.reconstruction import absolute_error_where
 from withstand.methods.shared.masked_pictures import accept_pictures, summary
 from withstand.methods.shared.pairs import pair_terms, require_positive, view_pair
-from withstand.models.blocks.ema import Momentum, Teacher
-from withstand.models.pictures.decoder import LightDecoder
+from withstand.models.blocks.memory.ema import Momentum, Teacher
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.patches import TokenEncoder, cut, with_patches
-from withstand.models.pictures.vit import ViT
+from withstand.models.pictures.transformers.decoder import LightDecoder
+from withstand.models.pictures.transformers.patches import TokenEncoder, cut, with_patches
+from withstand.models.pictures.transformers.vit import ViT
 from withstand.views.masks import block_masks
 
 Fill = Literal["zeros", "noise"]

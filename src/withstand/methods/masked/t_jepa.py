@@ -21,7 +21,7 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Method, Model, Terms
 from withstand.data.tables.source import TableSource
-from withstand.models.blocks.ema import Momentum, Teacher
+from withstand.models.blocks.memory.ema import Momentum, Teacher
 from withstand.models.blocks.pick import pick
 from withstand.models.tables.encoder import TableEncoder
 from withstand.models.tables.predictor import QueryPredictor

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.batch import Batch, unit_range
-from withstand.core.distributed import world_size
+from withstand.core.devices.distributed import world_size
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.outputs import Maker, Output
 from withstand.core.random import isolated
@@ -29,8 +29,8 @@ from withstand.losses.contrast.cross_modal import clip_loss
 from withstand.losses.precision import unit_rows
 from withstand.methods.shared.pairs import require_positive
 from withstand.methods.shared.partners import Correlated, Partner, Predicted, Seen, check_partner, swalip
-from withstand.models.blocks.ema import Momentum
 from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.blocks.memory.ema import Momentum
 from withstand.models.pictures.normalized import Normalized
 from withstand.models.tokens.text_tower import TextTower
 from withstand.models.tokens.zero_shot import ZeroShotClassifier, side_by_side

@@ -25,9 +25,9 @@ from withstand.data.captions.source import CaptionedClasses
 from withstand.data.captions.words import Vocabulary
 from withstand.losses.contrast.contrastive import nt_xent
 from withstand.losses.precision import full_precision, unit_rows
-from withstand.methods.shared.continued import take_over
 from withstand.methods.shared.labelled import accuracy
 from withstand.methods.shared.pairs import require_positive
+from withstand.methods.shared.wrappers.continued import take_over
 from withstand.models.blocks.heads import ProjectionHead
 from withstand.models.blocks.taps import block_names, with_layers
 from withstand.models.pictures.normalized import Normalized

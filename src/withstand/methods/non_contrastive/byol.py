@@ -14,8 +14,8 @@ from withstand.core.batch import Batch
 from withstand.core.roles import Method, Model, Terms
 from withstand.losses.agreement.distillation import byol
 from withstand.methods.shared.pairs import pair_terms, view_pair
-from withstand.models.blocks.ema import Momentum, Teacher
 from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.blocks.memory.ema import Momentum, Teacher
 from withstand.models.pictures.normalized import Normalized
 
 MOMENTUM = Momentum(0.996, 1.0)

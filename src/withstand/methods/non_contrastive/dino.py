@@ -18,7 +18,7 @@ from withstand.losses.agreement.clustering import swapped_cross_entropy
 from withstand.methods.shared.centering import check_center_momentum, follow_center, warmed
 from withstand.methods.shared.crops import each, several_views
 from withstand.methods.shared.pairs import pair_terms, require_positive
-from withstand.models.blocks.ema import Momentum, Teacher
+from withstand.models.blocks.memory.ema import Momentum, Teacher
 from withstand.models.blocks.prototypes import DINOHead
 from withstand.models.pictures.normalized import Normalized
 

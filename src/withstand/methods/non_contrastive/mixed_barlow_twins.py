@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from withstand.core.batch import Batch, unit_range
-from withstand.core.distributed import first_row, gather
+from withstand.core.devices.distributed import first_row, gather
 from withstand.core.errors import ConfigError
 from withstand.core.random import permutation
 from withstand.core.roles import Method, Model, Terms

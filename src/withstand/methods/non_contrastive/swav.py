@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from withstand.core.batch import Batch
-from withstand.core.distributed import rank, world_size
+from withstand.core.devices.distributed import rank, world_size
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Method, Model, Source, Terms
 from withstand.losses.agreement.clustering import sinkhorn, swapped_cross_entropy
 from withstand.methods.shared.crops import each, several_views
 from withstand.methods.shared.pairs import pair_terms, require_positive
 from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.blocks.memory.queue import Queues
 from withstand.models.blocks.prototypes import Prototypes
-from withstand.models.blocks.queue import Queues
 from withstand.models.pictures.normalized import Normalized
 
 

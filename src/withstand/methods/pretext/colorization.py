@@ -23,8 +23,8 @@ from withstand.losses.precision import full_precision
 from withstand.methods.shared.masked_pictures import accept_pictures, one_view
 from withstand.models.pictures.lab import color_bins, lab
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.patches import TokenEncoder, cut, with_patches
-from withstand.models.pictures.vit import ViT, start_linear
+from withstand.models.pictures.transformers.patches import TokenEncoder, cut, with_patches
+from withstand.models.pictures.transformers.vit import ViT, start_linear
 
 _EACH = 8
 """Cells of each picture whose colors are counted."""

@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.functional import dropout as drop
 
 from withstand.core.batch import Batch
-from withstand.core.distributed import mean_of_all
+from withstand.core.devices.distributed import mean_of_all
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import isolated
 from withstand.core.roles import Terms

@@ -20,8 +20,8 @@ from withstand.losses.agreement.label_augmentation import distilled, joint_cross
 from withstand.losses.temperature import checked_temperature
 from withstand.methods.shared.changes import accept_changes
 from withstand.methods.shared.labelled import LabelledMethod, accuracy
-from withstand.models.blocks.aggregated import Aggregated
-from withstand.models.blocks.classifier import Classifier
+from withstand.models.blocks.classifiers.aggregated import Aggregated
+from withstand.models.blocks.classifiers.classifier import Classifier
 from withstand.models.blocks.transforms import TransformSet
 from withstand.models.pictures.normalized import Normalized
 from withstand.models.pictures.transforms import Rotations

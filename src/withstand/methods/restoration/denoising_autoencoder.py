@@ -12,7 +12,7 @@ from torch.nn.functional import mse_loss
 from withstand.core.batch import Batch, unit_range
 from withstand.core.errors import DataError
 from withstand.core.roles import Method, Terms
-from withstand.models.pictures.autoencoder import ConvCode, ConvDecoder
+from withstand.models.pictures.convnets.autoencoder import ConvCode, ConvDecoder
 
 
 class DenoisingAutoencoder(Method):

@@ -19,10 +19,10 @@ from torch.nn.functional import l1_loss
 from withstand.core.batch import Batch, unit_range
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Method, Product, Source, Terms
-from withstand.data.pictures.raw_frames import RAW
+from withstand.data.pictures.raw.raw_frames import RAW
 from withstand.losses.restoration.content import feature_error
 from withstand.losses.restoration.structure import multi_scale_similarity
-from withstand.methods.shared.continued import take_over
+from withstand.methods.shared.wrappers.continued import take_over
 from withstand.models.restoration.bayer import Interpolation, Pattern, packed_mosaic
 from withstand.models.restoration.camera import Camera, sensor_noise, unprocess
 from withstand.models.restoration.layer_maps import LayerMaps

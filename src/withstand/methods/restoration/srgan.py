@@ -20,9 +20,9 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Method, Product, Source, Terms
 from withstand.losses.restoration.adversarial import critic_loss, fooling_loss
 from withstand.losses.restoration.content import feature_error, total_variation
-from withstand.methods.shared.continued import take_over
 from withstand.methods.shared.game import Game, check_weights, held
-from withstand.models.blocks.ema import Momentum, Teacher
+from withstand.methods.shared.wrappers.continued import take_over
+from withstand.models.blocks.memory.ema import Momentum, Teacher
 from withstand.models.restoration.critic import Critic
 from withstand.models.restoration.layer_maps import LayerMaps
 from withstand.models.restoration.resampling import reduced

@@ -22,8 +22,8 @@ from withstand.core.roles import Method, Product, Source, Terms
 from withstand.losses.restoration.adversarial import critic_loss, fooling_loss
 from withstand.losses.restoration.clips import cosine_error, matching_loss, ping_pong, ping_pong_loss
 from withstand.losses.restoration.content import feature_error
-from withstand.methods.shared.continued import take_over
 from withstand.methods.shared.game import Game, check_weights, held, over_processes
+from withstand.methods.shared.wrappers.continued import take_over
 from withstand.models.restoration.clip_critic import ClipCritic, Triplets
 from withstand.models.restoration.frame_recurrent import (
     FLOW_SIDES,

@@ -18,10 +18,14 @@ from withstand.attacks.inputs.gradient import PGD
 from withstand.core.batch import Batch, unit_range
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Method, Terms
-from withstand.methods.shared.attack_in_training import BatchLoss, attack_in_training, refuse_single_samples
+from withstand.methods.shared.adversarial_training.attack_in_training import (
+    BatchLoss,
+    attack_in_training,
+    refuse_single_samples,
+)
 from withstand.methods.shared.pairs import example_of_pairs, view_pair
-from withstand.methods.shared.wrapper import Wrapper
-from withstand.models.blocks.second_bank import SecondBank
+from withstand.methods.shared.wrappers.wrapper import Wrapper
+from withstand.models.blocks.normalization.second_bank import SecondBank
 
 ATTACK = PGD(steps=5, step_size=0.25, keep_best=False)
 """The paper's: five steps of eps/4 from a uniform start, the last point."""

@@ -22,13 +22,13 @@ from torch import Tensor
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.inputs.gradient import PGD
 from withstand.core.batch import Batch
-from withstand.core.distributed import rank, total, world_size
+from withstand.core.devices.distributed import rank, total, world_size
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Model, Terms, Trainer
-from withstand.methods.shared.attack_in_training import attack_in_training
+from withstand.methods.shared.adversarial_training.attack_in_training import attack_in_training
+from withstand.methods.shared.adversarial_training.strategies import Plain, Strategy
+from withstand.methods.shared.adversarial_training.weightings import Weighting
 from withstand.methods.shared.labelled import ATTACKED, LabelledMethod, accuracy
-from withstand.methods.shared.strategies import Plain, Strategy
-from withstand.methods.shared.weightings import Weighting
 from withstand.models.pictures.normalized import Normalized
 
 ATTACK = PGD(steps=10, step_size=0.25, keep_best=False)

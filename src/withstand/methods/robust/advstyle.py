@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from withstand.core.batch import Batch
-from withstand.core.distributed import rank
+from withstand.core.devices.distributed import rank
 from withstand.core.roles import Epoch, Model, Terms
 from withstand.losses.precision import full_precision
 from withstand.methods.shared.labelled import LabelledMethod, accuracy
-from withstand.models.blocks.style import AdvStyle, perturbed
+from withstand.models.blocks.normalization.style import AdvStyle, perturbed
 from withstand.models.pictures.styled import Styled
 
 _GROWN = 10.0

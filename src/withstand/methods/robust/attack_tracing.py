@@ -19,8 +19,8 @@ from withstand.core.batch import Batch, unit_range
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Method, Model, Product, Source, Terms, network_of
 from withstand.losses.robust.noise_sensitivity import Form, noise_sensitive, sensitivity
-from withstand.methods.shared.continued import take_over
-from withstand.models.blocks.classifier import Classifier
+from withstand.methods.shared.wrappers.continued import take_over
+from withstand.models.blocks.classifiers.classifier import Classifier
 from withstand.models.pictures.normalized import Normalized
 from withstand.models.pictures.tracers import TracedCopies, Tracers
 

@@ -19,7 +19,7 @@ from withstand.core.errors import ConfigError, nearest
 from withstand.core.roles import Model, Terms
 from withstand.methods.shared.labelled import LabelledMethod, accuracy
 from withstand.models.pictures.normalized import Normalized
-from withstand.verification.training_bounds import LiveNetwork
+from withstand.verification.bounds.training_bounds import LiveNetwork
 
 BOUNDS = ("ibp", "crown-ibp")
 

@@ -19,7 +19,7 @@ from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
 from withstand.core.roles import Epoch, Method, Model, Terms
 from withstand.losses.robust.adversarial import decoupled_alignment
-from withstand.methods.shared.attack_in_training import attack_in_training
+from withstand.methods.shared.adversarial_training.attack_in_training import attack_in_training
 from withstand.models.pictures.normalized import Normalized
 
 ATTACK = PGD(steps=5, step_size=0.25, keep_best=False)

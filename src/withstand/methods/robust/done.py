@@ -19,7 +19,7 @@ from torch import Tensor
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Model, Terms
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.losses.robust.comp_sum import comp_sum
 from withstand.losses.robust.reweighting import barrier_curvature, barrier_minimizer, log_mean_exponential
 from withstand.methods.shared.labelled import LabelledMethod, accuracy

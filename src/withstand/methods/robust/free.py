@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from withstand.core.batch import Batch
-from withstand.core.distributed import first_row, gather, world_size
+from withstand.core.devices.distributed import first_row, gather, world_size
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Model, Terms, Trainer
 from withstand.core.threat import Ball

@@ -19,7 +19,11 @@ from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
 from withstand.core.roles import Method, Model, Terms
 from withstand.losses.contrast.multi_view import nt_xent_views
-from withstand.methods.shared.attack_in_training import BatchLoss, attack_in_training, refuse_single_samples
+from withstand.methods.shared.adversarial_training.attack_in_training import (
+    BatchLoss,
+    attack_in_training,
+    refuse_single_samples,
+)
 from withstand.methods.shared.pairs import view_pair
 from withstand.models.blocks.heads import ProjectionHead
 from withstand.models.pictures.normalized import Normalized

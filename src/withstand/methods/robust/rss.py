@@ -26,10 +26,10 @@ from withstand.losses.robust.transport import (
     transported,
     transported_cross_entropy,
 )
-from withstand.methods.shared.frozen_encoder import OnFrozenEncoder, clean
 from withstand.methods.shared.labelled import accuracy
-from withstand.models.blocks.classifier import Classifier
-from withstand.models.blocks.scaled import Scaled
+from withstand.methods.shared.wrappers.frozen_encoder import OnFrozenEncoder, clean
+from withstand.models.blocks.classifiers.classifier import Classifier
+from withstand.models.blocks.normalization.scaled import Scaled
 from withstand.models.pictures.normalized import Normalized
 
 LABELLED = "labelled"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.inputs.gradient import PGD
 from withstand.core.batch import Batch
-from withstand.core.distributed import gather
+from withstand.core.devices.distributed import gather
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.roles import Model, Terms
 from withstand.losses.contrast.supervised_contrastive import supervised_contrastive
@@ -30,7 +30,7 @@ from withstand.losses.robust.imbalance import (
     ldam,
     ldam_margins,
 )
-from withstand.methods.shared.attack_in_training import attack_in_training
+from withstand.methods.shared.adversarial_training.attack_in_training import attack_in_training
 from withstand.methods.shared.labelled import LabelledMethod, accuracy
 from withstand.models.pictures.normalized import Normalized
 

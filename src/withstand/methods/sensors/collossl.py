@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from withstand.core.batch import Batch
-from withstand.core.distributed import first_row, gather
+from withstand.core.devices.distributed import first_row, gather
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Source, Terms

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from withstand.core.distributed import total, world_size
+from withstand.core.devices.distributed import total, world_size
 from withstand.core.errors import ConfigError
 
 

@@ -5,7 +5,7 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from withstand.core.distributed import as_on_first_process
+from withstand.core.devices.distributed import as_on_first_process
 from withstand.core.errors import ConfigError
 
 

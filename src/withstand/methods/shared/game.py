@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.batch import Batch
-from withstand.core.distributed import total, world_size
+from withstand.core.devices.distributed import total, world_size
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Method, Model, Terms, Trainer
-from withstand.methods.shared.continued import take_over
+from withstand.methods.shared.wrappers.continued import take_over
 from withstand.models.restoration.layer_maps import LayerMaps
 
 SURE = 1e-3

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from withstand.core.batch import Batch, unit_range
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Method, Model, Product
-from withstand.models.blocks.classifier import Classifier
+from withstand.models.blocks.classifiers.classifier import Classifier
 
 ATTACKED = "attacked"
 """The name in `Batch.extras` of inputs that were attacked already."""

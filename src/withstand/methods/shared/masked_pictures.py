@@ -7,8 +7,8 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
 from withstand.core.roles import Method, Source
-from withstand.models.pictures.patches import TokenEncoder, with_patches
-from withstand.models.pictures.vit import start_linear
+from withstand.models.pictures.transformers.patches import TokenEncoder, with_patches
+from withstand.models.pictures.transformers.vit import start_linear
 from withstand.views.masks import blockwise_masks
 
 

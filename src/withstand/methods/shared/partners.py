@@ -16,8 +16,8 @@ from withstand.losses.agreement.distillation import byol
 from withstand.losses.agreement.redundancy import barlow_twins
 from withstand.losses.contrast.cross_modal import swapped_batches
 from withstand.losses.temperature import Temperature
-from withstand.models.blocks.ema import Momentum, Teacher
 from withstand.models.blocks.heads import ProjectionHead
+from withstand.models.blocks.memory.ema import Momentum, Teacher
 from withstand.models.tokens.text_tower import TextTower
 
 Partner: TypeAlias = Literal["none", "barlip", "siamlip", "byolip", "swalip"]

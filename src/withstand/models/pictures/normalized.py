@@ -8,8 +8,8 @@ from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Model
-from withstand.models.pictures.patches import TokenEncoder, with_patches
-from withstand.models.pictures.resnet import ResNet
+from withstand.models.pictures.convnets.resnet import ResNet
+from withstand.models.pictures.transformers.patches import TokenEncoder, with_patches
 
 
 class Normalized(TokenEncoder):

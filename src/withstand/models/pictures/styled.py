@@ -7,11 +7,11 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from withstand.core.device import device_of_network
+from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.roles import Model
-from withstand.core.victim import Victim
-from withstand.models.blocks.style import AdvStyle, StyleLayer
+from withstand.core.victims.victim import Victim
+from withstand.models.blocks.normalization.style import AdvStyle, StyleLayer
 from withstand.models.pictures.normalized import Normalized
 
 

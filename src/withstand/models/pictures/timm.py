@@ -7,7 +7,7 @@ from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError, MissingExtra, nearest
 from withstand.models.blocks.pick import pick
-from withstand.models.pictures.patches import TokenEncoder, pick_blocks
+from withstand.models.pictures.transformers.patches import TokenEncoder, pick_blocks
 
 
 class Timm(TokenEncoder):

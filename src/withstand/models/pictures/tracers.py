@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import Part
-from withstand.models.blocks.classifier import Classifier
-from withstand.models.pictures.convnet import ConvNet
+from withstand.models.blocks.classifiers.classifier import Classifier
+from withstand.models.pictures.convnets.convnet import ConvNet
 
 _LEAST = 1e-6
 """Below which the deviation of a sample's logits counts as none."""

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, MissingExtra
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.models.pictures.processor import Rounding, own_values, preparation
 from withstand.models.tokens.picture_to_text import PictureToText, Scored
 

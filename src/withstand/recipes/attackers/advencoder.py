@@ -19,9 +19,9 @@ from typing import Literal
 from withstand.core.roles import Method, Model, Source
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import Adam
-from withstand.evaluation.robustness.fooling import Fooling
+from withstand.evaluation.robustness.encoders.fooling import Fooling
 from withstand.methods.attackers.adv_encoder import AdvEncoder
-from withstand.recipes.setups.frozen_encoder import FrozenSetup, experiment_on_frozen_encoder
+from withstand.recipes.setups.staged.frozen_encoder import FrozenSetup, experiment_on_frozen_encoder
 
 SETUP = FrozenSetup()
 

@@ -16,10 +16,10 @@ from typing import Literal
 from withstand.core.roles import Method, Model, Source
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import AdamW
-from withstand.evaluation.robustness.target_retrieval import TargetRetrieval
+from withstand.evaluation.robustness.encoders.target_retrieval import TargetRetrieval
 from withstand.methods.attackers.any_attack import AnyAttack
 from withstand.models.pictures.noise_decoder import NoiseDecoder
-from withstand.recipes.setups.frozen_encoder import FrozenSetup, experiment_on_frozen_encoder
+from withstand.recipes.setups.staged.frozen_encoder import FrozenSetup, experiment_on_frozen_encoder
 
 SETUP = replace(FrozenSetup(), learning_rate=1e-3, batch=128)
 

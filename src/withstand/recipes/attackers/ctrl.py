@@ -21,13 +21,13 @@ from withstand.core.errors import ConfigError, nearest
 from withstand.core.roles import Source
 from withstand.data.derived.poisoned import Poisoned
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.backdoor.cleansing import cleansed
-from withstand.evaluation.backdoor.frequency_audit import FrequencyAudit
-from withstand.evaluation.backdoor.poison_detection import PoisonDetection, knows_poison
-from withstand.evaluation.backdoor.trigger_success import TriggerSuccess
+from withstand.evaluation.defenses.backdoor.cleansing import cleansed
+from withstand.evaluation.defenses.backdoor.frequency_audit import FrequencyAudit
+from withstand.evaluation.defenses.backdoor.poison_detection import PoisonDetection, knows_poison
+from withstand.evaluation.defenses.backdoor.trigger_success import TriggerSuccess
 from withstand.methods.attackers.poisoned_training import CLEAN, PoisonedTraining
-from withstand.recipes.setups.pictures import PictureSetup
-from withstand.recipes.setups.stages import stageable
+from withstand.recipes.setups.staged.stages import stageable
+from withstand.recipes.setups.vision.pictures import PictureSetup
 from withstand.views.triggers import FrequencyTrigger
 
 SETUP = PictureSetup(data="cifar10")

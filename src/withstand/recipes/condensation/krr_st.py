@@ -23,9 +23,9 @@ from withstand.engine.optimizers import AdamW
 from withstand.engine.schedules import Linear
 from withstand.evaluation.representation.condensed import Condensed
 from withstand.methods.condensation.krr_st import KRRST
-from withstand.models.pictures.pooled_convnet import PooledConvNet
-from withstand.recipes.setups.bare_pictures import BareSetup, experiment_without_views
-from withstand.recipes.setups.stages import encoder_of
+from withstand.models.pictures.convnets.pooled_convnet import PooledConvNet
+from withstand.recipes.setups.staged.stages import encoder_of
+from withstand.recipes.setups.vision.bare_pictures import BareSetup, experiment_without_views
 
 SETUP = replace(BareSetup(), learning_rate=1e-2)
 

@@ -24,10 +24,8 @@ from typing import Literal
 from withstand.core.errors import ConfigError, nearest
 from withstand.engine.experiment import Experiment
 from withstand.engine.schedules import WSD, Infinite, WarmupCosine
-from withstand.recipes.setups.masked_pictures import MASKED
-from withstand.recipes.setups.pictures import PictureSetup
-from withstand.recipes.setups.stages import method_of, stageable
-from withstand.recipes.setups.streams import (
+from withstand.recipes.setups.staged.stages import method_of, stageable
+from withstand.recipes.setups.staged.streams import (
     Pace,
     Stream,
     parts_like,
@@ -35,6 +33,8 @@ from withstand.recipes.setups.streams import (
     sets_of,
     streamed,
 )
+from withstand.recipes.setups.vision.masked_pictures import MASKED
+from withstand.recipes.setups.vision.pictures import PictureSetup
 
 SETUP = MASKED
 

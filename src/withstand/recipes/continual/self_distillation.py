@@ -26,12 +26,12 @@ from withstand.core.roles import Method, Source
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import AdamW
 from withstand.engine.schedules import Linear
-from withstand.evaluation.representation.drift import Drift
+from withstand.evaluation.continual.drift import Drift
 from withstand.methods.continual.self_distillation import FurtherPretraining, Match, SelfDistillation
-from withstand.recipes.setups.masked_pictures import MASKED
-from withstand.recipes.setups.pictures import PictureSetup
-from withstand.recipes.setups.stages import method_of, stageable
-from withstand.recipes.setups.streams import parts_like, refuse_other_pictures
+from withstand.recipes.setups.staged.stages import method_of, stageable
+from withstand.recipes.setups.staged.streams import parts_like, refuse_other_pictures
+from withstand.recipes.setups.vision.masked_pictures import MASKED
+from withstand.recipes.setups.vision.pictures import PictureSetup
 from withstand.views.compose import Compose
 
 SETUP = MASKED

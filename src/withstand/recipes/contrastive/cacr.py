@@ -21,7 +21,7 @@ from functools import partial
 
 from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.cacr import CACR
-from withstand.recipes.setups.pictures import PictureSetup, experiment_on_pictures
+from withstand.recipes.setups.vision.pictures import PictureSetup, experiment_on_pictures
 from withstand.views.presets import several
 
 SETUP = PictureSetup(batch=128)

@@ -28,7 +28,7 @@ from withstand.engine.optimizers import Adam
 from withstand.methods.contrastive.g_simclr import GSimCLR
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.methods.restoration.denoising_autoencoder import DenoisingAutoencoder
-from withstand.recipes.setups.pictures import LARGE, TwoViewSetup, experiment_on_pictures
+from withstand.recipes.setups.vision.pictures import LARGE, TwoViewSetup, experiment_on_pictures
 from withstand.views.compose import MultiCrop
 from withstand.views.pictures.noise import GaussianNoise
 from withstand.views.presets import simclr_large, simclr_small

@@ -22,7 +22,7 @@ from functools import partial
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import AdamW
 from withstand.methods.contrastive.groco import GroCo
-from withstand.recipes.setups.pictures import TwoViewSetup, experiment_on_pictures
+from withstand.recipes.setups.vision.pictures import TwoViewSetup, experiment_on_pictures
 from withstand.views.presets import barlow_large, barlow_small
 
 SETUP = TwoViewSetup(learning_rate=4e-3)

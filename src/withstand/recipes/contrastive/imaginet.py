@@ -29,10 +29,10 @@ from withstand.core.roles import Source
 from withstand.data.derived.origins import GENERATOR, Generators
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import Adam
-from withstand.evaluation.detection.synthetic import SyntheticBench
+from withstand.evaluation.defenses.detection.synthetic import SyntheticBench
 from withstand.methods.contrastive.origin_detector import OriginDetector
-from withstand.methods.contrastive.selfcon import SelfCon
-from withstand.recipes.setups.origins import (
+from withstand.methods.supervised_contrast.selfcon import SelfCon
+from withstand.recipes.setups.vision.origins import (
     OriginSetup,
     calibration_view,
     origin_encoder,

@@ -24,7 +24,7 @@ from functools import partial
 from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.isogclr import ISogCLR
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.recipes.setups.pictures import PictureSetup, experiment_on_pictures
+from withstand.recipes.setups.vision.pictures import PictureSetup, experiment_on_pictures
 from withstand.views.presets import simclr_large, simclr_small
 
 SETUP = PictureSetup(batch=128)

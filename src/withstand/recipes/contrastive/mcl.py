@@ -21,8 +21,8 @@ reached: undecided: kNN accuracy of the thing 0.477 ± 0.012 after two stages, 0
 
 from withstand.data.derived.group_batches import Small
 from withstand.engine.experiment import Experiment
-from withstand.recipes.setups.pictures import PictureSetup
-from withstand.recipes.setups.stages import stageable, staged
+from withstand.recipes.setups.staged.stages import stageable, staged
+from withstand.recipes.setups.vision.pictures import PictureSetup
 
 SETUP = PictureSetup()
 

@@ -23,7 +23,7 @@ from functools import partial
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import Adam
 from withstand.methods.contrastive.scatsimclr import ScatSimCLR, Task
-from withstand.recipes.setups.pictures import TwoViewSetup, experiment_on_pictures
+from withstand.recipes.setups.vision.pictures import TwoViewSetup, experiment_on_pictures
 from withstand.views.presets import simclr_large, simclr_small
 
 SETUP = TwoViewSetup(model="scattering", width=32, depth=8, batch=64, learning_rate=1e-3)

@@ -23,10 +23,10 @@ command: withstand train table-integration --data A.csv --other B.csv
 """
 
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.integration.judges import MatchJudge, TypoAudit
+from withstand.evaluation.structured.integration.judges import MatchJudge, TypoAudit
 from withstand.methods.contrastive.ssacl import SSACL
 from withstand.models.tables.records import RecordMatcher
-from withstand.recipes.setups.records import RecordSetup, record_encoder, record_parts, record_plan
+from withstand.recipes.setups.structured.records import RecordSetup, record_encoder, record_parts, record_plan
 from withstand.views.records import Perturbed
 
 SETUP = RecordSetup()

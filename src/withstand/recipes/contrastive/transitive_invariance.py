@@ -27,10 +27,10 @@ from withstand.evaluation.representation.pair_gallery import PairGallery
 from withstand.methods.contrastive.transitive_invariance import KINDS, TransitiveInvariance
 from withstand.methods.pretext.relative_position import RelativePosition
 from withstand.methods.pretext.rotation import Rotation
-from withstand.recipes.setups.pictures import encoder, experiment_on_pictures
-from withstand.recipes.setups.tracks import TrackSetup
+from withstand.recipes.setups.vision.pictures import encoder, experiment_on_pictures
+from withstand.recipes.setups.vision.tracks import TrackSetup
 from withstand.views.compose import Compose
-from withstand.views.pictures.color_views import ColorJitter
+from withstand.views.pictures.colors.color_views import ColorJitter
 from withstand.views.pictures.crop import RandomResizedCrop
 from withstand.views.presets import crop_and_flip
 from withstand.views.tracks import TrackViews

@@ -30,12 +30,12 @@ from withstand.data.load import Data, splits
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Adam
 from withstand.engine.schedules import Constant
-from withstand.evaluation.tracing.judge import OriginTracing
+from withstand.evaluation.defenses.tracing.judge import OriginTracing
 from withstand.losses.robust.noise_sensitivity import Form
 from withstand.methods.robust.attack_tracing import AttackTracing
 from withstand.models.pictures.tracers import Tracers
-from withstand.recipes.setups.forgetting import data_of
-from withstand.recipes.setups.stages import method_of
+from withstand.recipes.setups.staged.forgetting import data_of
+from withstand.recipes.setups.staged.stages import method_of
 from withstand.views.columns import AsIs
 
 

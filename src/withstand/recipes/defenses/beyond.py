@@ -22,16 +22,16 @@ import torch
 from torch import nn
 
 from withstand.core.batch import unit_range
-from withstand.core.device import device_of_network
+from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError
-from withstand.core.finding import Check, Finding
+from withstand.core.findings.finding import Check, Finding
 from withstand.core.roles import Method, Source, View
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.defenses.baselines import Mahalanobis, MaxSoftmax, NearestFeatures
 from withstand.defenses.detector import Detector
 from withstand.defenses.neighbourhood import picture_neighbours
 from withstand.defenses.neighbourhood_detector import NeighbourhoodDetector
-from withstand.evaluation.detection.detection import Detection
+from withstand.evaluation.defenses.detection.detection import Detection
 from withstand.evaluation.features import embed
 from withstand.evaluation.probes.linear import fit_linear
 

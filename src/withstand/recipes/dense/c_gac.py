@@ -22,15 +22,15 @@ from withstand.core.errors import ConfigError
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Adam
 from withstand.engine.schedules import Constant
-from withstand.evaluation.keypoints.judge import KeypointJudge
+from withstand.evaluation.dense.keypoints.judge import KeypointJudge
 from withstand.losses.agreement.heatmaps import DELTA
 from withstand.methods.dense.c_gac import CGAC, LABELLED, Teachers
 from withstand.models.dense.locator import Locator
 from withstand.models.dense.unet import UNet, UNetDecoder, UNetEncoder
-from withstand.recipes.setups.keypoints import KeypointSetup, keypoint_parts
-from withstand.recipes.setups.volumes import channels_of
+from withstand.recipes.setups.vision.keypoints import KeypointSetup, keypoint_parts
+from withstand.recipes.setups.vision.volumes import channels_of
 from withstand.views.pictures.blur import GaussianBlur
-from withstand.views.pictures.color_views import ColorJitter
+from withstand.views.pictures.colors.color_views import ColorJitter
 from withstand.views.pictures.placement import Placement
 
 SETUP = KeypointSetup()

@@ -24,14 +24,14 @@ from withstand.data.volumes.source import Axis
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Adam
 from withstand.engine.schedules import Constant
-from withstand.evaluation.segmentation.probe import SegmentationProbe
+from withstand.evaluation.dense.segmentation.probe import SegmentationProbe
 from withstand.methods.dense.global_contrast import Global, GlobalContrast
 from withstand.methods.dense.local_contrast import Local, LocalContrast
 from withstand.models.dense.unet import UNetDecoder, UNetEncoder
-from withstand.recipes.setups.volumes import channels_of, levels_of, slices_of
+from withstand.recipes.setups.vision.volumes import channels_of, levels_of, slices_of
 from withstand.views.compose import Compose, MultiCrop, TwoViews
+from withstand.views.pictures.colors.intensity import Intensity
 from withstand.views.pictures.crop import RandomResizedCrop
-from withstand.views.pictures.intensity import Intensity
 
 _SHARE = (100 / 192) ** 2
 """Share of a slice's area that a crop keeps."""

@@ -22,14 +22,14 @@ from withstand.data.volumes.source import Axis
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Adam
 from withstand.engine.schedules import Constant
-from withstand.evaluation.segmentation.judge import SegmentationJudge
-from withstand.evaluation.segmentation.masks import masked_volumes
+from withstand.evaluation.dense.segmentation.judge import SegmentationJudge
+from withstand.evaluation.dense.segmentation.masks import masked_volumes
 from withstand.methods.dense.segmentation import Segmentation
 from withstand.models.dense.unet import Dense, Segmenter, UNet, UNetDecoder, UNetEncoder
-from withstand.recipes.setups.stages import method_of
-from withstand.recipes.setups.volumes import channels_of, levels_of
+from withstand.recipes.setups.staged.stages import method_of
+from withstand.recipes.setups.vision.volumes import channels_of, levels_of
 from withstand.views.compose import MultiCrop
-from withstand.views.pictures.intensity import Intensity
+from withstand.views.pictures.colors.intensity import Intensity
 
 
 def experiment(

@@ -19,15 +19,15 @@ from pathlib import Path
 
 from withstand.core.roles import Method, Source
 from withstand.data.load import Data
-from withstand.data.pictures.scenes import SceneFile, has_masks
+from withstand.data.pictures.npz.scenes import SceneFile, has_masks
 from withstand.defenses.restoring import restoring
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import Adam
 from withstand.engine.schedules import Linear
-from withstand.evaluation.segmentation.scenes import Scenes
+from withstand.evaluation.dense.segmentation.scenes import Scenes
 from withstand.methods.dense.slot_tta import SlotTTA
 from withstand.models.dense.slots import SlotDecoder, SlotEncoder
-from withstand.recipes.setups.bare_pictures import BareSetup, experiment_without_views
+from withstand.recipes.setups.vision.bare_pictures import BareSetup, experiment_without_views
 
 SETUP = replace(BareSetup(), learning_rate=1e-3, batch=16)
 

@@ -33,9 +33,9 @@ from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.folder import RunFolder
 from withstand.engine.optimizers import Adam
 from withstand.engine.schedules import Constant
+from withstand.evaluation.continual.unlearning import Unlearning
 from withstand.evaluation.features import Features
 from withstand.evaluation.probes.splits import per_class
-from withstand.evaluation.unlearning import Unlearning
 from withstand.methods.editing.laf import (
     ALIGNMENT,
     EXTRACTION,
@@ -47,8 +47,8 @@ from withstand.methods.editing.laf import (
     Retrained,
     classifier_of,
 )
-from withstand.recipes.setups.forgetting import data_of, places, rest
-from withstand.recipes.setups.stages import method_of
+from withstand.recipes.setups.staged.forgetting import data_of, places, rest
+from withstand.recipes.setups.staged.stages import method_of
 from withstand.views.columns import AsIs
 
 

@@ -23,8 +23,8 @@ from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Adam
 from withstand.engine.schedules import Constant
 from withstand.evaluation.ranking import Ranking
-from withstand.evaluation.representation.mutual_information import mutual_information
 from withstand.evaluation.structured.field_audit import FieldAudit
+from withstand.evaluation.structured.mutual_information import mutual_information
 from withstand.methods.items.item_ssl import INTERACTIONS, Augmentation, ItemSSL
 from withstand.models.items.tower import FieldTower
 from withstand.views.columns import AsIs

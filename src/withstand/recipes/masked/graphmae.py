@@ -26,7 +26,7 @@ from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Adam
 from withstand.engine.schedules import Constant, WarmupCosine
 from withstand.methods.masked.graphmae import GraphMAE
-from withstand.recipes.setups.graphs import PUBLISHED, judges, node_audit, published
+from withstand.recipes.setups.structured.graphs import PUBLISHED, judges, node_audit, published
 from withstand.views.graph import GraphView, GraphViews, MaskNodes, SampleNeighbors
 
 

@@ -17,10 +17,10 @@ command: withstand train hpm --data fashion-mnist-small
 
 from withstand.engine.experiment import Experiment
 from withstand.methods.masked.hpm import HPM
-from withstand.models.blocks.ema import Momentum
-from withstand.models.pictures.patches import with_patches
-from withstand.recipes.setups.masked_pictures import MASKED, experiment_on_hidden_patches
-from withstand.recipes.setups.pictures import PictureSetup
+from withstand.models.blocks.memory.ema import Momentum
+from withstand.models.pictures.transformers.patches import with_patches
+from withstand.recipes.setups.vision.masked_pictures import MASKED, experiment_on_hidden_patches
+from withstand.recipes.setups.vision.pictures import PictureSetup
 
 SETUP = MASKED
 

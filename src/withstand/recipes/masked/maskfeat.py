@@ -17,9 +17,9 @@ command: withstand train maskfeat --data fashion-mnist-small
 
 from withstand.engine.experiment import Experiment
 from withstand.methods.masked.maskfeat import MaskFeat
-from withstand.models.pictures.patches import with_patches
-from withstand.recipes.setups.masked_pictures import MASKED, experiment_on_hidden_patches
-from withstand.recipes.setups.pictures import PictureSetup
+from withstand.models.pictures.transformers.patches import with_patches
+from withstand.recipes.setups.vision.masked_pictures import MASKED, experiment_on_hidden_patches
+from withstand.recipes.setups.vision.pictures import PictureSetup
 
 SETUP = MASKED
 

@@ -16,7 +16,14 @@ command: withstand train netfound --data captures/
 
 from withstand.engine.experiment import Experiment
 from withstand.methods.masked.netfound import NetFound, Weight
-from withstand.recipes.setups.flows import FlowSetup, flow_audit, flow_encoder, flow_judges, flow_parts, flow_plan
+from withstand.recipes.setups.structured.flows import (
+    FlowSetup,
+    flow_audit,
+    flow_encoder,
+    flow_judges,
+    flow_parts,
+    flow_plan,
+)
 from withstand.views.columns import AsIs
 
 SETUP = FlowSetup()

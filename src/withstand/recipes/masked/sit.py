@@ -19,10 +19,10 @@ from functools import partial
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import AdamW
 from withstand.methods.masked.sit import SiT
-from withstand.models.blocks.ema import Momentum
-from withstand.models.pictures.patches import with_patches
-from withstand.recipes.setups.masked_pictures import MASKED, with_small_vit
-from withstand.recipes.setups.pictures import PictureSetup, experiment_on_pictures
+from withstand.models.blocks.memory.ema import Momentum
+from withstand.models.pictures.transformers.patches import with_patches
+from withstand.recipes.setups.vision.masked_pictures import MASKED, with_small_vit
+from withstand.recipes.setups.vision.pictures import PictureSetup, experiment_on_pictures
 from withstand.views.presets import barlow_large, barlow_small
 
 SETUP = MASKED

@@ -20,8 +20,8 @@ reached: undecided, and training gained nothing in so short a run (8,000 labelle
 
 from withstand.engine.experiment import Experiment
 from withstand.methods.masked.t_jepa import TJEPA
-from withstand.models.blocks.ema import Momentum
-from withstand.recipes.setups.tables import TableSetup, table_encoder, table_judges, table_parts, table_plan
+from withstand.models.blocks.memory.ema import Momentum
+from withstand.recipes.setups.structured.tables import TableSetup, table_encoder, table_judges, table_parts, table_plan
 from withstand.views.columns import AsIs
 
 SETUP = TableSetup()

@@ -15,16 +15,16 @@ from withstand.core.roles import View
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import AdamW
 from withstand.engine.schedules import WarmupCosine
-from withstand.evaluation.retrieval import CaptionRetrieval, ZeroShot
+from withstand.evaluation.multimodal.retrieval import CaptionRetrieval, ZeroShot
 from withstand.methods.multimodal.clip_rocket import CLIPRocket, Sum
 from withstand.methods.shared.partners import Partner
 from withstand.models.tokens.text_tower import TextTower
-from withstand.recipes.setups.captioned_pictures import CaptionSetup
-from withstand.recipes.setups.pictures import LARGE, encoder
+from withstand.recipes.setups.vision.captioned_pictures import CaptionSetup
+from withstand.recipes.setups.vision.pictures import LARGE, encoder
 from withstand.views.captions import CaptionViews
 from withstand.views.compose import Compose
 from withstand.views.pictures.blur import GaussianBlur
-from withstand.views.pictures.color_views import ColorJitter, Greyscale
+from withstand.views.pictures.colors.color_views import ColorJitter, Greyscale
 from withstand.views.pictures.crop import RandomResizedCrop
 
 SETUP = CaptionSetup(epochs=32, learning_rate=1e-3)

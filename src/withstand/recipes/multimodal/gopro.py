@@ -34,18 +34,18 @@ from withstand.engine.folder import RunFolder
 from withstand.engine.optimizers import SGD
 from withstand.engine.schedules import WarmupCosine
 from withstand.evaluation.features import Features
+from withstand.evaluation.multimodal.prompts import PromptTransfer
 from withstand.evaluation.probes.splits import per_class
-from withstand.evaluation.prompts import PromptTransfer
 from withstand.methods.multimodal.clip_rocket import CLIPRocket
 from withstand.methods.multimodal.gopro import Distance, GOPro, Prompts
 from withstand.models.tokens.towers import Towers
-from withstand.recipes.setups.forgetting import data_of
-from withstand.recipes.setups.pictures import LARGE
-from withstand.recipes.setups.stages import method_of
+from withstand.recipes.setups.staged.forgetting import data_of
+from withstand.recipes.setups.staged.stages import method_of
+from withstand.recipes.setups.vision.pictures import LARGE
 from withstand.views.compose import Compose, MultiCrop
 from withstand.views.pictures.augmix import AugMix
 from withstand.views.pictures.blur import GaussianBlur
-from withstand.views.pictures.color_views import ColorJitter, Greyscale
+from withstand.views.pictures.colors.color_views import ColorJitter, Greyscale
 from withstand.views.pictures.crop import RandomResizedCrop
 from withstand.views.pictures.picture import PictureView
 

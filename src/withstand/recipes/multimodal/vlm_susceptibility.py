@@ -24,10 +24,10 @@ from withstand.defenses.filters import by_bit_depth, by_jpeg
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import AdamW
 from withstand.engine.schedules import WarmupCosine
-from withstand.evaluation.robustness.susceptibility import Susceptibility
+from withstand.evaluation.robustness.vision_language.susceptibility import Susceptibility
 from withstand.methods.multimodal.captioner import PROMPTS, Captioner
-from withstand.recipes.setups.captioned_pictures import CaptionedSetup
-from withstand.recipes.setups.pictures import encoder
+from withstand.recipes.setups.vision.captioned_pictures import CaptionedSetup
+from withstand.recipes.setups.vision.pictures import encoder
 from withstand.views.pictures.crop import RandomResizedCrop
 
 SETUP = replace(CaptionedSetup(), data="fashion-mnist-small", epochs=20, batch=128, learning_rate=1e-3)

@@ -21,8 +21,8 @@ from functools import partial
 
 from withstand.engine.experiment import Experiment
 from withstand.methods.non_contrastive.byol import BYOL
-from withstand.models.blocks.ema import Momentum
-from withstand.recipes.setups.pictures import TwoViewSetup, experiment_on_pictures
+from withstand.models.blocks.memory.ema import Momentum
+from withstand.recipes.setups.vision.pictures import TwoViewSetup, experiment_on_pictures
 from withstand.views.presets import barlow_large, barlow_small
 
 SETUP = TwoViewSetup()

@@ -20,7 +20,7 @@ from functools import partial
 
 from withstand.engine.experiment import Experiment
 from withstand.methods.non_contrastive.mixed_barlow_twins import MixedBarlowTwins
-from withstand.recipes.setups.pictures import TwoViewSetup, experiment_on_pictures
+from withstand.recipes.setups.vision.pictures import TwoViewSetup, experiment_on_pictures
 from withstand.views.presets import simclr_large, simclr_small
 
 SETUP = TwoViewSetup(learning_rate=0.06)

@@ -22,7 +22,7 @@ from functools import partial
 
 from withstand.engine.experiment import Experiment
 from withstand.methods.non_contrastive.swav import SwAV
-from withstand.recipes.setups.pictures import PictureSetup, experiment_on_pictures
+from withstand.recipes.setups.vision.pictures import PictureSetup, experiment_on_pictures
 from withstand.views.presets import multicrop_small, swav_large
 
 SETUP = PictureSetup(learning_rate=0.48, epochs=1, batch=128)

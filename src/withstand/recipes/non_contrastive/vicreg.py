@@ -21,7 +21,7 @@ from functools import partial
 
 from withstand.engine.experiment import Experiment
 from withstand.methods.non_contrastive.vicreg import VICReg
-from withstand.recipes.setups.pictures import TwoViewSetup, experiment_on_pictures
+from withstand.recipes.setups.vision.pictures import TwoViewSetup, experiment_on_pictures
 from withstand.views.presets import barlow_large, vicreg_small
 
 SETUP = TwoViewSetup(learning_rate=0.06)

@@ -18,9 +18,9 @@ from dataclasses import replace
 
 from withstand.engine.experiment import Experiment
 from withstand.methods.pretext.colorization import Colorization
-from withstand.models.pictures.patches import with_patches
-from withstand.recipes.setups.masked_pictures import MASKED, experiment_on_hidden_patches
-from withstand.recipes.setups.pictures import PictureSetup
+from withstand.models.pictures.transformers.patches import with_patches
+from withstand.recipes.setups.vision.masked_pictures import MASKED, experiment_on_hidden_patches
+from withstand.recipes.setups.vision.pictures import PictureSetup
 
 SETUP = replace(MASKED, data="cifar10")
 

@@ -17,7 +17,7 @@ from functools import partial
 
 from withstand.engine.experiment import Experiment
 from withstand.methods.pretext.relative_position import RelativePosition
-from withstand.recipes.setups.pictures import PictureSetup, experiment_on_pictures
+from withstand.recipes.setups.vision.pictures import PictureSetup, experiment_on_pictures
 from withstand.views.presets import crop_and_flip
 
 SETUP = PictureSetup()

@@ -34,7 +34,7 @@ from withstand.models.graphs.tasks import (
     PairwiseSimilarity,
     Task,
 )
-from withstand.recipes.setups.graphs import node_audit
+from withstand.recipes.setups.structured.graphs import node_audit
 from withstand.views.graph import GraphViews
 
 TaskName = Literal[

@@ -21,7 +21,7 @@ from withstand.evaluation.representation.version_votes import VersionVotes
 from withstand.methods.pretext.multi_task import MultiTask
 from withstand.methods.pretext.sla import SLA, Inference
 from withstand.models.pictures.transforms import Rotations, transform_set
-from withstand.recipes.setups.labelled_pictures import LabelledSetup, class_count, labelled_experiment
+from withstand.recipes.setups.vision.labelled_pictures import LabelledSetup, class_count, labelled_experiment
 
 Mode = Literal["joint", "distilled", "multi-task", "augmentation", "plain"]
 

@@ -19,7 +19,7 @@ from withstand.engine.optimizers import Adam
 from withstand.evaluation.representation.bits import Bits
 from withstand.methods.restoration.lq_vae import LQVAE
 from withstand.models.restoration.latent_code import LatentEncoder
-from withstand.recipes.setups.bare_pictures import BareSetup, experiment_without_views
+from withstand.recipes.setups.vision.bare_pictures import BareSetup, experiment_without_views
 
 SETUP = replace(BareSetup(), learning_rate=1e-3, batch=64)
 

@@ -21,7 +21,7 @@ from withstand.core.errors import ConfigError
 from withstand.core.roles import Method
 from withstand.data.derived.subset import holdout
 from withstand.data.load import Data
-from withstand.data.pictures.raw_frames import RawFrames
+from withstand.data.pictures.raw.raw_frames import RawFrames
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import Adam
 from withstand.evaluation.restoration.raw_round_trip import RawRoundTrip
@@ -30,7 +30,7 @@ from withstand.models.restoration.bayer import Interpolation, Pattern
 from withstand.models.restoration.camera import Camera
 from withstand.models.restoration.layer_maps import ExportedMaps, LayerMaps, VGGMaps
 from withstand.models.restoration.raw_unet import FromRaw, ToRaw
-from withstand.recipes.setups.bare_pictures import BareSetup, experiment_without_views
+from withstand.recipes.setups.vision.bare_pictures import BareSetup, experiment_without_views
 
 
 @dataclass(frozen=True, kw_only=True)

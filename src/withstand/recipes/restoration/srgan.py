@@ -26,7 +26,7 @@ from withstand.engine.schedules import Stepped
 from withstand.methods.restoration.srgan import SRGAN
 from withstand.models.restoration.critic import Critic
 from withstand.models.restoration.layer_maps import ExportedMaps, LayerMaps, VGGMaps
-from withstand.recipes.setups.super_resolution import SuperSetup, network, of_first_stage
+from withstand.recipes.setups.vision.super_resolution import SuperSetup, network, of_first_stage
 
 Content = Literal["mse", "vgg22", "vgg54", "features"]
 

@@ -10,7 +10,7 @@ command: withstand train srresnet --data yang91 --test set5
 """
 
 from withstand.engine.experiment import Experiment
-from withstand.recipes.setups.super_resolution import SuperSetup, by_squared_error
+from withstand.recipes.setups.vision.super_resolution import SuperSetup, by_squared_error
 
 SETUP = SuperSetup()
 

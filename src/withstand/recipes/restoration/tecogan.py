@@ -27,7 +27,7 @@ from withstand.methods.restoration.tecogan import FRVSR, TecoGAN
 from withstand.models.restoration.clip_critic import ClipCritic
 from withstand.models.restoration.frame_recurrent import FrameRecurrent
 from withstand.models.restoration.layer_maps import ExportedMaps, LayerMaps, VGGMaps
-from withstand.recipes.setups.clips import ClipSetup, clip_parts
+from withstand.recipes.setups.vision.clips import ClipSetup, clip_parts
 from withstand.views.clips import ClipView
 
 Perceptual = Literal["none", "vgg19", "features"]

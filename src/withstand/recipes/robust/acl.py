@@ -23,8 +23,8 @@ from functools import partial
 from withstand.core.threat import parse_eps
 from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.recipes.setups.pictures import experiment_on_pictures, hardened
-from withstand.recipes.setups.robust_pictures import RobustSetup
+from withstand.recipes.setups.vision.pictures import experiment_on_pictures, hardened
+from withstand.recipes.setups.vision.robust_pictures import RobustSetup
 from withstand.views.presets import simclr_large, simclr_small
 
 SETUP = RobustSetup(batch=256, learning_rate=0.12, steps=5)

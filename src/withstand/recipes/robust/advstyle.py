@@ -17,9 +17,9 @@ from withstand.core.errors import ConfigError, nearest
 from withstand.core.roles import Method, Model, Source
 from withstand.engine.experiment import Experiment
 from withstand.methods.robust.advstyle import StyleTraining
-from withstand.models.blocks.style import DSU, AdvStyle, MixStyle, StyleLayer
+from withstand.models.blocks.normalization.style import DSU, AdvStyle, MixStyle, StyleLayer
 from withstand.models.pictures.styled import Styled, stages_of
-from withstand.recipes.setups.labelled_pictures import LabelledSetup, class_count, labelled_experiment
+from withstand.recipes.setups.vision.labelled_pictures import LabelledSetup, class_count, labelled_experiment
 
 Kind = Literal["advstyle", "dsu", "mixstyle", "none"]
 

@@ -15,7 +15,7 @@ reached: undecided: certified accuracy at 0.1 0.583 ± 0.005, 0.581 ± 0.006 by 
 """
 
 from withstand.engine.experiment import Experiment
-from withstand.recipes.setups.certified_pictures import CertifiedSetup, certified_experiment
+from withstand.recipes.setups.vision.certified_pictures import CertifiedSetup, certified_experiment
 
 SETUP = CertifiedSetup()
 

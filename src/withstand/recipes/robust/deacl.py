@@ -30,9 +30,9 @@ from withstand.core.roles import Method, Model, View
 from withstand.core.threat import Ball, parse_eps
 from withstand.engine.experiment import Experiment
 from withstand.methods.robust.deacl import DeACL
-from withstand.recipes.setups.pictures import experiment_on_pictures
-from withstand.recipes.setups.robust_pictures import RobustSetup
-from withstand.recipes.setups.stages import encoder_of
+from withstand.recipes.setups.staged.stages import encoder_of
+from withstand.recipes.setups.vision.pictures import experiment_on_pictures
+from withstand.recipes.setups.vision.robust_pictures import RobustSetup
 from withstand.views.compose import MultiCrop
 from withstand.views.pictures.crop import RandomResizedCrop
 from withstand.views.pictures.padded_crop import PaddedCrop

@@ -17,8 +17,8 @@ from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import parse_eps
 from withstand.engine.experiment import Experiment
 from withstand.methods.robust.done import DoublyRobustTraining
-from withstand.recipes.setups.labelled_pictures import class_count
-from withstand.recipes.setups.robust_pictures import ImbalancedSetup, experiment_with_labels
+from withstand.recipes.setups.vision.labelled_pictures import class_count
+from withstand.recipes.setups.vision.robust_pictures import ImbalancedSetup, experiment_with_labels
 
 SETUP = ImbalancedSetup()
 

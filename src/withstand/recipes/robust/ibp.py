@@ -14,7 +14,7 @@ reached: reproduced: certified accuracy at 0.1 0.581 ± 0.008, 0.055 ± 0.019 af
 """
 
 from withstand.engine.experiment import Experiment
-from withstand.recipes.setups.certified_pictures import CertifiedSetup, certified_experiment
+from withstand.recipes.setups.vision.certified_pictures import CertifiedSetup, certified_experiment
 
 SETUP = CertifiedSetup()
 

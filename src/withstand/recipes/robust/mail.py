@@ -20,10 +20,10 @@ from withstand.core.roles import Method, Model, Source
 from withstand.core.threat import parse_eps
 from withstand.engine.experiment import Experiment
 from withstand.methods.robust.adversarial_training import AdversarialTraining
-from withstand.methods.shared.strategies import Mart, Plain, Strategy, Trades
-from withstand.methods.shared.weightings import MAIL
-from withstand.recipes.setups.labelled_pictures import class_count
-from withstand.recipes.setups.robust_pictures import RobustSetup, experiment_with_labels, madry
+from withstand.methods.shared.adversarial_training.strategies import Mart, Plain, Strategy, Trades
+from withstand.methods.shared.adversarial_training.weightings import MAIL
+from withstand.recipes.setups.vision.labelled_pictures import class_count
+from withstand.recipes.setups.vision.robust_pictures import RobustSetup, experiment_with_labels, madry
 
 SETUP = RobustSetup()
 

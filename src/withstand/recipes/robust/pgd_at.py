@@ -20,8 +20,8 @@ from withstand.core.threat import Ball, parse_eps
 from withstand.engine.experiment import Experiment
 from withstand.methods.robust.adversarial_training import AdversarialTraining
 from withstand.methods.robust.free import FreeAdversarialTraining
-from withstand.recipes.setups.labelled_pictures import class_count
-from withstand.recipes.setups.robust_pictures import RobustSetup, experiment_with_labels, madry
+from withstand.recipes.setups.vision.labelled_pictures import class_count
+from withstand.recipes.setups.vision.robust_pictures import RobustSetup, experiment_with_labels, madry
 
 KINDS = ("pgd", "fast", "free")
 

@@ -23,8 +23,8 @@ from withstand.attacks.inputs.gradient import PGD
 from withstand.core.threat import Ball, parse_eps
 from withstand.engine.experiment import Experiment
 from withstand.methods.robust.rocl import RoCL
-from withstand.recipes.setups.pictures import experiment_on_pictures
-from withstand.recipes.setups.robust_pictures import RobustSetup
+from withstand.recipes.setups.vision.pictures import experiment_on_pictures
+from withstand.recipes.setups.vision.robust_pictures import RobustSetup
 from withstand.views.presets import simclr_large, simclr_small
 
 SETUP = RobustSetup(batch=256, learning_rate=0.12, steps=7)

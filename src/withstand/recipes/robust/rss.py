@@ -35,14 +35,14 @@ from withstand.data.load import Data, splits
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Adam
 from withstand.engine.schedules import Constant
-from withstand.evaluation.classifier_gain import ClassifierGain
+from withstand.evaluation.continual.classifier_gain import ClassifierGain
 from withstand.evaluation.features import Features
 from withstand.evaluation.probes.splits import per_class
 from withstand.losses.robust.transport import Cost
 from withstand.methods.robust.rss import LABELLED, RSS, RobustLoss
-from withstand.models.blocks.scaled import Flat
-from withstand.recipes.setups.labelled_pictures import class_count
-from withstand.recipes.setups.stages import encoder_of
+from withstand.models.blocks.normalization.scaled import Flat
+from withstand.recipes.setups.staged.stages import encoder_of
+from withstand.recipes.setups.vision.labelled_pictures import class_count
 from withstand.views.columns import AsIs
 
 

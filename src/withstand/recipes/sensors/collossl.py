@@ -21,7 +21,7 @@ from withstand.evaluation.representation.device_agreement import DeviceAgreement
 from withstand.methods.sensors.collossl import ColloSSL
 from withstand.methods.shared.device_selection import Strategy
 from withstand.models.windows.tpn import TPN, AnchorEncoder, fitting_kernels
-from withstand.recipes.setups.windows import WindowSetup, windows
+from withstand.recipes.setups.structured.windows import WindowSetup, windows
 from withstand.views.columns import AsIs
 
 SETUP = WindowSetup()

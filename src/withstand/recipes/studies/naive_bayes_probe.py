@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from withstand.core.finding import Finding
+from withstand.core.findings.finding import Finding
 from withstand.data.load import splits
 from withstand.evaluation.features import embed
 from withstand.evaluation.probes.learning_curve import probe_curve

@@ -28,7 +28,7 @@ from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.models.blocks.heads import ProjectionHead
 from withstand.models.blocks.reweighting import ReweightingHead
-from withstand.recipes.setups.pictures import TwoViewSetup, experiment_on_pictures
+from withstand.recipes.setups.vision.pictures import TwoViewSetup, experiment_on_pictures
 from withstand.views.presets import simclr_large, simclr_small
 
 SETUP = TwoViewSetup()

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from withstand.core.finding import Finding, Measure
+from withstand.core.findings.finding import Finding, Measure
 from withstand.data.load import splits
 from withstand.evaluation.features import embed
-from withstand.recipes.setups.two_classes import flipped, two_classes
+from withstand.recipes.setups.vision.two_classes import flipped, two_classes
 from withstand.verification.geometry.path import MarginLoss, plane, regularisation_path, subspace, table
 from withstand.verification.geometry.tilting import TiltingAnalysis
 

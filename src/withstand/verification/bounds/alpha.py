@@ -20,7 +20,7 @@ from withstand.verification.bounds.interval import Box
 from withstand.verification.bounds.lines import Lines, Places, Tangents
 from withstand.verification.bounds.rounding import full_precision, proven
 from withstand.verification.network.activation import Curve, Interval, ReLU
-from withstand.verification.verdict import Late, never
+from withstand.verification.specification.verdict import Late, never
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from withstand.verification.bounds.interval import Box
 from withstand.verification.bounds.lines import Choice, Lines, Planes, Relaxation
 from withstand.verification.bounds.receptive_field import Window, rows_of
 from withstand.verification.bounds.rounding import backward_terms, gamma, proven
-from withstand.verification.box import Region
 from withstand.verification.network.network import Network
 from withstand.verification.network.operation import Constant, LinearOperation
+from withstand.verification.specification.box import Region
 
 
 @dataclass(eq=False)

@@ -16,11 +16,11 @@ from withstand.verification.bounds.interval import Box, interval
 from withstand.verification.bounds.receptive_field import Shape, Window, rows_of
 from withstand.verification.bounds.relaxation import relax
 from withstand.verification.bounds.rounding import full_precision, gamma, proven
-from withstand.verification.box import Region
 from withstand.verification.network.activation import ReLU
 from withstand.verification.network.network import Network, Node
 from withstand.verification.network.operation import Linear, LinearOperation
-from withstand.verification.verdict import Late, never
+from withstand.verification.specification.box import Region
+from withstand.verification.specification.verdict import Late, never
 
 CrownMethod = Literal["ibp", "crown-ibp", "crown"]
 

@@ -14,11 +14,11 @@ from withstand.verification.bounds.lines import Lines
 from withstand.verification.bounds.receptive_field import rows_of
 from withstand.verification.bounds.relaxation import relax
 from withstand.verification.bounds.rounding import forward_terms, full_precision, gamma
-from withstand.verification.box import Region
 from withstand.verification.network.activation import ReLU
 from withstand.verification.network.network import Network
 from withstand.verification.network.operation import Constant, Input, LinearOperation
-from withstand.verification.verdict import Late, never
+from withstand.verification.specification.box import Region
+from withstand.verification.specification.verdict import Late, never
 
 
 @torch.no_grad()

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from withstand.verification.bounds.receptive_field import rows_of
 from withstand.verification.bounds.rounding import forward_terms, gamma, proven
-from withstand.verification.box import Region
 from withstand.verification.network.activation import Bent
 from withstand.verification.network.network import Node
 from withstand.verification.network.operation import (
@@ -26,6 +25,7 @@ from withstand.verification.network.operation import (
     Rearrange,
     Scale,
 )
+from withstand.verification.specification.box import Region
 
 
 @dataclass(eq=False)

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from withstand.core.errors import ConfigError
 from withstand.verification.bounds.crown import relax_network
-from withstand.verification.box import Region
 from withstand.verification.network.network import Network, Node
 from withstand.verification.network.operation import Input, LinearOperation
+from withstand.verification.specification.box import Region
 
 
 def layers(network: Network) -> list[int]:

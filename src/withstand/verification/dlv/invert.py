@@ -11,9 +11,9 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from withstand.verification.bounds.crown import relax_network
-from withstand.verification.box import Region
 from withstand.verification.exact.encoding import Encoding, encode
 from withstand.verification.network.network import Network
+from withstand.verification.specification.box import Region
 
 
 class Inverse:

@@ -17,17 +17,17 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError
-from withstand.verification.box import Region
+from withstand.verification.bounds.margins import bound
 from withstand.verification.dlv import cells
 from withstand.verification.dlv.cut import check_layer, head, layers, reach, tail
 from withstand.verification.dlv.features import Heuristic, rank
 from withstand.verification.dlv.invert import Inverse
 from withstand.verification.dlv.manipulation import Grid, Mode
 from withstand.verification.exact.question import Question
-from withstand.verification.margins import bound
 from withstand.verification.network.network import Network
-from withstand.verification.property import Property
-from withstand.verification.verdict import CLOCK, Late, Verdict, never, passed
+from withstand.verification.specification.box import Region
+from withstand.verification.specification.property import Property
+from withstand.verification.specification.verdict import CLOCK, Late, Verdict, never, passed
 
 Status = Literal["safe", "unsafe", "no_counterexample_on_grid", "unknown"]
 

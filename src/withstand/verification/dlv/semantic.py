@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError
-from withstand.verification.box import Region
+from withstand.verification.bounds.margins import bound
 from withstand.verification.dlv import cells
 from withstand.verification.dlv.families import Family
 from withstand.verification.dlv.manipulation import Grid
 from withstand.verification.dlv.search import Found, Status
 from withstand.verification.exact.question import Question
-from withstand.verification.margins import bound
+from withstand.verification.specification.box import Region
 
 
 def search_family(

@@ -15,11 +15,11 @@ from threadpoolctl import threadpool_limits
 
 from withstand.core.errors import ConfigError
 from withstand.verification.bounds.crown import output_bounds, relax_network
-from withstand.verification.box import Region
 from withstand.verification.exact.encoding import Array, Encoding, encode
 from withstand.verification.exact.question import Question
 from withstand.verification.exchange.specification import Polytope
-from withstand.verification.verdict import Verdict
+from withstand.verification.specification.box import Region
+from withstand.verification.specification.verdict import Verdict
 
 _TIME_OUT = "time"
 Rows = tuple[sparse.csr_array, Array, Array]

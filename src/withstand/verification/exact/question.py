@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import DataError
-from withstand.verification.box import inward
 from withstand.verification.exchange.specification import Case, Polytope
 from withstand.verification.exchange.vnnlib_write import margin_specification
 from withstand.verification.network.network import Network
-from withstand.verification.property import TIE, Property
+from withstand.verification.specification.box import inward
+from withstand.verification.specification.property import TIE, Property
 
 
 @dataclass(frozen=True, eq=False)

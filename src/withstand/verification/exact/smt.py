@@ -26,7 +26,7 @@ from withstand.verification.exact.question import Question
 from withstand.verification.network.activation import MaxPool2d, ReLU
 from withstand.verification.network.network import Network, Node
 from withstand.verification.network.operation import Constant, Input, LinearOperation
-from withstand.verification.verdict import Verdict
+from withstand.verification.specification.verdict import Verdict
 
 _BEYOND = 1e-6
 _GRACE = 2.0

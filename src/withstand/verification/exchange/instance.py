@@ -18,7 +18,7 @@ from withstand.verification.exchange.rounded import rounded
 from withstand.verification.exchange.specification import Case, Specification
 from withstand.verification.exchange.vnnlib import read_vnnlib
 from withstand.verification.exchange.vnnlib_write import answer, margin_specification, write_vnnlib
-from withstand.verification.verdict import Verdict
+from withstand.verification.specification.verdict import Verdict
 
 TOLERANCE = 1e-4
 """By how much the competition lets a counterexample's inputs leave the box (its rules since 2023). Here they do so only

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from withstand.verification.box import inward
+from withstand.verification.specification.box import inward
 
 
 def rounded(x: Tensor, low: Tensor, high: Tensor, dtype: torch.dtype) -> Tensor:

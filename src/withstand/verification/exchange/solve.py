@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError
-from withstand.verification.box import Region
 from withstand.verification.exchange.instance import TOLERANCE, Instance
 from withstand.verification.exchange.onnx_runtime import check
 from withstand.verification.exchange.probabilities import Head, on_inputs
@@ -16,7 +15,8 @@ from withstand.verification.network.capture import capture
 from withstand.verification.network.network import Network, Node
 from withstand.verification.network.operation import Rearrange
 from withstand.verification.search.branch_and_bound import decide
-from withstand.verification.verdict import CLOCK, Clock, Verdict
+from withstand.verification.specification.box import Region
+from withstand.verification.specification.verdict import CLOCK, Clock, Verdict
 
 _TIES = 4
 """A proof has to exceed so many times the largest difference seen between onnxruntime's outputs and the network's."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from withstand.verification.property import Property
+from withstand.verification.specification.property import Property
 
 
 @dataclass(frozen=True, eq=False)

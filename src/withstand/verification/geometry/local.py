@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import DataError
-from withstand.core.finding import Table
-from withstand.core.victim import Victim
+from withstand.core.findings.finding import Table
+from withstand.core.victims.victim import Victim
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 

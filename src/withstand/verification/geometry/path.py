@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, DataError, nearest
-from withstand.core.finding import Cell, Table
+from withstand.core.findings.finding import Cell, Table
 from withstand.verification.geometry.tilting import (
     Boundary,
     Kind,

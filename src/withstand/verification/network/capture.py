@@ -15,8 +15,7 @@ from torch import Tensor, fx, nn
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import derive
-from withstand.core.victim import Victim
-from withstand.verification.box import Region
+from withstand.core.victims.victim import Victim
 from withstand.verification.network.capture_bends import BENDS
 from withstand.verification.network.capture_check import compare
 from withstand.verification.network.capture_graph import Builder, Place, fold
@@ -27,6 +26,7 @@ from withstand.verification.network.capture_trace import traced
 from withstand.verification.network.capture_windows import WINDOWS
 from withstand.verification.network.capture_writes import WRITES, write
 from withstand.verification.network.network import Network
+from withstand.verification.specification.box import Region
 
 BATCH = 3
 """Samples of the example: more than one, so that a dimension that follows the batch is told from a fixed one."""

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from withstand.core.errors import ConfigError
 from withstand.core.random import derive
-from withstand.core.victim import Victim
-from withstand.verification.box import Region
+from withstand.core.victims.victim import Victim
 from withstand.verification.network.network import Network
+from withstand.verification.specification.box import Region
 
 POINTS = 64
 """Points at which the two are compared, or one for each sample where these are more."""

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, fx
 
-from withstand.core.answers import NetworkError
 from withstand.core.errors import ConfigError
+from withstand.core.victims.answers import NetworkError
 
 
 def traced(run: Callable[..., Tensor], *example: Tensor) -> fx.GraphModule:

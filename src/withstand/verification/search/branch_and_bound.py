@@ -7,14 +7,14 @@ from functools import partial
 from withstand.core.errors import ConfigError
 from withstand.core.threat import Ball
 from withstand.verification.bounds.crown import MEMORY
-from withstand.verification.box import Region
 from withstand.verification.network.network import Network
-from withstand.verification.property import Property
 from withstand.verification.search.falsify import Breaks, Replay
 from withstand.verification.search.input_split import search_inputs
 from withstand.verification.search.relu_split import search_relus
-from withstand.verification.subject import Subject
-from withstand.verification.verdict import CLOCK, Clock, Verdict
+from withstand.verification.specification.box import Region
+from withstand.verification.specification.property import Property
+from withstand.verification.specification.subject import Subject
+from withstand.verification.specification.verdict import CLOCK, Clock, Verdict
 
 FEW = 12
 """Input dimensions up to which boxes are split and not ReLUs."""

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from withstand.core.random import Draws
 from withstand.verification.bounds.receptive_field import rows_of
-from withstand.verification.box import Region
 from withstand.verification.network.network import Network
-from withstand.verification.property import Property
-from withstand.verification.verdict import Late, never
+from withstand.verification.specification.box import Region
+from withstand.verification.specification.property import Property
+from withstand.verification.specification.verdict import Late, never
 
 Replay = Callable[[Tensor], Tensor]
 """Outputs `(B, C)` of the real model for inputs `(B, *shape)`."""

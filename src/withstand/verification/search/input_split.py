@@ -13,11 +13,11 @@ from torch import Tensor
 from withstand.verification.bounds.backward import Rows, concretize, linear_function
 from withstand.verification.bounds.forward import relax_forward
 from withstand.verification.bounds.rounding import full_precision, proven
-from withstand.verification.box import Region
 from withstand.verification.network.network import Network
-from withstand.verification.property import Property
 from withstand.verification.search.falsify import DOUBTS, Breaks, Replay, by_outputs, doubtful, falsify, first_broken
-from withstand.verification.verdict import CLOCK, Clock, Late, Status, Verdict, never, passed
+from withstand.verification.specification.box import Region
+from withstand.verification.specification.property import Property
+from withstand.verification.specification.verdict import CLOCK, Clock, Late, Status, Verdict, never, passed
 
 _FIRST = 32
 """Boxes of the first batch."""

@@ -13,7 +13,7 @@ from withstand.verification.bounds.crown import MEMORY, rows_at_once, take
 from withstand.verification.bounds.relaxation import relax
 from withstand.verification.network.activation import Curve, ReLU
 from withstand.verification.search.sub_problems import Splitter, SubProblems, doubtful
-from withstand.verification.verdict import CLOCK, Clock, Late, passed
+from withstand.verification.specification.verdict import CLOCK, Clock, Late, passed
 
 _SLOPES = Ascent(steps=20, rate=0.25)
 _HALVES = Ascent(steps=4, rate=0.2)

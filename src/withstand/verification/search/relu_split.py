@@ -10,13 +10,13 @@ from torch import Tensor
 
 from withstand.verification.bounds.alpha import Ascent
 from withstand.verification.bounds.crown import MEMORY, output_bounds, relax_network
-from withstand.verification.box import Region
 from withstand.verification.network.network import Network
-from withstand.verification.property import Property
 from withstand.verification.search.falsify import DOUBTS, Breaks, Replay, by_outputs, doubtful, falsify, first_broken
 from withstand.verification.search.intermediate_bounds import refine_bounds
 from withstand.verification.search.sub_problems import Splitter
-from withstand.verification.verdict import CLOCK, Clock, Late, Status, Verdict, passed
+from withstand.verification.specification.box import Region
+from withstand.verification.specification.property import Property
+from withstand.verification.specification.verdict import CLOCK, Clock, Late, Status, Verdict, passed
 
 _ROOT = Ascent(steps=40, rate=0.25)
 _INNER = Ascent(steps=6, rate=0.2, patience=4)

@@ -22,7 +22,7 @@ from withstand.verification.bounds.receptive_field import rows_of
 from withstand.verification.bounds.relaxation import relu
 from withstand.verification.bounds.rounding import full_precision
 from withstand.verification.network.activation import Activation, Curve, ReLU
-from withstand.verification.verdict import Late, never
+from withstand.verification.specification.verdict import Late, never
 
 _CANDIDATES = 4
 """Activations of which both halves are bounded before one is chosen to be cut at."""

@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as on_bytes
 
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.random import Draws
-from withstand.views.pictures.color import solarize
+from withstand.views.pictures.colors.color import solarize
 from withstand.views.pictures.picture import PictureView, per_sample, rows_where
 
 

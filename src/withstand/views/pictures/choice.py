@@ -8,7 +8,7 @@ from torch import Tensor
 
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
-from withstand.views.pictures.color_views import Greyscale
+from withstand.views.pictures.colors.color_views import Greyscale
 from withstand.views.pictures.picture import PictureView, check_probability, rows_where
 
 

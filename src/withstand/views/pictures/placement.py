@@ -16,7 +16,7 @@ from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
 from withstand.core.roles import View
 from withstand.losses.precision import full_precision
-from withstand.views.pictures.color_views import ColorJitter
+from withstand.views.pictures.colors.color_views import ColorJitter
 from withstand.views.pictures.geometry import cutout
 from withstand.views.pictures.picture import (
     PictureView,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from withstand.attacks.adapted.evasion import AdaptivePGD, OrthogonalPGD
 from withstand.core.errors import ConfigError
 from withstand.core.threat import Ball
-from withstand.core.victim import Outputs, Victim
+from withstand.core.victims.victim import Outputs, Victim
 
 EPS, CLASSES = 0.2, 4
 

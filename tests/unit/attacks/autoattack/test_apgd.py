@@ -16,7 +16,7 @@ from withstand.attacks.problem import Problem, make_problem
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
 from withstand.core.threat import Ball, Norm
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 EPS = {"linf": 0.1, "l2": 0.5, "l1": 2.0}
 

@@ -24,12 +24,12 @@ from withstand.attacks.inputs.gradient import FGSM, PGD
 from withstand.attacks.inputs.noise import Noise
 from withstand.attacks.objectives import DLR, Margin
 from withstand.attacks.problem import Problem
-from withstand.cli.runs import run_audit
+from withstand.cli.verbs.runs import run_audit
 from withstand.core.errors import ConfigError, DataError, RunError
 from withstand.core.part import build, describe
 from withstand.core.random import Draws
 from withstand.core.threat import Ball, Norm
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.evaluation.robustness.audit import RobustnessAudit
 
 BALL = Ball("linf", 0.1)
@@ -350,7 +350,7 @@ import sys
 from victims import random_pictures, small_net
 from withstand.attacks.autoattack.autoattack import AutoAttack
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 x, y = random_pictures(4)
 for search, known in (("plain", False), ("fast", True)):

@@ -11,7 +11,7 @@ from withstand.attacks.objectives import CrossEntropy, EmbeddingDistance
 from withstand.attacks.problem import Problem
 from withstand.core.errors import ConfigError
 from withstand.core.threat import Ball, Norm
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 DUAL = {"linf": 1.0, "l2": 2.0, "l1": torch.inf}
 WIDE = {"low": -100.0, "high": 100.0}

@@ -8,7 +8,7 @@ from withstand.attacks.autoattack.square import Square
 from withstand.attacks.objectives import Margin
 from withstand.core.random import Draws
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 
 @pytest.mark.parametrize("rescale", [False, True])

@@ -11,7 +11,7 @@ from withstand.attacks.inputs.boundary import class_gaps, cross, distance, rolle
 from withstand.attacks.objectives import Margin
 from withstand.attacks.problem import Problem, make_problem
 from withstand.core.threat import Ball, Norm
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 ORDER = {"linf": torch.inf, "l2": 2.0, "l1": 1.0}
 

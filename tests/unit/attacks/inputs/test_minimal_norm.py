@@ -19,7 +19,7 @@ from withstand.attacks.named import named, own_norm
 from withstand.attacks.objectives import EmbeddingDistance
 from withstand.core.errors import ConfigError
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 DUAL = {"linf": 1.0, "l2": 2.0, "l1": torch.inf}
 ON_PLANES = [

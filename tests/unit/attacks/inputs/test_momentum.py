@@ -10,7 +10,7 @@ from withstand.attacks.objectives import EmbeddingDistance
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
 from withstand.core.threat import Ball, Norm
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

@@ -12,7 +12,7 @@ from withstand.attacks.learnt.perturbations import Generated, Perturbation, Univ
 from withstand.attacks.objectives import EmbeddingDistance
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 
 def learnt(values: Tensor) -> Perturbation:

@@ -17,7 +17,7 @@ from withstand.data.clips.frames import moving_patches, read_clips
 from withstand.data.clips.load import FrameTracks, is_tracks
 from withstand.data.clips.tracks import LaterPictures, SimulatedTracks, Tracks
 from withstand.views.compose import Compose
-from withstand.views.pictures.color_views import ColorJitter
+from withstand.views.pictures.colors.color_views import ColorJitter
 from withstand.views.pictures.crop import RandomResizedCrop
 from withstand.views.tracks import LATER, TrackViews
 

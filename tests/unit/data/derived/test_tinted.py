@@ -6,7 +6,7 @@ import torch
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.data.arrays.source import ArraySource
-from withstand.data.derived.tinted import Tinted
+from withstand.data.derived.synthetic.tinted import Tinted
 
 
 def grey(count: int = 400) -> ArraySource:

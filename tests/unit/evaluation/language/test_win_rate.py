@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from withstand.core.errors import DataError
-from withstand.evaluation.intervals import wilson
 from withstand.evaluation.language.win_rate import WinRate, length_controlled, preferred_by, preferred_by_judge
+from withstand.evaluation.statistics.intervals import wilson
 
 
 def test_ties_are_half_a_win_and_intervals_wilsons() -> None:

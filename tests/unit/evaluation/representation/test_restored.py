@@ -10,11 +10,11 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import isolated
 from withstand.data.arrays.source import ArraySource
-from withstand.evaluation.representation.restored import OFF, ORDER, Restored
+from withstand.evaluation.restoration.restored import OFF, ORDER, Restored
 from withstand.methods.masked.hpm import HPM
 from withstand.methods.masked.mae import MAE
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.vit import ViT
+from withstand.models.pictures.transformers.vit import ViT
 
 SOURCE = ToyPictures(12, size=16)
 

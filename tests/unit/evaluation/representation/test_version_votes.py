@@ -14,8 +14,8 @@ from withstand.evaluation.judges import judge
 from withstand.evaluation.representation.version_votes import AGREED, ALONE, TOGETHER, VersionVotes
 from withstand.methods.pretext.multi_task import MultiTask
 from withstand.methods.pretext.sla import SLA
-from withstand.models.blocks.aggregated import Aggregated
-from withstand.models.pictures.resnet import ResNet
+from withstand.models.blocks.classifiers.aggregated import Aggregated
+from withstand.models.pictures.convnets.resnet import ResNet
 from withstand.models.pictures.transforms import Rotations
 
 CLASSES = ("bag", "shoe", "coat")

@@ -9,15 +9,15 @@ from torch import Tensor
 from victims import digits
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Finding
+from withstand.core.findings.finding import Finding
 from withstand.core.part import build, describe
 from withstand.core.roles import Indices, Source
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
-from withstand.evaluation.intervals import Share
+from withstand.core.victims.victim import Victim
 from withstand.evaluation.robustness.audit import RobustnessAudit
 from withstand.evaluation.robustness.audit_case import strips
-from withstand.evaluation.robustness.autoattack_stage import Aids
+from withstand.evaluation.robustness.classifiers.autoattack_stage import Aids
+from withstand.evaluation.statistics.intervals import Share
 
 AUDIT = RobustnessAudit(Ball("linf", 0.1), linf=(0.05, 0.2), l2=(0.5,), samples=60, steps=8, ensemble="none")
 FULL = replace(AUDIT, linf=(0.02, 0.2), l2=(), samples=24, ensemble="standard", prove=False)

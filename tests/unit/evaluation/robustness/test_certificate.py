@@ -8,13 +8,13 @@ from torch import nn
 
 from victims import digits
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Finding
+from withstand.core.findings.finding import Finding
 from withstand.core.part import build, describe
 from withstand.core.threat import Ball
 from withstand.data.arrays.source import ArraySource
 from withstand.evaluation.robustness.audit_case import ball_name
-from withstand.evaluation.robustness.certificate import Certificate
-from withstand.evaluation.robustness.smoothed import SmoothedCertificate
+from withstand.evaluation.robustness.certificates.certificate import Certificate
+from withstand.evaluation.robustness.certificates.smoothed import SmoothedCertificate
 from withstand.verification.smoothing import Smoothing
 from withstand.verification.solvers import certify_by
 

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from victims import digits
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Finding
+from withstand.core.findings.finding import Finding
 from withstand.core.random import Draws
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.arrays.source import ArraySource
 from withstand.evaluation.robustness.corruptions import CorruptionBench
-from withstand.views.pictures import corruption_filters as filters
-from withstand.views.pictures.corruptions import CORRUPTIONS, Corruption, jpeg, poisson
+from withstand.views.pictures.common_corruptions import corruption_filters as filters
+from withstand.views.pictures.common_corruptions.corruptions import CORRUPTIONS, Corruption, jpeg, poisson
 
 RANDOM = {k for k in CORRUPTIONS if k.endswith("noise")} | {
     "glass_blur",

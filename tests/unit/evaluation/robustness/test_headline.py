@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from victims import digits
-from withstand.core.finding import Finding
+from withstand.core.findings.finding import Finding
 from withstand.core.threat import Ball, Norm
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.arrays.source import ArraySource
 from withstand.evaluation.robustness.audit import RobustnessAudit
-from withstand.evaluation.robustness.autoattack_stage import Aids
-from withstand.evaluation.robustness.breaks import Breaks
+from withstand.evaluation.robustness.classifiers.autoattack_stage import Aids
+from withstand.evaluation.robustness.classifiers.breaks import Breaks
 
 Mask: TypeAlias = Callable[[nn.Module], Callable[[Tensor], Tensor]]
 

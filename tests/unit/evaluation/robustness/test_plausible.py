@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from victims import digits
-from withstand.core.finding import Check
+from withstand.core.findings.finding import Check
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.arrays.source import ArraySource
 from withstand.evaluation.robustness.audit import RobustnessAudit
-from withstand.evaluation.robustness.certificate import Certificate
+from withstand.evaluation.robustness.certificates.certificate import Certificate
+from withstand.evaluation.robustness.certificates.smoothed import SmoothedCertificate
+from withstand.evaluation.robustness.classifiers.plausible import NAME, plausible, skilled
 from withstand.evaluation.robustness.corruptions import CorruptionBench
-from withstand.evaluation.robustness.plausible import NAME, plausible, skilled
-from withstand.evaluation.robustness.smoothed import SmoothedCertificate
 from withstand.verification.smoothing import Smoothing
 
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from guards import Shaken, detector
 from victims import digits
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Finding
+from withstand.core.findings.finding import Finding
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.arrays.source import ArraySource
 from withstand.defenses.adapter import TENT
 from withstand.defenses.filters import MedianSmoothing, NoisyInput
 from withstand.defenses.purifier import Purifier
 from withstand.defenses.small import small_pictures, small_victim
-from withstand.evaluation.robustness.purification import PROTOCOL, Purification
+from withstand.evaluation.defenses.purification import PROTOCOL, Purification
 
 JUDGE = Purification(Ball("linf", 0.3), samples=60, steps=10, queries=30)
 WHITE, GREY, BARE = (

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from vision_language import vision
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Finding, number
+from withstand.core.findings.finding import Finding, number
 from withstand.core.part import build, describe
 from withstand.core.roles import Outcome, Source
 from withstand.data.arrays.source import ArraySource
 from withstand.data.captions.source import CaptionedClasses
 from withstand.defenses.filters import BitDepth, by_bit_depth, by_jpeg
-from withstand.evaluation.robustness.susceptibility import Susceptibility, holds, rarest
-from withstand.evaluation.robustness.susceptibility_tables import EMISSION
+from withstand.evaluation.robustness.vision_language.susceptibility import Susceptibility, holds, rarest
+from withstand.evaluation.robustness.vision_language.susceptibility_tables import EMISSION
 from withstand.models.tokens.picture_to_text import PictureToText, Scored
 
 YES = "a red boat"

@@ -8,7 +8,7 @@ from torch import nn
 
 from graphs import graph, graph_set
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.finding import Finding
+from withstand.core.findings.finding import Finding
 from withstand.data.graphs.container import Graphs
 from withstand.data.graphs.source import GraphSource
 from withstand.evaluation.robustness.audit import RobustnessAudit
@@ -42,9 +42,9 @@ def test_the_audit_says_what_holds(tmp_path: Path) -> None:
 
 def test_attacked_features_stay_in_ball_and_range() -> None:
     from withstand.attacks.inputs.gradient import PGD
-    from withstand.core.answers import NetworkError
     from withstand.core.threat import Ball
-    from withstand.core.victim import Victim
+    from withstand.core.victims.answers import NetworkError
+    from withstand.core.victims.victim import Victim
 
     source = graph(60)
     nodes = torch.arange(10)

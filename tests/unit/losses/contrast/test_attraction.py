@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from withstand.core.errors import DataError
-from withstand.losses.contrast.attraction import attraction, cacr_terms, repulsion
+from withstand.losses.contrast.hard_negatives.attraction import attraction, cacr_terms, repulsion
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 

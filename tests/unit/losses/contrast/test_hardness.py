@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.losses.contrast.contrastive import nt_xent
-from withstand.losses.contrast.hardness import (
+from withstand.losses.contrast.hard_negatives.hardness import (
     hard_contrastive,
     penalty_distribution,
     relative_penalties,

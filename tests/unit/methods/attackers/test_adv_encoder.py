@@ -9,7 +9,7 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import isolated
 from withstand.core.roles import Attack, Model
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.arrays.source import ArraySource
 from withstand.methods.attackers.adv_encoder import AdvEncoder
 from withstand.models.pictures.noise_generator import NoiseGenerator

@@ -12,9 +12,9 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws, isolated
 from withstand.core.roles import Model
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.arrays.source import ArraySource
-from withstand.evaluation.robustness.target_retrieval import LEARNT, RETRIEVED, TargetRetrieval
+from withstand.evaluation.robustness.encoders.target_retrieval import LEARNT, RETRIEVED, TargetRetrieval
 from withstand.methods.attackers.any_attack import AnyAttack, carried
 from withstand.models.pictures.noise_decoder import LinearAttention, NoiseDecoder
 

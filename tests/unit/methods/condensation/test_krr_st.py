@@ -11,8 +11,8 @@ from withstand.core.roles import Epoch
 from withstand.data.derived.paired import PairedSource
 from withstand.losses.kernel_ridge import kernel_ridge
 from withstand.methods.condensation.krr_st import KRRST, TARGETS
-from withstand.models.blocks.pool import Pool
-from withstand.models.pictures.pooled_convnet import PooledConvNet
+from withstand.models.blocks.memory.pool import Pool
+from withstand.models.pictures.convnets.pooled_convnet import PooledConvNet
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:

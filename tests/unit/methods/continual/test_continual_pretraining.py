@@ -12,7 +12,7 @@ from withstand.core.random import derive, isolated
 from withstand.methods.continual.continual_pretraining import ContinualPretraining
 from withstand.methods.masked.mae import MAE
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.vit import ViT
+from withstand.models.pictures.transformers.vit import ViT
 
 
 def mae(seed: int = 0) -> MAE:

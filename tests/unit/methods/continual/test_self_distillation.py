@@ -23,9 +23,9 @@ from withstand.losses.agreement.distillation import squared_distance
 from withstand.methods.continual.self_distillation import FurtherPretraining, SelfDistillation
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.methods.masked.mae import MAE
+from withstand.models.pictures.convnets.resnet import ResNet
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.resnet import ResNet
-from withstand.models.pictures.vit import ViT
+from withstand.models.pictures.transformers.vit import ViT
 from withstand.views.compose import Compose
 
 ALLOW = ("toys", "faults", "test_self_distillation")

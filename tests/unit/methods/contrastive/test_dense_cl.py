@@ -6,11 +6,11 @@ import torch.nn.functional as F
 
 from withstand.core.errors import ConfigError
 from withstand.core.random import isolated
-from withstand.methods.contrastive.dense_cl import DenseCL, correspondence
+from withstand.methods.momentum_contrast.dense_cl import DenseCL, correspondence
 from withstand.models.blocks.taps import with_last_maps
+from withstand.models.pictures.convnets.resnet import ResNet
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.resnet import ResNet
-from withstand.models.pictures.vit import ViT
+from withstand.models.pictures.transformers.vit import ViT
 
 
 def made(**settings: object) -> DenseCL:

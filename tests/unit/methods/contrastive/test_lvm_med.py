@@ -11,10 +11,10 @@ from withstand.data.arrays.source import ArraySource
 from withstand.methods.contrastive.lvm_med import GraphMatching, _gumbel
 from withstand.models.matching.assignment import match
 from withstand.models.matching.graphs import cosines
-from withstand.models.pictures.convnet import ConvNet
+from withstand.models.pictures.convnets.convnet import ConvNet
 from withstand.models.pictures.normalized import Normalized
 from withstand.views.compose import Compose, TwoViews
-from withstand.views.pictures.color_views import Greyscale
+from withstand.views.pictures.colors.color_views import Greyscale
 from withstand.views.pictures.crop import HorizontalFlip, RandomResizedCrop, resized_crop
 
 

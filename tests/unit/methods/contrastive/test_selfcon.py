@@ -10,10 +10,10 @@ from withstand.data.arrays.source import ArraySource
 from withstand.data.derived.origins import GENERATOR, Origins
 from withstand.losses.contrast.self_contrastive import self_contrastive
 from withstand.methods.contrastive.origin_detector import OriginDetector
-from withstand.methods.contrastive.selfcon import SelfCon
+from withstand.methods.supervised_contrast.selfcon import SelfCon
 from withstand.models.blocks.taps import with_last_maps, with_maps
+from withstand.models.pictures.convnets.resnet import ResNet
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.resnet import ResNet
 
 
 def method(**changed: object) -> SelfCon:

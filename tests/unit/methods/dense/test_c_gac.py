@@ -14,8 +14,8 @@ from withstand.core.part import describe
 from withstand.core.random import Draws
 from withstand.core.roles import network_of
 from withstand.data.arrays.source import ArraySource
-from withstand.data.derived.landmarks import LANDMARKS, LandmarkDigits, landmarks
-from withstand.data.pictures.keypoints import KeypointFile, has_keypoints
+from withstand.data.derived.synthetic.landmarks import LANDMARKS, LandmarkDigits, landmarks
+from withstand.data.pictures.npz.keypoints import KeypointFile, has_keypoints
 from withstand.engine.outputs import maker_of, outputs
 from withstand.methods.dense.c_gac import CGAC, LABELLED
 from withstand.models.dense.locator import Located, Locator

@@ -7,7 +7,7 @@ from withstand.core.batch import MASK
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import isolated
 from withstand.data.volumes.source import VolumeSource
-from withstand.evaluation.segmentation.judge import DICE, SegmentationJudge
+from withstand.evaluation.dense.segmentation.judge import DICE, SegmentationJudge
 from withstand.losses.agreement.dice import dice_loss
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.methods.dense.local_contrast import LocalContrast

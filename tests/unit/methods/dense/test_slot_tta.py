@@ -13,12 +13,12 @@ from toys import ToyPictures
 from withstand.core.batch import MASK
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import isolated
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.data.derived.paired import PairedSource
-from withstand.data.pictures.scenes import SceneFile
+from withstand.data.pictures.npz.scenes import SceneFile
 from withstand.defenses.restoring import RESTORED, Restoring, restoring
-from withstand.evaluation.segmentation.partitions import adjusted_rand, matched_iou
-from withstand.evaluation.segmentation.scenes import Scenes
+from withstand.evaluation.dense.segmentation.partitions import adjusted_rand, matched_iou
+from withstand.evaluation.dense.segmentation.scenes import Scenes
 from withstand.losses.agreement.slot_masks import matched_mask_loss, matching
 from withstand.methods.dense.slot_tta import SlotTTA
 from withstand.models.dense.slots import SlotAttention, SlotDecoder, SlotEncoder, SlotNetwork

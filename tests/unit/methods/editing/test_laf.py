@@ -18,7 +18,7 @@ from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.launch import train
 from withstand.engine.optimizers import Adam
 from withstand.engine.schedules import Constant
-from withstand.evaluation.unlearning import GAP, GAP_BEFORE, Unlearning
+from withstand.evaluation.continual.unlearning import GAP, GAP_BEFORE, Unlearning
 from withstand.losses.unlearning import alignment, bounded_distance, turned
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.methods.editing.laf import ALIGNMENT, EXTRACTION, LAF, HeadRepair, RepresentationVAEs, Retrained
@@ -26,7 +26,7 @@ from withstand.methods.shared.labelled import LabelledMethod
 from withstand.models.blocks.feature_vae import FeatureVAE
 from withstand.models.blocks.heads import ProjectionHead
 from withstand.recipes.editing.laf import SETUP, experiment
-from withstand.recipes.setups.forgetting import places
+from withstand.recipes.setups.staged.forgetting import places
 from withstand.views.columns import AsIs
 
 

@@ -15,7 +15,7 @@ from withstand.cli.main import main
 from withstand.core.errors import ConfigError, DataError
 from withstand.data.interactions.source import Catalogue, Pairs
 from withstand.evaluation.ranking import per_user, ranked, slices
-from withstand.evaluation.representation.mutual_information import mutual_information
+from withstand.evaluation.structured.mutual_information import mutual_information
 from withstand.methods.items.item_ssl import ItemSSL, correlated
 from withstand.models.items.tower import FieldTower
 

@@ -11,7 +11,7 @@ from withstand.core.errors import ConfigError
 from withstand.core.random import Draws, isolated
 from withstand.methods.masked.data2vec import Data2Vec
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.vit import ViT, positions
+from withstand.models.pictures.transformers.vit import ViT, positions
 from withstand.views.masks import blockwise_masks
 
 

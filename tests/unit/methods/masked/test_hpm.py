@@ -13,11 +13,11 @@ from withstand.core.errors import ConfigError
 from withstand.core.random import isolated
 from withstand.losses.restoration.difficulty import ranking_error, standard_error
 from withstand.methods.masked.hpm import HPM
-from withstand.models.blocks.ema import Momentum
+from withstand.models.blocks.memory.ema import Momentum
+from withstand.models.pictures.convnets.resnet import ResNet
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.patches import cut
-from withstand.models.pictures.resnet import ResNet
-from withstand.models.pictures.vit import ViT, positions
+from withstand.models.pictures.transformers.patches import cut
+from withstand.models.pictures.transformers.vit import ViT, positions
 
 
 def made(pooling: str = "mean", **settings: object) -> HPM:

@@ -10,9 +10,9 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.random import isolated
 from withstand.methods.masked.i_jepa import IJEPA
+from withstand.models.pictures.convnets.resnet import ResNet
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.resnet import ResNet
-from withstand.models.pictures.vit import ViT, positions
+from withstand.models.pictures.transformers.vit import ViT, positions
 
 
 def made(**settings: object) -> IJEPA:

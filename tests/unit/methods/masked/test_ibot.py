@@ -11,7 +11,7 @@ from withstand.core.errors import ConfigError
 from withstand.core.random import isolated
 from withstand.methods.masked.ibot import IBOT
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.vit import ViT
+from withstand.models.pictures.transformers.vit import ViT
 
 
 def made(pooling: str = "cls", **settings: object) -> IBOT:

@@ -10,10 +10,10 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import isolated
 from withstand.losses.restoration.reconstruction import masked_patch_error
 from withstand.methods.masked.mae import MAE
+from withstand.models.pictures.convnets.resnet import ResNet
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.patches import cut
-from withstand.models.pictures.resnet import ResNet
-from withstand.models.pictures.vit import ViT, positions
+from withstand.models.pictures.transformers.patches import cut
+from withstand.models.pictures.transformers.vit import ViT, positions
 
 
 def made(pooling: str = "mean", **settings: object) -> MAE:

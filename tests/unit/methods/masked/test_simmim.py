@@ -11,10 +11,10 @@ from withstand.core.errors import ConfigError
 from withstand.core.random import Draws, isolated
 from withstand.methods.masked.simmim import SimMIM
 from withstand.methods.shared.masked_pictures import hidden_where
+from withstand.models.pictures.convnets.resnet import ResNet
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.patches import joined
-from withstand.models.pictures.resnet import ResNet
-from withstand.models.pictures.vit import ViT, positions
+from withstand.models.pictures.transformers.patches import joined
+from withstand.models.pictures.transformers.vit import ViT, positions
 from withstand.views.masks import random_masks, unit_masks
 
 

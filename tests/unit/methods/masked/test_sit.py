@@ -16,12 +16,12 @@ from withstand.core.random import isolated
 from withstand.losses.contrast.momentum_contrast import info_nce_across
 from withstand.losses.restoration.reconstruction import absolute_error_where
 from withstand.methods.masked.sit import SiT
-from withstand.models.blocks.ema import Momentum
-from withstand.models.pictures.decoder import LightDecoder
+from withstand.models.blocks.memory.ema import Momentum
+from withstand.models.pictures.convnets.resnet import ResNet
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.patches import joined
-from withstand.models.pictures.resnet import ResNet
-from withstand.models.pictures.vit import ViT
+from withstand.models.pictures.transformers.decoder import LightDecoder
+from withstand.models.pictures.transformers.patches import joined
+from withstand.models.pictures.transformers.vit import ViT
 
 
 def made(pooling: str = "cls", **settings: object) -> SiT:

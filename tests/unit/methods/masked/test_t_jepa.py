@@ -10,7 +10,7 @@ from toys import toy_rows
 from withstand.core.errors import ConfigError
 from withstand.core.random import isolated
 from withstand.methods.masked.t_jepa import TJEPA, monitors
-from withstand.models.blocks.ema import Momentum
+from withstand.models.blocks.memory.ema import Momentum
 from withstand.models.tables.encoder import TableEncoder
 
 ROWS = toy_rows(24)

@@ -16,7 +16,7 @@ from withstand.methods.masked.beit import BEiT, nearest_code
 from withstand.methods.masked.maskfeat import MaskFeat
 from withstand.models.pictures.normalized import Normalized
 from withstand.models.pictures.oriented_gradients import oriented_gradients
-from withstand.models.pictures.vit import ViT
+from withstand.models.pictures.transformers.vit import ViT
 
 
 def encoder(patch: int = 4) -> Normalized:

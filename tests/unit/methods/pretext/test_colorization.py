@@ -14,7 +14,7 @@ from withstand.data.arrays.source import ArraySource
 from withstand.methods.pretext.colorization import Colorization, rarity
 from withstand.models.pictures.lab import color_bins, lab
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.vit import ViT
+from withstand.models.pictures.transformers.vit import ViT
 
 
 def made(patch: int = 4, **settings: float) -> Colorization:

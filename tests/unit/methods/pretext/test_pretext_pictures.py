@@ -14,9 +14,9 @@ from withstand.methods.pretext.jigsaw import Jigsaw
 from withstand.methods.pretext.relative_position import RelativePosition
 from withstand.methods.pretext.rotation import Rotation
 from withstand.methods.shared.pretext_pictures import PretextMethod
+from withstand.models.pictures.convnets.resnet import ResNet
 from withstand.models.pictures.normalized import Normalized
 from withstand.models.pictures.pretexts import cropped_tiles, tiles
-from withstand.models.pictures.resnet import ResNet
 
 
 def encoder() -> Normalized:

@@ -21,11 +21,11 @@ from withstand.losses.agreement.label_augmentation import (
 )
 from withstand.methods.pretext.multi_task import MultiTask
 from withstand.methods.pretext.sla import SLA
-from withstand.models.blocks.aggregated import Aggregated
-from withstand.models.blocks.classifier import Classifier
-from withstand.models.pictures.convnet import ConvNet
+from withstand.models.blocks.classifiers.aggregated import Aggregated
+from withstand.models.blocks.classifiers.classifier import Classifier
+from withstand.models.pictures.convnets.convnet import ConvNet
+from withstand.models.pictures.convnets.resnet import ResNet
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.resnet import ResNet
 from withstand.models.pictures.transforms import Rotations, transform_set
 from withstand.recipes.pretext import sla
 from withstand.verification.certify import certify

@@ -13,7 +13,7 @@ from toys import ToyPictures
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import isolated
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.defenses.purifier import Purifier
 from withstand.engine.launch import train
 from withstand.evaluation.restoration.raw_round_trip import ERROR, PASSED, RawRoundTrip

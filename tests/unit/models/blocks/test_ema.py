@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from withstand.core.errors import ConfigError
-from withstand.models.blocks.ema import Momentum, Teacher
+from withstand.models.blocks.memory.ema import Momentum, Teacher
 
 
 def network(seed: int) -> nn.Module:

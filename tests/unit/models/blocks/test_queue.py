@@ -4,7 +4,7 @@ from torch import Tensor
 
 from withstand.core.errors import ConfigError
 from withstand.core.random import isolated
-from withstand.models.blocks.queue import Queue
+from withstand.models.blocks.memory.queue import Queue
 
 
 def queue(size: int = 5) -> Queue:

@@ -13,8 +13,17 @@ from torch import Tensor, nn
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
+from withstand.models.blocks.normalization.style import (
+    DSU,
+    AdvStyle,
+    MixStyle,
+    StyleLayer,
+    perturbed,
+    restyled,
+    spread,
+    style,
+)
 from withstand.models.blocks.reversal import reversed_gradient
-from withstand.models.blocks.style import DSU, AdvStyle, MixStyle, StyleLayer, perturbed, restyled, spread, style
 
 C = 3
 

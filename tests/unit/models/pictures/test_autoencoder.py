@@ -9,10 +9,10 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws, isolated
 from withstand.core.roles import Model
-from withstand.data.pictures.small import read_small
+from withstand.data.pictures.fashion_mnist.small import read_small
 from withstand.methods.restoration.denoising_autoencoder import DenoisingAutoencoder
 from withstand.models.blocks.concatenated import Concatenated
-from withstand.models.pictures.autoencoder import ConvCode
+from withstand.models.pictures.convnets.autoencoder import ConvCode
 from withstand.views.pictures.noise import GaussianNoise
 
 

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws, isolated
 from withstand.models.blocks.pick import pick
+from withstand.models.pictures.convnets.resnet import ResNet
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.patches import TokenEncoder, cut, joined, with_patches
-from withstand.models.pictures.resnet import ResNet
 from withstand.models.pictures.timm import Timm
-from withstand.models.pictures.vit import ViT, positions
+from withstand.models.pictures.transformers.patches import TokenEncoder, cut, joined, with_patches
+from withstand.models.pictures.transformers.vit import ViT, positions
 
 CHANNELS = 3
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, gelu, layer_norm, linear
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.models.pictures.published_vit import published_vit
+from withstand.models.pictures.transformers.published_vit import published_vit
 
 WIDTH, PATCH, SIDE, HEADS, DEPTH = 24, 4, 3, 2, 2
 

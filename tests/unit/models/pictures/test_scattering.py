@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.data.pictures.small import read_small
-from withstand.models.pictures.scattering import Scattering, path_count
-from withstand.models.pictures.scattering_encoder import ScatteringEncoder
-from withstand.models.pictures.wavelets import low_pass, morlet_bank
+from withstand.data.pictures.fashion_mnist.small import read_small
+from withstand.models.pictures.wavelet_scattering.scattering import Scattering, path_count
+from withstand.models.pictures.wavelet_scattering.scattering_encoder import ScatteringEncoder
+from withstand.models.pictures.wavelet_scattering.wavelets import low_pass, morlet_bank
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 

@@ -15,10 +15,10 @@ from withstand.core.random import isolated
 from withstand.engine.export import to_safetensors
 from withstand.engine.optimizers import LARS, SGD, AdamW
 from withstand.methods.robust.advstyle import StyleTraining
-from withstand.models.blocks.style import DSU, AdvStyle, MixStyle, StyleLayer, perturbed
-from withstand.models.pictures.convnet import ConvNet
+from withstand.models.blocks.normalization.style import DSU, AdvStyle, MixStyle, StyleLayer, perturbed
+from withstand.models.pictures.convnets.convnet import ConvNet
+from withstand.models.pictures.convnets.resnet import ResNet
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.resnet import ResNet
 from withstand.models.pictures.styled import Styled, stages_of
 from withstand.recipes.robust import advstyle
 from withstand.verification.network.capture import capture

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from vision_language import MODELS, SIDE, git, llava, pixels, vision
-from withstand.attacks.steering import NLL, Steered, steer, steering
+from withstand.attacks.language.steering import NLL, Steered, steer, steering
 from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 from withstand.models.pictures.processor import own_values, preparation
 from withstand.models.tokens.hugging_face_vision import HuggingFaceVision
 

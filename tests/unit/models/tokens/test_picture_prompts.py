@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 from withstand.core.errors import ConfigError, DataError
 from withstand.models.blocks.taps import block_names, with_layers
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.vit import ViT
+from withstand.models.pictures.transformers.vit import ViT
 from withstand.models.tokens.picture_prompts import (
     EPS,
     PicturePrompts,

@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
+from withstand.models.pictures.convnets.resnet import ResNet
 from withstand.models.pictures.normalized import Normalized
-from withstand.models.pictures.resnet import ResNet
-from withstand.verification.box import Region
 from withstand.verification.network.activation import MaxPool2d
 from withstand.verification.network.capture import capture
 from withstand.verification.network.capture_check import points_of
 from withstand.verification.network.operation import Add, Conv2d, Linear, Rearrange, Scale
 from withstand.verification.solvers import certify_by
+from withstand.verification.specification.box import Region
 
 
 class Branches(nn.Module):

@@ -6,13 +6,13 @@ from unit.verification.random_networks import network, points
 from withstand.core.errors import ConfigError
 from withstand.verification.bounds.interval import Box
 from withstand.verification.bounds.rounding import proven
-from withstand.verification.box import Region
 from withstand.verification.network.network import Network
-from withstand.verification.property import Property
 from withstand.verification.search import relu_split
 from withstand.verification.search.branch_and_bound import decide
 from withstand.verification.search.input_split import search_inputs
 from withstand.verification.search.relu_split import search_relus
+from withstand.verification.specification.box import Region
+from withstand.verification.specification.property import Property
 
 
 def region(net: Network, seed: int, eps: float) -> Region:

@@ -6,10 +6,10 @@ import torch
 from unit.verification.random_networks import network, points
 from withstand.verification.bounds.alpha import Ascent
 from withstand.verification.bounds.crown import relax_network
-from withstand.verification.box import Region
 from withstand.verification.network.activation import Activation
 from withstand.verification.search.intermediate_bounds import refine_bounds
 from withstand.verification.search.sub_problems import Splitter
+from withstand.verification.specification.box import Region
 
 
 def region(shape: tuple[int, ...], seed: int, eps: float) -> Region:

@@ -12,10 +12,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from withstand.attacks.folding import may_copy, twin
+from withstand.attacks.fast_passes.folding import may_copy, twin
 from withstand.attacks.problem import DEEP
 from withstand.core.random import isolated
-from withstand.core.victim import Outputs, Victim
+from withstand.core.victims.victim import Outputs, Victim
 
 ERROR = 0.05
 """How far the copy's logits may be off, as a part of the range of a sample's logits; typical is a tenth of it."""

@@ -12,7 +12,7 @@ from withstand.attacks.autoattack.shortcuts.giving_up import CLIMB, Growth, hope
 from withstand.attacks.autoattack.square import Square
 from withstand.attacks.objectives import DLR, CrossEntropy
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 ATTACKS: dict[str, APGD | FAB | Square] = {
     "APGD-T": APGD(Ball(), DLR(), targets=9, drop_finished=True),

@@ -19,8 +19,8 @@ from withstand.attacks.autoattack.shortcuts.half_precision import halved
 from withstand.attacks.autoattack.square import Square
 from withstand.core.errors import ConfigError, RunError
 from withstand.core.threat import Ball
-from withstand.core.victim import Outputs, Victim
-from withstand.models.pictures.resnet import ResNet
+from withstand.core.victims.victim import Outputs, Victim
+from withstand.models.pictures.convnets.resnet import ResNet
 
 BALL = Ball("linf", 0.03)
 

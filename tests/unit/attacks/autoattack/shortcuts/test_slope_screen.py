@@ -7,7 +7,7 @@ from withstand.attacks.autoattack.square import Square
 from withstand.attacks.autoattack.square_turns import FIRST, PAGE, SquareTurns
 from withstand.attacks.objectives import Margin
 from withstand.core.threat import Ball
-from withstand.core.victim import Victim
+from withstand.core.victims.victim import Victim
 
 BALL = Ball("linf", 0.02)
 QUERIES = FIRST + 4 * PAGE

@@ -1,0 +1,1 @@
+"""Claims on contrast against keys of a momentum encoder."""

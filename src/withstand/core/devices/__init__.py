@@ -1,0 +1,1 @@
+"""Where networks run: devices, and several processes."""

@@ -1,0 +1,1 @@
+"""The only wrapper round a model under attack, and how its outputs are read."""

@@ -1,0 +1,1 @@
+"""Part of Fashion-MNIST, kept in this package."""

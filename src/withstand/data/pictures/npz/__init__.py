@@ -1,0 +1,1 @@
+"""Pictures in one `.npz` file, with points, masks, or one array a kind."""

@@ -1,0 +1,1 @@
+"""RAW frames: what a sensor recorded."""

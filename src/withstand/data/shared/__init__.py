@@ -1,0 +1,1 @@
+"""What every source shares: labels, groups, digests, rows, the folder of caches."""

@@ -1,0 +1,1 @@
+"""What later learning, or editing, did to a network that was trained before."""

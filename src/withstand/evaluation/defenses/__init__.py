@@ -1,0 +1,1 @@
+"""What detectors, purifiers and searches for backdoors are worth, and which copy an attack was made on."""

@@ -1,0 +1,1 @@
+"""Answers for places within pictures: masks and keypoints."""

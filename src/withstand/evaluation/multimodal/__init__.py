@@ -1,0 +1,1 @@
+"""Pictures and texts: retrieval, and prompts that are learnt."""

@@ -1,0 +1,1 @@
+"""Certificates as findings: deterministic ones, and those of smoothed classifiers."""

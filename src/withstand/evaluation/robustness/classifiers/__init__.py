@@ -1,0 +1,1 @@
+"""The audit of a classifier's accuracy under attack."""

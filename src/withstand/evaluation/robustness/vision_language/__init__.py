@@ -1,0 +1,1 @@
+"""How far pictures within eps steer what a vision-language model says."""

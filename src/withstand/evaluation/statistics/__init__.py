@@ -1,0 +1,1 @@
+"""Intervals of accuracies, and calibration of probabilities."""

@@ -1,0 +1,1 @@
+"""Losses that weigh or make hard negatives."""

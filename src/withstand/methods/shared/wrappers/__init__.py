@@ -1,0 +1,1 @@
+"""Methods round another method, or round an encoder that was trained before."""

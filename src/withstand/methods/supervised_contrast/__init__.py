@@ -1,0 +1,1 @@
+"""Contrast by labels."""

@@ -1,0 +1,1 @@
+"""What is kept from earlier steps: teachers, queues of keys, pools of networks."""

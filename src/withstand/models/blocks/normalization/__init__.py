@@ -1,0 +1,1 @@
+"""Layers that set the mean and spread of features or of their channels."""

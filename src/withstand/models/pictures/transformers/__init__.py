@@ -1,0 +1,1 @@
+"""Vision Transformers: encoders of patches, published weights, decoders of hidden patches."""

@@ -1,0 +1,1 @@
+"""Wavelet scattering, and an encoder that begins with it."""

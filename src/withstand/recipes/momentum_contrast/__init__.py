@@ -1,0 +1,1 @@
+"""Contrast against keys of a momentum encoder: MoCo and what builds on it."""

@@ -1,0 +1,1 @@
+"""What recipes share that build on earlier runs, or train in stages."""

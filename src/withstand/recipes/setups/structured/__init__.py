@@ -1,0 +1,1 @@
+"""What recipes on tables, graphs, records, flows and windows share."""

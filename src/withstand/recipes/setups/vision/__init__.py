@@ -1,0 +1,1 @@
+"""What recipes on pictures, clips, tracks and slices of volumes share."""

@@ -1,0 +1,1 @@
+"""The fifteen common corruptions, and the filters that they are made of."""
