@@ -24,8 +24,9 @@ $(BENCH_READY): $(READY)
 demo: $(READY)
 	$(BIN)/withstand demo
 
+# Many tests start processes, which would all compile the library anew were its compiled modules not kept.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 # With the slow tests, the comparisons with peer libraries, and new examples for property tests.
 test-all: $(BENCH_READY)

@@ -34,3 +34,13 @@ def test_every_name_can_be_called_first_of_all_and_after_every_room_was_imported
 
 def test_no_name_is_also_a_room() -> None:
     assert not {room.name for room in pkgutil.iter_modules(withstand.__path__)} & set(CALLS)
+
+
+def test_what_trains_nothing_imports_nothing_that_only_training_needs() -> None:
+    run(
+        "import sys; from withstand.cli.main import main\n"
+        "for words in (['train', 'simclr', '--help'], ['audit', '--help'], ['certify', '--help']):\n"
+        "    try: main(words)\n"
+        "    except SystemExit: pass\n"
+        "assert not {'lightning_fabric', 'torch._dynamo', 'torchvision'} & set(sys.modules), 'slow imports'"
+    )

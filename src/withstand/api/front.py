@@ -11,7 +11,6 @@ from withstand.core.options import call
 from withstand.core.part import Tree, build, describe, externals, override
 from withstand.core.random import isolated
 from withstand.data.load import Data
-from withstand.engine import launch
 from withstand.engine.experiment import Experiment
 from withstand.recipes.catalogue import entry
 
@@ -123,6 +122,8 @@ def train(
     if device is not None:
         made = _on(made, device)
     path = Path(out) if out is not None else default_out(made)
+    from withstand.engine import launch  # here, for importing Fabric takes seconds, and only training needs it
+
     folder = launch.train(made, path, fresh=fresh, quiet=quiet, tensorboard=tensorboard, allow=tuple(allow))
     return Run(folder.path, supply=externals(made), allow=allow, device=device or "auto")
 

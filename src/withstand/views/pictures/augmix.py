@@ -10,7 +10,6 @@ from typing import Self
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as on_bytes
 
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.random import Draws
@@ -69,8 +68,11 @@ def _shifted(axis: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     return shift
 
 
-def _in_bytes(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def _in_bytes(name: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     def changed(x: Tensor, level: Tensor, sign: Tensor) -> Tensor:
+        from torchvision.transforms.v2 import functional  # here, for its import takes seconds that few views need
+
+        change: Callable[[Tensor], Tensor] = getattr(functional, name)
         return change((x * 255).round().to(torch.uint8)).to(x.dtype) / 255
 
     return changed
@@ -86,8 +88,8 @@ def _solarize(x: Tensor, level: Tensor, sign: Tensor) -> Tensor:
 
 
 OPERATIONS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "autocontrast": _in_bytes(on_bytes.autocontrast),
-    "equalize": _in_bytes(on_bytes.equalize),
+    "autocontrast": _in_bytes("autocontrast"),
+    "equalize": _in_bytes("equalize"),
     "posterize": _posterize,
     "rotate": _rotate,
     "solarize": _solarize,
