@@ -16,7 +16,7 @@ They stand in one file, longer than others, for each is written in terms of the 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias, Union
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, Union
 
 import torch
 from torch import Tensor, nn
@@ -482,6 +482,20 @@ class Defense(Part):
         return torch.rand(count, 1, 6, 6, generator=torch.Generator().manual_seed(2))
 
 
+class Trial(NamedTuple):
+    """What an evaluator's example is tried on.
+
+    Attributes:
+        subject: what it judges.
+        source: samples.
+        control: an untrained subject of the same kind; None where the evaluator has no use for one.
+    """
+
+    subject: Any
+    source: Source
+    control: Any = None
+
+
 class Evaluator(Part):
     """A judge of something that embeds, predicts or defends.
 
@@ -494,6 +508,14 @@ class Evaluator(Part):
     def lacks(self, subject: Any, source: Source) -> str:
         """Return in words what it needs of the subject or of the data and does not find; "" where it can judge."""
         return ""
+
+    def example_trial(self) -> Trial:
+        """Return what its `example` judges: what tests are made on.
+
+        Raises:
+            ConfigError: this evaluator gives none.
+        """
+        raise ConfigError(f"{type(self).__name__} gives nothing to try it on: define example_trial")
 
     @abstractmethod
     def evaluate(self, subject: Any, source: Source, *, test: Source | None = None, control: Any = None) -> Finding:

@@ -4,7 +4,7 @@ Sizes: U users, I items, M test interactions, K places.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import HIGH, LOW, Cell, Finding, Measure, Table
 from withstand.core.part import describe
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.victims.victim import Victim
 from withstand.data.interactions.source import Catalogue
 from withstand.evaluation.structured.mutual_information import mutual_information
@@ -139,6 +139,16 @@ class Ranking(Evaluator):
     def __post_init__(self) -> None:
         if self.k < 1 or self.few < 1:
             raise ConfigError(f"k and few must be at least 1, not {self.k!r} and {self.few!r}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(2)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.items.item_ssl import ItemSSL
+
+        method = ItemSSL.example()
+        return Trial(method, method.catalogue, ItemSSL.example())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the method scores no items for users."""

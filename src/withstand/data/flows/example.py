@@ -1,5 +1,8 @@
 """A few made-up conversations, the same every time: what parts that read flows are tried on."""
 
+import struct
+from pathlib import Path
+
 import numpy as np
 
 from withstand.data.flows.assemble import Assembler
@@ -44,3 +47,17 @@ def example_table(flows: int = 8, packets: int = 12) -> FlowTable:
         )
     )
     return assembler.finish().table
+
+
+def write_example(folder: Path) -> None:
+    """Write two captures in folders of their own, `few` and `many`: six questions over UDP, of 20 bytes and of 600."""
+    for kind, size in (("few", 20), ("many", 600)):
+        found = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
+        for flow in range(6):
+            said = struct.pack(">HHHH", 1000 + flow, 53, 8 + size, 0) + b"a" * size
+            ends = bytes((10, 0, 0, 1)) + bytes((9, 9, 9, 9))
+            packet = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(said), 7, 2 << 13, 64, UDP, 0) + ends + said
+            frame = b"\x02" * 6 + b"\x04" * 6 + struct.pack(">H", 0x0800) + packet
+            found += struct.pack("<IIII", 1_700_000_000 + flow, 0, len(frame), len(frame)) + frame
+        (folder / kind).mkdir()
+        (folder / kind / "one.pcap").write_bytes(found)

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final
+from tempfile import TemporaryDirectory
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from withstand.data.flows import labels as named
 from withstand.data.flows.assemble import Assembled, Assembler, Ends, Network, networks
 from withstand.data.flows.bursts import BurstRule
 from withstand.data.flows.container import CLS, METADATA, PAD, FlowBatch
+from withstand.data.flows.example import write_example
 from withstand.data.flows.headers import TCP
 from withstand.data.flows.named import NAMED_FLOWS, Known, broad, named_flows
 from withstand.data.flows.opening import Capture, captures_in, is_capture, is_capture_folder
@@ -120,6 +122,14 @@ class Flows(Source):
                 f"be used ({shown})",
                 stacklevel=2,
             )
+
+    @classmethod
+    def example(cls) -> Self:
+        with TemporaryDirectory() as folder:
+            write_example(Path(folder))
+            made = cls(folder)
+        made.name, made.origin = "flows", "an example"
+        return made
 
     def _measure(self) -> None:
         """Note where flows' bursts lie, and how long they are."""

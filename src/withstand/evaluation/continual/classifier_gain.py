@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Finding, Measure
 from withstand.core.part import describe
-from withstand.core.roles import Evaluator, Product, Source
+from withstand.core.roles import Evaluator, Product, Source, Trial
 from withstand.data.derived.subset import labelled
 from withstand.evaluation.features import embed
+from withstand.evaluation.small import small_pictures
 from withstand.evaluation.statistics.intervals import Share, paired_difference
 
 
@@ -32,6 +33,11 @@ class ClassifierGain(Evaluator):
     """Accuracy of a classifier on test samples, and of the one that it started from, on the same samples."""
 
     product = "method"
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.robust.rss import RSS
+
+        return Trial(RSS.example(), small_pictures())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the method has not kept a start; what it learnt from needs no labels, what judges it does."""

@@ -10,7 +10,8 @@ from torch.nn.utils import parameters_to_vector
 from withstand.core.errors import ConfigError
 from withstand.core.findings.finding import Finding, Measure
 from withstand.core.part import describe
-from withstand.core.roles import Evaluator, Method, Model, Source
+from withstand.core.roles import Evaluator, Method, Model, Source, Trial
+from withstand.evaluation.small import small_pictures
 
 MOVED, TEACHER = "the encoder's distance from its start", "its teacher's distance from that start"
 
@@ -36,6 +37,11 @@ class Drift(Evaluator):
     """
 
     product = "method"
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.continual.self_distillation import SelfDistillation
+
+        return Trial(SelfDistillation.example(), small_pictures(8))
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the method has not kept its start."""

@@ -18,10 +18,11 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
-from withstand.core.roles import Evaluator, Product, Source
+from withstand.core.roles import Evaluator, Product, Source, Trial
 from withstand.data.arrays.source import ArraySource
 from withstand.data.derived.subset import Subset, labelled
 from withstand.evaluation.features import Features, embed
+from withstand.evaluation.small import small_pictures
 from withstand.evaluation.statistics.intervals import Share, columns, shares
 
 KEPT, GONE, TEST, TEST_GONE = "remaining", "forgotten", "test", "test, forgotten classes"
@@ -85,6 +86,11 @@ class Unlearning(Evaluator):
         x = torch.randint(0, 256, (24, 3, 8, 8), dtype=torch.uint8, generator=generator)
         whole = ArraySource(x, torch.arange(24) % 4)
         return cls(Subset(whole, list(range(6))), Subset(whole, list(range(6, 24))), most=2, unseen=whole)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.editing.laf import LAF
+
+        return Trial(LAF.example(), small_pictures())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that nothing was edited, or that there are no labels to judge by."""

@@ -11,6 +11,7 @@ Sizes: `N` judged samples. Accuracies are shares of all of them, clean errors in
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -31,10 +32,11 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Check, Finding, Measure, Table
 from withstand.core.part import Tree, describe
 from withstand.core.random import Draws, derive, permutation
-from withstand.core.roles import Defense, Evaluator, Source
+from withstand.core.roles import Defense, Evaluator, Source, Trial
 from withstand.core.threat import Ball
 from withstand.core.victims.victim import Victim
 from withstand.evaluation.robustness.audit_case import ball_facts, ball_name, radius_check, strips
+from withstand.evaluation.small import digit_classifier, rounding, small_digits
 from withstand.evaluation.statistics.intervals import Share, columns, shares
 
 NOISE, BLACK, GREY, WHITE = "noise", "black-box", "grey-box", "white-box"
@@ -106,6 +108,13 @@ class Purification(Evaluator):
         for name in ("samples", "steps", "queries", "batch"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Ball("linf", 0.1), samples=16, steps=2, queries=3)
+
+    def example_trial(self) -> Trial:
+        return Trial(rounding(digit_classifier()), small_digits())
 
     def evaluate(
         self, subject: Defense, source: Source, *, test: Source | None = None, control: Defense | None = None

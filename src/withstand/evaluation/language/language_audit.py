@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -16,10 +16,11 @@ from withstand.core.errors import ConfigError
 from withstand.core.findings.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.sequences import Sequences
 from withstand.core.victims.victim import Victim
 from withstand.data.text.container import TextPairs, Told, behind
+from withstand.data.text.source import Preferences
 from withstand.evaluation.language.refusals import drawn_pairs, lacking, refuse, unpadded
 from withstand.evaluation.language.telling import AT_ONCE, greedy_words, some, told_at
 from withstand.evaluation.statistics.intervals import Share, columns, shares
@@ -64,6 +65,13 @@ class LanguageAudit(Evaluator):
             raise ConfigError(f"eps, shares of the embeddings' mean length, must be above 0, not {self.eps!r}")
         if min(self.steps, self.samples, self.shown) < 1 or self.searched < 0:
             raise ConfigError("steps, samples and shown must be at least 1, searched at least 0")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls((0.1, 0.2), 1, 4, 1, SuffixSearch(2, 1, 4), 2)
+
+    def example_trial(self) -> Trial:
+        return Trial(CausalLM.example(), Preferences.example(), CausalLM.example())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that this is no language model, or that the data are no pairs of answers."""

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -13,8 +13,9 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.data.text.container import TextPairs
+from withstand.data.text.source import Preferences
 from withstand.evaluation.language.telling import greedy_words, told_at
 from withstand.evaluation.statistics.intervals import Share
 from withstand.models.tokens.causal import CausalLM
@@ -48,6 +49,13 @@ class Refusals(Evaluator):
     def __post_init__(self) -> None:
         if self.samples < 1 or self.shown < 1:
             raise ConfigError(f"samples and shown must be at least 1, not {self.samples} and {self.shown}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Preferences.example(), shown=2)
+
+    def example_trial(self) -> Trial:
+        return Trial(CausalLM.example(), Preferences.example(), CausalLM.example())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that this is no language model, or that the data are no pairs of answers."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,9 +14,10 @@ from withstand.core.findings.finding import HIGH, LOW, Cell, Check, Finding, Mea
 from withstand.core.outputs import Output
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.victims.victim import Victim
 from withstand.data.text.container import TextPairs
+from withstand.data.text.source import Preferences
 from withstand.evaluation.language.win_rate import WinRate, length_controlled, preferred_by
 from withstand.evaluation.statistics.intervals import Share
 
@@ -77,6 +78,15 @@ class RevisedAnswers(Evaluator):
                 f"samples and most must be at least 1, revisions and shown at least 0, not "
                 f"{(self.samples, self.most, self.revisions, self.shown)!r}"
             )
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(_length, revisions=2, samples=4, most=4)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.language.srpo import SRPO
+
+        return Trial(SRPO.example(), Preferences.example(), SRPO.example())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the method answers nothing, or that the data are no pairs of answers."""
@@ -229,3 +239,8 @@ def _leads(ours: Tensor, control: Tensor | None) -> dict[str, Measure]:
 def _settings(judge: RevisedAnswers) -> dict[str, Any]:
     tree: Any = describe(judge)
     return dict(tree["init_args"])
+
+
+def _length(prompt: str, answer: str) -> float:
+    """Return how long an answer is: the example's rule."""
+    return float(len(answer))

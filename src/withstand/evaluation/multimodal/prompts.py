@@ -6,7 +6,7 @@ new ones. The harmonic mean of both accuracies falls when either does.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,9 @@ from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.findings.finding import HIGH, LOW, Cell, Finding, Measure, Table
 from withstand.core.part import Tree, describe
 from withstand.core.random import Draws, derive
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.victims.victim import Victim
+from withstand.data.captions.source import CaptionedClasses
 from withstand.evaluation.statistics.intervals import Share
 from withstand.views.pictures.common_corruptions.corruptions import CORRUPTIONS, Corruption
 from withstand.views.pictures.picture import own_copy
@@ -152,6 +153,15 @@ class PromptTransfer(Evaluator):
             raise ConfigError(
                 f"severity lies in [1, 5], and words is at least 1, not {self.severity!r}, {self.words!r}"
             )
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(corruptions=("fog",))
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.multimodal.gopro import GOPro
+
+        return Trial(GOPro.example(), CaptionedClasses.example())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that no prompts were learnt, or that the data have no labels."""

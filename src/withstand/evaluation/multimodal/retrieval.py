@@ -15,9 +15,9 @@ from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import HIGH, LOW, Cell, Check, Finding, Measure, Table
 from withstand.core.part import describe
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.victims.victim import Victim
-from withstand.data.captions.source import CAPTIONS
+from withstand.data.captions.source import CAPTIONS, CaptionedClasses
 from withstand.evaluation.statistics.intervals import Share
 from withstand.losses.contrast.cross_modal import clip_loss
 
@@ -95,6 +95,11 @@ class CaptionRetrieval(Evaluator):
     def __post_init__(self) -> None:
         if not self.places or min(self.places) < 1 or self.samples < 2:
             raise ConfigError("places must be at least 1 each, and samples at least 2")
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.multimodal.clip_rocket import CLIPRocket
+
+        return Trial(CLIPRocket.example(), CaptionedClasses.example(), CLIPRocket.example())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the method embeds no texts, or that the data have none."""
@@ -200,6 +205,11 @@ class ZeroShot(Evaluator):
     shares: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25, 0.0)
 
     product = "method"
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.multimodal.clip_rocket import CLIPRocket
+
+        return Trial(CLIPRocket.example(), CaptionedClasses.example(), CLIPRocket.example())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the method knows no classes, or that the data name other ones."""

@@ -7,18 +7,19 @@ every training domain, and judged on the rest of them and on a domain that train
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
-from withstand.core.roles import Source
+from withstand.core.roles import Source, Trial
 from withstand.data.pictures.domains import DOMAIN
 from withstand.evaluation.features import Features
 from withstand.evaluation.probes.linear import fit_linear
 from withstand.evaluation.probes.probe import CONTROL, Embedded, Probe, beside
 from withstand.evaluation.probes.splits import hold_out
 from withstand.evaluation.robustness.fairness import INTERVAL, gap
+from withstand.evaluation.small import DigitsByDomain
 from withstand.evaluation.statistics.intervals import Share, columns, shares
 
 SEEN, UNSEEN = "accuracy on domains learnt from", "accuracy on domains left out"
@@ -39,6 +40,9 @@ class DomainProbe(Probe):
     def __post_init__(self) -> None:
         if not 0 < self.held_out < 1:
             raise ConfigError(f"held_out must lie between 0 and 1, not {self.held_out!r}")
+
+    def example_trial(self) -> Trial:
+        return Trial(nn.Flatten(), DigitsByDomain(), nn.Flatten())
 
     def lacks(self, subject: object, source: Source) -> str:
         return super().lacks(subject, source) or ("" if DOMAIN in source.group_names else "the data know no domains")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from statistics import mean, stdev
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -34,6 +35,12 @@ class FewShot(Probe):
     def __post_init__(self) -> None:
         if self.draws < 2 or not self.labels or min(self.labels) < 1:
             raise ConfigError(f"few-shot needs 2 draws and numbers of labels from 1, not {self.draws}, {self.labels}")
+
+    @classmethod
+    def example(cls) -> Self:
+        from withstand.evaluation.probes.named import KNN, Centroid  # which name this one too
+
+        return cls((KNN(), Centroid()), labels=(1, 2), draws=2)
 
     def measure(self, embedded: Embedded, control: Embedded | None = None) -> Finding:
         """Return mean and spread of accuracy on test, by probe and number of labels."""

@@ -3,7 +3,7 @@
 import copy
 from dataclasses import dataclass, replace
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +15,16 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, isolated, permutation
-from withstand.core.roles import Evaluator, Model, Source, View
+from withstand.core.roles import Evaluator, Model, Source, Trial, View
 from withstand.core.victims.victim import Victim
 from withstand.data.derived.subset import holdout, labelled
 from withstand.evaluation.features import Features
 from withstand.evaluation.probes.probe import CONTROL
 from withstand.evaluation.probes.splits import per_class
+from withstand.evaluation.small import small_pictures
 from withstand.evaluation.statistics.intervals import shares
 from withstand.models.blocks.classifiers.classifier import Classifier
+from withstand.models.pictures.normalized import Normalized
 
 _AT_ONCE = 256
 
@@ -65,6 +67,13 @@ class FineTuning(Evaluator):
                 f"learning_rate must be above 0 and weight_decay at least 0, not {self.learning_rate!r} and "
                 f"{self.weight_decay!r}"
             )
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(2, draws=2, steps=2, batch=4)
+
+    def example_trial(self) -> Trial:
+        return Trial(Normalized.example(), small_pictures(), Normalized.example())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the subject cannot be trained, that labels are missing, or that samples belong together."""

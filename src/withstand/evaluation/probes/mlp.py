@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -32,6 +33,10 @@ class MLP(AccuracyProbe):
     seed: int = 0
 
     name = "mlp"
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(epochs=5)
 
     def fit(self, train: Features) -> Fitted:
         if bool((train.labels == train.labels[0]).all()):

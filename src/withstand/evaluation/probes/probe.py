@@ -10,15 +10,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from withstand.core.errors import DataError
 from withstand.core.findings.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.part import Tree, describe
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.data.derived.subset import labelled
 from withstand.evaluation.features import Embedder, Features, ProgressCallback, embed
 from withstand.evaluation.probes.splits import hold_out
+from withstand.evaluation.small import small_digits, untrained
 from withstand.evaluation.statistics.intervals import Share, paired_difference, shares
 
 CONTROL = "untrained control"
@@ -104,6 +105,9 @@ class Probe(Evaluator):
     """An evaluator that reads features only."""
 
     needs_labels = True
+
+    def example_trial(self) -> Trial:
+        return Trial(nn.Flatten(), small_digits(), untrained())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that labels are missing, where they are needed."""

@@ -1,7 +1,7 @@
 """Codes of signs: how many bits say anything, and how many flip when the input is changed a little."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,9 +12,10 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Check, Finding, Measure
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.threat import parse_eps
 from withstand.core.victims.victim import Victim
+from withstand.evaluation.small import small_pictures
 
 _AT_ONCE = 256
 ACTIVE = "active bits"
@@ -49,6 +50,15 @@ class Bits(Evaluator):
         parse_eps(self.eps)
         if self.samples < 2:
             raise ConfigError(f"samples must be at least 2, not {self.samples}: a bit says something where two differ")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(samples=8)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.restoration.lq_vae import LQVAE
+
+        return Trial(LQVAE.example().product("purifier"), small_pictures(), LQVAE.example().product("purifier"))
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the subject has no code."""

@@ -1,7 +1,7 @@
 """A condensed set beside its start: how well new networks that are trained on either tell what the teacher tells."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,8 +12,9 @@ from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.findings.pictures import as_bytes
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, isolated
-from withstand.core.roles import Evaluator, Model, Source
+from withstand.core.roles import Evaluator, Model, Source, Trial
 from withstand.core.victims.victim import Victim
+from withstand.evaluation.small import small_pictures
 from withstand.models.blocks.memory.pool import Pool
 
 _AT_ONCE = 256
@@ -79,6 +80,15 @@ class Condensed(Evaluator):
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)!r}")
         if self.samples < 2:
             raise ConfigError(f"samples must be at least 2, not {self.samples!r}: the features' spread is told beside")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(steps=2, networks=2, shown=2)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.condensation.krr_st import KRRST
+
+        return Trial(KRRST.example(), small_pictures())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the method condenses nothing."""

@@ -5,6 +5,7 @@ Representation Learning through Alignment and Uniformity on the Hypersphere (202
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -12,11 +13,12 @@ from torch import Tensor
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.part import describe
-from withstand.core.roles import Evaluator, Source, View
+from withstand.core.roles import Evaluator, Source, Trial, View
 from withstand.data.derived.subset import labelled
 from withstand.evaluation.features import Embedder, Features, embed, embed_views
 from withstand.evaluation.probes.probe import CONTROL, beside
 from withstand.evaluation.representation.readouts import readouts
+from withstand.evaluation.small import small_pictures
 from withstand.evaluation.statistics.intervals import shares
 from withstand.losses.contrast.geometry import alignment, effective_rank, per_dimension_std, uniformity
 from withstand.losses.contrast.hard_negatives.hardness import (
@@ -27,6 +29,7 @@ from withstand.losses.contrast.hard_negatives.hardness import (
     tolerance,
 )
 from withstand.losses.precision import unit_rows
+from withstand.views.presets import simclr_small
 
 TEMPERATURES = (0.03, 0.07, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 _BINS = 50
@@ -66,6 +69,15 @@ class ContrastiveGeometry(Evaluator):
             raise ConfigError(
                 f"samples must be at least 8 and neighbors at least 1, not {self.samples!r} and {self.neighbors!r}"
             )
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(view=simclr_small(8))
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.contrastive.simclr import SimCLR
+
+        return Trial(SimCLR.example(), small_pictures(), SimCLR.example())
 
     def evaluate(
         self,

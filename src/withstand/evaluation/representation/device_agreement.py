@@ -14,13 +14,13 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Better, Cell, Check, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import permutation
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.victims.victim import Victim
 from withstand.data.windows.ranges import norms
-from withstand.data.windows.source import USER
+from withstand.data.windows.source import USER, WindowSource
 from withstand.losses.discrepancy import mmd
 from withstand.losses.precision import unit_rows
-from withstand.models.windows.tpn import AnchorEncoder
+from withstand.models.windows.tpn import TPN, AnchorEncoder
 
 ALIGNED, MISALIGNED, GAP = "cosine of aligned windows", "cosine of misaligned windows", "aligned less misaligned cosine"
 _SHARP = 0.2
@@ -44,6 +44,10 @@ class DeviceAgreement(Evaluator):
     def __post_init__(self) -> None:
         if self.samples < 2 or not self.acceleration:
             raise ConfigError(f"samples must be at least 2 and acceleration name a channel, not {self.samples!r}")
+
+    def example_trial(self) -> Trial:
+        network = AnchorEncoder(TPN(3, (8, 8), (4, 3), 0.0))
+        return Trial(network, WindowSource.example(), network)
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the encoder does not read several devices, or that there are no windows of several."""

@@ -1,7 +1,7 @@
 """Pictures of a representation: a map in two dimensions, and the nearest neighbors of some samples."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,10 @@ class Map(Probe):
     def __post_init__(self) -> None:
         if self.layout not in get_args(Layout):
             raise ConfigError(f"layout {self.layout!r} is unknown: {nearest(str(self.layout), get_args(Layout))}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(layout="pca")
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that there are too few samples for a map."""

@@ -1,7 +1,7 @@
 """How often pictures find their other view by matching graphs, with edges and without, on the same affinities."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,11 @@ from withstand.core.findings.finding import Check, Finding, Measure, Table
 from withstand.core.findings.pictures import drawn
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
-from withstand.core.roles import Evaluator, Source, View
+from withstand.core.roles import Evaluator, Source, Trial, View
 from withstand.core.victims.victim import Victim
+from withstand.evaluation.small import small_pictures
 from withstand.models.matching.assignment import Affinities, match
+from withstand.views.presets import simclr_small
 
 _ORDERS = ("second", "first")
 
@@ -67,6 +69,15 @@ class Matched(Evaluator):
     def __post_init__(self) -> None:
         if self.graphs < 1:
             raise ConfigError(f"graphs must be at least 1, not {self.graphs!r}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(simclr_small(8), graphs=3)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.contrastive.lvm_med import GraphMatching
+
+        return Trial(GraphMatching.example(), small_pictures(), GraphMatching.example())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the method matches nothing, or that there is not one whole graph."""

@@ -1,7 +1,7 @@
 """Pairs by looks and by time that a method learns from, as pictures, and how many of them are of one class."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,7 +12,8 @@ from withstand.core.findings.finding import Finding, Measure, Table
 from withstand.core.findings.pictures import as_bytes, drawn, pictures_of
 from withstand.core.part import describe
 from withstand.core.random import permutation
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
+from withstand.data.clips.tracks import SimulatedTracks
 from withstand.evaluation.statistics.intervals import Share, shares
 from withstand.views.tracks import LATER
 
@@ -49,6 +50,15 @@ class PairGallery(Evaluator):
     def __post_init__(self) -> None:
         if self.shown < 1:
             raise ConfigError(f"shown must be at least 1, not {self.shown!r}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(shown=2)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.contrastive.transitive_invariance import TransitiveInvariance
+
+        return Trial(TransitiveInvariance.example(), SimulatedTracks.example())
 
     def lacks(self, subject: Any, source: Source) -> str:
         if not isinstance(subject, JoinsTracks):

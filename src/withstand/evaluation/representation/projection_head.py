@@ -7,7 +7,7 @@ better.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from withstand.core.errors import ConfigError
 from withstand.core.findings.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.part import describe
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.evaluation.features import Embedder, Features, ProgressCallback
 from withstand.evaluation.probes.knn import vote
 from withstand.evaluation.probes.linear import LogisticProbe, fit_linear
@@ -30,6 +30,7 @@ from withstand.evaluation.representation.layers import (
     layer_features,
     spectrum,
 )
+from withstand.evaluation.small import small_pictures
 from withstand.evaluation.statistics.intervals import Share, paired_difference, shares
 from withstand.losses.contrast.geometry import effective_rank
 
@@ -72,6 +73,15 @@ class Layers(Evaluator):
                 "samples, k, most, directions and batch must be at least 1 and C above 0, not "
                 f"{self.samples}, {self.k}, {self.most}, {self.directions}, {self.batch}, {self.C!r}"
             )
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(k=3)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.contrastive.simclr import SimCLR
+
+        return Trial(SimCLR.example(), small_pictures(48), SimCLR.example())
 
     def evaluate(
         self,

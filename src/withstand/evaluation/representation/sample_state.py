@@ -1,7 +1,7 @@
 """What a method keeps of every training sample, and the samples at both ends of it."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,9 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.findings.pictures import drawn, pictures_of
 from withstand.core.part import describe
-from withstand.core.roles import Evaluator, Method, Source
+from withstand.core.roles import Evaluator, Method, Source, Trial
 from withstand.evaluation.features import Embedder
+from withstand.evaluation.small import small_pictures
 
 OWN = "the method's own"
 """The unit of what a method keeps of its samples."""
@@ -36,6 +37,15 @@ class SampleState(Evaluator):
     def __post_init__(self) -> None:
         if self.ends < 1:
             raise ConfigError(f"ends must be at least 1, not {self.ends!r}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(ends=2)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.contrastive.isogclr import ISogCLR
+
+        return Trial(ISogCLR.example(), small_pictures(8))
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the method keeps nothing of its samples, where it does not."""

@@ -1,7 +1,7 @@
 """What a classifier says of each version of a picture, and what they say together."""
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,10 @@ from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.findings.pictures import as_bytes
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.victims.victim import Victim
 from withstand.data.derived.subset import labelled
+from withstand.evaluation.small import small_pictures
 from withstand.evaluation.statistics.intervals import Share, columns, shares
 from withstand.models.blocks.classifiers.aggregated import Aggregated
 
@@ -59,6 +60,15 @@ class VersionVotes(Evaluator):
                 f"shown must lie between 1 and samples, and versions be at least 1, not {self.shown!r} of "
                 f"{self.samples!r} and {self.versions!r}"
             )
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(shown=2)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.pretext.sla import SLA
+
+        return Trial(SLA.example().product("classifier"), small_pictures(), SLA.example().product("classifier"))
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the classifier knows no versions, or that the data have no labels."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,9 @@ from withstand.core.findings.finding import Better, Check, Finding, Measure, Tab
 from withstand.core.findings.pictures import as_bytes
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.victims.victim import Victim
+from withstand.data.clips.whole import Clips
 from withstand.evaluation.restoration.fidelity import gradient_energy_ratio, luma, psnr, ssim
 from withstand.evaluation.restoration.super_resolution import (
     BICUBIC,
@@ -85,6 +86,17 @@ class ClipsRestored(Evaluator):
                 f"samples, shown and side must be at least 1, frames and still at least {2 * ENDS + 2}, not "
                 f"{(self.samples, self.shown, self.side, self.frames, self.still)!r}"
             )
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(samples=2, still=6, shown=2)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.restoration.tecogan import TecoGAN
+
+        generator = torch.Generator().manual_seed(0)
+        frames = torch.randint(0, 256, (2, 6, 3, 56, 60), dtype=torch.uint8, generator=generator)
+        return Trial(TecoGAN.example(), Clips(frames), TecoGAN.example())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the method enlarges nothing, or that the data are no clips."""

@@ -1,7 +1,7 @@
 """The way to RAW and back: what it keeps of clean pictures, and what it lets pass of noise."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,11 @@ from withstand.core.findings.finding import Check, Finding, Measure, Table
 from withstand.core.findings.pictures import as_bytes
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.victims.victim import Victim
 from withstand.data.pictures.raw.raw_frames import RAW
 from withstand.evaluation.restoration.fidelity import psnr
+from withstand.evaluation.small import small_pictures
 from withstand.models.restoration.bayer import COLORS, Pattern, unpacked
 
 PSNR, PASSED, ERROR = "PSNR of cleaned pictures", "noise that passes", "error of RAW"
@@ -82,6 +83,15 @@ class RawRoundTrip(Evaluator):
                 "samples and shown must be at least 1 and noise above 0, not "
                 f"{(self.samples, self.shown, self.noise)!r}"
             )
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(samples=8, shown=2)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.restoration.raw_isp import RawISP
+
+        return Trial(RawISP.example().product("purifier"), small_pictures(24, 9), RawISP.example().product("purifier"))
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the filter does not go by way of RAW, or that the data are no color pictures."""

@@ -1,7 +1,7 @@
 """What a masked method makes of hidden patches: pictures beside what was seen of them, and how far off they are."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,9 @@ from withstand.core.findings.finding import Finding, Measure
 from withstand.core.findings.pictures import as_bytes
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
-from withstand.core.roles import Evaluator, Method, Source
+from withstand.core.roles import Evaluator, Method, Source, Trial
 from withstand.core.victims.victim import Victim
+from withstand.evaluation.small import small_pictures
 from withstand.losses.restoration.reconstruction import masked_patch_error
 from withstand.models.blocks.pick import pick
 from withstand.models.pictures.transformers.patches import TokenEncoder, joined
@@ -77,6 +78,15 @@ class Restored(Evaluator):
     def __post_init__(self) -> None:
         if not 1 <= self.shown <= self.samples:
             raise ConfigError(f"shown must lie between 1 and samples, not {self.shown!r} of {self.samples!r}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(shown=2, samples=8)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.masked.hpm import HPM
+
+        return Trial(HPM.example(), small_pictures(), HPM.example())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the method restores no patches, or that the data are no pictures."""

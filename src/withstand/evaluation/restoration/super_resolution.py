@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,10 @@ from withstand.core.findings.finding import Check, Finding, Measure, Table
 from withstand.core.findings.pictures import as_bytes
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.victims.victim import Victim
 from withstand.evaluation.restoration.fidelity import gradient_energy_ratio, luma, psnr, shaved, ssim
+from withstand.evaluation.small import small_pictures
 from withstand.models.restoration.resampling import divisible, enlarged, reduced
 
 PSNR, SSIM, RATIO = "PSNR", "SSIM", "gradient-energy ratio"
@@ -80,6 +81,15 @@ class SuperResolved(Evaluator):
             raise ConfigError(
                 f"samples, shown and side must be at least 1, not {(self.samples, self.shown, self.side)!r}"
             )
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(samples=4, shown=2)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.restoration.srgan import SRGAN
+
+        return Trial(SRGAN.example(), small_pictures(6, 16), SRGAN.example())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the method enlarges nothing, or that the data are no pictures."""

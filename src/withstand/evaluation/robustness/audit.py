@@ -6,7 +6,7 @@ Sizes: `N` audited samples, `C` classes.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Self
 
 from torch import Tensor
 
@@ -23,7 +23,7 @@ from withstand.core.findings.finding import Finding
 from withstand.core.findings.pictures import drawn
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.threat import Ball, Norm
 from withstand.core.victims.victim import Outputs, Victim
 from withstand.evaluation.provenance import traced
@@ -33,6 +33,7 @@ from withstand.evaluation.robustness.classifiers.autoattack_stage import Aids
 from withstand.evaluation.robustness.classifiers.optional_prover import OptionalProver
 from withstand.evaluation.robustness.encoders.embedding_audit import audit_embeddings
 from withstand.evaluation.robustness.stages import Stages, passes
+from withstand.evaluation.small import digit_classifier, small_digits
 from withstand.verification.prover import Prover
 
 _USUAL: dict[Norm, tuple[float, ...]] = {
@@ -100,6 +101,13 @@ class RobustnessAudit(Evaluator):
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.ensemble not in (known := ("standard", "plus", "rand", "none")):
             raise ConfigError(f"ensemble {self.ensemble!r} is unknown: {nearest(str(self.ensemble), known)}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Ball("linf", 0.1), linf=(0.05, 0.1), l2=(0.5,), samples=16, steps=2, ensemble="none")
+
+    def example_trial(self) -> Trial:
+        return Trial(digit_classifier(), small_digits())
 
     def evaluate(
         self,

@@ -5,6 +5,7 @@ Sizes: `N` samples, corruptions x severities pictures for each of them.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -16,10 +17,11 @@ from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.victims.victim import Outputs, Victim
 from withstand.evaluation.provenance import traced
 from withstand.evaluation.robustness.classifiers.plausible import plausible
+from withstand.evaluation.small import digit_classifier, small_digits
 from withstand.evaluation.statistics.intervals import Share, shares
 from withstand.views.pictures.common_corruptions.corruptions import CORRUPTIONS, Corruption
 from withstand.views.pictures.picture import check_pictures, own_copy
@@ -71,6 +73,13 @@ class CorruptionBench(Evaluator):
         for name in ("samples", "batch"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(kinds=("fog", "contrast"), severities=(1, 3), samples=16)
+
+    def example_trial(self) -> Trial:
+        return Trial(digit_classifier(), small_digits(), digit_classifier())
 
     def evaluate(
         self,

@@ -7,6 +7,7 @@ it of pictures; any samples with a table of groups can be asked. Sizes: `N` judg
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +17,12 @@ from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Check, Finding, Measure, Table
 from withstand.core.random import Draws, derive, permutation
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.threat import Ball
 from withstand.core.victims.victim import Victim
+from withstand.data.pictures.domains import DOMAIN
 from withstand.data.shared.groups import Groups, groups_of
+from withstand.evaluation.small import DigitsByDomain, digit_classifier
 from withstand.evaluation.statistics.intervals import Share
 
 FEW = 30
@@ -53,6 +56,13 @@ class GroupGaps(Evaluator):
             self.ball.refuse_l0("a comparison of groups")
         if self.steps < 1 or (self.samples is not None and self.samples < 1):
             raise ConfigError(f"steps and samples must be at least 1, not {self.steps} and {self.samples}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(DOMAIN, Ball("linf", 0.1), steps=2)
+
+    def example_trial(self) -> Trial:
+        return Trial(digit_classifier(), DigitsByDomain())
 
     def evaluate(
         self,

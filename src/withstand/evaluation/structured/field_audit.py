@@ -4,7 +4,7 @@ Sizes: U users, I items, C candidates.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from withstand.core.errors import ConfigError
 from withstand.core.findings.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import permutation
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.victims.victim import Victim
 from withstand.data.interactions.source import Catalogue
 from withstand.losses.precision import unit_rows
@@ -61,6 +61,16 @@ class FieldAudit(Evaluator):
     def __post_init__(self) -> None:
         if self.samples < 1 or self.k < 1:
             raise ConfigError(f"samples and k must be at least 1, not {self.samples!r} and {self.k!r}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(10, 2)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.items.item_ssl import ItemSSL
+
+        method = ItemSSL.example()
+        return Trial(method, method.catalogue)
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that there is no catalogue of items."""

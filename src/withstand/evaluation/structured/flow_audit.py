@@ -5,7 +5,7 @@ Sizes: `N` audited flows.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import torch
 import torch.nn.functional as F
@@ -17,14 +17,16 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Cell, Check, Finding, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.data.derived.subset import in_whole
+from withstand.data.flows.container import FlowBatch
 from withstand.data.flows.source import Flows
 from withstand.data.flows.table import TOTAL, FlowTable
 from withstand.evaluation.features import place_of
 from withstand.evaluation.robustness.classifiers.headline import BLACK_BOX, Headline
 from withstand.evaluation.robustness.classifiers.plausible import skilled
 from withstand.evaluation.statistics.intervals import Share, columns, shares
+from withstand.models.tokens.flow_encoder import FlowEncoder
 
 Holds = Callable[[Tensor], Tensor]
 """Whether each flow's output `(N, D)` still says what it should, bool `(N,)`."""
@@ -75,6 +77,13 @@ class FlowAudit(Evaluator):
                 raise ConfigError(f"strengths of {kind} must ascend, not {tuple(values)!r}")
             for value in values:
                 PacketChange(kind, value)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(4, 2, {"loss": (0.5,)})
+
+    def example_trial(self) -> Trial:
+        return Trial(_by_size, Flows.example())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the samples are no flows of captures, or have no labels."""
@@ -212,6 +221,9 @@ class FlowDrift(FlowAudit):
 
     product = "encoder"
 
+    def example_trial(self) -> Trial:
+        return Trial(FlowEncoder.example(), Flows.example())
+
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the samples are no flows of captures, or that there is one alone."""
         if not isinstance(in_whole(source)[0], Flows):
@@ -314,3 +326,9 @@ class _Found:
         x = f"{kind}, {UNITS[kind]}"
         units = shares(worst, once) | {x: MEASURED[kind]}
         return Table((x, *columns(worst), once), tuple(rows), x=x, units=units, controls={once: worst})
+
+
+def _by_size(x: Tensor) -> Tensor:
+    """Return logits by the size of a flow's first burst: the example's classifier."""
+    size = FlowBatch.of(x).metadata[:, 0, 1]
+    return torch.stack([300 - size, size - 300], 1)

@@ -1,7 +1,7 @@
 """What was read of captures: packets left out by reason, what the limits cut, and how flows of each class look."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ from withstand.core.errors import DataError
 from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import permutation
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.data.derived.subset import in_whole
 from withstand.data.flows.source import Flows
 from withstand.data.flows.table import PROTOCOLS, FlowTable
@@ -36,6 +36,15 @@ class FlowFacts(Evaluator):
     seed: int = 0
 
     product = "method"
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(4)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.masked.netfound import NetFound
+
+        return Trial(NetFound.example(), Flows.example())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the samples are no flows."""

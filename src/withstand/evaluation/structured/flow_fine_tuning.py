@@ -6,7 +6,7 @@ Sizes: `N` flows, `K` classes.
 import copy
 from dataclasses import dataclass
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, Self
 
 import torch
 from sklearn.metrics import f1_score
@@ -17,11 +17,13 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, isolated, permutation
-from withstand.core.roles import Evaluator, Model, Source
+from withstand.core.roles import Evaluator, Model, Source, Trial
 from withstand.data.derived.subset import Subset, holdout, labelled
+from withstand.data.flows.source import Flows
 from withstand.evaluation.features import embed, place_of
 from withstand.evaluation.probes.probe import CONTROL
 from withstand.evaluation.statistics.intervals import shares
+from withstand.models.tokens.flow_encoder import FlowEncoder
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,13 @@ class FineTuned(Evaluator):
             )
         if not 0 <= self.noise < 1:
             raise ConfigError(f"noise must lie in [0, 1), not {self.noise!r}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(2, draws=2, steps=2)
+
+    def example_trial(self) -> Trial:
+        return Trial(FlowEncoder.example(), Flows.example(), FlowEncoder.example())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that labels are missing."""

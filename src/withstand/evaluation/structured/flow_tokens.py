@@ -15,7 +15,7 @@ from withstand.core.errors import DataError
 from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.data.derived.subset import in_whole
 from withstand.data.flows.container import CLS, PAD, STRIDE, FlowBatch
 from withstand.data.flows.source import Flows
@@ -51,6 +51,11 @@ class MaskedTokens(Evaluator):
     seed: int = 0
 
     product = "method"
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.masked.netfound import NetFound
+
+        return Trial(NetFound.example(), Flows.example())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the method tells no tokens, or that the samples are no flows."""

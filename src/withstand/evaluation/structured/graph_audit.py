@@ -5,7 +5,7 @@ Sizes: `N` nodes, `T` audited ones, `F` features, `C` classes.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +20,16 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Cell, Check, Finding, Table
 from withstand.core.part import describe
-from withstand.core.random import Draws, derive, permutation
-from withstand.core.roles import Attacked, Evaluator, Source
+from withstand.core.random import Draws, derive, isolated, permutation
+from withstand.core.roles import Attacked, Evaluator, Source, Trial
 from withstand.core.threat import Ball, Norm
 from withstand.core.victims.victim import Victim
 from withstand.data.graphs.container import Graphs
+from withstand.data.graphs.source import GraphSource
 from withstand.evaluation.robustness.classifiers.headline import WHITE_BOX, Headline
 from withstand.evaluation.robustness.classifiers.plausible import skilled
 from withstand.evaluation.statistics.intervals import Share, columns, shares
+from withstand.models.graphs.encoder import GCN
 
 
 class FeatureVictim(nn.Module):
@@ -137,6 +139,15 @@ class GraphAudit(Evaluator):
             raise ConfigError(f"norm must be 'linf' or 'l2', not {self.norm!r}")
         if not self.eps or self.eps[0] <= 0 or list(self.eps) != sorted(set(self.eps)):
             raise ConfigError(f"eps must be positive radii in ascending order, not {self.eps!r}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(eps=(0.1, 0.5), steps=2, flipped=2, additions=2, samples=8)
+
+    def example_trial(self) -> Trial:
+        with isolated("an example's weights"):
+            network = GCN(4, 3, 2)
+        return Trial(network.eval(), GraphSource.example().part("test"))
 
     def evaluate(
         self,

@@ -5,6 +5,7 @@ The validation part is used for that choice alone, the test part for none.
 """
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +15,13 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import isolated
-from withstand.core.roles import Source
+from withstand.core.roles import Source, Trial
 from withstand.data.derived.subset import Subset
 from withstand.data.graphs.source import PARTS, GraphSource
 from withstand.evaluation.features import Embedder, Features, embed
 from withstand.evaluation.probes.probe import AccuracyProbe, Embedded, Fitted
 from withstand.evaluation.statistics.intervals import Share, shares
+from withstand.models.graphs.encoder import GCN
 
 RAW = "raw features, same probe"
 
@@ -45,6 +47,13 @@ class NodeProbe(AccuracyProbe):
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.learning_rate <= 0 or self.weight_decay < 0:
             raise ConfigError(f"epochs must be at least 1, learning_rate above 0, weight_decay at least 0: {self}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(0.1, 0.0, 5)
+
+    def example_trial(self) -> Trial:
+        return Trial(GCN.example(), GraphSource.example(), GCN.example())
 
     def fit(self, train: Features) -> Fitted:
         """Fit, and predict with the weights of the last epoch."""

@@ -1,6 +1,7 @@
 """The protocol of graph classification: a support vector machine on frozen features, in ten folds, several times."""
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
@@ -9,10 +10,12 @@ from sklearn.svm import SVC
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
+from withstand.data.graphs.sets import GraphSet
 from withstand.evaluation.features import Embedder, Features, embed
 from withstand.evaluation.probes.probe import CONTROL
 from withstand.evaluation.statistics.intervals import shares
+from withstand.models.graphs.encoder import GIN
 
 GRID = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
@@ -38,6 +41,13 @@ class FoldedSVM(Evaluator):
     def __post_init__(self) -> None:
         if min(self.folds, self.inner) < 2 or self.repeats < 1:
             raise ConfigError(f"folds and inner must be at least 2, repeats at least 1: {self}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(folds=2, repeats=2, inner=2)
+
+    def example_trial(self) -> Trial:
+        return Trial(GIN.example(), GraphSet.example(), GIN.example())
 
     def evaluate(
         self,

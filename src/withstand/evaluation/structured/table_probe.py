@@ -6,18 +6,20 @@ Sizes: `N` rows, `D` columns.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from withstand.core.errors import DataError
 from withstand.core.findings.finding import Better, Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import permutation
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.data.derived.subset import Subset, labelled
 from withstand.data.tables.source import TableSource
 from withstand.evaluation.features import embed, place_of
+from withstand.evaluation.small import small_rows
 from withstand.evaluation.structured.table_heads import Answers, Head, HeadName
 from withstand.models.tables.encoder import TableEncoder
 
@@ -41,6 +43,13 @@ class TableHeads(Evaluator):
     limit: int = 8_000
     tested: int = 4_000
     seed: int = 0
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(("linear", "boosting"))
+
+    def example_trial(self) -> Trial:
+        return Trial(nn.Flatten(), small_rows(), nn.Flatten())
 
     def evaluate(
         self,
@@ -121,6 +130,9 @@ class ColumnImportance(Evaluator):
     limit: int = 4_000
     tested: int = 1_000
     seed: int = 0
+
+    def example_trial(self) -> Trial:
+        return Trial(nn.Flatten(), small_rows())
 
     def evaluate(
         self,

@@ -1,7 +1,7 @@
 """Poison detection: how well scores of suspicion find the samples that are known to carry a trigger."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -12,9 +12,9 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.victims.victim import Victim
-from withstand.data.derived.poisoned import POISONED
+from withstand.data.derived.poisoned import POISONED, Poisoned
 from withstand.evaluation.defenses.backdoor.frequency_audit import FrequencyAudit
 from withstand.evaluation.defenses.backdoor.suspicion import (
     activation_clustering,
@@ -26,7 +26,9 @@ from withstand.evaluation.defenses.backdoor.suspicion import (
 from withstand.evaluation.defenses.detection.roc import auroc
 from withstand.evaluation.features import Embedder, embed
 from withstand.evaluation.probes.knn import vote
+from withstand.evaluation.small import small_pictures
 from withstand.evaluation.statistics.intervals import shares
+from withstand.views.triggers import FrequencyTrigger
 
 FREQUENCIES, CLUSTERS, SPECTRAL = "frequency audit", "activation clustering", "spectral signatures"
 NEIGHBOURS, STRIP = "deep k-NN", "STRIP"
@@ -58,6 +60,16 @@ class PoisonDetection(Evaluator):
     def __post_init__(self) -> None:
         if min(self.k, self.clusters, self.blends, self.asked) < 1:
             raise ConfigError("k, clusters, blends and asked must be at least 1")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(blends=2)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.attackers.poisoned_training import PoisonedTraining
+
+        data = Poisoned(small_pictures(), FrequencyTrigger(window=8), rate=0.1, target=None)
+        return Trial(PoisonedTraining.example().encoder, data)
 
     def evaluate(self, subject: Any, source: Source, *, test: Source | None = None, control: Any = None) -> Finding:
         """Return the finding "poison-detection".

@@ -1,7 +1,7 @@
 """Trigger success: what a trigger does to an encoder that learnt from poisoned data, and to a clean one."""
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,12 +13,13 @@ from withstand.core.findings.finding import HIGH, LOW, Cell, Check, Finding, Mea
 from withstand.core.findings.pictures import as_bytes, drawn
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
-from withstand.core.roles import Evaluator, Method, Model, Source, View
+from withstand.core.roles import Evaluator, Method, Model, Source, Trial, View
 from withstand.core.victims.victim import Victim
 from withstand.data.derived.poisoned import Poisoned
 from withstand.data.derived.subset import Subset, in_whole
 from withstand.evaluation.features import Features, embed
 from withstand.evaluation.probes.named import KNN
+from withstand.evaluation.small import small_pictures
 from withstand.evaluation.statistics.intervals import Share, paired_difference, shares
 from withstand.views.pictures.colors.color_views import Greyscale
 from withstand.views.triggers import FrequencyTrigger
@@ -71,6 +72,16 @@ class TriggerSuccess(Evaluator):
     def __post_init__(self) -> None:
         if min(self.k, self.samples, self.shown) < 1 or not self.temperature > 0:
             raise ConfigError("k, samples and shown must be at least 1, and temperature above 0")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(FrequencyTrigger(window=8), shown=2)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.attackers.poisoned_training import PoisonedTraining
+
+        data = Poisoned(small_pictures(), FrequencyTrigger(window=8), rate=0.1, target=None)
+        return Trial(PoisonedTraining.example(), data)
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that there is no clean twin to compare with, or that the data have no labels."""

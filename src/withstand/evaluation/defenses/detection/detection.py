@@ -8,6 +8,7 @@ Sizes: `N` judged samples.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ from withstand.core.findings.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.findings.pictures import drawn
 from withstand.core.part import Tree, describe
 from withstand.core.random import Draws, derive, permutation
-from withstand.core.roles import Defense, Evaluator, Source
+from withstand.core.roles import Defense, Evaluator, Source, Trial
 from withstand.core.threat import Ball
 from withstand.core.victims.victim import Victim
 from withstand.evaluation.defenses.detection.outcomes import (
@@ -43,6 +44,7 @@ from withstand.evaluation.defenses.detection.outcomes import (
 )
 from withstand.evaluation.defenses.detection.roc import auroc
 from withstand.evaluation.robustness.audit_case import ball_name, strips
+from withstand.evaluation.small import digit_classifier, doubting, small_digits
 from withstand.evaluation.statistics.intervals import Share, shares
 
 PROTOCOL: dict[str, Tree] = {
@@ -109,6 +111,13 @@ class Detection(Evaluator):
         if not 0 < self.fpr < 1:
             raise ConfigError(f"fpr must lie between 0 and 1, not {self.fpr!r}")
         self.unaware()  # an unknown name is told now
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Ball("linf", 0.1), attacks=("fgsm",), samples=12, calibration=12, known=4, steps=2)
+
+    def example_trial(self) -> Trial:
+        return Trial(doubting(digit_classifier()), small_digits())
 
     def unaware(self) -> dict[str, InputAttack]:
         """Return the attacks on the classifier alone."""

@@ -18,11 +18,12 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.victims.victim import Outputs, Victim
-from withstand.data.derived.origins import GENERATOR
+from withstand.data.derived.origins import GENERATOR, Origins
 from withstand.evaluation.defenses.detection.roc import auroc
 from withstand.evaluation.provenance import traced
+from withstand.evaluation.small import untrained
 from withstand.evaluation.statistics.calibration import expected_calibration_error
 from withstand.evaluation.statistics.intervals import shares
 from withstand.views.compose import Compose
@@ -79,6 +80,9 @@ class SyntheticBench(Evaluator):
         for name in ("samples", "batch", "bins"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+    def example_trial(self) -> Trial:
+        return Trial(untrained(192, 2), Origins.example(), untrained(192, 2))
 
     def lacks(self, subject: object, source: Source) -> str:
         return "" if _knows_origins(source) else "the data do not say which pictures are synthetic, and who made them"

@@ -4,7 +4,7 @@ Sizes: N examples, M copies, R of them registered.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from withstand.core.findings.finding import Better, Cell, Check, Finding, Measur
 from withstand.core.findings.pictures import as_bytes, drawn
 from withstand.core.part import again, describe
 from withstand.core.random import Draws, derive, isolated, permutation
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.victims.victim import Victim
 from withstand.data.derived.subset import labelled
 from withstand.evaluation.defenses.tracing.attempts import (
@@ -39,6 +39,7 @@ from withstand.evaluation.defenses.tracing.calibration import Calibration
 from withstand.evaluation.defenses.tracing.cases import RADII, Made, attacks, calibrate
 from withstand.evaluation.defenses.tracing.evidence import Reference, every_copy
 from withstand.evaluation.defenses.tracing.verdicts import verdicts
+from withstand.evaluation.small import small_pictures
 from withstand.evaluation.statistics.intervals import Share, columns, shares
 from withstand.models.pictures.tracers import TracedCopies
 
@@ -103,6 +104,15 @@ class OriginTracing(Evaluator):
                 raise ConfigError(f"{name} must lie between 0 and 1, not {getattr(self, name)!r}")
         if not self.noise >= 0:
             raise ConfigError(f"noise must be at least 0, not {self.noise!r}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(6, 6, 2, 1, (2,), (), shown=2)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.robust.attack_tracing import AttackTracing
+
+        return Trial(AttackTracing.example().product("copies"), small_pictures())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the pictures are of another shape, or too few."""

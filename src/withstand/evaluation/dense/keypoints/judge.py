@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,13 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Better, Check, Finding, Measure, Table
 from withstand.core.findings.pictures import drawn, pictures_of
 from withstand.core.part import describe
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.victims.victim import Victim
+from withstand.data.derived.paired import PairedSource
 from withstand.evaluation.dense.keypoints.drawing import Lines, skeletons
 from withstand.evaluation.dense.keypoints.scores import auc, distances, mask_iou, mean_error, pck
 from withstand.evaluation.dense.segmentation.masks import overlaid
+from withstand.evaluation.small import small_pictures
 from withstand.losses.agreement.heatmaps import highest
 
 AUC, IOU, SCORE, ERROR = "AUC of PCK", "IoU", "mean of AUC and IoU", "mean error"
@@ -81,6 +83,17 @@ class KeypointJudge(Evaluator):
             raise ConfigError(f"shown must be at least 1, not {self.shown!r}")
         if self.most is not None and not self.most > 0:
             raise ConfigError(f"most must be above 0 pixels, not {self.most!r}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(shown=2)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.dense.c_gac import CGAC
+
+        masks = torch.arange(64).view(1, 8, 8).repeat(8, 1, 1) // 40
+        known = {"keypoints": torch.arange(32.0).view(8, 2, 2) % 8, "mask": masks}
+        return Trial(CGAC.example(), PairedSource(small_pictures(8), known), CGAC.example())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the method tells no points; what it learnt from needs none known, what judges it does."""

@@ -1,7 +1,7 @@
 """Masks of a trained segmenter beside the true ones: Dice by structure and volume, and the worst slices."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -10,10 +10,11 @@ from withstand.core.batch import MASK
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Finding, Measure
 from withstand.core.part import describe
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.victims.victim import Victim
+from withstand.data.volumes.source import VolumeSource
 from withstand.evaluation.dense.segmentation.masks import by_volume, masked_volumes, predicted, scores, worst_slices
-from withstand.models.dense.unet import Segmenter
+from withstand.models.dense.unet import Segmenter, UNet
 
 DICE = "Dice"
 
@@ -33,6 +34,13 @@ class SegmentationJudge(Evaluator):
     def __post_init__(self) -> None:
         if self.shown < 1:
             raise ConfigError(f"shown must be at least 1, not {self.shown!r}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(2)
+
+    def example_trial(self) -> Trial:
+        return Trial(Segmenter(UNet.example(), 2), VolumeSource.example(), Segmenter(UNet.example(), 2))
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that it is no segmenter, or that no mask is known."""

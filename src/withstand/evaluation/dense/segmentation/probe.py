@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -13,8 +13,9 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, isolated, permutation
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.data.derived.subset import Subset, holdout
+from withstand.data.volumes.source import VolumeSource
 from withstand.evaluation.dense.segmentation.masks import by_volume, masked_volumes, predicted, scores, worst_slices
 from withstand.losses.agreement.dice import dice_loss
 from withstand.models.dense.unet import Dense, Segmenter, UNet
@@ -55,6 +56,15 @@ class SegmentationProbe(Evaluator):
         for name in ("choices", "steps", "batch", "shown"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)!r}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(volumes=(1,), choices=1, steps=2, batch=4)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.dense.local_contrast import LocalContrast
+
+        return Trial(LocalContrast.example(), VolumeSource.example(), LocalContrast.example())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the method gives no maps, or that the data have no masks."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,12 @@ from withstand.core.findings.finding import Better, Cell, Finding, Measure, Tabl
 from withstand.core.findings.pictures import drawn, pictures_of
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
-from withstand.core.roles import Defense, Evaluator, Source
+from withstand.core.roles import Defense, Evaluator, Source, Trial
 from withstand.core.victims.victim import Victim
+from withstand.data.derived.paired import PairedSource
 from withstand.evaluation.dense.segmentation.masks import overlaid
 from withstand.evaluation.dense.segmentation.partitions import adjusted_rand, matched_iou
+from withstand.evaluation.small import rounding, small_pictures
 from withstand.models.dense.slots import RESTORED
 
 ARI, FOREGROUND, IOU, ERROR = "ARI", "foreground ARI", "mean IoU, matched", "error of restoring"
@@ -65,6 +67,16 @@ class Scenes(Evaluator):
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)!r}")
         if not self.rate > 0:
             raise ConfigError(f"rate must be above 0, not {self.rate!r}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(_untouched, steps=2, samples=3, shown=2)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.dense.slot_tta import SlotTTA
+
+        masks = torch.arange(64).view(1, 8, 8).repeat(4, 1, 1) // 20
+        return Trial(SlotTTA.example(), PairedSource(small_pictures(4), {MASK: masks}))
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the method tells no masks, or that the data have none."""
@@ -153,3 +165,8 @@ class Scenes(Evaluator):
                 found.append((told["logits"].argmax(1).cpu(), error.double().cpu()))
         masks, errors = zip(*found, strict=True)
         return torch.cat(masks), torch.cat(errors)
+
+
+def _untouched(network: nn.Module, steps: int, rate: float) -> Defense:
+    """Return a guard that adapts nothing, for the example."""
+    return rounding(Victim(network))

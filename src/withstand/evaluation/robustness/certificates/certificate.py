@@ -6,6 +6,7 @@ Sizes: `N` samples.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import median, median_high
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from withstand.core.findings.finding import Check, Finding, Measure, Table
 from withstand.core.findings.pictures import drawn
 from withstand.core.part import Tree, describe
 from withstand.core.random import Draws, derive, permutation
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.threat import Ball
 from withstand.core.victims.victim import Outputs, Victim
 from withstand.evaluation.provenance import traced
@@ -36,6 +37,7 @@ from withstand.evaluation.robustness.audit_case import (
     strips,
 )
 from withstand.evaluation.robustness.classifiers.plausible import plausible
+from withstand.evaluation.small import digit_classifier, small_digits
 from withstand.evaluation.statistics.intervals import Share, shares
 from withstand.verification.network.capture import capture
 from withstand.verification.radius import proven_radii
@@ -83,6 +85,13 @@ class Certificate(Evaluator):
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not self.timeout > 0:
             raise ConfigError(f"timeout must be above 0 seconds, not {self.timeout!r}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Ball("linf", 0.02), "ibp", samples=8, radii=2, halvings=2)
+
+    def example_trial(self) -> Trial:
+        return Trial(digit_classifier(), small_digits())
 
     def evaluate(
         self,

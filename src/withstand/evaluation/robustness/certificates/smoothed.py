@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 from torch import Tensor
 
@@ -10,11 +11,12 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Finding
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.victims.victim import Outputs, Victim
 from withstand.evaluation.provenance import traced
 from withstand.evaluation.robustness.audit_case import ball_name
 from withstand.evaluation.robustness.classifiers.plausible import plausible
+from withstand.evaluation.small import digit_classifier, small_digits
 from withstand.evaluation.statistics.intervals import Share
 from withstand.verification.smoothing import ABSTAIN, Smoothing
 
@@ -40,6 +42,13 @@ class SmoothedCertificate(Evaluator):
     def __post_init__(self) -> None:
         if not self.eps > 0 or self.samples < 1:
             raise ConfigError(f"eps must be above 0 and samples at least 1, not {self.eps} and {self.samples}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(0.1, Smoothing(0.1, samples=50, selection=10), samples=4)
+
+    def example_trial(self) -> Trial:
+        return Trial(digit_classifier(), small_digits())
 
     def evaluate(
         self,

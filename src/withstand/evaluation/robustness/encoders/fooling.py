@@ -1,7 +1,7 @@
 """What an attack that was learnt on an encoder does to heads that were not: whoever builds on the encoder meets it."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,13 @@ from withstand.core.findings.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.findings.pictures import as_bytes, drawn
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
-from withstand.core.roles import Evaluator, Method, Model, Source, encoder_of
+from withstand.core.roles import Evaluator, Method, Model, Source, Trial, encoder_of
 from withstand.core.victims.victim import Victim
 from withstand.evaluation.features import Features
 from withstand.evaluation.probes.mlp import MLP
 from withstand.evaluation.probes.named import KNN, Linear
 from withstand.evaluation.probes.probe import AccuracyProbe
+from withstand.evaluation.small import small_pictures
 from withstand.evaluation.statistics.intervals import Share, shares
 from withstand.views.frequencies import power
 
@@ -60,6 +61,15 @@ class Fooling(Evaluator):
             raise ConfigError("heads are empty: give one or more, say (KNN(),)")
         if min(self.samples, self.train, self.shown) < 1:
             raise ConfigError("samples, train and shown must be at least 1")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls((Linear(C=1.0),), shown=2)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.attackers.adv_encoder import AdvEncoder
+
+        return Trial(AdvEncoder.example(), small_pictures())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the subject has learnt no attack, or that heads have no labels."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +17,10 @@ from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.findings.pictures import as_bytes, drawn
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
-from withstand.core.roles import Evaluator, Method, Model, Source, encoder_of
+from withstand.core.roles import Evaluator, Method, Model, Source, Trial, encoder_of
 from withstand.core.threat import Ball
 from withstand.core.victims.victim import Victim
+from withstand.evaluation.small import small_pictures
 from withstand.evaluation.statistics.intervals import Share, columns, shares
 
 RETRIEVED = "target retrieved"
@@ -57,6 +58,15 @@ class TargetRetrieval(Evaluator):
             raise ConfigError("samples and gallery must be at least 2, steps and shown at least 1")
         if not self.eps or not all(0 < share <= 1 for share in self.eps):
             raise ConfigError(f"eps, shares of the attack's radius, must lie in (0, 1], not {self.eps!r}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(12, 6, 2, (1.0,), 2)
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.attackers.any_attack import AnyAttack
+
+        return Trial(AnyAttack.example(), small_pictures())
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the subject has learnt no targeted attack, or that there are too few samples."""

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -24,11 +25,11 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Finding
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
-from withstand.core.roles import Defense, Evaluator, Source
+from withstand.core.roles import Defense, Evaluator, Source, Trial
 from withstand.core.threat import Ball, parse_eps
 from withstand.core.victims.victim import Victim
 from withstand.data.captions.made import spoken
-from withstand.data.captions.source import Captioned
+from withstand.data.captions.source import Captioned, CaptionedClasses
 from withstand.data.derived.subset import in_whole
 from withstand.evaluation.robustness.vision_language.susceptibility_tables import (
     ADAPTIVE,
@@ -45,6 +46,7 @@ from withstand.evaluation.robustness.vision_language.susceptibility_tables impor
     pictures,
     tables,
 )
+from withstand.evaluation.small import rounding
 from withstand.models.tokens.picture_to_text import PictureToText
 
 Guard = Callable[[Victim], Defense]
@@ -102,6 +104,18 @@ class Susceptibility(Evaluator):
         for name in ("samples", "steps", "shown", "batch"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(
+            "a photo of a grey bee", ("what",), ("the picture",), ("8/255",), "8/255", samples=4, steps=2,
+            guards={"rounding": rounding},
+        )  # fmt: skip
+
+    def example_trial(self) -> Trial:
+        from withstand.methods.multimodal.captioner import Captioner
+
+        return Trial(Captioner.example().product("captioner"), CaptionedClasses.example())
 
     @property
     def radii(self) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from withstand.core.errors import DataError
 from withstand.core.findings.finding import Cell, Check, Finding, Interval, Measure, Table
 from withstand.core.random import Draws, derive
-from withstand.core.roles import Evaluator, Source
+from withstand.core.roles import Evaluator, Source, Trial
 from withstand.data.pairs.blocking import ngram_vectors
 from withstand.data.pairs.source import RecordSource
 from withstand.evaluation.structured.integration.selfmade import (
@@ -173,6 +173,9 @@ class MatchJudge(_OfMatcher):
     def example(cls) -> "MatchJudge":
         return cls()
 
+    def example_trial(self) -> Trial:
+        return Trial(RecordMatcher.example(), RecordSource.example(), RecordMatcher.example())
+
     def evaluate(self, subject: Any, source: Source, *, test: Source | None = None, control: Any = None) -> Finding:
         """Return F1 and average precision on `test`, or on `source` where there is none.
 
@@ -231,6 +234,9 @@ class TypoAudit(_OfMatcher):
     @classmethod
     def example(cls) -> "TypoAudit":
         return cls((1, 2))
+
+    def example_trial(self) -> Trial:
+        return Trial(RecordMatcher.example(), RecordSource.example())
 
     def evaluate(self, subject: Any, source: Source, *, test: Source | None = None, control: Any = None) -> Finding:
         """Return F1 on misspelt records of `test`, or of `source` where there is none.
