@@ -4,39 +4,31 @@ One class with a method a verb, which makes the file longer than others: users m
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
 
 from withstand.api.asked import attack_of, audit_of, certificate_of, solver_device
 from withstand.api.learnt import learnt_attack, learnt_for_audit
-from withstand.api.run_parts import RunParts
+from withstand.api.run_outputs import RunOutputs, refuse_structured
 from withstand.api.settings import Audit, Certification, NamedAttack, changed, unusual
 from withstand.api.subjects import victim_of
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.ensemble import AttackProgress, ProverFunction
-from withstand.core.batch import Batch, as_structured, unit_range
+from withstand.core.batch import Batch
 from withstand.core.devices.device import moved
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Finding
-from withstand.core.outputs import Output
 from withstand.core.part import Tree
 from withstand.core.random import Draws
-from withstand.core.roles import Attack, Attacked, Evaluator, Source, View, network_of
+from withstand.core.roles import Attacked, Evaluator, Source, View, network_of
 from withstand.core.threat import Ball, Norm
 from withstand.core.victims.victim import Victim
 from withstand.data.load import Data
-from withstand.data.shared.rows import own_rows, rows_like
-from withstand.engine.export import to_onnx, to_safetensors
-from withstand.engine.outputs import CONDENSED, Applied, Writer, maker_of, outputs, write_condensed
-from withstand.engine.outputs import joined as joined_outputs
 from withstand.evaluation.continual.forgetting import StageOutcome, forgetting
-from withstand.evaluation.features import Features, embed, joined
 from withstand.evaluation.judges import NEED_LABELS, STANDARD, judge
 from withstand.evaluation.probes.fine_tuning import FineTuning
 from withstand.evaluation.representation.contrastive_geometry import ContrastiveGeometry
@@ -49,28 +41,8 @@ from withstand.evaluation.robustness.fairness import GroupGaps
 from withstand.report import render
 
 
-class Run(RunParts):
+class Run(RunOutputs):
     """A trained encoder with all that is known of it: a method a verb. Its folder is its whole state."""
-
-    def embed(self, data: Data | None = None, *, split: str = "all") -> Features:
-        """Return the features of every sample, in the order of its file, set or folder.
-
-        `index` holds each sample's place there, `names` what it is called where it has a name, and `parts` the part
-        that it belongs to. Labels are -1 where a sample has none.
-
-        Args:
-            data: the run's own if None.
-            split: "all"; or "train", "test" or another part that the data come in. Of the run's own data, "train" is
-                what was learnt from.
-
-        Raises:
-            ConfigError: the data have no such part.
-        """
-        source, test = self._build("source", Source), self._test()
-        rows = own_rows(source, test, split) if data is None else rows_like(source, data, split)
-        with moved(self.device, self.method):
-            found = [replace(embed(self.encoder, some.source), index=some.index, parts=some.parts) for some in rows]
-        return joined(found)
 
     def probe(self, data: Data | None = None) -> list[Finding]:
         """Measure what the encoder is worth, beside an untrained one, and keep the findings.
@@ -320,7 +292,7 @@ class Run(RunParts):
         asked = changed(asked, settings)
         test = self.sources(data)[1]
         evaluator = certificate_of(_of_range(test), asked)
-        _refuse_structured(test, "certificates bound networks whose samples are one tensor each")
+        refuse_structured(test, "certificates bound networks whose samples are one tensor each")
         classifier = self.classifier(data)
         with moved(solver_device(asked.method, self.device), classifier):
             finding = evaluator.evaluate(Victim(classifier, low=test.low, high=test.high), test)
@@ -356,94 +328,6 @@ class Run(RunParts):
         with moved(self.device, victim.model):
             return attack_samples(made, victim, test, samples=asked.samples, labelled=not bare, seed=asked.seed)
 
-    def apply(
-        self, data: Data | None = None, *, part: str | None = None, split: str = "all", **settings: object
-    ) -> dict[str, Output]:
-        """Return what the run makes of every sample, in the data's order: predictions, pictures, masks, keypoints.
-
-        Args:
-            data: the run's own if None; read as the run's own were, labels are not needed.
-            part: the product that is applied; None for what the method itself holds to be its output.
-            split: "all"; or "train", "test" or another part that the data come in.
-            **settings: what the method's own output can be told, by name.
-
-        Raises:
-            ConfigError: a run that only embeds, or settings that it does not have.
-        """
-        pieces = self._outputs(data, part, split, settings)
-        return joined_outputs(made for _, made in pieces)
-
-    def apply_to(
-        self,
-        out: str | Path,
-        data: Data | None = None,
-        *,
-        part: str | None = None,
-        split: str = "all",
-        **settings: object,
-    ) -> Applied:
-        """Write what the run makes of every sample to a new folder, batch by batch; arguments as for `apply`.
-
-        Pictures and masks are PNG files, named as their samples; points and columns are CSV tables. A condensed set
-        needs no samples, and is an `.npz` file.
-        """
-        condensed = self.method.products().get(CONDENSED)
-        if isinstance(condensed, Source) and part in (None, CONDENSED):
-            if data is not None or settings:
-                raise ConfigError("a condensed set is written as it was learnt: it takes no data and no settings")
-            return write_condensed(condensed, Path(out))
-        pieces = self._outputs(data, part, split, settings)
-        first = next(pieces)  # what is refused is refused before a folder is made
-        return Writer(Path(out)).write(chain([first], pieces))
-
-    def _outputs(
-        self, data: Data | None, part: str | None, split: str, settings: Mapping[str, object]
-    ) -> Iterator[tuple[Sequence[str], dict[str, Output]]]:
-        """Yield the names of a batch's samples and what is made of them."""
-        source, test = self._build("source", Source), self._test()
-        maker = maker_of(self.method, part, source.classes)
-        rows = own_rows(source, test, split) if data is None else rows_like(source, data, split)
-        with moved(self.device, self.method):
-            for some in rows:
-                known = some.source.names or [f"{place:06}" for place in some.index.tolist()]
-                several = len(rows) > 1 and not some.source.names
-                for batch, made in outputs(self.method, maker, some.source, settings):
-                    yield (
-                        [f"{some.parts[row]}-{known[row]}" if several else known[row] for row in batch.index.tolist()],
-                        made,
-                    )
-
-    def export(
-        self,
-        out: str | Path | None = None,
-        *,
-        form: Literal["safetensors", "onnx"] = "safetensors",
-        part: str = "encoder",
-    ) -> Path:
-        """Write one of the networks that the run gives, or the attack that it learnt, and return the file's path.
-
-        Args:
-            out: the file; `PART.safetensors` (with `PART.json`, its description) or `PART.onnx` in the run folder if
-                None.
-            form: "safetensors", or "onnx" (extra `export`), whose outputs are compared with torch's.
-            part: a product's name. The classifier of a run that trains none is its encoder with a linear probe.
-
-        Raises:
-            ConfigError: the run gives none of that name, or what the form does not hold.
-        """
-        product = self.method.product(part) if part == "attack" else None
-        if isinstance(product, Attack) and form == "onnx":
-            raise ConfigError("ONNX files hold networks, and an attack is none: use the form safetensors")
-        if isinstance(product, Attack):
-            return to_safetensors(product, Path(out) if out is not None else self.path / "attack.safetensors")
-        network = self.classifier() if part == "classifier" else network_of(self.method, part).eval()
-        path = Path(out) if out is not None else self.path / f"{part.replace(' ', '-')}.{form}"
-        if form == "onnx":
-            train = self.sources()[0]
-            _refuse_structured(train, "ONNX files hold networks whose samples are one tensor: use the form safetensors")
-            return to_onnx(network, unit_range(train[torch.arange(min(3, len(train)))].x), path)
-        return to_safetensors(network, path)
-
     def report(self) -> Path:
         """Write `report.html` from what the run folder holds, and return its path."""
         return render(self.path)
@@ -457,9 +341,3 @@ def _word(name: str) -> str:
 def _of_range(source: Source) -> Victim:
     """Return a victim whose inputs lie where a source's numbers do: what radii are of, before there is a network."""
     return Victim(nn.Flatten(), low=source.low, high=source.high)
-
-
-def _refuse_structured(source: Source, reason: str) -> None:
-    """Refuse samples that no single tensor holds."""
-    if (whole := as_structured(source[[0]].x)) is not None:
-        raise ConfigError(f"this run's samples come as {type(whole).__name__}, of several tensors: {reason}")

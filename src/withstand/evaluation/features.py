@@ -101,6 +101,12 @@ class Features:
             raise DataError(f"{lacking} of {len(self)} samples have no label: leave them out (Labelled(source) does)")
         return self.y
 
+    def label_words(self) -> list[str]:
+        """Return each sample's label in words, its number where classes have no names; "" without one."""
+        known = [-1] * len(self) if self.y is None else self.y.tolist()
+        count = len(self.classes)
+        return ["" if y < 0 else self.classes[y] if y < count else str(y) for y in known]
+
     def __getitem__(self, rows: Tensor) -> "Features":
         """Return the chosen rows."""
         names, parts = (

@@ -1,82 +1,13 @@
-"""embed, apply, probe, audit, report, export: what is done with a run."""
+"""audit, report, compare: what runs withstand, and how they are shown."""
 
 from pathlib import Path
-from typing import Any, Literal
 
 from withstand.api.settings import Audit, Inputs, LabelTable
 from withstand.cli.interrupted import of_audit, when_interrupted
 from withstand.cli.network import folder_of, is_network, refuse_for_runs
 from withstand.cli.reply import Reply, finding_facts
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import ConfigError
 from withstand.core.options import Device
-from withstand.core.part import Tree
-
-
-def run_embed(
-    run: Path,
-    *,
-    data: str | None = None,
-    split: str = "all",
-    out: Path | None = None,
-    device: Device = "auto",
-    allow: tuple[str, ...] = (),
-) -> Reply:
-    """Write a run's features of its own data, or of other data: every sample, in the data's order.
-
-    Args:
-        split: all; or train, test or another part that the data come in
-        out: the .npz file, features-SPLIT.npz in the run folder if not said: x, each sample's place (index), and as far
-            as known its label (y, -1 for none; classes), name (names) and part (parts)
-    """
-    import numpy as np
-
-    from withstand.api.front import open_run
-    from withstand.core.files import printable, replacing
-
-    path = out or run / f"features-{split}.npz"
-    if path.suffix != ".npz":
-        raise DataError(f"--out must name an .npz file, not {str(path)!r}")
-    features = open_run(run, allow=allow, device=device).embed(data, split=split)
-    arrays: dict[str, Any] = {"x": features.x.numpy(), "index": features.index.numpy()}
-    if features.y is not None:
-        arrays["y"] = features.y.numpy()
-    words = {"classes": features.classes, "names": features.names, "parts": features.parts}
-    arrays |= {name: np.array([printable(word) for word in some]) for name, some in words.items() if some}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as aside, aside.open("wb") as file:
-        np.savez(file, **arrays)
-    text = f"{path}: features {len(features):,} x {features.width}"
-    return Reply(text, {"path": str(path), "count": len(features), "width": features.width})
-
-
-def run_apply(
-    run: Path,
-    *,
-    data: str | None = None,
-    split: str = "all",
-    part: Literal["generator", "purifier", "segmenter", "keypoints", "classifier", "condensed"] | None = None,
-    set: tuple[str, ...] = (),
-    out: Path | None = None,
-    device: Device = "auto",
-    allow: tuple[str, ...] = (),
-) -> Reply:
-    """Write what a run makes of every sample: predictions, pictures, masks, keypoints, or its condensed set.
-
-    Args:
-        split: all; or train, test or another part that the data come in
-        part: what the run gives that is applied; what its method holds to be its output if not said
-        set: settings of what the method makes, NAME=VALUE
-        out: a new folder, outputs in the run folder if not said: PNG files named as their samples, and CSV tables
-    """
-    from withstand.api.front import open_run
-    from withstand.cli.verbs.training import read_setting
-
-    folder = out or run / "outputs"
-    opened = open_run(run, allow=allow, device=device)
-    applied = opened.apply_to(folder, data, part=part, split=split, **dict(map(read_setting, set)))
-    lines = [f"{applied.folder}: outputs of {applied.count:,} samples", *(f"  {line}" for line in applied.outputs)]
-    facts: dict[str, Tree] = {"path": str(applied.folder), "count": applied.count, "outputs": list(applied.outputs)}
-    return Reply("\n".join(lines), facts)
 
 
 def run_audit(
@@ -154,25 +85,3 @@ def run_compare(runs: tuple[Path, ...], *, out: Path = Path("comparison.html")) 
     found = compare(runs, out)
     text = "\n".join([*(f"beware: {caution}" for caution in found.cautions), found.text, f"comparison: {out}"])
     return Reply(text, {"comparison": str(out), "cautions": list(found.cautions)})
-
-
-def run_export(
-    run: Path,
-    *,
-    form: Literal["safetensors", "onnx"] = "safetensors",
-    part: str = "encoder",
-    out: Path | None = None,
-    allow: tuple[str, ...] = (),
-) -> Reply:
-    """Write one of the networks that a run gives, or the attack that it learnt.
-
-    Args:
-        form: safetensors with a description beside it, or onnx (extra export), compared with torch's outputs
-        part: encoder; classifier, the trained one or a linear probe on the encoder; or any other that the run gives,
-            as generator, purifier or attack
-        out: the file, PART.FORM in the run folder if not said
-    """
-    from withstand.api.front import open_run
-
-    path = open_run(run, allow=allow).export(out, form=form, part=part)
-    return Reply(f"{path}: {path.stat().st_size:,} bytes", {"path": str(path)})

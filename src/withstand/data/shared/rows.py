@@ -8,12 +8,13 @@ from torch import Tensor
 
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Source
-from withstand.data.derived.subset import Subset, in_whole
+from withstand.data.beside.keys import in_file
+from withstand.data.derived.subset import Subset
 from withstand.data.graphs.load import open_graphs
 from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource
 from withstand.data.load import Data, parts_of, size_like
-from withstand.data.tables.source import TableSource
+from withstand.data.pictures.files import PictureFiles, is_picture_file
 
 ALL = "all"
 
@@ -49,10 +50,10 @@ def own_rows(train: Source, test: Source | None, split: str = ALL) -> list[Rows]
     """
     sides = {"train": train} if test is None else {"train": train, "test": test}
     _check(split, sides)
-    whole, places = _whole(train)
+    whole, places = in_file(train)
     if test is None:
         return _chosen(whole, places.sort().values, ["train"] * len(places))
-    other, tested = _whole(test)
+    other, tested = in_file(test)
     if whole.fingerprint() != other.fingerprint():
         return [_part(source, part) for part, source in sides.items() if split in (part, ALL)]
     word = dict.fromkeys(places.tolist(), "train") | dict.fromkeys(tested.tolist(), "test")
@@ -65,7 +66,7 @@ def rows_like(source: Source, data: Data, split: str = ALL) -> list[Rows]:
 
     Args:
         source: what a run learnt from.
-        data: as for `load`.
+        data: as for `load`, or the path of a picture's file.
         split: "train", "test" or another part that the data come in; "all" for every sample there is. Data without
             parts are "train".
 
@@ -73,25 +74,21 @@ def rows_like(source: Source, data: Data, split: str = ALL) -> list[Rows]:
         ConfigError: an unknown split.
         DataError: data that cannot be read.
     """
-    like = _whole(source)[0]
+    like = in_file(source)[0]
     if isinstance(data, Source):
         found = {"train": data}
     elif isinstance(like, GraphSource | GraphSet):
         found = {"train": open_graphs(data)}
     elif (every := like.like(data)) is not None:
         found = {"train": every}
+    elif like.kind == "picture" and is_picture_file(data):
+        found = {"train": PictureFiles((str(data),), like.shape[-1], like.shape[0])}
     else:
         found = parts_of(data, size=size_like(like, data))
     _check(split, found)
     if len(found) == 1:
         return [_part(found["train"], "")]
     return [_part(part, name) for name, part in found.items() if split in (name, ALL)]
-
-
-def _whole(source: Source) -> tuple[Source, Tensor]:
-    """Return what a source was chosen from, and the places of its samples there; of a table, every row."""
-    whole, rows = in_whole(source)
-    return (whole.whole(), whole.rows[rows]) if isinstance(whole, TableSource) else (whole, rows)
 
 
 def _part(source: Source, name: str) -> Rows:

@@ -1,0 +1,177 @@
+"""What a run makes of samples, and gives: features, neighbors, outputs, networks in files."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from withstand.api.neighbors import Neighbors, called, nearest_samples
+from withstand.api.run_parts import RunParts
+from withstand.core.batch import as_structured, unit_range
+from withstand.core.devices.device import moved
+from withstand.core.errors import ConfigError, DataError
+from withstand.core.outputs import Output
+from withstand.core.roles import Attack, Source, network_of
+from withstand.data.load import Data
+from withstand.data.shared.rows import Rows, own_rows, rows_like
+from withstand.engine.export import to_onnx, to_safetensors
+from withstand.engine.outputs import CONDENSED, Applied, Writer, maker_of, outputs, write_condensed
+from withstand.engine.outputs import joined as joined_outputs
+from withstand.evaluation.features import Features, embed, joined
+
+
+class RunOutputs(RunParts):
+    """A run, asked for what it makes of samples."""
+
+    def embed(self, data: Data | None = None, *, split: str = "all") -> Features:
+        """Return the features of every sample, in the order of its file, set or folder.
+
+        `index` holds each sample's place there, `names` what it is called where it has a name, and `parts` the part
+        that it belongs to. Labels are -1 where a sample has none.
+
+        Args:
+            data: the run's own if None.
+            split: "all"; or "train", "test" or another part that the data come in. Of the run's own data, "train" is
+                what was learnt from.
+
+        Raises:
+            ConfigError: the data have no such part.
+        """
+        return self._embedded(self._rows(data, split))
+
+    def _rows(self, data: Data | None, split: str) -> list[Rows]:
+        """Return samples in their own order: of the run's own data, or of other data read as these were."""
+        source, test = self._build("source", Source), self._test()
+        return own_rows(source, test, split) if data is None else rows_like(source, data, split)
+
+    def _embedded(self, rows: Sequence[Rows]) -> Features:
+        with moved(self.device, self.method):
+            return joined(
+                [replace(embed(self.encoder, some.source), index=some.index, parts=some.parts) for some in rows]
+            )
+
+    def neighbors(self, *data: Data, k: int = 5, split: str = "train") -> Neighbors:
+        """Return the nearest of the run's own samples to each sample of other data, by cosine of their features.
+
+        Args:
+            data: the path of a picture's file, or whatever holds samples of the run's kind; read as its own were.
+            k: how many; all where there are fewer.
+            split: whose neighbors: "train", what was learnt from; "test"; or "all".
+
+        Raises:
+            ConfigError: nothing is asked about, or k below 1.
+            DataError: samples that the run's encoder does not read.
+        """
+        if not data:
+            raise ConfigError("neighbors of what? Name one or more files, or give samples")
+        asked = [(one, self._rows(one, "all")) for one in data]
+        own = self._rows(None, split)
+        for one, rows in asked:
+            for some in rows:
+                if (
+                    len(some.source.shape) != len(own[0].source.shape)
+                    or some.source.shape[:1] != own[0].source.shape[:1]
+                ):
+                    name = str(one) if isinstance(one, str | Path) else some.source.name
+                    raise DataError(
+                        f"{name} holds samples of {some.source.shape}, and this run learnt from {own[0].source.shape}"
+                    )
+        queries = self._embedded([some for _, rows in asked for some in rows])
+        names = [name for one, rows in asked for name in called(one, rows)]
+        return nearest_samples(self._embedded(own), queries, names, k, own[0].source.kind)
+
+    def apply(
+        self, data: Data | None = None, *, part: str | None = None, split: str = "all", **settings: object
+    ) -> dict[str, Output]:
+        """Return what the run makes of every sample, in the data's order: predictions, pictures, masks, keypoints.
+
+        Args:
+            data: the run's own if None; read as the run's own were, labels are not needed.
+            part: the product that is applied; None for what the method itself holds to be its output.
+            split: "all"; or "train", "test" or another part that the data come in.
+            **settings: what the method's own output can be told, by name.
+
+        Raises:
+            ConfigError: a run that only embeds, or settings that it does not have.
+        """
+        pieces = self._outputs(data, part, split, settings)
+        return joined_outputs(made for _, made in pieces)
+
+    def apply_to(
+        self,
+        out: str | Path,
+        data: Data | None = None,
+        *,
+        part: str | None = None,
+        split: str = "all",
+        **settings: object,
+    ) -> Applied:
+        """Write what the run makes of every sample to a new folder, batch by batch; arguments as for `apply`.
+
+        Pictures and masks are PNG files, named as their samples; points and columns are CSV tables. A condensed set
+        needs no samples, and is an `.npz` file.
+        """
+        condensed = self.method.products().get(CONDENSED)
+        if isinstance(condensed, Source) and part in (None, CONDENSED):
+            if data is not None or settings:
+                raise ConfigError("a condensed set is written as it was learnt: it takes no data and no settings")
+            return write_condensed(condensed, Path(out))
+        pieces = self._outputs(data, part, split, settings)
+        first = next(pieces)  # what is refused is refused before a folder is made
+        return Writer(Path(out)).write(chain([first], pieces))
+
+    def _outputs(
+        self, data: Data | None, part: str | None, split: str, settings: Mapping[str, object]
+    ) -> Iterator[tuple[Sequence[str], dict[str, Output]]]:
+        """Yield the names of a batch's samples and what is made of them."""
+        maker = maker_of(self.method, part, self.source.classes)
+        rows = self._rows(data, split)
+        with moved(self.device, self.method):
+            for some in rows:
+                known = some.source.names or [f"{place:06}" for place in some.index.tolist()]
+                several = len(rows) > 1 and not some.source.names
+                for batch, made in outputs(self.method, maker, some.source, settings):
+                    yield (
+                        [f"{some.parts[row]}-{known[row]}" if several else known[row] for row in batch.index.tolist()],
+                        made,
+                    )
+
+    def export(
+        self,
+        out: str | Path | None = None,
+        *,
+        form: Literal["safetensors", "onnx"] = "safetensors",
+        part: str = "encoder",
+    ) -> Path:
+        """Write one of the networks that the run gives, or the attack that it learnt, and return the file's path.
+
+        Args:
+            out: the file; `PART.safetensors` (with `PART.json`, its description) or `PART.onnx` in the run folder if
+                None.
+            form: "safetensors", or "onnx" (extra `export`), whose outputs are compared with torch's.
+            part: a product's name. The classifier of a run that trains none is its encoder with a linear probe.
+
+        Raises:
+            ConfigError: the run gives none of that name, or what the form does not hold.
+        """
+        product = self.method.product(part) if part == "attack" else None
+        if isinstance(product, Attack) and form == "onnx":
+            raise ConfigError("ONNX files hold networks, and an attack is none: use the form safetensors")
+        if isinstance(product, Attack):
+            return to_safetensors(product, Path(out) if out is not None else self.path / "attack.safetensors")
+        network = self.classifier() if part == "classifier" else network_of(self.method, part).eval()
+        path = Path(out) if out is not None else self.path / f"{part.replace(' ', '-')}.{form}"
+        if form == "onnx":
+            train = self.sources()[0]
+            refuse_structured(train, "ONNX files hold networks whose samples are one tensor: use the form safetensors")
+            return to_onnx(network, unit_range(train[torch.arange(min(3, len(train)))].x), path)
+        return to_safetensors(network, path)
+
+
+def refuse_structured(source: Source, reason: str) -> None:
+    """Refuse samples that no single tensor holds."""
+    if (whole := as_structured(source[[0]].x)) is not None:
+        raise ConfigError(f"this run's samples come as {type(whole).__name__}, of several tensors: {reason}")

@@ -1,0 +1,72 @@
+"""Single picture files as a source, decoded when it is made."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from PIL import Image
+
+from withstand.core.batch import Batch
+from withstand.core.errors import DataError
+from withstand.core.files import printable
+from withstand.core.roles import Indices, Source
+from withstand.data.pictures.decode import decode_or_reason, is_picture
+from withstand.data.shared.digest import as_indices, digest
+
+
+class PictureFiles(Source):
+    """Pictures by the paths of their files, read as those of a folder are: uint8 `(channels, size, size)`.
+
+    Args:
+        paths: of the files, in this order.
+        size: side in pixels.
+        channels: 3, or 1 for grey by the usual weights of red, green and blue.
+
+    Raises:
+        DataError: no files, or one that is no readable picture.
+    """
+
+    kind = "picture"
+
+    def __init__(self, paths: Sequence[str], size: int, channels: int = 3) -> None:
+        if not paths:
+            raise DataError("no picture files are named")
+        if channels not in (1, 3):
+            raise DataError(f"a picture file is read with 1 or 3 channels, not {channels}")
+        self.names = tuple(printable(path) for path in paths)
+        self.name, self.origin = Path(self.names[0]).stem, "picture files"
+        pixels = [_pixels(path, size, channels) for path in paths]
+        self._x = torch.from_numpy(np.stack(pixels))
+
+    def __len__(self) -> int:
+        return len(self._x)
+
+    def __getitem__(self, indices: Indices) -> Batch:
+        chosen = as_indices(indices, len(self))
+        return Batch(self._x[chosen], chosen)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self._x.shape[1:])
+
+    def fingerprint(self) -> str:
+        return digest(self)
+
+
+def is_picture_file(data: object) -> bool:
+    """Return whether data are the path of a picture's file."""
+    if not isinstance(data, str | Path):
+        return False
+    path = Path(data).expanduser()
+    return path.is_file() and is_picture(path)
+
+
+def _pixels(path: str, size: int, channels: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    found = decode_or_reason(Path(path).expanduser(), size)
+    if isinstance(found, str):
+        raise DataError(f"{printable(path)!r} is no readable picture: {found}")
+    if channels == 1:
+        return np.asarray(Image.fromarray(found.transpose(1, 2, 0)).convert("L"))[None]
+    return cast("np.ndarray[tuple[int, ...], np.dtype[np.uint8]]", found)
