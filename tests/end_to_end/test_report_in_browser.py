@@ -35,6 +35,8 @@ def report(tmp_path_factory):
     columns = ("eps", "robust accuracy", "robust accuracy ±")
     units = {"robust accuracy": "share"}
     curve = Table(columns, ((0.0, 0.8, 0.02), (8 / 255, 0.1, 0.03)), x="eps", units=units)
+    heads = tuple(f"column number {k}" for k in range(20))
+    wide = Table(heads, (tuple(float(k) for k in range(20)),))
     for finding in (
         Finding("map", tables={"map": Table(("x", "y", "label", "index"), points)}),
         Finding("knn", {"accuracy": replace(share(0.8), control=share(0.6))}, headline="accuracy"),
@@ -42,7 +44,7 @@ def report(tmp_path_factory):
             "audit",
             figures={"clean accuracy": share(0.8), "robust accuracy, linf 8/255": share(0.1)},
             headline="robust accuracy, linf 8/255",
-            tables={"accuracy against eps": curve},
+            tables={"accuracy against eps": curve, "wide": wide},
             checks=(Check("gradients are there", True, "all of them"),),
             protocol={"headline": {"against": "clean accuracy", "ball": "linf 8/255"}},
             pictures={"clean": numbers.integers(0, 255, (4, 8, 8, 1)).astype(np.uint8)},
@@ -68,12 +70,18 @@ def browse(report, tmp_path, *arguments: str) -> subprocess.CompletedProcess[str
 
 
 def test_charts_are_drawn_under_the_page_s_own_policy(report, tmp_path):
-    done = browse(report, tmp_path, "--dump-dom")
+    done = browse(report, tmp_path, "--dump-dom", "--window-size=500,900")
     assert 'data-charts="drawn"' in done.stdout
     figures = done.stdout.count('type="application/json"')
     assert figures == 6  # loss, learning rate, spread, map, probes, eps
     assert len(re.findall(r'<svg class="main-svg"[^>]*>(?=<defs id="defs)', done.stdout)) == figures
     assert done.stdout.count('class="trace scatter') == 8  # two classes on the map, encoder and control
+    # What is too wide says so, and the keyboard reaches it; what fits is no stop on the keyboard's way.
+    places = re.findall(r'<div class="scroll"[^>]*>', done.stdout)
+    wide = [place for place in places if "data-more" in place]
+    assert len(places) > len(wide) == 1
+    assert all('tabindex="0" role="region" aria-label="Wide"' in place for place in wide)
+    assert done.stdout.count('<button type="button" aria-pressed="true"') == 4  # keys of the map and of the probes
     assert "&lt;b&gt;bag&lt;/b&gt;" in done.stdout
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     assert console == []  # no error, and nothing that the content security policy had to refuse

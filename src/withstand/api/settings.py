@@ -24,7 +24,7 @@ class NamedAttack(Options):
         attack: fgsm, bim, pgd, mi-fgsm, di-mi-fgsm, ti-mi-fgsm, apgd, apgd-dlr, apgd-t, fab, fab-t, square, deepfool,
             ddn, fmn, sigma-zero, hop-skip-jump or noise; or one that was learnt: a run folder that gives it, or
             FILE.safetensors with its FILE.json
-        norm: how the size of a change is measured; if not said linf, or what the attack takes; l0 counts entries
+        norm: how the size of a change is measured; if not said Linf (linf), or what the attack takes; L0 counts entries
         eps: the largest change, in input units or as a share of the input range; 8/255 if not said, and a learnt
             attack's own; any for the distance of the nearest point that ddn, fab, fmn and their like find
         steps: gradient steps, or queries; the attack's own number if not said
@@ -47,7 +47,7 @@ class Audit(Options):
     """What a network withstands, and whether the numbers can be believed.
 
     Args:
-        norm: of the headline's threat model; curves are drawn for linf and l2 in any case
+        norm: of the headline's threat model; curves are drawn for Linf and L2 in any case
         eps: radii in input units, or as shares of the input range like 8/255; the largest is the headline, and one
             alone joins the usual curve
         samples: how many test samples are attacked

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.findings.norms import norms
 from withstand.core.options import Norm as Norm
 from withstand.core.part import Part
 from withstand.core.random import Draws
@@ -94,7 +95,7 @@ class Ball(Part):
             self.refuse_tokens("l0, which counts the entries of a whole sample,")
 
     def __str__(self) -> str:
-        return f"{self.norm} {show_eps(self.eps)}{' a token' if self.per == 'token' else ''}"
+        return f"{norms(self.norm)} {show_eps(self.eps)}{' a token' if self.per == 'token' else ''}"
 
     def refuse_tokens(self, who: str) -> None:
         """Refuse a ball round each token, for what has to do with whole samples alone.

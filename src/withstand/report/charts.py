@@ -2,27 +2,58 @@
 
 import html
 import math
+import re
 from dataclasses import dataclass, replace
-from statistics import fmean, median
+from statistics import fmean
 from typing import TypeGuard
 
-from withstand.core.findings.finding import HIGH, LOW, SPREAD, Cell, Interval, Measure, Table
+from withstand.core.findings.finding import HIGH, LOW, SPREAD, Cell, Interval, Table
 from withstand.core.part import Tree
 from withstand.report import wording
 from withstand.report.folder import Row
-from withstand.report.scores import Score, ends_of
 from withstand.report.tables import OF_255, SHARE, ShownTable, is_around, is_numeric, numbers, show
 
+MOST_LINES = 4
+"""Lines that a chart shows at first; more are drawn when they are chosen below it."""
+
+COLORS = 10
+"""Colors of the page; where there are more subjects, the next ten have them again, and are drawn otherwise."""
+
 _MOST_POINTS = 400
-_MOST_CLASSES = 20
-_SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross")
+_DASHES = ("solid", "dash", "dashdot", "longdash")
+
+
+@dataclass(frozen=True)
+class Key:
+    """What stands for one line, or one kind of points, below a chart.
+
+    Attributes:
+        name: what it is called.
+        color: the place of its color, from 0; None for the gray of controls.
+        mark: how it is drawn: one of plotly's dashes, "solid" or "dot" among them, or a sign such as "●".
+        shown: whether it is drawn before anyone chooses it.
+    """
+
+    name: str
+    color: int | None
+    mark: str = "solid"
+    shown: bool = True
 
 
 @dataclass(frozen=True)
 class Chart:
     """A figure with its heading, a text for those who cannot see it, a note below, and the numbers behind it.
 
-    `height` is in CSS pixels; None leaves it to the page.
+    Attributes:
+        title: what is drawn.
+        figure: plotly's data and layout.
+        alt: what is seen, in words.
+        note: how to read it.
+        table: the numbers behind it.
+        keys: one for each trace; empty where there is a single one.
+        data: the name of the data that it is about.
+        height: in CSS pixels; None leaves it to the page.
+        aspect: height by width of what is drawn, where only that matters, as of a map.
     """
 
     title: str
@@ -30,8 +61,15 @@ class Chart:
     alt: str
     note: str = ""
     table: ShownTable | None = None
-    wide: bool = False
+    keys: tuple[Key, ...] = ()
+    data: str = ""
     height: int | None = None
+    aspect: float | None = None
+
+
+def dash(place: int) -> str:
+    """Return how the line of a subject's place is drawn: solid for the first ten, whose colors differ."""
+    return _DASHES[place // COLORS % len(_DASHES)]
 
 
 def safe(label: str) -> str:
@@ -39,13 +77,19 @@ def safe(label: str) -> str:
     return html.escape(label, quote=False)
 
 
-def _clean(values: list[Cell] | list[float]) -> list[Tree]:
+def clean(values: list[Cell] | list[float]) -> list[Tree]:
     """Return values with None for what JSON has no number for; lines break there."""
     return [None if isinstance(value, float) and not math.isfinite(value) else value for value in values]
 
 
-def curves(name: str, table: Table) -> list[Chart]:
-    """Return the charts of a table with `x`: its shares together, other columns with their own controls."""
+def curves(name: str, table: Table, data: str = "") -> list[Chart]:
+    """Return the charts of a table with `x`: its shares together, other columns with their own controls.
+
+    Args:
+        name: what the table is called.
+        table: columns of curves over `x`.
+        data: the name of the data that it is about.
+    """
     lines = [
         column
         for column in table.columns
@@ -59,21 +103,31 @@ def curves(name: str, table: Table) -> list[Chart]:
     charts = []
     for subject, group in groups.items():
         title = f"{wording.title(subject)} · {heading}" if subject and len(groups) > 1 else heading
-        charts.append(_curve(title, table, group, percent=not subject))
+        charts.append(replace(_curve(title, table, group, percent=not subject), data=data))
     first = replace(charts[0], table=show(table), note=table.note) if charts else None
     return [first, *charts[1:]] if first is not None else []
 
 
-def overlay(title: str, table: Table, *, percent: bool) -> Chart:
-    """Return one chart of a table with `x`, a line for each other column, called as the column is."""
+def overlay(title: str, table: Table, places: dict[str, int], *, percent: bool) -> Chart:
+    """Return one chart of a table with `x`, a line for each other column, called as the column is.
+
+    Args:
+        title: of the chart.
+        table: `x` and a column a line.
+        places: of the columns' colors, so that one has the same in every chart.
+        percent: whether these are shares.
+    """
     lines = [column for column in table.columns if column != table.x]
     chart = _curve(title, table, lines, percent=percent)
     data = chart.figure["data"]
     assert isinstance(data, list)
-    for place, (trace, name) in enumerate(zip(data, lines, strict=True)):
+    keys = []
+    for trace, key, name in zip(data, chart.keys, lines, strict=True):
         assert isinstance(trace, dict)
-        trace |= {"name": safe(name), "meta": place, "line": {"dash": "solid"}, "connectgaps": True}
-    return replace(chart, table=show(table))
+        place = places[name]
+        trace |= {"name": safe(name), "meta": place, "line": {"dash": dash(place)}, "connectgaps": True}
+        keys.append(replace(key, name=name, color=place, mark=dash(place)))
+    return replace(chart, table=show(table), keys=tuple(keys))
 
 
 def _curve(heading: str, table: Table, lines: list[str], *, percent: bool) -> Chart:
@@ -84,42 +138,70 @@ def _curve(heading: str, table: Table, lines: list[str], *, percent: bool) -> Ch
     spelled: list[Tree] = [wording.eps(value) if in_255 else wording.plain(value) for value in x]
     names = f"{x_name} name"
     if names in table.columns:
-        spelled = [safe(str(name)) for name in table.column(names)]
+        spelled = [safe(label) for label in wording.distinct([str(name) for name in table.column(names)])]
     subjects = [column for column in lines if column not in table.controls]
+    first = _drawn_first(lines, table)
     traces: list[Tree] = []
+    keys = []
     for column in lines:
         control, subject = column in table.controls, table.controls.get(column, column)
         gray = control and (len(subjects) == 1 or subject not in subjects)
+        # The page gives each subject its color; a control has its subject's, or gray beside a single one.
+        color = None if gray else subjects.index(subject)
+        mark = "dot" if control else dash(color or 0)
+        keys.append(Key(wording.title(column), color, mark, column in first))
         trace: dict[str, Tree] = {
             "type": "scatter",
             "mode": "lines+markers" if len(x) <= 40 else "lines",
             "name": safe(wording.title(column)),
-            "x": _clean(positions),
-            "y": _clean(list(table.column(column))),
+            "x": clean(positions),
+            "y": clean(list(table.column(column))),
             "customdata": spelled,
             "hovertemplate": f"%{{y{':.1%' if percent else ''}}} at %{{customdata}}",
-            "line": {"dash": "dot" if control else "solid"},
-            # The page gives each subject its color; a control has its subject's, or gray beside a single one.
-            "meta": None if gray else subjects.index(subject),
+            "line": {"dash": mark},
+            "meta": color,
         }
+        if column not in first:
+            trace["visible"] = False
         bars = _bars(table, column, percent=percent)
         if bars:
             trace["error_y"] = {**bars, "thickness": 1.2, "width": 3}
         traces.append(trace)
-    label = "eps, in steps of 1/255" if in_255 else safe(wording.title(x_name))
-    axis: dict[str, Tree] = {"title": {"text": label}}
-    if 2 < len(x) <= 12 and min(x) > 0 and max(x) / min(x) >= 30:
-        axis |= {"type": "log", "tickvals": _clean(positions), "ticktext": [wording.plain(value) for value in x]}
+    axis: dict[str, Tree] = {"title": {"text": safe(_axis(table, x_name, heading))}}
+    if 2 < len(x) <= 12 and min(x) > 0 and max(x) / min(x) >= 10:
+        axis |= {"type": "log", "tickvals": clean(positions), "ticktext": [*wording.distinct_numbers(x)]}
     if names in table.columns:
-        axis |= {"tickvals": _clean(positions), "ticktext": spelled}
+        axis |= {"tickvals": clean(positions), "ticktext": spelled}
     layout: dict[str, Tree] = {
         "xaxis": axis,
         "yaxis": {"tickformat": ".0%", "rangemode": "tozero"} if percent else {},
-        "showlegend": len(lines) > 1,
     }
     named = ", ".join(wording.title(column) for column in lines)
     alt = f"Curves over {wording.title(x_name)}: {named}. The numbers are in the table."
-    return Chart(heading, {"data": traces, "layout": layout}, alt)
+    return Chart(heading, {"data": traces, "layout": layout}, alt, keys=tuple(keys) if len(keys) > 1 else ())
+
+
+def _axis(table: Table, name: str, heading: str) -> str:
+    """Return what an axis is called, with its unit, and which norm's radius it is where the heading names one."""
+    unit = table.units.get(name, "")
+    norm = re.search(r"\bL(inf|0|1|2)\b", heading)
+    called = f"{norm[0]} radius (eps)" if name == "eps" and norm else wording.title(name)
+    if unit == OF_255:
+        return f"{called}, in steps of 1/255"
+    if unit == "radius":
+        return f"{called}, in input units"
+    return called if unit in ("", "count", SHARE) or unit in name else f"{called}, in {unit}"
+
+
+def _drawn_first(lines: list[str], table: Table) -> set[str]:
+    """Return the lines that are drawn at first: four at most, each subject together with its controls."""
+    chosen: list[str] = []
+    for subject in [line for line in lines if line not in table.controls]:
+        beside = [line for line in lines if line != subject and table.controls.get(line) == subject]
+        if chosen and len(chosen) + 1 + len(beside) > MOST_LINES:
+            break
+        chosen += [subject, *beside]
+    return set(chosen[:MOST_LINES] or lines[:MOST_LINES]) if len(lines) > MOST_LINES else set(lines)
 
 
 def _bars(table: Table, column: str, *, percent: bool) -> dict[str, Tree]:
@@ -128,7 +210,7 @@ def _bars(table: Table, column: str, *, percent: bool) -> dict[str, Tree]:
     if {column + LOW, column + HIGH} <= set(table.columns):
         ends: list[tuple[Cell, Cell]] = list(zip(table.column(column + LOW), table.column(column + HIGH), strict=True))
     elif column + SPREAD in table.columns and not percent:
-        return {"array": _clean(list(table.column(column + SPREAD)))}
+        return {"array": clean(list(table.column(column + SPREAD)))}
     elif column + SPREAD in table.columns:
         spreads = zip(values, table.column(column + SPREAD), strict=True)
         ends = [_within(value, spread) if _real(value) and _real(spread) else (None, None) for value, spread in spreads]
@@ -153,115 +235,31 @@ def _real(value: Cell) -> TypeGuard[float]:
 
 def metric(rows: tuple[Row, ...], name: str, title: str, note: str = "", *, from_zero: bool = False) -> Chart | None:
     """Return a logged scalar over steps, thinned to at most 400 means of neighbouring steps; None if never logged."""
-    points = [(row["step"], row[name]) for row in rows if name in row]
-    if not points:
+    x, y, size = thinned(rows, name)
+    if not x:
         return None
-    size = math.ceil(len(points) / _MOST_POINTS)
-    groups = [points[start : start + size] for start in range(0, len(points), size)]
-    x = [group[-1][0] for group in groups]
-    y = [fmean(value for _, value in group) for group in groups]
     if size > 1:
         note = f"{note} Each point is the mean of {size} logged steps.".strip()
     trace: dict[str, Tree] = {
         "type": "scatter",
         "mode": "lines" if len(x) > 1 else "markers",
-        "x": _clean(x),
-        "y": _clean(y),
+        "x": clean(x),
+        "y": clean(y),
         "hovertemplate": "%{y:.4g} at step %{x:,}",
         "name": safe(title),
     }
     layout: dict[str, Tree] = {
         "xaxis": {"title": {"text": "step"}},
         "yaxis": {"rangemode": "tozero"} if from_zero else {},
-        "showlegend": False,
     }
-    first, last = points[0][1], points[-1][1]
-    alt = f"{title} over steps: from {wording.plain(first)} at the start to {wording.plain(last)} at the end."
+    logged = [row[name] for row in rows if name in row]
+    alt = f"{title} over steps: from {wording.plain(logged[0])} at the start to {wording.plain(logged[-1])} at the end."
     return Chart(title, {"data": [trace], "layout": layout}, alt, note)
 
 
-def embedding_map(table: Table) -> Chart:
-    """Return the map of embeddings from the columns x, y, and label and index where there are such."""
-    points = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-    labels: list[str] = []
-    for point in points:
-        label = "" if point.get("label") is None else str(point["label"])
-        if label not in labels:
-            labels.append(label)
-    labels.sort(key=lambda label: (len(label), label) if label.isdigit() else (0, label))
-    traces: list[Tree] = []
-    names: list[Tree] = []
-    for place, label in enumerate(labels):
-        own = [point for point in points if ("" if point.get("label") is None else str(point["label"])) == label]
-        x, y = (numbers(tuple(point[axis] for point in own)) for axis in ("x", "y"))
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": safe(label) or "sample",
-                "x": _clean([round(value, 4) for value in x]),
-                "y": _clean([round(value, 4) for value in y]),
-                "customdata": [point.get("index") for point in own],
-                "marker": {"size": 5, "opacity": 0.75, "symbol": _SYMBOLS[place // 10 % len(_SYMBOLS)]},
-                "hovertemplate": "%{fullData.name} · number %{customdata}<extra></extra>",
-            }
-        )
-        if label and x:
-            names.append({"x": median(x), "y": median(y), "text": safe(label), "showarrow": False})
-    known = 1 < len(labels) <= _MOST_CLASSES
-    bare: dict[str, Tree] = {"visible": False}
-    layout: dict[str, Tree] = {
-        "xaxis": bare,
-        "yaxis": {**bare, "scaleanchor": "x"},
-        "annotations": names if known else [],
-        "showlegend": known,
-        "hovermode": "closest",
-    }
-    alt = f"Scatter of {len(points):,} samples in two dimensions" + (f", in {len(labels)} classes." if known else ".")
-    return Chart("Embedding map", {"data": traces, "layout": layout}, alt, wide=True)
-
-
-def comparison(found: list[Score]) -> Chart:
-    """Return one dot for each probe and each control, with intervals, probes from top to bottom."""
-    kinds: tuple[tuple[str, list[Measure | None], dict[str, Tree]], ...] = (
-        ("this encoder", [one.accuracy for one in found], {"size": 12}),
-        (
-            "untrained encoder",
-            [one.untrained for one in found],
-            {"symbol": "circle-open", "size": 11},
-        ),
-    )
-    traces: list[Tree] = [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": name,
-            "x": [one.value if one else None for one in measured],
-            "y": [safe(wording.title(one.name)) for one in found],
-            "marker": marker,
-            "error_x": _whiskers(measured),
-            "meta": color,
-            "hovertemplate": "%{x:.1%}",
-        }
-        for color, (name, measured, marker) in zip((0, None), kinds, strict=True)
-    ]
-    layout: dict[str, Tree] = {
-        "xaxis": {"tickformat": ".0%", "title": {"text": "accuracy"}},
-        "yaxis": {"autorange": "reversed", "type": "category", "showgrid": True},
-        "showlegend": True,
-        "hovermode": "closest",
-    }
-    alt = "Accuracy of each probe on this encoder and on the untrained one; the numbers are in the table."
-    return Chart("Accuracy by probe", {"data": traces, "layout": layout}, alt, height=110 + 40 * len(found))
-
-
-def _whiskers(measured: list[Measure | None]) -> dict[str, Tree]:
-    """Return error bars from the values to the ends of their intervals, or as wide as their spreads."""
-    ends = [(one.value, *around) if one and (around := ends_of(one)) else None for one in measured]
-    return {
-        "symmetric": False,
-        "array": [end[2] - end[0] if end else None for end in ends],
-        "arrayminus": [end[0] - end[1] if end else None for end in ends],
-        "thickness": 1.5,
-        "width": 5,
-    }
+def thinned(rows: tuple[Row, ...], name: str, by: str = "step") -> tuple[list[float], list[float], int]:
+    """Return a logged scalar's places and values, at most 400 means of neighbouring rows, and how many each is of."""
+    points = [(row[by], row[name]) for row in rows if name in row and by in row]
+    size = math.ceil(len(points) / _MOST_POINTS) or 1
+    groups = [points[start : start + size] for start in range(0, len(points), size)]
+    return [group[-1][0] for group in groups], [fmean(value for _, value in group) for group in groups], size

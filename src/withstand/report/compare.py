@@ -9,7 +9,7 @@ from withstand.core.files import replacing
 from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.part import Tree
 from withstand.report import wording
-from withstand.report.charts import Chart, overlay
+from withstand.report.charts import MOST_LINES, Chart, Key, clean, dash, overlay, safe, thinned
 from withstand.report.folder import StoredRun, number, text
 from withstand.report.render import template
 from withstand.report.tables import SHARE, Shown, ShownTable, figure, is_around, is_numeric, show
@@ -23,6 +23,7 @@ class Comparison:
         title: names the runs.
         runs: what each run is.
         figures: by finding, each of its figures for each run.
+        learning: what at least two runs logged while they learnt.
         charts: curves that at least two runs have.
         cautions: why runs may not be comparable.
         text: the headline table for a terminal.
@@ -31,6 +32,7 @@ class Comparison:
     title: str
     runs: ShownTable
     figures: tuple[tuple[str, ShownTable], ...]
+    learning: tuple[Chart, ...]
     charts: tuple[Chart, ...]
     cautions: tuple[str, ...]
     text: str
@@ -70,11 +72,12 @@ def comparison(runs: dict[str, StoredRun]) -> Comparison:
             lines += _lines(finding, list(stored), rows)
         for name in _keys(one.tables for one in stored.values()):
             same = {run: one.tables[name] for run, one in stored.items() if name in one.tables}
-            charts += _overlaid(finding, name, same)
+            charts += _overlaid(finding, name, same, list(runs))
     return Comparison(
         title=" · ".join(runs),
         runs=show(Table(("run", "method", "data", "epochs", "time to learn"), tuple(facts))),
         figures=tuple(figures),
+        learning=tuple(_logged(runs)),
         charts=tuple(charts),
         cautions=tuple(_cautions(runs, shared)),
         text="\n".join(lines),
@@ -117,8 +120,59 @@ def _shown(runs: list[str], rows: Mapping[str, Sequence[Measure | None]]) -> Sho
     return ShownTable(("figure", *runs), shown, (False, *[True] * len(runs)))
 
 
-def _overlaid(finding: str, name: str, tables: dict[str, Table]) -> list[Chart]:
-    """Return one chart for each column of curves, with a line for each run; what was not learnt is left out."""
+_LOGGED = {
+    "loss": ("Loss", "Losses of different methods are different quantities: compare where they flatten, not how high."),
+    "std": ("Spread", "1 is an even spread over all dimensions, near 0 is collapse."),
+    "effective_rank": ("Effective rank", "How many independent directions the codes use; near 1 is collapse."),
+}
+
+
+def _logged(runs: dict[str, StoredRun]) -> list[Chart]:
+    """Return what at least two runs logged while they learnt, a line for each run, over passes or else over steps."""
+    charts = []
+    for name, (title, note) in _LOGGED.items():
+        having = {run: one for run, one in runs.items() if any(name in row for row in one.metrics)}
+        if len(having) < 2:
+            continue
+        by = "epoch" if all("epoch" in row for one in having.values() for row in one.metrics) else "step"
+        traces: list[Tree] = []
+        keys: list[Key] = []
+        for run, one in having.items():
+            x, y, _ = thinned(one.metrics, name, by)
+            place = list(runs).index(run)
+            keys.append(Key(run, place, dash(place), len(keys) < MOST_LINES))
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines" if len(x) > 1 else "markers",
+                    "name": safe(run),
+                    "x": clean(x),
+                    "y": clean(y),
+                    "hovertemplate": "%{y:.4g}",
+                    "line": {"dash": dash(place)},
+                    "meta": place,
+                    "visible": keys[-1].shown,
+                }
+            )
+        layout: dict[str, Tree] = {
+            "xaxis": {"title": {"text": "passes over the data" if by == "epoch" else "step"}},
+            "yaxis": {"rangemode": "tozero"} if name != "loss" else {},
+        }
+        alt = f"{title} of {', '.join(having)} while they learnt."
+        data = ", ".join(dict.fromkeys(text(one.record, "data", "name") for one in having.values()))
+        charts.append(Chart(title, {"data": traces, "layout": layout}, alt, note, keys=tuple(keys), data=data))
+    return charts
+
+
+def _overlaid(finding: str, name: str, tables: dict[str, Table], runs: list[str]) -> list[Chart]:
+    """Return one chart for each column of curves, with a line for each run; what was not learnt is left out.
+
+    Args:
+        finding: what the tables are of.
+        name: what they are called.
+        tables: by run.
+        runs: all runs of the page, so that each has one color throughout.
+    """
     drawn = {run: table for run, table in tables.items() if table.x is not None}
     if len(drawn) < 2:
         return []
@@ -138,13 +192,14 @@ def _overlaid(finding: str, name: str, tables: dict[str, Table]) -> list[Chart]:
         for run, table in having.items():
             for at, value in zip(table.column(x), table.column(column), strict=True):
                 points.setdefault(at, {})[run] = value
-        places = sorted((at for at in points if isinstance(at, int | float)), key=float)
-        rows = tuple((at, *(points[at].get(run) for run in having)) for at in places)
+        order = sorted((at for at in points if isinstance(at, int | float)), key=float)
+        rows = tuple((at, *(points[at].get(run) for run in having)) for at in order)
         about = wording.title(name if name != "curve" else finding)
         unit = first.units.get(column, "")
         units = dict.fromkeys(having, unit) | {x: first.units.get(x, "")}
         drawing = Table((x, *having), rows, x=x, units=units)
-        charts.append(overlay(f"{about}: {wording.title(column)}", drawing, percent=unit == SHARE))
+        places = {run: runs.index(run) for run in having}
+        charts.append(overlay(f"{about}: {wording.title(column)}", drawing, places, percent=unit == SHARE))
     return charts
 
 

@@ -6,6 +6,7 @@ from withstand.core.findings.finding import Check, Finding
 from withstand.core.part import Tree
 from withstand.report import wording
 from withstand.report.charts import Chart, curves
+from withstand.report.folder import text
 from withstand.report.pictures import PictureBlock, blocks
 from withstand.report.tables import Shown, ShownTable, figure, show
 
@@ -40,11 +41,13 @@ def withstands(finding: Finding) -> bool:
     return finding.name.startswith(("audit", "detection", "purification")) or not curves.isdisjoint({"eps", "severity"})
 
 
-def view(finding: Finding, *, without: tuple[str, ...] = ()) -> FindingView:
+def view(finding: Finding, data: str = "", noun: str = "sample", *, without: tuple[str, ...] = ()) -> FindingView:
     """Return any finding for the page: tables with `x` become charts, all else is shown as it is.
 
     Args:
         finding: what was found.
+        data: the name of the run's data; what a finding itself says of its own goes before it.
+        noun: what a sample is called.
         without: tables that the page shows elsewhere.
     """
     shown = blocks(finding)
@@ -56,14 +59,14 @@ def view(finding: Finding, *, without: tuple[str, ...] = ()) -> FindingView:
     for name, table in finding.tables.items():
         if name in without:
             continue
-        drawn = curves(name, table) if table.x is not None else []
+        drawn = curves(name, table, text(finding.protocol, "data", "name") or data) if table.x is not None else []
         charts += drawn
         if not drawn:
             tables.append((wording.title(name), show(table)))
     return FindingView(
         name=finding.name,
         title=wording.title(finding.name),
-        about=finding.about,
+        about=finding.told_of(noun),
         figures=tuple(
             Figure(wording.title(name), figure(measure), None if measure.control is None else figure(measure.control))
             for name, measure in finding.figures.items()

@@ -1,12 +1,13 @@
 """What the section on learning shows: curves, gauges, other scalars, the map."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from withstand.core.errors import DataError
 from withstand.report import wording
-from withstand.report.charts import Chart, embedding_map, metric
-from withstand.report.folder import StoredRun
+from withstand.report.charts import Chart, metric
+from withstand.report.folder import StoredRun, text
+from withstand.report.scatter import embedding_map
 
 _CURVES = {"loss": "Loss", "lr": "Learning rate"}
 _GAUGES = {
@@ -49,7 +50,7 @@ def learnt(run: StoredRun) -> Learnt:
     Raises:
         DataError: the finding "map" holds no map.
     """
-    rows = run.metrics
+    rows, data = run.metrics, text(run.record, "data", "name")
     known = (*_CURVES, *_GAUGES, *_BOOKKEEPING)
     rates = [row["lr"] for row in rows if "lr" in row]
     steady = ["lr"] if len(rates) > 1 and len(set(rates)) == 1 else []
@@ -57,25 +58,27 @@ def learnt(run: StoredRun) -> Learnt:
     values = {name: [row[name] for row in rows if name in row] for name in others}
     constant = {name: logged[0] for name, logged in values.items() if len(set(logged)) == 1}
     return Learnt(
-        curves=_drawn(metric(rows, name, title) for name, title in _CURVES.items() if name not in steady),
-        gauges=_drawn(metric(rows, name, title, note, from_zero=True) for name, (title, note) in _GAUGES.items()),
-        scalars=_drawn(metric(rows, name, wording.title(name)) for name in others if name not in constant),
+        curves=_drawn(data, (metric(rows, name, title) for name, title in _CURVES.items() if name not in steady)),
+        gauges=_drawn(
+            data, (metric(rows, name, title, note, from_zero=True) for name, (title, note) in _GAUGES.items())
+        ),
+        scalars=_drawn(data, (metric(rows, name, wording.title(name)) for name in others if name not in constant)),
         constants=[
             *(f"{_CURVES[name].lower()} {rates[0]:g}" for name in steady),
             *(f"{name} {wording.plain(value)}" for name, value in constant.items()),
         ],
-        map=_map(run),
+        map=_map(run, data),
     )
 
 
-def _drawn(charts: Iterable[Chart | None]) -> list[Chart]:
-    return [chart for chart in charts if chart is not None]
+def _drawn(data: str, charts: Iterable[Chart | None]) -> list[Chart]:
+    return [replace(chart, data=data) for chart in charts if chart is not None]
 
 
-def _map(run: StoredRun) -> Chart | None:
+def _map(run: StoredRun, data: str) -> Chart | None:
     if "map" not in run.findings:
         return None
     for table in run.findings["map"].tables.values():
         if {"x", "y"} <= set(table.columns):
-            return embedding_map(table)
+            return embedding_map(table, data)
     raise DataError(f"{run.path / 'findings' / 'map.json'} holds no table with the columns x and y")

@@ -1,16 +1,18 @@
 """What the page shows, section by section, as plain values for the templates."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from withstand.core.findings.finding import Check, Finding
 from withstand.core.part import Tree
-from withstand.report.charts import Chart, comparison
+from withstand.report import wording
+from withstand.report.charts import Chart
 from withstand.report.facts import Facts, facts, skipped
 from withstand.report.findings import FindingView, view, withstands
 from withstand.report.folder import StoredRun, dig, text
 from withstand.report.learnt import Learnt, learnt
+from withstand.report.scatter import comparison
 from withstand.report.scores import Score, scores
-from withstand.report.verdict import Tile, samples, tiles, verdict
+from withstand.report.verdict import TRUST, Tile, samples, tiles, trust, verdict
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Page:
     audits: list[FindingView]
     claims: list[FindingView]
     checks: list[tuple[str, Check]]
+    trust: tuple[str, str]
     labelled: bool
     trained: bool
     taught_by: str
@@ -48,19 +51,20 @@ class Page:
 
 def page(run: StoredRun) -> Page:
     """Sort a run's contents into the page's sections."""
+    data, noun = text(run.record, "data", "name"), samples(run)
     found = scores(run.findings)
-    probes = {one.name: view(run.findings[one.name]) for one in found}
+    probes = {one.name: view(run.findings[one.name], data, noun) for one in found}
     rest = {name: finding for name, finding in run.findings.items() if name not in probes}
     shown = ("map", "gauges", "samples", "geometry", "layers")
-    learning = {name: view(rest.pop(name), without=("map",)) for name in shown if name in rest}
+    learning = {name: view(rest.pop(name), data, noun, without=("map",)) for name in shown if name in rest}
     claims = [rest.pop(name) for name in list(rest) if name.startswith("claim-")]
     audits = sorted(filter(withstands, rest.values()), key=lambda finding: (finding.name != "audit", finding.name))
-    facts_of_data = (text(run.record, "data", "name"), text(run.record, "created")[:10])
+    facts_of_data = (data, text(run.record, "created")[:10])
     return Page(
         run=run,
         title=run.name,
         subtitle=" · ".join(fact for fact in facts_of_data if fact),
-        sample=samples(run),
+        sample=noun,
         verdict=verdict(run),
         tiles=tiles(run),
         learnt=learnt(run),
@@ -69,13 +73,14 @@ def page(run: StoredRun) -> Page:
         samples=learning.get("samples"),
         geometry=learning.get("geometry"),
         layers=learning.get("layers"),
-        comparison=comparison(found) if found else None,
+        comparison=comparison(found, data) if found else None,
         scores=found,
         probes=list(probes.values()),
-        others=[view(finding, without=("map",)) for finding in rest.values() if finding not in audits],
-        audits=[view(finding) for finding in audits],
-        claims=[view(finding) for finding in claims],
+        others=[view(finding, data, noun, without=("map",)) for finding in rest.values() if finding not in audits],
+        audits=[view(finding, data, noun) for finding in audits],
+        claims=[view(finding, data, noun) for finding in claims],
         checks=_checks(run.findings),
+        trust=TRUST[trust(run)],
         labelled=dig(run.record, "data", "labelled") is not False,
         trained=run.trained,
         taught_by=run.taught_by,
@@ -89,5 +94,9 @@ def page(run: StoredRun) -> Page:
 
 def _checks(findings: dict[str, Finding]) -> list[tuple[str, Check]]:
     """Return all checks with what they are of: failed, then undecided, then passed."""
-    checks = [(name, check) for name, finding in findings.items() for check in finding.checks]
+    checks = [
+        (name, replace(check, detail=wording.norms(check.detail)))
+        for name, finding in findings.items()
+        for check in finding.checks
+    ]
     return sorted(checks, key=lambda pair: (False, None, True).index(pair[1].passed))

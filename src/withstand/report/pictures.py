@@ -22,12 +22,14 @@ _LARGEST = 128
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture: a data URI, what it shows, its size on the page in CSS pixels, and whether it stands out."""
+    """One picture: a data URI, what it shows, its size on the page in CSS pixels, what stands below it, and whether it
+    stands out."""
 
     uri: str
     alt: str
     width: int
     height: int
+    caption: str = ""
     odd: bool = False
 
 
@@ -42,11 +44,11 @@ class PictureRow:
 
 @dataclass(frozen=True)
 class PictureBlock:
-    """Rows that belong together, column by column; `heads` name the columns, where they have names."""
+    """Rows that belong together: column by column, or each of `queries` with its own nearest."""
 
     title: str
     rows: tuple[PictureRow, ...]
-    heads: tuple[str, ...] = ()
+    queries: bool = False
 
 
 def picture(pixels: Pixels, alt: str) -> Picture:
@@ -100,7 +102,9 @@ def _notes(table: Table | None, count: int) -> list[PictureRow]:
     return [
         PictureRow(
             wording.title(column),
-            notes=tuple(shown(value, table.units.get(column, "")).text for value in table.column(column)),
+            notes=tuple(
+                shown(value, table.units.get(column, ""), column=column).text for value in table.column(column)
+            ),
         )
         for column in table.columns
     ]
@@ -115,23 +119,43 @@ def _grid(heading: str, array: Pixels) -> PictureBlock:
 
 
 def _neighbors(finding: Finding, array: Pixels) -> PictureBlock:
-    """Return rows of a query and its nearest. The table "neighbors", where it is, says which classes they are of."""
-    labels = _neighbor_labels(finding.tables.get("neighbors"), array.shape[1] - 1)
+    """Return rows of a query and its nearest. The table "neighbors", where it is, says which they are, and of which
+    classes."""
+    told = _told(finding.tables.get("neighbors"), array.shape[1] - 1)
     rows = []
     for row, pixels in enumerate(array):
-        own, others = labels[row] if row < len(labels) else (None, [None] * (len(pixels) - 1))
-        shown = [picture(pixels[0], f"Query {row + 1}" + (f": {own}" if own is not None else ""))]
-        for rank, (one, label) in enumerate(zip(pixels[1:], others, strict=True), start=1):
-            alt = f"Neighbor {rank} of query {row + 1}" + (f": {label}" if label is not None else "")
-            shown.append(replace(picture(one, alt), odd=label != own))
-        rows.append(PictureRow("" if own is None else str(own), tuple(shown)))
-    heads = ("Query", *(f"{place}." for place in range(1, array.shape[1])))
-    return PictureBlock("", tuple(rows), heads)
+        own, *others = told[row] if row < len(told) else [_Told()] * len(pixels)
+        shown = []
+        for rank, (one, about) in enumerate(zip(pixels, (own, *others), strict=True)):
+            alt = f"Neighbor {rank} of query {row + 1}" if rank else f"Query {row + 1}"
+            odd = rank > 0 and about.label != own.label
+            alt += "".join(f", {word}" for word in (about.name,) if word) + (f": {about.label}" if about.label else "")
+            caption = " · ".join(word for word in (about.name, about.label if odd or not rank else "") if word)
+            shown.append(replace(picture(one, alt), odd=odd, caption=caption))
+        rows.append(PictureRow("", tuple(shown)))
+    return PictureBlock("", tuple(rows), queries=True)
 
 
-def _neighbor_labels(table: Table | None, count: int) -> list[tuple[Cell, list[Cell]]]:
-    """Return each query's label and its neighbors', nearest first; nothing where the table does not say."""
+@dataclass(frozen=True)
+class _Told:
+    """What a table says of a picture: its file's name and its class, where they are known."""
+
+    name: str = ""
+    label: str = ""
+
+
+def _told(table: Table | None, count: int) -> list[list[_Told]]:
+    """Return what is said of each query and then of its neighbors, nearest first; nothing without such a table."""
     if table is None or not {"query label", "neighbor label"} <= set(table.columns) or len(table.rows) % count:
         return []
-    own, others = table.column("query label"), list(table.column("neighbor label"))
-    return [(own[start], others[start : start + count]) for start in range(0, len(others), count)]
+    points = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+    def of(point: dict[str, Cell], which: str) -> _Told:
+        name, label = point.get(f"{which} name"), point[f"{which} label"]
+        return _Told("" if name is None else str(name), "" if label is None else str(label))
+
+    starts = range(0, len(points), count)
+    return [
+        [of(points[start], "query"), *(of(point, "neighbor") for point in points[start : start + count])]
+        for start in starts
+    ]

@@ -114,7 +114,7 @@ def strength(audit: Finding) -> Strength | None:
         return None
     attacked, samples = audit.figures[audit.headline], number(told, "samples") or number(audit.protocol, "samples")
     return Strength(
-        ball=wording.title(text(told, "ball")),
+        ball=wording.ball(text(told, "ball")),
         clean=clean.value,
         attacked=attacked,
         of_codes=attacked.better == "lower",

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from withstand.core.findings.finding import HIGH, LOW, SPREAD, Cell, Measure, Table
 from withstand.report import wording
 
+_OF_BALLS = ("ball", "norm", "broken at eps", "eps", "radius")
+"""Columns whose words are norms and radii."""
+
 SHARE, OF_255 = "share", "k/255"
 """The units that are shown in a form of their own: in percent, and as 8/255."""
 
@@ -59,14 +62,14 @@ def figure(measure: Measure) -> Shown:
     return cell(measure.value, measure.unit, around=around)
 
 
-def cell(value: Cell, unit: str = "", *, around: wording.Around = None) -> Shown:
-    """Return one value in words, and behind it how far off it may be."""
+def cell(value: Cell, unit: str = "", *, around: wording.Around = None, column: str = "") -> Shown:
+    """Return one value in words, and behind it how far off it may be; words in a column of balls are norms, radii."""
     if value is None:
         return Shown("–")
     if isinstance(value, bool):
         return Shown("yes" if value else "no")
     if isinstance(value, str):
-        return Shown(value)
+        return Shown(wording.ball(value) if column in _OF_BALLS else value)
     if unit == SHARE:
         return Shown(wording.percent(value, around), float(value))
     return Shown(wording.eps(value) if unit == OF_255 else wording.measured(value, around), float(value))
@@ -80,7 +83,10 @@ def show(table: Table) -> ShownTable:
     for row in table.rows:
         values = dict(zip(table.columns, row, strict=True))
         rows.append(
-            tuple(cell(values[column], table.units.get(column, ""), around=around(column, values)) for column in kept)
+            tuple(
+                cell(values[column], table.units.get(column, ""), around=around(column, values), column=column)
+                for column in kept
+            )
         )
     return ShownTable(
         tuple(wording.title(column) for column in kept),

@@ -165,6 +165,25 @@ def _other_doubts(findings: dict[str, Finding]) -> str:
     return f"Beware: {_failures(failed)}." if failed else ""
 
 
+TRUST = {
+    True: ("Why the numbers are believable", "Why believe it"),
+    None: ("How far the numbers can be believed", "How far to believe it"),
+    False: ("Why the numbers are not to be believed", "Why not to believe it"),
+}
+"""What the section of checks is called, in full and in the list of sections, by what `trust` says."""
+
+
+def trust(run: StoredRun) -> bool | None:
+    """Return False where a check failed, None where some could not be judged, none was made, or all is a bound."""
+    audit = strength(run.findings["audit"]) if "audit" in run.findings else None
+    bounded = audit is not None and audit.bounded  # then the one check that failed says that it is a bound
+    found = {name: finding.checks for name, finding in run.findings.items() if not (bounded and name == "audit")}
+    passed = [check.passed for checks in found.values() for check in checks]
+    if False in passed:
+        return False
+    return None if bounded or None in passed or not passed else True
+
+
 def _failures(names: list[str]) -> str:
     return f"{wording.counted(len(names), 'check')} failed ({', '.join(names)})"
 

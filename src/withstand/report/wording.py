@@ -1,8 +1,10 @@
 """Numbers and names as a reader wants them: 80.0 %, 8/255, 51 s, 10,000."""
 
 import math
-import re
+from collections.abc import Sequence
 from typing import TypeAlias
+
+from withstand.core.findings.norms import norms as norms
 
 NBSP = "\u00a0"
 
@@ -24,11 +26,38 @@ def title(name: str) -> str:
     head, comma, rest = name.partition(", ")
     if head in _TITLES:
         return _TITLES[head] + comma + rest
-    name = re.sub(r"\bl(inf|1|2)\b", r"L\1", name)
+    name = norms(name)
     words = name.replace("_", " ").strip()
     words = words.replace("-", " ") if " " not in words else words
     first = words.partition(" ")[0]
     return words[:1].upper() + words[1:] if first.islower() else words
+
+
+def distinct(labels: Sequence[str]) -> list[str]:
+    """Return labels of which none is another's: an axis draws what is called alike at one place.
+
+    >>> distinct(["head", "block", "head"])
+    ['head', 'block', 'head (2)']
+    """
+    seen: dict[str, int] = {}
+    told = []
+    for label in labels:
+        seen[label] = seen.get(label, 0) + 1
+        told.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
+    return told
+
+
+def distinct_numbers(values: Sequence[float]) -> list[str]:
+    """Return numbers in as few digits, four or more, as tell them apart.
+
+    >>> distinct_numbers([0.1, 1.00001, 1.00002])
+    ['0.1', '1.00001', '1.00002']
+    """
+    for digits in range(4, 18):
+        told = [plain(value, digits) for value in values]
+        if len(set(told)) == len(set(values)):
+            return told
+    return told
 
 
 def percent(value: float, around: Around = None) -> str:
@@ -82,7 +111,7 @@ def points(value: float) -> str:
     return f"{100 * value:+.1f}".replace("-", "−")
 
 
-def plain(value: float) -> str:
+def plain(value: float, digits: int = 4) -> str:
     """Return a number in few digits: counts with separators, others with four significant digits.
 
     >>> plain(12345), plain(0.123456), plain(1e-7)
@@ -92,7 +121,7 @@ def plain(value: float) -> str:
         return "not a number" if math.isnan(value) else "∞" if value > 0 else "−∞"
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}".replace("-", "−")
-    return (f"{value:,.0f}" if abs(value) >= 10000 else f"{value:.4g}").replace("-", "−")
+    return (f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}").replace("-", "−")
 
 
 def eps_over_255(eps: float) -> str:
@@ -129,14 +158,13 @@ def duration(seconds: float) -> str:
     return words.replace(" ", NBSP)
 
 
-def ball(norm: str, size: float) -> str:
-    """Return a ball's norm and radius.
+def ball(words: str) -> str:
+    """Return a ball's name, norm and radius, in one piece.
 
-    >>> ball("linf", 8 / 255).replace(NBSP, " "), ball("l2", 0.5).replace(NBSP, " ")
-    ('Linf 8/255', 'L2 0.5')
+    >>> ball("linf 8/255").replace(NBSP, " "), ball("l2 0.5").replace(NBSP, " "), ball("4/255")
+    ('Linf 8/255', 'L2 0.5', '4/255')
     """
-    radius = eps_over_255(size) if norm.lower() != "l2" and size <= 0.25 else f"{size:.3g}"
-    return f"{norm[:1].upper()}{norm[1:]}{NBSP}{radius}" if norm else radius
+    return norms(words).replace(" ", NBSP)
 
 
 def article(noun: str) -> str:

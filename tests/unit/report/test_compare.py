@@ -53,6 +53,31 @@ def test_figures_and_curves_stand_side_by_side(tmp_path: Path) -> None:
     assert "plain · hard" in page
 
 
+def test_losses_lie_over_each_other_and_a_run_has_one_color(tmp_path: Path) -> None:
+    runs = {}
+    for place, name in enumerate(("a", "b", "c")):
+        folder = a_run(tmp_path / name, 0.1)
+        if name != "b":  # which was only audited
+            rows = [{"step": k, "epoch": k / (place + 1), "loss": float(k), "std": 0.5} for k in (1, 2)]
+            (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        runs[name] = StoredRun.read(folder)
+    found = comparison(runs)
+    loss, spread = found.learning
+    assert [loss.title, spread.title] == ["Loss", "Spread"]
+    assert [key.name for key in loss.keys] == ["a", "c"]
+    assert [trace["x"] for trace in loss.figure["data"]] == [[1.0, 2.0], [pytest.approx(1 / 3), pytest.approx(2 / 3)]]
+    assert [trace["meta"] for trace in loss.figure["data"]] == [0, 2]
+    (curve,) = found.charts
+    assert {trace["name"]: trace["meta"] for trace in curve.figure["data"]} == {"a": 0, "b": 1, "c": 2}
+
+
+def test_of_many_runs_four_are_drawn_and_no_two_alike(tmp_path: Path) -> None:
+    runs = {f"run {k}": StoredRun.read(a_run(tmp_path / f"run {k}", 0.1)) for k in range(12)}
+    (chart,) = comparison(runs).charts
+    assert [key.shown for key in chart.keys] == [True] * 4 + [False] * 8
+    assert len({(key.color % 10, key.mark) for key in chart.keys}) == 12
+
+
 def test_what_may_not_be_compared_is_said(tmp_path: Path) -> None:
     runs = {name: StoredRun.read(a_run(tmp_path / name, 0.1, split=name)) for name in ("a", "b")}
     assert comparison(runs).cautions == ("Audit was measured on other samples in some of these runs.",)

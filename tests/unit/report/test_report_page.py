@@ -283,7 +283,8 @@ def test_many_classes_and_no_labels_still_give_a_map(tmp_path):
         replace(finding, tables={"map": Table(table.columns, rows)}).save(folder / "findings")
         figure = read(folder).figures[-1]
         assert sum(len(trace["x"]) for trace in figure["data"]) == 400
-        assert figure["layout"]["showlegend"] is False
+        assert len(figure["layout"]["annotations"]) == 0
+    assert 'class="keys"' not in (folder / "report.html").read_text()
 
 
 def test_layers_are_named_on_their_axis_and_notes_say_how_to_read(tmp_path):
@@ -304,6 +305,101 @@ def test_layers_are_named_on_their_axis_and_notes_say_how_to_read(tmp_path):
     assert axis["ticktext"] == ["blocks.0", "&lt;head&gt;"]
     assert "Read it so." in page.text
     assert page.text.index("Layer by layer") < page.text.index("What it is worth", page.text.index("Layer by layer"))
+
+
+def test_a_chart_shows_four_lines_and_folds_the_others(tmp_path):
+    names = ("gaussian noise", "blur", "blur, untrained control", "fog", "snow", "rain")
+    rows = ((1, *(0.9 - 0.1 * k for k in range(6))), (2, *(0.8 - 0.1 * k for k in range(6))))
+    controls = {"blur, untrained control": "blur"}
+    table = Table(("severity", *names), rows, x="severity", units=dict.fromkeys(names, "share"), controls=controls)
+    folder = write_run(tmp_path / "run", only=set())
+    Finding("corruptions", tables={"curve": table}, protocol={"data": {"name": "other <set>"}}).save(
+        folder / "findings"
+    )
+    page = read(folder)
+    drawn = {trace["name"]: trace.get("visible", True) for trace in page.figures[-1]["data"]}
+    first = ["Gaussian noise", "Blur", "Blur, untrained control", "Fog"]
+    assert drawn == {**dict.fromkeys(first, True), "Snow": False, "Rain": False}
+    assert "2 more lines, drawn when chosen" in page.text
+    keys = [attributes for tag, attributes in page.tags if tag == "button"]
+    assert [key["aria-pressed"] for key in keys] == ["true"] * 4 + ["false"] * 2
+    assert [key["data-trace"] for key in keys] == list("012345")
+    assert "By severity other <set>" in page.text, "a chart names the data that it is about"
+
+
+def test_axes_say_which_norm_and_unit_and_name_no_two_places_alike(tmp_path):
+    folder = write_run(tmp_path / "run")
+    layers = Table(("layer", "layer name", "accuracy"), ((1, "conv", 0.3), (2, "conv", 0.2)), x="layer")
+    rows = ((0.0, 0.9), (0.5, 0.4))
+    table = Table(("eps", "accuracy"), rows, x="eps", units={"eps": "radius", "accuracy": "share"})
+    Finding("layers", tables={"by layer": layers}).save(folder / "findings")
+    Finding("audit-2", tables={"accuracy against eps, l2": table}).save(folder / "findings")
+    axes = [figure["layout"].get("xaxis", {}) for figure in read(folder).figures]
+    titles = {axis["title"]["text"] for axis in axes if "title" in axis}
+    assert {"Linf radius (eps), in steps of 1/255", "L2 radius (eps), in input units"} <= titles
+    assert ["conv", "conv (2)"] in [axis.get("ticktext") for axis in axes]
+
+
+def test_norms_are_spelled_one_way(full):
+    folder, page = full
+    assert "Linf\u00a04/255" in page.text  # a cell of a table
+    shown = page.text[: page.text.index("How this was measured")] + page.text[page.text.index("Which attack") :]
+    assert not re.findall(r"\bl(?:inf|2) [0-9]", shown.split("How this was measured")[0])
+    found = Finding.load(folder / "findings" / "audit.json")
+    assert "robust accuracy, Linf 8/255" in str(found)
+    assert "robust accuracy, linf 8/255" in found.numbers, "the key stays as it was stored"
+
+
+@pytest.mark.parametrize(
+    ("passed", "heading", "link"),
+    [
+        ((True, True), "Why the numbers are believable", "Why believe it"),
+        ((True, None), "How far the numbers can be believed", "How far to believe it"),
+        ((False, None), "Why the numbers are not to be believed", "Why not to believe it"),
+        ((), "How far the numbers can be believed", "How far to believe it"),
+    ],
+)
+def test_the_heading_over_the_checks_says_what_they_say(tmp_path, passed, heading, link):
+    folder = write_run(tmp_path / "run", only=set())
+    Finding("audit", checks=tuple(Check(f"check {k}", one, "seen") for k, one in enumerate(passed))).save(
+        folder / "findings"
+    )
+    page = read(folder)
+    assert heading in page.text
+    assert link in page.text
+
+
+def test_a_map_fills_its_frame_and_labels_do_not_lie_on_each_other(tmp_path):
+    folder = write_run(tmp_path / "run", only=set())
+    ends = ((0.0, 0.0, "a", 0), (10.0, 4.0, "a", 1), (5.1, 2.0, "b", 2), (5.0, 2.0, "b", 3), (0.0, 4.0, "c", 4))
+    rows = tuple((*end, f"IMG_{end[3]}.jpg") for end in ends)
+    Finding("map", tables={"map": Table(("x", "y", "label", "index", "name"), rows)}).save(folder / "findings")
+    page = read(folder)
+    layout = page.figures[-1]["layout"]
+    assert layout["xaxis"]["range"] == pytest.approx([-0.3, 10.3])
+    assert layout["yaxis"]["range"] == pytest.approx([-0.12, 4.12])
+    assert [note["text"] for note in layout["annotations"]] == ["a", "c"]  # b's middle is a's
+    assert "IMG_2.jpg" in page.figures[-1]["data"][1]["customdata"]
+    (style,) = [
+        a["style"] for t, a in page.tags if a.get("class") == "plot" and "aspect-ratio" in (a.get("style") or "")
+    ]
+    assert style == "aspect-ratio: 2.0"  # 0.4 high to 1 wide is flatter than the flattest frame
+
+
+def test_neighbors_are_told_by_their_files(tmp_path):
+    folder = write_run(tmp_path / "run", only=set())
+    near = tuple((0, "cat", k, k, label, 0.9, "train", "q.jpg", f"n{k}.jpg") for k, label in ((1, "cat"), (2, "dog")))
+    columns = ("query", "query label", "rank", "neighbor", "neighbor label", "cosine", "neighbor is of")
+    table = Table((*columns, "query name", "neighbor name"), near)
+    map_ = Table(("x", "y", "label", "index"), ((0.0, 0.0, "cat", 0), (1.0, 1.0, "dog", 1)))
+    grid = np.zeros((1, 3, 8, 8, 3), np.uint8)
+    Finding("map", tables={"map": map_, "neighbors": table}, pictures={"neighbors": grid}).save(folder / "findings")
+    page = read(folder)
+    alts = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
+    assert alts == ["Query 1, q.jpg: cat", "Neighbor 1 of query 1, n1.jpg: cat", "Neighbor 2 of query 1, n2.jpg: dog"]
+    assert [a.get("class") for t, a in page.tags if t == "img"] == [None, None, "odd"]
+    for caption in ("q.jpg · cat", "n1.jpg", "n2.jpg · dog"):
+        assert caption in page.text
 
 
 def test_each_strip_has_its_own_notes(tmp_path):

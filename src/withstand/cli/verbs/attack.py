@@ -89,8 +89,9 @@ def _distances(attacked: Attacked) -> str:
 def _within(asked: NamedAttack) -> str:
     """Return in what an attack was sought: the ball in words, or a learnt attack's own."""
     from withstand.attacks.named import Name, own_norm
+    from withstand.core.findings.norms import norms
 
     if asked.attack in get_args(Name):
-        return f"{asked.norm or own_norm(asked.attack)} {'8/255' if asked.eps is None else asked.eps}"
+        return f"{norms(asked.norm or own_norm(asked.attack))} {'8/255' if asked.eps is None else asked.eps}"
     said = " ".join(str(word) for word in (asked.norm, asked.eps) if word is not None)
-    return f"within {said}" if said else "within what it was learnt in"
+    return f"within {norms(said)}" if said else "within what it was learnt in"

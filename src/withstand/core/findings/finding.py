@@ -20,6 +20,7 @@ from withstand.core.findings.measure import Better as Better
 from withstand.core.findings.measure import Interval as Interval
 from withstand.core.findings.measure import Measure as Measure
 from withstand.core.findings.measure import number as number
+from withstand.core.findings.norms import norms
 from withstand.core.part import Tree
 
 Cell: TypeAlias = str | int | float | bool | None
@@ -111,7 +112,7 @@ class Finding:
 
     def __repr__(self) -> str:
         """Return one short line; `print` shows more."""
-        shown = [f"{name} {figure}" for name, figure in self.figures.items() if self.headline in (None, name)]
+        shown = [f"{norms(name)} {figure}" for name, figure in self.figures.items() if self.headline in (None, name)]
         more = f", {len(shown) - 3} more" if len(shown) > 3 else ""
         return f"<Finding {self.name}: {', '.join(shown[:3])}{more}>" if shown else f"<Finding {self.name}>"
 
@@ -119,9 +120,9 @@ class Finding:
         """Return figures and checks as lines of text."""
         lines = [f"{self.name}, {self.about}" if self.about else self.name]
         width = max(map(len, self.figures), default=0)
-        lines += [f"  {name:{width}}  {measure}" for name, measure in self.figures.items()]
+        lines += [f"  {norms(name):{width}}  {measure}" for name, measure in self.figures.items()]
         marks = {True: "ok", False: "FAILED", None: "not judged"}
-        lines += [f"  [{marks[check.passed]}] {check.name}: {check.detail}" for check in self.checks]
+        lines += [f"  [{marks[check.passed]}] {check.name}: {norms(check.detail)}" for check in self.checks]
         return "\n".join(lines)
 
     @property
@@ -137,12 +138,16 @@ class Finding:
     @property
     def about(self) -> str:
         """How many samples of which data it is about, in words; "" where the protocol does not say."""
+        return self.told_of("sample")
+
+    def told_of(self, noun: str) -> str:
+        """Return `about` with another word for the samples: "picture", "row"."""
         used, given, asked = (self.protocol.get(key) for key in ("samples", "samples given", "samples asked for"))
         if not isinstance(used, int) or not isinstance(given, int):
             return ""
         data = self.protocol.get("data")
         name = f" of {data['name']}" if isinstance(data, dict) and "name" in data else ""
-        words = f"{f'all {used:,}' if used == given else f'{used:,} of {given:,}'} samples{name}"
+        words = f"{f'all {used:,}' if used == given else f'{used:,} of {given:,}'} {noun}s{name}"
         return f"{words} ({asked:,} were asked for)" if isinstance(asked, int) and asked > given else words
 
     def save(self, folder: Path) -> Path:

@@ -23,6 +23,22 @@ def pictures_of(source: Source, index: Tensor) -> npt.NDArray[np.uint8]:
     return as_bytes((x.float() - low) / (high - low))
 
 
+def across_classes(rows: Tensor, labels: Tensor, count: int) -> Tensor:
+    """Return at most `count` of some rows, of every class one before any has two, the classes' turns in their order.
+
+    Args:
+        rows: places of samples, int64 `(M,)`.
+        labels: of all samples, int64 `(N,)`.
+        count: how many are wanted.
+    """
+    turn, seen = [], dict[int, int]()
+    for label in labels[rows].tolist():
+        turn.append((seen.get(label, 0), label))
+        seen[label] = seen.get(label, 0) + 1
+    order = sorted(range(len(turn)), key=turn.__getitem__)
+    return rows[torch.tensor(order[:count], dtype=torch.int64, device=rows.device)]
+
+
 def as_bytes(x: Tensor) -> npt.NDArray[np.uint8]:
     """Return pictures `(..., C, H, W)` in [0, 1] as uint8 `(..., H, W, C)`; what lies outside is cut off."""
     pixels: npt.NDArray[np.uint8] = (x.float().clamp(0, 1) * 255).round().to(torch.uint8).movedim(-3, -1).cpu().numpy()

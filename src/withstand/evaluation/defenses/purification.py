@@ -30,6 +30,8 @@ from withstand.core.batch import as_structured
 from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Check, Finding, Measure, Table
+from withstand.core.findings.norms import norms
+from withstand.core.findings.pictures import across_classes
 from withstand.core.part import Tree, describe
 from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Defense, Evaluator, Source, Trial
@@ -173,7 +175,7 @@ class Purification(Evaluator):
                 **PROTOCOL,
                 "verdict": judged.sentence(head),
             },
-            pictures=self._pictures(subject, x, judged),
+            pictures=self._pictures(subject, x, y, judged),
         )
 
     def climbers(self) -> dict[str, InputAttack]:
@@ -207,10 +209,10 @@ class Purification(Evaluator):
             attempts.append(Attempt(name, by, way, found, _right(guard, found, y)))
         return attempts, silent
 
-    def _pictures(self, guard: Defense, x: Tensor, judged: "Verdict") -> dict[str, npt.NDArray[np.uint8]]:
+    def _pictures(self, guard: Defense, x: Tensor, y: Tensor, judged: "Verdict") -> dict[str, npt.NDArray[np.uint8]]:
         """Return some pictures that break the guard: clean, attacked, and as the victim sees the attacked one."""
         for one in sorted(judged.attempts, key=lambda one: int(one.right.sum())):
-            rows = (judged.right & ~one.right).nonzero().squeeze(1)[: self.pictures]
+            rows = across_classes((judged.right & ~one.right).nonzero().squeeze(1), y, self.pictures)
             if one.by != NOISE and len(rows):
                 shown = strips(guard.victim, x[rows], one.x[rows])
                 seen = guard(one.x).x_used[rows]  # of all: an adapter's inputs belong together
@@ -255,7 +257,9 @@ class Verdict:
 
     def sentence(self, head: str) -> str:
         """Return what the guard is worth, the white-box number first."""
-        white = f"White-box accuracy {Share.of(self.holds(WHITE))} within {head}, {Share.of(self.alone)} without it"
+        white = (
+            f"White-box accuracy {Share.of(self.holds(WHITE))} within {norms(head)}, {Share.of(self.alone)} without it"
+        )
         if self.hides and self.useful is not True:
             return f"{white}: the guard only hides gradients."
         if self.useful is None:

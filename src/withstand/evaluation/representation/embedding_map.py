@@ -1,5 +1,6 @@
 """Pictures of a representation: a map in two dimensions, and the nearest neighbors of some samples."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
@@ -33,7 +34,8 @@ class Map(Probe):
     Args:
         layout: "tsne" (after PCA to 50 dimensions; distances between far groups mean nothing) or "pca".
         samples: most points, drawn by (seed, index).
-        queries: rows of the neighbor table, drawn alike; from test where there is one, neighbors from train.
+        queries: rows of the neighbor table, drawn alike; from test where there is one. Their neighbors are sought among
+            all samples.
         k: neighbors of each.
         seed: of the draws and of t-SNE.
     """
@@ -60,60 +62,117 @@ class Map(Probe):
 
     def measure(self, embedded: Embedded, control: Embedded | None = None) -> Finding:
         """Return the tables "map" and "neighbors" and, for pictures, the grid "neighbors"; no control is drawn."""
-        points = _draw(embedded.judged, self.samples, self.seed)
+        points = embedded.judged[_drawn(embedded.judged, self.samples, self.seed)]
         if len(points) < _FEWEST:
             raise DataError(f"a map needs at least {_FEWEST} samples, not {len(points)}")
         places = _flatten(points.x, self.layout, self.seed)
-        queries = _draw(embedded.judged, self.queries, self.seed)
-        near, rows = self._neighbors(queries, embedded)
-        bank = embedded.train.index[rows]
+        near = self._near(embedded)
         pictures = {}
         alike = embedded.source.shape == embedded.judged_source.shape
         if drawn(embedded.source) and drawn(embedded.judged_source) and alike:
-            asked = pictures_of(embedded.judged_source, queries.index)
-            found = pictures_of(embedded.source, bank.flatten()).reshape(*bank.shape, *asked.shape[1:])
+            asked, found = near.pictures(near.queries), near.pictures(near.rows.flatten())
+            found = found.reshape(*near.rows.shape, *asked.shape[1:])
             pictures["neighbors"] = np.concatenate([asked[:, None], found], axis=1)
         protocol: dict[str, Tree] = {
             "probe": describe(self),
             "points": len(points),
-            "neighbors": "by cosine; the first of each row is the query",
+            "neighbors": "by cosine, among all samples, learnt from or held out; the first of each row is the query",
             **embedded.protocol(),
         }
         return Finding(
             name="map",
             tables={
-                "map": Table(
-                    ("x", "y", "label", "index"),
-                    tuple(
-                        (float(x), float(y), _label(points, row), int(points.index[row]))
-                        for row, (x, y) in enumerate(places.tolist())
-                    ),
-                    units={"x": "layout", "y": "layout"},
-                ),
-                "neighbors": _neighbor_table(queries, embedded.train, near, rows),
+                "map": _table(points, places, embedded.judged_source.names),
+                "neighbors": near.table(),
             },
             protocol=protocol,
             pictures=pictures,
         )
 
-    def _neighbors(self, queries: Features, embedded: Embedded) -> tuple[Tensor, Tensor]:
-        """Return cosines and rows in train, without the query itself where it is in train."""
-        train = embedded.train
-        itself = embedded.test is None
-        k = min(self.k, len(train) - itself)
-        near, rows = neighbors(train.x, queries.x, k + itself)
-        if not itself:
-            return near, rows
+    def _near(self, embedded: Embedded) -> "_Near":
+        """Return queries and their nearest among all samples, without the query itself."""
+        own = _drawn(embedded.judged, self.queries, self.seed)
+        parts = [("train", embedded.source, embedded.train)]
+        if embedded.test is not None:
+            parts.append(("test", embedded.test_source, embedded.test))
+            own = own + len(embedded.train)
+        bank = torch.cat([features.x for _, _, features in parts])
+        k = min(self.k, len(bank) - 1)
+        cosines, rows = neighbors(bank, bank[own], k + 1)
         # Of exact copies the query need not come first, nor be among them at all: then the last is left out.
-        own = train.index[rows] == queries.index[:, None]
-        own[:, -1] |= ~own.any(1)
-        return near[~own].view(-1, k), rows[~own].view(-1, k)
+        itself = rows == own[:, None]
+        itself[:, -1] |= ~itself.any(1)
+        return _Near(parts, own, cosines[~itself].view(-1, k), rows[~itself].view(-1, k))
 
 
-def _draw(features: Features, count: int, seed: int) -> Features:
-    """Return the `count` samples that the seed draws by index, in their order."""
+@dataclass(frozen=True)
+class _Near:
+    """Queries and their nearest, as rows of train's features and then test's.
+
+    Attributes:
+        parts: what each part is called, where its samples are, and their features.
+        queries: rows, int64 `(Q,)`.
+        cosines: of each neighbor, `(Q, K)`.
+        rows: of each neighbor, int64 `(Q, K)`.
+    """
+
+    parts: list[tuple[str, Source, Features]]
+    queries: Tensor
+    cosines: Tensor
+    rows: Tensor
+
+    def pictures(self, rows: Tensor) -> npt.NDArray[np.uint8]:
+        """Return some rows as pictures `(N, H, W, C)`."""
+        found, start = None, 0
+        for _, source, features in self.parts:
+            inside = ((rows >= start) & (rows < start + len(features))).nonzero().squeeze(1)
+            if len(inside):
+                pixels = pictures_of(source, features.index[rows[inside] - start])
+                if found is None:
+                    found = np.zeros((len(rows), *pixels.shape[1:]), np.uint8)
+                found[inside.numpy()] = pixels
+            start += len(features)
+        assert found is not None
+        return found
+
+    def table(self) -> Table:
+        """Return a row for each neighbor; samples are told by their names where they have such."""
+        named = any(len(source.names) for _, source, _ in self.parts)
+        cells: list[tuple[Cell, ...]] = []
+        for query, cosines, found in zip(self.queries.tolist(), self.cosines.tolist(), self.rows.tolist(), strict=True):
+            asked = self._of(query)
+            for rank, (cosine, row) in enumerate(zip(cosines, found, strict=True), start=1):
+                one = self._of(row)
+                names = (asked[2], one[2]) if named else ()
+                cells.append((*asked[:2], rank, *one[:2], cosine, one[3], *names))
+        columns = ("query", "query label", "rank", "neighbor", "neighbor label", "cosine", "neighbor is of")
+        names = ("query name", "neighbor name") if named else ()
+        return Table((*columns, *names), tuple(cells), units={"cosine": "cosine"})
+
+    def _of(self, row: int) -> tuple[int, Cell, str | None, str]:
+        """Return a row's index in its source, its label, its name and its part."""
+        for part, source, features in self.parts:
+            if row < len(features):
+                index = int(features.index[row])
+                return index, _label(features, row), source.names[index] if len(source.names) else None, part
+            row -= len(features)
+        raise IndexError(row)
+
+
+def _table(points: Features, places: npt.NDArray[np.float64], names: Sequence[str]) -> Table:
+    """Return where each point lies and which sample it is, with its name where the source has names."""
+    rows: list[tuple[Cell, ...]] = []
+    for row, (x, y) in enumerate(places.tolist()):
+        index = int(points.index[row])
+        rows.append((float(x), float(y), _label(points, row), index, *([names[index]] if len(names) else [])))
+    columns = ("x", "y", "label", "index", *(["name"] if len(names) else []))
+    return Table(columns, tuple(rows), units={"x": "layout", "y": "layout"})
+
+
+def _drawn(features: Features, count: int, seed: int) -> Tensor:
+    """Return the rows of the `count` samples that the seed draws by index, in their order."""
     keys = Draws(derive(seed, "map"), features.index).bits(1)[:, 0]
-    return features[keys.argsort(stable=True)[:count].sort().values]
+    return keys.argsort(stable=True)[:count].sort().values
 
 
 def _flatten(x: Tensor, layout: Layout, seed: int) -> npt.NDArray[np.float64]:
@@ -146,21 +205,3 @@ def _label(features: Features, row: int) -> Cell:
     if label < 0:
         return None
     return features.classes[label] if label < len(features.classes) else label
-
-
-def _neighbor_table(queries: Features, train: Features, near: Tensor, rows: Tensor) -> Table:
-    cells: list[tuple[Cell, ...]] = []
-    for row in range(len(queries)):
-        for rank, (cosine, found) in enumerate(zip(near[row].tolist(), rows[row].tolist(), strict=True), start=1):
-            cells.append(
-                (
-                    int(queries.index[row]),
-                    _label(queries, row),
-                    rank,
-                    int(train.index[found]),
-                    _label(train, found),
-                    cosine,
-                )
-            )
-    columns = ("query", "query label", "rank", "neighbor", "neighbor label", "cosine")
-    return Table(columns, tuple(cells), units={"cosine": "cosine"})

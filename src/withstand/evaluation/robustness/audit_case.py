@@ -162,16 +162,20 @@ def radius_check(ball: Ball, victim: Victim) -> tuple[Check, ...]:
 def strips(victim: Victim, clean: Tensor, attacked: Tensor) -> dict[str, npt.NDArray[np.uint8]]:
     """Return clean and attacked pictures and their magnified difference, uint8 `(N, H, W, C)`.
 
-    The largest change is magnified to about half the range, on grey. Samples that are not pictures give none.
+    Each picture's largest change is magnified to about half the range, on grey; the strip's name says how often.
+    Samples that are not pictures give none.
     """
     if clean.dim() != 4 or clean.shape[1] not in (1, 3) or not len(clean):
         return {}
     span = victim.high - victim.low
     change = (attacked - clean) / span
-    factor = max(int(0.5 / max(float(change.abs().max()), 1e-3)), 1)
+    largest = change.abs().flatten(1).amax(1).clamp_min(1e-3)
+    factors = (0.5 / largest).int().clamp_min(1)
+    low, high = int(factors.min()), int(factors.max())
+    factor = f"x{low}" if low == high else f"x{low} to x{high}"
     shown = {
         "clean": (clean - victim.low) / span,
         "adversarial": (attacked - victim.low) / span,
-        f"difference (magnified x{factor})": 0.5 + factor * change,
+        f"difference (magnified {factor})": 0.5 + factors.view(-1, 1, 1, 1) * change,
     }
     return {name: as_bytes(pictures) for name, pictures in shown.items()}

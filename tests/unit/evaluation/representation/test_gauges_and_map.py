@@ -1,12 +1,14 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
 from withstand.core.roles import View
 from withstand.data.arrays.source import ArraySource
+from withstand.evaluation.features import embed
 from withstand.evaluation.probes.probe import embed_all
 from withstand.evaluation.representation.embedding_map import Map
 from withstand.evaluation.representation.gauges import Gauges
@@ -83,8 +85,10 @@ def test_map_is_seeded_and_whole(layout: str) -> None:
     assert part.measure(found).tables == finding.tables
 
 
-def test_neighbors_are_pictures_of_train_nearest_first() -> None:
+def test_neighbors_are_sought_among_all_pictures_nearest_first() -> None:
     train, test = source(), source(40, seed=1)
+    test.names = [f"IMG_{k}.jpg" for k in range(40)]
+    train.names = [f"old/{k}.jpg" for k in range(len(train))]
     finding = Map(layout="pca", queries=3, k=4).measure(embed_all(nn.Flatten(), train, test))
     grid = finding.pictures["neighbors"]
     assert grid.shape == (3, 5, 5, 5, 3)
@@ -92,7 +96,14 @@ def test_neighbors_are_pictures_of_train_nearest_first() -> None:
     row = table.rows[5]
     assert row[2] == 2
     assert (grid[1, 0] == test[[row[0]]].x[0].permute(1, 2, 0).numpy()).all()
-    assert (grid[1, 2] == train[[row[3]]].x[0].permute(1, 2, 0).numpy()).all()
+    for place, one in enumerate(table.rows):
+        of = {"train": train, "test": test}[one[6]]
+        assert (grid[place // 4, place % 4 + 1] == of[[one[3]]].x[0].permute(1, 2, 0).numpy()).all()
+        assert one[7:] == (test.names[one[0]], of.names[one[3]])
+    assert set(table.column("neighbor is of")) == {"train", "test"}
+    both = torch.cat([embed(nn.Flatten(), one).x for one in (train, test)])
+    scores = functional.cosine_similarity(both, embed(nn.Flatten(), test).x[[row[0]]])
+    assert scores.topk(5).values[1:].tolist() == pytest.approx(table.column("cosine")[4:8], abs=1e-6)
     cosines = table.column("cosine")
     assert all(cosines[4 * i : 4 * i + 4] == tuple(sorted(cosines[4 * i : 4 * i + 4], reverse=True)) for i in range(3))
 

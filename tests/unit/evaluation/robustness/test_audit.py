@@ -10,6 +10,7 @@ from victims import digits
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Finding
+from withstand.core.findings.pictures import across_classes
 from withstand.core.part import build, describe
 from withstand.core.roles import Indices, Source
 from withstand.core.threat import Ball
@@ -118,7 +119,7 @@ def test_protocol_stands_alone_and_survives_the_disk(audited: Finding, tmp_path:
     assert not audited.believable  # AutoAttack was not run
     verdict = str(audited.protocol["verdict"])
     assert verdict.startswith("An upper bound by PGD-8, no more: 11 of 12 checks passed. At most ")
-    assert "of 60 samples hold within linf 25.5/255 (95 % interval " in verdict
+    assert "of 60 samples hold within Linf 25.5/255 (95 % interval " in verdict
     assert verdict.endswith("), under PGD-8 with gradients and outputs.")
     assert audited.protocol["ball"] == {"norm": "linf", "eps": 0.1, "input range": [0.0, 1.0]}
     assert build(audited.protocol["audit"]) == AUDIT
@@ -315,3 +316,13 @@ def test_strips_magnify_and_skip_what_is_no_picture() -> None:
     assert shown["difference (magnified x25)"].shape == (2, 4, 4, 3)
     assert (shown["difference (magnified x25)"] >= 254).all()
     assert strips(Victim(lambda x: x), torch.rand(2, 7), torch.rand(2, 7)) == {}
+    own = strips(Victim(lambda x: x), x, x + torch.tensor([0.02, 0.04]).view(2, 1, 1, 1))
+    assert (own["difference (magnified x12 to x25)"] >= 250).all()
+
+
+def test_pictures_are_of_every_class_before_any_comes_twice() -> None:
+    labels = torch.tensor([0, 0, 0, 1, 1, 2, 0])
+    rows = torch.tensor([0, 2, 3, 4, 5, 6])
+    assert across_classes(rows, labels, 4).tolist() == [0, 3, 5, 2]
+    assert across_classes(rows, labels, 9).tolist() == [0, 3, 5, 2, 4, 6]
+    assert across_classes(rows[:0], labels, 4).tolist() == []

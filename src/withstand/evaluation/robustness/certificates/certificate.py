@@ -20,7 +20,7 @@ from withstand.attacks.objectives import Margin
 from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Check, Finding, Measure, Table
-from withstand.core.findings.pictures import drawn
+from withstand.core.findings.pictures import across_classes, drawn
 from withstand.core.part import Tree, describe
 from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Evaluator, Source, Trial
@@ -219,7 +219,7 @@ class Certificate(Evaluator):
     ) -> tuple[dict[str, npt.NDArray[np.uint8]], dict[str, Table]]:
         """Return counterexamples to samples that were right, and what stands below them."""
         rows = [row for row, one in enumerate(verdicts) if one.counterexample is not None and one.method != "clean"]
-        rows = rows[: self.pictures]
+        rows = across_classes(torch.tensor(rows, dtype=torch.int64), y.cpu(), self.pictures).tolist()
         if not rows:
             return {}, {}
         found = torch.stack([worse for row in rows if (worse := verdicts[row].counterexample) is not None])

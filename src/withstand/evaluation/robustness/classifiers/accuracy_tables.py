@@ -10,6 +10,7 @@ from torch import Tensor
 from withstand.attacks.curve import Curve
 from withstand.attacks.objectives import pick
 from withstand.core.findings.finding import Cell, Table
+from withstand.core.findings.pictures import across_classes
 from withstand.core.threat import Norm
 from withstand.evaluation.robustness.audit_case import Case, ball_name, eps_cells, eps_columns, eps_units, strips
 from withstand.evaluation.robustness.classifiers.breaks import Breaks
@@ -70,9 +71,11 @@ def by_class(case: Case, holds: Tensor) -> dict[int, Share]:
 
 
 def pictures(case: Case, found: Breaks) -> tuple[dict[str, npt.NDArray[np.uint8]], dict[str, Table]]:
-    """Return pictures under attack, each at the smallest radius that broke it, and what stands below them."""
+    """Return pictures under attack, of as many classes as there are, each at the smallest radius that broke it, and
+    what stands below them."""
     radius, worst = found.radius(case.ball.norm), found.worst(case.ball.norm)
-    rows = ((radius > 0) & radius.isfinite()).nonzero().squeeze(1)[: case.pictures]
+    broken = ((radius > 0) & radius.isfinite()).nonzero().squeeze(1)
+    rows = across_classes(broken, case.labels, case.pictures)
     shown = strips(case.victim, case.x[rows], worst[rows])
     if not shown:
         return {}, {}

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 from withstand.attacks.autoattack.autoattack import AutoAttack
 from withstand.attacks.checks import verdict
 from withstand.core.findings.finding import Check, Measure
+from withstand.core.findings.norms import norms
 from withstand.core.part import Tree
 from withstand.evaluation.statistics.intervals import Share
 
@@ -27,7 +28,7 @@ class Headline:
         name: of the figure in the finding.
         against: the name of the figure that it is read beside: the same without an attack.
         ball: norm and radius in words.
-        what: is said of the share: "samples hold within linf 8/255".
+        what: is said of the share, norms as figures are called: "samples hold within linf 8/255".
         share: itself, with its interval.
         attack: what was run.
         access: what it was given of the victim.
@@ -80,8 +81,8 @@ class Headline:
         low, high = self.share.interval
         at = "At most" if self.bound == "an upper bound" else "At least"
         return (
-            f"{at} {self.share.value:.1%} of {self.share.count} {self.what} (95 % interval {low:.1%} to {high:.1%}), "
-            f"under {self.attack} {self.access}."
+            f"{at} {self.share.value:.1%} of {self.share.count} {norms(self.what)} "
+            f"(95 % interval {low:.1%} to {high:.1%}), under {self.attack} {self.access}."
         )
 
     def tree(self, checks: Sequence[Check]) -> dict[str, Tree]:
