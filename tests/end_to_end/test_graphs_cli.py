@@ -30,6 +30,63 @@ def network(path: Path, count: int = 40) -> Path:
     return path / "friends.csv"
 
 
+def company(path: Path, count: int = 60) -> tuple[Path, Path]:
+    """Three teams that mail each other, told by a table of words, numbers and gaps, with a column for the split."""
+    draws = np.random.default_rng(1)
+    team = np.arange(count) % 3
+    nodes = ["person,team,age,city,part"]
+    for place in range(count):
+        age = "" if place % 10 == 9 else 25 + 5 * team[place] + draws.integers(0, 9)
+        city = ["Bonn", "Ulm", "Kiel", ""][draws.integers(0, 4)]
+        part = ["train", "train", "validation", "test"][place // 3 % 4]
+        nodes.append(f"p{place},{['R&D', 'Sales', 'Law'][team[place]]},{age},{city},{part}")
+    mails = ["from,to,mails,since"]
+    for place in range(count):
+        for _ in range(4):
+            side = team[place] if draws.random() < 0.9 else draws.integers(0, 3)
+            mails.append(f"p{place},p{draws.integers(0, count // 3) * 3 + side},{draws.integers(1, 30)},2020")
+    (path / "people.csv").write_text("\n".join(nodes) + "\n")
+    (path / "mails.csv").write_text("\n".join(mails) + "\n")
+    return path / "mails.csv", path / "people.csv"
+
+
+@pytest.mark.parametrize("method", ["graphmae", "selftask"])
+def test_a_table_of_nodes_with_words_gaps_weights_and_a_split(
+    method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edges, nodes = company(tmp_path)
+    out = tmp_path / "run"
+    command = ["train", method, "--data", str(edges), "--nodes", str(nodes), "--target", "team", "--split", "part"]
+    command += ["--weights", "mails", "--epochs", "30" if method == "selftask" else "2", "--hidden", "8"]
+    assert main([*command, "--out", str(out)]) == 0
+    told = capsys.readouterr().err
+    for wanted in (
+        "weights in 'mails'", "1 other column(s) not used: 'since'", "categories: city (3)", "age (10%), city",
+        "classes in 'team'", "weights of edges count, those of an edge's two ways added",
+    ):  # fmt: skip
+        assert wanted in told, wanted
+    record = json.loads((out / "run.json").read_text())
+    assert "60 nodes" in record["data"]["origin"]
+    run = open_run(out)
+    _, test = run.sources()
+    assert [test.source.names[row] for row in test.rows.tolist()[:3]] == ["p9", "p10", "p11"]  # type: ignore[attr-defined]
+    if method == "selftask":
+        (edges.with_name("later.csv")).write_text(edges.read_text())
+        (edges.with_name("later.nodes.csv")).write_text(nodes.read_text())
+        again = run.embed(str(edges.with_name("later.csv")))
+        assert again.names == run.embed().names
+        assert not np.isnan(again.x.numpy()).any()
+
+
+def test_help_speaks_of_graphs(capsys: pytest.CaptureFixture[str]) -> None:
+    for method, words in {"graphmae": "an edge list", "selftask": "cora, citeseer, pubmed, or a graph"}.items():
+        with pytest.raises(SystemExit):
+            main(["train", method, "--help"])
+        told = " ".join(capsys.readouterr().out.split())
+        assert words in told
+        assert "a folder of pictures" not in told
+
+
 def test_train_probe_audit_report(tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = [

@@ -8,7 +8,7 @@ import argparse
 import inspect
 import types
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
@@ -107,11 +107,12 @@ def parse(
     """
     parser = Parser(prog=f"withstand {name}", description=about, allow_abbrev=False)
     known: dict[str, object] = {}
-    for function in functions:
-        for option in options_of(function):
-            if option.name not in known:
-                known[option.name] = option.default
-                _add(parser, option)
+    every = [option for function in functions for option in options_of(function)]
+    said = {option.name: option.text for option in reversed(every) if option.text}
+    for option in every:
+        if option.name not in known:
+            known[option.name] = option.default
+            _add(parser, replace(option, text=said.get(option.name)))
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     options = [text for action in parser._actions for text in action.option_strings]
     values, left = parser.parse_known_args(arguments)

@@ -147,7 +147,8 @@ def splits_like(source: Source, data: Data) -> tuple[Source, Source]:
     """Return (train, test) of other data, read as `source` was: photos at its size, rows by its schema."""
     source = in_whole(source)[0]
     if isinstance(source, GraphSource | GraphSet):  # what reads any graph knows all their sources, which cannot know it
-        return labelled_parts(open_graphs(data))
+        like = source.like(data)
+        return labelled_parts(open_graphs(data) if like is None else like)
     train = source.like(data, "train")
     if train is None:
         return splits(data, size=size_like(source, data))

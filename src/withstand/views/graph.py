@@ -124,34 +124,38 @@ class SampleNeighbors(GraphView):
         place = torch.full((graphs.size,), -1, device=edges.device)
         reached = [graphs.targets]
         place[graphs.targets] = torch.arange(len(graphs.targets), device=edges.device)
-        found: list[tuple[Tensor, Tensor]] = []
+        found: list[tuple[Tensor, Tensor, Tensor]] = []
         for hop, most in enumerate(self.most):
             frontier = reached[-1]
-            target, source = _some_neighbors(edges, frontier, most, Draws(seed, frontier, epoch=hop))
+            target, places = _some_neighbors(edges, frontier, most, Draws(seed, frontier, epoch=hop))
+            source = edges.column[places].long()
             new = torch.unique(source[place[source] < 0])
             place[new] = sum(map(len, reached)) + torch.arange(len(new), device=edges.device)
             reached.append(new)
-            found.append((place[target], place[source]))
+            found.append((place[target], place[source], edges.counts()[places]))
         nodes = torch.cat(reached)
         own = torch.arange(len(nodes), device=edges.device)
-        row, column = (torch.cat([*parts, own]) for parts in zip(*found, strict=True))
-        keys = torch.unique(row * len(nodes) + column)
+        row, column, counts = (torch.cat(parts) for parts in zip(*found, (own, own, torch.ones_like(own)), strict=True))
+        keys, rank = torch.unique(row * len(nodes) + column, return_inverse=True)
+        weight = (
+            None if edges.weight is None else edges.weight.new_empty(len(keys)).index_copy_(0, rank, counts.float())
+        )
         return Graphs(
             x=_take(graphs.x, nodes),
-            edges=Pattern.of(keys // len(nodes), keys % len(nodes), len(nodes), len(nodes)),
+            edges=Pattern.of(keys // len(nodes), keys % len(nodes), len(nodes), len(nodes), weight),
             targets=own[: len(graphs.targets)],
             nodes=nodes if graphs.nodes is None else graphs.nodes[nodes],
         )
 
 
 def _some_neighbors(edges: Pattern, nodes: Tensor, most: int, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Return (target, source) of up to `most` edges that reach each of the nodes."""
+    """Return the targets and the places of up to `most` edges that reach each of the nodes."""
     degree = edges.lengths[nodes][:, None]
     ranks = torch.arange(most, device=nodes.device)
     ranks = torch.where(degree > most, (draws.uniform(most) * degree).long(), ranks)
     held = ranks < degree
     places = (edges.start[nodes].long()[:, None] + ranks)[held]
-    return nodes[:, None].expand(-1, most)[held], edges.column[places].long()
+    return nodes[:, None].expand(-1, most)[held], places
 
 
 def _candidates(graphs: Graphs) -> Tensor:

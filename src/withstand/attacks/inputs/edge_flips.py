@@ -134,14 +134,15 @@ class EdgeFlips(Part):
 
 
 def flip(edges: Pattern, pair: Flip) -> Pattern:
-    """Return the edges with one pair joined, both ways, or parted where it was joined."""
+    """Return the edges with one pair joined, both ways and with weight 1, or parted where it was joined."""
     u, v = pair
     row, column = edges.row, edges.column.long()
     there = ((row == u) & (column == v)) | ((row == v) & (column == u))
     if bool(there.any()):
         return edges.keep(~there)
     ends = torch.tensor([u, v], device=row.device)
-    return Pattern.of(torch.cat([row, ends]), torch.cat([column, ends.flip(0)]), edges.rows, edges.columns)
+    weight = None if edges.weight is None else torch.cat([edges.weight, edges.weight.new_ones(2)])
+    return Pattern.of(torch.cat([row, ends]), torch.cat([column, ends.flip(0)]), edges.rows, edges.columns, weight)
 
 
 def _asking(graphs: Graphs, targets: Tensor) -> Tensor:

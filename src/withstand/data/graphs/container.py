@@ -2,7 +2,7 @@
 
 Sizes: `N` nodes, `F` features of each, `E` directed edges, `B` samples.
 
-Every node has exactly one edge to itself: the layers of the papers count a node among its own neighbors.
+Every node has exactly one edge to itself, of weight 1: the layers of the papers count a node among its own neighbors.
 """
 
 from collections.abc import Callable
@@ -126,4 +126,5 @@ class Graphs(Structured):
 
 
 def _parts(name: str, pattern: Pattern) -> dict[str, Tensor]:
-    return {f"{name} start": pattern.start, f"{name} column": pattern.column}
+    found = {f"{name} start": pattern.start, f"{name} column": pattern.column}
+    return found if pattern.weight is None else {**found, f"{name} weight": pattern.weight}

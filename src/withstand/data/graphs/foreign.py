@@ -1,15 +1,18 @@
 """Graphs of other libraries as sources: torch-geometric's `Data`, NetworkX, SciPy."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from withstand.core.errors import DataError
+from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.data.graphs.reading.attributes import NodeColumns, node_facts
 from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource
+from withstand.data.tables.frame import frame_of
 
 _READ = frozenset({"x", "y", "edge_index", "num_nodes"})
 """What is read of a `Data`, beside the masks of its split."""
@@ -22,12 +25,13 @@ def _tell_unused(whose: str, names: Iterable[str], *, remedy: str = "") -> None:
         warnings.warn(f"not used: {whose} {shown}{remedy}", stacklevel=3)
 
 
-def from_pyg(data: Any) -> GraphSource | GraphSet:
+def from_pyg(data: Any, *, weights: str | None = None) -> GraphSource | GraphSet:
     """Return a graph of torch-geometric as a source, or several of them.
 
     Args:
         data: a `Data`: its `x`, `y`, and its masks; or a dataset, a list or a `Batch` of them. One alone is a graph of
             nodes; several are a set of graphs, whose `y` has one class each.
+        weights: what holds the edges' weights, `edge_weight` or `edge_attr` with one number an edge.
 
     Raises:
         DataError: no edges, several kinds of nodes, masks of several splits, features or labels of some graphs only.
@@ -36,7 +40,7 @@ def from_pyg(data: Any) -> GraphSource | GraphSet:
         raise DataError(f"a {type(data).__name__} has several kinds of nodes and edges: give one, as a Data of its own")
     if not hasattr(data, "num_nodes") or hasattr(data, "to_data_list"):  # a dataset, a list or a batch
         graphs = data.to_data_list() if hasattr(data, "to_data_list") else list(data)
-        return from_pyg(graphs[0]) if len(graphs) == 1 else _several(graphs)
+        return from_pyg(graphs[0], weights=weights) if len(graphs) == 1 else _several(graphs, weights)
     if data.edge_index is None:
         raise DataError("this Data has no edge_index")
     masks = {"train": "train_mask", "validation": "val_mask", "test": "test_mask"}
@@ -45,11 +49,26 @@ def from_pyg(data: Any) -> GraphSource | GraphSet:
     if any(mask.dim() != 1 for mask in held.values()):
         raise DataError("this Data has several splits: choose one, data.train_mask = data.train_mask[:, 0] and so on")
     labels = None if data.y is None else _classes(data.y, data.num_nodes, "a node")
-    _tell_unused("this Data's", set(data.keys()) - {*_READ, *masks.values()})
-    return GraphSource(data.edge_index, data.x, labels, nodes=data.num_nodes, parts=held, directed=data.is_directed())
+    _tell_unused("this Data's", set(data.keys()) - {*_READ, *masks.values(), weights})
+    weight = None if weights is None else getattr(data, weights, None)
+    if weights is not None and weight is None:
+        raise DataError(f"this Data has no {weights!r}: {nearest(weights, [str(key) for key in data.keys()])}")  # noqa: SIM118
+    directed = data.is_directed() or (weight is not None and _differs_by_way(data.edge_index, weight))
+    return GraphSource(
+        data.edge_index, data.x, labels, nodes=data.num_nodes, parts=held, directed=directed, weights=weight
+    )
 
 
-def _several(graphs: list[Any]) -> GraphSet:
+def _differs_by_way(edges: torch.Tensor, weight: torch.Tensor) -> bool:
+    """Say whether an edge lacks its reverse, or has another weight there: then each way is as it is given."""
+    from torch_geometric.utils import is_undirected
+
+    return not is_undirected(edges, weight.flatten())
+
+
+def _several(graphs: list[Any], weights: str | None) -> GraphSet:
+    if weights is not None:
+        raise ConfigError("weights are of the edges of one graph; those of a set of graphs are not used")
     if not graphs:
         raise DataError("there are no graphs: the dataset is empty")
     for place, graph in enumerate(graphs):
@@ -92,63 +111,125 @@ def _classes(y: torch.Tensor, count: int, each: str) -> torch.Tensor:
     return flat
 
 
-def from_networkx(graph: Any, *, features: str | None = None, label: str | None = None) -> GraphSource:
-    """Return a NetworkX graph as a source; nodes are numbered in the graph's order.
+def from_networkx(
+    graph: Any,
+    *,
+    features: str | Sequence[str] | None = None,
+    label: str | None = None,
+    weights: str | None = None,
+    columns: NodeColumns = NodeColumns(),  # noqa: B008 - a frozen value
+) -> GraphSource:
+    """Return a NetworkX graph as a source; nodes are numbered in the graph's order, and called as they are there.
 
     Args:
-        graph: a graph, directed or not; of a multigraph each edge counts once.
-        features: the node attribute that holds numbers; None for none.
+        graph: a graph, directed or not; of a multigraph each edge counts once, and weights of parallel edges add up.
+        features: the attributes of nodes that are features: lists of numbers come first, as they stand; numbers and
+            words as a table of nodes has them. None for none.
         label: the node attribute that holds the class; nodes without it have none.
+        weights: the edge attribute that says how much an edge counts.
+        columns: how features that are no lists are read, and which attribute is the split.
 
-    What nodes and edges hold beside that is told, and not used; weights of edges are among it.
+    What nodes and edges hold beside that is told, and not used.
 
     Raises:
-        DataError: an empty graph, or a node without the features asked for.
+        DataError: an empty graph, an attribute that no node has, a list that a node lacks, an edge without a weight.
     """
     nodes = list(graph.nodes)
     if not nodes:
         raise DataError("the graph is empty")
+    weight = None if weights is None else _edge_weights(graph, weights)
+    chosen = (features,) if isinstance(features, str) else tuple(features or ())
+    held = sorted({str(name) for _, own in graph.nodes(data=True) for name in own})
     _tell_unused(
         "the nodes'",
-        {name for _, held in graph.nodes(data=True) for name in held} - {features, label},
-        remedy="; name them by from_networkx(graph, features=..., label=...)",
+        set(held) - {*chosen, label, *columns.split},
+        remedy="; name them as features= or target= (from_networkx: label=)",
     )
-    _tell_unused("the edges'", {name for *_, held in graph.edges(data=True) for name in held})
+    _tell_unused("the edges'", {name for *_, own in graph.edges(data=True) for name in own} - {weights})
     place = {node: number for number, node in enumerate(nodes)}
     pairs = [(place[one], place[other]) for one, other in graph.edges()]
     edges = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).t()
-    x = None
-    if features is not None:
-        lacking = [node for node in nodes if features not in graph.nodes[node]]
-        if lacking:
-            raise DataError(f"{len(lacking)} node(s) have no attribute {features!r}, the first is {lacking[0]!r}")
-        x = np.stack([np.atleast_1d(np.asarray(graph.nodes[node][features], dtype=np.float32)) for node in nodes])
+    x, parts, said = _attributes(graph, nodes, chosen, columns, held)
     labels, classes = None, tuple[str, ...]()
     if label is not None:
         given = [graph.nodes[node].get(label) for node in nodes]
         names = sorted({str(value) for value in given if value is not None})
+        if not names:
+            raise DataError(f"no node has an attribute {label!r}: {nearest(label, held)}")
         number = {name: rank for rank, name in enumerate(names)}
         labels = np.array([-1 if value is None else number[str(value)] for value in given])
         classes = tuple(names)
-    return GraphSource(edges, x, labels, nodes=len(nodes), directed=graph.is_directed(), classes=classes)
+    source = GraphSource(
+        edges, x, labels, nodes=len(nodes), parts=parts, directed=graph.is_directed(), classes=classes,
+        weights=weight,
+    )  # fmt: skip
+    source.names = tuple(map(str, nodes))
+    source.origin = f"{source.origin}; {said}" if said else source.origin
+    return source
 
 
-def from_scipy(adjacency: Any, features: Any = None, labels: Any = None) -> GraphSource:
+def _attributes(
+    graph: Any, nodes: Sequence[Any], chosen: Sequence[str], columns: NodeColumns, held: Sequence[str]
+) -> tuple[np.ndarray[Any, Any] | None, dict[str, Any], str]:
+    """Return nodes' features, the parts of the split, and how they were read."""
+    lists, plain = [], {}
+    for name in (*chosen, *columns.split):
+        values = [graph.nodes[node].get(name) for node in nodes]
+        there = [value for value in values if value is not None]
+        if not there:
+            raise DataError(f"{len(nodes)} node(s) have no attribute {name!r}: {nearest(name, held)}")
+        if np.ndim(there[0]) == 0:
+            column = np.empty(len(nodes), dtype=object)
+            column[:] = values
+            plain[name] = column
+            continue
+        lacking = [node for node, value in zip(nodes, values, strict=True) if value is None]
+        if lacking:
+            raise DataError(f"{len(lacking)} node(s) have no attribute {name!r}, the first is {lacking[0]!r}")
+        sizes = sorted({np.shape(value) for value in values})
+        if len(sizes) > 1 or len(sizes[0]) != 1:
+            raise DataError(f"the nodes' {name!r} have different shapes: {', '.join(map(str, sizes[:3]))}")
+        lists.append(np.asarray(values, dtype=np.float32))
+    parts, said = dict[str, Any](), ""
+    if plain:
+        facts = node_facts(frame_of(plain), replace(columns, features=()), None)
+        parts, said = facts.parts, facts.said
+        lists += [] if facts.features is None else [facts.features]
+    return np.concatenate(lists, 1) if lists else None, parts, said
+
+
+def _edge_weights(graph: Any, name: str) -> np.ndarray[Any, Any]:
+    found = [(one, other, own.get(name)) for one, other, own in graph.edges(data=True)]
+    lacking = [(one, other) for one, other, value in found if value is None]
+    if lacking:
+        raise DataError(
+            f"{len(lacking)} edge(s) have no {name!r}, the first joins {lacking[0][0]!r} and {lacking[0][1]!r}"
+        )
+    return np.array([value for *_, value in found])
+
+
+def from_scipy(adjacency: Any, features: Any = None, labels: Any = None, *, weights: str | None = None) -> GraphSource:
     """Return a SciPy sparse adjacency matrix as a source; entry (u, v) other than 0 is an edge from u to v.
 
     Args:
         adjacency: square.
         features: as for `GraphSource`.
         labels: as for `GraphSource`.
+        weights: "data" where entries say how much edges count, as the matrix calls them; None where each counts once.
 
     Raises:
+        ConfigError: other weights than the matrix has.
         DataError: a matrix that is not square.
     """
     if adjacency.shape[0] != adjacency.shape[1]:
         raise DataError(f"an adjacency matrix is square, not {tuple(adjacency.shape)}")
     entries = adjacency.tocoo()
     held = entries.data != 0
-    if (entries.data[held] != 1).any():
-        _tell_unused("the adjacency matrix's", ["weights"], remedy="; every entry other than 0 is an edge")
+    if weights not in (None, "data"):
+        raise ConfigError(f"a matrix has no weights {weights!r}: its own are called data")
+    if weights is None and (entries.data[held] != 1).any():
+        remedy = "; every entry other than 0 is an edge; weights='data' counts them"
+        _tell_unused("the adjacency matrix's", ["weights"], remedy=remedy)
     edges = torch.from_numpy(np.stack([entries.row[held], entries.col[held]]).astype(np.int64))
-    return GraphSource(edges, features, labels, nodes=adjacency.shape[0])
+    found = None if weights is None else entries.data[held]
+    return GraphSource(edges, features, labels, nodes=adjacency.shape[0], weights=found)

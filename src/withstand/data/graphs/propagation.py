@@ -34,7 +34,7 @@ def propagate_labels(edges: Pattern, labels: Tensor, classes: int) -> Tensor:
     free = (reached & ~known).nonzero()[:, 0].numpy()
     apart = (edges.row != edges.column).numpy()
     row, column = edges.row.numpy()[apart], edges.column.long().numpy()[apart]
-    adjacency = csr_matrix((np.ones(len(row)), (row, column)), shape=(len(labels), len(labels)))
+    adjacency = csr_matrix((edges.counts().double().numpy()[apart], (row, column)), shape=(len(labels), len(labels)))
     if len(free):
         degree = np.asarray(adjacency[free].sum(1)).ravel()
         system = csr_matrix((degree, (range(len(free)), range(len(free))))) - adjacency[free][:, free]

@@ -26,6 +26,7 @@ from withstand.data.graphs.clean import (
     unit_sum_rows,
 )
 from withstand.data.graphs.container import Graphs
+from withstand.data.graphs.weights import weighted
 from withstand.data.shared.digest import as_indices
 from withstand.data.shared.labels import read_labels
 
@@ -48,6 +49,8 @@ class GraphSource(Source):
         directed: keep the edges' directions.
         normalize: divide each node's features by their sum.
         classes: the names of labels 0, 1, ...
+        weights: of the edges, above 0, `(E,)`: one of weight w counts as w edges. See `weights.weighted` for edges that
+            are listed several times. None for edges that count once.
 
     Raises:
         DataError: edges that point outside, shapes or types that do not fit, NaN, parts that overlap or lack labels.
@@ -72,6 +75,7 @@ class GraphSource(Source):
         directed: bool = False,
         normalize: bool = False,
         classes: Sequence[str] = (),
+        weights: Any = None,
     ) -> None:
         x = None if features is None else as_features(features)
         size = len(x) if x is not None else nodes
@@ -79,7 +83,12 @@ class GraphSource(Source):
             raise DataError("a graph without features needs nodes=, the number of its nodes")
         if nodes is not None and nodes != size:
             raise DataError(f"nodes={nodes}, but there are features of {size} nodes")
-        pattern, self.counts = clean_edges(torch.as_tensor(np.asarray(edges)), size, directed=directed)
+        ends = torch.as_tensor(np.asarray(edges))
+        pattern, self.counts = clean_edges(ends, size, directed=directed)
+        if weights is not None:
+            pattern, said = weighted(pattern, ends, weights, directed=directed)
+            self.origin = f"{self.origin}; {said}"
+        del ends
         if x is None:
             x = degree_features(pattern)
             self.origin = f"{self.origin}; no features: degrees stand for them"

@@ -22,17 +22,20 @@ class Pattern:
         start: where each row's entries begin, and the end of the last, `(R + 1,)`.
         column: the column of each entry, `(E,)`.
         columns: C.
+        weight: of a graph's edges, above 0, float32 `(E,)`: an edge of weight w counts as w edges. None where each
+            counts once.
     """
 
-    def __init__(self, start: Tensor, column: Tensor, columns: int) -> None:
+    def __init__(self, start: Tensor, column: Tensor, columns: int, weight: Tensor | None = None) -> None:
         self.start, self.column, self.columns = start.to(torch.int32), column.to(torch.int32), columns
+        self.weight = weight
         self._repeated: dict[int, Pattern] = {}
 
     @classmethod
-    def of(cls, row: Tensor, column: Tensor, rows: int, columns: int) -> "Pattern":
+    def of(cls, row: Tensor, column: Tensor, rows: int, columns: int, weight: Tensor | None = None) -> "Pattern":
         """Return the pattern of entries in any order; they are sorted by row, then by column."""
         order = (row.long() * columns + column.long()).argsort()
-        return cls(_starts(row, rows), column[order], columns)
+        return cls(_starts(row, rows), column[order], columns, _at(weight, order))
 
     def __len__(self) -> int:
         return len(self.column)
@@ -61,7 +64,8 @@ class Pattern:
     def transposed(self) -> tuple["Pattern", Tensor]:
         """The pattern with rows and columns exchanged, and the order `(E,)` in which it takes the entries."""
         order = self.column.argsort(stable=True)
-        return Pattern(_starts(self.column, self.columns), self.row[order], self.rows), order
+        turned = Pattern(_starts(self.column, self.columns), self.row[order], self.rows, _at(self.weight, order))
+        return turned, order
 
     def repeated(self, heads: int) -> "Pattern":
         """Return the pattern of `heads` copies side by side: node v's copy k is row and column `v * heads + k`.
@@ -75,7 +79,8 @@ class Pattern:
             copies = torch.arange(heads, device=self.device)
             row = (self.row[:, None] * heads + copies).flatten()
             column = (self.column.long()[:, None] * heads + copies).flatten()
-            self._repeated[heads] = Pattern.of(row, column, self.rows * heads, self.columns * heads)
+            weight = None if self.weight is None else self.weight.repeat_interleave(heads)
+            self._repeated[heads] = Pattern.of(row, column, self.rows * heads, self.columns * heads, weight)
         return self._repeated[heads]
 
     def take(self, rows: Tensor) -> tuple["Pattern", Tensor]:
@@ -88,17 +93,27 @@ class Pattern:
         ends = lengths.cumsum(0)
         first = torch.where(rows < 0, 0, self.start[rows]) - (ends - lengths)
         places = torch.repeat_interleave(first, lengths) + torch.arange(int(lengths.sum()), device=rows.device)
-        return Pattern(torch.cat([ends.new_zeros(1), ends]), self.column[places], self.columns), places
+        start = torch.cat([ends.new_zeros(1), ends])
+        return Pattern(start, self.column[places], self.columns, _at(self.weight, places)), places
 
     def keep(self, kept: Tensor) -> "Pattern":
         """Return the pattern of some of the entries, by mask `(E,)`."""
-        return Pattern(_starts(self.row[kept], self.rows), self.column[kept], self.columns)
+        return Pattern(_starts(self.row[kept], self.rows), self.column[kept], self.columns, _at(self.weight, kept))
+
+    def counts(self) -> Tensor:
+        """Return how often each entry counts: its weight, or 1, float32 `(E,)`."""
+        return torch.ones(len(self), device=self.device) if self.weight is None else self.weight
 
     def to(self, device: torch.device | str) -> "Pattern":
         """Return the pattern on a device; itself, with all it has sorted, when it lies there."""
         if self.device == torch.device(device):
             return self
-        return Pattern(self.start.to(device), self.column.to(device), self.columns)
+        weight = None if self.weight is None else self.weight.to(device)
+        return Pattern(self.start.to(device), self.column.to(device), self.columns, weight)
+
+
+def _at(weight: Tensor | None, places: Tensor) -> Tensor | None:
+    return None if weight is None else weight[places]
 
 
 @dataclass(frozen=True, eq=False)

@@ -77,10 +77,10 @@ def rows_like(source: Source, data: Data, split: str = ALL) -> list[Rows]:
     like = in_file(source)[0]
     if isinstance(data, Source):
         found = {"train": data}
-    elif isinstance(like, GraphSource | GraphSet):
-        found = {"train": open_graphs(data)}
     elif (every := like.like(data)) is not None:
         found = {"train": every}
+    elif isinstance(like, GraphSource | GraphSet):
+        found = {"train": open_graphs(data)}
     elif like.kind == "picture" and is_picture_file(data):
         found = {"train": PictureFiles((str(data),), like.shape[-1], like.shape[0])}
     else:

@@ -137,7 +137,7 @@ def fit_schema(
         if isinstance(column, str):
             left.append((name, column))
             continue
-        if target is not None and known is not None and _same(known.columns[name], known.columns[target]):
+        if target is not None and known is not None and same_everywhere(known.columns[name], known.columns[target]):
             raise DataError(
                 f"column {short(name)} says the same as the target {short(target)} in every row: ignore it, or the "
                 "features hold the answer"
@@ -203,7 +203,7 @@ def _most_frequent(words: Words) -> tuple[str, ...]:
     return tuple(sorted(words.names[place] for place in order if counts[place]))
 
 
-def _same(values: Values, target: Values) -> bool:
+def same_everywhere(values: Values, target: Values) -> bool:
     """Say whether a column and the target each determine the other, with repeats, or are equal throughout."""
     if not isinstance(values, Words) and not isinstance(target, Words) and distinct(target) > FEW:
         return bool(np.array_equal(values, target))

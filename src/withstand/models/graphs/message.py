@@ -40,6 +40,8 @@ def attend(edges: Pattern, sent: Tensor, received: Tensor, slope: float, rate: f
     target = edges.row
     wide = torch.promote_types(sent.dtype, torch.float32)
     scores = leaky_relu(sent.to(wide)[edges.column.long()] + received.to(wide)[target], slope)
+    if edges.weight is not None:
+        scores = scores + edges.weight.to(wide).log()  # w edges that score alike: w times the exponential
     with torch.no_grad():
         top = scores.new_full((edges.rows,), -torch.inf).scatter_reduce(0, target, scores, "amax")
     weights = (scores - top[target]).exp()
@@ -49,10 +51,14 @@ def attend(edges: Pattern, sent: Tensor, received: Tensor, slope: float, rate: f
 
 def sum_neighbors(edges: Pattern, x: Tensor) -> Tensor:
     """Return the sum of the features of each node's neighbors, itself among them, `(N, D)`."""
-    return product(edges, torch.ones(len(edges), dtype=torch.float32, device=edges.device), x)
+    return product(edges, edges.counts(), x)
 
 
 def symmetric_weights(edges: Pattern) -> Tensor:
-    """Return 1 / sqrt(d_u d_v) of each edge, `(E,)`; d counts the edges that reach a node, its own among them."""
-    degree = edges.lengths.clamp_min(1).double()
-    return (degree[edges.row] * degree[edges.column.long()]).rsqrt().float()
+    """Return w / sqrt(d_u d_v) of each edge of weight w, `(E,)`; d adds the weights that reach a node, its own too."""
+    if edges.weight is None:
+        degree = edges.lengths.clamp_min(1).double()
+        return (degree[edges.row] * degree[edges.column.long()]).rsqrt().float()
+    weight = edges.weight.double()
+    degree = weight.new_zeros(edges.rows).index_add(0, edges.row, weight)
+    return (weight * (degree[edges.row] * degree[edges.column.long()]).rsqrt()).float()

@@ -17,10 +17,10 @@ reached: after the last epoch, 3 seeds: Cora 84.2 ± 0.8 % (published 84.2; raw 
 """
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
-from withstand.core.roles import Source
-from withstand.data.graphs.load import open_graphs
+from withstand.data.graphs.load import READ, open_graphs
+from withstand.data.graphs.reading.settings import GraphReading
 from withstand.data.load import labelled_parts
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Adam
@@ -31,10 +31,9 @@ from withstand.views.graph import GraphView, GraphViews, MaskNodes, SampleNeighb
 
 
 def experiment(
+    reading: GraphReading = READ,
     *,
-    data: str | Source = "cora",
-    header: bool | None = None,
-    nodes_header: bool | None = None,
+    data: Any = "cora",
     epochs: int | None = None,
     batch: int | None = None,
     hidden: int | None = None,
@@ -53,10 +52,10 @@ def experiment(
     """Return the experiment; what is not said is as published for the set, or as for Cora where it is not known.
 
     Args:
+        reading: how the graph is read.
         data: a set's name (cora, citeseer, pubmed, mutag, proteins, nci1, imdb-binary, imdb-multi), an edge list
-            (.csv, with a table of features beside it), a compact .npz, a graph of torch-geometric, NetworkX or SciPy.
-        header: whether an edge list's first line names its columns; found by itself, and told, if not said.
-        nodes_header: the same of the table of nodes beside it.
+            (.csv, .txt, Parquet, a data frame), a compact .npz; in Python a graph of torch-geometric, NetworkX or
+            SciPy, or a list of graphs.
         epochs: passes over the nodes or graphs.
         batch: nodes or graphs a step; a graph's nodes all at once if not said.
         hidden: width of the encoder.
@@ -72,7 +71,7 @@ def experiment(
         seed: of weights, order, hidden nodes and dropout.
         processes: how many train together.
     """
-    source = open_graphs(data, header=header, nodes_header=nodes_header)
+    source = open_graphs(data, reading)
     usual = published(source)
     settings = replace(
         usual,

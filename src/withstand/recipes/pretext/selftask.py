@@ -12,12 +12,12 @@ reached: reproduced: 73.2 ± 3.2 % with context labels of iterative classificati
   65.2 ± 6.4 % with context labels of propagation
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from withstand.core.errors import ConfigError
-from withstand.core.roles import Source
 from withstand.data.derived.subset import Labelled
-from withstand.data.graphs.load import open_graphs
+from withstand.data.graphs.load import READ, open_graphs
+from withstand.data.graphs.reading.settings import GraphReading
 from withstand.data.graphs.source import GraphSource, SeenLabels
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Adam
@@ -59,8 +59,9 @@ TASKS: dict[str, tuple[Task, dict[str, float]]] = {
 
 
 def experiment(
+    reading: GraphReading = READ,
     *,
-    data: str | Source = "cora",
+    data: Any = "cora",
     task: TaskName = "context-iterative",
     weight: float | None = None,
     epochs: int = 200,
@@ -73,7 +74,9 @@ def experiment(
     """Return the experiment.
 
     Args:
-        data: cora, citeseer, pubmed, or a graph with the parts train and test.
+        reading: how the graph is read.
+        data: cora, citeseer, pubmed, or a graph of your own with labels: an edge list (.csv, .txt, Parquet, a data
+            frame) with a table of nodes, a compact .npz; in Python one of torch-geometric or NetworkX.
         task: what is asked besides the labels; none for the plain classifier.
         weight: of the task's loss; as in the official code if not said, 10 where it is not known.
         epochs: passes over the graph.
@@ -83,7 +86,7 @@ def experiment(
         per_class: labels of each class that are learnt from; all of the train part if not said.
         seed: of the choice of labels, weights, dropout and what the task draws.
     """
-    source = open_graphs(data)
+    source = open_graphs(data, reading)
     if not isinstance(source, GraphSource) or not {"train", "test"} <= set(source.parts) or source.labels is None:
         raise ConfigError("selftask learns from one graph with labels, and the parts train and test")
     tasks: tuple[Task, ...] = ()

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.data.graphs.ends import ends_of
 from withstand.data.graphs.load import open_graphs
+from withstand.data.graphs.reading.ends import ends_of
+from withstand.data.graphs.reading.settings import GraphReading
 from withstand.data.graphs.source import GraphSource
 from withstand.data.graphs.tables import EdgeList
 
@@ -147,9 +148,9 @@ def test_a_ring_without_a_header_keeps_its_first_edge(tmp_path: Path) -> None:
     assert isinstance(source, EdgeList)
     assert source.counts.edges == 120
     assert "no header: the first two columns are the ends" in source.origin
-    assert open_graphs(tmp_path / "ring.txt", header=True).counts.edges == 118  # type: ignore[attr-defined]
-    with pytest.raises(ConfigError, match="belong to edge lists"):
-        open_graphs(networkx.path_graph(3), header=True)
+    assert open_graphs(tmp_path / "ring.txt", GraphReading(header=True)).counts.edges == 118  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match="header cannot be said of a NetworkX graph"):
+        open_graphs(networkx.path_graph(3), GraphReading(header=True))
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,6 @@ def test_edge_lists(text: str, tmp_path: Path) -> None:
 
 NODES = {
     "id,one,label\na,1,x\nb,2,\n": None,
-    "id,one\na,1\nb,two\n": "node 2 of net.nodes.csv holds 'two' in column 'one'",
     "id,one\na,1\na,2\n": "names the node 'a' twice",
     "id,one\na,1\n": "net.csv names the node 'b'",
 }
@@ -277,7 +276,7 @@ def test_what_a_foreign_graph_holds_beside_is_told() -> None:
     with pytest.warns(UserWarning, match="not used") as told:
         open_graphs(graph)
     assert [str(one.message) for one in told] == [
-        "not used: the nodes' age, x; name them by from_networkx(graph, features=..., label=...)",
+        "not used: the nodes' age, x; name them as features= or target= (from_networkx: label=)",
         "not used: the edges' weight",
     ]
     with pytest.warns(UserWarning, match="edges' weight") as told:
