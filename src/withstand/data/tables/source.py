@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from withstand.core.batch import Batch
-from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.errors import ConfigError, DataError, LeftOut, nearest
 from withstand.core.roles import Indices, Source
 from withstand.data.derived.subset import held_out
 from withstand.data.shared.digest import as_indices, digest
@@ -20,6 +20,7 @@ from withstand.data.tables.frame import Frame, Words, frame_of, missing, short
 from withstand.data.tables.infer import Target, Task, find_target, fit_schema
 from withstand.data.tables.named import TABLES, named_table
 from withstand.data.tables.schema import Schema, slots_that_move
+from withstand.data.tables.units.account import account_of
 from withstand.data.tables.written.reading import Reading
 from withstand.data.tables.written.settle import has_texts, settled
 
@@ -126,6 +127,7 @@ class TableSource(Source):
         self._missing = {name: float(missing(rows.columns[name]).mean()) for name in schema.fields}
         self._immutable = self._known(immutable)
         self.skipped = (*self.skipped, *schema.left_out)
+        self.account = tuple(account_of(schema, self._target, len(self), len(frame)))
 
     @classmethod
     def example(cls) -> Self:
@@ -177,7 +179,7 @@ class TableSource(Source):
         ]
         if left:
             more = f" and {len(left) - 3} more" if len(left) > 3 else ""
-            warnings.warn(f"columns of {self.name} are left out: {'; '.join(left[:3])}{more}", stacklevel=3)
+            warnings.warn(f"columns of {self.name} are left out: {'; '.join(left[:3])}{more}", LeftOut, stacklevel=3)
 
     def _tested(self, frame: Frame, split: str | None, target: Target, fraction: float, seed: int) -> Any:
         """Return which rows are the test part, bool `(N,)`."""
