@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from withstand.data.rows import rows_like
+from withstand.data.shared.rows import rows_like
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import build, describe
