@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from withstand.data.shared.rows import rows_like
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import build, describe
@@ -20,6 +19,7 @@ from withstand.data.graphs.reading.settings import GraphReading
 from withstand.data.graphs.source import GraphSource
 from withstand.data.graphs.tables import EdgeList
 from withstand.data.load import splits_like
+from withstand.data.shared.rows import rows_like
 
 pandas = pytest.importorskip("pandas")
 pytest.importorskip("pyarrow")
