@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
 DOCS_READY := $(VENV)/.ready-docs
 
-.PHONY: install demo test test-all lint docs bench clean
+.PHONY: install demo test test-all wheel test-wheel test-lowest test-newest lint docs bench clean
 
 install: $(READY)
 
@@ -31,6 +31,37 @@ test: $(READY)
 # With the slow tests, the comparisons with peer libraries, and new examples for property tests.
 test-all: $(BENCH_READY)
 	HYPOTHESIS_PROFILE=default $(BIN)/python -m pytest -m ''
+
+# A part of the tests that needs no extra, on every floor: what is run in other environments than the usual one.
+CORE := tests/unit/core tests/unit/engine/test_resume.py tests/contract/test_attack_contract.py \
+	tests/unit/verification/bounds/test_bounds.py
+CORE_METHODS := (SimCLR or MAE or TJEPA or TRADES) and not two_processes
+ELSEWHERE := env -u PYTHONPATH OMP_NUM_THREADS=1
+
+# The wheel: the package, its data and py.typed, and nothing besides.
+wheel: $(READY)
+	rm -rf dist/wheel
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist/wheel .
+	$(BIN)/python tools/wheel_content.py dist/wheel/*.whl
+
+# The wheel in an environment of what it requires, linked from .venv; DOWNLOAD=--download has pip bring all of it.
+test-wheel: wheel
+	$(BIN)/python tools/bare_environment.py $(DOWNLOAD) dist/bare dist/wheel/*.whl pytest hypothesis
+	$(ELSEWHERE) dist/bare/bin/withstand doctor
+	$(ELSEWHERE) dist/bare/bin/withstand demo --pictures 200 --epochs 1 --fresh --out dist/bare-demo
+	$(ELSEWHERE) dist/bare/bin/python -m pytest -p no:cacheprovider $(CORE)
+	$(ELSEWHERE) dist/bare/bin/python -m pytest -p no:cacheprovider tests/contract/test_method_contract.py -k "$(CORE_METHODS)"
+
+# The lowest versions that the wheel allows; of torch too with DOWNLOAD=--download, some gigabytes.
+test-lowest: wheel
+	$(BIN)/python tools/bare_environment.py --lowest $(DOWNLOAD) dist/lowest dist/wheel/*.whl pytest hypothesis
+	$(ELSEWHERE) dist/lowest/bin/python -m pytest -p no:cacheprovider $(CORE)
+	$(ELSEWHERE) dist/lowest/bin/python -m pytest -p no:cacheprovider tests/contract/test_method_contract.py -k "$(CORE_METHODS)"
+
+# The newest versions there are of everything, in .venv.
+test-newest: $(READY)
+	$(BIN)/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'
+	$(MAKE) test
 
 lint: $(READY)
 	$(BIN)/ruff check .

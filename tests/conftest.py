@@ -1,16 +1,20 @@
 """What holds in every test: no victim is ever called without samples, for many a network cannot be.
 
+A test that needs an extra which is not installed is skipped, and says which.
+
 Property tests draw the same examples every time, so that a change fails for what it does alone; with
 `HYPOTHESIS_PROFILE=default`, as in `make test-all`, they search on.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
 from torch import Tensor
 
+from withstand.core.errors import MissingExtra
+from withstand.core.extras import lacking
 from withstand.core.victims.victim import Outputs, Victim
 
 settings.register_profile("fixed", derandomize=True)
@@ -28,3 +32,14 @@ def no_call_without_samples() -> Iterator[None]:
 
         patch.setattr(Victim, "__call__", call)
         yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    error = None if call.excinfo is None else call.excinfo.value
+    if isinstance(error, MissingExtra) and lacking(error.extra):
+        report.outcome, report.longrepr = "skipped", (str(item.path), item.location[1] or 0, f"Skipped: {error}")
+    return report

@@ -267,6 +267,24 @@ def test_doctor_names_the_bottleneck(run: Path, capsys: pytest.CaptureFixture[st
     assert facts["extras"]["certify"] in ("ready", "pip install 'withstand[certify]'")
 
 
+def test_doctor_says_which_verb_lacks_what(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from withstand.core import extras
+
+    assert extras.USES.keys() == extras.extras().keys()
+    assert {verb for verbs, _ in extras.USES.values() for verb in verbs} <= VERBS.keys()
+    there = extras.installed
+    monkeypatch.setattr(extras, "installed", lambda name: None if name in ("timm", "z3-solver") else there(name))
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"timm +pip install 'withstand\[timm\]' +--model timm:NAME", said)
+    wanting = said.partition("does not find\n")[2]
+    assert re.search(r"^  certify +.*certify", wanting, re.MULTILINE)
+    assert re.search(r"^  train +.*timm", wanting, re.MULTILINE)
+    monkeypatch.setattr("withstand.cli.verbs.doctor.installed", lambda name: None if name == "rich" else there(name))
+    assert main(["doctor"]) == 1
+    assert "missing: pip install rich" in capsys.readouterr().out
+
+
 @pytest.mark.filterwarnings("default")
 def test_photos_without_labels_go_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from PIL import Image

@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
 from PIL import Image
 
 from withstand.cli.main import main
+
+nibabel = pytest.importorskip("nibabel", reason="extra medical")
 
 pytestmark = pytest.mark.filterwarnings("ignore:the embeddings are collapsing")
 

@@ -33,7 +33,7 @@ VERBS = {
     "compare": ("runs", "put runs side by side, one HTML file"),
     "export": ("outputs", "write a network of a run as safetensors or ONNX"),
     "reproduce": ("claims", "test a paper's claim on real data"),
-    "doctor": ("doctor", "check the installation, and find a run's bottleneck"),
+    "doctor": ("doctor", "say what is installed, what is missing for which verb, and where time goes"),
 }
 
 _HELP = """usage: withstand VERB ... (withstand VERB --help says more)

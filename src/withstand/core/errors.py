@@ -29,19 +29,20 @@ class CheckpointError(RunError):
     """A checkpoint that is damaged, missing or of a refused format."""
 
 
-class LeftOut(UserWarning):
-    """Parts of data that are left out: said when data are first opened, and not again when a run opens them."""
-
-
 class NonFiniteLoss(WithstandError):
     """Training stopped because a term of the loss was not finite."""
 
 
 class MissingExtra(WithstandError, ImportError):
-    """A feature whose optional packages are not installed."""
+    """A feature whose optional packages are not installed.
+
+    Attributes:
+        extra: what brings them.
+    """
 
     def __init__(self, feature: str, package: str, extra: str) -> None:
         super().__init__(f"{feature} needs {package}: pip install 'withstand[{extra}]'")
+        self.extra = extra
 
 
 def above(least: float, digits: int = 3) -> str:

@@ -1,46 +1,52 @@
 """doctor: is everything there, and what slows a run down."""
 
+import os
 import platform
-import re
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from withstand.cli.reply import Reply
+from withstand.core.extras import USES, extras, installed, lacking, required
 from withstand.core.part import Tree
-
-_NOT_FOR_USERS = ("all", "dev", "docs", "oracles")
-"""Extras that gather others, or are for work on this library."""
 
 
 def run_doctor(run: Path | None = None, *, allow: tuple[str, ...] = ()) -> Reply:
-    """Check the installation; with a run folder, time its loader, views and steps apart and name the slowest.
+    """Say what is installed, and what is missing for which verb; with a run folder, what its time goes into.
 
     Args:
-        run: a run folder
+        run: a run folder, whose loader, views and steps are timed apart
     """
+    start = time.perf_counter()
     import torch
 
-    wanted = [line for line in requires("withstand") or () if "extra ==" not in line]
-    names = sorted(re.split(r"[<>=!~;\[ ]", line)[0] for line in wanted)
-    packages: dict[str, Tree] = {name: _version(name) for name in ["withstand", *names]}
-    extras: dict[str, Tree] = {
-        extra: "ready" if all(_version(name) for name in needed) else f"pip install 'withstand[{extra}]'"
-        for extra, needed in _extras().items()
-    }
+    seconds = time.perf_counter() - start
+    packages: dict[str, Tree] = {name: installed(name) for name in ["withstand", *required()]}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    kept, bytes_kept, free = _cache()
     facts: dict[str, Tree] = {
         "python": platform.python_version(),
         "device": device,
         "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "seconds to import torch": round(seconds, 2),
         "packages": packages,
-        "extras": extras,
+        "extras": {extra: _state(extra) for extra in extras()},
+        "verbs": {verb: list[Tree](names) for verb, names in _wanting().items()},
+        "cache": {"folder": str(kept), "bytes": bytes_kept, "free": free},
     }
-    lines = [f"python {facts['python']}, {device}, {facts['threads']} threads", "", "packages"]
-    lines += [f"  {name:18} {found or 'MISSING'}" for name, found in packages.items()]
-    lines += ["", "extras", *(f"  {name:18} {state}" for name, state in extras.items())]
+    lines = [
+        f"python {facts['python']}, {device}, {facts['threads']} threads of {facts['cores']} cores; torch is imported "
+        f"in {seconds:.1f} s",
+        f"decoded and downloaded data: {kept}, {bytes_kept / 2**30:.2f} GiB; {free / 2**30:.0f} GiB are free there",
+        *("", "packages", *(f"  {name:18} {found or 'MISSING'}" for name, found in packages.items())),
+        *("", "extras", *(f"  {extra:12} {_state(extra):38} {USES[extra][1]}" for extra in extras())),
+    ]
+    if wanting := _wanting():
+        lines += ["", "what a verb may ask for and does not find"]
+        lines += [f"  {verb:12} {', '.join(names)}" for verb, names in wanting.items()]
     if run is not None:
         times, options = _time_parts(run, allow)
         facts["milliseconds a batch"] = {name: round(1000 * seconds, 2) for name, seconds in times.items()}
@@ -51,27 +57,35 @@ def run_doctor(run: Path | None = None, *, allow: tuple[str, ...] = ()) -> Reply
         lines += [f"  {share:.0%} of the time goes into {slowest}"]
         lines += ["", "milliseconds a step, by --set plan.precision= and plan.layout="]
         lines += [f"  {name:24} {1000 * s:8.1f}" for name, s in options.items()]
+    else:
+        lines += ["", "withstand doctor --run RUN says what a run's time goes into"]
     missing = [name for name, found in packages.items() if not found]
     if missing:
         lines.append(f"missing: pip install {' '.join(missing)}")
     return Reply("\n".join(lines), facts, code=1 if missing else 0)
 
 
-def _extras() -> dict[str, list[str]]:
-    """Return the packages of each extra, as this installation declares them."""
+def _state(extra: str) -> str:
+    return f"pip install 'withstand[{extra}]'" if lacking(extra) else "ready"
+
+
+def _wanting() -> dict[str, list[str]]:
+    """Return the extras that each verb may ask for and that are not there."""
     found: dict[str, list[str]] = {}
-    for line in requires("withstand") or ():
-        extra = re.search(r"extra == ['\"]([\w-]+)['\"]", line)
-        if extra is not None and extra[1] not in _NOT_FOR_USERS:
-            found.setdefault(extra[1], []).append(re.split(r"[<>=!~;\[ ]", line)[0])
-    return dict(sorted(found.items()))
+    for extra in extras():
+        for verb in USES[extra][0] if lacking(extra) else ():
+            found.setdefault(verb, []).append(extra)
+    return found
 
 
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+def _cache() -> tuple[Path, int, int]:
+    """Return the folder of what can be made or fetched again, how many bytes it holds, and how many are free there."""
+    from withstand.data.shared.cache_folder import cache_folder
+
+    folder = cache_folder()
+    held = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return folder, held, shutil.disk_usage(there).free
 
 
 def _time_parts(path: Path, allow: tuple[str, ...]) -> tuple[dict[str, float], dict[str, float]]:

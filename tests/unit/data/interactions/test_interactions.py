@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 
@@ -11,6 +10,8 @@ from withstand.data.interactions.source import Catalogue, Pairs, Users, is_ratin
 from withstand.data.interactions.table import columns_of, read_interactions
 from withstand.data.load import load
 from withstand.data.tables.source import TableSource
+
+pd = pytest.importorskip("pandas", reason="extra table")
 
 RATINGS = {
     "userId": [1, 1, 1, 2, 2, 2, 2, 2, 3],

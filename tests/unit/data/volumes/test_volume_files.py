@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -14,6 +13,8 @@ from withstand.data.load import load, splits
 from withstand.data.volumes.files import holds_volumes, read_path
 from withstand.data.volumes.nifti import read_nifti
 from withstand.data.volumes.source import VolumeSource
+
+nibabel = pytest.importorskip("nibabel", reason="extra medical")
 
 Values = npt.NDArray[np.generic]
 

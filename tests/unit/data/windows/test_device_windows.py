@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -12,6 +11,8 @@ from withstand.data.load import load
 from withstand.data.windows.clock import Readings, on_grid, starts
 from withstand.data.windows.ranges import acceleration, as_ranges, kind_of, norms
 from withstand.data.windows.source import WindowFiles, WindowSource, divided, is_windows
+
+pd = pytest.importorskip("pandas", reason="extra table")
 
 
 def record(

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import mutual_info_score
@@ -18,6 +17,8 @@ from withstand.evaluation.ranking import per_user, ranked, slices
 from withstand.evaluation.structured.mutual_information import mutual_information
 from withstand.methods.items.item_ssl import ItemSSL, correlated
 from withstand.models.items.tower import FieldTower
+
+pd = pytest.importorskip("pandas", reason="extra table")
 
 
 def settings(**changed: object) -> ItemSSL:

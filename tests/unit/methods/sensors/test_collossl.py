@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -18,6 +17,8 @@ from withstand.losses.discrepancy import mmd
 from withstand.methods.sensors.collossl import ColloSSL, derangement
 from withstand.methods.shared.device_selection import FLOOR, distances_to, group_weights, select
 from withstand.models.windows.tpn import TPN, AnchorEncoder, fitting_kernels
+
+pd = pytest.importorskip("pandas", reason="extra table")
 
 DISTANCES = [0.3, 0.0, 0.1, 0.2]
 
