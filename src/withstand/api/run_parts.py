@@ -1,5 +1,6 @@
 """What a run folder holds, built again: the method before and after training, its networks, its data."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -11,7 +12,7 @@ from torch import nn
 from withstand.api.subjects import probed
 from withstand.core.batch import as_structured
 from withstand.core.devices.device import device_of, moved
-from withstand.core.errors import ConfigError, DataError, RunError
+from withstand.core.errors import ConfigError, DataError, LeftOut, RunError
 from withstand.core.part import build
 from withstand.core.random import isolated
 from withstand.core.roles import Method, Model, Source, encoder_of, network_of
@@ -102,7 +103,8 @@ class RunParts:
         described, seed = self.folder.described(place), self.folder.record()["seed"]
         if not isinstance(seed, int):
             raise RunError(f"{self.folder.path} holds no description of a run")
-        with isolated(seed, "weights"):
+        with isolated(seed, "weights"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", LeftOut)  # said when it was trained
             return build(described, allow=self._allow, supply=self._supply, path=place)
 
     def _test(self) -> Source | None:

@@ -29,6 +29,10 @@ class CheckpointError(RunError):
     """A checkpoint that is damaged, missing or of a refused format."""
 
 
+class LeftOut(UserWarning):
+    """Parts of data that are left out: said when data are first opened, and not again when a run opens them."""
+
+
 class NonFiniteLoss(WithstandError):
     """Training stopped because a term of the loss was not finite."""
 

@@ -42,6 +42,7 @@ class Source(Part):
         name: what people call these data.
         origin: where they were read from, in words.
         skipped: (what, reason) of each file, column or set of rows that was left out because it could not be used.
+        account: what was made of the data, line by line, which training says before it begins.
         at_once: how many samples are best embedded at once, as the nodes of one graph; None where any number is.
         names: what each sample is called where it has a name, as a picture's file has; else empty, and samples are
             known by their place.
@@ -58,6 +59,7 @@ class Source(Part):
     name: str = "data"
     origin: str = "given in memory"
     skipped: tuple[tuple[str, str], ...] = ()
+    account: Sequence[str] = ()
     at_once: int | None = None
     names: Sequence[str] = ()
 

@@ -36,9 +36,12 @@ def gauges(embeddings: Tensor) -> dict[str, float]:
 
 def announce(source: Source) -> None:
     """Say what is learnt from before training begins: how data were read is seen while it can still be changed."""
-    Console(stderr=True, soft_wrap=True).print(
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(
         f"data: {source.name}, {len(source):,} {source.kind}s: {source.origin}", highlight=False, markup=False
     )
+    for line in source.account:
+        console.print(f"  {line}", highlight=False, markup=False)
 
 
 class Journal:

@@ -3,6 +3,7 @@
 import inspect
 import logging
 import os
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -17,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from withstand.core import errors
 from withstand.core.devices.device import device_of
-from withstand.core.errors import ConfigError, RunError, WithstandError, nearest
+from withstand.core.errors import ConfigError, LeftOut, RunError, WithstandError, nearest
 from withstand.core.part import Tree, build, describe, externals
 from withstand.core.random import isolated
 from withstand.core.roles import Method
@@ -142,7 +143,8 @@ def _work(
     """Train in this process, one of `fabric.world_size`."""
     fabric.barrier()  # the first process has claimed the folder
     folder = RunFolder(out)
-    with isolated(seed, "weights"):
+    with isolated(seed, "weights"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", LeftOut)  # said when the experiment was made
         experiment: Experiment = build(tree, allow=allow, supply=supply)
     earlier = None if experiment.first is None else _earlier(experiment.first, folder, experiment.first_at)
     if experiment.first is not None and earlier is not None:

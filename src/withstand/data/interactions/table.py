@@ -14,6 +14,8 @@ import numpy.typing as npt
 from withstand.core.errors import DataError, nearest
 from withstand.data.tables.files import is_table_file, read_file
 from withstand.data.tables.frame import Frame, Values, Words, frame_of, is_frame, missing
+from withstand.data.tables.written.reading import Reading
+from withstand.data.tables.written.settle import settled
 
 Whole: TypeAlias = npt.NDArray[np.int64]
 
@@ -100,7 +102,9 @@ def read_interactions(
     Raises:
         DataError: columns that cannot be told, a missing user or item, values that are no numbers.
     """
-    frame = frame_of(data) if not isinstance(data, str | Path) else read_file(Path(data).expanduser())[0]
+    frame = (
+        read_file(Path(data).expanduser())[0] if isinstance(data, str | Path) else settled(frame_of(data), Reading())
+    )
     columns = _chosen(frame, user, item, time)
     kept = np.ones(len(frame), dtype=bool)
     notes: list[str] = []

@@ -20,7 +20,7 @@ from withstand.data.derived.subset import held_out
 from withstand.data.pairs.named import ANSWERS, ENTITY_SETS, Known, named_pairs
 from withstand.data.pairs.texts import TextTable, column_named, common_columns, plain, read_texts
 from withstand.data.shared.digest import as_indices, digest
-from withstand.data.tables.text import Reading
+from withstand.data.tables.written.reading import Reading
 
 Part: TypeAlias = Literal["train", "test", "all"]
 _IDS = ("id", "_id", "ids")

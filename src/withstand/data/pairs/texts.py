@@ -15,7 +15,8 @@ from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.data.tables.cells import read_cells
 from withstand.data.tables.files import TEXT, is_table_file, read_file
 from withstand.data.tables.frame import MISSING, Frame, Values, Words, frame_of, missing
-from withstand.data.tables.text import Reading, name_columns
+from withstand.data.tables.text import name_columns
+from withstand.data.tables.written.reading import Reading
 
 Texts: TypeAlias = npt.NDArray[np.object_]
 """A column's fields, `(N,)`, each a string without padding; "" where a value is missing."""
@@ -69,7 +70,7 @@ def read_texts(table: Any, reading: Reading | None = None) -> TextTable:
     if path.suffix.lower() not in TEXT:
         return _of_frame(read_file(path)[0], path.stem, f"the file {path}")
     how = reading or Reading()
-    names, columns, said = name_columns(path, read_cells(path, how.delimiter), how.header)
+    names, columns, said = name_columns(path, read_cells(path, how.delimiter, encoding=how.encoding), how.header)
     found = {name: cleaned(column.to_pylist()) for name, column in zip(names, columns, strict=True)}
     return TextTable(found, path.stem, f"the file {path} ({said})")
 

@@ -1,6 +1,7 @@
 """Columns of Arrow as numbers or words: of data frames with their own types, and of text."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,10 +24,11 @@ from withstand.data.tables.frame import (
     values_of,
     whole_numbers,
 )
+from withstand.data.tables.written.reading import Written
 
 
-def arrow_columns(data: Any) -> dict[str, Values | str]:
-    """Return a data frame's columns, or what else they hold.
+def arrow_columns(data: Any) -> tuple[dict[str, Values | str], dict[str, Written]]:
+    """Return a data frame's columns, or what else they hold, and which of them are dates.
 
     Raises:
         DataError: columns that share a name, a data frame that cannot be read.
@@ -44,25 +46,38 @@ def arrow_columns(data: Any) -> dict[str, Values | str]:
     except (pyarrow.ArrowException, NotImplementedError, ValueError, TypeError) as error:
         raise DataError(f"the data frame cannot be read: {' '.join(str(error).split())}") from None
     _refuse_repeated(table.column_names)
-    return {name: arrow_values(table.column(name), name) for name in table.column_names}
+    held = dict(zip(table.column_names, table.columns, strict=True))
+    return {name: arrow_values(column, name) for name, column in held.items()}, _dated(held)
 
 
-def _pandas_columns(data: Any) -> dict[str, Values | str]:
+def _dated(columns: Mapping[str, Any]) -> dict[str, Written]:
+    from pyarrow import types
+
+    return {
+        name: Written(date="ymd")
+        for name, column in columns.items()
+        if types.is_timestamp(column.type) or types.is_date(column.type)
+    }
+
+
+def _pandas_columns(data: Any) -> tuple[dict[str, Values | str], dict[str, Written]]:
     """Return the columns of a pandas frame one by one, for one that Arrow cannot hold is no reason to drop the rest."""
     import pyarrow
 
     names = [str(name) for name in data.columns]
     _refuse_repeated(names)
     found: dict[str, Values | str] = {}
+    dates: dict[str, Written] = {}
     for place, name in enumerate(names):
         series = data.iloc[:, place]
         try:
             column = pyarrow.array(series, from_pandas=True)
             whole = column if isinstance(column, pyarrow.ChunkedArray) else pyarrow.chunked_array([column])
             found[name] = arrow_values(whole, name)
+            dates |= _dated({name: whole})
         except (pyarrow.ArrowException, NotImplementedError, ValueError, TypeError):
             found[name] = values_of(series.to_numpy(dtype=object), name)
-    return found
+    return found, dates
 
 
 def _refuse_repeated(names: list[str]) -> None:
@@ -86,14 +101,14 @@ def arrow_values(column: Any, name: str) -> Values | str:
     if types.is_dictionary(kind):
         plain = column.cast(kind.value_type)
         named = _is_text(kind.value_type) or types.is_integer(kind.value_type)
-        return _words(plain.cast(pyarrow.string())) if named else arrow_values(plain, name)
+        return replace(_words(plain.cast(pyarrow.string())), typed=True) if named else arrow_values(plain, name)
     if types.is_boolean(kind):
-        return _words(column.cast(pyarrow.string()))
+        return replace(_words(column.cast(pyarrow.string())), typed=True)
     if types.is_integer(kind):
         numbers = whole_numbers(column.fill_null(0).to_numpy())
         gone = column.is_null().to_numpy()
         if isinstance(numbers, Words):
-            return Words(np.where(gone, -1, numbers.codes), numbers.names)
+            return replace(numbers, codes=np.where(gone, -1, numbers.codes))
         return np.where(gone, np.nan, numbers)
     if types.is_floating(kind):
         return np.array(column.cast(pyarrow.float64()).to_numpy(), dtype=np.float64)
@@ -130,11 +145,20 @@ def text_values(column: Any, decimal: str = ".") -> Values:
         column: Arrow strings, in chunks; `MISSING` says which stand for a missing value.
         decimal: the mark before decimals; "" reads no numbers.
     """
+    return plain_values(column, decimal)[0]
+
+
+def plain_values(column: Any, decimal: str = ".") -> tuple[Values, bool]:
+    """Return what `text_values` does, and whether these are dates."""
     numbers = _converted(column, partial(_numbers, decimal=decimal)) if decimal else None
+    dated = numbers is None
     if numbers is None:
-        numbers = _converted(column, _dates)
-    if numbers is not None:
-        return numbers
+        numbers = _converted(column, partial(_dates, zones=set()))
+    return (field_words(column), False) if numbers is None else (numbers, dated)
+
+
+def field_words(column: Any) -> Words:
+    """Return a column of fields as words, as they stand but for padding."""
     return Words(*without(*encode(column), MISSING))
 
 
@@ -174,15 +198,21 @@ def _numbers(texts: Any, decimal: str) -> Any:
     return texts.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
 
 
-def _dates(texts: Any) -> Any:
-    """Return texts that all are dates, as seconds since 1970; None where one is not."""
+def _dates(texts: Any, zones: set[bool]) -> Any:
+    """Return texts that all are dates, as seconds since 1970; None where one is not, or only some have a zone.
+
+    Args:
+        texts: a chunk of a column.
+        zones: whether dates of earlier chunks have one.
+    """
     import pyarrow
     from pyarrow import compute
 
     if not compute.all(compute.match_substring_regex(texts, f"^{DATE}$"), min_count=0).as_py():
         return None
     zoned = compute.match_substring_regex(texts, r"(Z|[+-]\d{2}:?\d{2})$")
-    if compute.any(zoned).as_py() and not compute.all(zoned).as_py():
+    zones |= set(compute.unique(zoned).to_pylist())
+    if len(zones) > 1:
         return None
     fine = compute.any(compute.match_substring_regex(texts, r"\.\d{7,}")).as_py()
     kind = pyarrow.timestamp("ns" if fine else "us", "UTC" if compute.any(zoned).as_py() else None)

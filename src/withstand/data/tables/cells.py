@@ -7,7 +7,7 @@ from typing import Any
 
 from withstand.core.errors import DataError, MissingExtra
 from withstand.data.tables.dialect import GROUP, SAMPLE, Dialect, Sample, cleaned, find_dialect, squeezed, usable
-from withstand.data.tables.encoding import find_encoding
+from withstand.data.tables.encoding import find_encoding, said_encoding
 from withstand.data.tables.frame import short
 
 _BLOCK = 1 << 20
@@ -36,13 +36,14 @@ class Cells:
         return [column[0].as_py().strip() for column in self.columns]
 
 
-def read_cells(path: Path, delimiter: str | None = None, *, loose: bool = False) -> Cells:
+def read_cells(path: Path, delimiter: str | None = None, *, loose: bool = False, encoding: str | None = None) -> Cells:
     """Return a file's fields.
 
     Args:
         path: the file.
         delimiter: what separates fields; None finds it among comma, semicolon, tab and bar.
         loose: also take any whitespace for a separator, and lines that begin with # or % for comments.
+        encoding: as Python names it; None finds it.
 
     Raises:
         DataError: a missing, empty or binary file, one in no known encoding, ragged rows, an open quote, a delimiter
@@ -59,7 +60,8 @@ def read_cells(path: Path, delimiter: str | None = None, *, loose: bool = False)
         if loose and file.read(14) == b"%%MatrixMarket":
             raise DataError(f"{str(path)!r} is a Matrix Market file: read it with scipy.io.mmread and give the matrix")
     try:
-        base = Dialect(find_encoding(path), delimiter="," if delimiter is None else usable(delimiter), loose=loose)
+        coded = find_encoding(path) if encoding is None else said_encoding(path, encoding)
+        base = Dialect(coded, delimiter="," if delimiter is None else usable(delimiter), loose=loose)
         sample = Sample.of(path, base)
         if sample.declared is not None:
             base = replace(base, delimiter=base.delimiter if delimiter else sample.declared, skipped=1)
@@ -74,7 +76,8 @@ def read_cells(path: Path, delimiter: str | None = None, *, loose: bool = False)
             )
         columns, ragged = _parse(path, chosen, width)
     except UnicodeError:
-        raise DataError(f"{str(path)!r} is no whole text in its encoding: save it as UTF-8") from None
+        said = "its encoding" if encoding is None else encoding
+        raise DataError(f"{str(path)!r} is no whole text in {said}: save it as UTF-8") from None
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{str(path)!r} cannot be read: {' '.join(str(error).split())[:200]}") from None
     if ragged.count:

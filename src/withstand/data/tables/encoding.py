@@ -43,7 +43,27 @@ def find_encoding(path: Path) -> str:
         return "utf-8"
     if _is_western(b"".join(odd)):
         return "cp1252"
-    raise DataError(f"{str(path)!r} is neither UTF-8, UTF-16 nor Windows-1252 text: save it as UTF-8")
+    raise DataError(
+        f"{str(path)!r} is neither UTF-8, UTF-16 nor Windows-1252 text: say its encoding "
+        "(--encoding cp1251), or save it as UTF-8"
+    )
+
+
+def said_encoding(path: Path, name: str) -> str:
+    """Return the name by which a file of a said encoding is read, its mark left out.
+
+    Raises:
+        DataError: the file's mark says another encoding.
+    """
+    known = codecs.lookup(name).name
+    with path.open("rb") as file:
+        head = file.read(4)
+    mark = next((found for start, found in _MARKS.items() if head.startswith(start)), None)
+    if mark is None:
+        return known
+    if not known.startswith(mark.removesuffix("-sig")):
+        raise DataError(f"{str(path)!r} begins with the mark of {mark}, and encoding says {name}")
+    return mark
 
 
 def _wide(path: Path, head: bytes) -> str:

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from withstand.core.errors import DataError, MissingExtra
-from withstand.data.tables.frame import Frame, checked, frame_of
-from withstand.data.tables.text import Reading, read_text
+from withstand.data.tables.frame import Frame, frame_of
+from withstand.data.tables.text import read_text
+from withstand.data.tables.written.reading import Reading
+from withstand.data.tables.written.settle import has_texts, settled
 
 TEXT = (".csv", ".tsv", ".txt")
 SUFFIXES = (*TEXT, ".parquet", ".pq", ".feather")
@@ -37,10 +39,7 @@ def read_file(path: Path, reading: Reading | None = None) -> tuple[Frame, str]:
         raise MissingExtra(f"reading {path.name}", "pyarrow", "table") from error
     try:
         if path.suffix.lower() in TEXT:
-            columns, note = read_text(path, reading or Reading())
-            return checked(columns), note
-        if reading is not None:
-            reading.refuse(repr(str(path)))
+            return read_text(path, reading or Reading())
         if path.suffix.lower() == ".feather":
             from pyarrow import feather
 
@@ -52,6 +51,11 @@ def read_file(path: Path, reading: Reading | None = None) -> tuple[Frame, str]:
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{str(path)!r} cannot be read: {' '.join(str(error).split())[:200]}") from None
     try:
-        return frame_of(table), ""
+        frame = frame_of(table)
+        if reading is None:
+            return frame, ""
+        reading.refuse(repr(str(path)), texts=has_texts(frame))
+        frame = settled(frame, reading)
+        return frame, "; ".join(frame.notes)
     except DataError as error:
         raise DataError(f"{str(path)!r}: {error}") from None

@@ -6,7 +6,7 @@ What differs stays different: a column is numbers only where double precision ho
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -16,6 +16,8 @@ import numpy.typing as npt
 from withstand.core.errors import DataError
 from withstand.data.tables.columns import Chosen, Columns
 from withstand.data.tables.distinct import Codes, narrow
+from withstand.data.tables.written.numbers import look
+from withstand.data.tables.written.reading import Written
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
 MISSING = ("", "?", "NA", "N/A", "#N/A", "NaN", "nan", "<NA>", "null", "NULL")
@@ -38,19 +40,21 @@ class Words:
     Attributes:
         codes: each row's place in `names`, of any signed type, `(N,)`; -1 where the value is missing.
         names: the words that occur, sorted.
+        typed: the column's type says that they are categories, whatever they look like.
     """
 
     codes: Codes
     names: Sequence[str]
+    typed: bool = False
 
     def __getitem__(self, rows: npt.NDArray[Any]) -> "Words":
-        return Words(self.codes[rows], self.names)
+        return replace(self, codes=self.codes[rows])
 
     def __len__(self) -> int:
         return len(self.codes)
 
     @classmethod
-    def of(cls, codes: Codes, names: Sequence[str], *, gone: Sequence[str] = MISSING) -> "Words":
+    def of(cls, codes: Codes, names: Sequence[str], *, gone: Sequence[str] = MISSING, typed: bool = False) -> "Words":
         """Return words from codes into any names: stripped, sorted, equal ones as one, those in `gone` as -1.
 
         Of words whose missing ones are known, `gone` is the empty word alone, and they are not stripped.
@@ -60,7 +64,7 @@ class Words:
         place = {name: number for number, name in enumerate(known)}
         # The last entry is what code -1 reads: a missing value.
         moved = np.array([*(place.get(name, -1) for name in stripped), -1], dtype=narrow(len(known)))
-        return cls(moved[codes], tuple(known))
+        return cls(moved[codes], tuple(known), typed)
 
 
 Values: TypeAlias = Numbers | Words
@@ -73,10 +77,14 @@ class Frame:
     Attributes:
         columns: what can be learnt from.
         unread: what the other columns hold, such as lists.
+        written: how columns are written that hold dates, or numbers with decimal commas or signs.
+        notes: what is to be told of the reading.
     """
 
     columns: Mapping[str, Values]
     unread: dict[str, str] = field(default_factory=dict)
+    written: Mapping[str, Written] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -85,17 +93,19 @@ class Frame:
         """Return the chosen rows, by mask or places; nothing is copied before a column is asked for."""
         if chosen.dtype == bool and chosen.all():
             return self
-        return Frame(Chosen(self.columns, chosen), self.unread)
+        return replace(self, columns=Chosen(self.columns, chosen))
 
     def only(self, names: Iterable[str]) -> "Frame":
         """Return some of the columns, so that the others can go."""
         if isinstance(self.columns, Columns):
-            return Frame(self.columns.only(names), self.unread)
-        return Frame({name: self.columns[name] for name in names}, self.unread)
+            return replace(self, columns=self.columns.only(names))
+        return replace(self, columns={name: self.columns[name] for name in names})
 
     def numbered(self) -> "Frame":
         """Return the columns named by their place: x0, x1, ..."""
-        return Frame({f"x{place}": values for place, values in enumerate(self.columns.values())}, self.unread)
+        names = {name: f"x{place}" for place, name in enumerate(self.columns)}
+        written = {names[name]: how for name, how in self.written.items() if name in names}
+        return replace(self, columns={names[name]: self.columns[name] for name in names}, written=written)
 
     def without(self, name: str) -> "Frame":
         """Return the other columns."""
@@ -137,13 +147,17 @@ def frame_of(data: object) -> Frame:
     if is_frame(data):
         from withstand.data.tables.arrow import arrow_columns
 
-        return checked(arrow_columns(data))
+        return checked(*arrow_columns(data))
+    columns: dict[str, npt.NDArray[Any]] | None = None
     if isinstance(data, np.ndarray) and data.dtype.names:
-        return checked({name: values_of(data[name], name) for name in data.dtype.names})
-    if isinstance(data, np.ndarray) and data.ndim == 2:
-        return checked({f"column {place}": values_of(data[:, place], str(place)) for place in range(data.shape[1])})
-    if isinstance(data, Mapping):
-        return checked({str(name): values_of(_array(column), str(name)) for name, column in data.items()})
+        columns = {name: data[name] for name in data.dtype.names}
+    elif isinstance(data, np.ndarray) and data.ndim == 2:
+        columns = {f"column {place}": data[:, place] for place in range(data.shape[1])}
+    elif isinstance(data, Mapping):
+        columns = {str(name): _array(column) for name, column in data.items()}
+    if columns is not None:
+        dates = {name: Written(date="ymd") for name, column in columns.items() if column.dtype.kind == "M"}
+        return checked({name: values_of(column, name) for name, column in columns.items()}, dates)
     shape = f" of shape {data.shape}" if isinstance(data, np.ndarray) else ""
     raise DataError(
         f"a {type(data).__name__}{shape} is no table: give a file, a data frame, a mapping of columns, or an array "
@@ -161,13 +175,9 @@ def _array(column: Any) -> npt.NDArray[Any]:
 
 
 def values_of(column: npt.NDArray[Any], name: str) -> Values | str:
-    """Return one column, numbers or words, from an array of one axis, or what else it holds; None and NaN are missing.
-
-    Raises:
-        DataError: another number of axes.
-    """
+    """Return one column, numbers or words, from an array, or what else it holds; None and NaN are missing."""
     if column.ndim != 1:
-        raise DataError(f"column {name!r} has shape {column.shape}: a column has one axis")
+        return f"values of shape {column.shape[1:]}"
     if column.dtype.kind in "iu":
         return whole_numbers(column)
     if column.dtype.kind == "f":
@@ -175,7 +185,7 @@ def values_of(column: npt.NDArray[Any], name: str) -> Values | str:
     if column.dtype.kind in "Mm":
         return seconds(column)
     if column.dtype.kind == "b":
-        return Words.of(column.astype(np.int64), ("false", "true"))
+        return Words.of(column.astype(np.int64), ("false", "true"), typed=True)
     if column.dtype.kind not in "OU":
         return str(column.dtype)
     kept = [None if value is None or value != value else value for value in column.tolist()] if _plain(column) else None
@@ -218,16 +228,55 @@ def whole_numbers(column: npt.NDArray[Any]) -> Values:
     held, codes = np.unique(column, return_inverse=True)
     if all(int(float(value)) == value for value in held.tolist()):
         return column.astype(np.float64)
-    return Words.of(codes.astype(np.int64), [str(value) for value in held.tolist()])
+    return Words.of(codes.astype(np.int64), [str(value) for value in held.tolist()], typed=True)
 
 
 def as_numbers(words: Words) -> Values:
-    """Return numbers where every word is one that double precision holds, and else the words."""
-    found = [_number(name) for name in words.names]
-    if None in found:
+    """Return numbers where every word is one that double precision holds, and else the words.
+
+    Texts such as 1.234 alone stay words too, for they may be thousands: `settle` decides.
+    """
+    if words.typed:
         return words
+    found: list[float] = []
+    for name in words.names:
+        value = number(name)
+        if value is None:
+            return words
+        found.append(value)
+    if not found:
+        return np.full(len(words), np.nan)
     read = np.array([*found, np.nan], dtype=np.float64)
-    return read[words.codes] if words.names else np.full(len(words), np.nan)
+    return words if maybe_thousands(read[:-1], words.names) else read[words.codes]
+
+
+def maybe_thousands(values: Numbers, texts: Any) -> bool:
+    """Say whether points in the texts of these numbers, all as in 1.234, may part thousands.
+
+    Args:
+        values: distinct ones, or all.
+        texts: theirs; or Arrow's column of them, with missing ones.
+    """
+    broken = values[np.trunc(values) != values]
+    broken = np.abs(broken[~np.isnan(broken)])
+    # Few columns go on from here, where each text is looked at.
+    if len(broken) and not _three_decimals(broken):
+        return False
+    if hasattr(texts, "to_pylist"):
+        from pyarrow import compute
+
+        if not len(broken) and not compute.any(compute.match_substring(texts, ".")).as_py():
+            return False
+        texts = (text for one in texts.unique().to_pylist() if (text := one.strip()) not in MISSING)
+    seen = look(texts)
+    return seen is not None and seen.open == "."
+
+
+def _three_decimals(broken: Numbers) -> bool:
+    """Say whether numbers all stand between 1 and 1000, and have three decimals."""
+    if broken.min() < 1 or broken.max() >= 1000:
+        return False
+    return bool(np.abs(broken * 1000 - np.round(broken * 1000)).max() < 1e-6)
 
 
 def rounded(words: Words) -> Numbers | None:
@@ -240,7 +289,7 @@ def rounded(words: Words) -> Numbers | None:
 _NUMBER, _CODE, _INFINITY = (re.compile(pattern, re.ASCII) for pattern in (NUMBER, CODE, INFINITY))
 
 
-def _number(text: str) -> float | None:
+def number(text: str) -> float | None:
     """Return the number that a text writes; None for words, and for digits that a number would not keep."""
     if not (_NUMBER.fullmatch(text) or _INFINITY.fullmatch(text)) or _CODE.fullmatch(text):
         return None
@@ -259,8 +308,15 @@ def seconds(column: npt.NDArray[Any]) -> Numbers:
     return np.where(np.isnat(column), np.nan, found)
 
 
-def checked(columns: Mapping[str, Values | str]) -> Frame:
+def checked(
+    columns: Mapping[str, Values | str], written: Mapping[str, Written] | None = None, notes: tuple[str, ...] = ()
+) -> Frame:
     """Return columns as a frame; those that hold something else are named in `unread`.
+
+    Args:
+        columns: what was read.
+        written: how, as for `Frame`.
+        notes: likewise.
 
     Raises:
         DataError: no rows, none that can be read, or columns of unequal length.
@@ -280,7 +336,7 @@ def checked(columns: Mapping[str, Values | str]) -> Frame:
     for name, length in lengths.items():
         if length != lengths[first]:
             raise DataError(f"column {name!r} has {length} rows, column {first!r} has {lengths[first]}")
-    return Frame(held, unread)
+    return Frame(held, unread, written or {}, notes)
 
 
 def _unread(columns: Mapping[str, Values | str]) -> dict[str, str]:

@@ -10,9 +10,12 @@ from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.data.tables.frame import Frame, Values, Words, distinct, missing, occurring, rounded, short
-from withstand.data.tables.schema import Column, Schema, as_words
+from withstand.data.tables.schema import Column, Schema, as_words, dates_of
+from withstand.data.tables.written.reading import Written
 
 Task: TypeAlias = Literal["auto", "classes", "number"]
+KINDS = ("numeric", "categorical", "date")
+"""What a column can be said to be; a date is numeric."""
 MOST_CATEGORIES = 256
 """Beyond this many, the rarest categories share the slot of those that training did not have."""
 _BLOCK = 1 << 16
@@ -101,7 +104,7 @@ def fit_schema(
 
     Args:
         frame: training rows.
-        kinds: what a column is, where the inferred kind is wrong: "numeric" or "categorical".
+        kinds: what a column is, where the inferred kind is wrong: "numeric", "categorical" or "date".
         ignore: columns to leave out.
         target: the column that is predicted: never a feature.
         classes: its classes.
@@ -119,11 +122,11 @@ def fit_schema(
             )
         if name in said and name in frame.unread:
             raise DataError(
-                f"column {short(name)} holds {frame.unread[name]}: it can be neither numeric nor categorical"
+                f"column {short(name)} holds {frame.unread[name]}: it can be neither numeric nor categorical nor a date"
             )
     for name, kind in said.items():
-        if kind not in ("numeric", "categorical"):
-            raise ConfigError(f"column {name!r} is said to be {kind!r}: {nearest(kind, ['numeric', 'categorical'])}")
+        if kind not in KINDS:
+            raise ConfigError(f"column {name!r} is said to be {kind!r}: {nearest(kind, KINDS)}")
     if target in said or target in ignore:
         raise ConfigError(f"{target!r} is the target: it has no kind and cannot be ignored (task says what it is)")
     found: list[Column] = []
@@ -133,7 +136,7 @@ def fit_schema(
     for name, values in frame.columns.items():
         if name == target or name in ignore:
             continue
-        column = _column(name, _finite(name, values), said.get(name))
+        column = _column(name, _finite(name, values), said.get(name), frame.written.get(name, Written(".")))
         if isinstance(column, str):
             left.append((name, column))
             continue
@@ -150,8 +153,12 @@ def fit_schema(
     return Schema(tuple(ordered), tuple(left), target, classes)
 
 
-def _column(name: str, values: Values, said: str | None) -> Column | str:
+def _column(name: str, values: Values, said: str | None, written: Written) -> Column | str:
     """Return a column as training rows show it, or why it is left out."""
+    if said == "date" and not written.date:
+        values, written = dates_of(values), Written(date="ymd")
+        if isinstance(values, Words):
+            raise DataError(f"column {short(name)} is said to be a date and holds none that is written like 20241231")
     gone = missing(values)
     if gone.all():
         return "every value is missing"
@@ -164,13 +171,13 @@ def _column(name: str, values: Values, said: str | None) -> Column | str:
         if constant:
             return "constant in training rows, where it is not missing"
         whole = all(bool((kept[first : first + _BLOCK] % 1 == 0).all()) for first in range(0, len(kept), _BLOCK))
-        return Column(name, "numeric", float(kept.min()), float(kept.max()), whole, missing=share)
+        return Column(name, "numeric", float(kept.min()), float(kept.max()), whole, missing=share, written=written)
     if said == "numeric" and isinstance(values, Words):
         read = rounded(values)
         if read is None:
             word = next(name for name in values.names if rounded(Words(values.codes[:0], (name,))) is None)
             raise DataError(f"column {short(name)} is said to be numeric and holds words, such as {short(word)}")
-        return _column(name, read, said)
+        return _column(name, read, said, written)
     words = as_words(values)
     if said is None and (reason := _free_text(words, distinct(words), int((~gone).sum()))):
         return reason

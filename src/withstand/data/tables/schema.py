@@ -17,7 +17,9 @@ from torch import Tensor
 from withstand.core.errors import DataError
 from withstand.core.part import Part
 from withstand.data.tables.distinct import Codes, narrow
-from withstand.data.tables.frame import Frame, Numbers, Values, Words, missing, rounded, short
+from withstand.data.tables.frame import Frame, Numbers, Values, Words, missing, number, rounded, short
+from withstand.data.tables.written.dates import moments
+from withstand.data.tables.written.reading import Written
 
 Kind: TypeAlias = Literal["numeric", "categorical"]
 RESERVED = 2
@@ -36,6 +38,7 @@ class Column(Part):
         whole: a numeric column's training values are whole numbers.
         categories: a categorical column's categories, sorted.
         missing: the share of training rows without a value.
+        written: how a numeric column's numbers or dates were written; None where that was not kept.
     """
 
     name: str
@@ -45,6 +48,20 @@ class Column(Part):
     whole: bool = False
     categories: tuple[str, ...] = ()
     missing: float = 0.0
+    written: Written | None = None
+
+    @property
+    def dated(self) -> bool:
+        """Whether it holds dates, as seconds since 1970."""
+        return self.written is not None and bool(self.written.date)
+
+    def shown(self, value: float) -> str:
+        """Return a number of this column as people read it: a date, or with its sign."""
+        if self.dated:
+            moment = np.datetime64(round(value), "s")
+            return str(moment.astype("datetime64[D]") if value % 86400 == 0 else moment).replace("T", " ")
+        sign = "" if self.written is None else self.written.sign
+        return f"{value:g} {sign}".rstrip() if not self.whole else f"{value:.0f} {sign}".rstrip()
 
     @property
     def slots(self) -> int:
@@ -143,7 +160,7 @@ class Schema(Part):
         gone = np.empty(values.shape, bool)
         codes = np.empty((count, len(self.categorical)), narrow(max([column.slots for column in self.columns])))
         for place, column in enumerate(self.numeric):
-            scaled = self._scaled(column, frame.columns[column.name], notes)
+            scaled = self._scaled(column, frame.columns[column.name], frame.written.get(column.name), notes)
             gone[:, place] = np.isnan(scaled)
             values[:, place] = scaled
         values[gone] = 0.0
@@ -171,7 +188,18 @@ class Schema(Part):
             found[column.name] = [names[code] for code in x[:, first : first + column.slots].argmax(1).tolist()]
         return found
 
-    def _scaled(self, column: Column, values: Values, notes: list[tuple[str, str]]) -> Numbers:
+    def _scaled(self, column: Column, values: Values, written: Written | None, notes: list[tuple[str, str]]) -> Numbers:
+        said, signs = written or Written(), (column.written or Written()).sign
+        if column.written is not None and column.dated != bool(said.date):  # runs of old do not say
+            values = dates_of(values) if column.dated else values
+            if isinstance(values, Words) or not column.dated:
+                ours, theirs = ("dates", "none") if column.dated else ("no dates", "dates")
+                raise DataError(f"column {short(column.name)} was {ours} in training and holds {theirs} now")
+        if signs and said.sign and signs != said.sign:
+            raise DataError(f"column {short(column.name)} was in {signs} in training and is in {said.sign} now")
+        if signs != said.sign:
+            here, there = signs or "no sign", said.sign or "no sign"
+            notes.append((column.name, f"{there} stands with its numbers, where training had {here}"))
         if isinstance(values, Words):
             read = rounded(values)
             if read is None:
@@ -191,10 +219,15 @@ class Schema(Part):
 
     def _coded(self, column: Column, values: Values, notes: list[tuple[str, str]]) -> Codes:
         words = as_words(values)
-        number = {name: place for place, name in enumerate(column.categories)}
-        gone, another = len(number), len(number) + 1
+        exact = {name: place for place, name in enumerate(column.categories)}
+        gone, another = len(exact), len(exact) + 1
+        # 1 and 1.0 are one category, however either was written.
+        place_of = {**{canonical(name): place for name, place in exact.items()}, **exact}
         moved = np.full(len(words.names) + 1, gone, narrow(column.slots))
-        moved[:-1] = np.fromiter((number.get(name, another) for name in words.names), moved.dtype, len(words.names))
+        places = (
+            place_of[name] if name in place_of else place_of.get(canonical(name), another) for name in words.names
+        )
+        moved[:-1] = np.fromiter(places, moved.dtype, len(words.names))
         codes: Codes = moved[words.codes]
         strange = int((codes == another).sum())
         if strange:
@@ -205,6 +238,34 @@ class Schema(Part):
         return codes
 
 
+def canonical(word: str) -> str:
+    """Return the shortest text of a number that a word writes, else the word."""
+    value = number(word)
+    return word if value is None or not np.isfinite(value) else _numeral(value)
+
+
+def _numeral(value: float) -> str:
+    return str(int(value)) if value % 1 == 0 else repr(float(value))
+
+
+def dates_of(values: Values) -> Values:
+    """Return numbers such as 20241231 as the dates that they write, in seconds; words where one is none."""
+    if isinstance(values, Words):
+        return values
+    gone = np.isnan(values)
+    kept = values[~gone]
+    as_text = Words(np.zeros(0, np.int8), ())
+    if not len(kept) or (np.trunc(kept) != kept).any() or kept.min() < 1e7 or kept.max() >= 1e8:
+        return as_text
+    days = kept.astype(np.int64)
+    found = moments([f"{day // 10000:04}-{day // 100 % 100}-{day % 100}" for day in days.tolist()], "ymd")
+    if found is None:
+        return as_text
+    every: Numbers = np.full(len(values), np.nan)
+    every[~gone] = found
+    return every
+
+
 def as_words(values: Values) -> Words:
     """Return a column as words: whole numbers without a point, others with all the digits that tell them apart."""
     if isinstance(values, Words):
@@ -212,11 +273,11 @@ def as_words(values: Values) -> Words:
     found, codes = np.unique(values[~np.isnan(values)], return_inverse=True)
     every = np.full(len(values), -1, dtype=np.int64)
     every[~missing(values)] = codes
-    return Words.of(every, [str(int(value)) if value % 1 == 0 else repr(float(value)) for value in found])
+    return Words.of(every, [_numeral(value) for value in found])
 
 
 def _span(column: Column) -> str:
-    return f"[{column.low:g}, {column.high:g}]"
+    return f"[{column.shown(column.low)}, {column.shown(column.high)}]"
 
 
 def slots_that_move(schema: Schema, immutable: Mapping[str, object] | tuple[str, ...] = ()) -> Tensor:

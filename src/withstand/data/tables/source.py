@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from withstand.core.batch import Batch
-from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.errors import ConfigError, DataError, LeftOut, nearest
 from withstand.core.roles import Indices, Source
 from withstand.data.derived.subset import held_out
 from withstand.data.shared.digest import as_indices, digest
@@ -20,7 +20,9 @@ from withstand.data.tables.frame import Frame, Words, frame_of, missing, short
 from withstand.data.tables.infer import Target, Task, find_target, fit_schema
 from withstand.data.tables.named import TABLES, named_table
 from withstand.data.tables.schema import Schema, slots_that_move
-from withstand.data.tables.text import Reading
+from withstand.data.tables.units.account import account_of
+from withstand.data.tables.written.reading import Reading
+from withstand.data.tables.written.settle import has_texts, settled
 
 Part: TypeAlias = Literal["train", "test", "all"]
 Table: TypeAlias = Any
@@ -42,7 +44,8 @@ class TableSource(Source):
         part: "train", "test", or "all" to learn from every row and give every row.
         target: the column to predict, never a feature; a named set has its own.
         task: "classes", "number", or "auto": words and up to 20 different whole numbers are classes.
-        kinds: what columns are where the inferred kind is wrong: "numeric" or "categorical", by name.
+        kinds: what columns are where the inferred kind is wrong: "numeric", "categorical" or "date" (of digits such as
+            20241231), by name.
         ignore: columns to leave out.
         immutable: columns that no attacker may change; categorical ones none can in any case.
         split: the column that says "train" or "test" of each row; without one, `fraction` is held out.
@@ -50,7 +53,10 @@ class TableSource(Source):
         seed: chooses which rows those are.
         delimiter: what separates the fields of a text file; found by itself when None.
         header: whether a text file's first line names the columns; found by itself when None.
-        decimal: the mark before decimals in a text file, "." or ","; found by itself when None.
+        decimal: the mark before decimals in texts, "." or ",", where 1.234 leaves it open; found by itself when None.
+        encoding: of a text file, as Python names it; found by itself when None.
+        dates: the order of day, month and year in texts, "dmy", "mdy" or "ymd", where 01/02/2024 leaves it
+            open; found by itself when None.
         schema: columns as an earlier run learnt them, in place of learning them here; all rows are given then.
 
     Attributes:
@@ -79,6 +85,8 @@ class TableSource(Source):
         delimiter: str | None = None,
         header: bool | None = None,
         decimal: str | None = None,
+        encoding: str | None = None,
+        dates: str | None = None,
         schema: Schema | None = None,
     ) -> None:
         if part not in ("train", "test", "all"):
@@ -86,8 +94,13 @@ class TableSource(Source):
         if not 0 < fraction < 1:
             raise ConfigError(f"fraction={fraction} must lie between 0 and 1: it is the share that is held out")
         self.part = part
-        known = () if schema is None else tuple(schema.fields)
-        frame, target, split = self._open(table, target, split, Reading(delimiter, header, decimal, known))
+        said = {name for name, kind in (kinds or {}).items() if kind == "categorical"}
+        reading = Reading(delimiter, header, decimal, encoding, dates, words=frozenset(said))
+        if schema is not None:
+            written = {column.name: column.written for column in schema.columns if column.written is not None}
+            words = frozenset(column.name for column in schema.categorical)
+            reading = replace(reading, known=tuple(schema.fields), words=words, learnt=written)
+        frame, target, split = self._open(table, target, split, reading)
         if target is None and schema is not None and schema.target is not None and schema.target in frame.columns:
             target = None if missing(frame.columns[schema.target]).all() else schema.target
         learnt = schema is not None and schema.target == target
@@ -114,6 +127,7 @@ class TableSource(Source):
         self._missing = {name: float(missing(rows.columns[name]).mean()) for name in schema.fields}
         self._immutable = self._known(immutable)
         self.skipped = (*self.skipped, *schema.left_out)
+        self.account = tuple(account_of(schema, self._target, len(self), len(frame)))
 
     @classmethod
     def example(cls) -> Self:
@@ -144,9 +158,11 @@ class TableSource(Source):
             self.name = Path(table).stem
             self.origin = f"the file {table}" + (f" ({note})" if note else "")
         else:
-            reading.refuse(f"a {type(table).__name__}")
             frame = frame_of(table)
+            reading.refuse(f"a {type(table).__name__}", texts=has_texts(frame))
+            frame = settled(frame, reading)
             self.name = "table"
+            self.origin = "; ".join((self.origin, *frame.notes))
         for what, column in (("target", target), ("split", split)):
             if column is not None and column in frame.unread:
                 raise DataError(f"{what} {column!r} holds {frame.unread[column]}: numbers or words are needed")
@@ -163,7 +179,7 @@ class TableSource(Source):
         ]
         if left:
             more = f" and {len(left) - 3} more" if len(left) > 3 else ""
-            warnings.warn(f"columns of {self.name} are left out: {'; '.join(left[:3])}{more}", stacklevel=3)
+            warnings.warn(f"columns of {self.name} are left out: {'; '.join(left[:3])}{more}", LeftOut, stacklevel=3)
 
     def _tested(self, frame: Frame, split: str | None, target: Target, fraction: float, seed: int) -> Any:
         """Return which rows are the test part, bool `(N,)`."""

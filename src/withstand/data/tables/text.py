@@ -1,86 +1,85 @@
 """Tables in text files: fields become columns of numbers or words, and every decision on the way is said."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from withstand.core.errors import ConfigError, DataError
-from withstand.data.tables.arrow import text_values
+import numpy as np
+
+from withstand.core.errors import DataError
+from withstand.data.tables.arrow import field_words, plain_values, text_values
 from withstand.data.tables.cells import Cells, read_cells
 from withstand.data.tables.columns import Columns
 from withstand.data.tables.dialect import COMMA_NUMBER
-from withstand.data.tables.frame import MISSING, NUMBER, short
+from withstand.data.tables.frame import MISSING, NUMBER, Frame, Values, Words, checked, maybe_thousands, short
 from withstand.data.tables.header import has_header
+from withstand.data.tables.written.reading import Reading, Written
+from withstand.data.tables.written.settle import Evidence, listed, settle
 
-Decimal = Literal[".", ","]
 _THOUSANDS = r"[+-]?[1-9]\d{0,2}(,\d{3})+"
 _DOTTED = _THOUSANDS.replace(",\\d", "[.]\\d")
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How a text file is to be read, where it is not to be found out.
-
-    Attributes:
-        delimiter: what separates fields.
-        header: whether the first line names the columns.
-        decimal: the mark before decimals, "." or ",".
-        known: names of columns that are expected.
-    """
-
-    delimiter: str | None = None
-    header: bool | None = None
-    decimal: str | None = None
-    known: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        if self.decimal not in (None, ".", ","):
-            raise ConfigError(f"decimal must be '.' or ',', not {self.decimal!r}")
-
-    def refuse(self, what: str) -> None:
-        """Refuse what was said of a text file where there is none.
-
-        Args:
-            what: the table is, in words.
-
-        Raises:
-            ConfigError: names what was said.
-        """
-        said = [name for name in ("delimiter", "header", "decimal") if getattr(self, name) is not None]
-        if said:
-            raise ConfigError(f"{' and '.join(said)} say how a text file is to be read, and {what} is none")
-
-
-def read_text(path: Path, reading: Reading) -> tuple[Columns, str]:
+def read_text(path: Path, reading: Reading) -> tuple[Frame, str]:
     """Return a file's columns, and what is to be said of the reading.
 
     Raises:
         DataError: all that `read_cells` and `has_header` refuse, repeated names, a header and no rows.
     """
-    cells = read_cells(path, reading.delimiter)
+    cells = read_cells(path, reading.delimiter, encoding=reading.encoding)
 
     from pyarrow import default_memory_pool
 
     names, columns, said = name_columns(path, cells, reading.header, reading.known)
     dialect = cells.dialect
     del cells  # so that nothing holds a column's text once its values are there
-    commas, doubtful = decimal_commas(columns, dialect.delimiter, reading.decimal)
-    notes = [str(dialect), said]
-    if commas:
-        notes.append(f"decimal commas in {_listed([names[place] for place in sorted(commas)])}")
-    if doubtful:
-        shown = _listed([names[place] for place in sorted(doubtful)])
-        notes.append(f"{shown} stays words, for its marks may be decimals or thousands: decimal says which")
     broken = _with_breaks(names, columns)
-    if broken:
-        notes.append(f"line breaks inside fields of {_listed(broken)}")
-    found = Columns()
+    found, written, open_ = Columns(), dict[str, Written](), dict[str, Words]()
     for place, name in enumerate(names):
-        found[name] = text_values(columns[place], decimal="," if place in commas else "" if place in doubtful else ".")
+        values, how = _values(columns[place], reading, as_words=name in reading.words)
         columns[place] = None
+        found[name] = values
+        if how is not None:
+            written[name] = how
+        if isinstance(values, Words) and name not in reading.words:
+            open_[name] = values
+    commas = [name for name, how in written.items() if how.decimal == ","]
+    evidence = Evidence(
+        points=bool(open_) and any(_has_decimals(found[name]) for name in names if name not in written),
+        commas=bool(commas),
+        semicolons=dialect.delimiter == ";",
+    )
+    turned = settle(open_, reading, evidence)
+    for name, numbers in turned.values.items():
+        found[name] = numbers
+    notes = [str(dialect), said, *([f"decimal commas in {listed(commas)}"] if commas else []), *turned.notes]
+    if broken:
+        notes.append(f"line breaks inside fields of {listed(broken)}")
     default_memory_pool().release_unused()
-    return found, "; ".join(notes)
+    return checked(found, {**written, **turned.written}), "; ".join(notes)
+
+
+def _values(column: Any, reading: Reading, *, as_words: bool) -> tuple[Values, Written | None]:
+    """Return a column's values where it tells them by itself, else its words, and how what it tells is written."""
+    if as_words:
+        return field_words(column), None
+    values, dated = plain_values(column)
+    if dated:
+        return values, Written(date="ymd")
+    if isinstance(values, Words):
+        if reading.decimal != "." and _surely_commas(column):
+            return text_values(column, ","), Written(",")
+    elif maybe_thousands(values, column):
+        return field_words(column), None
+    return values, None
+
+
+def _surely_commas(column: Any) -> bool:
+    return _all_match(column, COMMA_NUMBER, ",") and not _all_match(column, rf"{_THOUSANDS}|[+-]?\d+", ",")
+
+
+def _has_decimals(values: Values) -> bool:
+    return not isinstance(values, Words) and bool((np.trunc(values) != values)[~np.isnan(values)].any())
 
 
 def name_columns(
@@ -151,7 +150,3 @@ def _with_breaks(names: Sequence[str], columns: Sequence[Any]) -> list[str]:
         for name, column in zip(names, columns, strict=True)
         if compute.any(compute.match_substring(column, "\n")).as_py()
     ]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(short, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from withstand.core.errors import DataError
 from withstand.data.tables.files import read_file
 from withstand.data.tables.frame import MISSING, Frame, Words
-from withstand.data.tables.text import Reading
+from withstand.data.tables.written.reading import Reading
 
 pandas = pytest.importorskip("pandas")
 pytest.importorskip("pyarrow")

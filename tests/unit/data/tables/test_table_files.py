@@ -12,7 +12,7 @@ from withstand.data.tables.files import read_file
 from withstand.data.tables.frame import Frame, Words, frame_of
 from withstand.data.tables.infer import find_target
 from withstand.data.tables.source import TableSource
-from withstand.data.tables.text import Reading
+from withstand.data.tables.written.reading import Reading
 
 pytest.importorskip("pyarrow")
 
@@ -173,7 +173,12 @@ def test_a_header_is_known_by_what_stands_below_it(tmp_path: Path, text: str) ->
         (b'"a","b"\n"1","x ""y"", z"\n', "t.csv", {"a": [1], "b": ['x "y", z']}, ""),
         (b'a,b\n"x\ny",2\n', "t.csv", {"a": ["x\ny"], "b": [2]}, "line breaks inside fields of 'a'"),
         (b"a;n\n1,234;1.5\n5,678;2.5\n", "t.csv", {"a": ["1,234", "5,678"], "n": [1.5, 2.5]}, "'a' stays words"),
-        (b"a;n\n1.234;1,5\n5.678;2,5\n", "t.csv", {"a": ["1.234", "5.678"], "n": [1.5, 2.5]}, "'a' stays words"),
+        (
+            b"a;n\n1.234;1,5\n5.678;2,5\n",
+            "t.csv",
+            {"a": [1234, 5678], "n": [1.5, 2.5]},
+            "thousands parted by points in 'a'",
+        ),
         (b"a\rb\r1\r2\r", "t.csv", {"column 1": ["a", "b", "1", "2"]}, ""),
     ],
 )
@@ -302,14 +307,21 @@ def test_a_declared_or_long_row_is_read_whole(tmp_path: Path) -> None:
     assert shown(frame)["b"] == [long, "y"]
 
 
-@pytest.mark.parametrize(("said", "word"), [({"delimiter": ";"}, "delimiter"), ({"header": False}, "header"),
-                                            ({"decimal": ",", "header": True}, "header and decimal")])  # fmt: skip
-def test_what_is_said_of_text_is_refused_of_other_tables(tmp_path: Path, said: dict[str, Any], word: str) -> None:
+SAID: dict[str, dict[str, Any]] = {
+    "delimiter": {"delimiter": ";"}, "header": {"header": False},
+    "header and encoding": {"encoding": "cp1252", "header": True},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("word", SAID)
+def test_what_is_said_of_text_is_refused_of_other_tables(tmp_path: Path, word: str) -> None:
     columns = {"a": np.arange(12.0), "b": np.arange(12.0) % 5, "y": np.array(["n", "y"])[np.arange(12) % 2]}
     frame = pytest.importorskip("pandas").DataFrame(columns)
     frame.to_parquet(tmp_path / "rows.parquet")
     frame.to_feather(tmp_path / "rows.feather")
     for table in (tmp_path / "rows.parquet", tmp_path / "rows.feather", frame, columns, "iris"):
-        with pytest.raises(ConfigError, match=f"{word} say how a text file is to be read"):
-            TableSource(table, **said)
+        with pytest.raises(ConfigError, match=f"{word} says? how a text file is to be read"):
+            TableSource(table, **SAID[word])
         assert len(TableSource(table)) > 0
+    with pytest.raises(ConfigError, match="decimal and dates say how"):  # no column of texts
+        TableSource({"a": np.arange(12.0)}, decimal=",", dates="dmy")

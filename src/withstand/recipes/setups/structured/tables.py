@@ -1,9 +1,10 @@
 """What every recipe that learns from tables shares: the rows, the encoder, the plan, the judges."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from withstand.core.errors import ConfigError
+from withstand.core.errors import ConfigError, LeftOut
 from withstand.core.options import Options
 from withstand.core.roles import Evaluator
 from withstand.data.tables.infer import Task, kinds_of
@@ -23,12 +24,16 @@ class TableSetup(Options):
         data: a table's name (adult, california, wine, ...), a CSV, Parquet or Feather file, a data frame, an array.
         target: the column to predict, kept from what is learnt and used by probes alone; a named table has its own.
         task: what the target is: classes, number, or auto (words and up to 20 different whole numbers are classes).
-        kinds: columns whose inferred kind is wrong, as COLUMN=numeric or COLUMN=categorical.
+        kinds: columns whose inferred kind is wrong, as COLUMN=numeric, COLUMN=categorical or COLUMN=date.
         ignore: columns to leave out.
         immutable: columns that an audit's attacks may not change; categorical ones they never do.
         delimiter: what separates the fields of a text file; found by itself if not said.
         header: whether a text file's first line names the columns; found by itself, and told, if not said.
-        decimal: the mark before decimals in a text file, "." or ","; found by itself if not said.
+        decimal: the mark before decimals in texts, "." or ",", where 1.234 leaves it open; found by itself, and told,
+            if not said.
+        encoding: of a text file, as utf-8 or cp1252; found by itself, and told, if not said.
+        dates: the order of day, month and year in texts, where 01/02/2024 leaves it open; found by itself, and told,
+            if not said.
         hidden: width of a column's token.
         layers: Transformer layers of the encoder.
         heads: attention heads.
@@ -54,6 +59,8 @@ class TableSetup(Options):
     delimiter: str | None = None
     header: bool | None = None
     decimal: Literal[".", ","] | None = None
+    encoding: str | None = None
+    dates: Literal["dmy", "mdy", "ymd"] | None = None
     hidden: int = 64
     layers: int = 4
     heads: int = 4
@@ -69,18 +76,27 @@ class TableSetup(Options):
     processes: int = 1
 
 
+OF_A_TABLE = ("target", "kinds", "ignore", "immutable", "delimiter", "header", "decimal", "encoding", "dates")
+"""Options that say how a table is read."""
+
+
 def table_parts(setup: TableSetup) -> tuple[TableSource, TableSource | None]:
     """Return the training rows and the test rows; no test rows of a source that gives every row."""
     if isinstance(setup.data, TableSource):
-        told = (setup.target, setup.kinds, setup.ignore, setup.immutable, setup.delimiter, setup.header, setup.decimal)
-        if any(one not in (None, ()) for one in told):
-            raise ConfigError(
-                "target, kinds, ignore, immutable, delimiter, header and decimal belong to a table, not to a source"
-            )
+        told = [name for name in OF_A_TABLE if getattr(setup, name) not in (None, ())]
+        if told:
+            raise ConfigError(f"{' and '.join(told)} belong to a table, not to a source, which was told already")
         if setup.data.part == "all":
             return setup.data, None
         return setup.data.other("train"), setup.data.other("test")
-    train = TableSource(
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LeftOut)  # what becomes of each column is told before training
+        train = _opened(setup)
+    return train, train.other("test")
+
+
+def _opened(setup: TableSetup) -> TableSource:
+    return TableSource(
         setup.data,
         part="train",
         target=setup.target,
@@ -91,8 +107,9 @@ def table_parts(setup: TableSetup) -> tuple[TableSource, TableSource | None]:
         delimiter=setup.delimiter,
         header=setup.header,
         decimal=setup.decimal,
+        encoding=setup.encoding,
+        dates=setup.dates,
     )
-    return train, train.other("test")
 
 
 def table_encoder(setup: TableSetup, train: TableSource) -> TableEncoder:
