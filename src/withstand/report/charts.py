@@ -20,6 +20,8 @@ COLORS = 10
 """Colors of the page; where there are more subjects, the next ten have them again, and are drawn otherwise."""
 
 _MOST_POINTS = 400
+_EACH_STEP = 6
+"""So few steps have a tick each; plotly would put some between them."""
 _DASHES = ("solid", "dash", "dashdot", "longdash")
 
 
@@ -102,7 +104,7 @@ def curves(name: str, table: Table, data: str = "") -> list[Chart]:
     heading = wording.title(name if name != "curve" else f"by {table.x}")
     charts = []
     for subject, group in groups.items():
-        title = f"{wording.title(subject)} · {heading}" if subject and len(groups) > 1 else heading
+        title = f"{wording.title(subject or group[0])} · {heading}" if len(groups) > 1 else heading
         charts.append(replace(_curve(title, table, group, percent=not subject), data=data))
     first = replace(charts[0], table=show(table), note=table.note) if charts else None
     return [first, *charts[1:]] if first is not None else []
@@ -248,8 +250,11 @@ def metric(rows: tuple[Row, ...], name: str, title: str, note: str = "", *, from
         "hovertemplate": "%{y:.4g} at step %{x:,}",
         "name": safe(title),
     }
+    axis: dict[str, Tree] = {"title": {"text": "step"}}
+    if len(x) <= _EACH_STEP:
+        axis["tickvals"] = clean(x)
     layout: dict[str, Tree] = {
-        "xaxis": {"title": {"text": "step"}},
+        "xaxis": axis,
         "yaxis": {"rangemode": "tozero"} if from_zero else {},
     }
     logged = [row[name] for row in rows if name in row]

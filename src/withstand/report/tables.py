@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from withstand.core.findings.finding import HIGH, LOW, SPREAD, Cell, Measure, Table
 from withstand.report import wording
 
+_NARROW = 24
+"""Letters of a cell that may stay in sight on a telephone, with room for others beside it."""
 _OF_BALLS = ("ball", "norm", "broken at eps", "eps", "radius")
 """Columns whose words are norms and radii."""
 
@@ -29,6 +31,11 @@ class ShownTable:
     rows: tuple[tuple[Shown, ...], ...]
     numeric: tuple[bool, ...]
     note: str = ""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the last column is narrow enough to stay in sight where the table scrolls."""
+        return all(len(row[-1].text) <= _NARROW for row in self.rows)
 
 
 def numbers(values: tuple[Cell, ...]) -> list[float]:

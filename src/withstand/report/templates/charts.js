@@ -34,7 +34,7 @@
     const style = getComputedStyle(document.documentElement);
     const color = (name) => style.getPropertyValue(`--${name}`).trim();
     const axis = {
-      gridcolor: color("line"), linecolor: color("line"), zeroline: false, automargin: true,
+      exponentformat: "power", minexponent: 4, gridcolor: color("line"), linecolor: color("line"), zeroline: false, automargin: true,
       tickfont: { color: color("soft") }, title: { font: { color: color("soft"), size: 12 }, standoff: 8 },
       fixedrange: false,
     };
