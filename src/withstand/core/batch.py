@@ -101,6 +101,8 @@ class Batch:
         seed: of the run; what a method draws hangs on it, see `draws`.
         step: how many batches the run had before this one.
         epoch: how many passes over the data.
+        whole: the samples in more detail than `x` holds, for views that take parts of them; None where `x` holds all.
+            Only what is made for views has it, see `Source.for_views`, and other samples in `x` end it.
     """
 
     x: Tensor
@@ -112,6 +114,7 @@ class Batch:
     seed: int = 0
     step: int = 0
     epoch: int = 0
+    whole: Structured | None = None
 
     def draws(self, name: str) -> Draws:
         """Return a stream for each sample of this step, `(B,)`: it hangs on seed, step, index and name alone."""
@@ -134,11 +137,12 @@ class Batch:
             views=tuple(view.to(device, non_blocking=True) for view in self.views),
             extras={name: value.to(device, non_blocking=True) for name, value in self.extras.items()},
             beside={name: batch.to(device) for name, batch in self.beside.items()},
+            whole=None if self.whole is None else self.whole.to(device, non_blocking=True),
         )
 
     def with_x(self, x: Tensor) -> Self:
         """Return the batch with other samples in place of `x`."""
-        return replace(self, x=x)
+        return replace(self, x=x, whole=None)
 
     def with_extra(self, name: str, value: Tensor) -> Self:
         """Return the batch with a further extra, or another in its place; the others are handed on unread."""

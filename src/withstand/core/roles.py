@@ -70,6 +70,14 @@ class Source(Part):
     def __getitem__(self, indices: Indices) -> Batch:
         """Return the batch of these samples, in this order, read at once; `batch.index` says which they are."""
 
+    def for_views(self, indices: Indices) -> Batch:
+        """Return the batch of these samples that training's views are made of.
+
+        It is the same, but for `Batch.whole` where there is more of a sample than its `x` holds, as of a photo that
+        `x` holds at less than its resolution. A source that changes samples gives its own alone.
+        """
+        return self[indices]
+
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:

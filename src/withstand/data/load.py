@@ -74,7 +74,9 @@ def load(data: Data, *, split: str = "train", size: int | None = None) -> Source
     return test()
 
 
-def splits(data: Data, *, size: int | None = None, fraction: float = 0.2, seed: int = 0) -> tuple[Source, Source]:
+def splits(
+    data: Data, *, size: int | None = None, fraction: float = 0.2, seed: int = 0, cache_size: int | None = None
+) -> tuple[Source, Source]:
     """Return (train, test): the data's own test part where there is one, else a share held out.
 
     A set's own split; the `x_test` of an `.npz` file; a folder's own parts. Test samples are what is judged, so where
@@ -86,6 +88,7 @@ def splits(data: Data, *, size: int | None = None, fraction: float = 0.2, seed: 
         size: as for `load`.
         fraction: the share held out where the data have no test part, stratified when labelled.
         seed: chooses which samples those are.
+        cache_size: of a folder of pictures that are learnt from, as for `ImageFolder`; other data take no notice.
     """
     if _is_table(data):
         rows = data if isinstance(data, TableSource) else TableSource(data, part="train", fraction=fraction, seed=seed)
@@ -93,7 +96,7 @@ def splits(data: Data, *, size: int | None = None, fraction: float = 0.2, seed: 
     if is_flows(data):
         flows = open_flows(data)
         return parted(flows, "train", fraction, seed), labelled(parted(flows, "test", fraction, seed))
-    openers = _openers(data, size)
+    openers = _openers(data, size, cache_size)
     train = openers.pop("train")()
     for opener in openers.values():
         test = opener()
@@ -158,8 +161,13 @@ def splits_like(source: Source, data: Data) -> tuple[Source, Source]:
 
 def size_like(source: Source, data: Data) -> int | None:
     """Return the side to which a folder's pictures are brought to be as `source`'s are; None for other data."""
-    folder = _path_of(data)
-    return source.shape[-1] if source.kind == "picture" and folder is not None and folder.is_dir() else None
+    return source.shape[-1] if source.kind == "picture" and is_folder(data) else None
+
+
+def is_folder(data: Data) -> bool:
+    """Return whether data are named by the path of a folder."""
+    path = _path_of(data)
+    return path is not None and path.is_dir()
 
 
 def labelled_parts(source: Source) -> tuple[Source, Source]:
@@ -207,7 +215,7 @@ def _path_of(data: object) -> Path | None:
     return Path(data).expanduser()
 
 
-def _openers(data: Data, size: int | None) -> dict[str, Callable[[], Source]]:
+def _openers(data: Data, size: int | None, cache_size: int | None = None) -> dict[str, Callable[[], Source]]:
     """Return what opens each part that data come in: `train`, then the others, the one to judge by first."""
     folder = _path_of(data)
     parts: dict[str, Path] = {}
@@ -220,9 +228,10 @@ def _openers(data: Data, size: int | None) -> dict[str, Callable[[], Source]]:
     if not parts:
         names = _parts(data)
         return {part: partial(_sized, data, part, size) for part in names} or {
-            "train": partial(_sized, data, None, size)
+            "train": partial(_sized, data, None, size, cache_size)
         }
-    train = cache(partial(ImageFolder, parts["train"], DEFAULT_SIZE if size is None else size))
+    side = DEFAULT_SIZE if size is None else size
+    train = cache(partial(ImageFolder, parts["train"], side, cache_size=cache_size))
 
     def other(part: str) -> Source:
         # Every part numbers its classes as the training folder does.
@@ -231,14 +240,14 @@ def _openers(data: Data, size: int | None) -> dict[str, Callable[[], Source]]:
     return {"train": train} | {part: partial(other, part) for part in parts if part != "train"}
 
 
-def _sized(data: Data, split: str | None, size: int | None) -> Source:
-    source = _open(data, split, size)
+def _sized(data: Data, split: str | None, size: int | None, cache_size: int | None = None) -> Source:
+    source = _open(data, split, size, cache_size)
     if size is not None and source.shape[-2:] != (size, size):
         raise DataError(f"size={size} resizes folders of pictures only; {_called(data)} has samples of {source.shape}")
     return source
 
 
-def _open(data: Data, split: str | None, size: int | None) -> Source:
+def _open(data: Data, split: str | None, size: int | None, cache_size: int | None) -> Source:
     """Open data; `split` is None where they have only one part."""
     if _is_table(data):
         rows = data if isinstance(data, TableSource) else TableSource(data, part="train")
@@ -273,7 +282,7 @@ def _open(data: Data, split: str | None, size: int | None) -> Source:
             f"{str(data)!r} is neither a path nor the name of a set: "
             f"{nearest(str(data), [*NAMES, *TABLES, *GRAPHS, *VOLUMES, *WINDOWS, *RATINGS, *NAMED_FLOWS])}"
         )
-    return ImageFolder(path, DEFAULT_SIZE if size is None else size)
+    return ImageFolder(path, DEFAULT_SIZE if size is None else size, cache_size=cache_size)
 
 
 def _called(data: object) -> str:

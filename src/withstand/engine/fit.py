@@ -81,6 +81,7 @@ def fit(
                 checkpoint.save(folder.kept(name), method, trainer.optimizers, clock.reached(step), keep=1)
 
     keep()
+    trainer.look_ahead()
     with journal:
         while step < last:
             epoch, first = divmod(step, per_epoch)
@@ -145,12 +146,21 @@ class _Trainer:
         self._orders: dict[str, tuple[int, Tensor]] = {}
         self.unread: Unread | None = None
 
+    def look_ahead(self) -> None:
+        """Let views ask for what they take parts of: a source that has to decode it first shows its own progress."""
+        sources = {"": self._source, **self._beside}
+        views = {"": self._view, **self._beside_views}
+        for name, source in sources.items():
+            batch, view = source.for_views(range(min(2, len(source)))), views.get(name)
+            if batch.whole is not None and view is not None:
+                view(batch.to(self._fabric.device), Draws(self._plan.seed, batch.index))
+
     def batch(self, order: Tensor, place: int, epoch: int, step: int) -> Batch:
         """Return this process's share of an epoch's batch, with its views."""
         first, world = place * self._plan.batch, self._fabric.world_size
         share = min(self._plan.batch, len(order) - first) // world
         start = first + self._fabric.global_rank * share
-        batch = self._source[order[start : start + share]]
+        batch = self._source.for_views(order[start : start + share])
         watch = batch.extras and self.unread is None
         if watch:
             self.unread = Unread(batch)
@@ -165,7 +175,7 @@ class _Trainer:
             seen = batch if unread is None else unread.watched(batch)
             changed = view(seen, Draws(self._plan.seed, batch.index, epoch=epoch).child(stream))
             batch = replace(changed, extras=_own(changed.extras, seen.extras, batch.extras))
-        batch = self._numerics.cast_batch(batch)
+        batch = self._numerics.cast_batch(replace(batch, whole=None))  # methods read what views made of it
         return batch if unread is None else unread.watched(batch)
 
     def _from(self, name: str, step: int, share: int) -> Batch:
@@ -182,7 +192,7 @@ class _Trainer:
             taken = order[place : place + share - done]
             rows[done : done + len(taken)] = taken
             done += len(taken)
-        batch = self._viewed(source[rows], self._beside_views.get(name), step, f"views of {name}")
+        batch = self._viewed(source.for_views(rows), self._beside_views.get(name), step, f"views of {name}")
         return replace(batch, seed=self._plan.seed, step=step, epoch=epoch)
 
     def pass_over(self, function: Callable[[Tensor], Tensor], batch: int = 512) -> Tensor:

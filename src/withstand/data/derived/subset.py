@@ -38,6 +38,12 @@ class _Chosen(Source):
         chosen = as_indices(indices, len(self))
         return replace(self.source[self._rows[chosen]], index=chosen)
 
+    def for_views(self, indices: Indices) -> Batch:
+        if type(self).__getitem__ is not _Chosen.__getitem__:
+            return self[indices]  # samples that are changed
+        chosen = as_indices(indices, len(self))
+        return replace(self.source.for_views(self._rows[chosen]), index=chosen)
+
     @property
     def shape(self) -> tuple[int, ...]:
         return self.source.shape

@@ -1,7 +1,7 @@
 """Decoded pictures on disk: one file of uint8 pixels and an index, mapped, checksummed, written whole or not at all.
 
-The file holds N pictures `(3, S, S)` one after the other, the index as JSON, and the JSON's length in its last
-eight bytes.
+The file holds the pixels of N pictures one after the other, the index as JSON, and the JSON's length in its last eight
+bytes.
 """
 
 import json
@@ -9,9 +9,9 @@ import os
 import sys
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -19,18 +19,22 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from withstand.core.errors import DataError
 from withstand.core.files import replacing
-from withstand.data.pictures.decode import decode_or_reason
+from withstand.data.arrays.source import read_only
+from withstand.data.pictures.decode import Decoded, decode_or_reason
+from withstand.data.pictures.forms import Form
 
-VERSION = 1
+VERSION = 2
 """Of the file and of what `decode` makes; another one is decoded again."""
 
-_BLOCK = 512
-"""Files that are decoded together; bounds what waits in memory."""
+_CHECKED = 1 << 24
+"""Bytes that are checked at once."""
 
 
 class File(NamedTuple):
@@ -41,48 +45,81 @@ class File(NamedTuple):
     mtime_ns: int
 
 
+class Kept(NamedTuple):
+    """What is kept of a picture: the axes of its pixels, and the shorter side that it has in its file."""
+
+    shape: tuple[int, int, int]
+    short: int
+
+
 @dataclass(frozen=True)
 class Pictures:
     """What a cache file holds.
 
     Attributes:
-        pixels: uint8 `(N, 3, S, S)`, mapped.
+        pixels: of all pictures, one after the other, uint8, mapped.
         files: the files that were looked at, in order.
-        reasons: for each file why it is not among the pixels, or None when it is.
+        found: for each file what is kept of it, or why nothing is.
         digest: of all pixels.
     """
 
-    pixels: np.memmap[Any, Any]
+    pixels: Tensor
     files: tuple[File, ...]
-    reasons: tuple[str | None, ...]
+    found: tuple[Kept | str, ...]
     digest: str
 
+    @property
+    def kept(self) -> tuple[tuple[File, Kept], ...]:
+        """The files whose pixels are held, in order."""
+        return tuple((file, one) for file, one in zip(self.files, self.found, strict=True) if isinstance(one, Kept))
 
-Pixels: TypeAlias = np.ndarray[Any, Any]
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        """The names of the other files, with the reasons."""
+        return tuple((file.name, one) for file, one in zip(self.files, self.found, strict=True) if isinstance(one, str))
+
+    def starts(self) -> Tensor:
+        """Return where each picture's pixels begin, and where the last one's end, int64 `(N + 1,)`."""
+        sizes = torch.tensor([np.prod(one.shape, dtype=np.int64).item() for _, one in self.kept], dtype=torch.int64)
+        return torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])
 
 
-def pictures_of(folder: Path, files: Sequence[File], size: int, cache: Path) -> Pictures:
+Decoding: TypeAlias = Iterator[Decoded | str]
+
+
+Opened: TypeAlias = Callable[[Path], AbstractContextManager[Path]]
+
+
+def pictures_of(place: Path, files: Sequence[File], form: Form, cache: Path, opened: Opened = nullcontext) -> Pictures:
     """Return the decoded pictures of a folder, from the cache file where it fits, else decoded now.
 
     Files whose size and time of change are as before are not decoded again.
 
+    Args:
+        place: the folder in which the files lie, or an archive.
+        files: by their names in it.
+        form: what is kept of each.
+        cache: the folder of cache files.
+        opened: gives the folder in which they lie while they are decoded, if it has to be made of the place.
+
     Raises:
         DataError: the cache folder cannot be written, or the disk is full.
     """
-    key = blake2b(os.fsencode(folder.resolve()), digest_size=12).hexdigest()
-    path = cache / f"{key}-{size}.pictures"
+    key = blake2b(os.fsencode(place.resolve()), digest_size=12).hexdigest()
+    path = cache / f"{key}-{form.key}.pictures"
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        known = _read(path, size)
+        known = _read(path)
         if known is not None and known.files == tuple(files):
             return known
         with _alone(path):
-            known = _read(path, size)  # another process may have been faster
+            known = _read(path)  # another process may have been faster
             if known is None or known.files != tuple(files):
                 if known is None and path.exists():
                     warnings.warn(f"the cache {str(path)!r} is damaged or of another version: made again", stacklevel=2)
-                _write(path, folder, files, size, known)
-                known = _read(path, size)
+                with opened(place) as folder:
+                    _write(path, folder, files, form, known)
+                known = _read(path)
     except OSError as error:
         raise DataError(
             f"the decoded pictures cannot be kept in {str(cache)!r} ({error.strerror or error}): "
@@ -93,7 +130,7 @@ def pictures_of(folder: Path, files: Sequence[File], size: int, cache: Path) -> 
     return known
 
 
-def _read(path: Path, size: int) -> Pictures | None:
+def _read(path: Path) -> Pictures | None:
     """Return what a cache file holds; None when there is none, or one that is damaged or of another version."""
     try:
         with path.open("rb") as file:
@@ -103,57 +140,53 @@ def _read(path: Path, size: int) -> Pictures | None:
             index = json.loads(file.read(length))
         if index["version"] != VERSION:
             return None
-        count = sum(reason is None for *_, reason in index["files"])
-        if count * 3 * size * size != end - length:
+        files = tuple(File(*facts) for facts, _ in index["files"])
+        found = tuple(one if isinstance(one, str) else Kept(tuple(one[0]), one[1]) for _, one in index["files"])
+        checksum, digest = index["crc32"], index["digest"]
+        held = sum(np.prod(one.shape, dtype=np.int64).item() for one in found if isinstance(one, Kept))
+        if held != end - length:
             return None
-        files = tuple(File(*facts) for *facts, _ in index["files"])
-        reasons = tuple(reason for *_, reason in index["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+        pixels: Any = np.memmap(path, np.uint8, "r", shape=(held,)) if held else np.empty(0, np.uint8)
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
-    if not count:
-        pixels: Any = np.empty((0, 3, size, size), np.uint8)
-    else:
-        pixels = np.memmap(path, np.uint8, "r", shape=(count, 3, size, size))
-    checksum = 0
-    for start in range(0, count, _BLOCK):
-        checksum = zlib.crc32(pixels[start : start + _BLOCK].data, checksum)
-    if checksum != index["crc32"]:
-        return None
-    return Pictures(pixels, files, reasons, index["digest"])
+    state = 0
+    for start in range(0, held, _CHECKED):
+        state = zlib.crc32(pixels[start : start + _CHECKED].data, state)
+    return Pictures(read_only(pixels), files, found, digest) if state == checksum else None
 
 
-def _write(path: Path, folder: Path, files: Sequence[File], size: int, known: Pictures | None) -> None:
+def _write(path: Path, folder: Path, files: Sequence[File], form: Form, known: Pictures | None) -> None:
     """Decode what is not known yet, in threads, and replace the cache file."""
-    reasons: list[str | None] = []
+    found: list[Kept | str] = []
     checksum, state = 0, blake2b(digest_size=16)
     with replacing(path) as aside, aside.open("wb") as out:
-        for pixels in _decoded(folder, files, size, known):
-            reasons.append(pixels if isinstance(pixels, str) else None)
-            if not isinstance(pixels, str):
-                # Written, not mapped: a full disk is then an error and not a signal that kills the process.
-                out.write(pixels.data)
-                checksum = zlib.crc32(pixels.data, checksum)
-                state.update(pixels.data)
+        for one in _decoded(folder, files, form, known):
+            if isinstance(one, str):
+                found.append(one)
+                continue
+            high, wide, last = one.pixels.shape
+            found.append(Kept((high, wide, last), one.short))
+            # Written, not mapped: a full disk is then an error and not a signal that kills the process.
+            out.write(one.pixels.data)
+            checksum = zlib.crc32(one.pixels.data, checksum)
+            state.update(one.pixels.data)
         index = {
             "version": VERSION,
             "crc32": checksum,
             "digest": state.hexdigest(),
-            "files": [[*f, reason] for f, reason in zip(files, reasons, strict=True)],
+            "files": list(zip(files, found, strict=True)),
         }
         encoded = json.dumps(index).encode()
         out.write(encoded + len(encoded).to_bytes(8, "little"))
 
 
-def _decoded(folder: Path, files: Sequence[File], size: int, known: Pictures | None) -> Iterator[Pixels | str]:
-    """Yield each file's pixels, or the reason why there are none, in order.
+def _decoded(folder: Path, files: Sequence[File], form: Form, known: Pictures | None) -> Decoding:
+    """Yield what each file gave, or the reason why it gave nothing, in order.
 
     Threads do, as Pillow decodes and resizes without the interpreter's lock: on photos they are as fast as
     processes, which also take seconds to start.
     """
-    before: dict[File, Pixels | str] = {}
-    if known is not None:
-        rows = iter(known.pixels)
-        before = {f: next(rows) if r is None else r for f, r in zip(known.files, known.reasons, strict=True)}
+    before = {} if known is None else dict(zip(known.files, _again(known), strict=True))
     columns = (TextColumn("decoding pictures"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with (
@@ -161,12 +194,24 @@ def _decoded(folder: Path, files: Sequence[File], size: int, known: Pictures | N
         Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
     ):
         task = progress.add_task("", total=len(files))
-        for start in range(0, len(files), _BLOCK):
-            block = files[start : start + _BLOCK]
-            fresh = pool.map(partial(decode_or_reason, size=size), (folder / f.name for f in block if f not in before))
+        for start in range(0, len(files), form.together):
+            block = files[start : start + form.together]
+            fresh = pool.map(partial(decode_or_reason, form=form), (folder / f.name for f in block if f not in before))
             for f in block:
                 yield before[f] if f in before else next(fresh)
                 progress.advance(task)
+
+
+def _again(known: Pictures) -> Decoding:
+    """Yield what a cache file holds of each of its files."""
+    place, pixels = 0, known.pixels.numpy()
+    for one in known.found:
+        if isinstance(one, str):
+            yield one
+            continue
+        size = np.prod(one.shape, dtype=np.int64).item()
+        yield Decoded(pixels[place : place + size].reshape(one.shape), one.short)
+        place += size
 
 
 @contextmanager

@@ -1,13 +1,14 @@
 """One picture file to pixels: any mode in, RGB uint8 out."""
 
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from withstand.core.files import printable
+from withstand.data.pictures.forms import Form
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 """What is read; Pillow's other decoders are kept away from files of unknown origin."""
@@ -56,26 +57,28 @@ def is_picture(path: Path) -> bool:
         return False
 
 
-def decode(path: Path, size: int | None) -> NDArray[np.uint8]:
-    """Return a picture file as `(3, size, size)`: its shorter side resized to `size`, and the center cropped.
+class Decoded(NamedTuple):
+    """What a picture file gave: pixels, and its shorter side as it is in the file."""
 
-    Without a size it is the whole picture, `(3, H, W)`, at its own resolution.
+    pixels: NDArray[np.uint8]
+    short: int
 
-    Resampling is Pillow's antialiased bicubic. The first frame is taken of an animation, and the orientation
-    in EXIF is respected. A JPEG more than six times too large is decoded at a half, a quarter or an eighth, but
-    never below three times `size`: several times faster, and not seen after the resizing.
+
+def decode(path: Path, form: Form) -> Decoded:
+    """Return a picture file's pixels, and its shorter side.
+
+    The first frame is taken of an animation, and the orientation in EXIF is respected.
+
+    Args:
+        path: of the file.
+        form: what is made of it; a JPEG may be decoded at less than its size where the form allows it.
     """
     with _open(path) as picture:
-        if size is not None:
-            picture.draft(None, (3 * size, 3 * size))
+        short = min(picture.size)
+        if form.least is not None:
+            picture.draft(None, (form.least, form.least))
         upright = to_rgb(ImageOps.exif_transpose(picture))
-    if size is None:
-        return np.ascontiguousarray(np.asarray(upright).transpose(2, 0, 1))
-    wide, high = upright.size
-    side = min(wide, high)
-    left, top = (wide - side) / 2, (high - side) / 2
-    square = upright.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
-    return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
+    return Decoded(form.of(upright), short)
 
 
 def _open(path: Path) -> Image.Image:
@@ -130,10 +133,10 @@ def _webp_sides(head: bytes) -> tuple[int, int] | None:
     return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
 
 
-def decode_or_reason(path: Path, size: int | None) -> "NDArray[Any] | str":
-    """Return the pixels, or in one line why there are none."""
+def decode_or_reason(path: Path, form: Form) -> Decoded | str:
+    """Return what a file gave, or in one line why it gave nothing."""
     try:
-        return decode(path, size)
+        return decode(path, form)
     except Exception as error:
         # Pillow's decoders fail in many ways on damaged files; each is a reason, and none may end the others' work.
         reason = str(error)

@@ -3,19 +3,22 @@
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from dataclasses import replace
+from functools import cached_property, partial
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError
 from withstand.core.files import printable
 from withstand.core.roles import Indices, Source
-from withstand.data.arrays.source import read_only
 from withstand.data.pictures.cache import File, pictures_of
 from withstand.data.pictures.decode import is_picture
 from withstand.data.pictures.domains import DOMAIN, domains_of, folder_of_domains
@@ -23,6 +26,8 @@ from withstand.data.pictures.folder_classes import classes_of
 from withstand.data.pictures.folder_parts import find_parts, role_of
 from withstand.data.shared.cache_folder import cache_folder
 from withstand.data.shared.digest import as_indices
+from withstand.data.pictures.forms import ForCrops, Square
+from withstand.views.pictures.photos import Photos
 
 NOT_PICTURES = frozenset(
     (
@@ -59,6 +64,9 @@ class ImageFolder(Source):
         classes: the names of labels 0, 1, ... where another folder's numbering is to hold; a folder whose name is
             not among them is refused. `()` leaves the pictures unlabelled.
         domains: the folders are domains, and the folders in them classes, the same in each: attribute "domain".
+        cache_size: where views crop parts of photos that are larger than `size`, these are taken from the whole photo,
+            kept with a shorter side of at most this in a cache file of its own: see `ForCrops`. None takes them from
+            the squares of `size`.
 
     Attributes:
         skipped: (name, reason) of each file that is no readable picture.
@@ -82,19 +90,23 @@ class ImageFolder(Source):
         strict: bool = False,
         classes: Sequence[str] | None = None,
         domains: bool = False,
+        cache_size: int | None = None,
     ) -> None:
         self.folder = folder = Path(path)
         self.name, self.origin = printable(_whole(folder.resolve()).name), f"pictures below {printable(str(folder))}"
         if size < 1:
             raise DataError(f"size={size} must be at least 1 pixel")
+        if cache_size is not None and cache_size < size:
+            raise DataError(f"cache_size={cache_size} must be at least size={size}: nothing is enlarged")
         files, self.ignored = list_files(folder)
-        place = cache_folder() / "pictures" if cache is None else Path(cache)
-        found = pictures_of(folder, files, size, place)
-        pairs = list(zip(found.files, found.reasons, strict=True))
-        self.names = tuple(file.name for file, reason in pairs if reason is None)
-        self.skipped = tuple((printable(file.name), reason) for file, reason in pairs if reason is not None)
+        self._cache = cache_folder() / "pictures" if cache is None else Path(cache)
+        found = pictures_of(folder, files, Square(size), self._cache)
+        self.names = tuple(file.name for file, _ in found.kept)
+        self.skipped = tuple((printable(name), reason) for name, reason in found.skipped)
         self._complain(folder, strict)
-        self._x = read_only(found.pixels)
+        self._x = found.pixels.view(-1, 3, size, size)
+        self._larger = tuple(file if cache_size is not None and one.short > size else None for file, one in found.kept)
+        self._cache_size = cache_size
         self._digest = found.digest
         self._domains = domains_of(self.names, folder) if domains else None
         below = self.names if self._domains is None else self._domains.below
@@ -124,6 +136,33 @@ class ImageFolder(Source):
     def __getitem__(self, indices: Indices) -> Batch:
         chosen = as_indices(indices, len(self))
         return Batch(self._x.index_select(0, chosen), chosen, None if self._labels is None else self._labels[chosen])
+
+    def for_views(self, indices: Indices) -> Batch:
+        batch = self[indices]
+        if not any(self._larger):
+            return batch
+        larger = torch.tensor([self._larger[row] is not None for row in batch.index.tolist()], dtype=torch.bool)
+        return replace(batch, whole=Photos(larger, partial(self._photos, batch.index[larger].tolist())))
+
+    def _photos(self, rows: Sequence[int]) -> list[NDArray[np.uint8]]:
+        """Return photos `(H, W, 3)` for crops, as they lie in the mapped file."""
+        held = self._for_crops
+        return [held[row] for row in rows]
+
+    @cached_property
+    def _for_crops(self) -> dict[int, NDArray[np.uint8]]:
+        """The photos that are larger than `size`, by their places; decoded when they are first asked for."""
+        rows = {row: file for row, file in enumerate(self._larger) if file is not None}
+        assert self._cache_size is not None
+        form = ForCrops(self._cache_size, self.shape[-1])
+        found = pictures_of(self.folder, list(rows.values()), form, self._cache)
+        for name, reason in found.skipped:
+            raise DataError(f"{printable(name)} in {str(self.folder)!r} was read before and is not now: {reason}")
+        pixels, starts = found.pixels.numpy(), found.starts().tolist()
+        return {
+            row: pixels[first:last].reshape(one.shape)
+            for row, (_, one), first, last in zip(rows, found.kept, starts[:-1], starts[1:], strict=True)
+        }
 
     @property
     def shape(self) -> tuple[int, ...]:

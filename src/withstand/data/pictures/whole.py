@@ -1,48 +1,32 @@
 """Pictures at their own resolution, whole: of a folder or of a named set, decoded once into a file that is mapped."""
 
-import json
 import os
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from hashlib import blake2b
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError, nearest
-from withstand.core.files import printable, replacing
+from withstand.core.files import printable
 from withstand.core.roles import Indices, Source
-from withstand.data.arrays.source import read_only
-from withstand.data.pictures.cache import File
-from withstand.data.pictures.decode import decode_or_reason
-from withstand.data.pictures.folder import list_files, open_parts
+from withstand.data.pictures.cache import File, Pictures, pictures_of
+from withstand.data.pictures.folder import NOT_PICTURES, list_files, open_parts
+from withstand.data.pictures.forms import Whole
 from withstand.data.pictures.named import VARIABLE
 from withstand.data.shared.cache_folder import cache_folder
 from withstand.data.shared.digest import as_indices
 
 WHOLE_SETS = ("yang91", "set5", "set14", "bsd100", "bsd100_first20")
 """Sets of super-resolution by name: `$WITHSTAND_DATA/sr/NAME.zip`."""
-
-_VERSION = 1
-_BLOCK = 64
-
-
-class _Kept(NamedTuple):
-    """What a cache file says of its pictures, in the order of their files."""
-
-    names: tuple[str, ...]
-    sides: tuple[tuple[int, int], ...]
-    skipped: tuple[tuple[str, str], ...]
-    digest: str
 
 
 class WholePictures(Source):
@@ -69,10 +53,9 @@ class WholePictures(Source):
 
     def __init__(self, data: str | Path, *, cache: str | Path | None = None) -> None:
         place, self.name, self.origin = _place(data)
-        base = cache_folder() / "pictures" if cache is None else Path(cache)
-        with _files(place) as (folder, files):
-            self._path, kept = _decoded(place, folder, files, base)
-        self.names, self.skipped, self._digest = kept.names, kept.skipped, kept.digest
+        kept = _kept(place, cache_folder() / "pictures" if cache is None else Path(cache))
+        self.names, self._digest = tuple(file.name for file, _ in kept.kept), kept.digest
+        self.skipped = tuple((printable(name), reason) for name, reason in kept.skipped)
         shown = "; ".join(f"{name}: {reason}" for name, reason in self.skipped[:3])
         if not self.names:
             unreadable = f" that can be read ({shown})" if shown else ""
@@ -81,9 +64,8 @@ class WholePictures(Source):
             warnings.warn(
                 f"{len(self.skipped)} files in {str(data)!r} are not readable pictures ({shown}): skipped", stacklevel=3
             )
-        self.sides = torch.tensor(kept.sides, dtype=torch.int64)
-        self._starts = torch.cat([torch.zeros(1, dtype=torch.int64), (3 * self.sides.prod(1)).cumsum(0)])
-        self._pixels = read_only(np.memmap(self._path, np.uint8, "r", shape=(int(self._starts[-1]),)))
+        self.sides = torch.tensor([one.shape[1:] for _, one in kept.kept], dtype=torch.int64)
+        self._starts, self._pixels = kept.starts(), kept.pixels
 
     def __len__(self) -> int:
         return len(self.names)
@@ -160,84 +142,32 @@ def _place(data: str | Path) -> tuple[Path, str, str]:
     return folder, printable(folder.resolve().name), f"pictures below {printable(str(folder))}"
 
 
-@contextmanager
-def _files(place: Path) -> Iterator[tuple[Path, list[File]]]:
-    """Give a folder with the pictures, and its files; an archive is unpacked when it is read first."""
+def _kept(place: Path, cache: Path) -> Pictures:
+    """Return the pictures of a folder or archive, decoded now or before.
+
+    Raises:
+        DataError: an archive that cannot be read.
+    """
     if place.is_dir():
-        yield place, list_files(place)[0]
-        return
-    about = place.stat()
-    with TemporaryDirectory(prefix="withstand-") as folder:
-        yield Path(folder), [File(place.name, about.st_size, about.st_mtime_ns)]
-
-
-def _decoded(place: Path, folder: Path, files: Sequence[File], base: Path) -> tuple[Path, _Kept]:
-    """Return the cache file of a place, and what it holds; it is made where there is none that fits."""
-    key = blake2b(repr((os.fsencode(place.resolve()), files)).encode(), digest_size=12).hexdigest()
-    path = base / f"{key}-whole.pictures"
-    known = _read(path)
-    if known is not None:
-        return path, known
+        return pictures_of(place, list_files(place)[0], Whole(), cache)
     try:
-        base.mkdir(parents=True, exist_ok=True)
-        if not place.is_dir():
-            with zipfile.ZipFile(place) as archive:
-                archive.extractall(folder)
-            files = list_files(folder)[0]
-        _write(path, folder, files)
+        with zipfile.ZipFile(place) as archive:
+            # A member's checksum stands where a file has its time of change.
+            files = [File(one.filename, one.file_size, one.CRC) for one in archive.infolist() if _may_be_picture(one)]
     except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"the pictures of {str(place)!r} cannot be decoded into {str(base)!r}: {error}") from error
-    known = _read(path)
-    if known is None:
-        raise DataError(f"what was written to {str(path)!r} reads back otherwise: the disk is failing")
-    return path, known
+        raise DataError(f"the pictures of {str(place)!r} cannot be read: {error}") from error
+    return pictures_of(place, sorted(files), Whole(), cache, unpacked)
 
 
-def _read(path: Path) -> _Kept | None:
-    """Return what a cache file says; None where there is none, or one that is damaged or of another version."""
-    try:
-        with path.open("rb") as file:
-            end = file.seek(-8, 2)
-            length = int.from_bytes(file.read(8), "little")
-            file.seek(end - length)
-            index = json.loads(file.read(length))
-            if index["version"] != _VERSION:
-                return None
-            file.seek(0)
-            state, left = blake2b(digest_size=16), end - length
-            while left and (block := file.read(min(left, 1 << 24))):
-                state.update(block)
-                left -= len(block)
-        if state.hexdigest() != index["digest"] or sum(3 * h * w for h, w in index["sides"]) != end - length:
-            return None
-        sides = tuple((int(height), int(width)) for height, width in index["sides"])
-        skipped = tuple((str(name), str(reason)) for name, reason in index["skipped"])
-        return _Kept(tuple(index["names"]), sides, skipped, index["digest"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _may_be_picture(member: zipfile.ZipInfo) -> bool:
+    path = PurePosixPath(member.filename)
+    hidden = any(name.startswith(".") for name in path.parts)
+    return not (member.is_dir() or hidden or path.suffix.lower() in NOT_PICTURES)
 
 
-def _write(path: Path, folder: Path, files: Sequence[File]) -> None:
-    """Decode the files, in threads, and write them one after the other."""
-    names, sides, skipped, state = [], [], [], blake2b(digest_size=16)
-    with replacing(path) as aside, aside.open("wb") as out, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(files), _BLOCK):
-            some = files[start : start + _BLOCK]
-            found = pool.map(partial(decode_or_reason, size=None), (folder / one.name for one in some))
-            for one, pixels in zip(some, found, strict=True):
-                if isinstance(pixels, str):
-                    skipped.append((printable(one.name), pixels))
-                    continue
-                names.append(one.name)
-                sides.append(pixels.shape[1:])
-                out.write(pixels.data)
-                state.update(pixels.data)
-        index = {
-            "version": _VERSION,
-            "names": names,
-            "sides": sides,
-            "skipped": skipped,
-            "digest": state.hexdigest(),
-        }
-        encoded = json.dumps(index).encode()
-        out.write(encoded + len(encoded).to_bytes(8, "little"))
+@contextmanager
+def unpacked(archive: Path) -> Iterator[Path]:
+    """Give a folder with what an archive holds, for a while."""
+    with TemporaryDirectory(prefix="withstand-") as folder, zipfile.ZipFile(archive) as opened:
+        opened.extractall(folder)
+        yield Path(folder)

@@ -4,13 +4,15 @@ A crop that is resized to h x w is `A_y x A_x'` with `A_y (h, H)` and `A_x (w, W
 filter's weights around output pixel i's place in the source. Antialiasing widens the filter where the
 crop shrinks, as Pillow and torchvision do; a flip reverses the rows of `A_x`. The products are what a GPU
 likes, and small pictures anywhere. For large pictures on a CPU torch's own kernel, one sample after another, is
-several times faster than dense products; it rounds bytes to bytes, as torchvision does.
+several times faster than dense products; it rounds bytes to bytes, as torchvision does. That also takes the crops of
+photos that a batch has in more detail than `x`: see `Photos`.
 
 Law of the boxes: Szegedy et al., Going Deeper with Convolutions (2014), as in torchvision: up to ten tries,
 then the largest central box of an allowed aspect ratio.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self, TypeAlias, get_args
 
@@ -20,6 +22,7 @@ from torch import Tensor
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.random import Draws
+from withstand.views.pictures.photos import Photos
 from withstand.views.pictures.picture import (
     CROP,
     PictureView,
@@ -27,6 +30,7 @@ from withstand.views.pictures.picture import (
     check_pictures,
     check_probability,
     check_range,
+    rows_where,
     tracked,
 )
 
@@ -38,13 +42,14 @@ _SMALL = 96 * 96
 """Pixels up to which a CPU is faster at the dense products."""
 
 
-def crop_boxes(draws: Draws, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]) -> Tensor:
+def crop_boxes(
+    draws: Draws, sides: Sequence[tuple[int, int]], scale: tuple[float, float], ratio: tuple[float, float]
+) -> Tensor:
     """Draw one box a sample inside H x W pictures.
 
     Args:
         draws: N streams.
-        height: H, pixels.
-        width: W, pixels.
+        sides: H and W of each picture, pixels; one pair for all of them where they are of one size.
         scale: range of the box's share of the area, uniform.
         ratio: range of width / height, log-uniform.
 
@@ -54,16 +59,16 @@ def crop_boxes(draws: Draws, height: int, width: int, scale: tuple[float, float]
     low, high = math.log(ratio[0]), math.log(ratio[1])
     numbers = draws.uniform(2 * _TRIES + 2)
     share, shape, place = numbers[:, :_TRIES], numbers[:, _TRIES:-2], numbers[:, -2:]
-    area = (share * (scale[1] - scale[0]) + scale[0]) * (height * width)
+    bounds = share.new_tensor(sides).T[:, :, None]  # (2, 1 or N, 1)
+    area = (share * (scale[1] - scale[0]) + scale[0]) * bounds.prod(0)
     root = (shape * ((high - low) / 2) + low / 2).exp()  # of the aspect ratio
     area = area.sqrt_()
-    sides = torch.stack(((area / root).round_(), (area * root).round_()))
-    bounds = sides.new_tensor((height, width)).view(2, 1, 1)
-    any_fits, first = ((sides > 0) & (sides <= bounds)).all(0).max(dim=1, keepdim=True)
-    lengths = sides.gather(2, first.expand(2, -1, 1)).squeeze(2)  # (2, N)
+    lengths = torch.stack(((area / root).round_(), (area * root).round_()))
+    any_fits, first = ((lengths > 0) & (lengths <= bounds)).all(0).max(dim=1, keepdim=True)
+    lengths = lengths.gather(2, first.expand(2, -1, 1)).squeeze(2)  # (2, N)
     # Whole positions with equal chances: a floor of uniform numbers in [0, free + 1).
-    starts = ((bounds[:, 0] - lengths + 1) * place.T).floor_()
-    central = sides.new_tensor(_central_box(height, width, ratio))
+    starts = ((bounds[:, :, 0] - lengths + 1) * place.T).floor_()
+    central = lengths.new_tensor([_central_box(height, width, ratio) for height, width in sides])
     return torch.where(any_fits, torch.cat((starts, lengths)).T, central)
 
 
@@ -225,22 +230,45 @@ class RandomResizedCrop(PictureView):
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         check_pictures(batch.x)
-        boxes, flip = self._drawn(batch.x, draws)
-        height, width = batch.x.shape[2:]
-        parts = boxes / boxes.new_tensor((height, width, height, width))
+        photos = batch.whole if isinstance(batch.whole, Photos) else None
+        sides = [_sides(batch.x)] if photos is None else photos.sides(*_sides(batch.x))
+        boxes, flip = self._drawn(sides, draws)
+        parts = boxes / boxes.new_tensor([(*pair, *pair) for pair in sides])
         mirrored = parts.new_zeros(len(parts)) if flip is None else flip.to(parts)
         crop = torch.cat([parts, mirrored[:, None]], 1)
-        x = resized_crop(batch.x, boxes, self.size, flip=flip, interpolation=self.interpolation)
+        if photos is None:
+            x = resized_crop(batch.x, boxes, self.size, flip=flip, interpolation=self.interpolation)
+        else:
+            x = self._of_photos(batch.x, photos, boxes, flip)
         return batch.with_x(x).with_extra(CROP, crop)
 
     def change(self, x: Tensor, draws: Draws) -> Tensor:
-        boxes, flip = self._drawn(x, draws)
+        boxes, flip = self._drawn([_sides(x)], draws)
         return resized_crop(x, boxes, self.size, flip=flip, interpolation=self.interpolation)
 
-    def _drawn(self, x: Tensor, draws: Draws) -> tuple[Tensor, Tensor | None]:
+    def _drawn(self, sides: Sequence[tuple[int, int]], draws: Draws) -> tuple[Tensor, Tensor | None]:
         """Draw the part of each picture, and whether it is mirrored."""
-        boxes = crop_boxes(draws, x.shape[2], x.shape[3], self.scale, self.ratio)
+        boxes = crop_boxes(draws, sides, self.scale, self.ratio)
         return boxes, draws.chance(self.flip, 1).squeeze(1) if self.flip else None
+
+    def _of_photos(self, x: Tensor, photos: Photos, boxes: Tensor, flip: Tensor | None) -> Tensor:
+        """Return the crops, of photos where there are some and of `x` elsewhere."""
+        size = (self.size, self.size) if isinstance(self.size, int) else self.size
+        if bool(photos.larger.all()):
+            return photos.resized(boxes, size, self.interpolation, flip)
+        out = torch.empty(*x.shape[:2], *size, device=x.device)
+        for which in (photos.larger, ~photos.larger):
+            rows = rows_where(which).to(x.device)
+            own, mirrored = boxes[rows], None if flip is None else flip[rows]
+            if which is photos.larger:
+                out[rows] = photos.resized(own, size, self.interpolation, mirrored)
+            else:
+                out[rows] = resized_crop(x[rows], own, size, flip=mirrored, interpolation=self.interpolation)
+        return out
+
+
+def _sides(x: Tensor) -> tuple[int, int]:
+    return x.shape[2], x.shape[3]
 
 
 @dataclass(frozen=True)

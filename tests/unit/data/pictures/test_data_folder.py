@@ -14,6 +14,11 @@ from withstand.core.part import build, describe
 from withstand.data import ImageFolder
 from withstand.data.pictures import cache
 from withstand.data.pictures.decode import decode
+from withstand.data.pictures.forms import Square
+
+
+def square(path, size):
+    return decode(path, Square(size)).pixels
 
 
 def picture(path, seed=0, side=24):
@@ -35,9 +40,9 @@ def decoded(monkeypatch):
     names = []
     whole = cache.decode_or_reason
 
-    def noted(path, size):
+    def noted(path, form):
         names.append(path.name)
-        return whole(path, size)
+        return whole(path, form)
 
     monkeypatch.setattr(cache, "decode_or_reason", noted)
     return names
@@ -50,7 +55,7 @@ def cache_file(home):
 
 def test_decoding_together_equals_decoding_one_by_one(flat):
     source = ImageFolder(flat, 16)
-    serial = torch.from_numpy(np.stack([decode(path, 16) for path in sorted(flat.iterdir())]))
+    serial = torch.from_numpy(np.stack([square(path, 16) for path in sorted(flat.iterdir())]))
     assert torch.equal(source[range(6)].x, serial)
     assert torch.equal(source[[5, 1]].x, serial[[5, 1]])
     assert source[[5, 1]].x.is_contiguous()
@@ -176,7 +181,7 @@ def test_only_what_changed_is_decoded_again(flat, decoded):
     (flat / "0.png").unlink()
     changed = ImageFolder(flat, 16)
     assert sorted(decoded) == ["2.png", "7.png"]
-    serial = torch.from_numpy(np.stack([decode(path, 16) for path in sorted(flat.iterdir())]))
+    serial = torch.from_numpy(np.stack([square(path, 16) for path in sorted(flat.iterdir())]))
     assert torch.equal(changed[range(6)].x, serial)
     assert changed.fingerprint() != first.fingerprint()
     assert torch.equal(first[[1]].x, serial[[0]])  # what was open stays as it was
@@ -268,13 +273,13 @@ def test_two_at_once_decode_once(flat, decoded):
 
 
 def test_more_files_than_a_block(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "_BLOCK", 4)
+    monkeypatch.setattr(Square, "together", 4)
     for number in range(11):
         picture(tmp_path / f"{number:02}.png", number, 8)
     (tmp_path / "05.png").write_bytes(b"")
     with pytest.warns(UserWarning, match="1 of 11"):
         source = ImageFolder(tmp_path, 8)
-    expected = [decode(path, 8) for path in sorted(tmp_path.glob("*.png")) if path.name != "05.png"]
+    expected = [square(path, 8) for path in sorted(tmp_path.glob("*.png")) if path.name != "05.png"]
     assert torch.equal(source[range(10)].x, torch.from_numpy(np.stack(expected)))
 
 

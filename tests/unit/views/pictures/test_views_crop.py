@@ -36,7 +36,7 @@ def torchvisions(height: int, width: int, scale: tuple[float, float], ratio: tup
     ],
 )
 def test_boxes_follow_torchvisions_law(height, width, scale, ratio):
-    ours = crop.crop_boxes(streams(), height, width, scale, ratio)
+    ours = crop.crop_boxes(streams(), [(height, width)], scale, ratio)
     theirs = torchvisions(height, width, scale, ratio)
     for name, of in {
         "area": lambda box: box[:, 2] * box[:, 3],
@@ -50,7 +50,7 @@ def test_boxes_follow_torchvisions_law(height, width, scale, ratio):
 
 
 def test_boxes_lie_inside_and_are_whole():
-    boxes = crop.crop_boxes(streams(), 30, 50, (0.01, 1.0), (0.3, 3.0))
+    boxes = crop.crop_boxes(streams(), [(30, 50)], (0.01, 1.0), (0.3, 3.0))
     assert torch.equal(boxes, boxes.round())
     top, left, height, width = boxes.unbind(1)
     assert height.min() >= 1
@@ -66,7 +66,7 @@ def test_boxes_lie_inside_and_are_whole():
 )
 def test_the_fallback_is_torchvisions_central_box(height, width, ratio):
     # A share of 4 of the area never fits, so that every sample falls back; the view itself refuses such a scale.
-    ours = crop.crop_boxes(streams(5), height, width, (4.0, 4.0), ratio)
+    ours = crop.crop_boxes(streams(5), [(height, width)], (4.0, 4.0), ratio)
     theirs = RandomResizedCrop.get_params(torch.empty(1, height, width), [4.0, 4.0], list(ratio))
     assert ours.tolist() == [list(theirs)] * 5
 
@@ -78,7 +78,7 @@ def test_the_fallback_is_torchvisions_central_box(height, width, ratio):
 def test_pixels_are_torchvisions(shape, size, interpolation):
     count = 12
     x = torch.rand(count, *shape, generator=torch.Generator().manual_seed(0))
-    boxes = crop.crop_boxes(streams(count), shape[1], shape[2], (0.05, 1.0), (0.5, 2.0))
+    boxes = crop.crop_boxes(streams(count), [(shape[1], shape[2])], (0.05, 1.0), (0.5, 2.0))
     boxes[0] = torch.tensor((0, 0, shape[1], shape[2]))
     boxes[1] = torch.tensor((3, 5, 1, 1))
     output = (size, size) if isinstance(size, int) else size
@@ -90,14 +90,14 @@ def test_pixels_are_torchvisions(shape, size, interpolation):
 
 def test_bytes_give_the_pixels_of_floats():
     x = torch.randint(0, 256, (6, 3, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    boxes = crop.crop_boxes(streams(6), 40, 40, (0.1, 1.0), (0.7, 1.4))
+    boxes = crop.crop_boxes(streams(6), [(40, 40)], (0.1, 1.0), (0.7, 1.4))
     of_bytes, of_floats = crop.resized_crop(x, boxes, 24), crop.resized_crop(x / 255, boxes, 24)
     assert torch.allclose(of_bytes, of_floats, atol=1e-6)
 
 
 def test_large_bytes_are_within_one_step_of_torchvisions_and_of_floats():
     x = torch.randint(0, 256, (4, 3, 120, 150), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    boxes = crop.crop_boxes(streams(4), 120, 150, (0.1, 1.0), (0.7, 1.4))
+    boxes = crop.crop_boxes(streams(4), [(120, 150)], (0.1, 1.0), (0.7, 1.4))
     for picture, box, view in zip(x, boxes.int().tolist(), crop.resized_crop(x, boxes, 64), strict=True):
         theirs = F.resized_crop(picture, *box, (64, 64), antialias=True)
         assert (view - theirs / 255).abs().max() <= 1 / 255 + 1e-6
@@ -108,7 +108,7 @@ def test_large_bytes_are_within_one_step_of_torchvisions_and_of_floats():
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_both_ways_to_resize_agree(interpolation):
     x = torch.rand(3, 3, 110, 130, generator=torch.Generator().manual_seed(0))
-    boxes = crop.crop_boxes(streams(3), 110, 130, (0.1, 1.0), (0.7, 1.4))
+    boxes = crop.crop_boxes(streams(3), [(110, 130)], (0.1, 1.0), (0.7, 1.4))
     flip = torch.tensor((True, False, True))
     products = torch.empty(3, 3, 48, 60)
     crop._resize(x, boxes, tuple(products.shape[2:]), interpolation, flip, products)
@@ -118,7 +118,7 @@ def test_both_ways_to_resize_agree(interpolation):
 @pytest.mark.parametrize("side", [32, 160])
 def test_the_flip_mirrors_the_crop(side):
     x = torch.rand(8, 3, side, side, generator=torch.Generator().manual_seed(0))
-    boxes = crop.crop_boxes(streams(8), side, side, (0.1, 1.0), (0.7, 1.4))
+    boxes = crop.crop_boxes(streams(8), [(side, side)], (0.1, 1.0), (0.7, 1.4))
     plain = crop.resized_crop(x, boxes, 24)
     flip = torch.arange(8) % 3 == 0
     flipped = crop.resized_crop(x, boxes, 24, flip=flip)
