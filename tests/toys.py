@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from withstand.core.batch import Batch
 from withstand.core.random import derive
 from withstand.core.roles import Indices, Method, Source
+from withstand.data.pictures.folder import ImageFolder
 from withstand.data.tables.source import TableSource
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import SGD, Optimizer
@@ -50,6 +52,18 @@ class ToyPictures(Source):
 
     def fingerprint(self) -> str:
         return f"toy-{len(self)}-{self.seed}"
+
+
+def toy_photos(folder: Path, count: int, *, cache_size: int | None = 32) -> ImageFolder:
+    """Return pictures of 16 x 16 of photos of several sizes, which are made below a folder."""
+    place = folder / "photos"
+    if not place.exists():
+        place.mkdir(parents=True)
+        draws = np.random.default_rng(0)
+        for number in range(count):
+            sides = int(draws.integers(20, 60)), int(draws.integers(20, 60)), 3
+            Image.fromarray(draws.integers(0, 256, sides, dtype=np.uint8)).save(place / f"{number:03}.png")
+    return ImageFolder(place, 16, cache=folder / "cache", cache_size=cache_size)
 
 
 def toy_rows(count: int = 16, seed: int = 0) -> TableSource:

@@ -21,7 +21,8 @@ from withstand.data.graphs.load import GRAPHS, open_graphs
 from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource
 from withstand.data.interactions.source import RATINGS, Catalogue, is_ratings
-from withstand.data.pictures.folder import ImageFolder, open_parts
+from withstand.data.pictures.files.listing import open_parts
+from withstand.data.pictures.folder import ImageFolder
 from withstand.data.pictures.named import NAMES, NamedSource
 from withstand.data.tables.files import is_table_file
 from withstand.data.tables.frame import is_frame
@@ -161,13 +162,14 @@ def splits_like(source: Source, data: Data) -> tuple[Source, Source]:
 
 def size_like(source: Source, data: Data) -> int | None:
     """Return the side to which a folder's pictures are brought to be as `source`'s are; None for other data."""
-    return source.shape[-1] if source.kind == "picture" and is_folder(data) else None
+    folder = _path_of(data)
+    return source.shape[-1] if source.kind == "picture" and folder is not None and folder.is_dir() else None
 
 
-def is_folder(data: Data) -> bool:
-    """Return whether data are named by the path of a folder."""
-    path = _path_of(data)
-    return path is not None and path.is_dir()
+def is_picture_folder(data: Data) -> bool:
+    """Return whether data are a folder, and of nothing else than pictures as far as its files' names say."""
+    folder = _path_of(data)
+    return folder is not None and folder.is_dir() and not (_is_volumes(data) or is_windows(data) or is_flows(data))
 
 
 def labelled_parts(source: Source) -> tuple[Source, Source]:
@@ -221,7 +223,7 @@ def _openers(data: Data, size: int | None, cache_size: int | None = None) -> dic
     parts: dict[str, Path] = {}
     if _is_volumes(data):
         return volume_openers(data, size=size)
-    if folder is not None and folder.is_dir() and not is_windows(data) and not is_flows(data):
+    if folder is not None and is_picture_folder(data):
         parts, aside = open_parts(folder)
         if aside:
             warnings.warn(f"{str(folder)!r} has parts ({', '.join(parts)}); left aside: {aside}", stacklevel=3)

@@ -14,7 +14,7 @@ from torch.multiprocessing.spawn import spawn
 import faults
 from adversaries import adversarial
 from faults import FaultyView
-from toys import toy_experiment, toy_method, weights
+from toys import toy_experiment, toy_method, toy_photos, weights
 from withstand.core.errors import NonFiniteLoss
 from withstand.engine.experiment import Experiment
 from withstand.engine.launch import train
@@ -58,6 +58,12 @@ def with_rest(processes: int) -> Experiment:
     )  # fmt: skip
 
 
+def of_photos(folder: Path, processes: int) -> Experiment:
+    """Three batches of crops of photos, each of its own size."""
+    plain = toy_experiment(epochs=1, batch=8, precision="float64", processes=processes)
+    return replace(plain, source=toy_photos(folder, 24))
+
+
 def adversaries(processes: int) -> dict[str, Experiment]:
     """A generator and a critic, each with its own optimizer; a critic that sits out steps; gradients of two batches."""
     return {
@@ -81,6 +87,7 @@ def work(place: int, folder: str) -> None:
     train(left_open, Path(folder, "auto"), quiet=True, allow=ALLOW)
     train(in_stages(2), Path(folder, "stages"), quiet=True, allow=ALLOW)
     train(with_rest(2), Path(folder, "rest"), quiet=True, allow=ALLOW)
+    train(of_photos(Path(folder), 2), Path(folder, "crops"), quiet=True, allow=ALLOW)
     for name, made in adversaries(2).items():
         train(made, Path(folder, name), quiet=True, allow=ALLOW)
 
@@ -97,6 +104,7 @@ def free_port() -> int:
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("two-processes")
     (folder / "port").write_text(str(free_port()))
+    toy_photos(folder, 24)
     spawn(work, (str(folder),), nprocs=2)
     return folder
 
@@ -139,6 +147,14 @@ def test_an_epochs_rest_is_shared_too(two: Path, tmp_path: Path) -> None:
     expected = losses(tmp_path / "run")
     assert len(expected) == 2 * 4
     assert (expected - losses(two / "rest")).abs().max() <= 1e-6
+
+
+def test_crops_of_photos_are_the_same(two: Path, tmp_path: Path) -> None:
+    made = of_photos(tmp_path, 1)
+    train(made, tmp_path / "run", quiet=True, allow=ALLOW)
+    assert (losses(tmp_path / "run") - losses(two / "crops")).abs().max() <= 1e-9
+    train(replace(made, source=toy_photos(tmp_path, 24, cache_size=None)), tmp_path / "other", quiet=True, allow=ALLOW)
+    assert (losses(tmp_path / "other") - losses(two / "crops")).abs().max() > 1e-3  # photos are what was cropped
 
 
 @pytest.mark.parametrize("name", adversaries(1))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import faults
 from adversaries import adversarial
 from faults import FaultySource, FaultyView, Stop
-from toys import toy_experiment, toy_method, weights
+from toys import toy_experiment, toy_method, toy_photos, weights
 from withstand.core.batch import Batch
 from withstand.core.roles import Epoch, Method, Model, Terms
 from withstand.engine.checkpoint import last_step
@@ -110,6 +110,12 @@ def test_resume_with_other_numerics(settings: dict[str, str], tmp_path: Path) ->
         assert faults.plan.views == 15 - done  # and no trial
     else:
         assert_resumes_exactly(experiment, tmp_path, stops=(8,), left=8)
+
+
+def test_resume_of_crops_of_photos(tmp_path: Path) -> None:
+    experiment = replace(toy_experiment(save_every=0.0), source=toy_photos(tmp_path, 80))
+    # Each start asks the view once beforehand, so that photos are decoded before progress is shown.
+    assert_resumes_exactly(faulty(experiment), tmp_path, stops=(9,), left=1 + 8)
 
 
 def test_resume_of_a_method_that_draws_and_prepares_epochs(tmp_path: Path) -> None:

@@ -61,7 +61,12 @@ class Captioned(Wrapped):
         """Return the same pictures and captions with another vocabulary."""
 
     def __getitem__(self, indices: Indices) -> Batch:
-        batch = self.source[indices]
+        return self._captioned(self.source[indices])
+
+    def for_views(self, indices: Indices) -> Batch:
+        return self._captioned(self.source.for_views(indices))
+
+    def _captioned(self, batch: Batch) -> Batch:
         return replace(batch, extras={**batch.extras, CAPTIONS: self._ids[batch.index]})
 
     def like(self, data: Any, split: str = "all") -> Source | None:
@@ -114,6 +119,7 @@ class CaptionedFolder(Captioned):
         captions: the table; `captions.csv` in the folder if None.
         classes: names of classes, whether folders in the folder are called so or not; those of the folders if None.
         cache: see `ImageFolder`.
+        cache_size: see `ImageFolder`.
 
     Raises:
         DataError: no captions, none of the pictures there are, or what `ImageFolder` and `read_captions` refuse.
@@ -128,14 +134,15 @@ class CaptionedFolder(Captioned):
         captions: str | Path | None = None,
         classes: Sequence[str] | None = None,
         cache: str | Path | None = None,
+        cache_size: int | None = None,
     ) -> None:
         folder = Path(path)
         table = folder / FILE if captions is None else Path(captions)
         said, empty = read_captions(table)
-        pictures = ImageFolder(folder, size, cache=cache)
+        pictures = ImageFolder(folder, size, cache=cache, cache_size=cache_size)
         self.told = () if classes is None else tuple(classes)
         if self.told and pictures.classes:
-            pictures = ImageFolder(folder, size, cache=cache, classes=self.told)
+            pictures = ImageFolder(folder, size, cache=cache, classes=self.told, cache_size=cache_size)
         of_picture = _matched(pictures.names, said)
         rows = [place for place, name in enumerate(of_picture) if name is not None]
         if not rows:

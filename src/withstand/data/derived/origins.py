@@ -64,7 +64,12 @@ class Origins(Wrapped):
         return cls(ArraySource(x, torch.arange(8) % 3, classes=("real", "one", "two")))
 
     def __getitem__(self, indices: Indices) -> Batch:
-        batch = self.source[indices]
+        return self._told(self.source[indices])
+
+    def for_views(self, indices: Indices) -> Batch:
+        return self._told(self.source.for_views(indices))
+
+    def _told(self, batch: Batch) -> Batch:
         own = self._generator[batch.index]
         return replace(batch, y=self._labels[batch.index], extras={**batch.extras, GENERATOR: own})
 

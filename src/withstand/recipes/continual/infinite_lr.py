@@ -34,13 +34,13 @@ from withstand.recipes.setups.staged.streams import (
     streamed,
 )
 from withstand.recipes.setups.vision.masked_pictures import MASKED
-from withstand.recipes.setups.vision.pictures import PictureSetup
+from withstand.recipes.setups.vision.pictures import CropSetup
 
 SETUP = MASKED
 
 
 def experiment(
-    setup: PictureSetup = SETUP,
+    setup: CropSetup = SETUP,
     *,
     stream: Stream = (),
     base: str = "mae",
@@ -88,7 +88,7 @@ def experiment(
         plain = replace(plain, method=method_of(Path(first)))
         plain = replace(plain, method=getattr(plain.method, "method", plain.method))
         refuse_other_pictures(plain.method, plain.source, first)
-    later = [parts_like(data, plain.source.shape, setup.size) for data in sets_of(stream)]
+    later = [parts_like(data, plain.source.shape, setup) for data in sets_of(stream)]
     return streamed(plain, later, pace, memory=memory, distil=distil, first=first)
 
 

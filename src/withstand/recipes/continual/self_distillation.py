@@ -31,7 +31,7 @@ from withstand.methods.continual.self_distillation import FurtherPretraining, Ma
 from withstand.recipes.setups.staged.stages import method_of, stageable
 from withstand.recipes.setups.staged.streams import parts_like, refuse_other_pictures
 from withstand.recipes.setups.vision.masked_pictures import MASKED
-from withstand.recipes.setups.vision.pictures import PictureSetup
+from withstand.recipes.setups.vision.pictures import CropSetup
 from withstand.views.compose import Compose
 
 SETUP = MASKED
@@ -40,7 +40,7 @@ CACHED = 1 << 24
 
 
 def experiment(
-    setup: PictureSetup = SETUP,
+    setup: CropSetup = SETUP,
     *,
     first: str | Experiment | None = None,
     pretrain: str | Source | None = None,
@@ -101,9 +101,9 @@ def experiment(
     return current
 
 
-def _start(plain: Experiment, setup: PictureSetup, pretrain: str | Source | None) -> Experiment:
+def _start(plain: Experiment, setup: CropSetup, pretrain: str | Source | None) -> Experiment:
     """Return the stage that trains the start, on other pictures where they are named."""
     if pretrain is None:
         return plain
-    train, test = parts_like(pretrain, plain.source.shape, setup.size)
+    train, test = parts_like(pretrain, plain.source.shape, setup)
     return replace(plain, source=train, test=test)

@@ -24,15 +24,15 @@ from withstand.core.roles import Model
 from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.bss import BSS
 from withstand.methods.contrastive.simclr import Negatives, SimCLR
-from withstand.recipes.setups.vision.pictures import PictureSetup, experiment_on_pictures
+from withstand.recipes.setups.vision.pictures import CropSetup, experiment_on_pictures
 from withstand.views.compose import TwoViews
 from withstand.views.pictures.crop import Interpolation, RandomResizedCrop
 
-SETUP = PictureSetup()
+SETUP = CropSetup()
 
 
 def experiment(
-    setup: PictureSetup = SETUP,
+    setup: CropSetup = SETUP,
     *,
     temperature: float = 0.2,
     negatives: Negatives = "same-view",

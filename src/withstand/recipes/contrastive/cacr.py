@@ -21,14 +21,14 @@ from functools import partial
 
 from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.cacr import CACR
-from withstand.recipes.setups.vision.pictures import PictureSetup, experiment_on_pictures
+from withstand.recipes.setups.vision.pictures import CropSetup, experiment_on_pictures
 from withstand.views.presets import several
 
-SETUP = PictureSetup(batch=128)
+SETUP = CropSetup(batch=128)
 
 
 def experiment(
-    setup: PictureSetup = SETUP,
+    setup: CropSetup = SETUP,
     *,
     views: int = 3,
     positive_sharpness: float = 1.0,

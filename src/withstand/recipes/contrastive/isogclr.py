@@ -24,14 +24,14 @@ from functools import partial
 from withstand.engine.experiment import Experiment
 from withstand.methods.contrastive.isogclr import ISogCLR
 from withstand.methods.contrastive.simclr import SimCLR
-from withstand.recipes.setups.vision.pictures import PictureSetup, experiment_on_pictures
+from withstand.recipes.setups.vision.pictures import CropSetup, experiment_on_pictures
 from withstand.views.presets import simclr_large, simclr_small
 
-SETUP = PictureSetup(batch=128)
+SETUP = CropSetup(batch=128)
 
 
 def experiment(
-    setup: PictureSetup = SETUP,
+    setup: CropSetup = SETUP,
     *,
     temperature: float = 0.1,
     rho: float = 0.3,

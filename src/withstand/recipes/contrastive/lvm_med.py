@@ -27,17 +27,17 @@ from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import Adam
 from withstand.evaluation.representation.matched import Matched
 from withstand.methods.contrastive.lvm_med import GraphMatching
-from withstand.recipes.setups.vision.pictures import PictureSetup, experiment_on_pictures
+from withstand.recipes.setups.vision.pictures import CropSetup, experiment_on_pictures
 from withstand.views.compose import Compose, TwoViews
 from withstand.views.pictures.blur import GaussianBlur
 from withstand.views.pictures.colors.color_views import ColorJitter
 from withstand.views.pictures.crop import RandomResizedCrop
 
-SETUP = PictureSetup(data="hippocampus-mri", batch=64, epochs=10, learning_rate=2e-3)
+SETUP = CropSetup(data="hippocampus-mri", batch=64, epochs=10, learning_rate=2e-3)
 
 
 def experiment(
-    setup: PictureSetup = SETUP,
+    setup: CropSetup = SETUP,
     *,
     graph_size: int = 16,
     neighbours: int = 5,

@@ -22,13 +22,13 @@ reached: undecided: kNN accuracy of the thing 0.477 ± 0.012 after two stages, 0
 from withstand.data.derived.group_batches import Small
 from withstand.engine.experiment import Experiment
 from withstand.recipes.setups.staged.stages import stageable, staged
-from withstand.recipes.setups.vision.pictures import PictureSetup
+from withstand.recipes.setups.vision.pictures import CropSetup
 
-SETUP = PictureSetup()
+SETUP = CropSetup()
 
 
 def experiment(
-    setup: PictureSetup = SETUP,
+    setup: CropSetup = SETUP,
     *,
     base: str = "simclr",
     stages: int = 3,

@@ -20,13 +20,13 @@ from withstand.methods.masked.data2vec import Data2Vec
 from withstand.models.blocks.memory.ema import Momentum
 from withstand.models.pictures.transformers.patches import with_patches
 from withstand.recipes.setups.vision.masked_pictures import MASKED, experiment_on_hidden_patches, with_small_vit
-from withstand.recipes.setups.vision.pictures import PictureSetup
+from withstand.recipes.setups.vision.pictures import CropSetup
 
 SETUP = MASKED
 
 
 def experiment(
-    setup: PictureSetup = SETUP,
+    setup: CropSetup = SETUP,
     *,
     layers: int | None = None,
     ratio: float = 0.6,

@@ -20,13 +20,13 @@ from withstand.methods.masked.hpm import HPM
 from withstand.models.blocks.memory.ema import Momentum
 from withstand.models.pictures.transformers.patches import with_patches
 from withstand.recipes.setups.vision.masked_pictures import MASKED, experiment_on_hidden_patches
-from withstand.recipes.setups.vision.pictures import PictureSetup
+from withstand.recipes.setups.vision.pictures import CropSetup
 
 SETUP = MASKED
 
 
 def experiment(
-    setup: PictureSetup = SETUP,
+    setup: CropSetup = SETUP,
     *,
     decoder_depth: int = 1,
     decoder_width: int = 64,

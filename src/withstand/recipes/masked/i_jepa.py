@@ -20,13 +20,13 @@ from withstand.methods.masked.i_jepa import IJEPA
 from withstand.models.blocks.memory.ema import Momentum
 from withstand.models.pictures.transformers.patches import with_patches
 from withstand.recipes.setups.vision.masked_pictures import MASKED, experiment_on_hidden_patches
-from withstand.recipes.setups.vision.pictures import PictureSetup
+from withstand.recipes.setups.vision.pictures import CropSetup
 
 SETUP = MASKED
 
 
 def experiment(
-    setup: PictureSetup = SETUP,
+    setup: CropSetup = SETUP,
     *,
     predictor_depth: int = 2,
     predictor_width: int = 48,

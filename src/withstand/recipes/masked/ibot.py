@@ -22,14 +22,14 @@ from withstand.methods.masked.ibot import IBOT
 from withstand.models.blocks.memory.ema import Momentum
 from withstand.models.pictures.transformers.patches import with_patches
 from withstand.recipes.setups.vision.masked_pictures import MASKED, with_small_vit
-from withstand.recipes.setups.vision.pictures import PictureSetup, experiment_on_pictures
+from withstand.recipes.setups.vision.pictures import CropSetup, experiment_on_pictures
 from withstand.views.presets import dino_large, multicrop_small
 
 SETUP = MASKED
 
 
 def experiment(
-    setup: PictureSetup = SETUP,
+    setup: CropSetup = SETUP,
     *,
     hidden: int = 256,
     dim: int = 64,

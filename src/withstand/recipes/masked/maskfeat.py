@@ -19,13 +19,13 @@ from withstand.engine.experiment import Experiment
 from withstand.methods.masked.maskfeat import MaskFeat
 from withstand.models.pictures.transformers.patches import with_patches
 from withstand.recipes.setups.vision.masked_pictures import MASKED, experiment_on_hidden_patches
-from withstand.recipes.setups.vision.pictures import PictureSetup
+from withstand.recipes.setups.vision.pictures import CropSetup
 
 SETUP = MASKED
 
 
 def experiment(
-    setup: PictureSetup = SETUP, *, ratio: float = 0.4, bins: int = 9, weight_decay: float = 0.05
+    setup: CropSetup = SETUP, *, ratio: float = 0.4, bins: int = 9, weight_decay: float = 0.05
 ) -> Experiment:
     """Return the experiment.
 

@@ -22,14 +22,14 @@ from withstand.methods.masked.sit import SiT
 from withstand.models.blocks.memory.ema import Momentum
 from withstand.models.pictures.transformers.patches import with_patches
 from withstand.recipes.setups.vision.masked_pictures import MASKED, with_small_vit
-from withstand.recipes.setups.vision.pictures import PictureSetup, experiment_on_pictures
+from withstand.recipes.setups.vision.pictures import CropSetup, experiment_on_pictures
 from withstand.views.presets import barlow_large, barlow_small
 
 SETUP = MASKED
 
 
 def experiment(
-    setup: PictureSetup = SETUP,
+    setup: CropSetup = SETUP,
     *,
     restore: bool = True,
     contrast: bool = True,

@@ -24,14 +24,14 @@ from functools import partial
 from withstand.engine.experiment import Experiment
 from withstand.methods.non_contrastive.dino import DINO
 from withstand.models.blocks.memory.ema import Momentum
-from withstand.recipes.setups.vision.pictures import PictureSetup, experiment_on_pictures
+from withstand.recipes.setups.vision.pictures import CropSetup, experiment_on_pictures
 from withstand.views.presets import dino_large, multicrop_small
 
-SETUP = PictureSetup(batch=128, learning_rate=0.5)
+SETUP = CropSetup(batch=128, learning_rate=0.5)
 
 
 def experiment(
-    setup: PictureSetup = SETUP,
+    setup: CropSetup = SETUP,
     *,
     dim: int = 64,
     prototypes: int = 256,

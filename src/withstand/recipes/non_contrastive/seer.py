@@ -22,14 +22,14 @@ from functools import partial
 
 from withstand.engine.experiment import Experiment
 from withstand.methods.non_contrastive.swav import SwAV
-from withstand.recipes.setups.vision.pictures import PictureSetup, experiment_on_pictures
+from withstand.recipes.setups.vision.pictures import CropSetup, experiment_on_pictures
 from withstand.views.presets import multicrop_small, swav_large
 
-SETUP = PictureSetup(learning_rate=0.48, epochs=1, batch=128)
+SETUP = CropSetup(learning_rate=0.48, epochs=1, batch=128)
 
 
 def experiment(
-    setup: PictureSetup = SETUP,
+    setup: CropSetup = SETUP,
     *,
     prototypes: int = 300,
     temperature: float = 0.1,

@@ -21,15 +21,15 @@ from functools import partial
 
 from withstand.engine.experiment import Experiment
 from withstand.methods.non_contrastive.swav import SwAV
-from withstand.recipes.setups.vision.pictures import PictureSetup, experiment_on_pictures
+from withstand.recipes.setups.vision.pictures import CropSetup, experiment_on_pictures
 from withstand.views.presets import multicrop_small, swav_large
 
-SETUP = PictureSetup(learning_rate=0.48)
+SETUP = CropSetup(learning_rate=0.48)
 """SimCLR's rate, 0.12, hardly moves the prototypes in a short run."""
 
 
 def experiment(
-    setup: PictureSetup = SETUP,
+    setup: CropSetup = SETUP,
     *,
     prototypes: int = 300,
     temperature: float = 0.1,

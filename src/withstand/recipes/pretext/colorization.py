@@ -20,12 +20,12 @@ from withstand.engine.experiment import Experiment
 from withstand.methods.pretext.colorization import Colorization
 from withstand.models.pictures.transformers.patches import with_patches
 from withstand.recipes.setups.vision.masked_pictures import MASKED, experiment_on_hidden_patches
-from withstand.recipes.setups.vision.pictures import PictureSetup
+from withstand.recipes.setups.vision.pictures import CropSetup
 
 SETUP = replace(MASKED, data="cifar10")
 
 
-def experiment(setup: PictureSetup = SETUP, *, evened: float = 0.5, weight_decay: float = 0.05) -> Experiment:
+def experiment(setup: CropSetup = SETUP, *, evened: float = 0.5, weight_decay: float = 0.05) -> Experiment:
     """Return the experiment.
 
     Args:

@@ -17,14 +17,14 @@ from functools import partial
 
 from withstand.engine.experiment import Experiment
 from withstand.methods.pretext.jigsaw import Jigsaw
-from withstand.recipes.setups.vision.pictures import PictureSetup, experiment_on_pictures
+from withstand.recipes.setups.vision.pictures import CropSetup, experiment_on_pictures
 from withstand.views.presets import crop_and_flip
 
-SETUP = PictureSetup()
+SETUP = CropSetup()
 
 
 def experiment(
-    setup: PictureSetup = SETUP,
+    setup: CropSetup = SETUP,
     *,
     grid: int = 2,
     orders: int = 24,

@@ -12,9 +12,9 @@ from PIL import Image
 from withstand.core.errors import DataError
 from withstand.core.part import build, describe
 from withstand.data import ImageFolder
-from withstand.data.pictures import cache
-from withstand.data.pictures.decode import decode
-from withstand.data.pictures.forms import Square
+from withstand.data.pictures.files import cache
+from withstand.data.pictures.files.decode import decode
+from withstand.data.pictures.files.forms import Square
 
 
 def square(path, size):

@@ -14,11 +14,12 @@ from withstand.core.roles import Method, Source
 from withstand.data.derived.joined import Joined
 from withstand.data.derived.resized import as_shaped
 from withstand.data.derived.subset import Subset
-from withstand.data.load import Data, splits
+from withstand.data.load import Data, is_picture_folder, splits
 from withstand.engine.experiment import Experiment
 from withstand.engine.schedules import Schedule
 from withstand.methods.continual.continual_pretraining import REPLAY, ContinualPretraining
 from withstand.models.pictures.transformers.patches import TokenEncoder
+from withstand.recipes.setups.vision.pictures import CropSetup
 
 Stream: TypeAlias = str | Sequence[str] | Sequence[Source]
 """Sets in the order in which they come; in one word, their names with commas between."""
@@ -64,9 +65,16 @@ def sets_of(stream: Stream) -> list[Data]:
     return found
 
 
-def parts_like(data: Data, shape: Sequence[int], size: int | None) -> Parts:
-    """Return the parts of pictures, brought to a shape where they have another one."""
-    train, test = splits(data, size=size, seed=0)
+def parts_like(data: Data, shape: Sequence[int], setup: CropSetup) -> Parts:
+    """Return the parts of pictures, brought to a shape where they have another one.
+
+    Args:
+        data: the pictures.
+        shape: the wanted (C, H, W).
+        setup: how those of a folder are read.
+    """
+    kept = replace(setup, data=data).kept_side() if is_picture_folder(data) else None
+    train, test = splits(data, size=setup.size, seed=0, cache_size=kept)
     return as_shaped(train, shape), as_shaped(test, shape)
 
 

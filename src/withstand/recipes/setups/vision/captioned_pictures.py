@@ -13,15 +13,15 @@ from withstand.data.captions.table import FILE
 from withstand.data.captions.words import Vocabulary
 from withstand.data.derived.subset import holdout, in_whole
 from withstand.data.load import DEFAULT_SIZE
-from withstand.data.pictures.folder import open_parts
-from withstand.recipes.setups.vision.pictures import PictureSetup
+from withstand.data.pictures.files.listing import open_parts
+from withstand.recipes.setups.vision.pictures import CropSetup
 
 TEMPLATES = ("a photo of a {}", "a picture of a {}", "the {} in this picture", "a {}", "the {}", "{}")
 """What is said of a class; those with words that no caption has are left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionedSetup(PictureSetup):
+class CaptionedSetup(CropSetup):
     """What recipes on pictures with captions can be told besides.
 
     Args:
@@ -85,7 +85,9 @@ class CaptionedSetup(PictureSetup):
 
     def _captioned(self, part: Path, size: int, folder: Path) -> CaptionedFolder:
         table = self.captions or (part / FILE if (part / FILE).is_file() else folder / FILE)
-        return CaptionedFolder(part, size, captions=str(table), classes=self._class_names() or None)
+        return CaptionedFolder(
+            part, size, captions=str(table), classes=self._class_names() or None, cache_size=self.kept_side()
+        )
 
     def _made(self) -> tuple[Source, Source]:
         """Return parts of labelled pictures, with captions that are made."""

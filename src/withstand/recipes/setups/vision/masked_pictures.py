@@ -8,17 +8,17 @@ from withstand.core.roles import Method, Model
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import AdamW
 from withstand.evaluation.restoration.restored import Restored
-from withstand.recipes.setups.vision.pictures import PictureSetup, experiment_on_pictures
+from withstand.recipes.setups.vision.pictures import CropSetup, experiment_on_pictures
 from withstand.views.presets import crop_and_flip
 
-MASKED = PictureSetup(model="vit", batch=128, learning_rate=2e-3)
+MASKED = CropSetup(model="vit", batch=128, learning_rate=2e-3)
 """What masked methods learn from unless told otherwise."""
 
 
 def experiment_on_hidden_patches(
     name: str,
     method: Callable[[Model], Method],
-    setup: PictureSetup,
+    setup: CropSetup,
     weight_decay: float,
     *,
     smallest_crop: float = 0.2,
@@ -45,7 +45,7 @@ def experiment_on_hidden_patches(
     return replace(experiment, judges=(*experiment.judges, Restored()))
 
 
-def with_small_vit(setup: PictureSetup) -> PictureSetup:
+def with_small_vit(setup: CropSetup) -> CropSetup:
     """Return the setup, its ViT 96 wide and 4 deep if it does not say."""
     if setup.model != "vit":
         return setup

@@ -10,7 +10,7 @@ from withstand.core.options import Options
 from withstand.core.roles import Evaluator, Method, Model, Source, View
 from withstand.core.threat import Ball, parse_eps
 from withstand.data.derived.subset import labelled
-from withstand.data.load import DEFAULT_SIZE, Data, is_folder, splits
+from withstand.data.load import DEFAULT_SIZE, Data, is_picture_folder, splits
 from withstand.data.pictures.domains import DomainPart, folder_of_domains
 from withstand.data.pictures.folder import ImageFolder
 from withstand.engine.experiment import Experiment, Plan
@@ -38,8 +38,6 @@ class PictureSetup(Options):
     Args:
         data: a set's name, a folder of pictures (with one folder a class where labels are learnt from), an array file.
         size: side in pixels to which a folder's photos are brought; the sets have their own.
-        cache_size: shorter side in pixels at which photos larger than size are kept for random crops, twice the size if
-            not said; 0 takes crops from what they are brought to
         model: resnet, vit, convnet, scattering, timm:NAME or timm:NAME:pretrained.
         width: channels of the ResNet's first stage or the convnet's first layer, the ViT's width, or channels behind
             scattering; the network's own (16, 16, 192, 32) if not said.
@@ -56,7 +54,6 @@ class PictureSetup(Options):
 
     data: Data = "fashion-mnist-small"
     size: int | None = None
-    cache_size: int | None = None
     model: str = "resnet"
     width: int | None = None
     depth: int | None = None
@@ -81,22 +78,8 @@ class PictureSetup(Options):
         return DomainPart(whole, self.leave_out, "train"), labelled(DomainPart(whole, self.leave_out, "test"))
 
     def kept_side(self) -> int | None:
-        """Return the shorter side at which photos are kept for crops; None where crops are taken from what is judged.
-
-        Raises:
-            ConfigError: a side below the size, or one for other data than a folder.
-        """
-        if self.cache_size and not is_folder(self.data):
-            raise ConfigError("cache_size is of photos in a folder: other data have one size")
-        size = DEFAULT_SIZE if self.size is None else self.size
-        if self.cache_size is None:
-            return 2 * size
-        if self.cache_size and self.cache_size < size:
-            raise ConfigError(
-                f"cache_size={self.cache_size} must be at least the size, {size}, or 0 to take crops from pictures of "
-                "that size"
-            )
-        return self.cache_size or None
+        """Return the shorter side at which photos are kept for crops; None where no crops are taken of whole photos."""
+        return None
 
     def judges(self) -> tuple[Evaluator, ...]:
         """Return what judges besides the usual probes."""
@@ -104,7 +87,36 @@ class PictureSetup(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwoViewSetup(PictureSetup):
+class CropSetup(PictureSetup):
+    """What a recipe whose views crop pictures can be told besides.
+
+    Args:
+        cache_size: crops are taken from the whole of photos that are larger than size, kept with a shorter side of at
+            most this many pixels, twice the size if not said; 0 takes them from what photos are brought to
+    """
+
+    cache_size: int | None = None
+
+    def kept_side(self) -> int | None:
+        """Return the shorter side at which photos are kept for crops; None where crops are taken from what is judged.
+
+        Raises:
+            ConfigError: a side below the size, or one for other data than a folder of pictures.
+        """
+        photos = is_picture_folder(self.data)
+        if self.cache_size and not photos:
+            raise ConfigError("cache_size is of photos in a folder: the pictures of other data have one size")
+        size = DEFAULT_SIZE if self.size is None else self.size
+        if self.cache_size and self.cache_size < size:
+            raise ConfigError(
+                f"cache_size must be at least the size, {size}, or 0 to take crops from pictures of that size, not "
+                f"{self.cache_size}"
+            )
+        return (2 * size if self.cache_size is None else self.cache_size or None) if photos else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoViewSetup(CropSetup):
     """What a recipe without labels can be told besides.
 
     Args:

@@ -98,12 +98,16 @@ class ForCrops(Form):
     def least(self) -> int:
         return 2 * self.side
 
-    def of(self, upright: Image.Image) -> NDArray[np.uint8]:
-        wide, high = upright.size
-        short = min(wide, high)
+    def sides(self, high: int, wide: int) -> tuple[int, int]:
+        """Return height and width of what is kept of a picture."""
+        short = min(high, wide)
         share = min(self.side / short, (_MOST * self.side**2 / (wide * high)) ** 0.5)
         share = min(1.0, max(share, self.size / short))
-        if share < 1:
-            sides = max(1, round(wide * share)), max(1, round(high * share))
-            upright = upright.resize(sides, Image.Resampling.BICUBIC)
+        return max(1, round(high * share)), max(1, round(wide * share))
+
+    def of(self, upright: Image.Image) -> NDArray[np.uint8]:
+        wide, high = upright.size
+        sides = self.sides(high, wide)
+        if sides != (high, wide):
+            upright = upright.resize((sides[1], sides[0]), Image.Resampling.BICUBIC)
         return np.ascontiguousarray(np.asarray(upright))
