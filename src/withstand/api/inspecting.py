@@ -21,7 +21,7 @@ from withstand.core.options import Device
 from withstand.core.part import describe
 from withstand.core.roles import Source, encoder_of
 from withstand.data.load import Data, load
-from withstand.data.pictures.files.listing import list_files
+from withstand.data.pictures.decoding.listing import list_files
 from withstand.evaluation.defenses.backdoor.frequency_audit import FrequencyAudit, Shared, Spectra
 from withstand.evaluation.defenses.backdoor.suspicion import (
     activation_clustering,

@@ -28,7 +28,7 @@ MOVED = {
     "withstand.attacks.tables": "withstand.attacks.inputs.tables",
     "withstand.data.arrays.ArraySource": "withstand.data.arrays.source.ArraySource",
     "withstand.data.arrays.Stored": "withstand.data.arrays.source.Stored",
-    "withstand.data.cache": "withstand.data.pictures.files.cache",
+    "withstand.data.cache": "withstand.data.pictures.decoding.cache",
     "withstand.data.folder": "withstand.data.pictures.folder",
     "withstand.data.folder_classes": "withstand.data.pictures.folder_classes",
     "withstand.data.folder_parts": "withstand.data.pictures.folder_parts",

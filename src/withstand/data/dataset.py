@@ -16,7 +16,7 @@ from withstand.core.errors import DataError
 from withstand.core.roles import Indices, Source
 from withstand.data.arrays.layout import arrange, check_values, find_layout, sample_kind, sample_shape
 from withstand.data.arrays.source import as_tensor
-from withstand.data.pictures.files.decode import to_rgb
+from withstand.data.pictures.decoding.decode import to_rgb
 from withstand.data.shared.digest import as_indices, digest
 from withstand.data.shared.labels import Labels, read_labels
 

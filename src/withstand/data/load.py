@@ -21,7 +21,7 @@ from withstand.data.graphs.load import GRAPHS, open_graphs
 from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource
 from withstand.data.interactions.source import RATINGS, Catalogue, is_ratings
-from withstand.data.pictures.files.listing import open_parts
+from withstand.data.pictures.decoding.listing import open_parts
 from withstand.data.pictures.folder import ImageFolder
 from withstand.data.pictures.named import NAMES, NamedSource
 from withstand.data.tables.files import is_table_file

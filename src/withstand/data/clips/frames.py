@@ -20,7 +20,7 @@ from torch.nn.functional import avg_pool2d
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.files import printable
-from withstand.data.pictures.files.decode import FORMATS, to_rgb
+from withstand.data.pictures.decoding.decode import FORMATS, to_rgb
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 

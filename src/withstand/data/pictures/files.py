@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError
 from withstand.core.files import printable
 from withstand.core.roles import Indices, Source
-from withstand.data.pictures.decode import decode_or_reason, is_picture
+from withstand.data.pictures.decoding.decode import decode_or_reason, is_picture
+from withstand.data.pictures.decoding.forms import Square
 from withstand.data.shared.digest import as_indices, digest
 
 
@@ -63,10 +64,10 @@ def is_picture_file(data: object) -> bool:
     return path.is_file() and is_picture(path)
 
 
-def _pixels(path: str, size: int, channels: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    found = decode_or_reason(Path(path).expanduser(), size)
+def _pixels(path: str, size: int, channels: int) -> NDArray[np.uint8]:
+    found = decode_or_reason(Path(path).expanduser(), Square(size))
     if isinstance(found, str):
         raise DataError(f"{printable(path)!r} is no readable picture: {found}")
     if channels == 1:
-        return np.asarray(Image.fromarray(found.transpose(1, 2, 0)).convert("L"))[None]
-    return cast("np.ndarray[tuple[int, ...], np.dtype[np.uint8]]", found)
+        return np.asarray(Image.fromarray(found.pixels.transpose(1, 2, 0)).convert("L"))[None]
+    return found.pixels

@@ -18,9 +18,9 @@ from withstand.core.batch import Batch
 from withstand.core.errors import DataError, nearest
 from withstand.core.files import printable
 from withstand.core.roles import Indices, Source
-from withstand.data.pictures.files.cache import File, Pictures, pictures_of
-from withstand.data.pictures.files.forms import Whole
-from withstand.data.pictures.files.listing import NOT_PICTURES, list_files, open_parts
+from withstand.data.pictures.decoding.cache import File, Pictures, pictures_of
+from withstand.data.pictures.decoding.forms import Whole
+from withstand.data.pictures.decoding.listing import NOT_PICTURES, list_files, open_parts
 from withstand.data.pictures.named import VARIABLE
 from withstand.data.shared.cache_folder import cache_folder
 from withstand.data.shared.digest import as_indices

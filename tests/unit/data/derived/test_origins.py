@@ -14,7 +14,7 @@ from withstand.data.arrays.source import ArraySource
 from withstand.data.derived.origins import GENERATOR, Generators, Origins
 from withstand.data.derived.recompressed import Recompressed
 from withstand.data.derived.synthetic.generated import PROCESSES, Generated
-from withstand.data.pictures.files.formats import written
+from withstand.data.pictures.decoding.formats import written
 from withstand.data.pictures.folder import ImageFolder
 from withstand.data.pictures.npz.kinds import Kinds, open_kinds
 

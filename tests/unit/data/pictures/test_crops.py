@@ -21,7 +21,7 @@ from withstand.data.derived.poisoned import Poisoned
 from withstand.data.derived.shrunk import Shrunk
 from withstand.data.derived.subset import Subset, holdout
 from withstand.data.load import load, splits
-from withstand.data.pictures.files.forms import ForCrops
+from withstand.data.pictures.decoding.forms import ForCrops
 from withstand.data.pictures.folder import ImageFolder
 from withstand.recipes.contrastive.simclr import SETUP, experiment
 from withstand.recipes.setups.vision.pictures import CropSetup

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from withstand.data.pictures.files.decode import decode, decode_or_reason, is_picture, to_rgb
-from withstand.data.pictures.files.forms import Square
+from withstand.data.pictures.decoding.decode import decode, decode_or_reason, is_picture, to_rgb
+from withstand.data.pictures.decoding.forms import Square
 
 RNG = np.random.default_rng(0)
 SMOOTH = np.add.outer(np.linspace(0, 120, 40), np.linspace(0, 120, 60)).astype(np.uint8)

@@ -12,9 +12,9 @@ from PIL import Image
 from withstand.core.errors import DataError
 from withstand.core.part import build, describe
 from withstand.data import ImageFolder
-from withstand.data.pictures.files import cache
-from withstand.data.pictures.files.decode import decode
-from withstand.data.pictures.files.forms import Square
+from withstand.data.pictures.decoding import cache
+from withstand.data.pictures.decoding.decode import decode
+from withstand.data.pictures.decoding.forms import Square
 
 
 def square(path, size):

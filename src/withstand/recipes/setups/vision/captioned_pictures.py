@@ -13,7 +13,7 @@ from withstand.data.captions.table import FILE
 from withstand.data.captions.words import Vocabulary
 from withstand.data.derived.subset import holdout, in_whole
 from withstand.data.load import DEFAULT_SIZE
-from withstand.data.pictures.files.listing import open_parts
+from withstand.data.pictures.decoding.listing import open_parts
 from withstand.recipes.setups.vision.pictures import CropSetup
 
 TEMPLATES = ("a photo of a {}", "a picture of a {}", "the {} in this picture", "a {}", "the {}", "{}")

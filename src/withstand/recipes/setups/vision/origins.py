@@ -10,7 +10,7 @@ from withstand.data.derived.recompressed import Recompressed
 from withstand.data.derived.subset import holdout
 from withstand.data.derived.synthetic.generated import Generated
 from withstand.data.load import splits
-from withstand.data.pictures.files.formats import written
+from withstand.data.pictures.decoding.formats import written
 from withstand.data.pictures.npz.kinds import open_kinds
 from withstand.engine.experiment import Plan
 from withstand.engine.optimizers import SGD, Optimizer

@@ -27,8 +27,8 @@ from torch import Tensor
 from withstand.core.errors import DataError
 from withstand.core.files import replacing
 from withstand.data.arrays.source import read_only
-from withstand.data.pictures.files.decode import Decoded, decode_or_reason
-from withstand.data.pictures.files.forms import Form
+from withstand.data.pictures.decoding.decode import Decoded, decode_or_reason
+from withstand.data.pictures.decoding.forms import Form
 
 VERSION = 2
 """Of the file and of what `decode` makes; another one is decoded again."""

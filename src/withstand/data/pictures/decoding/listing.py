@@ -7,8 +7,8 @@ from pathlib import Path
 
 from withstand.core.errors import DataError
 from withstand.core.files import printable
-from withstand.data.pictures.files.cache import File
-from withstand.data.pictures.files.decode import is_picture
+from withstand.data.pictures.decoding.cache import File
+from withstand.data.pictures.decoding.decode import is_picture
 from withstand.data.pictures.folder_parts import find_parts
 
 NOT_PICTURES = frozenset(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from withstand.core.files import printable
-from withstand.data.pictures.files.forms import Form
+from withstand.data.pictures.decoding.forms import Form
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 """What is read; Pillow's other decoders are kept away from files of unknown origin."""
