@@ -50,11 +50,13 @@ class Inspected:
 
     Attributes:
         spectra: what the frequency audit found.
+        shape: of the pictures, (C, H, W).
         finding: the summary.
         files: what was written, by name: the list, a sheet of the first pictures, and the finding.
     """
 
     spectra: Spectra
+    shape: tuple[int, ...]
     finding: Finding
     files: dict[str, Path]
 
@@ -109,7 +111,7 @@ def inspect(
     else:
         sheet.unlink(missing_ok=True)  # an earlier inspection's
     files["finding"] = finding.save(folder)
-    return Inspected(found, finding, files)
+    return Inspected(found, source.shape, finding, files)
 
 
 def own_side(data: Data) -> int | None:

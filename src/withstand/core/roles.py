@@ -16,7 +16,7 @@ They stand in one file, longer than others, for each is written in terms of the 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, Union
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, Union, overload
 
 import torch
 from torch import Tensor, nn
@@ -357,28 +357,46 @@ class Method(Part, nn.Module):
         """Follow a step: teachers, queues. `step` counts batches from 1; `Plan.accumulate` of them are one update."""
 
 
-def network_of(method: Method, name: str) -> nn.Module:
+class Giver(Protocol):
+    """What gives products, as every method does."""
+
+    def product(self, name: str) -> Product:
+        """Return one of them."""
+        ...
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@overload
+def network_of(method: Giver, name: str) -> nn.Module: ...
+@overload
+def network_of(method: Giver, name: str, kind: type[Network]) -> Network: ...
+def network_of(method: Giver, name: str, kind: type[nn.Module] = nn.Module) -> nn.Module:
     """Return one of a method's products that is a network.
+
+    Args:
+        method: what gives it.
+        name: of the product.
+        kind: of network that it has to be.
 
     Raises:
         ConfigError: it gives none of that name, or something else by it.
     """
     product = method.product(name)
-    if not isinstance(product, nn.Module):
-        raise ConfigError(f"the {name} that {type(method).__name__} gives is a {type(product).__name__}, no network")
+    if not isinstance(product, kind):
+        wanted = "network" if kind is nn.Module else kind.__name__
+        raise ConfigError(f"the {name} that {type(method).__name__} gives is a {type(product).__name__}, no {wanted}")
     return product
 
 
-def encoder_of(method: Method) -> Model:
+def encoder_of(method: Giver) -> Model:
     """Return the encoder that a method gives.
 
     Raises:
         ConfigError: it gives none.
     """
-    encoder = network_of(method, "encoder")
-    if not isinstance(encoder, Model):
-        raise ConfigError(f"the encoder that {type(method).__name__} gives is a {type(encoder).__name__}, no Model")
-    return encoder
+    return network_of(method, "encoder", Model)
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,7 +243,7 @@ class _Trainer:
         scalars = {name: value for name, value in terms.items() if value.dim() == 0}
         stacked = torch.stack([value.detach().to(self._fabric.device) for value in scalars.values()])
         reduced = self._fabric.all_reduce(stacked, reduce_op="mean")
-        assert isinstance(reduced, Tensor)
+        assert isinstance(reduced, Tensor)  # as what it was given: Fabric's type allows trees of them
         line = {"step": float(step), "epoch": epochs, **dict(zip(scalars, reduced.tolist(), strict=True))}
         line |= {
             "lr" if self._alone else f"lr of {name}": optimizer.param_groups[0]["lr"]

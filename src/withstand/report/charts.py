@@ -122,10 +122,10 @@ def overlay(title: str, table: Table, places: dict[str, int], *, percent: bool) 
     lines = [column for column in table.columns if column != table.x]
     chart = _curve(title, table, lines, percent=percent)
     data = chart.figure["data"]
-    assert isinstance(data, list)
+    assert isinstance(data, list)  # as `_curve` made it; the type of JSON says no more
     keys = []
     for trace, key, name in zip(data, chart.keys, lines, strict=True):
-        assert isinstance(trace, dict)
+        assert isinstance(trace, dict)  # likewise
         place = places[name]
         trace |= {"name": safe(name), "meta": place, "line": {"dash": dash(place)}, "connectgaps": True}
         keys.append(replace(key, name=name, color=place, mark=dash(place)))

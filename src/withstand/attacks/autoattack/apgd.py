@@ -118,7 +118,7 @@ class APGD(InputAttack):
         if self.targets is None:
             yield problem
             return
-        assert isinstance(self.objective, DLR)
+        assert isinstance(self.objective, DLR)  # which `__post_init__` demands with targets
         objective = TargetedDLR(self.objective.output)
         for rival in strongest_rivals(problem, self.targets).unbind(1):
             yield replace(problem, objective=objective, y=torch.stack([problem.y, rival], 1))

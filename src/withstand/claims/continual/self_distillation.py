@@ -6,7 +6,17 @@ from dataclasses import replace
 import torch
 
 from withstand.claims.protocol.claim import Claim, Tables
-from withstand.claims.protocol.measures import Figures, beside, budget, first, first_two, test_of, trained, versus
+from withstand.claims.protocol.measures import (
+    Figures,
+    beside,
+    budget,
+    earlier,
+    first,
+    first_two,
+    test_of,
+    trained,
+    versus,
+)
 from withstand.core.part import Tree, describe
 from withstand.core.random import permutation
 from withstand.core.roles import Source
@@ -47,8 +57,7 @@ def trial(seed: int, rounds: int) -> Experiment:
     (others, _), (train, test) = (_classes(range(5)), _classes(range(5, 10)))
     few = Subset(train, permutation(len(train), seed, "at hand")[:PICTURES].tolist())
     setup = replace(SETUP, data=few, width=64, depth=3, batch=64, learning_rate=6e-3, epochs=60, seed=seed)
-    start = experiment(replace(setup, data=others), rounds=0).first
-    assert isinstance(start, Experiment)
+    start = earlier(experiment(replace(setup, data=others), rounds=0))
     # As many steps on many pictures as on few.
     passes = max(1, 60 * len(few) // len(others))
     start = replace(start, plan=replace(start.plan, epochs=passes))

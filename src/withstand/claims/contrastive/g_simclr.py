@@ -4,7 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from withstand.claims.protocol.claim import Claim, Tables
-from withstand.claims.protocol.measures import LINEAR, PROBES, Figures, accuracy, budget, trained, versus
+from withstand.claims.protocol.measures import (
+    LINEAR,
+    PROBES,
+    Figures,
+    accuracy,
+    budget,
+    earlier,
+    method_of,
+    trained,
+    versus,
+)
 from withstand.core.findings.finding import Table
 from withstand.core.part import Tree
 from withstand.core.random import permutation
@@ -39,10 +49,9 @@ def claim() -> Claim[Experiment, Figures]:
 def _guided(seed: int) -> Experiment:
     made = experiment(replace(SETUP, width=8, epochs=6, seed=seed), code_width=8, code_epochs=4)
     few = Subset(made.source, permutation(len(made.source), seed, "few")[:5000])
-    assert isinstance(made.first, Experiment)
-    assert isinstance(made.method, GSimCLR)
-    method = GSimCLR(made.method.encoder, made.method.features, samples=len(few), clusters=made.plan.batch)
-    return replace(made, source=few, method=method, first=replace(made.first, source=few))
+    own = method_of(made, GSimCLR)
+    method = GSimCLR(own.encoder, own.features, samples=len(few), clusters=made.plan.batch)
+    return replace(made, source=few, method=method, first=replace(earlier(made), source=few))
 
 
 def _plain(seed: int) -> Experiment:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from withstand.claims.protocol.claim import Claim
-from withstand.claims.protocol.measures import Figures, beside, budget, fixed, test_of, trained, versus
+from withstand.claims.protocol.measures import Figures, beside, budget, earlier, fixed, test_of, trained, versus
 from withstand.core.part import Tree, again
 from withstand.core.roles import network_of
 from withstand.data.derived.subset import Subset
@@ -41,16 +41,15 @@ def _ours(seed: int) -> Experiment:
     )
     # Without normalised heads all rows come out alike, from new weights: nothing would be compared.
     made = imaginet.experiment(setup, batch_norm=True, calibration_epochs=4, hidden=128)
-    assert isinstance(made.first, Experiment)
-    return replace(_few(made), first=fixed(_few(made.first), Adam(1e-3)))
+    return replace(_few(made), first=fixed(_few(earlier(made)), Adam(1e-3)))
 
 
 def _theirs(seed: int) -> Experiment:
     """Return the same two stages, the first one by cross-entropy with a linear layer."""
     made = _ours(seed)
-    assert isinstance(made.first, Experiment)
-    plain = OriginDetector(again(made.first.method.encoder), hidden=0, frozen=False)
-    return replace(made, first=replace(made.first, name="cross-entropy", method=plain))
+    first = earlier(made)
+    plain = OriginDetector(again(first.method.encoder), hidden=0, frozen=False)
+    return replace(made, first=replace(first, name="cross-entropy", method=plain))
 
 
 def _few(trial: Experiment) -> Experiment:
@@ -68,8 +67,7 @@ def _measure(trial: Experiment) -> Figures:
 
 
 def _protocol(trials: Mapping[str, Experiment], _: object) -> dict[str, Tree]:
-    first = trials["SelfCon"].first
-    assert isinstance(first, Experiment)
+    first = earlier(trials["SelfCon"])
     stand_ins: dict[str, Tree] = {
         "synthetic pictures": "made anew by three simple processes that leave traces, at a strength of 0.5",
         "calibration epochs": trials["SelfCon"].plan.epochs,

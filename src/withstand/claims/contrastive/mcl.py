@@ -9,7 +9,7 @@ from withstand.claims.protocol.measures import KNN, PROBES, Figures, accuracies,
 from withstand.core.findings.finding import Table
 from withstand.core.part import Tree
 from withstand.core.random import derive
-from withstand.core.roles import Model
+from withstand.core.roles import Model, network_of
 from withstand.data.derived.subset import Subset
 from withstand.data.derived.synthetic.tinted import Tinted, Told
 from withstand.data.load import splits
@@ -54,8 +54,7 @@ def _pair(seed: int) -> tuple[Experiment, Experiment]:
 
 def _measure(pair: tuple[Experiment, Experiment]) -> Figures:
     two, other = pair
-    later = trained(two).encoder
-    assert isinstance(later, Concatenated)
+    later = network_of(trained(two), "encoder", Concatenated)
     alone = later.parts()[0]
     encoders = {TWO: later, OTHER: Concatenated([alone, trained(other).encoder]), ONE: alone}
     found: Figures = {}

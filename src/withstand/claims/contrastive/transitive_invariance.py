@@ -54,14 +54,12 @@ def _arm(kinds: str, seed: int) -> Experiment:
     )
     made = fixed(transitive_invariance.experiment(setup, looks="pixels", kinds=kinds), Adam(1e-3))
     train, test = Subset(made.source, range(TRAIN)), Subset(test_of(made), range(TEST))
-    assert isinstance(made.method, TransitiveInvariance)
     arguments = {**made.method._init_args, "samples": TRAIN}
     return replace(made, source=train, test=test, method=TransitiveInvariance(**arguments))
 
 
 def _measure(trial: Experiment) -> Figures:
-    method = trained(trial)
-    assert isinstance(method, TransitiveInvariance)
+    method = trained(trial, TransitiveInvariance)
     linear = fit_linear(embed(method.encoder, trial.source))
     changed = embed(method.encoder, LaterPictures(test_of(trial)))
     labels = trial.source.labels

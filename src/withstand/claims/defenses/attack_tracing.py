@@ -54,8 +54,7 @@ def trial(seed: int, loss: Form = "reciprocal") -> Experiment:
 
 def measure(trial: Experiment) -> Figures:
     """Return how often examples point at their copy, with these tracers and with ones that learnt nothing."""
-    copies = network_of(trained(trial), "copies").eval()
-    assert isinstance(copies, TracedCopies)
+    copies = network_of(trained(trial), "copies", TracedCopies).eval()
     test = test_of(trial)
     x = Victim(copies.classifier).ready(test[torch.arange(len(test))].x)
     assert test.labels is not None

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from withstand.claims.protocol.claim import Claim, Tables
-from withstand.claims.protocol.measures import Figures, beside, budget, first, test_of, trained
+from withstand.claims.protocol.measures import Figures, beside, budget, earlier, first, test_of, trained
 from withstand.core.part import Tree
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.dense.keypoints.judge import AUC, IOU, SCORE, TIED, KeypointJudge
@@ -66,8 +66,7 @@ def measure(trial: Experiment) -> Figures:
 
 def _protocol(arms: Mapping[str, Experiment], found: Sequence[Mapping[str, Figures]]) -> dict[str, Tree]:
     trial = first(arms)
-    before = trial.first
-    assert isinstance(before, Experiment)
+    before = earlier(trial)
     return {
         **budget(trial),
         "labelled pictures": f"{before.source.name}, {len(before.source)}",

@@ -50,7 +50,7 @@ def trial(seed: int, *, temperature: float = 5.0) -> Experiment:
 def measure(trial: Experiment) -> Figures:
     """Return every figure of the three classifiers, and how near two of them are to the third."""
     judge = trial.judges[0]
-    assert isinstance(judge, Unlearning)
+    assert isinstance(judge, Unlearning)  # as the recipe has it
     finding = judge.evaluate(trained(trial), trial.source, test=test_of(trial))
     table = finding.tables["classifiers"]
     found: Figures = {}

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from withstand.attacks.language.suffix import SuffixSearch
 from withstand.claims.protocol.claim import Budget, Claim, Tables
-from withstand.claims.protocol.measures import Figures, beside, budget, first, test_of, trained
+from withstand.claims.protocol.measures import Figures, beside, budget, first, judge_of, test_of, trained
 from withstand.core.part import Tree
 from withstand.core.roles import network_of
 from withstand.engine.experiment import Experiment
@@ -71,9 +71,8 @@ def measure(trial: Experiment) -> Figures:
     """Return what an audit and the judge of refusals find on held-out secrets and questions."""
     lm = network_of(trained(trial), "language model")
     finding = JUDGE.evaluate(lm, trial.source, test=test_of(trial))
-    (judge,) = trial.judges
-    assert isinstance(judge, Refusals)
-    found = replace(judge, samples=JUDGE.samples).evaluate(lm, trial.source, test=test_of(trial)).numbers
+    judge = replace(judge_of(trial, Refusals), samples=JUDGE.samples)
+    found = judge.evaluate(lm, trial.source, test=test_of(trial)).numbers
     radii = finding.tables["radii"]
     for eps, reached, entropy in zip(*(radii.column(name) for name in ("eps", REACHED, ENTROPY)), strict=True):
         name = CLEAN if not eps else f"eps {float(str(eps)):g}"

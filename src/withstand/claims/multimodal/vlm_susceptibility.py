@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from withstand.claims.protocol.claim import Claim, Tables
-from withstand.claims.protocol.measures import Figures, beside, budget, first, on_cifar10, test_of, trained
+from withstand.claims.protocol.measures import Figures, beside, budget, first, judge_of, on_cifar10, test_of, trained
 from withstand.core.part import Tree
 from withstand.core.roles import network_of
 from withstand.data.captions.source import CaptionedClasses
@@ -70,11 +70,8 @@ def trial(seed: int) -> Experiment:
 
 def measure(trial: Experiment) -> Figures:
     """Return the emission rates of held-out pictures."""
-    captioner = network_of(trained(trial), "captioner")
-    assert isinstance(captioner, PictureToText)
-    (judge,) = trial.judges
-    assert isinstance(judge, Susceptibility)
-    found = judge.evaluate(captioner, trial.source, test=test_of(trial))
+    captioner = network_of(trained(trial), "captioner", PictureToText)
+    found = judge_of(trial, Susceptibility).evaluate(captioner, trial.source, test=test_of(trial))
     return found.numbers
 
 

@@ -5,16 +5,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args, overload
 
 import torch
 from torch import Tensor, nn
 
 from withstand.claims.protocol.claim import Claim
-from withstand.core.errors import DataError
+from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Table
 from withstand.core.part import Tree, describe
-from withstand.core.roles import Method, Model, Source
+from withstand.core.roles import Evaluator, Method, Model, Source
 from withstand.engine import checkpoint
 from withstand.engine.experiment import Experiment
 from withstand.engine.folder import RunFolder
@@ -26,6 +26,8 @@ from withstand.evaluation.probes.linear import fit_linear
 from withstand.recipes.setups.vision.pictures import PictureSetup
 
 Setup = TypeVar("Setup", bound=PictureSetup)
+Kind = TypeVar("Kind", bound=Method)
+Judge = TypeVar("Judge", bound=Evaluator)
 Quantity = Literal["kNN accuracy", "linear accuracy"]
 KNN: Final = "kNN accuracy"
 LINEAR: Final = "linear accuracy"
@@ -66,13 +68,59 @@ def fixed(trial: Experiment, optimizer: Optimizer) -> Experiment:
     return replace(trial, plan=replace(trial.plan, optimizer=optimizer, precision="float32", layout="channels-last"))
 
 
-def trained(experiment: Experiment) -> Method:
+@overload
+def trained(experiment: Experiment) -> Method: ...
+@overload
+def trained(experiment: Experiment, kind: type[Kind]) -> Kind: ...
+def trained(experiment: Experiment, kind: type[Method] = Method) -> Method:
     """Train in a folder that is thrown away, and return the method in eval mode; the experiment stays as it was.
 
     Numerics are `computed_alike`.
+
+    Raises:
+        ConfigError: the experiment's method is of another kind.
     """
+    method_of(experiment, kind)  # before anything runs
     (method,) = stages(experiment, (experiment.plan.epochs,))
+    return _of_kind(method, kind)
+
+
+def method_of(experiment: Experiment, kind: type[Kind]) -> Kind:
+    """Return an experiment's method, as it is before anything runs.
+
+    Raises:
+        ConfigError: it is of another kind.
+    """
+    return _of_kind(experiment.method, kind)
+
+
+def _of_kind(method: Method, kind: type[Kind]) -> Kind:
+    if not isinstance(method, kind):
+        raise ConfigError(f"this is measured on {kind.__name__}, not on {type(method).__name__}")
     return method
+
+
+def judge_of(experiment: Experiment, kind: type[Judge]) -> Judge:
+    """Return the first of an experiment's judges that is of a kind.
+
+    Raises:
+        ConfigError: none is.
+    """
+    for judge in experiment.judges:
+        if isinstance(judge, kind):
+            return judge
+    raise ConfigError(f"{experiment.name} is not judged by {kind.__name__}")
+
+
+def earlier(experiment: Experiment) -> Experiment:
+    """Return the stage before this one.
+
+    Raises:
+        ConfigError: there is none, or it is a folder of a run.
+    """
+    if not isinstance(experiment.first, Experiment):
+        raise ConfigError(f"{experiment.name} has no stage before it")
+    return experiment.first
 
 
 def stages(experiment: Experiment, epochs: Sequence[int]) -> Iterator[Method]:

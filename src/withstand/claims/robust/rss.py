@@ -88,7 +88,7 @@ def trial(
     setup = replace(SETUP, data=known, unlabelled=free, labels=LABELLED // 2, epochs=300, batch=unlabelled, seed=seed)
     made = experiment(setup, bias=False)
     if alone:
-        assert isinstance(made.first, Experiment)
+        assert isinstance(made.first, Experiment)  # the supervised stage, which the recipe trains first
         made = made.first
     return Trial(made, mean, 0 if alone else unlabelled, 1.0, shift)
 
@@ -103,7 +103,7 @@ def mixture(count: int, mean: Tensor, generator: torch.Generator) -> ArraySource
 def measure(trial: Trial) -> Figures:
     """Return the trained classifier's accuracy on the labelled law, and the bound's rate."""
     method = trained(trial.experiment)
-    assert isinstance(method, RSS)
+    assert isinstance(method, RSS)  # as every trial's
     found = {ACCURACY: exact_accuracy(method.classifier.weight.detach(), trial.mean)}
     if trial.unlabelled:
         found[RATE] = robust_rate(WIDTH, LABELLED, trial.unlabelled, trial.shift, trial.gamma)

@@ -6,10 +6,21 @@ from dataclasses import replace
 from sklearn.metrics import f1_score
 
 from withstand.claims.protocol.claim import Claim, Tables
-from withstand.claims.protocol.measures import Figures, Make, beside, budget, first, first_two, test_of, trained, versus
+from withstand.claims.protocol.measures import (
+    Figures,
+    Make,
+    beside,
+    budget,
+    first,
+    first_two,
+    judge_of,
+    test_of,
+    trained,
+    versus,
+)
 from withstand.core.findings.finding import Table
 from withstand.core.part import Tree
-from withstand.core.roles import Model
+from withstand.core.roles import Model, network_of
 from withstand.data.derived.subset import labelled
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.features import embed
@@ -64,11 +75,8 @@ def _arm(*, published_sign: bool) -> Callable[[int], Experiment]:
 
 
 def _measure(trial: Experiment) -> Figures:
-    method = trained(trial)
-    encoder = method.encoder
-    assert isinstance(encoder, AnchorEncoder)
-    (judge,) = (one for one in trial.judges if isinstance(one, DeviceAgreement))
-    numbers = judge.evaluate(encoder, trial.source, test=test_of(trial)).numbers
+    encoder = network_of(trained(trial), "encoder", AnchorEncoder)
+    numbers = judge_of(trial, DeviceAgreement).evaluate(encoder, trial.source, test=test_of(trial)).numbers
     return {**numbers, F1: _f1(encoder, trial), UNTRAINED: _f1(trial.method.encoder, trial)}
 
 

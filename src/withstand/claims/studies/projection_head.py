@@ -66,7 +66,7 @@ def _pasted(head: Head, hidden: float) -> Callable[[int], Experiment]:
         # Crops as small as SimCLR's lose the corner in nearly every view, whatever else is done; flipped digits are
         # none.
         color = simclr_small(16).first
-        assert isinstance(color, Compose)
+        assert isinstance(color, Compose)  # as the preset is made
         hide = Erase(train.box, probability=hidden)
         view = TwoViews(Compose((hide, RandomResizedCrop(16, (0.6, 1.0)), *color.views[1:])))
         return fixed(replace(trial, source=train, test=test, view=view), Adam())

@@ -29,12 +29,11 @@ def run_inspect(
     found = inspect(data, asked, run=run, out=out, device=device, allow=allow)
     finding = found.finding
     count = {name: int(value) for name, value in finding.numbers.items()}
-    shape = finding.protocol["shape"]
-    assert isinstance(shape, list)
     grey = count["grey pictures, not looked at"]
     lines = [
-        f"{count['pictures']:,} pictures at {shape[1]} x {shape[2]} pixels, {found.spectra.coefficients:,} frequencies "
-        f"of their colors{f'; {grey:,} grey ones were not looked at' if grey else ''}"
+        f"{count['pictures']:,} pictures at {found.shape[1]} x {found.shape[2]} pixels, "
+        f"{found.spectra.coefficients:,} frequencies of their colors"
+        f"{f'; {grey:,} grey ones were not looked at' if grey else ''}"
     ]
     if found.spectra.shared:
         held = count["pictures that hold a shared frequency"]

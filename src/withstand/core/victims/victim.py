@@ -204,7 +204,7 @@ class Victim(Part):
                 self._form = replace(self._form, single=True)
                 answers = read(outputs, single=True)
                 check_answers(answers, len(few))
-                assert isinstance(answers, Tensor)
+                assert isinstance(answers, Tensor)  # as `is_single` saw
                 check_single(answers[:, 1])
             else:
                 answers = with_its_row(read(outputs)) if len(few) == 1 else read(outputs)

@@ -18,7 +18,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.files import printable
 from withstand.core.roles import Indices, Source
 from withstand.data.derived.separate import Separate
-from withstand.data.derived.subset import Subset
+from withstand.data.derived.subset import Subset, in_whole
 from withstand.data.flows import labels as named
 from withstand.data.flows.assemble import Assembled, Assembler, Ends, Network, networks
 from withstand.data.flows.bursts import BurstRule
@@ -348,6 +348,27 @@ def _end(address: str, port: int) -> str:
 
 def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
+def flows_of(source: Source) -> tuple[Flows, Tensor]:
+    """Return the captures that samples come from, and each sample's place among their flows, int64 `(N,)`.
+
+    Raises:
+        DataError: the samples are no flows of captures.
+    """
+    whole, rows = in_whole(source)
+    if not isinstance(whole, Flows):
+        raise DataError(f"{source.name} holds no flows of packet captures")
+    return whole, rows
+
+
+def lacks_flows(source: Source) -> str:
+    """Return that samples are no flows of captures; "" where they are."""
+    try:
+        flows_of(source)
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def is_flows(data: object) -> bool:

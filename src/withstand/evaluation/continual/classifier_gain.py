@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Finding, Measure
 from withstand.core.part import describe
-from withstand.core.roles import Evaluator, Product, Source, Trial
+from withstand.core.roles import Evaluator, Product, Source, Trial, network_of
 from withstand.data.derived.subset import labelled
 from withstand.evaluation.features import embed
 from withstand.evaluation.small import small_pictures
@@ -62,8 +62,7 @@ class ClassifierGain(Evaluator):
         if judged.labels is None:
             raise DataError("accuracy needs labels, and the data have none")
         judged = labelled(judged)
-        trained = subject.product("classifier")
-        assert isinstance(trained, nn.Module)
+        trained = network_of(subject, "classifier")
         ours, theirs = (right(network, judged) for network in (trained, subject.started()))
         difference, low, high = paired_difference(ours, theirs)
         figures = {

@@ -18,7 +18,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
-from withstand.core.roles import Evaluator, Product, Source, Trial
+from withstand.core.roles import Evaluator, Product, Source, Trial, network_of
 from withstand.data.arrays.source import ArraySource
 from withstand.data.derived.subset import Subset, labelled
 from withstand.evaluation.features import Features, embed
@@ -118,8 +118,7 @@ class Unlearning(Evaluator):
         for some in (source, test):
             if lacking := self.lacks(subject, some):
                 raise (DataError if isinstance(subject, Edited) else ConfigError)(lacking)
-        after = subject.product("classifier")
-        assert isinstance(after, nn.Module)
+        after = network_of(subject, "classifier")
         subjects = {"before": subject.before, "after": after}
         if subject.retrained is not None:
             subjects["retrained"] = subject.retrained

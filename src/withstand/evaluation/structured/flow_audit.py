@@ -18,9 +18,8 @@ from withstand.core.findings.finding import Cell, Check, Finding, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Evaluator, Source, Trial
-from withstand.data.derived.subset import in_whole
 from withstand.data.flows.container import FlowBatch
-from withstand.data.flows.source import Flows
+from withstand.data.flows.source import Flows, flows_of, lacks_flows
 from withstand.data.flows.table import TOTAL, FlowTable
 from withstand.evaluation.features import place_of
 from withstand.evaluation.robustness.classifiers.headline import BLACK_BOX, Headline
@@ -87,9 +86,8 @@ class FlowAudit(Evaluator):
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the samples are no flows of captures, or have no labels."""
-        if not isinstance(in_whole(source)[0], Flows):
-            return f"{source.name} holds no flows of packet captures"
-        return "" if source.labels is not None else "an audit of a flow classifier needs labels"
+        unlabelled = "" if source.labels is not None else "an audit of a flow classifier needs labels"
+        return lacks_flows(source) or unlabelled
 
     def evaluate(
         self,
@@ -114,8 +112,7 @@ class FlowAudit(Evaluator):
         if lacking := self.lacks(subject, source):
             raise DataError(lacking)
         rows = permutation(len(source), self.seed, "audit")[: self.samples].sort().values
-        whole, places = in_whole(source)
-        assert isinstance(whole, Flows)
+        whole, places = flows_of(source)
         flows = _Flows(whole, places[rows])
         answer = _Answers(subject, flows)
         clean = answer(flows.table)
@@ -226,9 +223,8 @@ class FlowDrift(FlowAudit):
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the samples are no flows of captures, or that there is one alone."""
-        if not isinstance(in_whole(source)[0], Flows):
-            return f"{source.name} holds no flows of packet captures"
-        return "" if len(source) > 1 else "features of one flow are nearest to themselves: give more flows"
+        alone = "" if len(source) > 1 else "features of one flow are nearest to themselves: give more flows"
+        return lacks_flows(source) or alone
 
     def _judge(
         self, clean: Tensor, source: Source, rows: Tensor

@@ -7,13 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from withstand.core.errors import DataError
 from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import permutation
 from withstand.core.roles import Evaluator, Source, Trial
-from withstand.data.derived.subset import in_whole
-from withstand.data.flows.source import Flows
+from withstand.data.flows.source import Flows, flows_of, lacks_flows
 from withstand.data.flows.table import PROTOCOLS, FlowTable
 
 _SIDE = 36
@@ -48,7 +46,7 @@ class FlowFacts(Evaluator):
 
     def lacks(self, subject: Any, source: Source) -> str:
         """Return that the samples are no flows."""
-        return "" if isinstance(in_whole(source)[0], Flows) else f"{source.name} holds no flows of packet captures"
+        return lacks_flows(source)
 
     def evaluate(self, subject: Any, source: Source, *, test: Source | None = None, control: object = None) -> Finding:
         """Return the finding "flows"; only `source` is used.
@@ -56,10 +54,7 @@ class FlowFacts(Evaluator):
         Raises:
             DataError: other samples.
         """
-        if lacking := self.lacks(subject, source):
-            raise DataError(lacking)
-        whole, rows = in_whole(source)
-        assert isinstance(whole, Flows)
+        whole, rows = flows_of(source)
         table, seen, rule = whole.table, whole.seen, whole.rule
         bursts = np.minimum(seen.bursts, rule.max_bursts)
         packets = int(seen.packets.sum())

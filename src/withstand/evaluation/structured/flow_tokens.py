@@ -16,9 +16,8 @@ from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Evaluator, Source, Trial
-from withstand.data.derived.subset import in_whole
 from withstand.data.flows.container import CLS, PAD, STRIDE, FlowBatch
-from withstand.data.flows.source import Flows
+from withstand.data.flows.source import Flows, flows_of, lacks_flows
 from withstand.data.flows.table import PROTOCOLS, names_of
 from withstand.evaluation.features import place_of
 from withstand.evaluation.statistics.intervals import Share, columns, shares
@@ -61,7 +60,7 @@ class MaskedTokens(Evaluator):
         """Return that the method tells no tokens, or that the samples are no flows."""
         if not isinstance(subject, TellsTokens) or not isinstance(subject, nn.Module):
             return f"{type(subject).__name__} tells no hidden tokens"
-        return "" if isinstance(in_whole(source)[0], Flows) else f"{source.name} holds no flows of packet captures"
+        return lacks_flows(source)
 
     def evaluate(self, subject: Any, source: Source, *, test: Source | None = None, control: object = None) -> Finding:
         """Return the finding "masked tokens".
@@ -78,8 +77,7 @@ class MaskedTokens(Evaluator):
         if lacking := self.lacks(subject, source):
             raise DataError(lacking)
         judged = source if test is None else test
-        whole = in_whole(source)[0]
-        assert isinstance(whole, Flows)
+        whole, _ = flows_of(source)
         most = _most_frequent(source, self._some(source), whole.payload)
         right: dict[tuple[int, int], list[Tensor]] = defaultdict(list)
         was = subject.training

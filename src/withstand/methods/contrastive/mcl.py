@@ -73,9 +73,8 @@ class MCL(Wrapper):
     def example(cls) -> Self:
         return cls(example_of_pairs(), Normalized.example(), samples=8)
 
-    @property
-    def encoder(self) -> Model:  # type: ignore[override]  # it is read alone, and another module holds it
-        """All stages' encoders, their features side by side, of unit length."""
+    def held_encoder(self) -> Model:
+        """Return all stages' encoders, their features side by side, of unit length."""
         whole = Concatenated([*_stages(self.before), self.method.encoder])
         whole.training = whole.encoders.training = self.training  # the stages keep the modes that they are in
         return whole

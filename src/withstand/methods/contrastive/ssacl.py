@@ -18,14 +18,15 @@ from withstand.attacks.objectives import CrossEntropy
 from withstand.core.batch import Batch
 from withstand.core.devices.distributed import first_row, gather
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.roles import Epoch, Method, Model, Product, Source, Terms
+from withstand.core.roles import Epoch, Model, Product, Source, Terms
 from withstand.core.threat import Ball
 from withstand.losses.contrast.binary import binary_nce
 from withstand.methods.shared.adversarial_training.attack_in_training import attack_in_training
+from withstand.methods.shared.wrappers.held_encoder import HeldEncoder
 from withstand.models.tables.records import Read, RecordMatcher
 
 
-class SSACL(Method):
+class SSACL(HeldEncoder):
     """Self-supervised adversarial contrastive learning of a matcher.
 
     Args:
@@ -83,9 +84,8 @@ class SSACL(Method):
         picked = torch.tensor(list(rows))
         return Batch(codes[picked], picked, views=(one[picked], two[picked]))
 
-    @property
-    def encoder(self) -> Model:  # type: ignore[override]  # it is read alone, and another module holds it
-        """The matcher's encoder of records."""
+    def held_encoder(self) -> Model:
+        """Return the matcher's encoder of records."""
         return self.matcher.encoder
 
     def products(self) -> dict[str, Product]:

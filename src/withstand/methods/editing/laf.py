@@ -167,8 +167,7 @@ class RepresentationVAEs(_Edited):
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss, and the squared distance and the divergence of each autoencoder."""
-        terms = Terms()
-        loss: Tensor | float = 0.0
+        terms, losses = Terms(), list[Tensor]()
         for name, some in ((REMAINING, batch), (FORGET, _beside(batch, FORGET))):
             vae = self.remaining if name == REMAINING else self.forgotten
             with torch.no_grad():
@@ -176,10 +175,9 @@ class RepresentationVAEs(_Edited):
             restored, mean, log_variance = vae(features, some.draws(name).normal(vae.latent))
             distance = squared_distance(restored, features)
             divergence = vae.latent * kl_to_standard(mean, log_variance)
-            loss = loss + distance + DIVERGENCE * divergence
+            losses.append(distance + DIVERGENCE * divergence)
             terms |= {f"{name}, distance": distance.detach(), f"{name}, divergence": divergence.detach()}
-        assert isinstance(loss, Tensor)
-        return {"loss": loss, **terms}
+        return {"loss": torch.stack(losses).sum(), **terms}
 
 
 class LAF(_Edited):

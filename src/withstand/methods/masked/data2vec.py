@@ -95,7 +95,6 @@ class Data2Vec(FilledMethod):
     def wanted(self, x: Tensor) -> Tensor:
         """Return what is to be told of every patch of whole pictures, `(B, L, W)`."""
         network = self.teacher.network
-        assert isinstance(network, TokenEncoder)
         return _mean(*network.last_blocks(x, self.layers))[:, network.prefix :]
 
     def before_run(self, steps: int) -> None:

@@ -16,9 +16,10 @@ from torch.nn.functional import layer_norm, smooth_l1_loss
 
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
-from withstand.core.roles import Method, Model, Source, Terms
+from withstand.core.roles import Model, Source, Terms
 from withstand.losses.precision import full_precision
 from withstand.methods.shared.masked_pictures import accept_pictures, one_view
+from withstand.methods.shared.wrappers.held_encoder import HeldEncoder
 from withstand.models.blocks.memory.ema import Momentum, Teacher
 from withstand.models.blocks.pick import pick
 from withstand.models.pictures.normalized import Normalized
@@ -30,7 +31,7 @@ from withstand.views.context_masks import Span, context_and_targets
 MOMENTUM = Momentum(0.996, 1.0, "linear")
 
 
-class IJEPA(Method):
+class IJEPA(HeldEncoder):
     """The joint-embedding predictive architecture of pictures. Its encoder, for users and probes, is the teacher.
 
     Reads view 0 of a batch (its samples where there are no views). Places of blocks hang on seed, step and index alone,
@@ -78,16 +79,13 @@ class IJEPA(Method):
     def example(cls) -> Self:
         return cls(Normalized(ViT.example(), (0.5,) * 3, (0.25,) * 3), depth=1, width=8, heads=2, count=2)
 
-    @property
-    def encoder(self) -> Model:  # type: ignore[override]  # it is read alone, and another module holds it
-        """The teacher's network."""
+    def held_encoder(self) -> Model:
+        """Return the teacher's network."""
         return self._taught
 
     @property
     def _taught(self) -> TokenEncoder:
-        network = self.teacher.network
-        assert isinstance(network, TokenEncoder)
-        return network
+        return self.teacher.network
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode; the teacher stays in eval mode."""

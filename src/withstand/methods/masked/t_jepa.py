@@ -19,8 +19,9 @@ from torch.nn.functional import kl_div, mse_loss
 
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
-from withstand.core.roles import Method, Model, Terms
+from withstand.core.roles import Model, Terms
 from withstand.data.tables.source import TableSource
+from withstand.methods.shared.wrappers.held_encoder import HeldEncoder
 from withstand.models.blocks.memory.ema import Momentum, Teacher
 from withstand.models.blocks.pick import pick
 from withstand.models.tables.encoder import TableEncoder
@@ -31,7 +32,7 @@ GAUGED = 128
 """Rows of a batch that the gauges read: features are wide, and the gauges decompose them."""
 
 
-class TJEPA(Method):
+class TJEPA(HeldEncoder):
     """The tabular joint-embedding predictive architecture. Its encoder, for users and probes, is the teacher.
 
     Reads view 0 of a batch (its samples where there are no views). Masks hang on seed, step and index alone; their
@@ -95,9 +96,8 @@ class TJEPA(Method):
     def example_batch(self, rows: range = range(8)) -> Batch:
         return TableSource.example()[rows]
 
-    @property
-    def encoder(self) -> Model:  # type: ignore[override]  # it is read alone, and another module holds it
-        """The teacher's network."""
+    def held_encoder(self) -> Model:
+        """Return the teacher's network."""
         return self._taught
 
     @property

@@ -89,7 +89,7 @@ class DenseCL(Method):
 
     def _read(self, x: Tensor, encoder: nn.Module, head: nn.Module, cells: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
         """Return projections `(B, D)`, those of cells `(B, S, D)`, and the cells of the encoder's maps, `(B, S, W)`."""
-        assert isinstance(encoder, Model)
+        assert isinstance(encoder, Model)  # a list of modules does not say which is which
         features, maps = with_last_maps(encoder, x)
         if max(maps.shape[2:]) > self.grid:
             maps = F.adaptive_avg_pool2d(maps, self.grid)

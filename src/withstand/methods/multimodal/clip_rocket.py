@@ -311,6 +311,6 @@ def _linear(width: int, dim: int) -> ProjectionHead:
     """Return a linear projector without bias, which starts as CLIP's does."""
     head = ProjectionHead(width, width, dim, 1, last_bias=False)
     for layer in head.steps:
-        assert isinstance(layer, nn.Linear)
-        nn.init.normal_(layer.weight, std=width**-0.5)
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=width**-0.5)
     return head

@@ -28,6 +28,7 @@ from withstand.losses.precision import full_precision, unit_rows
 from withstand.methods.shared.labelled import accuracy
 from withstand.methods.shared.pairs import require_positive
 from withstand.methods.shared.wrappers.continued import take_over
+from withstand.methods.shared.wrappers.held_encoder import HeldEncoder
 from withstand.models.blocks.heads import ProjectionHead
 from withstand.models.blocks.taps import block_names, with_layers
 from withstand.models.pictures.normalized import Normalized
@@ -48,7 +49,7 @@ Distance: TypeAlias = Literal["squared", "cosine"]
 """How texts of two views are compared: the mean of squared differences of numbers, or 1 less the cosine, twice."""
 
 
-class GOPro(Method):
+class GOPro(HeldEncoder):
     """Learns the words of a context, and what a picture adds to them; towers and projectors stay as they are.
 
     Args:
@@ -142,9 +143,8 @@ class GOPro(Method):
         plain = super().example_batch(rows)
         return plain.with_views(plain.x, *plain.views)
 
-    @property
-    def encoder(self) -> Model:  # type: ignore[override]  # it is read alone, and another module holds it
-        """The frozen encoder of pictures."""
+    def held_encoder(self) -> Model:
+        """Return the frozen encoder of pictures."""
         return self.clip.encoder
 
     def said(self, name: str) -> str:

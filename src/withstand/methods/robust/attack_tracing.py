@@ -20,12 +20,13 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Method, Model, Product, Source, Terms, network_of
 from withstand.losses.robust.noise_sensitivity import Form, noise_sensitive, sensitivity
 from withstand.methods.shared.wrappers.continued import take_over
+from withstand.methods.shared.wrappers.held_encoder import HeldEncoder
 from withstand.models.blocks.classifiers.classifier import Classifier
 from withstand.models.pictures.normalized import Normalized
 from withstand.models.pictures.tracers import TracedCopies, Tracers
 
 
-class AttackTracing(Method):
+class AttackTracing(HeldEncoder):
     """Trains all tracers at once, as if each were alone; the classifier that all copies share stays as it is.
 
     Args:
@@ -68,9 +69,8 @@ class AttackTracing(Method):
     def example(cls) -> Self:
         return cls(Classifier(Normalized.example(), 4), Tracers.example(), reserve=1)
 
-    @property
-    def encoder(self) -> Model:  # type: ignore[override]  # it is read alone, and another module holds it
-        """The classifier's encoder."""
+    def held_encoder(self) -> Model:
+        """Return the classifier's encoder."""
         encoder = self.copies.classifier.encoder
         assert isinstance(encoder, Model)  # as when it was made
         return encoder

@@ -132,11 +132,11 @@ class SlotDecoder(Part, nn.Module):
         self.place = nn.Linear(2, width)
         self.slot = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
         self.first = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
-        self.second = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
+        second = [nn.Linear(width, width) for _ in range(blocks)]
+        self.second = nn.ModuleList(second)
         self.last = nn.Linear(width, channels + 1)
         if identity:
-            for layer in self.second:
-                assert isinstance(layer, nn.Linear)
+            for layer in second:
                 nn.init.zeros_(layer.weight)
 
     @classmethod

@@ -43,10 +43,10 @@ class FieldTower(Model):
         if not sizes or len(sizes) != len(slots) or min(*sizes, *slots, dim, width) < 1:
             raise ConfigError(f"sizes and slots are a number above 0 for each field, not {sizes!r} and {slots!r}")
         self.slots, self.dim, self.width = tuple(slots), dim, width
-        self.tables = nn.ModuleList(nn.Embedding(size, dim) for size in sizes)
-        for table in self.tables:
-            assert isinstance(table, nn.Embedding)
+        tables = [nn.Embedding(size, dim) for size in sizes]
+        for table in tables:
             nn.init.normal_(table.weight, std=dim**-0.5)
+        self.tables = nn.ModuleList(tables)
         self.hidden_field = nn.Parameter(torch.zeros(len(sizes), dim))
         widths = (len(sizes) * dim, *hidden, width)
         layers: list[nn.Module] = []

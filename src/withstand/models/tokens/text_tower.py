@@ -78,11 +78,11 @@ class TextTower(Model):
         self.word = nn.Embedding(vocabulary, width)
         self.ends = nn.Parameter(torch.randn(2, width) * 0.02)
         self.places = nn.Parameter(torch.randn(context + 2, width) * 0.01)
-        self.blocks = nn.ModuleList(CausalBlock(width, heads) for _ in range(layers))
+        blocks = [CausalBlock(width, heads) for _ in range(layers)]
+        self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(width)
         nn.init.normal_(self.word.weight, std=0.02)
-        for block in self.blocks:
-            assert isinstance(block, CausalBlock)
+        for block in blocks:
             start = width**-0.5
             nn.init.normal_(block.into.weight, std=start)
             nn.init.normal_(block.out.weight, std=start * (2 * layers) ** -0.5)

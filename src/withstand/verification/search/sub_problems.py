@@ -17,7 +17,7 @@ from withstand.verification.bounds.backward import Relaxed, Rows, lower_bounds
 from withstand.verification.bounds.crown import MEMORY, rows_at_once, take
 from withstand.verification.bounds.curved import curved, retouched
 from withstand.verification.bounds.interval import Box
-from withstand.verification.bounds.lines import Lines
+from withstand.verification.bounds.lines import Lines, Relaxation
 from withstand.verification.bounds.receptive_field import rows_of
 from withstand.verification.bounds.relaxation import relu
 from withstand.verification.bounds.rounding import full_precision
@@ -225,19 +225,14 @@ class Splitter:
             cut: where these are smaller than the region's, `(R, len(where))`.
             free: what was best, `(R, len(where), 2)`; NaN where nothing is known.
         """
-        operation, box, old = (
-            self.network.nodes[place].operation,
-            relaxed.boxes[self._source(place)],
-            relaxed.lines[place],
-        )
+        operation, old = self._bent(place, relaxed.lines[place])
+        box = relaxed.boxes[self._source(place)]
         if isinstance(operation, ReLU):
             lines = relu(box.low, box.high, operation.slope)
             slopes = rows_of(lines.low_slope)[:, where]
             split = rows_of(doubtful(operation, box))[:, where]
             slopes = torch.where(split & ~free[..., 0].isnan(), free[..., 0], slopes)
             return replace(lines, low_slope=_put(lines.low_slope, where, slopes))
-        assert isinstance(operation, Curve)
-        assert isinstance(old, Lines)
         rows = torch.arange(len(cut))[:, None]
         shape = box.low.shape[1:]
         at = tuple(part.expand_as(cut) for part in (rows, *(torch.unravel_index(where, shape) if shape else ())))
@@ -250,16 +245,21 @@ class Splitter:
         below, above = (torch.where(known.isnan(), now, known.to(now)) for known, now in best)
         return old.put(at, retouched(operation, low, high, few, (below, above)))
 
+    def _bent(self, place: int, lines: Relaxation) -> tuple[ReLU | Curve, Lines]:
+        """Return a node's activation and its lines."""
+        operation = self.network.nodes[place].operation
+        if not isinstance(operation, ReLU | Curve) or not isinstance(lines, Lines):
+            raise TypeError(f"node {place}, a {type(operation).__name__}, cannot be split by its input")
+        return operation, lines
+
     def _costs(self, place: int, where: Tensor, relaxed: Relaxed, climbed: Climbed) -> tuple[Tensor, Tensor]:
         """Return what each activation's relaxation costs the bound, below 0 where it can't be cut, and where to cut it.
 
         Both are `(R, len(where))`.
         """
-        operation, box = self.network.nodes[place].operation, relaxed.boxes[self._source(place)]
-        assert isinstance(operation, Activation)
+        operation, lines = self._bent(place, climbed.lines.get(place, relaxed.lines[place]))
+        box = relaxed.boxes[self._source(place)]
         low, high = rows_of(box.low)[:, where], rows_of(box.high)[:, where]
-        lines = climbed.lines.get(place, relaxed.lines[place])
-        assert isinstance(lines, Lines)
         if place not in climbed.seen:
             return torch.zeros_like(low), torch.zeros_like(low)
         weight = rows_of(climbed.seen[place])[:, where]

@@ -5,9 +5,10 @@ from torch import Tensor, nn
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Epoch, Method, Model, Product, Source, Terms
+from withstand.methods.shared.wrappers.held_encoder import HeldEncoder
 
 
-class Wrapper(Method):
+class Wrapper(HeldEncoder):
     """Base of methods that change what another method sees, or how its loss is used: a subclass gives `step`.
 
     Args:
@@ -20,9 +21,8 @@ class Wrapper(Method):
             raise ConfigError(f"{type(method).__name__} runs an update of its own, which cannot be wrapped")
         self.method, self.taught_by = method, method.taught_by
 
-    @property
-    def encoder(self) -> Model:  # type: ignore[override]  # it is read alone, and another module holds it
-        """The wrapped method's encoder."""
+    def held_encoder(self) -> Model:
+        """Return the wrapped method's encoder."""
         return self.method.encoder
 
     def inside(self, batch: Batch) -> Terms:

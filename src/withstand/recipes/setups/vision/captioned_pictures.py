@@ -104,7 +104,8 @@ class CaptionedSetup(CropSetup):
 
     def _learnt(self, train: Source) -> Vocabulary:
         whole, rows = in_whole(train)
-        assert isinstance(whole, Captioned)
+        if not isinstance(whole, Captioned):
+            raise DataError(f"{train.name} has no captions to learn words from")
         said = [text for row in rows.tolist() for text in whole.captions[row]]
         return Vocabulary.learnt(said, least=self.least_words, context=self.context)
 
