@@ -41,7 +41,7 @@ class PartMeta(ABCMeta):
             # A default factory's value, in place of dataclasses' marker.
             bound.arguments.update({name: getattr(part, name) for name in made})
             # Not setattr: frozen dataclasses forbid it and nn.Module would register modules twice.
-            object.__setattr__(part, "_init_args", dict(bound.arguments))
+            object.__setattr__(part, "_init_args", part._as_described(dict(bound.arguments)))
             return part
 
     @property
@@ -61,6 +61,12 @@ class Part(metaclass=PartMeta):
     """Base of everything configurable; see the module's docstring."""
 
     _init_args: dict[str, Any]
+
+    def _as_described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return the constructor's arguments as they are to be described: here a part puts in plain values what it was
+        given as an array, so that its description builds it again.
+        """
+        return arguments
 
     @classmethod
     def example(cls) -> Self:

@@ -110,10 +110,11 @@ class Subset(_Chosen):
 
     Args:
         source: the whole.
-        indices: places in it, each from 0 to its length, at least one.
+        indices: places in it, each from 0 to its length, at least one: a list, a tuple, a range, an array or a tensor
+            of whole numbers, which a description holds as a list.
 
     Raises:
-        DataError: no indices, or one outside the source.
+        DataError: no indices, one outside the source, or no whole numbers, as a mask.
     """
 
     def __init__(self, source: Source, indices: Indices) -> None:
@@ -123,6 +124,9 @@ class Subset(_Chosen):
             raise DataError(f"a subset cannot be taken: {error}") from None
         if not len(self._rows):
             raise DataError("a subset needs at least one index")
+
+    def _as_described(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {**arguments, "indices": self._rows.tolist()} if "indices" in arguments else arguments
 
 
 class Labelled(Subset):

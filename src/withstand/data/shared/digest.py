@@ -15,9 +15,22 @@ _SAMPLED = 1024
 
 
 def as_indices(indices: Indices, length: int) -> Tensor:
-    """Return indices as int64 `(B,)`; an index outside `range(length)` raises IndexError."""
-    chosen = torch.as_tensor(indices)
-    if chosen.ndim != 1 or (len(chosen) and (chosen.dtype == torch.bool or chosen.is_floating_point())):
+    """Return indices as int64 `(B,)`.
+
+    Args:
+        indices: whole numbers: a list, a tuple, a range, an array or a tensor of one axis.
+        length: of the source.
+
+    Raises:
+        IndexError: an index outside `range(length)`, or what is no list of whole numbers, as a mask.
+    """
+    try:
+        chosen = torch.as_tensor(indices)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise IndexError(f"{type(indices).__name__} is no list of whole numbers: {error}") from None
+    if chosen.dtype == torch.bool and chosen.numel():
+        raise IndexError(f"a mask of shape {tuple(chosen.shape)} names no samples: give the places where it is true")
+    if chosen.ndim != 1 or (len(chosen) and (chosen.is_floating_point() or chosen.is_complex())):
         raise IndexError(f"a source takes one axis of whole numbers, not {chosen.dtype} of shape {tuple(chosen.shape)}")
     chosen = chosen.to("cpu", torch.int64)
     if len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < length:

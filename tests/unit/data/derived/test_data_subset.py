@@ -1,3 +1,5 @@
+import copy
+import json
 import pickle
 
 import numpy as np
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.part import build, describe
+from withstand.core.part import build, describe, externals
 from withstand.data import ArraySource, NamedSource, Subset, holdout
 
 X = torch.arange(40).view(20, 2)
@@ -29,10 +31,40 @@ def test_a_subset_has_its_own_places_and_the_wholes_samples():
     assert len({part.fingerprint(), whole.fingerprint(), Subset(whole, [3, 19, 5]).fingerprint()}) == 3
 
 
-@pytest.mark.parametrize("indices", [[20], [-1], [], [[1]]])
+@pytest.mark.parametrize("indices", [[20], [-1], [], [[1]], [1.5], 3, [1j], ["a"], [[1], [2, 3]], None, {1: 2}])
 def test_bad_indices(indices):
     with pytest.raises(DataError, match="subset"):
         Subset(ArraySource(X), indices)
+
+
+@pytest.mark.parametrize("mask", [torch.arange(20) > 3, np.arange(20) > 3, [True, False]])
+def test_a_mask_is_refused_by_name(mask):
+    with pytest.raises(DataError, match=r"a mask of shape .* give the places where it is true"):
+        Subset(ArraySource(X), mask)
+
+
+FORMS = {
+    "list": list,
+    "tuple": tuple,
+    "range": lambda rows: range(rows[0], rows[0] + 1),
+    "numpy's numbers": lambda rows: [np.int64(row) for row in rows],
+    "torch's numbers": lambda rows: [torch.tensor(row) for row in rows],
+    **{f"array of {kind}": lambda rows, kind=kind: np.array(rows, kind) for kind in ("int64", "int32", "uint8")},
+    **{
+        f"tensor of {kind}": lambda rows, kind=kind: torch.tensor(rows, dtype=kind)
+        for kind in (torch.int64, torch.uint8)
+    },
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_subset_is_built_of_its_description_whatever_its_indices_came_as(form):
+    rows = FORMS[form]([7, 3, 19, 3])
+    part = Subset(ArraySource(X), rows)
+    tree = json.loads(json.dumps(describe(part)))
+    assert tree["init_args"]["indices"] == [int(row) for row in rows]
+    assert build(tree, supply=externals(part)).fingerprint() == part.fingerprint()
+    assert describe(copy.deepcopy(part)) == describe(part)
 
 
 @given(
