@@ -60,11 +60,10 @@ def test_a_table_of_nodes_with_words_gaps_weights_and_a_split(
     command += ["--weights", "mails", "--epochs", "30" if method == "selftask" else "2", "--hidden", "8"]
     assert main([*command, "--out", str(out)]) == 0
     told = capsys.readouterr().err
-    for wanted in (
-        "weights in 'mails'", "1 other column(s) not used: 'since'", "categories: city (3)", "age (10%), city",
-        "classes in 'team'", "weights of edges count, those of an edge's two ways added",
-    ):  # fmt: skip
-        assert wanted in told, wanted
+    wanted = ["weights in 'mails'", "1 other column(s) not used: 'since'", "categorical (1): city (3"]
+    wanted += ["numeric (1): age (25 to", "target: team, 3 classes (Law 20, R&D 20, Sales 20)", "brought to 0 to 1"]
+    for line in [*wanted, "weights of edges count, those of an edge's two ways added"]:
+        assert line in told, line
     record = json.loads((out / "run.json").read_text())
     assert "60 nodes" in record["data"]["origin"]
     run = open_run(out)

@@ -27,7 +27,7 @@ class _Chosen(Source):
         """Take the rows, and the whole's name and origin with them."""
         self.source, self._rows = source, rows
         self.name, self.origin, self.skipped = source.name, source.origin, source.skipped
-        self.at_once, self.kind = source.at_once, source.kind
+        self.at_once, self.kind, self.account = source.at_once, source.kind, source.account
         self.low, self.high = source.low, source.high
         self.names = tuple(source.names[row] for row in rows.tolist()) if source.names else ()
 

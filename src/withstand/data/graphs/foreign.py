@@ -149,7 +149,7 @@ def from_networkx(
     place = {node: number for number, node in enumerate(nodes)}
     pairs = [(place[one], place[other]) for one, other in graph.edges()]
     edges = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).t()
-    x, parts, said = _attributes(graph, nodes, chosen, columns, held)
+    x, parts, account = _attributes(graph, nodes, chosen, columns, held)
     labels, classes = None, tuple[str, ...]()
     if label is not None:
         given = [graph.nodes[node].get(label) for node in nodes]
@@ -164,13 +164,13 @@ def from_networkx(
         weights=weight,
     )  # fmt: skip
     source.names = tuple(map(str, nodes))
-    source.origin = f"{source.origin}; {said}" if said else source.origin
+    source.account = account
     return source
 
 
 def _attributes(
     graph: Any, nodes: Sequence[Any], chosen: Sequence[str], columns: NodeColumns, held: Sequence[str]
-) -> tuple[np.ndarray[Any, Any] | None, dict[str, Any], str]:
+) -> tuple[np.ndarray[Any, Any] | None, dict[str, Any], tuple[str, ...]]:
     """Return nodes' features, the parts of the split, and how they were read."""
     lists, plain = [], {}
     for name in (*chosen, *columns.split):
@@ -190,12 +190,12 @@ def _attributes(
         if len(sizes) > 1 or len(sizes[0]) != 1:
             raise DataError(f"the nodes' {name!r} have different shapes: {', '.join(map(str, sizes[:3]))}")
         lists.append(np.asarray(values, dtype=np.float32))
-    parts, said = dict[str, Any](), ""
+    parts, account = dict[str, Any](), tuple[str, ...]()
     if plain:
         facts = node_facts(frame_of(plain), replace(columns, features=()), None)
-        parts, said = facts.parts, facts.said
+        parts, account = facts.parts, facts.account
         lists += [] if facts.features is None else [facts.features]
-    return np.concatenate(lists, 1) if lists else None, parts, said
+    return np.concatenate(lists, 1) if lists else None, parts, account
 
 
 def _edge_weights(graph: Any, name: str) -> np.ndarray[Any, Any]:

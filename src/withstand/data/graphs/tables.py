@@ -121,6 +121,7 @@ class EdgeList(GraphSource):
             classes=() if facts is None else facts.classes,
             weights=weight,
         )
+        self.account = () if facts is None else facts.account
         self.name = Path(path).stem if isinstance(path, str | Path) else "graph"
         self.names = names if isinstance(names, Names) else tuple(names)
         self._facts, self._directed, self._weights, self._key = facts, directed, weights, key

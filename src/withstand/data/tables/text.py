@@ -1,6 +1,7 @@
 """Tables in text files: fields become columns of numbers or words, and every decision on the way is said."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,12 @@ from withstand.data.tables.arrow import field_words, plain_values, text_values
 from withstand.data.tables.cells import Cells, read_cells
 from withstand.data.tables.columns import Columns
 from withstand.data.tables.dialect import COMMA_NUMBER
-from withstand.data.tables.frame import MISSING, NUMBER, Frame, Values, Words, checked, maybe_thousands, short
+from withstand.data.tables.frame import MISSING, Frame, Values, Words, checked, maybe_thousands, short
 from withstand.data.tables.header import has_header
 from withstand.data.tables.written.reading import Reading, Written
 from withstand.data.tables.written.settle import Evidence, listed, settle
 
 _THOUSANDS = r"[+-]?[1-9]\d{0,2}(,\d{3})+"
-_DOTTED = _THOUSANDS.replace(",\\d", "[.]\\d")
 
 
 def read_text(path: Path, reading: Reading) -> tuple[Frame, str]:
@@ -27,12 +27,24 @@ def read_text(path: Path, reading: Reading) -> tuple[Frame, str]:
         DataError: all that `read_cells` and `has_header` refuse, repeated names, a header and no rows.
     """
     cells = read_cells(path, reading.delimiter, encoding=reading.encoding)
-
-    from pyarrow import default_memory_pool
-
     names, columns, said = name_columns(path, cells, reading.header, reading.known)
     dialect = cells.dialect
     del cells  # so that nothing holds a column's text once its values are there
+    frame = read_fields(names, columns, reading, semicolons=dialect.delimiter == ";")
+    return replace(frame, notes=()), "; ".join((str(dialect), said, *frame.notes))
+
+
+def read_fields(names: Sequence[str], columns: list[Any], reading: Reading, *, semicolons: bool = False) -> Frame:
+    """Return columns of fields as numbers, dates and words, with what is to be said of them as its notes.
+
+    Args:
+        names: of the columns.
+        columns: Arrow strings in chunks; emptied on the way.
+        reading: what is said of them.
+        semicolons: whether semicolons separate fields.
+    """
+    from pyarrow import default_memory_pool
+
     broken = _with_breaks(names, columns)
     found, written, open_ = Columns(), dict[str, Written](), dict[str, Words]()
     for place, name in enumerate(names):
@@ -47,16 +59,16 @@ def read_text(path: Path, reading: Reading) -> tuple[Frame, str]:
     evidence = Evidence(
         points=bool(open_) and any(_has_decimals(found[name]) for name in names if name not in written),
         commas=bool(commas),
-        semicolons=dialect.delimiter == ";",
+        semicolons=semicolons,
     )
     turned = settle(open_, reading, evidence)
     for name, numbers in turned.values.items():
         found[name] = numbers
-    notes = [str(dialect), said, *([f"decimal commas in {listed(commas)}"] if commas else []), *turned.notes]
+    notes = [*([f"decimal commas in {listed(commas)}"] if commas else []), *turned.notes]
     if broken:
         notes.append(f"line breaks inside fields of {listed(broken)}")
     default_memory_pool().release_unused()
-    return checked(found, {**written, **turned.written}), "; ".join(notes)
+    return checked(found, {**written, **turned.written}, tuple(notes))
 
 
 def _values(column: Any, reading: Reading, *, as_words: bool) -> tuple[Values, Written | None]:
@@ -105,25 +117,6 @@ def name_columns(
     if not len(below[0]):
         raise DataError(f"{str(path)!r} has a header and no rows")
     return names, below, "the first line names the columns"
-
-
-def decimal_commas(columns: Sequence[Any], delimiter: str, said: str | None) -> tuple[set[int], set[int]]:
-    """Return which columns hold numbers with decimal commas, and which may do so, or have marks between thousands.
-
-    Numbers such as 1,234 are read as decimals only where another column has decimal commas beyond doubt, or where
-    semicolons separate, and no column has a decimal point; such as 1.234 only where no column has decimal commas.
-    """
-    if said == ".":
-        return set(), set()
-    found = {place for place, column in enumerate(columns) if _all_match(column, COMMA_NUMBER, ",")}
-    if said == "," or not found:
-        return found, set()
-    dotted = {place for place, column in enumerate(columns) if _all_match(column, NUMBER, "[.]")}
-    sure = {place for place in found if not _all_match(columns[place], rf"{_THOUSANDS}|[+-]?\d+", ",")}
-    points = {place for place in dotted if not _all_match(columns[place], rf"{_DOTTED}|[+-]?\d+", "[.]")}
-    if points:
-        return sure, found - sure
-    return (found, dotted) if sure or delimiter == ";" else (sure, found)
 
 
 def _all_match(column: Any, pattern: str, somewhere: str) -> bool:

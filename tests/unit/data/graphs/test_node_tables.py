@@ -248,7 +248,7 @@ def test_data_frames_and_what_columns_hold_beside(tmp_path: Path) -> None:
     source = EdgeList(edges, nodes, label="team")
     assert source.names == ("4", "5", "6", "7")
     assert source.graph().dense().tolist() == [[0, 0], [0, 1], [pytest.approx(2 / 3), 0], [1, 0]]
-    assert "picture: holds list<" in source.origin
+    assert "picture (holds list<" in source.account[-1]
     assert "1 other column(s) not used: 'since'" in source.origin
     with pytest.raises(DataError, match="no table of nodes for target to be columns of"):
         EdgeList(edges, label="team")

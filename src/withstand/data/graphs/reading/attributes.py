@@ -1,6 +1,6 @@
 """What is made of nodes' attributes: their features, their class, and their part of a split."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
@@ -13,6 +13,8 @@ from withstand.core.part import Part
 from withstand.data.tables.frame import Frame, Values, Words, distinct, missing, short
 from withstand.data.tables.infer import FEW, fit_schema, same_everywhere
 from withstand.data.tables.schema import Column, Schema, as_words
+from withstand.data.tables.units.account import account_of_columns
+from withstand.data.tables.written.reading import Written
 
 Scale: TypeAlias = Literal["none", "unit"]
 Features: TypeAlias = npt.NDArray[np.float32]
@@ -25,6 +27,8 @@ PARTS = {
     "dev": "validation", "test": "test", "testing": "test",
 }  # fmt: skip
 """Words for the parts of a split, in lower case."""
+_MOST = 12
+"""Classes that are named in words."""
 _SURE = 30
 """Labelled nodes from which it is no chance that a feature says what the label says."""
 
@@ -36,7 +40,7 @@ class NodeColumns(Part):
     Args:
         features: the attributes that are features; if none are named all that are nothing else.
         ignore: attributes that are left out.
-        kinds: what an attribute is, where the inferred kind is wrong: "numeric" or "categorical".
+        kinds: what an attribute is, where the inferred kind is wrong: "numeric", "categorical" or "date".
         scale: "none" takes numbers as they stand, a gap as the column's least value; "unit" brings each column to
             [0, 1], a gap as 0. None is "none" where all features are numbers without gaps, as word counts are, and else
             "unit", for categories are 0 and 1.
@@ -67,7 +71,7 @@ class NodeFacts:
         parts: which nodes belong to each part of the split, bool `(N,)` each.
         columns: how the attributes were read, with the scale that was chosen.
         schema: the columns behind the features.
-        said: what is to be told of the reading.
+        account: what is to be told of the reading, line by line.
     """
 
     features: Features | None
@@ -77,7 +81,7 @@ class NodeFacts:
     parts: dict[str, Mask]
     columns: NodeColumns
     schema: Schema | None
-    said: str = ""
+    account: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,26 +118,31 @@ def node_facts(frame: Frame, asked: NodeColumns, label: str | None, *, learnt: L
     for name in (*asked.features, *asked.ignore, *(asked.kinds or {}), *asked.split):
         if name not in known:
             raise ConfigError(f"the nodes have no attribute {short(name)}: {nearest(name, known)}")
-    labels, classes, notes = None, () if learnt is None else learnt.classes, list[str]()
+    labels, classes, lines = None, () if learnt is None else learnt.classes, list[str]()
     if label is not None and label in frame.columns:
         labels, classes = _labels(label, frame.columns[label], classes)
-        notes.append(f"classes in {short(label)}" if labels is not None else f"no class in {short(label)}")
+        lines.append(_answer(label, labels, classes))
     parts = _parts(frame, asked.split)
     aside = {label, *asked.ignore, *asked.split}
     names = [name for name in asked.features or known if name not in aside]
     if learnt is not None:
         names = [] if learnt.schema is None else [column.name for column in learnt.schema.columns]
     if not names:
-        return NodeFacts(None, labels, classes, label, parts, asked, None, "; ".join(notes))
-    chosen = Frame({name: frame.columns[name] for name in names if name in frame.columns},
-                   {name: frame.unread[name] for name in names if name in frame.unread})  # fmt: skip
+        return NodeFacts(None, labels, classes, label, parts, asked, None, tuple(lines))
+    chosen = replace(
+        frame,
+        columns={name: frame.columns[name] for name in names if name in frame.columns},
+        unread={name: frame.unread[name] for name in names if name in frame.unread},
+    )
     if learnt is not None and learnt.schema is not None:
         schema, scale = learnt.schema, asked.scale or "unit"
     else:
         schema, scale = _schema(chosen, asked, label, frame.columns[label] if labels is not None and label else None)
     features, bent = _features(chosen, schema, scale)
-    notes += _told(schema, scale) if learnt is None else bent
-    return NodeFacts(features, labels, classes, label, parts, replace(asked, scale=scale), schema, "; ".join(notes))
+    if schema.numeric and learnt is None:
+        lines.append("numbers are features " + ("as they stand" if scale == "none" else "brought to 0 to 1"))
+    lines += account_of_columns(schema) if learnt is None else bent
+    return NodeFacts(features, labels, classes, label, parts, replace(asked, scale=scale), schema, tuple(lines))
 
 
 def _schema(frame: Frame, asked: NodeColumns, label: str | None, target: Values | None) -> tuple[Schema, Scale]:
@@ -147,7 +156,7 @@ def _schema(frame: Frame, asked: NodeColumns, label: str | None, target: Values 
         columns = frame.columns if target is None or label is None else {**frame.columns, label: target}
         try:
             found = fit_schema(
-                Frame(columns, frame.unread), kinds=asked.kinds, target=label if target is not None else None
+                replace(frame, columns=columns), kinds=asked.kinds, target=label if target is not None else None
             )
         except DataError as error:
             if "no column is left" not in str(error):
@@ -168,7 +177,8 @@ def _schema(frame: Frame, asked: NodeColumns, label: str | None, target: Values 
                     f"attribute {short(name)} says the same as the label {short(str(label))} in every node: ignore it, "
                     "or the features hold the answer"
                 )
-        held.append(Column(name, "numeric", float(values.min()), float(values.max())))
+        written = frame.written.get(name, Written("."))
+        held.append(Column(name, "numeric", float(values.min()), float(values.max()), written=written))
     return Schema(tuple(held)), scale
 
 
@@ -212,25 +222,15 @@ def _kept(schema: Schema) -> torch.Tensor:
     return kept
 
 
-def _told(schema: Schema, scale: Scale) -> list[str]:
-    """Return what became of the columns, in words."""
-    notes = []
-    if schema.numeric:
-        how = "as they stand" if scale == "none" else "scaled to [0, 1]"
-        notes.append(f"numbers {how}: {_listed([column.name for column in schema.numeric])}")
-    if schema.categorical:
-        shown = [f"{column.name} ({len(column.categories)})" for column in schema.categorical]
-        notes.append(f"categories: {_listed(shown)}")
-    gaps = [f"{column.name} ({column.missing:.0%})" for column in schema.columns if column.missing]
-    if gaps:
-        notes.append(f"gaps, told by features of their own: {_listed(gaps)}")
-    if schema.left_out:
-        notes.append(f"left out: {'; '.join(f'{name}: {reason}' for name, reason in schema.left_out[:6])}")
-    return notes
-
-
-def _listed(names: Sequence[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def _answer(name: str, labels: npt.NDArray[np.int64] | None, classes: tuple[str, ...]) -> str:
+    """Return what the class is, in words."""
+    if labels is None:
+        return f"target: {name}, missing in every node"
+    counts = np.bincount(labels[labels >= 0], minlength=len(classes)).tolist()
+    shown = ", ".join(f"{one} {count:,}" for one, count in zip(classes[:_MOST], counts, strict=False))
+    more = f" and {len(classes) - _MOST:,} more" if len(classes) > _MOST else ""
+    gaps = f", missing in {int((labels < 0).sum()):,}" if (labels < 0).any() else ""
+    return f"target: {name}, {len(classes):,} classes ({shown}{more}){gaps}"
 
 
 def _labels(

@@ -11,11 +11,11 @@ from withstand.core.errors import DataError, nearest
 from withstand.data.graphs.reading.cells import called, cells_of
 from withstand.data.graphs.reading.ends import ends_of, first_line_names
 from withstand.data.graphs.reading.nodes import NodeTable, refuse_nodes_as_edges
-from withstand.data.tables.arrow import text_values
 from withstand.data.tables.cells import Cells
 from withstand.data.tables.distinct import MANY, Codes, Names, encode, named, narrow, trimmed
 from withstand.data.tables.frame import Words, short
-from withstand.data.tables.text import decimal_commas
+from withstand.data.tables.text import read_fields
+from withstand.data.tables.written.reading import Reading
 
 _BLOCK = 1 << 16
 _WEIGHTS = ("weight", "weights", "w", "count")
@@ -169,8 +169,7 @@ def _weighing(what: str, names: Sequence[str], count: int, weights: str, ends: t
 
 
 def _numbers(what: str, column: Any, name: str, delimiter: str) -> npt.NDArray[np.float64]:
-    commas, _ = decimal_commas([column], delimiter, None)
-    values = text_values(column, "," if commas else ".")
+    values = read_fields([name], [column], Reading(), semicolons=delimiter == ";").columns[name]
     if isinstance(values, Words):
         row = int((values.codes >= 0).argmax())
         raise DataError(f"{what} holds words as weights in {short(name)}, such as {short(column[row].as_py())}")

@@ -1,7 +1,7 @@
 """A table of nodes: one line a node, its name, and attributes that are features, a class, a part of a split."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from withstand.data.tables.cells import Cells
 from withstand.data.tables.distinct import encode, trimmed
 from withstand.data.tables.frame import Frame, Words, short
 from withstand.data.tables.header import has_header
-from withstand.data.tables.text import decimal_commas, name_columns
+from withstand.data.tables.text import name_columns, read_fields
+from withstand.data.tables.written.reading import Reading
 
 _KEYS = ("id", "node", "nodeid", "name")
 _HEAD = 4096
@@ -138,13 +139,19 @@ class NodeTable:
         if label is not None and label not in self.columns and learnt is None:
             raise DataError(f"{self.called} has no column {label!r}: {nearest(label, self.columns)}")
         names = [name for name in self.columns if name != key]
-        commas, _ = decimal_commas([self.columns[name] for name in names], self.cells.dialect.delimiter, None)
-        values = {
-            name: text_values(self.columns[name], "," if place in commas else ".") for place, name in enumerate(names)
-        }
-        found = node_facts(Frame(values, dict(self.unread)), asked, target, learnt=learnt)
-        self.said += f"; {found.said}" if found.said else ""
-        return found
+        said = {name for name, kind in (asked.kinds or {}).items() if kind == "categorical"}
+        reading = Reading(words=frozenset(said))
+        if learnt is not None and learnt.schema is not None:
+            written = {column.name: column.written for column in learnt.schema.columns if column.written is not None}
+            words = frozenset(column.name for column in learnt.schema.categorical)
+            reading = Reading(words=words, learnt=written)
+        frame = Frame({}, dict(self.unread))
+        if names:
+            semicolons = self.cells.dialect.delimiter == ";"
+            read = read_fields(names, [self.columns[name] for name in names], reading, semicolons=semicolons)
+            self.said += "".join(f"; {note}" for note in read.notes)
+            frame = replace(read, unread={**read.unread, **self.unread})
+        return node_facts(frame, asked, target, learnt=learnt)
 
     def parts(self, names: Any) -> dict[str, npt.NDArray[np.int64]]:
         """Return the places of each part's nodes among nodes' names, of a table that holds a split alone.

@@ -22,14 +22,19 @@ def account_of(schema: Schema, target: Target, rows: int, whole: int) -> list[st
         rows: how many these are.
         whole: how many the table has.
     """
+    lines = [f"{rows:,} of the table's {whole:,} rows are learnt from, {whole - rows:,} are kept to judge by"]
+    lines = lines if rows < whole else [f"all {rows:,} rows of the table are learnt from"]
+    if schema.target is not None and target.known is not None:
+        lines.append(f"target: {short(schema.target)[1:-1]}, {_answer(target, target.known)}")
+    return [*lines, *account_of_columns(schema)]
+
+
+def account_of_columns(schema: Schema) -> list[str]:
+    """Return which columns are learnt from, as which kind, and which are left out and why, line by line."""
     dates = [column for column in schema.numeric if column.dated]
     numbers = [column for column in schema.numeric if not column.dated]
     kinds = {"numeric": numbers, "dates": dates, "categorical": schema.categorical}
-    lines = [f"{rows:,} of the table's {whole:,} rows are learnt from, {whole - rows:,} are kept to judge by"]
-    lines = lines if rows < whole else [f"all {rows:,} rows of the table are learnt from"]
-    lines += [f"{kind} ({len(held):,}): {_named(list(map(_shown, held)))}" for kind, held in kinds.items() if held]
-    if schema.target is not None and target.known is not None:
-        lines.append(f"target: {short(schema.target)[1:-1]}, {_answer(target, target.known)}")
+    lines = [f"{kind} ({len(held):,}): {_named(list(map(_shown, held)))}" for kind, held in kinds.items() if held]
     if schema.left_out:
         left = [f"{short(name)[1:-1]} ({reason})" for name, reason in schema.left_out]
         lines.append(f"left out ({len(left):,}): {_named(left, '; ')}")
