@@ -243,7 +243,9 @@ class TableSource(Source):
 
     def other(self, part: Part) -> "TableSource":
         """Return another part of the same table."""
-        return TableSource(**{**self._init_args, "part": part})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", LeftOut)  # said of this part
+            return TableSource(**{**self._init_args, "part": part})
 
     def whole(self) -> "TableSource":
         """Return every row, in the table's order, by the same schema."""
