@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
 DOCS_READY := $(VENV)/.ready-docs
 
-.PHONY: install demo test test-all wheel test-wheel test-lowest test-newest lint docs bench clean
+.PHONY: install demo test test-thorough test-all wheel test-wheel test-lowest test-newest lint docs bench clean
 
 install: $(READY)
 
@@ -28,13 +28,16 @@ demo: $(READY)
 test: $(READY)
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-# With the slow tests, the comparisons with peer libraries, and new examples for property tests.
+# What takes many seconds for what a change seldom breaks: claims, examples, whole runs by the command line.
+test-thorough: $(READY)
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m thorough
+
+# With the thorough and the slow tests, the comparisons with peer libraries, and new examples for property tests.
 test-all: $(BENCH_READY)
 	HYPOTHESIS_PROFILE=default $(BIN)/python -m pytest -m ''
 
 # A part of the tests that needs no extra, on every floor: what is run in other environments than the usual one.
-CORE := tests/unit/core tests/unit/engine/test_resume.py tests/contract/test_attack_contract.py \
-	tests/unit/verification/bounds/test_bounds.py
+CORE := tests/unit/core tests/unit/engine/test_fit.py tests/unit/attacks/inputs tests/unit/verification/bounds/test_bounds.py
 CORE_METHODS := (SimCLR or MAE or TJEPA or TRADES) and not two_processes
 ELSEWHERE := env -u PYTHONPATH OMP_NUM_THREADS=1
 

@@ -178,6 +178,7 @@ def epochs_of(trial: Experiment) -> int:
     return trial.plan.epochs + (epochs_of(trial.first) if isinstance(trial.first, Experiment) else 0)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("item", TRAINED, ids=lambda item: item.slug)
 def test_a_claim_compares_equal_budgets_and_gives_a_finding(
     item: Entry, trained: list[Experiment], tmp_path: Path

@@ -26,6 +26,7 @@ def few(split: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 read_small = named.read_small
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 def test_code_blocks_run_as_printed(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,7 @@ def test_there_are_ten_at_least_and_none_is_long() -> None:
         assert len((HERE / f"{name}.py").read_text().splitlines()) < 80, name
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_it_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,7 @@ def metrics(folder: Path) -> list[tuple[float, float]]:
     return [(line["step"], line["loss"]) for line in lines]
 
 
+@pytest.mark.thorough
 def test_two_kills(tmp_path: Path) -> None:
     assert_survives(2, 12, tmp_path)
 

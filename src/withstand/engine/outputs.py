@@ -316,7 +316,7 @@ def _cells(output: Output) -> list[list[str | int | float]]:
 def _more(output: Output) -> list[str]:
     first = output.values[0]
     width = first.shape[-1] if isinstance(first, Tensor) else 2
-    return ["confidence"] if width == 3 else [f"value {place}" for place in range(1, width - 1)]
+    return ["score"] if width == 3 else [f"value {place}" for place in range(1, width - 1)]
 
 
 def _points(names: Sequence[str], output: Output) -> Iterator[list[str | int | float]]:
