@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 import pytest
 
 from recipe_options import needs_a_run, trains
+from withstand.cli.verbs.training import OF_PICTURES, SHARED, USUAL
 from withstand.core.errors import DataError
 from withstand.core.options import options_of
 from withstand.data.interactions.source import Catalogue
@@ -65,3 +66,10 @@ def test_what_a_method_says_of_its_differences_reaches_its_entry() -> None:
     assert "a whole batch" in found["beyond"]
     own = {item.slug for item in entries() if "from withstand.methods." in item.path.read_text(encoding="utf-8")}
     assert {slug for slug in own if not found[slug]} == set()
+
+
+def test_what_the_help_of_train_says_of_all_recipes_holds_for_all() -> None:
+    told = [{option.name for option in options_of(item.module().experiment)} for item in entries() if item.trains]
+    assert all(set(SHARED) <= names for names in told)
+    assert sum(set(USUAL) <= names for names in told) > 0.95 * len(told)
+    assert sum(set(OF_PICTURES) <= names for names in told) > 0.7 * len(told)

@@ -18,7 +18,7 @@ from withstand.core.random import isolated
 from withstand.core.roles import Method, Model, Source, encoder_of, network_of
 from withstand.core.victims.victim import Victim
 from withstand.data.beside.labels import Told, with_labels
-from withstand.data.derived.subset import apart, labelled
+from withstand.data.derived.subset import apart, holdout, labelled
 from withstand.data.load import Data, splits_like
 from withstand.engine import checkpoint
 from withstand.engine.folder import RunFolder
@@ -154,11 +154,32 @@ class RunParts:
             learnt = self._build_any("labelled") is None or self._labels is not None
             train, own = self._build("source" if learnt else "labelled", Source), self._test()
             if own is None:
-                raise DataError("the run kept no test samples: name data to evaluate on")
+                return self._of_what_was_learnt(train)
             test = own
         if self._labels is not None:
             train, test = self._labelled_later(train, test, self._labels)
         return labelled(train), labelled(test)
+
+    @property
+    def kept_none(self) -> bool:
+        """Whether every sample was learnt from, so that none can say what new ones would show."""
+        return self._build_any("test") is None
+
+    def _of_what_was_learnt(self, train: Source) -> tuple[Source, Source]:
+        """Return (train, test) of a run that kept nothing: a fifth of what it learnt from, without labels, is judged.
+
+        Raises:
+            DataError: the run knows what is to be found out, as it learnt from it.
+        """
+        if self.method.taught_by:
+            raise DataError(
+                f"this run kept no test samples, and learnt from the {self.method.taught_by} of all: name data to "
+                "evaluate on"
+            )
+        if self._labels is not None:
+            parts, self._told = with_labels({"train": train}, self._labels, column=self._label_column)
+            train = parts["train"]
+        return holdout(labelled(train))
 
     def _labelled_later(self, train: Source, test: Source, labels: str | Path) -> tuple[Source, Source]:
         """Return the samples of both sides that a table names, with its labels."""

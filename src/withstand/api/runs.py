@@ -21,7 +21,7 @@ from withstand.attacks.autoattack.ensemble import AttackProgress, ProverFunction
 from withstand.core.batch import Batch
 from withstand.core.devices.device import moved
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.findings.finding import Finding
+from withstand.core.findings.finding import Check, Finding
 from withstand.core.part import Tree
 from withstand.core.random import Draws
 from withstand.core.roles import Attacked, Evaluator, Source, View, network_of
@@ -71,6 +71,8 @@ class Run(RunOutputs):
             "fingerprint": judged.fingerprint(),
         }
         told = {} if self._told is None else {"labels": self._told.record()}
+        if data is None and self.kept_none:
+            finding = replace(finding, checks=(*finding.checks, _seen(len(judged), self.source)))
         finding = replace(finding, protocol={**finding.protocol, "data": on, **told})
         kept = finding.name
         if self._told is not None and self.source.labels is not None:  # what its own labels showed stays
@@ -331,6 +333,15 @@ class Run(RunOutputs):
     def report(self) -> Path:
         """Write `report.html` from what the run folder holds, and return its path."""
         return render(self.path)
+
+
+def _seen(judged: int, source: Source) -> Check:
+    """Return that nobody knows what samples would show that were not learnt from."""
+    detail = (
+        f"the run kept none: the {judged:,} {source.kind}s judged are of the {len(source):,} that it learnt from, "
+        "without labels, and new ones may do worse"
+    )
+    return Check("what new samples would show", None, detail)
 
 
 def _word(name: str) -> str:

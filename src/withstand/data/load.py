@@ -10,11 +10,11 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from withstand.core.errors import DataError, nearest
+from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.roles import Source
 from withstand.data.arrays.source import ArrayLike, ArraySource, npz_parts
 from withstand.data.dataset import DatasetSource
-from withstand.data.derived.subset import holdout, in_whole, labelled
+from withstand.data.derived.subset import holdout, holdout_or_all, in_whole, labelled
 from withstand.data.flows.named import NAMED_FLOWS
 from withstand.data.flows.source import is_flows, open_flows, parted
 from withstand.data.graphs.load import GRAPHS, open_graphs
@@ -110,6 +110,34 @@ def splits(
             stacklevel=2,
         )
     return holdout(train, fraction, seed)
+
+
+SHARE = 0.2
+"""What is held out of data without a test part when nothing else is said."""
+
+
+def splits_or_all(
+    data: Data, *, size: int | None = None, share: float = SHARE, cache_size: int | None = None
+) -> tuple[Source, Source | None]:
+    """Return (train, test) as `splits` does, with another share held out; with a share of 0 (all there is, None).
+
+    Args:
+        data: as for `load`.
+        size: as for `load`.
+        share: what is held out to judge by, from 0 to below 1.
+        cache_size: as for `splits`.
+
+    Raises:
+        ConfigError: a share out of range, or another than the usual of data that have a test part of their own.
+    """
+    if not 0 <= share < 1:
+        raise ConfigError(f"holdout must be at least 0 and below 1, not {share!r}: it is the share that is kept")
+    if share == SHARE:
+        return splits(data, size=size, cache_size=cache_size)
+    openers = _openers(data, size, cache_size)
+    if len(openers) > 1:
+        raise ConfigError(f"{_called(data)} has a test part of its own, which is kept in any case: leave holdout out")
+    return holdout_or_all(openers["train"](), share)
 
 
 def judged(data: Data, *, size: int | None = None) -> Source:

@@ -81,6 +81,12 @@ def fit(
                 checkpoint.save(folder.kept(name), method, trainer.optimizers, clock.reached(step), keep=1)
 
     keep()
+    if resumed is not None:
+        journal.note(
+            f"all {last:,} steps are done already"
+            if step == last
+            else f"goes on at step {step:,} of {last:,}, in epoch {step // per_epoch + 1} of {plan.epochs}"
+        )
     trainer.look_ahead()
     with journal:
         while step < last:

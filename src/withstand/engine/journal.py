@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from withstand.core.errors import MissingExtra
 from withstand.core.files import replacing
 from withstand.core.roles import Source
+from withstand.data.derived.subset import in_whole
 from withstand.losses.contrast.geometry import alignment, effective_rank, per_dimension_std, uniformity
 
 
@@ -34,14 +36,28 @@ def gauges(embeddings: Tensor) -> dict[str, float]:
     return found
 
 
-def announce(source: Source) -> None:
-    """Say what is learnt from before training begins: how data were read is seen while it can still be changed."""
+def announce(source: Source, test: Source | None = None) -> None:
+    """Say what is learnt from before training begins: how data were read is seen while it can still be changed.
+
+    Args:
+        source: what is learnt from.
+        test: what is kept to judge by.
+    """
+    told = f"data: {source.name}, {len(source):,} {source.kind}s{_kept(source, test)}: {source.origin}"
     console = Console(stderr=True, soft_wrap=True)
-    console.print(
-        f"data: {source.name}, {len(source):,} {source.kind}s: {source.origin}", highlight=False, markup=False
-    )
-    for line in source.account:
-        console.print(f"  {line}", highlight=False, markup=False)
+    for line in (told, *(f"  {line}" for line in source.account)):
+        console.print(line, highlight=False, markup=False)
+
+
+def _kept(source: Source, test: Source | None) -> str:
+    """Return in words what is not learnt from."""
+    if test is None:
+        return " learn, all there are; none is kept to judge by"
+    whole, rows = in_whole(source)
+    other, tested = in_whole(test)
+    if bool(torch.isin(tested, rows).any()) and whole.fingerprint() == other.fingerprint():
+        return f", {len(test):,} of them to judge by"
+    return f" learn, {len(test):,} are kept to judge by"
 
 
 class Journal:

@@ -90,7 +90,7 @@ def train(
     with folder.locked():
         folder.claim(experiment, fresh=fresh)
         if not quiet:
-            announce(experiment.source)
+            announce(experiment.source, experiment.test)
         try:
             earlier()
             if isinstance(fabric.strategy, DDPStrategy) and "LOCAL_RANK" not in os.environ:

@@ -42,6 +42,24 @@ being given one code. `needs`: what it takes beside pictures and a network; "pat
 "maps" one that has stages of them, whose places are told."""
 
 
+KINDS: dict[str, frozenset[str]] = {
+    kind: frozenset(words.split())
+    for kind, words in {
+        "pictures": "picture photo image jpg jpeg png",
+        "captions": "caption",
+        "tables": "table tabular row column csv parquet spreadsheet",
+        "graphs": "graph node edge",
+        "sensors": "sensor window device accelerometer",
+        "packets": "packet pcap pcapng flow traffic capture",
+        "volumes": "volume slice nifti dicom mri scan",
+        "clips": "clip video frame",
+        "items": "item rating click purchase interaction recommendation",
+        "language": "language text answer prompt preference llm",
+    }.items()
+}
+"""Words that say what kind of data somebody has, in a request as in what a recipe "learns from"."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One recipe's header.
@@ -52,6 +70,7 @@ class Entry:
         family: the folder that it lies in, as "contrastive" or "non-contrastive".
         path: its file.
         facts: its `key: value` lines.
+        trains: whether it trains something; others evaluate, and `withstand reproduce` runs them.
     """
 
     slug: str
@@ -59,6 +78,7 @@ class Entry:
     family: str
     path: Path
     facts: Mapping[str, str] = field(default_factory=dict)
+    trains: bool = True
 
     def said(self, axis: str) -> tuple[str, ...]:
         """Return what the recipe says on an axis of `TAXONOMY`, or its family; nothing where it says nothing."""
@@ -129,18 +149,39 @@ def of_kind(**asked: str | None) -> list[Entry]:
 
 
 def find(words: str, most: int = 5) -> list[Entry]:
-    """Return the recipes whose headers share most words with a request, rare words counting more."""
+    """Return the recipes whose headers share most words with a request, rare words counting more.
+
+    A request that names a kind of data is first answered with what learns from that kind, and one that says to have no
+    labels with what needs none; what builds on a trained run comes after what does not.
+    """
     wanted = _words(words)
+    kinds = _kinds(wanted)
     bags = {item.slug: _words(f"{item.slug} {item.title} {' '.join(item.facts.values())}") for item in entries()}
     weight = {word: 1 / max(1, sum(word in bag for bag in bags.values())) for word in wanted}
     score = {slug: sum(weight[word] for word in wanted & bag) for slug, bag in bags.items()}
-    ranked = sorted((item for item in entries() if score[item.slug] > 0), key=lambda item: -score[item.slug])
-    return ranked[:most]
+
+    def place(item: Entry) -> tuple[bool, bool, bool, float]:
+        said = _words(item.facts.get("learns from", ""))
+        others = ("label" in wanted and "label" not in said) or (NO_LABELS in wanted and "label" in said)
+        needs_more = "run" in said and "run" not in wanted
+        return bool(kinds) and not kinds & _kinds(said), others, needs_more, -score[item.slug]
+
+    return sorted((item for item in entries() if score[item.slug] > 0), key=place)[:most]
+
+
+NO_LABELS = "unlabelled"
+_UNSAID = {"the", "and", "for", "with"}
 
 
 def _words(text: str) -> set[str]:
-    words = re.findall(r"[a-z0-9]+", text.lower())
-    return {word.removesuffix("s") for word in words if len(word) > 2 and word not in {"the", "and", "for", "with"}}
+    """Return the words of a text, each without the s at its end; having no labels is one of them."""
+    text = re.sub(r"\b(without|no)( any)? labels?\b|\bunlabell?ed\b", NO_LABELS, text.lower())
+    text = re.sub(r"\blabell?ed\b", "label", text)
+    return {word.removesuffix("s") for word in re.findall(r"[a-z0-9]+", text) if len(word) > 2 and word not in _UNSAID}
+
+
+def _kinds(words: set[str]) -> frozenset[str]:
+    return frozenset(kind for kind, told in KINDS.items() if told & words)
 
 
 @cache
@@ -151,7 +192,8 @@ def _read(path: Path, changed: int) -> Entry:
     imported = [node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)]
     if differences := list(filter(None, [facts.get("differences"), *map(_differences, imported)])):
         facts["differences"] = " ".join(differences)
-    return Entry(_dashed(path.stem), title, _dashed(path.parent.name), path, facts)
+    trains = any(isinstance(node, ast.FunctionDef) and node.name == "experiment" for node in tree.body)
+    return Entry(_dashed(path.stem), title, _dashed(path.parent.name), path, facts, trains)
 
 
 def _dashed(name: str) -> str:

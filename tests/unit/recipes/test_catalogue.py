@@ -6,7 +6,7 @@ import pytest
 
 from withstand.cli.main import main
 from withstand.core.errors import ConfigError
-from withstand.recipes.catalogue import TAXONOMY, UNLABELLED, entries, entry, of_kind
+from withstand.recipes.catalogue import TAXONOMY, UNLABELLED, entries, entry, find, of_kind
 
 
 def test_a_family_is_the_folder_that_a_recipe_lies_in() -> None:
@@ -19,12 +19,36 @@ def test_a_family_is_the_folder_that_a_recipe_lies_in() -> None:
 
 def test_the_list_shows_each_recipe_once_below_its_family(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
-    blocks = [block.splitlines() for block in capsys.readouterr().out.strip().split("\n\n")]
+    *blocks, legend = [block.splitlines() for block in capsys.readouterr().out.strip().split("\n\n")]
+    assert "in brackets" in legend[0]
     shown = {family: [line.split()[0] for line in lines] for family, *lines in blocks}
-    assert shown == {name: [item.slug for item in entries() if item.family == name] for name in shown}
-    assert sorted(slug for slugs in shown.values() for slug in slugs) == [item.slug for item in entries()]
+    every = {item.slug: item.slug if hasattr(item.module(), "experiment") else f"[{item.slug}]" for item in entries()}
+    assert shown == {name: [every[item.slug] for item in entries() if item.family == name] for name in shown}
+    assert sorted(slug for slugs in shown.values() for slug in slugs) == sorted(every.values())
     assert main(["list", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {item.slug: item.title for item in entries()}
+    told = json.loads(capsys.readouterr().out)
+    assert {slug: facts["trains"] for slug, facts in told.items()} == {slug: slug == every[slug] for slug in every}
+
+
+@pytest.mark.parametrize(
+    ("asked", "first"),
+    [
+        ("graph nodes without labels", "graphmae"),
+        ("few labels on graphs", "selftask"),
+        ("tables, no labels", "t-jepa"),
+        ("packets", "netfound"),
+        ("unlabelled sensor recordings", "collossl"),
+        ("ratings", "item-ssl"),
+    ],
+)
+def test_what_is_found_first_learns_from_the_kind_of_data_that_is_named(asked: str, first: str) -> None:
+    assert find(asked)[0].slug == first
+
+
+def test_photos_without_labels_are_answered_with_what_needs_neither_labels_nor_a_run() -> None:
+    for item in find("photos without labels", 30):
+        assert "photos" in item.facts["learns from"], item.slug
+        assert not item.facts["learns from"].startswith(("labelled", "a run")), item.slug
 
 
 def test_names_are_found_however_they_are_joined() -> None:

@@ -10,11 +10,15 @@ from withstand.recipes.catalogue import Entry, entries, entry, find, of_kind
 
 
 def run_list() -> Reply:
-    """List the methods, family by family."""
+    """List the methods, family by family; those in brackets train nothing: withstand reproduce runs them."""
     every = entries()
     families = sorted({item.family for item in every})
     texts = [f"{name}\n{_lines([item for item in every if item.family == name], '  ')}" for name in families]
-    return Reply("\n\n".join(texts), {item.slug: item.title for item in every})
+    facts: dict[str, Tree] = {
+        item.slug: {"title": item.title, "family": item.family, "trains": item.trains} for item in every
+    }
+    legend = "withstand train NAME trains one of these; those in brackets are evaluations: withstand reproduce NAME"
+    return Reply("\n\n".join([*texts, legend]), facts)
 
 
 def run_find(
@@ -88,5 +92,6 @@ def _show_run(path: Path, allow: Sequence[str]) -> Reply:
 
 
 def _lines(found: Sequence[Entry], indent: str = "") -> str:
-    width = max(len(item.slug) for item in found)
-    return "\n".join(f"{indent}{item.slug:{width}}  {item.title}" for item in found)
+    names = [item.slug if item.trains else f"[{item.slug}]" for item in found]
+    width = max(map(len, names))
+    return "\n".join(f"{indent}{name:{width}}  {item.title}" for name, item in zip(names, found, strict=True))

@@ -36,16 +36,42 @@ def _own_options(
     """
 
 
+def _with_config(*, epochs: int | None = None, seed: int | None = None, processes: int | None = None) -> None:
+    """Options of an experiment that --config takes, as of every method.
+
+    Args:
+        epochs: passes over the data; the experiment's own if not said
+        seed: of weights, order and views; likewise
+        processes: how many train together; likewise
+    """
+
+
+SHARED = ("data", "epochs", "learning_rate", "seed")
+"""What every recipe can be told."""
+USUAL = ("batch", "processes")
+"""What nearly every recipe can be told."""
+OF_PICTURES = ("size", "model", "width", "depth", "holdout")
+"""What recipes on pictures can be told besides, as a rule."""
+
+
+def _flags(names: Sequence[str]) -> str:
+    return " ".join(f"--{name.replace('_', '-')}" for name in names)
+
+
 def run_train(words: Sequence[str]) -> tuple[Reply, bool]:
     """Learn an encoder from data without labels; the same command again resumes it.
 
     The recipe's own arguments are options too, so the command line depends on the method.
     """
-    methods = [item.slug for item in entries() if hasattr(item.module(), "experiment")]
+    methods = [item.slug for item in entries() if item.trains]
     method = words[0] if words and not words[0].startswith("-") else None
     if method is None and not {"-h", "--help"} & set(words) and not any(w.startswith("--config") for w in words):
         raise ConfigError(f"withstand train needs a method: {', '.join(methods)}")
-    functions, about = [_own_options], f"Learn an encoder. METHOD is one of: {', '.join(methods)}."
+    functions, about = [_own_options, _with_config], f"Learn an encoder. METHOD is one of: {', '.join(methods)}."
+    about += (
+        f" Every METHOD takes {_flags(SHARED)}; nearly every one {_flags(USUAL)}; of pictures {_flags(OF_PICTURES)}. "
+        "withstand train METHOD --help shows all that it takes."
+    )
     if method is not None:
         item = entry(method)
         if item.slug not in methods:
@@ -58,7 +84,10 @@ def run_train(words: Sequence[str]) -> tuple[Reply, bool]:
     own = {name: values.pop(name) for name in ("out", "set", "config", "device", "allow", "fresh", "strict", "quiet")}
     as_json, tensorboard = bool(values.pop("json")), bool(values.pop("tensorboard"))
     settings, allow = dict(map(read_setting, _words(own["set"]))), _words(own["allow"])
+    changes = {name: values.pop(name) for name in ("epochs", "seed", "processes")} if method is None else {}
     if method is None:
+        if values.get("data") is not None:
+            raise ConfigError("--config holds a whole experiment, with its data: change them with --set source...")
         made = from_tree(read_tree(Path(str(own["config"]))), settings=settings, allow=allow)
     elif own["config"] is not None:
         raise ConfigError("--config holds a whole experiment: leave the method out, and change it with --set")
@@ -81,6 +110,7 @@ def run_train(words: Sequence[str]) -> tuple[Reply, bool]:
             fresh=fresh,
             quiet=bool(own["quiet"]),
             tensorboard=tensorboard,
+            **{name: int(str(value)) for name, value in changes.items() if value is not None},
         )
     record = run.folder.record()
     text = f"{run.path}: {record['status']}, {record['seconds']} s of training\n"

@@ -223,6 +223,11 @@ def holdout(source: Source, fraction: float = 0.2, seed: int = 0) -> tuple[Held,
     return Held(source, "train", fraction=fraction, seed=seed), Held(source, "test", fraction=fraction, seed=seed)
 
 
+def holdout_or_all(source: Source, share: float, seed: int = 0) -> tuple[Source, Source | None]:
+    """Divide a source into (train, test), or with a share of 0 keep nothing apart: (source, None)."""
+    return holdout(source, share, seed) if share else (source, None)
+
+
 def _held_wholes(source: Source, fraction: float, seed: int) -> Tensor:
     """Return which samples are held out, bool `(N,)`: a share of the samples, or of what they are parts of."""
     together = source.together

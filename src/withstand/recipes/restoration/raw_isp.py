@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Method
-from withstand.data.derived.subset import holdout
+from withstand.data.derived.subset import holdout_or_all
 from withstand.data.load import Data
 from withstand.data.pictures.raw.raw_frames import RawFrames
 from withstand.engine.experiment import Experiment
@@ -154,7 +154,7 @@ def _experiment(setup: RawSetup, method: Method, frames: RawFrames | None) -> Ex
     optimizer, judges = Adam(setup.learning_rate), (RawRoundTrip(),)
     if frames is None:
         return experiment_without_views("raw-isp", lambda source: method, setup, optimizer, judges)
-    train, test = holdout(frames)
+    train, test = holdout_or_all(frames, setup.holdout)
     made = experiment_without_views("raw-isp", lambda source: method, replace(setup, data=train), optimizer, judges)
     return replace(made, source=train, test=test)
 

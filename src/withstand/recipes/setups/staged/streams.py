@@ -14,7 +14,7 @@ from withstand.core.roles import Method, Source
 from withstand.data.derived.joined import Joined
 from withstand.data.derived.resized import as_shaped
 from withstand.data.derived.subset import Subset
-from withstand.data.load import Data, is_picture_folder, splits
+from withstand.data.load import Data, is_picture_folder, splits_or_all
 from withstand.engine.experiment import Experiment
 from withstand.engine.schedules import Schedule
 from withstand.methods.continual.continual_pretraining import REPLAY, ContinualPretraining
@@ -74,8 +74,8 @@ def parts_like(data: Data, shape: Sequence[int], setup: CropSetup) -> Parts:
         setup: how those of a folder are read.
     """
     kept = replace(setup, data=data).kept_side() if is_picture_folder(data) else None
-    train, test = splits(data, size=setup.size, seed=0, cache_size=kept)
-    return as_shaped(train, shape), as_shaped(test, shape)
+    train, test = splits_or_all(data, size=setup.size, share=setup.holdout, cache_size=kept)
+    return as_shaped(train, shape), None if test is None else as_shaped(test, shape)
 
 
 def streamed(

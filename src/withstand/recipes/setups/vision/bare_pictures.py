@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from withstand.core.errors import DataError
 from withstand.core.options import Options
 from withstand.core.roles import Evaluator, Method, Source
-from withstand.data.load import Data, splits
+from withstand.data.load import SHARE, Data, splits_or_all
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Optimizer
 from withstand.engine.schedules import Constant
@@ -25,6 +25,7 @@ class BareSetup(Options):
         learning_rate: of Adam.
         seed: of weights and order.
         processes: how many train together.
+        holdout: share of the data that is kept to judge by, where they have no test part; 0 learns from all
     """
 
     data: Data = "fashion-mnist-small"
@@ -34,6 +35,7 @@ class BareSetup(Options):
     learning_rate: float = 2e-4
     seed: int = 0
     processes: int = 1
+    holdout: float = SHARE
 
 
 def experiment_without_views(
@@ -55,7 +57,7 @@ def experiment_without_views(
     Raises:
         DataError: the data are no pictures.
     """
-    train, test = splits(setup.data, size=setup.size, seed=0)
+    train, test = splits_or_all(setup.data, size=setup.size, share=setup.holdout)
     if len(train.shape) != 3:
         raise DataError(f"{name} learns on pictures (C, H, W), not samples of shape {train.shape}")
     plan = Plan(

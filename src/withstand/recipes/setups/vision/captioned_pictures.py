@@ -11,10 +11,10 @@ from withstand.data.captions.named import CAPTIONED, folder_of
 from withstand.data.captions.source import Captioned, CaptionedClasses, CaptionedFolder
 from withstand.data.captions.table import FILE
 from withstand.data.captions.words import Vocabulary
-from withstand.data.derived.subset import holdout, in_whole
+from withstand.data.derived.subset import holdout_or_all, in_whole
 from withstand.data.load import DEFAULT_SIZE
 from withstand.data.pictures.decoding.listing import open_parts
-from withstand.recipes.setups.vision.pictures import CropSetup
+from withstand.recipes.setups.vision.pictures import CropSetup, both
 
 TEMPLATES = ("a photo of a {}", "a picture of a {}", "the {} in this picture", "a {}", "the {}", "{}")
 """What is said of a class; those with words that no caption has are left out."""
@@ -56,8 +56,8 @@ class CaptionedSetup(CropSetup):
             vocabulary = self._learnt(train)
             return train.reading(vocabulary), other.reading(vocabulary)
         whole = self._captioned(folder, size, folder)
-        train_part, _ = holdout(whole)
-        return holdout(whole.reading(self._learnt(train_part)))
+        train_part, _ = both(holdout_or_all(whole, self.holdout))
+        return both(holdout_or_all(whole.reading(self._learnt(train_part)), self.holdout))
 
     def words(self, train: Source) -> Vocabulary:
         """Return the words that a part knows."""
@@ -91,7 +91,7 @@ class CaptionedSetup(CropSetup):
 
     def _made(self) -> tuple[Source, Source]:
         """Return parts of labelled pictures, with captions that are made."""
-        train, test = super().parts()
+        train, test = both(super().parts())
         if isinstance(in_whole(train)[0], Captioned):
             return train, test
         if train.labels is None or not train.classes:

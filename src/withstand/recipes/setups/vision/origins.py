@@ -7,9 +7,9 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Model, Source
 from withstand.data.derived.origins import REAL, Origins
 from withstand.data.derived.recompressed import Recompressed
-from withstand.data.derived.subset import holdout
+from withstand.data.derived.subset import holdout_or_all
 from withstand.data.derived.synthetic.generated import Generated
-from withstand.data.load import splits
+from withstand.data.load import splits_or_all
 from withstand.data.pictures.decoding.formats import written
 from withstand.data.pictures.npz.kinds import open_kinds
 from withstand.engine.experiment import Plan
@@ -17,7 +17,7 @@ from withstand.engine.optimizers import SGD, Optimizer
 from withstand.engine.schedules import WarmupCosine
 from withstand.models.pictures.convnets.resnet import ResNet
 from withstand.models.pictures.normalized import Normalized
-from withstand.recipes.setups.vision.pictures import PictureSetup, encoder
+from withstand.recipes.setups.vision.pictures import PictureSetup, both, encoder
 from withstand.views.compose import Compose, MultiCrop
 from withstand.views.pictures.blur import GaussianBlur
 from withstand.views.pictures.choice import NativeCrop, OneOf, QuarterTurns
@@ -63,7 +63,11 @@ class OriginSetup(PictureSetup):
         if self.leave_out is not None:
             raise ConfigError("leave_out is of domains, and these data are told apart by generators")
         kinds = open_kinds(self.data)
-        train, test = holdout(kinds) if kinds is not None else splits(self.data, size=self.size, seed=0)
+        train, test = both(
+            splits_or_all(self.data, size=self.size, share=self.holdout)
+            if kinds is None
+            else holdout_or_all(kinds, self.holdout)
+        )
         if self.generate:
             train, test = (
                 Generated(part, strength=self.strength, seed=seed) for seed, part in enumerate((train, test))

@@ -10,7 +10,7 @@ from withstand.core.options import Options
 from withstand.core.roles import Evaluator, Method, Model, Source, View
 from withstand.core.threat import Ball, parse_eps
 from withstand.data.derived.subset import labelled
-from withstand.data.load import DEFAULT_SIZE, Data, is_picture_folder, splits
+from withstand.data.load import DEFAULT_SIZE, SHARE, Data, is_picture_folder, splits_or_all
 from withstand.data.pictures.domains import DomainPart, folder_of_domains
 from withstand.data.pictures.folder import ImageFolder
 from withstand.engine.experiment import Experiment, Plan
@@ -48,6 +48,7 @@ class PictureSetup(Options):
         learning_rate: of SGD, for a batch of 256; scaled with the batch.
         seed: of weights, order, views and attacks.
         processes: how many train together.
+        holdout: share of the data that is kept to judge by, where they have no test part; 0 learns from all
         leave_out: a domain that is not learnt from, and judged on: data is a folder of domains, each a folder of the
             same classes
     """
@@ -62,17 +63,20 @@ class PictureSetup(Options):
     learning_rate: float = 0.12
     seed: int = 0
     processes: int = 1
+    holdout: float = SHARE
     leave_out: str | None = None
 
-    def parts(self) -> tuple[Source, Source]:
-        """Return (train, test) of the data.
+    def parts(self) -> tuple[Source, Source | None]:
+        """Return (train, test) of the data; no test samples where all are learnt from.
 
         Raises:
-            ConfigError: a domain to leave out that there is not.
+            ConfigError: a domain to leave out that there is not, or a share to keep that the data do not allow.
             DataError: data that cannot be read.
         """
         if self.leave_out is None:
-            return splits(self.data, size=self.size, seed=0, cache_size=self.kept_side())
+            return splits_or_all(self.data, size=self.size, share=self.holdout, cache_size=self.kept_side())
+        if self.holdout != SHARE:
+            raise ConfigError("leave_out says already what is judged on: leave holdout out")
         size = DEFAULT_SIZE if self.size is None else self.size
         whole = ImageFolder(folder_of_domains(self.data), size, domains=True, cache_size=self.kept_side())
         return DomainPart(whole, self.leave_out, "train"), labelled(DomainPart(whole, self.leave_out, "test"))
@@ -84,6 +88,18 @@ class PictureSetup(Options):
     def judges(self) -> tuple[Evaluator, ...]:
         """Return what judges besides the usual probes."""
         return () if self.leave_out is None else (DomainProbe(),)
+
+
+def both(parts: tuple[Source, Source | None]) -> tuple[Source, Source]:
+    """Return both parts of data whose test samples are needed.
+
+    Raises:
+        ConfigError: there are none, as all are learnt from.
+    """
+    train, test = parts
+    if test is None:
+        raise ConfigError("holdout must be above 0 here: this recipe is judged on samples that were kept")
+    return train, test
 
 
 @dataclass(frozen=True, kw_only=True)

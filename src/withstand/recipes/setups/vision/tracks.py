@@ -7,9 +7,9 @@ from withstand.core.errors import DataError
 from withstand.core.roles import Source
 from withstand.data.clips.load import FrameTracks, is_tracks
 from withstand.data.clips.tracks import SimulatedTracks
-from withstand.data.derived.subset import holdout
+from withstand.data.derived.subset import holdout_or_all
 from withstand.data.load import DEFAULT_SIZE
-from withstand.recipes.setups.vision.pictures import PictureSetup
+from withstand.recipes.setups.vision.pictures import PictureSetup, both
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +37,14 @@ class TrackSetup(PictureSetup):
             DataError: data that hold no tracks.
         """
         if self.simulate:
-            train, test = super().parts()
+            train, test = both(super().parts())
             return SimulatedTracks(train), SimulatedTracks(test, seed=1)
         size = DEFAULT_SIZE if self.size is None else self.size
         if isinstance(self.data, Source):
-            return holdout(self.data)
+            return both(holdout_or_all(self.data, self.holdout))
         if is_tracks(self.data):
-            return holdout(FrameTracks(str(self.data), size=size, patches=self.patches))
+            whole = FrameTracks(str(self.data), size=size, patches=self.patches)
+            return both(holdout_or_all(whole, self.holdout))
         named = str(self.data) if isinstance(self.data, str | Path) else f"a {type(self.data).__name__}"
         raise DataError(
             f"{named} holds no tracks: give a folder or zip archive of folders of frames, or an "
