@@ -353,6 +353,7 @@ BAD = {
     "missing path": (["train", "dcl", "--data", "no/such/folder"], "no/such/folder"),
     "unknown set": (["train", "dcl", "--data", "cifar11"], "cifar10"),
     "batch larger than the set": (["train", "dcl", "--data", "digits", "--batch", "5000"], "--batch 1438"),
+    "an experiment on other data": (["train", "--config", "{run}/run.json", "--data", "digits"], "--set source"),
     "an evaluation is no training": (["train", "naive-bayes-probe"], "reproduce"),
     "no such method of proof": (["certify", "{run}", "--method", "crwn"], "crown"),
     "proof within nothing": (["certify", "{run}", "--eps", "0"], "eps above 0"),

@@ -1,7 +1,7 @@
 """train and demo: from data to an encoder."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from withstand.cli.interrupted import of_audit, of_training, when_interrupted
@@ -67,7 +67,8 @@ def run_train(words: Sequence[str]) -> tuple[Reply, bool]:
     method = words[0] if words and not words[0].startswith("-") else None
     if method is None and not {"-h", "--help"} & set(words) and not any(w.startswith("--config") for w in words):
         raise ConfigError(f"withstand train needs a method: {', '.join(methods)}")
-    functions, about = [_own_options, _with_config], f"Learn an encoder. METHOD is one of: {', '.join(methods)}."
+    functions: list[Callable[..., object]] = [_own_options, _with_config]
+    about = f"Learn an encoder. METHOD is one of: {', '.join(methods)}."
     about += (
         f" Every METHOD takes {_flags(SHARED)}; nearly every one {_flags(USUAL)}; of pictures {_flags(OF_PICTURES)}. "
         "withstand train METHOD --help shows all that it takes."
@@ -84,10 +85,11 @@ def run_train(words: Sequence[str]) -> tuple[Reply, bool]:
     own = {name: values.pop(name) for name in ("out", "set", "config", "device", "allow", "fresh", "strict", "quiet")}
     as_json, tensorboard = bool(values.pop("json")), bool(values.pop("tensorboard"))
     settings, allow = dict(map(read_setting, _words(own["set"]))), _words(own["allow"])
-    changes = {name: values.pop(name) for name in ("epochs", "seed", "processes")} if method is None else {}
     if method is None:
         if values.get("data") is not None:
             raise ConfigError("--config holds a whole experiment, with its data: change them with --set source...")
+        own_plan = {name: values[name] for name in ("epochs", "seed", "processes") if values[name] is not None}
+        settings |= {f"plan.{name}": int(str(value)) for name, value in own_plan.items()}
         made = from_tree(read_tree(Path(str(own["config"]))), settings=settings, allow=allow)
     elif own["config"] is not None:
         raise ConfigError("--config holds a whole experiment: leave the method out, and change it with --set")
@@ -110,7 +112,6 @@ def run_train(words: Sequence[str]) -> tuple[Reply, bool]:
             fresh=fresh,
             quiet=bool(own["quiet"]),
             tensorboard=tensorboard,
-            **{name: int(str(value)) for name, value in changes.items() if value is not None},
         )
     record = run.folder.record()
     text = f"{run.path}: {record['status']}, {record['seconds']} s of training\n"
