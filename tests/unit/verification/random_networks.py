@@ -7,9 +7,10 @@ from torch import Tensor
 
 from withstand.verification.network.activation import MaxPool2d, ReLU, Sigmoid, Tanh
 from withstand.verification.network.capture_graph import Builder, Place
-from withstand.verification.network.curves import ELU, GELU, Erf, Exp, GELUTanh, SiLU, Softplus, Square
+from withstand.verification.network.curves import ELU, GELU, Erf, GELUTanh, SiLU, Softplus
 from withstand.verification.network.network import Network
 from withstand.verification.network.operation import Add, AvgPool2d, Concat, Conv2d, Linear, Mean, Rearrange, Scale
+from withstand.verification.network.powers import Exp, Square
 from withstand.verification.network.product import Product
 
 KINDS = (

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from withstand.core.batch import as_structured
 from withstand.core.errors import ConfigError, DataError, WithstandError, nearest
 from withstand.core.part import Part
 from withstand.core.random import isolated
@@ -36,6 +35,7 @@ from withstand.core.victims.answers import (
     with_its_row,
 )
 from withstand.core.victims.answers import Outputs as Outputs
+from withstand.core.victims.inputs import as_tensor, is_normalization
 
 _LOST = {"linf": 0.1, "l2": 4.0, "l1": 16.0}
 """Radii below these are meant for inputs in [0, 1], where inputs span `_BYTES` or more."""
@@ -90,7 +90,7 @@ class Victim(Part):
     ) -> None:
         if not low < high:
             raise ConfigError(f"low must be below high, not low={low}, high={high}")
-        if normalize is not None and not _is_normalization(normalize):
+        if normalize is not None and not is_normalization(normalize):
             raise ConfigError(f"normalize must be (mean, std) of equal length with positive std, not {normalize!r}")
         self.model, self.low, self.high, self.normalize = model, low, high, normalize
         self.changeable, self.together = changeable, together
@@ -168,7 +168,7 @@ class Victim(Part):
         Raises:
             DataError: samples outside the range, or that the network cannot take.
         """
-        x = _as_tensor(samples)
+        x = as_tensor(samples)
         if x.dtype == torch.uint8:
             if math.isinf(self.span):
                 raise DataError(f"samples of bytes need an input range, and this victim's is {self._range()}")
@@ -338,7 +338,7 @@ class Victim(Part):
         Raises:
             DataError: with what was seen and how to mend it.
         """
-        x = _as_tensor(x)
+        x = as_tensor(x)
         if not x.is_floating_point():
             raise DataError(
                 f"inputs must be floating numbers in [{self.low:g}, {self.high:g}], not {x.dtype}: "
@@ -382,23 +382,3 @@ class Victim(Part):
                     for buffer, value in zip(buffers, kept, strict=True):
                         if not torch.equal(buffer, value):
                             buffer.copy_(value)
-
-
-def _as_tensor(samples: Tensor) -> Tensor:
-    """Return samples that are a tensor, and refuse others."""
-    if (whole := as_structured(samples)) is not None:
-        raise DataError(
-            f"attacks move tensors, and these samples are {type(whole).__name__}, of several tensors: make a victim of "
-            "a function of the one that is to be moved"
-        )
-    return samples
-
-
-def _is_normalization(value: object) -> bool:
-    """Return whether a value is `(mean, std)`, of finite numbers and with positive deviations."""
-    if not isinstance(value, Sequence) or len(value) != 2:
-        return False
-    mean, std = (torch.as_tensor(part, dtype=torch.float64).flatten() for part in value)
-    return mean.shape == std.shape and bool(
-        torch.isfinite(mean).all() and torch.isfinite(std).all() and (std > 0).all()
-    )

@@ -22,13 +22,14 @@ from withstand.data.derived.subset import Subset, in_whole
 from withstand.data.flows import labels as named
 from withstand.data.flows.assemble import Assembled, Assembler, Ends, Network, networks
 from withstand.data.flows.bursts import BurstRule
-from withstand.data.flows.container import CLS, METADATA, PAD, FlowBatch
+from withstand.data.flows.container import CLS, PAD, FlowBatch
 from withstand.data.flows.example import write_example
 from withstand.data.flows.headers import TCP
 from withstand.data.flows.named import NAMED_FLOWS, Known, broad, named_flows
 from withstand.data.flows.opening import Capture, captures_in, is_capture, is_capture_folder
 from withstand.data.flows.reading import read_packets
-from withstand.data.flows.table import PROTOCOLS, Bursts, FlowTable, columns_of
+from withstand.data.flows.table import PROTOCOLS, FlowTable, columns_of
+from withstand.data.flows.tokens import metadata_of, tokens_of
 from withstand.data.pictures.named import VARIABLE
 from withstand.data.shared.digest import as_indices
 from withstand.data.shared.labels import read_labels
@@ -195,7 +196,7 @@ class Flows(Source):
         bursts = table.bursts()
         return FlowBatch(
             torch.from_numpy(tokens_of(table, payload)),
-            torch.from_numpy(_metadata(table, bursts)),
+            torch.from_numpy(metadata_of(table, bursts)),
             torch.from_numpy(table.protocol.copy()),
         )
 
@@ -266,38 +267,6 @@ def parted(source: Source, part: str, fraction: float = 0.2, seed: int = 0) -> S
     if parts is not None and len(torch.unique(parts)) == 2:
         return Subset(source, (parts == int(part == "test")).nonzero()[:, 0].tolist())
     return Separate(source, part, FILE, fraction=fraction, seed=seed)
-
-
-def tokens_of(table: FlowTable, payload: bool) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return flows' token ids, int64 `(B, N, L)`, padded with `PAD`."""
-    count = len(table)
-    if not count:
-        return np.zeros((0, 1, 1), np.int64)
-    columns = {number: columns_of(number, payload) for number in np.unique(table.protocol).tolist()}
-    flow = table.flow
-    protocol = table.protocol[flow]
-    wide = np.zeros(len(flow), np.int64)
-    for number, some in columns.items():
-        wide[protocol == number] = len(some)
-    longest = 1 + int(((table.place + 1) * wide).max())
-    tokens = np.full((count, int(table.burst.max()) + 1, longest), PAD, np.int64)
-    tokens[flow, table.burst, 0] = CLS
-    both = np.concatenate([table.values, table.payload], 1)
-    for number, some in columns.items():
-        rows = np.flatnonzero(protocol == number)
-        at = 1 + table.place[rows, None] * len(some) + np.arange(len(some))
-        tokens[flow[rows, None], table.burst[rows, None], at] = both[rows][:, some].astype(np.int64) + 1
-    return tokens
-
-
-def _metadata(table: FlowTable, bursts: Bursts) -> np.ndarray[Any, np.dtype[np.float32]]:
-    most = int(table.burst.max()) + 1 if len(table) else 1
-    found = np.zeros((len(table), most, len(METADATA)), np.float32)
-    number = table.burst[table.place == 0]
-    found[bursts.flow, number] = np.stack(
-        [np.where(bursts.forward, 1, -1), bursts.total, bursts.count, bursts.gap], 1
-    ).astype(np.float32)
-    return found
 
 
 def _read(

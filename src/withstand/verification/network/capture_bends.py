@@ -15,23 +15,9 @@ from withstand.verification.bounds.receptive_field import Shape
 from withstand.verification.network.activation import Curve, ReLU, Sigmoid, Tanh
 from withstand.verification.network.capture_graph import Builder, Place
 from withstand.verification.network.capture_rules import Rule, apart, constant_of, defaults, hide, unsupported
-from withstand.verification.network.curves import (
-    ELU,
-    GELU,
-    Erf,
-    Exp,
-    GELUTanh,
-    HardSwish,
-    Log,
-    Mish,
-    Reciprocal,
-    Rsqrt,
-    SiLU,
-    Softplus,
-    Sqrt,
-    Square,
-)
+from withstand.verification.network.curves import ELU, GELU, Erf, GELUTanh, HardSwish, Mish, SiLU, Softplus
 from withstand.verification.network.operation import Add, Scale
+from withstand.verification.network.powers import Exp, Log, Reciprocal, Rsqrt, Sqrt, Square
 from withstand.verification.network.product import Product
 
 Options = dict[str, Any]

@@ -16,8 +16,9 @@ from withstand.verification.network.activation import Sigmoid
 from withstand.verification.network.capture_bends import at_most, difference, product, scaled
 from withstand.verification.network.capture_graph import Builder, Place
 from withstand.verification.network.capture_rules import Rule, apart, constant_of, defaults, hide, unsupported
-from withstand.verification.network.curves import Exp, Log, Reciprocal, Rsqrt, Softplus, Sqrt, Square
+from withstand.verification.network.curves import Softplus
 from withstand.verification.network.operation import Add, Linear, Mean, Scale
+from withstand.verification.network.powers import Exp, Log, Reciprocal, Rsqrt, Sqrt, Square
 from withstand.verification.network.product import Product
 
 Options = dict[str, Any]

@@ -20,9 +20,10 @@ from withstand.verification.bounds.margins import METHODS, bound, least_margin, 
 from withstand.verification.bounds.relaxation import relu
 from withstand.verification.bounds.rounding import gamma
 from withstand.verification.network.activation import Curve, ReLU, Sigmoid, Tanh
-from withstand.verification.network.curves import ELU, GELU, Erf, Exp, GELUTanh, SiLU, Softplus, Square
+from withstand.verification.network.curves import ELU, GELU, Erf, GELUTanh, SiLU, Softplus
 from withstand.verification.network.network import sequential
 from withstand.verification.network.operation import Linear
+from withstand.verification.network.powers import Exp, Square
 from withstand.verification.prover import certified_radius
 from withstand.verification.search.input_split import search_inputs
 from withstand.verification.search.relu_split import search_relus

@@ -10,22 +10,8 @@ from torch import Tensor
 from withstand.verification.bounds.curved import retouched
 from withstand.verification.bounds.relaxation import relax, relu
 from withstand.verification.network.activation import Curve, ReLU, Sigmoid, Tanh
-from withstand.verification.network.curves import (
-    ELU,
-    GELU,
-    Erf,
-    Exp,
-    GELUTanh,
-    HardSwish,
-    Log,
-    Mish,
-    Reciprocal,
-    Rsqrt,
-    SiLU,
-    Softplus,
-    Sqrt,
-    Square,
-)
+from withstand.verification.network.curves import ELU, GELU, Erf, GELUTanh, HardSwish, Mish, SiLU, Softplus
+from withstand.verification.network.powers import Exp, Log, Reciprocal, Rsqrt, Sqrt, Square
 from withstand.verification.network.product import Product
 
 CURVES: dict[str, Curve] = {
