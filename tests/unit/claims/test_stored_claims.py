@@ -21,9 +21,10 @@ TOLD = [
 
 
 def experiments(arm: object) -> Iterator[Experiment]:
-    """Yield the experiments of an arm that is one, or holds some."""
+    """Yield the experiments of an arm that is one, or holds some, with the stages before them."""
     if isinstance(arm, Experiment):
         yield arm
+        yield from experiments(arm.first)
     elif isinstance(arm, list | tuple):
         for one in arm:
             yield from experiments(one)
