@@ -2,7 +2,9 @@
 
 import inspect
 import pickle
+import tarfile
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,7 @@ from withstand.data.pictures.named import NamedSource
 from withstand.data.pictures.npz.keypoints import KeypointFile
 from withstand.data.pictures.npz.kinds import Kinds
 from withstand.data.pictures.npz.scenes import SceneFile
+from withstand.data.pictures.shards.source import Shards
 from withstand.data.pictures.whole import WholePictures
 from withstand.data.tables.source import TableSource
 from withstand.views import presets
@@ -154,6 +157,20 @@ def folder(path: Path) -> Source:
     return ImageFolder(path / "pictures", 8, cache=path / "cache")
 
 
+def shards(path: Path) -> Source:
+    (path / "shards").mkdir(exist_ok=True)
+    for shard in range(2):
+        with tarfile.open(path / "shards" / f"{shard}.tar", "w") as archive:
+            for place in range(6 * shard, 6 * shard + 6):
+                picture = BytesIO()
+                Image.fromarray(array(path)[place].transpose(1, 2, 0)).save(picture, "PNG")
+                for suffix, content in (("png", picture.getvalue()), ("cls", b"even" if place % 2 else b"odd")):
+                    member = tarfile.TarInfo(f"{place}.{suffix}")
+                    member.size = len(content)
+                    archive.addfile(member, BytesIO(content))
+    return Shards(path / "shards", 8, cache=path / "cache")
+
+
 def kinds(path: Path) -> Source:
     np.savez(path / "kinds.npz", real=array(path)[:7], gan=array(path)[7:])
     return Kinds(path / "kinds.npz")
@@ -202,6 +219,7 @@ SOURCES: dict[str, tuple[type[Source], Callable[[Path], Source]]] = {
     "mapped": (ArraySource, mapped),
     "dataset": (DatasetSource, dataset),
     "folder": (ImageFolder, folder),
+    "shards": (Shards, shards),
     "kinds": (Kinds, kinds),
     "captioned folder": (CaptionedFolder, captioned),
     "whole pictures": (WholePictures, whole),

@@ -24,6 +24,8 @@ from withstand.data.interactions.source import RATINGS, Catalogue, is_ratings
 from withstand.data.pictures.decoding.listing import open_parts
 from withstand.data.pictures.folder import ImageFolder
 from withstand.data.pictures.named import NAMES, NamedSource
+from withstand.data.pictures.shards.parts import is_shards, shard_parts
+from withstand.data.pictures.shards.source import Shards
 from withstand.data.tables.files import is_table_file
 from withstand.data.tables.frame import is_frame
 from withstand.data.tables.named import TABLES
@@ -45,10 +47,10 @@ def load(data: Data, *, split: str = "train", size: int | None = None) -> Source
 
     Args:
         data: the name of a set (which wins over a folder so named: write `./name` for that), the path of a folder
-            of pictures or of tables of devices, or of a `.npy` or `.npz` file, a table (its name, a CSV, Parquet or
-            Feather file, a data frame; one of users and items, and at most a rating and a time beside, is a catalogue
-            of items), volumes (a name, a folder of NIfTI files or DICOM series, one such file), a packet
-            capture (pcap or pcapng, also in gzip, a folder or zip archive of them, or the set `ndpi`), an
+            of pictures, of tar shards or of tables of devices, or of a `.npy`, `.npz` or `.tar` file, a table (its
+            name, a CSV, Parquet or Feather file, a data frame; one of users and items, and at most a rating and a time
+            beside, is a catalogue of items), volumes (a name, a folder of NIfTI files or DICOM series, one such file),
+            a packet capture (pcap or pcapng, also in gzip, a folder or zip archive of them, or the set `ndpi`), an
             array, a tensor, a pair of them (samples and labels), a `torch.utils.data.Dataset`, or a source, which is
             given back.
         split: `train` or `test`, of sets, `.npz` files and folders that have both; data without a test part are
@@ -191,7 +193,8 @@ def splits_like(source: Source, data: Data) -> tuple[Source, Source]:
 def size_like(source: Source, data: Data) -> int | None:
     """Return the side to which a folder's pictures are brought to be as `source`'s are; None for other data."""
     folder = _path_of(data)
-    return source.shape[-1] if source.kind == "picture" and folder is not None and folder.is_dir() else None
+    resized = folder is not None and (folder.is_dir() or is_shards(folder))
+    return source.shape[-1] if source.kind == "picture" and resized else None
 
 
 def is_picture_folder(data: Data) -> bool:
@@ -251,6 +254,8 @@ def _openers(data: Data, size: int | None, cache_size: int | None = None) -> dic
     parts: dict[str, Path] = {}
     if _is_volumes(data):
         return volume_openers(data, size=size)
+    if folder is not None and folder.exists() and (shards := shard_parts(folder)):
+        return _shard_openers(shards, DEFAULT_SIZE if size is None else size, cache_size)
     if folder is not None and is_picture_folder(data):
         parts, aside = open_parts(folder)
         if aside:
@@ -266,6 +271,20 @@ def _openers(data: Data, size: int | None, cache_size: int | None = None) -> dic
     def other(part: str) -> Source:
         # Every part numbers its classes as the training folder does.
         return ImageFolder(parts[part], train().shape[-1], classes=train().classes)
+
+    return {"train": train} | {part: partial(other, part) for part in parts if part != "train"}
+
+
+def _shard_openers(
+    parts: dict[str, tuple[Path, str | None]], size: int, cache_size: int | None
+) -> dict[str, Callable[[], Source]]:
+    """Return what opens each part of a set of tar shards."""
+    place, said = parts["train"]
+    train = cache(partial(Shards, place, size, part=said, cache_size=cache_size))
+
+    def other(part: str) -> Source:
+        folder, word = parts[part]
+        return Shards(folder, size, part=word, classes=train().classes)
 
     return {"train": train} | {part: partial(other, part) for part in parts if part != "train"}
 

@@ -1,5 +1,7 @@
 """One picture file to pixels: any mode in, RGB uint8 out."""
 
+import re
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,13 +66,13 @@ class Decoded(NamedTuple):
     short: int
 
 
-def decode(path: Path, form: Form) -> Decoded:
+def decode(path: Path | bytes, form: Form) -> Decoded:
     """Return a picture file's pixels, and its shorter side.
 
     The first frame is taken of an animation, and the orientation in EXIF is respected.
 
     Args:
-        path: of the file.
+        path: of the file, or its content.
         form: what is made of it; a JPEG may be decoded at less than its size where the form allows it.
     """
     with _open(path) as picture:
@@ -81,15 +83,18 @@ def decode(path: Path, form: Form) -> Decoded:
     return Decoded(form.of(upright), short)
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path | bytes) -> Image.Image:
     """Open a picture file, unless its header promises pixels that so small a file cannot hold."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(30)
+    if isinstance(path, bytes):
+        size, head = len(path), path[:30]
+    else:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(30)
     sides = _webp_sides(head)
     if sides is not None:  # Pillow takes memory for these as soon as it opens them
         _refuse_lies("WEBP", sides, 32, size)
-    picture = Image.open(path, formats=FORMATS)
+    picture = Image.open(BytesIO(path) if isinstance(path, bytes) else path, formats=FORMATS)
     try:
         form = picture.format or ""
         bits = 8 if form == "GIF" else _BITS.get(picture.mode, 8)
@@ -133,13 +138,16 @@ def _webp_sides(head: bytes) -> tuple[int, int] | None:
     return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
 
 
-def decode_or_reason(path: Path, form: Form) -> Decoded | str:
+def decode_or_reason(path: Path | bytes, form: Form) -> Decoded | str:
     """Return what a file gave, or in one line why it gave nothing."""
     try:
         return decode(path, form)
     except Exception as error:
         # Pillow's decoders fail in many ways on damaged files; each is a reason, and none may end the others' work.
         reason = str(error)
-        for shown in (repr(str(path)), str(path)):
-            reason = reason.replace(shown, printable(path.name))
+        if isinstance(path, bytes):
+            reason = re.sub(r" <_io.BytesIO[^>]*>", "", reason)
+        else:
+            for shown in (repr(str(path)), str(path)):
+                reason = reason.replace(shown, printable(path.name))
         return printable(" ".join(reason.split())) or type(error).__name__

@@ -36,7 +36,8 @@ class PictureSetup(Options):
     """What every recipe on pictures can be told: data, network, budget.
 
     Args:
-        data: a set's name, a folder of pictures (with one folder a class where labels are learnt from), an array file.
+        data: a set's name, a folder of pictures (with one folder a class where labels are learnt from), one of tar
+            shards, an array file.
         size: side in pixels to which a folder's photos are brought; the sets have their own.
         model: resnet, vit, convnet, scattering, timm:NAME or timm:NAME:pretrained.
         width: channels of the ResNet's first stage or the convnet's first layer, the ViT's width, or channels behind
