@@ -49,6 +49,17 @@ class MissingExtra(WithstandError, ImportError):
         self.extra = extra
 
 
+def require_at_least(least: float, **settings: float | None) -> None:
+    """Refuse settings below `least`; those that are None are not said.
+
+    Raises:
+        ConfigError: names the first of them.
+    """
+    for name, value in settings.items():
+        if value is not None and not value >= least:
+            raise ConfigError(f"{name} must be at least {least:g}, not {value!r}")
+
+
 def above(least: float, digits: int = 3) -> str:
     """Return a number to advise where at least `least` is needed: rounded up, so that what is advised works.
 

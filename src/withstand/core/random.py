@@ -160,6 +160,11 @@ def permutation(count: int, *words: int | str) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(derive(*words)))
 
 
+def ranked(count: int, *words: int | str) -> Tensor:
+    """Return places 0 to `count` in an order drawn by the words and each place: of two, more places change nothing."""
+    return Draws(derive(*words), torch.arange(count)).bits(1)[:, 0].argsort(stable=True)
+
+
 @contextmanager
 def isolated(*words: int | str) -> Iterator[None]:
     """Give torch's global generators the state that belongs to the words, and restore theirs after.

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.errors import ConfigError, DataError, nearest, require_at_least
 from withstand.core.roles import Defense, Gradient, Outcome
 from withstand.core.victims.victim import Outputs, Victim
 from withstand.defenses.purifier import joined
@@ -53,9 +53,7 @@ class Adapter(Defense):
         optimizer: Literal["adam", "sgd"] = "adam",
     ) -> None:
         self.victim = victim if isinstance(victim, Victim) else Victim(victim)
-        for name, value in (("steps", steps), ("batch", batch)):
-            if value < 1:
-                raise ConfigError(f"{name} must be at least 1, not {value!r}")
+        require_at_least(1, steps=steps, batch=batch)
         if not 0 < rate < math.inf:
             raise ConfigError(f"rate must be above 0 and finite, not {rate!r}")
         if optimizer not in ("adam", "sgd"):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.errors import ConfigError, DataError, nearest, require_at_least
 from withstand.core.part import Part
 from withstand.core.roles import Evaluator, Method, Source, View
 from withstand.engine.optimizers import SGD, Optimizer
@@ -57,9 +57,14 @@ class Plan(Part):
     keep_at: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "accumulate", "processes", "log_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        require_at_least(
+            1,
+            epochs=self.epochs,
+            batch=self.batch,
+            accumulate=self.accumulate,
+            processes=self.processes,
+            log_every=self.log_every,
+        )
         if self.clip is not None and not self.clip > 0:
             raise ConfigError(f"clip must be above 0, or None to clip nothing, not {self.clip!r}")
         if self.batch % self.processes:

@@ -18,7 +18,7 @@ from withstand.attacks.inputs.gradient import Best
 from withstand.attacks.inputs.l1 import sparse_direction
 from withstand.attacks.objectives import DLR, TargetedDLR
 from withstand.attacks.problem import AT_ONCE, Problem
-from withstand.core.errors import ConfigError
+from withstand.core.errors import ConfigError, require_at_least
 from withstand.core.random import Draws
 from withstand.core.threat import as_rows, per_sample
 
@@ -64,10 +64,7 @@ class APGD(InputAttack):
     def __post_init__(self) -> None:
         if self.ball.norm == "l1":
             self.ball.refuse_tokens("APGD in L1, which shares a step out among a sample's entries,")
-        for name in ("steps", "restarts", "targets", "passes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} must be at least 1, not {value}")
+        require_at_least(1, steps=self.steps, restarts=self.restarts, targets=self.targets, passes=self.passes)
         if self.targets is not None and not isinstance(self.objective, DLR):
             raise ConfigError("targets are aimed at with the targeted DLR loss: give objective=DLR()")
         if self.targets is not None and self.ball.targeted:

@@ -9,7 +9,7 @@ from withstand.attacks.inputs.boundary import class_gaps, distance, needs_classe
 from withstand.attacks.inputs.nearest import MinimalNorm
 from withstand.attacks.objectives import AttackLoss, Margin, Objective
 from withstand.attacks.problem import Problem
-from withstand.core.errors import ConfigError
+from withstand.core.errors import ConfigError, require_at_least
 from withstand.core.random import Draws
 
 
@@ -35,9 +35,7 @@ class DeepFool(MinimalNorm):
 
     def __post_init__(self) -> None:
         needs_classes(self.objective)
-        for name in ("steps", "candidates"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        require_at_least(1, steps=self.steps, candidates=self.candidates)
         if self.overshoot < 0:
             raise ConfigError(f"overshoot is a share of the way, at least 0, not {self.overshoot}")
 

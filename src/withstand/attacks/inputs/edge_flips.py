@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from withstand.core.errors import ConfigError
+from withstand.core.errors import require_at_least
 from withstand.core.part import Part
 from withstand.core.random import Draws, as_draws
 from withstand.core.victims.victim import Victim
@@ -62,9 +62,7 @@ class EdgeFlips(Part):
     keep_one: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("budget", "additions", "hops"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)!r}")
+        require_at_least(1, budget=self.budget, additions=self.additions, hops=self.hops)
 
     def __call__(
         self,

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.problem import Problem
-from withstand.core.errors import ConfigError, above
+from withstand.core.errors import ConfigError, above, require_at_least
 from withstand.core.random import Draws
 
 
@@ -53,9 +53,7 @@ class PGD(InputAttack):
             raise ConfigError(
                 "PGD takes norm 'linf' or 'l2': its L1 steps move one entry each and get stuck at the range"
             )
-        for name in ("steps", "restarts"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        require_at_least(1, steps=self.steps, restarts=self.restarts)
         if self.step_size is not None and self.steps * self.step_size < 1:
             raise ConfigError(
                 f"{self.steps} steps of {self.step_size:.3g} eps cannot cross the ball: step_size is a share of eps, "

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.problem import Problem
-from withstand.core.errors import ConfigError
+from withstand.core.errors import require_at_least
 from withstand.core.random import Draws
 from withstand.core.roles import Attacked
 from withstand.core.threat import per_sample
@@ -88,9 +88,7 @@ def at_least_one(**counts: int) -> None:
     Raises:
         ConfigError: with the argument's name.
     """
-    for name, value in counts.items():
-        if value < 1:
-            raise ConfigError(f"{name} must be at least 1, not {value}")
+    require_at_least(1, **counts)
 
 
 class Closest:

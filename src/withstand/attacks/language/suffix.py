@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.language.told import said, told_loss
-from withstand.core.errors import ConfigError
+from withstand.core.errors import ConfigError, require_at_least
 from withstand.core.part import Part
 from withstand.core.random import Draws, derive
 from withstand.core.victims.victim import Victim
@@ -65,9 +65,7 @@ class SuffixSearch(Part):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("length", "candidates", "best"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)!r}")
+        require_at_least(1, length=self.length, candidates=self.candidates, best=self.best)
         if self.steps < 0:
             raise ConfigError(f"steps must be at least 0, not {self.steps!r}")
 

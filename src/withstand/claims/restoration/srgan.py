@@ -7,7 +7,8 @@ from withstand.claims.protocol.claim import Claim, Tables
 from withstand.claims.protocol.measures import Figures, beside, budget, first, test_of, trained
 from withstand.core.part import Tree
 from withstand.engine.experiment import Experiment
-from withstand.evaluation.restoration.super_resolution import PSNR, RATIO, SSIM, SuperResolved
+from withstand.evaluation.restoration.super_resolution import SuperResolved
+from withstand.evaluation.restoration.upscaling import PSNR, RATIO, SSIM
 from withstand.recipes.restoration.srgan import SETUP, experiment
 
 OURS, STRONG, PLAIN = "SRGAN", "SRGAN, ten times the critic's weight", "SRResNet"

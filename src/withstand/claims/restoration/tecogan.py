@@ -9,7 +9,7 @@ from withstand.claims.protocol.measures import Figures, beside, budget, first, t
 from withstand.core.part import Tree
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.restoration.clips import DRIFT, ClipsRestored
-from withstand.evaluation.restoration.super_resolution import BICUBIC, PSNR
+from withstand.evaluation.restoration.upscaling import BICUBIC, PSNR
 from withstand.recipes.restoration.tecogan import SETUP, experiment
 
 OURS, PLAIN = "TecoGAN", "without ping-pong"

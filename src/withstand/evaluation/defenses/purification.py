@@ -28,7 +28,7 @@ from withstand.attacks.problem import NoGradient
 from withstand.attacks.single_passes import same_twice
 from withstand.core.batch import as_structured
 from withstand.core.devices.device import device_of_network
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import ConfigError, DataError, require_at_least
 from withstand.core.findings.finding import Check, Finding, Measure, Table
 from withstand.core.findings.norms import norms
 from withstand.core.findings.pictures import across_classes
@@ -107,9 +107,7 @@ class Purification(Evaluator):
         self.ball.refuse_l0("purification")
         if self.ball.targeted or self.ball.eps == 0:
             raise ConfigError(f"purification is judged in an untargeted ball with eps above 0, not {self.ball!r}")
-        for name in ("samples", "steps", "queries", "batch"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        require_at_least(1, samples=self.samples, steps=self.steps, queries=self.queries, batch=self.batch)
 
     @classmethod
     def example(cls) -> Self:

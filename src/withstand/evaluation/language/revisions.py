@@ -13,7 +13,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import HIGH, LOW, Cell, Check, Finding, Measure, Table
 from withstand.core.outputs import Output
 from withstand.core.part import describe
-from withstand.core.random import Draws, derive
+from withstand.core.random import ranked
 from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.victims.victim import Victim
 from withstand.data.text.container import TextPairs
@@ -112,8 +112,7 @@ class RevisedAnswers(Evaluator):
         judged = source if test is None else test
         if lacking := self.lacks(subject, judged):
             raise (DataError if isinstance(subject, AnswersAndRevises) else ConfigError)(lacking)
-        rows = Draws(derive(self.seed, "revised answers"), torch.arange(len(judged))).bits(1)[:, 0]
-        rows = rows.argsort(stable=True)[: self.samples].sort().values
+        rows = ranked(len(judged), self.seed, "revised answers")[: self.samples].sort().values
         ours, answers = self._run(subject, judged, rows)
         figures = _leads(ours, None)
         theirs = None

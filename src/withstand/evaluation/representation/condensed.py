@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from withstand.core.batch import unit_range
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import ConfigError, DataError, require_at_least
 from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.findings.pictures import as_bytes
 from withstand.core.part import describe
@@ -75,9 +75,7 @@ class Condensed(Evaluator):
     product = "method"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "networks", "shown"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)!r}")
+        require_at_least(1, steps=self.steps, networks=self.networks, shown=self.shown)
         if self.samples < 2:
             raise ConfigError(f"samples must be at least 2, not {self.samples!r}: the features' spread is told beside")
 

@@ -14,7 +14,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.findings.pictures import as_bytes
 from withstand.core.part import describe
-from withstand.core.random import Draws, derive
+from withstand.core.random import ranked
 from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.victims.victim import Victim
 from withstand.data.derived.subset import labelled
@@ -95,8 +95,7 @@ class VersionVotes(Evaluator):
         if lacking := self.lacks(subject, judged):
             raise (ConfigError if judged.labels is not None else DataError)(lacking)
         judged = labelled(judged)
-        keys = Draws(derive(self.seed, "votes"), torch.arange(len(judged))).bits(1)[:, 0]
-        batch = judged[keys.argsort(stable=True)[: self.samples]]
+        batch = judged[ranked(len(judged), self.seed, "votes")[: self.samples]]
         assert batch.y is not None
         found, names = _voted(subject, batch), subject.transforms.names
         right = found.versions.argmax(2) == batch.y[:, None]

@@ -1,7 +1,6 @@
 """What enlarged clips are worth: frame by frame, and from frame to frame."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,25 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.batch import unit_range
-from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError, MissingExtra
-from withstand.core.findings.finding import Better, Check, Finding, Measure, Table
+from withstand.core.findings.finding import Check, Finding
 from withstand.core.findings.pictures import as_bytes
 from withstand.core.part import describe
-from withstand.core.random import Draws, derive
+from withstand.core.random import ranked
 from withstand.core.roles import Evaluator, Source, Trial
-from withstand.core.victims.victim import Victim
 from withstand.data.clips.whole import Clips
 from withstand.evaluation.restoration.fidelity import gradient_energy_ratio, luma, psnr, ssim
-from withstand.evaluation.restoration.super_resolution import (
-    BICUBIC,
-    PSNR,
-    RATIO,
-    SSIM,
-    UNTRAINED,
-    Adversarial,
-    Upscales,
-)
 from withstand.evaluation.restoration.temporal import (
     EDGE,
     ENDS,
@@ -38,11 +26,26 @@ from withstand.evaluation.restoration.temporal import (
     judged_part,
     opencv,
 )
+from withstand.evaluation.restoration.upscaling import (
+    BICUBIC,
+    PSNR,
+    RATIO,
+    SSIM,
+    UNTRAINED,
+    Kind,
+    Upscales,
+    critic_checks,
+    enlarged_by,
+    figures_of,
+    figures_table,
+    mean_known,
+    ways_of,
+)
 from withstand.models.restoration.frame_recurrent import MARGIN, SCALE, blurred_clip, without_margin
 from withstand.models.restoration.resampling import spread
 
 TOF, CHANGE, DRIFT = "tOF", "tLP by 1 - SSIM", "drift on a still clip"
-_KINDS: dict[str, tuple[str, Better]] = {
+_KINDS: dict[str, Kind] = {
     PSNR: ("dB", "higher"),
     SSIM: ("ratio", "higher"),
     RATIO: ("ratio", None),
@@ -122,43 +125,31 @@ class ClipsRestored(Evaluator):
         judged = source if test is None else test
         if lacking := self.lacks(subject, judged):
             raise (DataError if isinstance(subject, Upscales) else ConfigError)(lacking)
-        rows = Draws(derive(self.seed, "super-resolution"), torch.arange(len(judged))).bits(1)[:, 0]
-        rows = rows.argsort(stable=True)[: self.samples].sort().values
-        ways = dict(subject.upscalers())
-        own = list(ways)[-1]
-        if control is not None:
-            ways[UNTRAINED] = list(control.upscalers().values())[-1]
+        rows = ranked(len(judged), self.seed, "super-resolution")[: self.samples].sort().values
+        ways, own = ways_of(subject, control)
         missing = ""
         try:
             opencv()
         except MissingExtra as error:
             missing = str(error)
-        names = [name for name in _KINDS if name != TOF or not missing]
-        found, pictures, used = self._measured(ways, judged, rows, names)
-        means = {way: {name: _mean(values) for name, values in some.items()} for way, some in found.items()}
-        figures = {}
-        for name in names:
-            unit, better = _KINDS[name]
-            beside = None if control is None else Measure(means[UNTRAINED][name], unit, better)
-            figures[name] = Measure(means[own][name], unit, better, of=len(used), control=beside)
-        checks = []
-        if isinstance(subject, Adversarial):
-            said = subject.diverged()
-            checks.append(Check("the critic is in the game", not said, said or "it is fooled now and then"))
-        if missing:
-            checks.append(Check("motion is judged by tOF", None, missing))
+        kinds = {name: kind for name, kind in _KINDS.items() if name != TOF or not missing}
+        found, pictures, used = self._measured(ways, judged, rows, kinds)
+        means = {way: {name: mean_known(values) for name, values in some.items()} for way, some in found.items()}
+        untold = (Check("motion is judged by tOF", None, missing),) if missing else ()
         called = [judged.names[row] if judged.names else str(row) for row in used]
         return Finding(
             name="super-resolution of clips",
-            figures=figures,
+            figures=figures_of(means, own, kinds, len(used)),
             headline=PSNR,
             tables={
-                "ways": _table("way", names, {way: [some[name] for name in names] for way, some in means.items()}),
-                f"clips, {own}": _table(
-                    "clip", names, {clip: [found[own][name][k] for name in names] for k, clip in enumerate(called)}
+                "ways": figures_table("way", kinds, means),
+                f"clips, {own}": figures_table(
+                    "clip",
+                    kinds,
+                    [(clip, {name: found[own][name][k] for name in kinds}) for k, clip in enumerate(called)],
                 ),
             },
-            checks=tuple(checks),
+            checks=(*critic_checks(subject), *untold),
             protocol={
                 "evaluator": describe(self),
                 "samples": len(used),
@@ -176,7 +167,7 @@ class ClipsRestored(Evaluator):
         )
 
     def _measured(
-        self, ways: Mapping[str, nn.Module], source: Source, rows: Tensor, names: list[str]
+        self, ways: Mapping[str, nn.Module], source: Source, rows: Tensor, names: Collection[str]
     ) -> tuple[dict[str, dict[str, list[float]]], dict[str, npt.NDArray[np.uint8]], list[int]]:
         """Return each way's figures of each clip, what is shown of the first, and which clips were judged."""
         least = max(2 * EDGE + 32, SCALE * 8) + 2 * MARGIN
@@ -190,13 +181,13 @@ class ClipsRestored(Evaluator):
             used.append(row)
             true = without_margin(clip)[0]
             small = (blurred_clip(clip) * 255).round() / 255
-            made = {BICUBIC: _bicubic(small)} | {way: _run(network, small) for way, network in ways.items()}
+            made = {BICUBIC: _bicubic(small)} | {way: enlarged_by(network, small)[0] for way, network in ways.items()}
             still = small[:, :1].expand(-1, self.still, -1, -1, -1)
             for way, frames in made.items():
                 values = _figures(frames, true, flow=TOF in names)
                 values[DRIFT] = 0.0
                 if way != BICUBIC:
-                    same = _run(ways[way], still)
+                    same = enlarged_by(ways[way], still)[0]
                     values[DRIFT] = float((same[-1] - same[4]).abs().mean())
                 for name in names:
                     found[way][name].append(values[name])
@@ -234,7 +225,7 @@ def _figures(made: Tensor, true: Tensor, *, flow: bool) -> dict[str, float]:
     values = {
         PSNR: float(psnr(grey, plain).mean()),
         SSIM: float(ssim(grey, plain).mean()),
-        RATIO: _mean(gradient_energy_ratio(grey, plain).tolist()),
+        RATIO: mean_known(gradient_energy_ratio(grey, plain).tolist()),
         CHANGE: float(change_difference(grey, plain, _unlike).mean()),
     }
     return values | ({TOF: float(flow_difference(one, other).mean())} if flow else {})
@@ -246,24 +237,3 @@ def _unlike(one: Tensor, other: Tensor) -> Tensor:
 
 def _bicubic(small: Tensor) -> Tensor:
     return spread(small[0], SCALE, "bicubic").clamp(0, 1)
-
-
-def _run(network: nn.Module, small: Tensor) -> Tensor:
-    """Return what a network makes of one clip, `(T, C, H, W)`."""
-    with Victim(network).held(), torch.no_grad():
-        made: Tensor = network(small.to(device_of_network(network)))[0].float().cpu()
-        return made
-
-
-def _mean(values: list[float]) -> float:
-    """Return the mean of what is known."""
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan
-
-
-def _table(head: str, names: list[str], rows: Mapping[str, list[float]]) -> Table:
-    return Table(
-        (head, *names),
-        tuple((name, *row) for name, row in rows.items()),
-        units={name: _KINDS[name][0] for name in names},
-    )

@@ -14,7 +14,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Finding, Measure
 from withstand.core.findings.pictures import as_bytes
 from withstand.core.part import describe
-from withstand.core.random import Draws, derive
+from withstand.core.random import ranked
 from withstand.core.roles import Evaluator, Method, Source, Trial
 from withstand.core.victims.victim import Victim
 from withstand.evaluation.small import small_pictures
@@ -111,8 +111,7 @@ class Restored(Evaluator):
         lacking, subject = self.lacks(subject, judged), _inside(subject)
         if lacking:
             raise (DataError if isinstance(subject, Restorer) else ConfigError)(lacking)
-        keys = Draws(derive(self.seed, "restored"), torch.arange(len(judged))).bits(1)[:, 0]
-        rows = keys.argsort(stable=True)[: self.samples]
+        rows = ranked(len(judged), self.seed, "restored")[: self.samples]
         batch = replace(judged[rows], seed=self.seed)
         batch = batch.with_x(unit_range(batch.x))
         found, pictures = self._judged(subject, batch)

@@ -1,9 +1,8 @@
 """What enlarged pictures are worth: beside bicubic enlargement, the stage before, and the true pictures."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,46 +11,34 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from withstand.core.batch import unit_range
-from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.findings.finding import Check, Finding, Measure, Table
+from withstand.core.findings.finding import Finding
 from withstand.core.findings.pictures import as_bytes
 from withstand.core.part import describe
-from withstand.core.random import Draws, derive
+from withstand.core.random import ranked
 from withstand.core.roles import Evaluator, Source, Trial
-from withstand.core.victims.victim import Victim
 from withstand.evaluation.restoration.fidelity import gradient_energy_ratio, luma, psnr, shaved, ssim
+from withstand.evaluation.restoration.upscaling import (
+    BICUBIC,
+    PSNR,
+    RATIO,
+    SSIM,
+    UNTRAINED,
+    Kind,
+    Upscales,
+    critic_checks,
+    enlarged_by,
+    figures_of,
+    figures_table,
+    mean_known,
+    ways_of,
+)
 from withstand.evaluation.small import small_pictures
 from withstand.models.restoration.resampling import divisible, enlarged, reduced
 
-PSNR, SSIM, RATIO = "PSNR", "SSIM", "gradient-energy ratio"
-BICUBIC, UNTRAINED = "bicubic", "untrained"
-_UNITS = {PSNR: "dB", SSIM: "ratio", RATIO: "ratio"}
+_KINDS: dict[str, Kind] = {PSNR: ("dB", "higher"), SSIM: ("ratio", "higher"), RATIO: ("ratio", None)}
 _TAPS = 11
 _NAMED = 20
-
-
-@runtime_checkable
-class Upscales(Protocol):
-    """A method that enlarges pictures."""
-
-    @property
-    def scale(self) -> int:
-        """How many times as long sides become."""
-        ...
-
-    def upscalers(self) -> Mapping[str, nn.Module]:
-        """Return networks from pictures in [0, 1] to larger ones, by name; the last is what the method gives."""
-        ...
-
-
-@runtime_checkable
-class Adversarial(Protocol):
-    """A method with a critic."""
-
-    def diverged(self) -> str:
-        """Return in words how the critic has left the game; "" while it is in it."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -115,40 +102,20 @@ class SuperResolved(Evaluator):
         judged = source if test is None else test
         if lacking := self.lacks(subject, judged):
             raise (DataError if isinstance(subject, Upscales) else ConfigError)(lacking)
-        rows = Draws(derive(self.seed, "super-resolution"), torch.arange(len(judged))).bits(1)[:, 0]
-        rows = rows.argsort(stable=True)[: self.samples].sort().values
-        ways = dict(subject.upscalers())
-        own = list(ways)[-1]
-        if control is not None:
-            ways[UNTRAINED] = list(control.upscalers().values())[-1]
+        rows = ranked(len(judged), self.seed, "super-resolution")[: self.samples].sort().values
+        ways, own = ways_of(subject, control)
         found, pictures, used = self._measured(subject.scale, ways, judged, rows)
-        means = {way: {name: _mean(values) for name, values in some.items()} for way, some in found.items()}
-        figures = {
-            name: Measure(
-                means[own][name],
-                _UNITS[name],
-                None if name == RATIO else "higher",
-                of=len(used),
-                control=Measure(means[UNTRAINED][name], _UNITS[name], None if name == RATIO else "higher")
-                if control is not None
-                else None,
-            )
-            for name in _UNITS
-        }
+        means = {way: {name: mean_known(values) for name, values in some.items()} for way, some in found.items()}
         called = [judged.names[row] if judged.names else str(row) for row in used]
-        checks: tuple[Check, ...] = ()
-        if isinstance(subject, Adversarial):
-            said = subject.diverged()
-            checks = (Check("the critic is in the game", not said, said or "it is fooled now and then"),)
         return Finding(
             name="super-resolution",
-            figures=figures,
+            figures=figures_of(means, own, _KINDS, len(used)),
             headline=PSNR,
             tables={
-                "ways": _table("way", list(means), [[means[way][name] for name in _UNITS] for way in means]),
-                f"pictures, {own}": _table("picture", called[:_NAMED], _each(found[own])),
+                "ways": figures_table("way", _KINDS, means),
+                f"pictures, {own}": figures_table("picture", _KINDS, _each(called, found[own])),
             },
-            checks=checks,
+            checks=critic_checks(subject),
             protocol={
                 "evaluator": describe(self),
                 "samples": len(used),
@@ -164,10 +131,10 @@ class SuperResolved(Evaluator):
 
     def _measured(
         self, scale: int, ways: Mapping[str, nn.Module], source: Source, rows: Tensor
-    ) -> tuple[dict[str, dict[str, Tensor]], dict[str, npt.NDArray[np.uint8]], list[int]]:
+    ) -> tuple[dict[str, dict[str, list[float]]], dict[str, npt.NDArray[np.uint8]], list[int]]:
         """Return each way's figures of each picture, squares to be shown, and which pictures were judged."""
         least = _TAPS + 2 * scale
-        found: dict[str, dict[str, list[Tensor]]] = {way: {name: [] for name in _UNITS} for way in (BICUBIC, *ways)}
+        found: dict[str, dict[str, list[float]]] = {way: {name: [] for name in _KINDS} for way in (BICUBIC, *ways)}
         strips: dict[str, list[Tensor]] = {}
         used: list[int] = []
         for row in rows.tolist():
@@ -177,12 +144,14 @@ class SuperResolved(Evaluator):
             true = divisible(x, scale)
             used.append(row)
             small = reduced(true, scale)
-            made = {BICUBIC: enlarged(small, scale)} | {way: _run(network, small) for way, network in ways.items()}
+            made = {BICUBIC: enlarged(small, scale)} | {
+                way: enlarged_by(network, small) for way, network in ways.items()
+            }
             plain = shaved(luma(true), scale)
             for way, large in made.items():
                 one = shaved(luma(large), scale)
                 for name, measure in ((PSNR, psnr), (SSIM, ssim), (RATIO, gradient_energy_ratio)):
-                    found[way][name].append(measure(one, plain)[0])
+                    found[way][name].append(float(measure(one, plain)[0]))
             side = strips["original"][0].shape[2] if strips else min(self.side // scale * scale, *true.shape[2:])
             if side and min(true.shape[2:]) >= side and len(strips.get("original", ())) < self.shown:
                 shown = {way: large for way, large in made.items() if way != UNTRAINED}
@@ -191,7 +160,7 @@ class SuperResolved(Evaluator):
         if not used:
             raise DataError(f"no picture is as large as {least} x {least}, which scale {scale} is judged on at least")
         pictures = {name: as_bytes(torch.cat(some)) for name, some in strips.items()}
-        return {way: {name: torch.stack(v) for name, v in some.items()} for way, some in found.items()}, pictures, used
+        return found, pictures, used
 
 
 def _squares(side: int, scale: int, small: Tensor, made: Mapping[str, Tensor], true: Tensor) -> dict[str, Tensor]:
@@ -204,24 +173,6 @@ def _squares(side: int, scale: int, small: Tensor, made: Mapping[str, Tensor], t
     return {name: x[..., top : top + side, left : left + side].clamp(0, 1) for name, x in every.items()}
 
 
-def _run(network: nn.Module, small: Tensor) -> Tensor:
-    with Victim(network).held(), torch.no_grad():
-        made: Tensor = network(small.to(device_of_network(network))).float().cpu()
-        return made
-
-
-def _mean(values: Tensor) -> float:
-    """Return the mean of what is known; inf where pictures are equal."""
-    known = values[~values.isnan()]
-    return float(known.mean()) if len(known) else math.nan
-
-
-def _each(found: Mapping[str, Tensor]) -> list[list[float]]:
-    """Return the figures of each of the first pictures."""
-    return torch.stack([found[name] for name in _UNITS], 1)[:_NAMED].tolist()
-
-
-def _table(head: str, names: list[str], rows: list[list[float]]) -> Table:
-    return Table(
-        (head, *_UNITS), tuple((name, *row) for name, row in zip(names, rows, strict=True)), units=dict(_UNITS)
-    )
+def _each(called: Sequence[str], found: Mapping[str, list[float]]) -> list[tuple[str, Mapping[str, float]]]:
+    """Return the figures of each of the first pictures, which may be called alike."""
+    return [(name, {kind: found[kind][k] for kind in _KINDS}) for k, name in enumerate(called[:_NAMED])]

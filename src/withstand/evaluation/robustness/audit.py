@@ -18,7 +18,7 @@ from withstand.attacks.objectives import CrossEntropy, EmbeddingDistance
 from withstand.attacks.single_passes import check_surrogate
 from withstand.core.batch import as_structured
 from withstand.core.devices.device import device_of_network, moved
-from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.errors import ConfigError, DataError, nearest, require_at_least
 from withstand.core.findings.finding import Finding
 from withstand.core.findings.pictures import drawn
 from withstand.core.part import describe
@@ -96,9 +96,7 @@ class RobustnessAudit(Evaluator):
         if self.ball is not None:
             self.ball.refuse_tokens("an audit")
             self.ball.refuse_l0("an audit")
-        for name in ("samples", "steps", "restarts", "batch"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        require_at_least(1, samples=self.samples, steps=self.steps, restarts=self.restarts, batch=self.batch)
         if self.ensemble not in (known := ("standard", "plus", "rand", "none")):
             raise ConfigError(f"ensemble {self.ensemble!r} is unknown: {nearest(str(self.ensemble), known)}")
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from withstand.attacks.objectives import pick
 from withstand.core.batch import Batch
 from withstand.core.devices.device import device_of_network
-from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.errors import ConfigError, DataError, nearest, require_at_least
 from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
@@ -70,9 +70,7 @@ class CorruptionBench(Evaluator):
                 raise ConfigError(f"corruption {kind!r} is unknown: {nearest(kind, CORRUPTIONS)}")
         if not self.kinds or not self.severities or not set(self.severities) <= set(range(1, 6)):
             raise ConfigError(f"give corruptions, and severities from 1 to 5, not {self.severities}")
-        for name in ("samples", "batch"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        require_at_least(1, samples=self.samples, batch=self.batch)
 
     @classmethod
     def example(cls) -> Self:

@@ -19,7 +19,7 @@ from withstand.attacks.learnt.perturbations import Generated
 from withstand.attacks.objectives import EmbeddingDistance
 from withstand.core.batch import Batch
 from withstand.core.devices.distributed import first_row, gather
-from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.errors import ConfigError, DataError, nearest, require_at_least
 from withstand.core.random import Draws
 from withstand.core.roles import Model, Product, Source, Terms
 from withstand.core.threat import Ball, parse_eps
@@ -64,9 +64,7 @@ class AnyAttack(OnFrozenEncoder):
             raise ConfigError(f"AnyAttack learns on pictures (C, H, W), not on samples of shape {tuple(shape)}")
         if wanted not in get_args(Wanted):
             raise ConfigError(f"wanted {wanted!r} is unknown: {nearest(str(wanted), get_args(Wanted))}")
-        for name, count in {"carriers": carriers, "falling": falling}.items():
-            if count is not None and count < 1:
-                raise ConfigError(f"{name} must be at least 1, not {count}")
+        require_at_least(1, carriers=carriers, falling=falling)
         self.shape, self.eps, self.carriers, self.wanted = tuple(shape), parse_eps(eps), carriers, wanted
         self.falling = falling
         self.half_of_run: int | None = None

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.batch import Batch, unit_range
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import ConfigError, DataError, require_at_least
 from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Epoch, Model, Product, Source, Terms
 from withstand.data.arrays.source import ArraySource
@@ -75,9 +75,7 @@ class KRRST(OnFrozenEncoder):
                 f"KRR-ST condenses pictures (C, H, W), with a mean and a std above 0 for each channel, not samples of "
                 f"shape {tuple(shape)} with {tuple(mean)} and {tuple(std)}"
             )
-        for name, value in {"count": count, "pool": pool, "oldest": oldest}.items():
-            if value < 1:
-                raise ConfigError(f"{name} must be at least 1, not {value!r}")
+        require_at_least(1, count=count, pool=pool, oldest=oldest)
         if count > samples:
             raise ConfigError(f"count {count} is more than the {samples} samples: use {samples} or fewer")
         if not 0 < ridge < float("inf"):

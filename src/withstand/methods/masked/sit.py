@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from withstand.core.batch import Batch, unit_range
 from withstand.core.devices.distributed import gather
-from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.errors import ConfigError, DataError, nearest, require_at_least
 from withstand.core.roles import Method, Source, Terms
 from withstand.losses.contrast.momentum_contrast import info_nce_across
 from withstand.losses.restoration.reconstruction import absolute_error_where
@@ -217,9 +217,7 @@ class _Keys(nn.Module):
 
 def _head(width: int, hidden: int, dim: int) -> nn.Sequential:
     """Return the projection head of the official code, which has a ReLU and a GELU."""
-    for name, value in (("hidden", hidden), ("dim", dim)):
-        if value < 1:
-            raise ConfigError(f"{name} must be at least 1, not {value!r}")
+    require_at_least(1, hidden=hidden, dim=dim)
     first, second, third = (
         nn.Linear(before, after, bias=False) for before, after in ((width, hidden), (hidden, hidden), (hidden, dim))
     )

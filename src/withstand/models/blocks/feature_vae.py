@@ -5,7 +5,7 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from withstand.core.errors import ConfigError
+from withstand.core.errors import ConfigError, require_at_least
 from withstand.core.part import Part
 
 _HIDDEN = (128, 32)
@@ -27,9 +27,7 @@ class FeatureVAE(Part, nn.Module):
     ) -> None:
         super().__init__()
         sizes = {"width": width, "latent": latent} | {f"hidden[{place}]": size for place, size in enumerate(hidden)}
-        for name, size in sizes.items():
-            if size < 1:
-                raise ConfigError(f"{name} must be at least 1, not {size!r}")
+        require_at_least(1, **sizes)
         if not hidden:
             raise ConfigError("hidden must name a layer at least")
         self.encoder = _layers((width, *hidden))

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from withstand.core.errors import ConfigError
+from withstand.core.errors import require_at_least
 from withstand.core.roles import Model
 
 
@@ -46,9 +46,7 @@ class ProjectionHead(Model):
         last_bias: bool = True,
     ) -> None:
         super().__init__()
-        for name, value in (("width_in", width_in), ("hidden", hidden), ("out", out), ("layers", layers)):
-            if value < 1:
-                raise ConfigError(f"{name} must be at least 1, not {value!r}")
+        require_at_least(1, width_in=width_in, hidden=hidden, out=out, layers=layers)
         self.width = out
         steps: list[nn.Module] = []
         for _ in range(layers - 1):

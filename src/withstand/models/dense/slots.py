@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.batch import unit_range
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import ConfigError, DataError, require_at_least
 from withstand.core.part import Part
 from withstand.core.roles import Model
 
@@ -80,9 +80,7 @@ class SlotEncoder(Model):
         rounds: int = 3,
     ) -> None:
         super().__init__()
-        for name, value in {"channels_in": channels_in, "slots": slots, "width": width, "rounds": rounds}.items():
-            if value < 1:
-                raise ConfigError(f"{name} must be at least 1, not {value!r}")
+        require_at_least(1, channels_in=channels_in, slots=slots, width=width, rounds=rounds)
         if layers < 1 or kernel < 1 or kernel % 2 == 0:
             raise ConfigError(f"layers must be at least 1 and kernel an odd number, not {layers!r} and {kernel!r}")
         self.slots, self.width, self.channels_in = slots, width, channels_in
@@ -125,9 +123,7 @@ class SlotDecoder(Part, nn.Module):
 
     def __init__(self, channels: int = 3, width: int = 64, blocks: int = 4, *, identity: bool = True) -> None:
         super().__init__()
-        for name, value in {"channels": channels, "width": width, "blocks": blocks}.items():
-            if value < 1:
-                raise ConfigError(f"{name} must be at least 1, not {value!r}")
+        require_at_least(1, channels=channels, width=width, blocks=blocks)
         self.channels, self.width = channels, width
         self.place = nn.Linear(2, width)
         self.slot = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))

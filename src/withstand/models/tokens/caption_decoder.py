@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import ConfigError, DataError, require_at_least
 from withstand.core.part import Part
 from withstand.core.roles import Model
 from withstand.data.captions.words import PAD, UNKNOWN, Vocabulary
@@ -54,9 +54,7 @@ class CaptionDecoder(Part, nn.Module):
     ) -> None:
         super().__init__()
         sizes = {"features": features, "context": context, "layers": layers, "prefix": prefix, "heads": heads}
-        for name, size in sizes.items():
-            if size < 1:
-                raise ConfigError(f"{name} must be at least 1, not {size!r}")
+        require_at_least(1, **sizes)
         if vocabulary <= UNKNOWN + 1:
             raise ConfigError(f"vocabulary must be at least {UNKNOWN + 2}, not {vocabulary!r}")
         if width < 1 or width % heads:

@@ -52,8 +52,28 @@ class Exp(Curve):
         return x.exp()
 
 
+class _FallingOfPositive(Curve):
+    """A convex function of positive numbers that only falls."""
+
+    @property
+    def convex(self) -> tuple[float, float]:
+        return _EVERYWHERE
+
+    @property
+    def lowest(self) -> float:
+        return math.inf
+
+    @property
+    def steepest(self) -> None:
+        return None
+
+    @property
+    def start(self) -> float:
+        return 0.0
+
+
 @dataclass(frozen=True, eq=False)
-class Reciprocal(Curve):
+class Reciprocal(_FallingOfPositive):
     """1 / x, of positive numbers alone.
 
     Args:
@@ -65,22 +85,6 @@ class Reciprocal(Curve):
     def doubt(self, x: Tensor, y: Tensor) -> Tensor:
         return super().doubt(x, y) + self.off
 
-    @property
-    def convex(self) -> tuple[float, float]:
-        return _EVERYWHERE
-
-    @property
-    def lowest(self) -> float:
-        return math.inf
-
-    @property
-    def steepest(self) -> None:
-        return None
-
-    @property
-    def start(self) -> float:
-        return 0.0
-
     def forward(self, *inputs: Tensor) -> Tensor:
         return inputs[0].reciprocal()
 
@@ -89,24 +93,8 @@ class Reciprocal(Curve):
 
 
 @dataclass(frozen=True, eq=False)
-class Rsqrt(Curve):
+class Rsqrt(_FallingOfPositive):
     """1 / sqrt(x), of positive numbers alone."""
-
-    @property
-    def convex(self) -> tuple[float, float]:
-        return _EVERYWHERE
-
-    @property
-    def lowest(self) -> float:
-        return math.inf
-
-    @property
-    def steepest(self) -> None:
-        return None
-
-    @property
-    def start(self) -> float:
-        return 0.0
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return inputs[0].rsqrt()

@@ -14,8 +14,8 @@ from withstand.core.errors import DataError, MissingExtra
 from withstand.data.clips.whole import Clips
 from withstand.evaluation.restoration import clips as judging
 from withstand.evaluation.restoration.clips import DRIFT, TOF, ClipsRestored
-from withstand.evaluation.restoration.super_resolution import BICUBIC, PSNR, SSIM
 from withstand.evaluation.restoration.temporal import change_difference, flow_difference, judged_part, opencv
+from withstand.evaluation.restoration.upscaling import BICUBIC, PSNR, SSIM
 from withstand.models.restoration.resampling import spread
 
 

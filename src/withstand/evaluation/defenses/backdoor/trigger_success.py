@@ -12,7 +12,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import HIGH, LOW, Cell, Check, Finding, Measure, Table
 from withstand.core.findings.pictures import as_bytes, drawn
 from withstand.core.part import describe
-from withstand.core.random import Draws, derive
+from withstand.core.random import Draws, derive, ranked
 from withstand.core.roles import Evaluator, Method, Model, Source, Trial, View
 from withstand.core.victims.victim import Victim
 from withstand.data.derived.poisoned import Poisoned
@@ -107,8 +107,7 @@ class TriggerSuccess(Evaluator):
         for some in (memory, judged):
             if lacking := self.lacks(subject, some):
                 raise (DataError if some.labels is None else ConfigError)(lacking)
-        keys = Draws(derive(self.seed, "triggered"), torch.arange(len(judged))).bits(1)[:, 0]
-        rows = keys.argsort(stable=True)[: self.samples].sort().values
+        rows = ranked(len(judged), self.seed, "triggered")[: self.samples].sort().values
         assert judged.labels is not None
         labels = judged.labels[rows]
         others = labels != self.target

@@ -22,7 +22,7 @@ from withstand.attacks.objectives import pick
 from withstand.attacks.problem import NoGradient
 from withstand.core.batch import unit_range
 from withstand.core.devices.device import device_of_network
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import ConfigError, DataError, require_at_least
 from withstand.core.findings.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.findings.pictures import drawn
 from withstand.core.part import Tree, describe
@@ -105,9 +105,7 @@ class Detection(Evaluator):
         self.ball.refuse_l0("detection")
         if not self.attacks:
             raise ConfigError("attacks must name at least one attack on the classifier")
-        for name in ("samples", "calibration", "known", "steps"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        require_at_least(1, samples=self.samples, calibration=self.calibration, known=self.known, steps=self.steps)
         if not 0 < self.fpr < 1:
             raise ConfigError(f"fpr must lie between 0 and 1, not {self.fpr!r}")
         self.unaware()  # an unknown name is told now

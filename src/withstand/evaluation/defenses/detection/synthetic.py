@@ -14,7 +14,7 @@ from torch import Tensor
 
 from withstand.attacks.objectives import pick
 from withstand.core.devices.device import device_of_network
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import DataError, require_at_least
 from withstand.core.findings.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
@@ -77,9 +77,7 @@ class SyntheticBench(Evaluator):
     product = "classifier"
 
     def __post_init__(self) -> None:
-        for name in ("samples", "batch", "bins"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        require_at_least(1, samples=self.samples, batch=self.batch, bins=self.bins)
 
     def example_trial(self) -> Trial:
         return Trial(untrained(192, 2), Origins.example(), untrained(192, 2))

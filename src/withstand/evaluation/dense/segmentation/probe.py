@@ -9,7 +9,7 @@ from torch import Tensor
 
 from withstand.core.batch import MASK, Batch, unit_range
 from withstand.core.devices.device import device_of_network
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import ConfigError, DataError, require_at_least
 from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, isolated, permutation
@@ -53,9 +53,7 @@ class SegmentationProbe(Evaluator):
     def __post_init__(self) -> None:
         if not self.volumes or min(self.volumes) < 1:
             raise ConfigError(f"volumes must be numbers from 1 on, not {self.volumes!r}")
-        for name in ("choices", "steps", "batch", "shown"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)!r}")
+        require_at_least(1, choices=self.choices, steps=self.steps, batch=self.batch, shown=self.shown)
 
     @classmethod
     def example(cls) -> Self:

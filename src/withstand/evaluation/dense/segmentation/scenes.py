@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from withstand.core.batch import MASK, unit_range
 from withstand.core.devices.device import device_of_network
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import ConfigError, DataError, require_at_least
 from withstand.core.findings.finding import Better, Cell, Finding, Measure, Table
 from withstand.core.findings.pictures import drawn, pictures_of
 from withstand.core.part import describe
-from withstand.core.random import Draws, derive
+from withstand.core.random import ranked
 from withstand.core.roles import Defense, Evaluator, Source, Trial
 from withstand.core.victims.victim import Victim
 from withstand.data.derived.paired import PairedSource
@@ -62,9 +62,7 @@ class Scenes(Evaluator):
     product = "method"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "samples", "shown"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)!r}")
+        require_at_least(1, steps=self.steps, samples=self.samples, shown=self.shown)
         if not self.rate > 0:
             raise ConfigError(f"rate must be above 0, not {self.rate!r}")
 
@@ -100,8 +98,7 @@ class Scenes(Evaluator):
         judged = source if test is None else test
         if lacking := self.lacks(subject, judged):
             raise (DataError if isinstance(subject, SlotMethod) else ConfigError)(lacking)
-        keys = Draws(derive(self.seed, "scenes"), torch.arange(len(judged))).bits(1)[:, 0]
-        rows = keys.argsort(stable=True)[: self.samples]
+        rows = ranked(len(judged), self.seed, "scenes")[: self.samples]
         network = subject.scenes()
         batch = judged[rows]
         x = unit_range(batch.x).to(device_of_network(network))

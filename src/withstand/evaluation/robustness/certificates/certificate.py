@@ -18,7 +18,7 @@ from withstand.attacks.autoattack.fab import FAB
 from withstand.attacks.curve import Curve, curve
 from withstand.attacks.objectives import Margin
 from withstand.core.devices.device import device_of_network
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import ConfigError, DataError, require_at_least
 from withstand.core.findings.finding import Check, Finding, Measure, Table
 from withstand.core.findings.pictures import across_classes, drawn
 from withstand.core.part import Tree, describe
@@ -80,9 +80,9 @@ class Certificate(Evaluator):
         self.ball.refuse_l0("a certificate")
         if self.ball.targeted or self.ball.eps == 0:
             raise ConfigError(f"a certificate needs an untargeted ball with eps above 0, not {self.ball!r}")
-        for name in ("samples", "radii", "halvings", "features", "spans"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        require_at_least(
+            1, samples=self.samples, radii=self.radii, halvings=self.halvings, features=self.features, spans=self.spans
+        )
         if not self.timeout > 0:
             raise ConfigError(f"timeout must be above 0 seconds, not {self.timeout!r}")
 

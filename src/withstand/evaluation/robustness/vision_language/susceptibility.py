@@ -21,7 +21,7 @@ from withstand.attacks.inputs.noise import Noise
 from withstand.attacks.language.steering import Sentence, Steered, steer, steering, unbound
 from withstand.core.batch import as_structured
 from withstand.core.devices.device import device_of_network
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import ConfigError, DataError, require_at_least
 from withstand.core.findings.finding import Finding
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
@@ -101,9 +101,7 @@ class Susceptibility(Evaluator):
             raise ConfigError(f"headline must be one of eps {self.eps}, not {self.headline!r}")
         if not parse_eps(self.step) > 0:
             raise ConfigError(f"step must be above 0, not {self.step!r}")
-        for name in ("samples", "steps", "shown", "batch"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        require_at_least(1, samples=self.samples, steps=self.steps, shown=self.shown, batch=self.batch)
 
     @classmethod
     def example(cls) -> Self:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from withstand.core.errors import ConfigError
+from withstand.core.errors import ConfigError, require_at_least
 from withstand.core.part import again
 from withstand.core.random import isolated
 from withstand.core.roles import Model
@@ -43,9 +43,7 @@ class Pool(nn.Module):
         decay: float = 1e-3,
     ) -> None:
         super().__init__()
-        for name, value in {"outputs": outputs, "size": size}.items():
-            if value < 1:
-                raise ConfigError(f"{name} must be at least 1, not {value!r}")
+        require_at_least(1, outputs=outputs, size=size)
         if not rate > 0 or not 0 <= momentum < 1 or not decay >= 0:
             raise ConfigError(
                 f"rate must be above 0, momentum in [0, 1) and decay at least 0: {rate!r}, {momentum!r}, {decay!r}"
