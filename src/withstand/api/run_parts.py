@@ -10,17 +10,17 @@ from typing import Self, TypeVar
 from torch import nn
 
 from withstand.api.subjects import probed
-from withstand.core.batch import as_structured
 from withstand.core.devices.device import device_of, moved
 from withstand.core.errors import ConfigError, DataError, LeftOut, RunError
 from withstand.core.part import build
 from withstand.core.random import isolated
-from withstand.core.roles import Method, Model, Source, encoder_of, network_of
+from withstand.core.roles import Evaluator, Method, Model, Source, encoder_of, network_of
 from withstand.core.victims.victim import Victim
 from withstand.data.beside.labels import Told, with_labels
 from withstand.data.derived.subset import apart, holdout, labelled
 from withstand.data.load import Data, splits_like
 from withstand.engine import checkpoint
+from withstand.engine.experiment import auditable
 from withstand.engine.folder import RunFolder
 
 P = TypeVar("P")
@@ -73,10 +73,8 @@ class RunParts:
     @property
     def auditable(self) -> bool:
         """Whether `audit` measures this run: it has an audit of its own, or embeds samples that are one tensor each."""
-        if self._build_any("audit") is not None:
-            return True
-        embeds = not {"encoder", "classifier"}.isdisjoint(self.method.products())
-        return embeds and as_structured(self.source[[0]].x) is None
+        own = self._build_any("audit")
+        return auditable(self.method, self.source, own if isinstance(own, Evaluator) else None)
 
     @property
     def path(self) -> Path:
@@ -138,8 +136,14 @@ class RunParts:
         return method.eval()
 
     @property
+    def begins_with(self) -> str:
+        """What the first weights of the run's networks are, where somebody had learnt them; "" where they are drawn."""
+        known = [module.begins_with for module in self.method.modules() if isinstance(module, Model)]
+        return next(filter(None, known), "")
+
+    @property
     def untrained(self) -> Model:
-        """An encoder of the same kind that learnt nothing: the control beside every number."""
+        """The encoder as it was before training, which learnt nothing or has published weights: the usual control."""
         return encoder_of(self.untrained_method)
 
     def sources(self, data: Data | None = None) -> tuple[Source, Source]:

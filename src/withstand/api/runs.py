@@ -71,6 +71,8 @@ class Run(RunOutputs):
             "fingerprint": judged.fingerprint(),
         }
         told = {} if self._told is None else {"labels": self._told.record()}
+        if self.begins_with:
+            finding = finding.with_control("before training")
         if data is None and self.kept_none:
             finding = replace(finding, checks=(*finding.checks, _seen(len(judged), self.source)))
         finding = replace(finding, protocol={**finding.protocol, "data": on, **told})

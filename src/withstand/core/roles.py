@@ -178,9 +178,12 @@ class Model(Part, nn.Module):
         width: of the features.
         stages: names of the submodules that give the maps of its stages, in their order, as residual networks have
             them; empty where it says of none.
+        begins_with: what its first weights are, where somebody learnt them: "published weights"; "" where they are
+            drawn.
     """
 
     width: int
+    begins_with: str = ""
     stages: tuple[str, ...] = ()
 
     @abstractmethod

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from withstand.core.batch import as_structured
 from withstand.core.errors import ConfigError, DataError, nearest, require_at_least
 from withstand.core.part import Part
 from withstand.core.roles import Evaluator, Method, Source, View
@@ -89,6 +90,17 @@ class Plan(Part):
         if group not in self.optimizer:
             raise ConfigError(f"the plan has no optimizer for group {group!r}: {nearest(group, self.optimizer)}")
         return self.optimizer[group]
+
+
+def auditable(method: Method, source: Source, audit: Evaluator | None) -> bool:
+    """Return whether `withstand audit` measures what was trained.
+
+    It does where there is an audit of its own, or what embeds or predicts samples that are one tensor each.
+    """
+    if audit is not None:
+        return True
+    embeds = not {"encoder", "classifier"}.isdisjoint(method.products())
+    return embeds and as_structured(source[[0]].x) is None
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ from withstand.core.part import Tree, as_of_now, describe
 from withstand.core.roles import Method, Source
 from withstand.core.version import __version__
 from withstand.engine.checkpoint import last_step
-from withstand.engine.experiment import Experiment
+from withstand.engine.experiment import Experiment, auditable
 from withstand.models.blocks.memory.ema import Teacher
 
 # What may change between two commands that mean the same run.
@@ -238,6 +238,7 @@ def _new_record(experiment: Experiment) -> dict[str, Tree]:
         "tree": describe(experiment),
         "data": _data_facts(experiment.source),
         "gives": list(experiment.method.products()),
+        "auditable": auditable(experiment.method, experiment.source, experiment.audit),
         "encoder is frozen": _frozen(experiment.method),
         "taught by": experiment.method.taught_by,
         "engine": {},

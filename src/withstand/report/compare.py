@@ -7,6 +7,7 @@ from pathlib import Path
 from withstand.core.errors import ConfigError
 from withstand.core.files import replacing
 from withstand.core.findings.finding import Cell, Finding, Measure, Table
+from withstand.core.findings.measure import UNTRAINED
 from withstand.core.part import Tree
 from withstand.report import wording
 from withstand.report.charts import MOST_LINES, Chart, Key, clean, dash, overlay, safe, thinned
@@ -107,7 +108,8 @@ def _figures(stored: Mapping[str, Finding]) -> dict[str, list[Measure | None]]:
         controls = [None if one is None else one.control for one in own]
         rows[key] = own
         if sum(one is not None for one in controls) > 1:
-            rows[f"{key}, untrained control"] = controls
+            called = next(one.control_name for one in own if one is not None and one.control is not None)
+            rows[f"{key}, {f'{called} control' if called == UNTRAINED else called}"] = controls
     return rows
 
 

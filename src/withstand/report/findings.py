@@ -13,11 +13,12 @@ from withstand.report.tables import Shown, ShownTable, figure, show
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure, and the untrained control's, where it is stored."""
+    """A figure, and the control's, where it is stored, with what the control is."""
 
     name: str
     shown: Shown
     control: Shown | None
+    control_name: str
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,12 @@ def view(finding: Finding, data: str = "", noun: str = "sample", *, without: tup
         title=wording.title(finding.name),
         about=finding.told_of(noun),
         figures=tuple(
-            Figure(wording.title(name), figure(measure), None if measure.control is None else figure(measure.control))
+            Figure(
+                wording.title(name),
+                figure(measure),
+                None if measure.control is None else figure(measure.control),
+                measure.control_name,
+            )
             for name, measure in finding.figures.items()
         ),
         charts=tuple(charts),

@@ -50,6 +50,11 @@ class StoredRun:
         return tuple(str(name) for name in names) if isinstance(names, list) and names else ("encoder",)
 
     @property
+    def auditable(self) -> bool:
+        """Whether `withstand audit` measures such a run; records that do not say so are taken to."""
+        return self.record.get("auditable") is not False
+
+    @property
     def taught_by(self) -> str:
         """What people said of the samples that training learnt from, as "labels" or "masks"; "" where nothing.
 

@@ -5,6 +5,7 @@ from statistics import median
 from typing import TypeAlias
 
 from withstand.core.findings.finding import Measure, Table
+from withstand.core.findings.measure import UNTRAINED
 from withstand.core.part import Tree
 from withstand.report import wording
 from withstand.report.charts import COLORS, Chart, Key, clean, safe
@@ -86,9 +87,11 @@ def _apart(places: list[tuple[float, float, str]], axes: dict[str, Span]) -> lis
 
 def comparison(found: list[Score], data: str = "") -> Chart:
     """Return one dot for each probe and each control, with intervals, probes from top to bottom."""
+    called = next((one.control_name for one in found if one.untrained is not None), UNTRAINED)
+    against = "untrained encoder" if called == UNTRAINED else f"encoder {called}"
     kinds: tuple[tuple[str, list[Measure | None], dict[str, Tree], int | None, str], ...] = (
         ("this encoder", [one.accuracy for one in found], {"size": 12}, 0, "●"),
-        ("untrained encoder", [one.untrained for one in found], {"symbol": "circle-open", "size": 11}, None, "○"),
+        (against, [one.untrained for one in found], {"symbol": "circle-open", "size": 11}, None, "○"),
     )
     names = wording.distinct([wording.title(one.name) for one in found])
     traces: list[Tree] = [
@@ -110,7 +113,7 @@ def comparison(found: list[Score], data: str = "") -> Chart:
         "yaxis": {"autorange": "reversed", "type": "category", "showgrid": True},
         "hovermode": "closest",
     }
-    alt = "Accuracy of each probe on this encoder and on the untrained one; the numbers are in the table."
+    alt = f"Accuracy of each probe on this encoder and on the {against}; the numbers are in the table."
     return Chart(
         "Accuracy by probe",
         {"data": traces, "layout": layout},

@@ -35,6 +35,11 @@ class Score:
         return self.accuracy.control
 
     @property
+    def control_name(self) -> str:
+        """What the control is, in a word or two."""
+        return self.accuracy.control_name
+
+    @property
     def gain(self) -> float | None:
         """What training brought."""
         return None if self.untrained is None else self.accuracy.value - self.untrained.value

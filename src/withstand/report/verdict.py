@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from withstand.core.findings.finding import Check, Finding
+from withstand.core.findings.measure import UNTRAINED
 from withstand.core.part import Tree
 from withstand.report import wording
 from withstand.report.findings import withstands
@@ -90,14 +91,20 @@ def _worth(found: list[Score]) -> str:
         return f": {name}{wording.NBSP}{accuracy}, with no untrained encoder to compare with."
     against = wording.percent(best.untrained.value)
     if best.clear:
-        return f": {name}{wording.NBSP}{accuracy} against {against} untrained."
+        return f": {name}{wording.NBSP}{accuracy} against {against} {best.control_name}."
     relation = "no more than" if best.gain is None or best.gain <= 0 else "not clearly more than"
-    return f": {name}{wording.NBSP}{accuracy}, {relation} the {against} of the untrained encoder."
+    return f": {name}{wording.NBSP}{accuracy}, {relation} the {against} {_of(best)}."
+
+
+def _of(score: Score) -> str:
+    """Return of what a control's figure is."""
+    return "of the untrained encoder" if score.control_name == UNTRAINED else score.control_name
 
 
 def _strength(run: StoredRun) -> str:
     if "audit" not in run.findings:
-        return _certified(run) or _told_elsewhere(run) or "What it withstands has not been measured yet."
+        unknown = "What it withstands has not been measured yet." if run.auditable else "No audit measures such a run."
+        return _certified(run) or _told_elsewhere(run) or unknown
     finding = run.findings["audit"]
     audit = strength(finding)
     if audit is None:
@@ -192,7 +199,7 @@ def tiles(run: StoredRun) -> list[Tile]:
     """Return the headline figures that the run has."""
     made = []
     for one in scores(run.findings)[:2]:
-        note = "" if one.untrained is None else f"untrained {wording.percent(one.untrained.value)}"
+        note = "" if one.untrained is None else f"{one.control_name} {wording.percent(one.untrained.value)}"
         made.append(
             Tile(f"{wording.title(one.name)} {one.what}", wording.percent(one.accuracy.value), one.accuracy.value, note)
         )

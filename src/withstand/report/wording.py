@@ -1,6 +1,7 @@
 """Numbers and names as a reader wants them: 80.0 %, 8/255, 51 s, 10,000."""
 
 import math
+import shlex
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -176,6 +177,11 @@ def article(noun: str) -> str:
     if noun[:2].isupper() and len(noun) > 1:
         return "An" if noun[0] in "AEFHILMNORSX" else "A"
     return "An" if noun[:1].lower() in "aeiou" else "A"
+
+
+def typed(word: str) -> str:
+    """Return a word as it is typed in a shell."""
+    return shlex.quote(word)
 
 
 def counted(count: int, noun: str) -> str:

@@ -4,9 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sample_run import findings, record, share
+from sample_run import findings, record, share, write_run
 
 from withstand.core.findings.finding import Check, Finding, Measure
+from withstand.report import render
 from withstand.report.folder import StoredRun
 from withstand.report.verdict import tiles, verdict
 
@@ -38,6 +39,20 @@ def test_nothing_measured_yet():
     assert said().endswith(
         "pictures in 51 s. What it is worth has not been measured yet. What it withstands has not been measured yet."
     )
+
+
+def test_a_run_that_no_audit_measures_is_not_told_to_ask_for_one(tmp_path):
+    assert said(auditable=False).endswith("No audit measures such a run.")
+    for able, told in ((True, "withstand audit &#39;my run&#39;"), (False, "No audit measures such a run.")):
+        page = render(write_run(tmp_path / "my run", only=set(), auditable=able)).read_text(encoding="utf-8")
+        assert told in page
+        assert ("withstand audit" in page) is able
+
+
+def test_a_control_is_called_what_it_is():
+    knn = FINDINGS["knn"]
+    better = replace(share(0.9, 0.88, 0.92), control=replace(share(0.5), called="before training"))
+    assert "kNN 90.0 % against 50.0 % before training." in said(replace(knn, figures={"accuracy": better}))
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,18 @@ class Finding:
         lines += [f"  [{marks[check.passed]}] {check.name}: {norms(check.detail)}" for check in self.checks]
         return "\n".join(lines)
 
+    def with_control(self, called: str) -> "Finding":
+        """Return the same finding, whose controls are called so where nothing better is said of them."""
+        figures = {
+            name: figure
+            if figure.control is None or figure.control.called
+            else replace(figure, control=replace(figure.control, called=called))
+            for name, figure in self.figures.items()
+        }
+        return replace(
+            self, figures=figures, tables={name: _renamed(table, called) for name, table in self.tables.items()}
+        )
+
     @property
     def numbers(self) -> dict[str, float]:
         """The figures' values alone."""
@@ -201,6 +213,17 @@ class Finding:
             return finding
         except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"{path} is not a finding ({error})") from error
+
+
+def _renamed(table: Table, called: str) -> Table:
+    """Return a table whose columns of an untrained control are called otherwise."""
+    names = {name: name.replace("untrained control", called) for name in (*table.columns, *table.controls)}
+    return replace(
+        table,
+        columns=tuple(names[name] for name in table.columns),
+        units={names.get(name, name): unit for name, unit in table.units.items()},
+        controls={names[name]: names.get(of, of) for name, of in table.controls.items()},
+    )
 
 
 def _measures(records: Mapping[str, Mapping[str, Tree]]) -> dict[str, Measure]:

@@ -9,6 +9,10 @@ from withstand.core.part import Tree
 Better: TypeAlias = Literal["higher", "lower"] | None
 """Which way is better; None where neither is."""
 Interval: TypeAlias = tuple[float, float]
+UNTRAINED = "untrained"
+"""What a control is called that does not say what it is: one of the same kind that learnt nothing."""
+BEFORE = "before tuning"
+"""What a control is called that had learnt before, and was not tuned."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +30,10 @@ class Measure:
         spread: standard deviation over the `of` repeats.
         interval: both ends of the 95 % interval.
         of: how many samples or repeats it rests on.
-        control: the same figure of the untrained control.
+        control: the same figure of a control, as of an untrained encoder of the same kind.
         gain: both ends of the 95 % interval of value less control, from samples that both were judged on.
         chance: what always naming the most frequent class reaches.
+        called: of a control's figure, what the control is: "untrained" where nothing is said, "before tuning".
     """
 
     value: float
@@ -41,6 +46,7 @@ class Measure:
     control: "Measure | None" = None
     gain: Interval | None = None
     chance: float | None = None
+    called: str = ""
 
     def __post_init__(self) -> None:
         if not _is_better(self.better):
@@ -59,7 +65,12 @@ class Measure:
             words += f" [{_digits(self.interval[0])}, {_digits(self.interval[1])}]"
         elif self.spread is not None:
             words += f" ± {_digits(self.spread)}"
-        return words if self.control is None else f"{words}, untrained {self.control}"
+        return words if self.control is None else f"{words}, {self.control_name} {self.control}"
+
+    @property
+    def control_name(self) -> str:
+        """What the control is, in a word or two: "untrained" unless it says another."""
+        return (self.control.called if self.control is not None else "") or UNTRAINED
 
     def record(self) -> dict[str, Tree]:
         """Return it as an object of JSON."""
@@ -68,6 +79,8 @@ class Measure:
         found |= {name: list(ends) for name in ("interval", "gain") if (ends := getattr(self, name)) is not None}
         if self.control is not None:
             found["control"] = self.control.record()
+        if self.called:
+            found["called"] = self.called
         return {name: value for name, value in found.items() if value is not None}
 
     @classmethod
@@ -80,11 +93,13 @@ class Measure:
         """
         given = dict(record)
         value, unit, better = given.pop("value"), given.pop("unit"), given.pop("better", None)
-        control, of = given.pop("control", None), given.pop("of", None)
+        control, of, called = given.pop("control", None), given.pop("of", None), given.pop("called", "")
         interval, gain = (_ends(name, given.pop(name, None)) for name in ("interval", "gain"))
         spread, chance = (_number(name, given.pop(name, None)) for name in ("spread", "chance"))
         found = _number("value", value)
         if given or found is None or not isinstance(unit, str) or not isinstance(of, int | None):
+            raise ValueError(f"{dict(record)} is no measure")
+        if not isinstance(called, str):
             raise ValueError(f"{dict(record)} is no measure")
         if not _is_better(better) or not isinstance(control, dict | None):
             raise ValueError(f"{dict(record)} is no measure")
@@ -98,6 +113,7 @@ class Measure:
             control=None if control is None else cls.of_record(control),
             gain=gain,
             chance=chance,
+            called=called,
         )
 
 

@@ -1,7 +1,7 @@
 """Whether a language model refuses what it should, answers what it should, and how well."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -11,6 +11,7 @@ from withstand.core.batch import as_structured
 from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Finding, Measure, Table
+from withstand.core.findings.measure import BEFORE
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive
 from withstand.core.roles import Evaluator, Source, Trial
@@ -82,7 +83,7 @@ class Refusals(Evaluator):
         assert own is not None
         figures: dict[str, Measure] = {}
         for name, measure in own.items():
-            base = None if before is None else before[name]
+            base = None if before is None else replace(before[name], called=BEFORE)
             figures[name] = Measure(
                 measure.value, measure.unit, measure.better, interval=measure.interval, of=measure.of, control=base
             )

@@ -11,6 +11,7 @@ from withstand.core.batch import Batch, as_structured
 from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import HIGH, LOW, Cell, Check, Finding, Measure, Table
+from withstand.core.findings.measure import BEFORE
 from withstand.core.outputs import Output
 from withstand.core.part import describe
 from withstand.core.random import ranked
@@ -134,7 +135,7 @@ class RevisedAnswers(Evaluator):
                     ).measure()
                 )
                 gain = WinRate.of(preferred_by(scores[last], scores[first])).measure()
-                figures[GAIN] = replace(gain, control=before)
+                figures[GAIN] = replace(gain, control=None if before is None else replace(before, called=BEFORE))
             figures["score of answers"] = Measure(float(scores[first].mean()), _OWN, "higher")
             figures["score of the last revision"] = Measure(float(scores[last].mean()), _OWN, "higher")
         listed: list[tuple[Cell, ...]] = [
@@ -181,7 +182,7 @@ class RevisedAnswers(Evaluator):
         first = answers[names[0]]
         control = None if theirs is None else theirs["answer"]
         columns = ["revision", "characters", "changed"]
-        sides = {"first answer": first} | ({} if control is None else {"untrained answer": control})
+        sides = {"first answer": first} | ({} if control is None else {f"answer {BEFORE}": control})
         if self.rule is not None:
             columns.append("score")
             for side in sides:
@@ -230,7 +231,8 @@ def _leads(ours: Tensor, control: Tensor | None) -> dict[str, Measure]:
         if name == IMPROVER and not bool(ours[:, 2:].any()):
             continue
         share = Share.of(ours[:, better] > ours[:, worse])
-        beside = None if control is None else Share.of(control[:, better] > control[:, worse]).measure()
+        other = None if control is None else Share.of(control[:, better] > control[:, worse]).measure()
+        beside = None if other is None else replace(other, called=BEFORE)
         figures[name] = Measure(share.value, "share", "higher", interval=share.interval, of=share.count, control=beside)
     return figures
 

@@ -26,7 +26,7 @@ class Timm(TokenEncoder):
 
     def __init__(self, name: str, pretrained: bool = False, *, channels: int = 3, size: int | None = None) -> None:
         super().__init__()
-        self.name = name
+        self.name, self.begins_with = name, "published weights" if pretrained else ""
         try:
             import timm
         except ImportError:

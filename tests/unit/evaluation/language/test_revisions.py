@@ -42,7 +42,7 @@ class _Said(nn.Module):
         return torch.tensor(self.numbers).expand(len(pairs), 6)
 
 
-def test_wins_are_over_the_first_answer_and_over_the_untrained_one() -> None:
+def test_wins_are_over_the_first_answer_and_over_the_one_before_tuning() -> None:
     ours = _Said(("ab", "abc", "abc"), (-1, -2, -3, -2, 0, 0))
     before = _Said(("abcd", "a", "a"), (-2, -1, -2, -3, 0, 0))
     judge = RevisedAnswers(length, revisions=2, samples=5, most=7, temperature=0.5, seed=3)
@@ -52,6 +52,7 @@ def test_wins_are_over_the_first_answer_and_over_the_untrained_one() -> None:
     assert (figures[GAIN].value, figures[GAIN].of) == (1, 5)
     assert figures[GAIN].control is not None
     assert figures[GAIN].control.value == 0
+    assert figures[GAIN].control_name == "before tuning"
     assert (figures[ACCURACY].value, figures[IMPROVER].value) == (1, 0)
     assert figures[ACCURACY].control is not None
     assert figures[ACCURACY].control.value == 0
@@ -59,7 +60,7 @@ def test_wins_are_over_the_first_answer_and_over_the_untrained_one() -> None:
     assert table.column("characters") == (2, 3, 3)
     assert table.column("changed") == (0, 1, 0)
     assert table.column("wins over first answer") == (0.5, 1, 1)
-    assert table.column("wins over untrained answer") == (0, 0, 0)
+    assert table.column("wins over answer before tuning") == (0, 0, 0)
     assert found.tables["some answers"].rows[0] == ("p", "ab", "abc")
     assert found.headline == GAIN
 
