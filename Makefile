@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
 DOCS_READY := $(VENV)/.ready-docs
 
-.PHONY: install demo test test-thorough test-all wheel test-wheel test-lowest test-newest lint docs bench clean
+.PHONY: install demo test test-thorough test-all wheel test-wheel test-lowest test-newest lint docs docs-check bench clean
 
 install: $(READY)
 
@@ -78,7 +78,11 @@ $(DOCS_READY): $(READY)
 
 # The site, in docs/_build/index.html.
 docs: $(DOCS_READY)
-	$(BIN)/python -m sphinx -j 2 -q docs docs/_build
+	$(BIN)/python -m sphinx -j 2 -q -W --keep-going docs docs/_build
+
+# The written pages alone, without the API's: seconds, and any warning fails.
+docs-check: $(DOCS_READY)
+	$(BIN)/python -m sphinx -b dummy -q -W --keep-going -t pages docs docs/_build/check
 
 bench: $(BENCH_READY)
 	$(BIN)/python -m benchmarks

@@ -38,17 +38,17 @@ def main() -> None:
 
 
 def _page(entry: Entry) -> str:
-    lines = [f"# {entry.title.rstrip('.')}", ""]
+    name, _, what = entry.title.partition(": ")
+    lines = [f"# {name.rstrip('.')}", "", *([f"{what[:1].upper()}{what[1:]}", ""] if what else [])]
     lines += [f"**{fact}**: {entry.facts[fact]}  " for fact in FACTS if fact in entry.facts]
     module = entry.module()
     if hasattr(module, "experiment"):
         lines += ["", "```", entry.facts.get("command", f"withstand train {entry.slug}"), "```", "", "## Settings", ""]
-        lines += ["| option | default | what it is |", "|---|---|---|"]
+        lines += ["| option | what it is |", "|---|---|"]
         for option in options_of(module.experiment):
-            default = "" if option.default in (None, inspect.Parameter.empty) else f"`{option.default}`"
-            lines.append(
-                f"| `--{option.name.replace('_', '-')}` | {default} | {(option.text or '').replace('|', '/')} |"
-            )
+            told = (option.text or "").replace("|", "/").rstrip(".")
+            default = "" if option.default in (None, inspect.Parameter.empty) else f" (default: `{option.default}`)"
+            lines.append(f"| `--{option.name.replace('_', '-')}` | {told}{default} |")
         lines += ["", "Any deeper setting: `--set method.NAME=VALUE`."]
     if has_claim(entry):
         lines += ["", "## Claim", "", *_claim(entry)]

@@ -86,7 +86,7 @@ def test_every_page_is_reached() -> None:
 def test_the_site_is_made(tmp_path: Path) -> None:
     pytest.importorskip("sphinx")
     made = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-q", str(DOCS), str(tmp_path)],
+        [sys.executable, "-m", "sphinx", "-q", "-W", str(DOCS), str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,

@@ -95,7 +95,8 @@ class Ball(Part):
             self.refuse_tokens("l0, which counts the entries of a whole sample,")
 
     def __str__(self) -> str:
-        return f"{norms(self.norm)} {show_eps(self.eps)}{' a token' if self.per == 'token' else ''}"
+        size = show_eps(self.eps) if self.norm == "linf" else f"{self.eps:.4g}"  # k/255 is how far one value may go
+        return f"{norms(self.norm)} {size}{' a token' if self.per == 'token' else ''}"
 
     def refuse_tokens(self, who: str) -> None:
         """Refuse a ball round each token, for what has to do with whole samples alone.

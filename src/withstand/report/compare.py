@@ -1,7 +1,7 @@
 """Runs side by side: one page with what their findings have in common, number by number and curve by curve."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from withstand.core.errors import ConfigError
@@ -73,7 +73,8 @@ def comparison(runs: dict[str, StoredRun]) -> Comparison:
             lines += _lines(finding, list(stored), rows)
         for name in _keys(one.tables for one in stored.values()):
             same = {run: one.tables[name] for run, one in stored.items() if name in one.tables}
-            charts += _overlaid(finding, name, same, list(runs))
+            data = _data(runs[run] for run in same)
+            charts += [replace(chart, data=data) for chart in _overlaid(finding, name, same, list(runs))]
     return Comparison(
         title=" · ".join(runs),
         runs=show(Table(("run", "method", "data", "epochs", "time to learn"), tuple(facts))),
@@ -119,7 +120,7 @@ def _shown(runs: list[str], rows: Mapping[str, Sequence[Measure | None]]) -> Sho
         (Shown(wording.title(key)), *(Shown("–") if one is None else figure(one) for one in row))
         for key, row in rows.items()
     )
-    return ShownTable(("figure", *runs), shown, (False, *[True] * len(runs)))
+    return ShownTable(("Figure", *runs), shown, (False, *[True] * len(runs)))
 
 
 _LOGGED = {
@@ -161,9 +162,14 @@ def _logged(runs: dict[str, StoredRun]) -> list[Chart]:
             "yaxis": {"rangemode": "tozero"} if name != "loss" else {},
         }
         alt = f"{title} of {', '.join(having)} while they learnt."
-        data = ", ".join(dict.fromkeys(text(one.record, "data", "name") for one in having.values()))
-        charts.append(Chart(title, {"data": traces, "layout": layout}, alt, note, keys=tuple(keys), data=data))
+        drawn = {"data": traces, "layout": layout}
+        charts.append(Chart(title, drawn, alt, note, keys=tuple(keys), data=_data(having.values())))
     return charts
+
+
+def _data(runs: Iterable[StoredRun]) -> str:
+    """Return the names of the data that runs are of, each once."""
+    return ", ".join(dict.fromkeys(name for run in runs if (name := text(run.record, "data", "name"))))
 
 
 def _overlaid(finding: str, name: str, tables: dict[str, Table], runs: list[str]) -> list[Chart]:

@@ -80,7 +80,7 @@ def test_radii_are_whole_numbers() -> None:
         Ball("l0", 1, per="token")
     victim = Victim(small_net(), high=255.0)
     assert victim.radius(3, "l0") == 3
-    assert str(Ball("l0", 3)) == "l0 3"
+    assert str(Ball("l0", 3)) == "L0 3"
     with pytest.raises(ConfigError, match="not a share like 8/255"):
         victim.radius("8/255", "l0")
 

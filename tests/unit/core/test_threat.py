@@ -125,7 +125,7 @@ def test_eps_is_read_and_shown_in_both_units() -> None:
     assert parse_eps("8/255") == 8 / 255
     assert parse_eps("0.5") == parse_eps(0.5) == 0.5
     assert show_eps(8 / 255) == "0.03137 (8/255)"
-    assert str(Ball("l2", 0.5)) == "l2 0.5 (128/255)"
+    assert str(Ball("l2", 0.5)) == "L2 0.5"
 
 
 @pytest.mark.parametrize("eps", [-0.1, math.inf, math.nan, "a/b", "1/0", "-1/255"])
@@ -189,7 +189,7 @@ def test_samples_are_uniform_in_each_tokens_ball(norm: Norm) -> None:
 
 
 def test_a_ball_round_each_token_says_so_and_needs_tokens() -> None:
-    assert str(Ball("l2", 2, per="token")) == "l2 2 a token"
+    assert str(Ball("l2", 2, per="token")) == "L2 2 a token"
     with pytest.raises(ConfigError, match=r"per 'tokens' is unknown: .*'token'"):
         Ball(per="tokens")  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"samples of tokens, \(N, L, ...\), not \(4,\)"):

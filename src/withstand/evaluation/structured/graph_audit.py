@@ -283,15 +283,15 @@ class _Features:
 
     def table(self, sizes: tuple[float, ...], unit: str) -> Table:
         rows: list[tuple[Cell, ...]] = [
-            (radius, size, *Share.of(holds).cells, Share.of(noisy).value)
+            (radius, f"{size:.4g}", *Share.of(holds).cells, Share.of(noisy).value)
             for radius, size, holds, noisy in zip(self.radii, sizes, self.holds, self.noisy, strict=True)
         ]
-        names = ("eps", f"share of {unit}", *columns("accuracy under attack"), "accuracy under noise")
+        names = ("eps", "eps name", *columns("accuracy under attack"), "accuracy under noise")
         return Table(
             names,
             tuple(rows),
             x="eps",
-            units={"eps": "radius"} | shares(names[1], "accuracy under attack", "accuracy under noise"),
+            units={"eps": f"shares of {unit}"} | shares("accuracy under attack", "accuracy under noise"),
             controls={"accuracy under noise": "accuracy under attack"},
         )
 
