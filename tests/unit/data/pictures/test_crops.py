@@ -104,7 +104,7 @@ def test_a_photo_that_changed_in_between_is_named(folder: Path) -> None:
         whole(source, [2])
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(high=st.integers(1, 4000), wide=st.integers(1, 4000), size=st.integers(1, 300), times=st.floats(1, 4))
 def test_kept_sides(high: int, wide: int, size: int, times: float) -> None:
     """Never enlarged, never below the size, the shape kept, bounded."""
