@@ -33,6 +33,7 @@ from withstand.data.derived.subset import Held, Labelled, Subset
 from withstand.data.derived.synthetic.pasted import Pasted
 from withstand.data.derived.synthetic.scattered import Scattered
 from withstand.data.derived.synthetic.tinted import Tinted
+from withstand.data.pictures.files import PictureFiles
 from withstand.data.pictures.folder import ImageFolder
 from withstand.data.pictures.named import NamedSource
 from withstand.data.pictures.npz.keypoints import KeypointFile
@@ -149,6 +150,13 @@ def dataset(path: Path) -> Source:
     return DatasetSource(TensorDataset(torch.from_numpy(array(path)), torch.arange(12)))
 
 
+def picture_files(path: Path) -> Source:
+    paths = [path / f"{place}.png" for place in range(4)]
+    for place, one in enumerate(paths):
+        Image.fromarray(np.full((8, 8, 3), 40 * place, dtype=np.uint8)).save(one)
+    return PictureFiles([str(one) for one in paths], 8)
+
+
 def folder(path: Path) -> Source:
     for place, picture in enumerate(array(path)):
         target = path / "pictures" / ("even", "odd")[place % 2] / f"{place}.png"
@@ -229,6 +237,7 @@ SOURCES: dict[str, tuple[type[Source], Callable[[Path], Source]]] = {
     "named": (NamedSource, lambda path: NamedSource("digits")),
     "table": (TableSource, lambda path: toy_rows()),
     "subset": (Subset, lambda path: Subset(mapped(path), [7, 3, 9, 3, 0])),
+    "picture files": (PictureFiles, picture_files),
     "labelled": (Labelled, lambda path: Labelled(ArraySource(array(path), [None, *range(11)]))),
     "held train": (Held, lambda path: Held(mapped(path), "train", fraction=0.3)),
     "imbalanced": (Imbalanced, lambda path: Imbalanced(mapped(path), "step", ratio=0.5)),

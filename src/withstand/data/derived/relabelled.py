@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import blake2b
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError
 from withstand.core.roles import Indices, Source
+from withstand.data.arrays.source import ArraySource
 from withstand.data.derived.wrapped import Wrapped
 
 
@@ -31,6 +33,11 @@ class Relabelled(Wrapped):
         self._classes = tuple(classes)
         if self._y.shape != (len(source),):
             raise DataError(f"there are {len(self._y)} labels for {len(source)} samples")
+
+    @classmethod
+    def example(cls) -> Self:
+        pictures = torch.randint(0, 256, (8, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        return cls(ArraySource(pictures), [0, 1, -1, 1, 0, -1, 0, 1], ("cat", "dog"))
 
     def __getitem__(self, indices: Indices) -> Batch:
         batch = self.source[indices]

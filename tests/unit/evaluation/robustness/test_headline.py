@@ -279,7 +279,7 @@ def test_a_quick_look_is_a_bound_and_says_on_what_it_rests(settings: dict[str, o
     assert head["access"] == "with gradients and outputs"
     assert head["standing"] == ("an upper bound by PGD-3" if settings else "believable")
     assert head["attack"] == ("PGD-3" if settings else "PGD-5 and AutoAttack (standard)")
-    assert f"of {COUNT} samples hold within {HEAD} (95 % interval" in str(found.protocol["verdict"])
+    assert f"of {COUNT} samples hold within Linf 25.5/255 (95 % interval" in str(found.protocol["verdict"])
 
 
 def test_the_fast_search_is_named() -> None:

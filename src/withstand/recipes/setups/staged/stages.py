@@ -85,8 +85,12 @@ def stageable(base: str, setup: PictureSetup) -> Experiment:
         raise ConfigError(
             f"base {base!r} cannot be staged: name a method that learns from views of pictures, as simclr"
         )
+    known = {item.name for item in fields(shared)}
+    for item in fields(setup):
+        if item.name not in known and getattr(setup, item.name) != item.default:
+            raise ConfigError(f"base {base!r} takes no {item.name}: leave it out")
     made: Experiment = module.experiment(
-        replace(shared, **{item.name: getattr(setup, item.name) for item in fields(setup)})
+        replace(shared, **{item.name: getattr(setup, item.name) for item in fields(setup) if item.name in known})
     )
     if isinstance(made.method, LabelledMethod):
         raise ConfigError(f"base {base!r} learns from labels: name a method without them, as simclr")
