@@ -42,8 +42,8 @@ def has_header(first: Sequence[str], below: Sequence[Any], known: Sequence[str] 
 
     It does where a field is of another kind than everything below it (a word or a date over numbers, a number over
     words, a whole number over decimals), where its numbers are evenly spaced or years and those of the next line are
-    not, and where it holds words alone, none of which stands below itself, and names every column but one of line
-    numbers. It does not where its fields are like those below them.
+    not, and where it holds words alone, none of which stands below itself, over every column. It does not where its
+    fields are like those below them.
 
     Args:
         first: the first line's fields.
@@ -71,22 +71,13 @@ def has_header(first: Sequence[str], below: Sequence[Any], known: Sequence[str] 
         counts = names is None or _counts_up(counting, alone=not word)
         if repeated or again * 2 >= word + again > 0 or (again and value) or firm:
             return False
-        if word and not again and not value and not _unnamed(first, below):
+        if word and not again and not value and all(field.strip() for field in first):
             return True
         if not word and not again and not counts:
             return False
         if recurs and not word and not counts:
             return False
     raise _doubt(first)
-
-
-def _unnamed(first: Sequence[str], below: Sequence[Any]) -> bool:
-    """Say whether nothing stands over some column: it has no name, unless it is the index that data frames write."""
-    places = [place for place, field in enumerate(first) if not field.strip()]
-    if places != [0]:
-        return bool(places)
-    counted = [str(text).strip() for text in below[0].slice(0, 3).to_pylist()]
-    return counted not in ([str(start + place) for place in range(len(counted))] for start in (0, 1))
 
 
 def _signs(field: str, column: Any) -> _Signs:
