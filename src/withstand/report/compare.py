@@ -162,7 +162,7 @@ def _logged(runs: dict[str, StoredRun]) -> list[Chart]:
             "yaxis": {"rangemode": "tozero"} if name != "loss" else {},
         }
         alt = f"{title} of {', '.join(having)} while they learnt."
-        drawn = {"data": traces, "layout": layout}
+        drawn: dict[str, Tree] = {"data": traces, "layout": layout}
         charts.append(Chart(title, drawn, alt, note, keys=tuple(keys), data=_data(having.values())))
     return charts
 

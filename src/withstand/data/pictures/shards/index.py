@@ -205,7 +205,7 @@ def _read(path: Path) -> dict[Shard, Samples]:
     found, place = {}, 0
     for number, facts in enumerate(words["shards"]):
         keys = words["keys"][number]
-        end, none = place + len(keys), [None] * len(keys)
+        end, none = place + len(keys), list[Any]([None] * len(keys))
         found[Shard(*facts)] = Samples(
             keys,
             starts[place:end].tolist(),

@@ -64,7 +64,7 @@ class Kept:
             shorts: the places of their shorter sides in their files, `(B,)`.
         """
         told = self._facts[rows]
-        there = told[:, 0] != 0
+        there: npt.NDArray[np.bool_] = np.asarray(told[:, 0] != 0, dtype=np.bool_)
         for place in np.flatnonzero(there).tolist():
             pixels = self._pixels[rows[place]]
             if _sum(pixels) == told[place, 0]:
