@@ -274,6 +274,23 @@ def test_crops_are_taken_from_whole_photos_as_in_a_folder(tmp_path: Path) -> Non
         Shards(tmp_path / "shards", 8, cache_size=4)
 
 
+def test_a_photo_that_was_damaged_behind_its_shards_back_is_named(tmp_path: Path) -> None:
+    folder = labelled(tmp_path / "shards", shards=1)
+    source = Shards(folder, 8, cache=tmp_path / "cache", cache_size=16)
+    kept = source[range(8)].x
+    (shard,) = list_shards(folder)
+    member = members_of(folder / shard.name)[0][0]
+    with (folder / shard.name).open("r+b") as file:
+        file.seek(member.start)
+        file.write(bytes(member.size))
+    os.utime(folder / shard.name, ns=(shard.mtime_ns, shard.mtime_ns))
+    batch = source.for_views(range(8))
+    assert torch.equal(batch.x, kept)
+    assert batch.whole is not None
+    with pytest.raises(DataError, match="is no readable picture"):  # or the other photos would be taken for its
+        batch.whole.tensors()
+
+
 def test_what_is_taken_for_shards(tmp_path: Path) -> None:
     folder = labelled(tmp_path / "shards", shards=1)
     assert is_shards(folder)

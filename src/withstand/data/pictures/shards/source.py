@@ -164,12 +164,8 @@ class Shards(Source):
         """Return samples, and the shorter side that each has in its file."""
         rows = self._rows[chosen.numpy()]
         found, shorts, left = self._taken(rows)
-        for place, one in zip(left.tolist(), self._decoded(rows[left], Square(self._size)), strict=True):
-            if isinstance(one, str):
-                raise DataError(
-                    f"{self._called(int(rows[place]))} is no readable picture ({one}): repair or remove it, or open "
-                    "the shards with check=True, which leaves such ones out"
-                )
+        for place, made in zip(left.tolist(), self._decoded(rows[left], Square(self._size)), strict=True):
+            one = self._readable(int(rows[place]), made)
             found[place], shorts[place] = one.pixels, one.short
             if self._kept is not None:
                 self._kept.keep(int(rows[place]), one.pixels, one.short)
@@ -184,10 +180,17 @@ class Shards(Source):
 
     def _photos(self, rows: Rows, form: ForCrops) -> list[Pixels]:
         """Return photos `(H, W, 3)` for crops, decoded now: all of them would fill a disk."""
-        found = list(self._decoded(rows, form))
-        return [
-            np.array(one.pixels) for one in found if not isinstance(one, str)
-        ]  # Pillow's own are not to be written to
+        found = zip(rows.tolist(), self._decoded(rows, form), strict=True)
+        # Copies, for Pillow's own are not to be written to.
+        return [np.array(self._readable(row, one).pixels) for row, one in found]
+
+    def _readable(self, row: int, made: Decoded | str) -> Decoded:
+        if isinstance(made, str):
+            raise DataError(
+                f"{self._called(row)} is no readable picture ({made}): repair or remove it, or open the shards with "
+                "check=True, which leaves such ones out"
+            )
+        return made
 
     def _decoded(self, rows: Rows, form: Form) -> Iterator[Decoded | str]:
         """Yield each picture, or why it is none, in order; in threads, as Pillow lets go of the interpreter's lock."""
