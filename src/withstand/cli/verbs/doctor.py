@@ -94,6 +94,7 @@ def _time_parts(path: Path, allow: tuple[str, ...]) -> tuple[dict[str, float], d
     The latter, on at most 128 samples, tell whether another precision or layout would be faster.
     """
     from withstand.api.front import from_tree, open_run
+    from withstand.core.batch import Batch
     from withstand.core.devices.device import device_of
     from withstand.core.random import Draws, isolated, permutation
     from withstand.engine.numerics import Numerics, choose, native_bfloat16, time_step
@@ -105,9 +106,16 @@ def _time_parts(path: Path, allow: tuple[str, ...]) -> tuple[dict[str, float], d
     numerics = Numerics.from_record(record["engine"]) or choose(experiment, device)
     numerics.prepare(method)
     rows = permutation(len(experiment.source), plan.seed, "doctor")[: plan.batch]
-    batch = experiment.source[rows].to(device)
-    viewed = experiment.view(batch, Draws(plan.seed, batch.index))
-    ready = replace(viewed, views=tuple(map(numerics.cast, viewed.views)))
+
+    def loaded() -> Batch:
+        return experiment.source.for_views(rows).to(device)
+
+    def viewed() -> Batch:  # what views take parts of is read when they ask
+        batch = loaded()
+        return experiment.view(batch, Draws(plan.seed, batch.index))
+
+    made = viewed()
+    ready = replace(made, views=tuple(map(numerics.cast, made.views)), whole=None)
 
     def step() -> None:
         with numerics.autocast(device):
@@ -121,11 +129,8 @@ def _time_parts(path: Path, allow: tuple[str, ...]) -> tuple[dict[str, float], d
         if precision == "float32" or native_bfloat16(device)
     ]
     with isolated(plan.seed, "doctor"):
-        parts = {
-            "loading": _seconds(lambda: experiment.source[rows].to(device)),
-            "views": _seconds(lambda: experiment.view(batch, Draws(plan.seed, batch.index))),
-            "step": _seconds(step),
-        }
+        loading, both = _seconds(loaded), _seconds(viewed)
+        parts = {"loading": loading, "views": max(both - loading, 0.0), "step": _seconds(step)}
         return parts, {f"{o.precision} {o.layout}": time_step(experiment, o, device) for o in options}
 
 
