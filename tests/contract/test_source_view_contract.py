@@ -16,7 +16,7 @@ from torch.utils.data import TensorDataset
 
 from toys import toy_rows
 from walk import of_role
-from withstand.core.batch import Batch
+from withstand.core.batch import Batch, as_structured, tensors_of
 from withstand.core.part import class_path
 from withstand.core.random import Draws
 from withstand.core.roles import Source, View
@@ -55,22 +55,43 @@ PRESETS = {
     for name, function in inspect.getmembers(presets, inspect.isfunction)
     if function.__module__ == presets.__name__ and not name.startswith("_") and name.endswith(("_small", "_large"))
 }
-GRAPHS = ("withstand.data.graphs.", "withstand.views.graph", "withstand.data.flows.", "withstand.data.text.")
-"""Modules of samples that no tensor holds: `test_graph_contract.py` and `test_flows.py` hold them to their roles."""
-
-RECORDS = (
-    "withstand.views.records",
-    "withstand.views.captions",
-    "withstand.views.tracks",
-    "withstand.views.triggers",
-    "withstand.views.clips",
-)
-"""Modules of records, captions, tracks and colors alone, no plain pictures: their own tests hold them to their role."""
+GRAPHS = "withstand.data.graphs."
+"""Sources that `test_graph_contract.py` holds to their role."""
 
 VIEWS: dict[str, Callable[[], View]] = {
-    **{class_path(view): view.example for view in of_role(View) if not view.__module__.startswith((*GRAPHS, *RECORDS))},
+    **{class_path(view): view.example for view in of_role(View) if view.example_batch is View.example_batch},
     **PRESETS,
 }
+"""Those that change any pictures."""
+
+
+def tensors(batch: Batch) -> dict[str, Tensor]:
+    """Every tensor of a batch."""
+    found = tensors_of(batch.x, "x") | dict(batch.extras)
+    for place, view in enumerate(batch.views):
+        found |= tensors_of(view, f"view {place}")
+    return found
+
+
+@pytest.mark.parametrize("kind", of_role(View), ids=class_path)
+def test_a_view_leaves_all_but_its_outcome_as_it_was(kind: type[View]) -> None:
+    """Whatever its samples are: pictures, records, clips, graphs, captions."""
+    view = kind.example()
+    batch = view.example_batch()
+    kept = {name: value.clone() for name, value in tensors(batch).items()}
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    made = view(batch, Draws(0, batch.index))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, kept[name]) for name, value in tensors(batch).items())
+    assert torch.equal(made.index, batch.index)
+    assert (made.y is None) == (batch.y is None)
+    assert made.y is None or torch.equal(made.y, batch.y)
+    if made.views:
+        assert all(len(one) == len(batch) for one in made.views)
+        assert all(torch.equal(value, kept[name]) for name, value in tensors_of(made.x, "x").items())
+    again = tensors(view(batch, Draws(0, batch.index)))
+    assert all(torch.equal(value, again[name]) for name, value in tensors(made).items())
 
 
 def pictures(channels: int = 3, *, floats: bool = False) -> Batch:
@@ -259,6 +280,31 @@ SOURCES |= {
 }
 
 
+def structured(source: Source, again: Source) -> None:
+    """Hold a source of samples that no single tensor holds to its role."""
+    count = len(source)
+    whole = source[range(count)]
+    for chosen in (torch.tensor([2, 0, 2]), [2, 0, 2], range(1, 3), [count - 1]):
+        batch, rows = source[chosen], torch.as_tensor(chosen, dtype=torch.int64)
+        assert batch.index.tolist() == rows.tolist()
+        assert len(batch.x) == len(rows)
+        assert (batch.y is None) == (source.labels is None)
+        if batch.y is not None and source.labels is not None:
+            assert torch.equal(batch.y, source.labels[rows])
+    assert source.kind != "sample", "messages and reports call samples by what they are"
+    for known in (*source.attributes.values(), *([] if source.sizes is None else [source.sizes])):
+        assert len(known) == count
+    for wrong in ([count], [-1]):
+        with pytest.raises(IndexError):
+            source[wrong]
+    assert 0 < len(source.fingerprint()) <= 64
+    assert again.fingerprint() == source.fingerprint()
+    copied = pickle.loads(pickle.dumps(source))
+    assert copied.fingerprint() == source.fingerprint()
+    first, second = (tensors_of(one.x, "x") for one in (whole, copied[range(count)]))
+    assert all(torch.equal(second[part], value) for part, value in first.items())
+
+
 @pytest.mark.parametrize("name", SOURCES)
 def test_sources(name: str, tmp_path: Path) -> None:
     kind, make = SOURCES[name]
@@ -266,6 +312,9 @@ def test_sources(name: str, tmp_path: Path) -> None:
     assert type(source) is kind
     count = len(source)
     whole = source[torch.arange(count)]
+    if as_structured(whole.x) is not None:
+        structured(source, make(tmp_path))
+        return
     assert whole.x.shape == (count, *source.shape)
     assert whole.index.dtype == torch.int64
     # Any order, repeats too, as a tensor, a list or a range; and the index says which they are.

@@ -170,6 +170,15 @@ class View(Part):
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         """Return the changed batch. Draws come from `draws` alone; the batch given is not altered."""
 
+    def example_batch(self) -> Batch:
+        """Return a few small samples that an example of this view changes: what tests are made on.
+
+        They are seven pictures that are not square, unless a view changes others.
+        """
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randint(0, 256, (7, 3, 20, 24), dtype=torch.uint8, generator=generator)
+        return Batch(x, torch.arange(40, 47), torch.arange(7))
+
 
 class Model(Part, nn.Module):
     """A network from samples to features `(B, width)`.

@@ -15,7 +15,7 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
 from withstand.core.roles import View
-from withstand.data.captions.source import CAPTIONS
+from withstand.data.captions.source import CAPTIONS, CaptionedClasses
 from withstand.data.captions.words import Vocabulary
 from withstand.views.pictures.crop import RandomResizedCrop
 from withstand.views.pictures.picture import check_probability
@@ -82,6 +82,9 @@ class CaptionViews(View):
     def example(cls) -> Self:
         crop = RandomResizedCrop(8, (0.5, 1.0))
         return cls(crop, (crop, crop), Vocabulary.example(), synonyms=(("dog", "cat"),))
+
+    def example_batch(self) -> Batch:
+        return CaptionedClasses.example().reading(self.vocabulary)[range(7)]
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         captions = batch.extras.get(CAPTIONS)

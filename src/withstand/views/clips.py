@@ -41,6 +41,11 @@ class ClipView(View):
     def example(cls) -> Self:
         return cls()
 
+    def example_batch(self) -> Batch:
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randint(0, 256, (4, 5, 3, 12, 14), dtype=torch.uint8, generator=generator)
+        return Batch(x, torch.arange(4), torch.arange(4))
+
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         if batch.x.dim() != 5:
             raise DataError(f"clips are (B, T, C, H, W), not {tuple(batch.x.shape)}")

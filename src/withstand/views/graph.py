@@ -5,6 +5,7 @@ They take and give `Graphs` (`batch.x`); `GraphViews` runs some in turn and make
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from withstand.core.errors import ConfigError
 from withstand.core.random import Draws
 from withstand.core.roles import View
 from withstand.data.graphs.container import Graphs
+from withstand.data.graphs.source import GraphSource
 from withstand.data.graphs.sparse import Pattern, Sparse
 
 
@@ -24,6 +26,9 @@ class GraphView(View):
     def change(self, graphs: Graphs, draws: Draws) -> Graphs:
         """Return the changed graphs; `draws` are the samples'."""
 
+    def example_batch(self) -> Batch:
+        return GraphSource.example()[torch.arange(10, 20)]
+
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         return batch.with_x(self.change(Graphs.of(batch.x), draws).as_samples())
 
@@ -33,6 +38,13 @@ class GraphViews(View):
     """Graph views one after another; the outcome is view 0, and `batch.x` stays. View i draws from `draws.child(i)`."""
 
     views: tuple[GraphView, ...]
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls((SampleNeighbors((3, 3)), DropEdges(0.2), MaskNodes(0.5)))
+
+    def example_batch(self) -> Batch:
+        return self.views[0].example_batch()
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         graphs = Graphs.of(batch.x)
@@ -112,6 +124,10 @@ class SampleNeighbors(GraphView):
     """
 
     most: tuple[int, ...] = (10, 10)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls((2, 2))
 
     def __post_init__(self) -> None:
         if not self.most or min(self.most) < 1:

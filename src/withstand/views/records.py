@@ -14,6 +14,7 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.random import Draws
 from withstand.core.roles import View
+from withstand.data.pairs.source import RecordSource
 
 SPACE = 32
 _ROWS = ("1234567890", "qwertyuiop", "asdfghjkl", "zxcvbnm")
@@ -178,6 +179,9 @@ class Perturbed(View):
             if one not in OPERATORS:
                 raise ConfigError(f"there is no operator {one!r}: {nearest(one, OPERATORS)}")
 
+    def example_batch(self) -> Batch:
+        return RecordSource.example()[range(7)]
+
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         return batch.with_views(*(self.copy(batch.x, draws.child(number)) for number in range(self.copies)))
 
@@ -219,6 +223,9 @@ class Misspelt(View):
     """
 
     per_value: int = 2
+
+    def example_batch(self) -> Batch:
+        return RecordSource.example()[range(7)]
 
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         return batch.with_x(typos(batch.x, self.per_value, draws))

@@ -28,6 +28,11 @@ class TrackViews(View):
     def example(cls) -> Self:
         return cls(RandomResizedCrop(8))
 
+    def example_batch(self) -> Batch:
+        from withstand.data.clips.tracks import SimulatedTracks  # whose module needs this one
+
+        return SimulatedTracks.example()[range(4)]
+
     def __call__(self, batch: Batch, draws: Draws) -> Batch:
         if LATER not in batch.extras:
             raise DataError("these pictures have no later ones: give tracks, or simulate them")

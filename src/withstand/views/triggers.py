@@ -12,6 +12,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
 from withstand.views.pictures.picture import PictureView
@@ -93,6 +94,10 @@ class FrequencyTrigger(PictureView):
     @classmethod
     def example(cls) -> Self:
         return cls(window=4)
+
+    def example_batch(self) -> Batch:
+        """Return colored pictures: it refuses grey ones."""
+        return super().example_batch()
 
     @property
     def places(self) -> tuple[tuple[int, int], ...]:
