@@ -20,7 +20,7 @@ from withstand.methods.contrastive.isogclr import ISogCLR
 UNITS = {
     "share", "count", "seconds", "radius", "k/255", "nats", "cosine", "cosine distance", "squared distance",
     "dB", "directions", "degrees", "distance", "ratio", "correlation", "the target's", "the method's own",
-    "the rule's own", "layout", "pixels",
+    "the rule's own", "layout", "pixels", "shares of the largest feature value", "shares of the nodes' mean length",
 }  # fmt: skip
 """What figures and columns of our own are measured in."""
 

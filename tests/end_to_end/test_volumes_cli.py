@@ -38,7 +38,7 @@ def test_train_embed_probe_audit_report(tmp_path: Path, capsys: pytest.CaptureFi
     ]  # fmt: skip
     assert main(command) == 0
     said = " ".join(capsys.readouterr().err.split())
-    assert "slices: scans; 5 volumes, axial slices" in said
+    assert "data: scans, 32 slices learn, 8 are kept to judge by: scans; 5 volumes, axial slices" in said
     assert "5 of 5 turned to the nearest axes" in said
     assert "masks of 4 volumes" in said
     record = json.loads((out / "run.json").read_text())

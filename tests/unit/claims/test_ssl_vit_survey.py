@@ -17,7 +17,7 @@ from withstand.recipes.setups.vision import pictures
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.random.default_rng(0).integers(0, 256, (256, 3, 32, 32), dtype=np.uint8)
     source = ArraySource(x, np.arange(256) % 4, layout="NCHW")
-    monkeypatch.setattr(pictures, "splits", lambda *_, **__: (source, source))
+    monkeypatch.setattr(pictures, "splits_or_all", lambda *_, **__: (source, source))
     monkeypatch.setattr(survey, "PICTURES", 128)
     monkeypatch.setattr(survey, "TEST", 40)
     monkeypatch.setattr(survey, "EPOCHS", 1)

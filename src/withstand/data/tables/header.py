@@ -71,7 +71,7 @@ def has_header(first: Sequence[str], below: Sequence[Any], known: Sequence[str] 
         counts = names is None or _counts_up(counting, alone=not word)
         if repeated or again * 2 >= word + again > 0 or (again and value) or firm:
             return False
-        if word and not again and not value and all(field.strip() for field in first):
+        if word and not again and not value and len(held) == len(first):
             return True
         if not word and not again and not counts:
             return False

@@ -161,6 +161,10 @@ def test_told_the_dialect_a_file_is_what_pandas_reads(table: Written) -> None:
     Written(["hX", "hZ"], [["", "wx"], ["0.1234567890123", "wxx"], ["0.1234567890123", "wxx"]], "\t", "utf-8", "\n",
             csv.QUOTE_MINIMAL, False, ".tsv", "."), True,
 )  # fmt: skip
+@example(
+    Written(["hX", "hZ"], [["NA", "wx"], ["0.1234567890123", "wxx"], ["0.1234567890123", "wxx"]], "\t", "utf-8", "\n",
+            csv.QUOTE_MINIMAL, False, ".tsv", "."), True,
+)  # fmt: skip
 def test_a_dialect_that_is_found_is_right_or_doubted_aloud(table: Written, headless: bool) -> None:
     if headless:
         table = Written(**{**vars(table), "names": None})

@@ -50,6 +50,10 @@ def test_parts_of_many_pictures_are_the_whole(monkeypatch: pytest.MonkeyPatch) -
     torch.testing.assert_close(many(x), whole)
 
 
+def test_no_pictures_have_no_answers() -> None:
+    assert tracers()(pictures(0)).shape == (3, 0, 4)
+
+
 def test_first_weights_hang_on_seed_and_number_alone() -> None:
     few, many, others = tracers(2), tracers(4), tracers(2, seed=1)
     for place in range(2):

@@ -30,6 +30,11 @@ def said(count: int = 60) -> tuple[Tensor, Tensor]:
     return told, label
 
 
+def test_where_no_attack_succeeds_there_is_no_evidence() -> None:
+    nothing = gather(copies(), Reference.of(*said()), pictures(0), torch.zeros(0, dtype=torch.long))
+    assert nothing.score.shape == nothing.fooled.shape == (0, COUNT)
+
+
 def test_the_difference_of_logits_is_antisymmetric_and_knows_no_constant() -> None:
     told, label = said()
     wrong = (label + 1) % CLASSES
