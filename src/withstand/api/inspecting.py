@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from withstand.api.front import open_run
 from withstand.api.settings import Inspection, changed
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import ConfigError, DataError, MissingExtra
 from withstand.core.files import printable, replacing
 from withstand.core.findings.finding import Cell, Finding, Measure, Table
 from withstand.core.findings.pictures import pictures_of
@@ -21,6 +21,7 @@ from withstand.core.options import Device
 from withstand.core.part import describe
 from withstand.core.roles import Source, encoder_of
 from withstand.data.load import Data, load
+from withstand.data.pictures.decoding.decode import sides_of
 from withstand.data.pictures.decoding.listing import list_files
 from withstand.evaluation.defenses.backdoor.frequency_audit import FrequencyAudit, Shared, Spectra
 from withstand.evaluation.defenses.backdoor.suspicion import (
@@ -124,9 +125,8 @@ def own_side(data: Data) -> int | None:
     sides: set[int] = set()
     for file in list_files(Path(data))[0]:
         try:
-            with Image.open(Path(data) / file.name) as picture:
-                width, height = picture.size
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
+            _, width, height = sides_of(Path(data) / file.name)
+        except (ValueError, OSError, MissingExtra):
             continue  # the folder's reader says what is wrong with it
         sides.add(width if width == height else 0)
         if len(sides) > 1:

@@ -15,7 +15,7 @@ from withstand.core.errors import DataError
 from withstand.core.files import printable
 from withstand.data.clips.frames import SUFFIXES, in_order, read_frame
 from withstand.data.clips.videos import VideoFile, is_video
-from withstand.data.pictures.decoding.decode import FORMATS
+from withstand.data.pictures.decoding.headers import FORMATS
 
 
 class FrameFiles:

@@ -20,7 +20,8 @@ from torch.nn.functional import avg_pool2d
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.files import printable
-from withstand.data.pictures.decoding.decode import FORMATS, to_rgb
+from withstand.data.pictures.decoding.headers import FORMATS
+from withstand.data.pictures.decoding.values import as_rgb
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
@@ -62,7 +63,7 @@ def read_frame(name: str, content: bytes) -> NDArray[np.uint8]:
     """
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as picture:
-            return np.asarray(to_rgb(picture))
+            return np.asarray(as_rgb(picture).picture)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"frame {printable(name)} cannot be read: {' '.join(str(error).split())}") from None
 

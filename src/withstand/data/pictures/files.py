@@ -1,5 +1,6 @@
 """Single picture files as a source, decoded when it is made."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from withstand.core.batch import Batch
 from withstand.core.errors import DataError
 from withstand.core.files import printable
 from withstand.core.roles import Indices, Source
-from withstand.data.pictures.decoding.decode import decode_or_reason, is_picture
+from withstand.data.pictures.decoding.decode import Decoded, decode_or_reason, is_picture
 from withstand.data.pictures.decoding.forms import Square
+from withstand.data.pictures.decoding.reading import PLAIN, Reading, notes_on
 from withstand.data.shared.digest import as_indices, digest
 
 
@@ -24,6 +26,7 @@ class PictureFiles(Source):
         paths: of the files, in this order.
         size: side in pixels.
         channels: 3, or 1 for grey by the usual weights of red, green and blue.
+        reading: what the files do not say.
 
     Raises:
         DataError: no files, or one that is no readable picture.
@@ -31,15 +34,18 @@ class PictureFiles(Source):
 
     kind = "picture"
 
-    def __init__(self, paths: Sequence[str], size: int, channels: int = 3) -> None:
+    def __init__(self, paths: Sequence[str], size: int, channels: int = 3, *, reading: Reading = PLAIN) -> None:
         if not paths:
             raise DataError("no picture files are named")
         if channels not in (1, 3):
             raise DataError(f"a picture file is read with 1 or 3 channels, not {channels}")
         self.names = tuple(printable(path) for path in paths)
         self.name, self.origin = Path(self.names[0]).stem, "picture files"
-        pixels = [_pixels(path, size, channels) for path in paths]
-        self._x = torch.from_numpy(np.stack(pixels))
+        found = [_decoded(path, size, reading) for path in paths]
+        self._x = torch.from_numpy(np.stack([_in_channels(one.pixels, channels) for one in found]))
+        notes = notes_on([(name, one.told) for name, one in zip(self.names, found, strict=True)])
+        if notes:
+            warnings.warn(notes, stacklevel=3)
 
     def __len__(self) -> int:
         return len(self._x)
@@ -64,10 +70,14 @@ def is_picture_file(data: object) -> bool:
     return path.is_file() and is_picture(path)
 
 
-def _pixels(path: str, size: int, channels: int) -> NDArray[np.uint8]:
-    found = decode_or_reason(Path(path).expanduser(), Square(size))
+def _decoded(path: str, size: int, reading: Reading) -> Decoded:
+    found = decode_or_reason(Path(path).expanduser(), Square(size), reading)
     if isinstance(found, str):
         raise DataError(f"{printable(path)!r} is no readable picture: {found}")
-    if channels == 1:
-        return np.asarray(Image.fromarray(found.pixels.transpose(1, 2, 0)).convert("L"))[None]
-    return found.pixels
+    return found
+
+
+def _in_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+    if channels == 3:
+        return pixels
+    return np.asarray(Image.fromarray(pixels.transpose(1, 2, 0)).convert("L"))[None]

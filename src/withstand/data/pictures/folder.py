@@ -20,6 +20,7 @@ from withstand.core.roles import Indices, Source
 from withstand.data.pictures.decoding.cache import pictures_of
 from withstand.data.pictures.decoding.forms import ForCrops, Square
 from withstand.data.pictures.decoding.listing import list_files
+from withstand.data.pictures.decoding.reading import PLAIN, Reading
 from withstand.data.pictures.domains import DOMAIN, domains_of, folder_of_domains
 from withstand.data.pictures.folder_classes import classes_of
 from withstand.data.pictures.folder_parts import role_of
@@ -35,9 +36,12 @@ class ImageFolder(Source):
     pictures in them (at any depth); otherwise the pictures are unlabelled. A folder that holds nothing but one other
     folder is passed through. Pictures outside the class folders have no label (-1); where these are most of all,
     or most classes would hold one picture, there are no classes. Whatever is not labelled beside
-    what is, or for such a reason, is named in a warning. JPEG, PNG, WebP, GIF and BMP of any mode become RGB uint8
-    `(3, size, size)`: EXIF orientation respected, shorter side resized to `size` (antialiased) and the center cropped,
-    transparency over white, 16 bits to 8, an animation's first frame.
+    what is, or for such a reason, is named in a warning.
+
+    JPEG, PNG, WebP, GIF, BMP, TIFF and HEIC (extra `heic`) of any mode become RGB uint8 `(3, size, size)`: EXIF
+    orientation respected, shorter side resized to `size` (antialiased) and the center cropped, transparency over white,
+    more bits to 8 by what is white, the first of several frames or pages. More than three channels in TIFF files, and
+    colors of 16 bits whose white is told, take the extra `deep`. What is left out of a picture is told in a warning.
 
     The cache is verified by checksum when it is opened, and a damaged one is made again. A file that was changed
     (by size or time of change), added or removed is noticed then, and only such files are decoded.
@@ -53,11 +57,13 @@ class ImageFolder(Source):
         cache_size: where views crop parts of photos that are larger than `size`, these are taken from the whole photo,
             kept with a shorter side of at most this in a cache file of its own: see `ForCrops`. None takes them from
             the squares of `size`.
+        reading: what the files do not say.
 
     Attributes:
         skipped: (name, reason) of each file that is no readable picture.
         ignored: how many hidden files, and files that are plainly not pictures by their suffix, were passed over.
         folder: where the pictures lie.
+        reading: as given.
         names: each sample's file name, relative to the folder, as the operating system gives it (`os.fsdecode`).
 
     Raises:
@@ -77,6 +83,7 @@ class ImageFolder(Source):
         classes: Sequence[str] | None = None,
         domains: bool = False,
         cache_size: int | None = None,
+        reading: Reading = PLAIN,
     ) -> None:
         self.folder = folder = Path(path)
         self.name, self.origin = printable(_whole(folder.resolve()).name), f"pictures below {printable(str(folder))}"
@@ -86,13 +93,15 @@ class ImageFolder(Source):
             raise DataError(f"cache_size={cache_size} must be at least size={size}: nothing is enlarged")
         files, self.ignored = list_files(folder)
         self._cache = cache_folder() / "pictures" if cache is None else Path(cache)
-        found = pictures_of(folder, files, Square(size), self._cache)
+        found = pictures_of(folder, files, Square(size), self._cache, reading=reading)
         self.names = tuple(file.name for file, _ in found.kept)
         self.skipped = tuple((printable(name), reason) for name, reason in found.skipped)
         self._complain(folder, strict)
         self._x = found.pixels.view(-1, 3, size, size)
         self._larger = tuple(file if cache_size is not None and one.short > size else None for file, one in found.kept)
-        self._cache_size = cache_size
+        self._cache_size, self.reading = cache_size, reading
+        if found.notes:
+            warnings.warn(f"{str(folder)!r}: {found.notes}", stacklevel=3)
         self._digest = found.digest
         self._domains = domains_of(self.names, folder) if domains else None
         below = self.names if self._domains is None else self._domains.below
@@ -141,7 +150,7 @@ class ImageFolder(Source):
         rows = {row: file for row, file in enumerate(self._larger) if file is not None}
         assert self._cache_size is not None
         form = ForCrops(self._cache_size, self.shape[-1])
-        found = pictures_of(self.folder, list(rows.values()), form, self._cache)
+        found = pictures_of(self.folder, list(rows.values()), form, self._cache, reading=self.reading)
         for name, reason in found.skipped:
             raise DataError(f"{printable(name)} in {str(self.folder)!r} was read before and is not now: {reason}")
         pixels, starts = found.pixels.numpy(), found.starts().tolist()
@@ -174,7 +183,9 @@ class ImageFolder(Source):
         """Return other domains of the same classes where these are of domains; None of plain folders."""
         if self._domains is None or split == "test":
             return None
-        return ImageFolder(folder_of_domains(data), self.shape[-1], classes=self._classes, domains=True)
+        return ImageFolder(
+            folder_of_domains(data), self.shape[-1], classes=self._classes, domains=True, reading=self.reading
+        )
 
     def fingerprint(self) -> str:
         labels = None if self._labels is None else self._labels.tolist()

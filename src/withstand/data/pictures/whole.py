@@ -21,6 +21,7 @@ from withstand.core.roles import Indices, Source
 from withstand.data.pictures.decoding.cache import File, Pictures, pictures_of
 from withstand.data.pictures.decoding.forms import Whole
 from withstand.data.pictures.decoding.listing import NOT_PICTURES, list_files, open_parts
+from withstand.data.pictures.decoding.reading import PLAIN, Reading
 from withstand.data.pictures.named import VARIABLE
 from withstand.data.shared.cache_folder import cache_folder
 from withstand.data.shared.digest import as_indices
@@ -40,6 +41,7 @@ class WholePictures(Source):
         data: a folder of pictures (folders within it are no classes), or the name of a set: yang91, set5, set14,
             bsd100.
         cache: folder for the cache file; the user's cache folder when None.
+        reading: what the files do not say.
 
     Attributes:
         sides: height and width of each picture, int64 `(N, 2)`.
@@ -51,9 +53,9 @@ class WholePictures(Source):
     kind = "picture"
     at_once = 1
 
-    def __init__(self, data: str | Path, *, cache: str | Path | None = None) -> None:
+    def __init__(self, data: str | Path, *, cache: str | Path | None = None, reading: Reading = PLAIN) -> None:
         place, self.name, self.origin = _place(data)
-        kept = _kept(place, cache_folder() / "pictures" if cache is None else Path(cache))
+        kept = _kept(place, cache_folder() / "pictures" if cache is None else Path(cache), reading)
         self.names, self._digest = tuple(file.name for file, _ in kept.kept), kept.digest
         self.skipped = tuple((printable(name), reason) for name, reason in kept.skipped)
         shown = "; ".join(f"{name}: {reason}" for name, reason in self.skipped[:3])
@@ -64,6 +66,8 @@ class WholePictures(Source):
             warnings.warn(
                 f"{len(self.skipped)} files in {str(data)!r} are not readable pictures ({shown}): skipped", stacklevel=3
             )
+        if kept.notes:
+            warnings.warn(f"{str(data)!r}: {kept.notes}", stacklevel=3)
         self.sides = torch.tensor([one.shape[1:] for _, one in kept.kept], dtype=torch.int64)
         self._starts, self._pixels = kept.starts(), kept.pixels
 
@@ -142,21 +146,21 @@ def _place(data: str | Path) -> tuple[Path, str, str]:
     return folder, printable(folder.resolve().name), f"pictures below {printable(str(folder))}"
 
 
-def _kept(place: Path, cache: Path) -> Pictures:
+def _kept(place: Path, cache: Path, reading: Reading) -> Pictures:
     """Return the pictures of a folder or archive, decoded now or before.
 
     Raises:
         DataError: an archive that cannot be read.
     """
     if place.is_dir():
-        return pictures_of(place, list_files(place)[0], Whole(), cache)
+        return pictures_of(place, list_files(place)[0], Whole(), cache, reading=reading)
     try:
         with zipfile.ZipFile(place) as archive:
             # A member's checksum stands where a file has its time of change.
             files = [File(one.filename, one.file_size, one.CRC) for one in archive.infolist() if _may_be_picture(one)]
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"the pictures of {str(place)!r} cannot be read: {error}") from error
-    return pictures_of(place, sorted(files), Whole(), cache, unpacked)
+    return pictures_of(place, sorted(files), Whole(), cache, reading=reading, opened=unpacked)
 
 
 def _may_be_picture(member: zipfile.ZipInfo) -> bool:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from withstand.data.pictures.decoding.decode import decode, decode_or_reason, is_picture, to_rgb
+from withstand.data.pictures.decoding.decode import decode, decode_or_reason, is_picture
 from withstand.data.pictures.decoding.forms import Square
+from withstand.data.pictures.decoding.values import as_rgb
 
 RNG = np.random.default_rng(0)
 SMOOTH = np.add.outer(np.linspace(0, 120, 40), np.linspace(0, 120, 60)).astype(np.uint8)
@@ -23,7 +24,7 @@ def square_or_reason(path, size):
 
 
 def pixels(picture):
-    return np.asarray(to_rgb(picture))
+    return np.asarray(as_rgb(picture).picture)
 
 
 def test_grey_palette_and_bits_are_repeated_exactly():

@@ -40,9 +40,9 @@ def decoded(monkeypatch):
     names = []
     whole = cache.decode_or_reason
 
-    def noted(path, form):
+    def noted(path, form, reading):
         names.append(path.name)
-        return whole(path, form)
+        return whole(path, form, reading)
 
     monkeypatch.setattr(cache, "decode_or_reason", noted)
     return names
@@ -122,7 +122,7 @@ def test_unreadable_files_are_skipped_counted_and_listed(flat):
     (flat / "z-cut.png").write_bytes(whole[: len(whole) // 2])
     (flat / "empty.webp").write_bytes(b"")
     (flat / "link.png").symlink_to(flat / "nowhere.png")
-    Image.new("RGB", (9, 9)).save(flat / "photo.tif")
+    Image.new("RGB", (9, 9)).save(flat / "photo.ico")
     for name in (".hidden.png", "notes.txt", "labels.CSV"):
         (flat / name).write_bytes(b"x")
     (flat / ".git").mkdir()
@@ -135,7 +135,7 @@ def test_unreadable_files_are_skipped_counted_and_listed(flat):
     assert len(said) == 1
     assert "\n" not in str(said[0].message)
     assert len(source) == 6
-    assert [name for name, _ in source.skipped] == ["broken.jpg", "empty.webp", "link.png", "photo.tif", "z-cut.png"]
+    assert [name for name, _ in source.skipped] == ["broken.jpg", "empty.webp", "link.png", "photo.ico", "z-cut.png"]
     assert "truncated" in dict(source.skipped)["z-cut.png"]
     assert all(reason and str(flat) not in reason for _, reason in source.skipped)
     assert source.ignored == 4

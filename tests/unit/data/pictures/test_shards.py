@@ -174,7 +174,9 @@ def test_a_picture_is_decoded_once_and_one_that_was_damaged_again(
     decoded: list[int] = []
     plain = shards_module.decode_or_reason
     monkeypatch.setattr(
-        shards_module, "decode_or_reason", lambda content, form: decoded.append(1) or plain(content, form)
+        shards_module,
+        "decode_or_reason",
+        lambda content, form, reading: decoded.append(1) or plain(content, form, reading),
     )
     folder = labelled(tmp_path / "shards")
     before = Shards(folder, 12, cache=tmp_path / "cache")[range(24)].x

@@ -27,10 +27,11 @@ from torch import Tensor
 from withstand.core.errors import DataError
 from withstand.core.files import replacing
 from withstand.data.arrays.source import read_only
-from withstand.data.pictures.decoding.decode import Decoded, decode_or_reason
+from withstand.data.pictures.decoding.decode import Decoded, decode_or_reason, readers
 from withstand.data.pictures.decoding.forms import Form
+from withstand.data.pictures.decoding.reading import PLAIN, Reading, Told, notes_on
 
-VERSION = 2
+VERSION = 3
 """Of the file and of what `decode` makes; another one is decoded again."""
 
 _CHECKED = 1 << 24
@@ -46,10 +47,11 @@ class File(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What is kept of a picture: the axes of its pixels, and the shorter side that it has in its file."""
+    """What is kept of a picture: the axes of its pixels, the shorter side that it has in its file, and what it told."""
 
     shape: tuple[int, int, int]
     short: int
+    told: Told
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,11 @@ class Pictures:
         """The names of the other files, with the reasons."""
         return tuple((file.name, one) for file, one in zip(self.files, self.found, strict=True) if isinstance(one, str))
 
+    @property
+    def notes(self) -> str:
+        """What is to be said of the pictures, in one line; "" where that is nothing."""
+        return notes_on([(file.name, one.told) for file, one in self.kept])
+
     def starts(self) -> Tensor:
         """Return where each picture's pixels begin, and where the last one's end, int64 `(N + 1,)`."""
         sizes = torch.tensor([np.prod(one.shape, dtype=np.int64).item() for _, one in self.kept], dtype=torch.int64)
@@ -90,7 +97,15 @@ Decoding: TypeAlias = Iterator[Decoded | str]
 Opened: TypeAlias = Callable[[Path], AbstractContextManager[Path]]
 
 
-def pictures_of(place: Path, files: Sequence[File], form: Form, cache: Path, opened: Opened = nullcontext) -> Pictures:
+def pictures_of(
+    place: Path,
+    files: Sequence[File],
+    form: Form,
+    cache: Path,
+    *,
+    reading: Reading = PLAIN,
+    opened: Opened = nullcontext,
+) -> Pictures:
     """Return the decoded pictures of a folder, from the cache file where it fits, else decoded now.
 
     Files whose size and time of change are as before are not decoded again.
@@ -100,13 +115,14 @@ def pictures_of(place: Path, files: Sequence[File], form: Form, cache: Path, ope
         files: by their names in it.
         form: what is kept of each.
         cache: the folder of cache files.
+        reading: what files do not say.
         opened: gives the folder in which they lie while they are decoded, if it has to be made of the place.
 
     Raises:
         DataError: the cache folder cannot be written, or the disk is full.
     """
     key = blake2b(os.fsencode(place.resolve()), digest_size=12).hexdigest()
-    path = cache / f"{key}-{form.key}.pictures"
+    path = cache / f"{key}-{form.key}{reading.key}.pictures"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         known = _read(path)
@@ -118,7 +134,7 @@ def pictures_of(place: Path, files: Sequence[File], form: Form, cache: Path, ope
                 if known is None and path.exists():
                     warnings.warn(f"the cache {str(path)!r} is damaged or of another version: made again", stacklevel=2)
                 with opened(place) as folder:
-                    _write(path, folder, files, form, known)
+                    _write(path, folder, files, form, reading, known)
                 known = _read(path)
     except OSError as error:
         raise DataError(
@@ -140,8 +156,11 @@ def _read(path: Path) -> Pictures | None:
             index = json.loads(file.read(length))
         if index["version"] != VERSION:
             return None
-        files = tuple(File(*facts) for facts, _ in index["files"])
-        found = tuple(one if isinstance(one, str) else Kept(tuple(one[0]), one[1]) for _, one in index["files"])
+        # What could not be read is tried again where other optional packages are there than were.
+        again = index["readers"] != readers()
+        listed = [(File(*facts), one) for facts, one in index["files"] if not (again and isinstance(one, str))]
+        files = tuple(file for file, _ in listed)
+        found = tuple(one if isinstance(one, str) else _kept(*one) for _, one in listed)
         checksum, digest = index["crc32"], index["digest"]
         held = sum(np.prod(one.shape, dtype=np.int64).item() for one in found if isinstance(one, Kept))
         if held != end - length:
@@ -155,17 +174,25 @@ def _read(path: Path) -> Pictures | None:
     return Pictures(read_only(pixels), files, found, digest) if state == checksum else None
 
 
-def _write(path: Path, folder: Path, files: Sequence[File], form: Form, known: Pictures | None) -> None:
+def _kept(shape: Sequence[int], short: int, told: tuple[Sequence[str], int | None]) -> Kept:
+    high, wide, last = shape
+    notes, peak = told
+    return Kept((high, wide, last), short, Told(tuple(notes), peak))
+
+
+def _write(
+    path: Path, folder: Path, files: Sequence[File], form: Form, reading: Reading, known: Pictures | None
+) -> None:
     """Decode what is not known yet, in threads, and replace the cache file."""
     found: list[Kept | str] = []
     checksum, state = 0, blake2b(digest_size=16)
     with replacing(path) as aside, aside.open("wb") as out:
-        for one in _decoded(folder, files, form, known):
+        for one in _decoded(folder, files, form, reading, known):
             if isinstance(one, str):
                 found.append(one)
                 continue
             high, wide, last = one.pixels.shape
-            found.append(Kept((high, wide, last), one.short))
+            found.append(Kept((high, wide, last), one.short, one.told))
             # Written, not mapped: a full disk is then an error and not a signal that kills the process.
             out.write(one.pixels.data)
             checksum = zlib.crc32(one.pixels.data, checksum)
@@ -174,13 +201,14 @@ def _write(path: Path, folder: Path, files: Sequence[File], form: Form, known: P
             "version": VERSION,
             "crc32": checksum,
             "digest": state.hexdigest(),
+            "readers": readers(),
             "files": list(zip(files, found, strict=True)),
         }
         encoded = json.dumps(index).encode()
         out.write(encoded + len(encoded).to_bytes(8, "little"))
 
 
-def _decoded(folder: Path, files: Sequence[File], form: Form, known: Pictures | None) -> Decoding:
+def _decoded(folder: Path, files: Sequence[File], form: Form, reading: Reading, known: Pictures | None) -> Decoding:
     """Yield what each file gave, or the reason why it gave nothing, in order.
 
     Threads do, as Pillow decodes and resizes without the interpreter's lock: on photos they are as fast as
@@ -196,7 +224,8 @@ def _decoded(folder: Path, files: Sequence[File], form: Form, known: Pictures | 
         task = progress.add_task("", total=len(files))
         for start in range(0, len(files), form.together):
             block = files[start : start + form.together]
-            fresh = pool.map(partial(decode_or_reason, form=form), (folder / f.name for f in block if f not in before))
+            paths = (folder / f.name for f in block if f not in before)
+            fresh = pool.map(partial(decode_or_reason, form=form, reading=reading), paths)
             for f in block:
                 yield before[f] if f in before else next(fresh)
                 progress.advance(task)
@@ -210,7 +239,7 @@ def _again(known: Pictures) -> Decoding:
             yield one
             continue
         size = np.prod(one.shape, dtype=np.int64).item()
-        yield Decoded(pixels[place : place + size].reshape(one.shape), one.short)
+        yield Decoded(pixels[place : place + size].reshape(one.shape), one.short, one.told)
         place += size
 
 

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from withstand.core.random import permutation
 from withstand.core.roles import Source
 from withstand.data.derived.subset import in_whole
+from withstand.data.pictures.decoding.decode import sides_of
 from withstand.data.pictures.folder import ImageFolder
 
 
@@ -18,7 +18,7 @@ class Written:
 
     Attributes:
         rows: which, int64 `(M,)`.
-        formats: of each, as Pillow calls it, "JPEG" or "PNG".
+        formats: of each, "JPEG", "PNG", "TIFF" and so on.
         sides: of each, the shorter side, pixels.
     """
 
@@ -60,7 +60,7 @@ def written(source: Source, most: int = 1000, seed: int = 0) -> Written | None:
     rows = permutation(len(source), seed, "written")[:most].sort().values
     formats, sides = [], []
     for row in rows.tolist():
-        with Image.open(whole.folder / whole.names[int(places[row])]) as picture:
-            formats.append("JPEG" if picture.format == "MPO" else str(picture.format))
-            sides.append(min(picture.size))
+        form, wide, high = sides_of(whole.folder / whole.names[int(places[row])], whole.reading)
+        formats.append(form)
+        sides.append(min(wide, high))
     return Written(rows, tuple(formats), tuple(sides))

@@ -17,7 +17,7 @@ from withstand.core.errors import DataError
 from withstand.core.files import printable
 from withstand.data.pictures.shards.tar import Member, members_of
 
-PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp")
+PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif")
 """Suffixes of pictures, in any case."""
 CLASSES = ("cls", "class")
 """Suffixes of members that hold a class: a whole number, or a name."""

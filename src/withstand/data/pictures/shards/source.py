@@ -21,6 +21,7 @@ from withstand.core.files import printable
 from withstand.core.roles import Indices, Source
 from withstand.data.pictures.decoding.decode import Decoded, decode_or_reason
 from withstand.data.pictures.decoding.forms import ForCrops, Form, Square
+from withstand.data.pictures.decoding.reading import PLAIN, Reading, Told, notes_on
 from withstand.data.pictures.shards.index import Names, Shard, index_of, list_shards, place_of
 from withstand.data.pictures.shards.kept import Kept, Pixels, Rows, fits
 from withstand.data.pictures.shards.parts import part_of
@@ -36,11 +37,11 @@ _LOOKED_AT = 256
 class Shards(Source):
     """The pictures of tar archives in WebDataset's layout, decoded when they are first asked for, and kept.
 
-    A sample's members share a key: `0001.jpg` (or png, webp, gif, bmp) is its picture, `0001.cls` its class, a number
-    or a name, `0001.txt` its caption; `0001.json` may hold a "label" and a "caption" instead. What else there is is
-    named in a warning. Samples come in the order of their shards' names and of their places in them, and any of them
-    is read by its place: an index says where it lies, made by one pass over the archives' headers and kept. Pictures
-    become RGB uint8 `(3, size, size)` as those of a folder do.
+    A sample's members share a key: `0001.jpg` (or png, webp, gif, bmp, tif, heic) is its picture, `0001.cls` its class,
+    a number or a name, `0001.txt` its caption; `0001.json` may hold a "label" and a "caption" instead. What else there
+    is is named in a warning. Samples come in the order of their shards' names and of their places in them, and any of
+    them is read by its place: an index says where it lies, made by one pass over the archives' headers and kept.
+    Pictures become RGB uint8 `(3, size, size)` as those of a folder do.
 
     Args:
         path: a folder of .tar files, or one of them.
@@ -57,6 +58,7 @@ class Shards(Source):
             it is met.
         cache_size: where views crop parts of photos that are larger than `size`, these are taken from the whole photo,
             decoded anew each time at a shorter side of at most this. None takes them from the squares of `size`.
+        reading: what the files do not say.
 
     Attributes:
         captions: of each sample, None for one without; empty where none has one.
@@ -83,6 +85,7 @@ class Shards(Source):
         keep: bool = True,
         check: bool = False,
         cache_size: int | None = None,
+        reading: Reading = PLAIN,
     ) -> None:
         if size < 1:
             raise DataError(f"size={size} must be at least 1 pixel")
@@ -95,7 +98,8 @@ class Shards(Source):
             raise DataError(f"there are no tar shards{f' of part {part!r}' if part else ''} in {str(path)!r}")
         place = cache_folder() / "shards" if cache is None else Path(cache)
         self._index = index = index_of(self.folder, shards, place, picture=picture)
-        self._shard, self._size, self._cache_size = index.shard, size, cache_size
+        self._shard, self._size, self._cache_size, self.reading = index.shard, size, cache_size, reading
+        self._noted: set[str] = set()
         self.name = printable(path.stem if path.is_file() else path.resolve().name)
         self.origin = f"{len(shards)} tar shards in {printable(str(path))}"
         self.skipped = tuple((printable(f"{shard}/{key}"), "no picture") for shard, key in index.bare)
@@ -129,7 +133,7 @@ class Shards(Source):
             )
             return None
         key = place_of(self.folder, picture, self._index.digest())
-        return Kept(place / f"{key}-{size}.pixels", count, (3, size, size))
+        return Kept(place / f"{key}-{size}{self.reading.key}.pixels", count, (3, size, size))
 
     def _answer(self, classes: tuple[str, ...]) -> None:
         """Take the labels and captions of the samples."""
@@ -167,6 +171,7 @@ class Shards(Source):
         for place, made in zip(left.tolist(), self._decoded(rows[left], Square(self._size)), strict=True):
             one = self._readable(int(rows[place]), made)
             found[place], shorts[place] = one.pixels, one.short
+            self._note(int(rows[place]), one.told)
             if self._kept is not None:
                 self._kept.keep(int(rows[place]), one.pixels, one.short)
         y = None if self._labels is None else self._labels[chosen]
@@ -194,7 +199,7 @@ class Shards(Source):
 
     def _decoded(self, rows: Rows, form: Form) -> Iterator[Decoded | str]:
         """Yield each picture, or why it is none, in order; in threads, as Pillow lets go of the interpreter's lock."""
-        return self._pool.map(partial(decode_or_reason, form=form), self._bytes(rows))
+        return self._pool.map(partial(decode_or_reason, form=form, reading=self.reading), self._bytes(rows))
 
     def _bytes(self, rows: Rows) -> list[bytes]:
         """Return the bytes of pictures, read in the order in which they lie, each shard opened once."""
@@ -233,6 +238,14 @@ class Shards(Source):
             shown = "; ".join(f"{name}: {reason}" for name, reason in self.skipped[-gone:][:3])
             warnings.warn(f"{gone} of {len(self._rows)} pictures in {self.name} cannot be read ({shown})", stacklevel=3)
         return whole
+
+    def _note(self, row: int, told: Told) -> None:
+        """Tell what is left out of a picture where it is the first of its kind."""
+        said = notes_on([(self._called(row), told)])
+        kind = repr((told.notes, bool(said)))
+        if said and kind not in self._noted:
+            warnings.warn(f"{self.name}: {said}; of others like it nothing more is said", stacklevel=5)
+        self._noted.add(kind)
 
     def _called(self, row: int) -> str:
         return printable(f"{self._index.shards[self._shard[row]].name}/{self._index.keys[row]}")
