@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -10,15 +11,27 @@ import torch
 
 from withstand.api.neighbors import Neighbors, called, nearest_samples
 from withstand.api.run_parts import RunParts
+from withstand.api.subjects import regression
 from withstand.core.batch import as_structured, unit_range
 from withstand.core.devices.device import moved
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.outputs import Output
+from withstand.core.outputs import Maker, Output
 from withstand.core.roles import Attack, Source, network_of
+from withstand.data.derived.subset import labelled
 from withstand.data.load import Data
 from withstand.data.shared.rows import Rows, own_rows, rows_like
 from withstand.engine.export import to_onnx, to_safetensors
-from withstand.engine.outputs import CONDENSED, Applied, Writer, maker_of, outputs, write_condensed
+from withstand.engine.outputs import (
+    APPLICABLE,
+    CONDENSED,
+    Applied,
+    Writer,
+    maker_of,
+    outputs,
+    predicted,
+    predicted_numbers,
+    write_condensed,
+)
 from withstand.engine.outputs import joined as joined_outputs
 from withstand.evaluation.features import Features, embed, joined
 
@@ -26,7 +39,7 @@ from withstand.evaluation.features import Features, embed, joined
 class RunOutputs(RunParts):
     """A run, asked for what it makes of samples."""
 
-    def embed(self, data: Data | None = None, *, split: str = "all") -> Features:
+    def embed(self, data: Data | None = None, *, split: str = "all", id: str | None = None) -> Features:
         """Return the features of every sample, in the order of its file, set or folder.
 
         `index` holds each sample's place there, `names` what it is called where it has a name, and `parts` the part
@@ -36,16 +49,29 @@ class RunOutputs(RunParts):
             data: the run's own if None.
             split: "all"; or "train", "test" or another part that the data come in. Of the run's own data, "train" is
                 what was learnt from.
+            id: of a table: the column that names its rows; the one that training was told if None.
 
         Raises:
-            ConfigError: the data have no such part.
+            ConfigError: the data have no such part, or no such column.
         """
-        return self._embedded(self._rows(data, split))
+        return self._embedded(self._rows(data, split, id))
 
-    def _rows(self, data: Data | None, split: str) -> list[Rows]:
-        """Return samples in their own order: of the run's own data, or of other data read as these were."""
+    def _rows(self, data: Data | None, split: str, column: str | None = None) -> list[Rows]:
+        """Return samples in their own order: of the run's own data, or of other data read as these were.
+
+        Args:
+            data: the run's own if None.
+            split: as for `embed`.
+            column: of a table: the one that names its rows.
+        """
         source, test = self._build("source", Source), self._test()
-        return own_rows(source, test, split) if data is None else rows_like(source, data, split)
+        if column is not None:
+            source, test = source.called_by(column), None if test is None else test.called_by(column)
+        found = own_rows(source, test, split) if data is None else rows_like(source, data, split)
+        for some in found:
+            if column is not None and not some.source.names:
+                raise ConfigError(f"id {column!r} is no column of {some.source.name}")
+        return found
 
     def _embedded(self, rows: Sequence[Rows]) -> Features:
         with moved(self.device, self.method):
@@ -84,20 +110,29 @@ class RunOutputs(RunParts):
         return nearest_samples(self._embedded(own), queries, names, k, own[0].source.kind)
 
     def apply(
-        self, data: Data | None = None, *, part: str | None = None, split: str = "all", **settings: object
+        self,
+        data: Data | None = None,
+        *,
+        part: str | None = None,
+        split: str = "all",
+        id: str | None = None,
+        **settings: object,
     ) -> dict[str, Output]:
         """Return what the run makes of every sample, in the data's order: predictions, pictures, masks, keypoints.
 
         Args:
             data: the run's own if None; read as the run's own were, labels are not needed.
-            part: the product that is applied; None for what the method itself holds to be its output.
+            part: the product that is applied; None for what the method itself holds to be its output. The classifier of
+                a run that trains none is its encoder with a linear probe; where numbers are to be predicted, with ridge
+                regression.
             split: "all"; or "train", "test" or another part that the data come in.
+            id: of a table: the column that names its rows; the one that training was told if None.
             **settings: what the method's own output can be told, by name.
 
         Raises:
-            ConfigError: a run that only embeds, or settings that it does not have.
+            ConfigError: a run that only embeds, of data without anything to predict; settings that it does not have.
         """
-        pieces = self._outputs(data, part, split, settings)
+        pieces = self._outputs(self._rows(data, split, id), part, settings)
         return joined_outputs(made for _, made in pieces)
 
     def apply_to(
@@ -107,6 +142,7 @@ class RunOutputs(RunParts):
         *,
         part: str | None = None,
         split: str = "all",
+        id: str | None = None,
         **settings: object,
     ) -> Applied:
         """Write what the run makes of every sample to a new folder, batch by batch; arguments as for `apply`.
@@ -119,16 +155,32 @@ class RunOutputs(RunParts):
             if data is not None or settings:
                 raise ConfigError("a condensed set is written as it was learnt: it takes no data and no settings")
             return write_condensed(condensed, Path(out))
-        pieces = self._outputs(data, part, split, settings)
+        rows = self._rows(data, split, id)
+        pieces = self._outputs(rows, part, settings)
         first = next(pieces)  # what is refused is refused before a folder is made
-        return Writer(Path(out)).write(chain([first], pieces))
+        written = Writer(Path(out)).write(chain([first], pieces))
+        return replace(written, notes=tuple(dict.fromkeys(note for some in rows for note in some.source.notes)))
+
+    def _maker(self, part: str | None) -> Maker:
+        """Return what makes outputs: the method's own, or a probe on the encoder of a run that only embeds."""
+        products = self.method.products()
+        source = self._build("source", Source)
+        alone = part is None and self.method.maker() is None and not set(APPLICABLE) & set(products)
+        if "encoder" not in products or not (alone or (part == "classifier" and "classifier" not in products)):
+            return maker_of(self.method, part, source.classes)
+        if source.labels is not None:
+            return partial(predicted, self.classifier(), source.classes)
+        if source.targets is None:
+            return maker_of(self.method, part, source.classes)  # refuses, and says what the run gives
+        train = labelled(source)
+        with moved(self.device, self.method):
+            return partial(predicted_numbers, *regression(self.encoder, train))
 
     def _outputs(
-        self, data: Data | None, part: str | None, split: str, settings: Mapping[str, object]
+        self, rows: Sequence[Rows], part: str | None, settings: Mapping[str, object]
     ) -> Iterator[tuple[Sequence[str], dict[str, Output]]]:
         """Yield the names of a batch's samples and what is made of them."""
-        maker = maker_of(self.method, part, self.source.classes)
-        rows = self._rows(data, split)
+        maker = self._maker(part)
         with moved(self.device, self.method):
             for some in rows:
                 known = some.source.names or [f"{place:06}" for place in some.index.tolist()]

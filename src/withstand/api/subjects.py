@@ -22,6 +22,7 @@ from withstand.data.derived.subset import labelled
 from withstand.data.load import Data, judged, splits
 from withstand.evaluation.features import embed
 from withstand.evaluation.probes.linear import fit_linear
+from withstand.evaluation.probes.ridge import fit_ridge
 from withstand.models.blocks.classifiers.classifier import Classifier
 
 _LOOKED_AT = 64
@@ -126,3 +127,16 @@ def probed(encoder: Model, train: Source) -> nn.Module:
         raise DataError("a classifier needs labels, and the data have none: attack the encoder itself")
     features = embed(encoder, labelled(train))
     return Classifier.joining(encoder, fit_linear(features).as_linear().to(device_of_network(encoder))).eval()
+
+
+def regression(encoder: Model, train: Source) -> tuple[nn.Module, float]:
+    """Return an encoder with ridge regression on top, in eval mode, and what is to be added to its numbers `(B, 1)`.
+
+    Raises:
+        DataError: the data have no numbers to predict.
+    """
+    known = labelled(train)
+    if known.targets is None:
+        raise DataError("a regression needs numbers to predict, and the data have none")
+    probe = fit_ridge(embed(encoder, known).x, known.targets)
+    return nn.Sequential(encoder, probe.as_linear().to(device_of_network(encoder))).eval(), probe.intercept

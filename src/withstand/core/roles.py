@@ -42,6 +42,7 @@ class Source(Part):
         name: what people call these data.
         origin: where they were read from, in words.
         skipped: (what, reason) of each file, column or set of rows that was left out because it could not be used.
+        notes: (what, how) of what had to be bent to fit what was learnt, as categories that training did not have.
         account: what was made of the data, line by line, which training says before it begins.
         at_once: how many samples are best embedded at once, as the nodes of one graph; None where any number is.
         names: what each sample is called where it has a name, as a picture's file has; else empty, and samples are
@@ -59,6 +60,7 @@ class Source(Part):
     name: str = "data"
     origin: str = "given in memory"
     skipped: tuple[tuple[str, str], ...] = ()
+    notes: Sequence[tuple[str, str]] = ()
     account: Sequence[str] = ()
     at_once: int | None = None
     names: Sequence[str] = ()
@@ -156,6 +158,18 @@ class Source(Part):
         Raises:
             DataError: data that cannot be read so.
         """
+        return None
+
+    def called_by(self, column: str) -> "Source":
+        """Return the same samples with names, the values of a column that identifies them.
+
+        Raises:
+            ConfigError: samples without columns, or none of that name.
+        """
+        raise ConfigError(f"id names a column of a table, and these data hold {self.kind}s: leave it out")
+
+    def in_units(self, x: Tensor) -> Mapping[str, Sequence[str]] | None:
+        """Return samples `(B, ...)` as the words and numbers that they stand for, by column; None without columns."""
         return None
 
     @abstractmethod

@@ -31,6 +31,8 @@ Rows: TypeAlias = Callable[[Iterable[Iterable[object]]], object]
 CONDENSED = "condensed"
 TABLE = "table.csv"
 _AT_ONCE = 64
+_FEW = 20
+"""Classes beyond which the most probable one alone is written."""
 _SUFFIXES = (".nii.gz", ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".nii", ".npz", ".npy")
 
 
@@ -42,11 +44,13 @@ class Applied:
         folder: where.
         count: of samples.
         outputs: what was made of each, and as which files, in words.
+        notes: (what, how) of what had to be bent to fit what was learnt, as categories that training did not have.
     """
 
     folder: Path
     count: int
     outputs: tuple[str, ...]
+    notes: tuple[tuple[str, str], ...] = ()
 
 
 def maker_of(method: Method, part: str | None, classes: Sequence[str] = ()) -> Maker:
@@ -247,10 +251,20 @@ def _rows_of(some: Sequence[Output]) -> Tensor | list[Any]:
     return torch.stack(tensors) if alike else rows
 
 
-def _predicted(network: torch.nn.Module, classes: tuple[str, ...], batch: Batch) -> dict[str, Output]:
+def predicted(network: torch.nn.Module, classes: tuple[str, ...], batch: Batch) -> dict[str, Output]:
+    """Return each sample's class and its probability; where classes are few and have names, the others' too."""
     probabilities = network(unit_range(batch.x)).float().softmax(1)
     best = probabilities.max(1)
-    return {"prediction": Output(best.indices, "columns", classes), "probability": Output(best.values, "columns")}
+    found = {"prediction": Output(best.indices, "columns", classes), "probability": Output(best.values, "columns")}
+    few = classes if len(classes) <= _FEW else ()
+    return found | {
+        f"probability of {name}": Output(probabilities[:, place], "columns") for place, name in enumerate(few)
+    }
+
+
+def predicted_numbers(network: torch.nn.Module, mean: float, batch: Batch) -> dict[str, Output]:
+    """Return the number that is predicted of each sample: what a network `(B, 1)` gives, and the mean."""
+    return {"prediction": Output(network(unit_range(batch.x))[:, 0].cpu().double() + mean, "columns")}
 
 
 def _drawn(network: torch.nn.Module, classes: tuple[str, ...], batch: Batch) -> dict[str, Output]:
@@ -270,7 +284,7 @@ _FORMS = {
     "purifier": _drawn,
     "segmenter": _segmented,
     "keypoints": _placed,
-    "classifier": _predicted,
+    "classifier": predicted,
 }
 
 

@@ -36,6 +36,7 @@ class Features:
         classes: the names of labels 0, 1, ...; may be empty.
         names: what each sample is called, as a picture's file; may be empty.
         parts: which part of the data each sample comes from, as "train" or "test"; may be empty.
+        notes: (what, how) of what had to be bent to fit what was learnt, as categories that training did not have.
 
     Raises:
         DataError: shapes that do not fit, features that are not finite, labels below -1.
@@ -47,6 +48,7 @@ class Features:
     classes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
+    notes: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
         """Return one line: how many samples, how wide, what is known of them."""
@@ -114,7 +116,7 @@ class Features:
             for words in (self.names, self.parts)
         )
         y = None if self.y is None else self.y[rows]
-        return Features(self.x[rows], y, self.index[rows], self.classes, names, parts)
+        return Features(self.x[rows], y, self.index[rows], self.classes, names, parts, self.notes)
 
     def digest(self) -> str:
         """Return a short hash of which samples these are and how they are labelled, whatever their order."""
@@ -159,7 +161,7 @@ def embed(
     labels = source.labels
     y = None if labels is None else labels[rows].cpu()
     names = tuple(source.names[row] for row in rows.tolist()) if source.names else ()
-    return Features(torch.cat(batches), y, rows, source.classes, names)
+    return Features(torch.cat(batches), y, rows, source.classes, names, notes=tuple(source.notes))
 
 
 def joined(pieces: Sequence[Features]) -> Features:
@@ -179,6 +181,7 @@ def joined(pieces: Sequence[Features]) -> Features:
         tuple(part for piece in pieces for part in piece.parts or ("",) * len(piece))
         if any(any(piece.parts) for piece in pieces)
         else (),
+        tuple(dict.fromkeys(note for piece in pieces for note in piece.notes)),
     )
 
 

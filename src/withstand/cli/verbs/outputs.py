@@ -1,5 +1,6 @@
 """embed, neighbors, apply, export: what a run makes of samples, and gives."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ def run_embed(
     *,
     data: str | None = None,
     split: str = "all",
+    id: str | None = None,
     out: Path | None = None,
     device: Device = "auto",
     allow: tuple[str, ...] = (),
@@ -21,6 +23,8 @@ def run_embed(
 
     Args:
         split: all; or train, test or another part that the data come in
+        id: of a table: the column that names its rows, written as their name; the one that training was told if not
+            said
         out: an .npz file, features-SPLIT.npz in the run folder if not said: x, each sample's place (index), and as far
             as known its label (y, -1 for none; classes), name (names) and part (parts); or a .parquet file with a row a
             sample: name, part, label, index and features
@@ -30,10 +34,15 @@ def run_embed(
 
     path = out or run / f"features-{split}.npz"
     check_suffix(path)
-    features = open_run(run, allow=allow, device=device).embed(data, split=split)
+    features = open_run(run, allow=allow, device=device).embed(data, split=split, id=id)
     write_features(features, path)
-    text = f"{path}: features {len(features):,} x {features.width}"
+    text = "\n".join([f"{path}: features {len(features):,} x {features.width}", *_noted(features.notes)])
     return Reply(text, {"path": str(path), "count": len(features), "width": features.width})
+
+
+def _noted(notes: Sequence[tuple[str, str]]) -> list[str]:
+    """Return what had to be bent to fit what was learnt, a line each."""
+    return [f"  {what}: {how}" for what, how in notes]
 
 
 def run_neighbors(
@@ -65,6 +74,7 @@ def run_apply(
     split: str = "all",
     part: Literal["generator", "purifier", "segmenter", "keypoints", "classifier", "condensed"] | None = None,
     set: tuple[str, ...] = (),
+    id: str | None = None,
     out: Path | None = None,
     device: Device = "auto",
     allow: tuple[str, ...] = (),
@@ -73,8 +83,10 @@ def run_apply(
 
     Args:
         split: all; or train, test or another part that the data come in
-        part: what the run gives that is applied; what its method holds to be its output if not said
+        part: what the run gives that is applied; what its method holds to be its output if not said. A run that only
+            embeds predicts by a probe on its encoder, where its data say what
         set: settings of what the method makes, NAME=VALUE
+        id: of a table: the column that names its rows; the one that training was told if not said
         out: a new folder, outputs in the run folder if not said: PNG files named as their samples, and CSV tables
     """
     from withstand.api.front import open_run
@@ -82,8 +94,9 @@ def run_apply(
 
     folder = out or run / "outputs"
     opened = open_run(run, allow=allow, device=device)
-    applied = opened.apply_to(folder, data, part=part, split=split, **dict(map(read_setting, set)))
+    applied = opened.apply_to(folder, data, part=part, split=split, id=id, **dict(map(read_setting, set)))
     lines = [f"{applied.folder}: outputs of {applied.count:,} samples", *(f"  {line}" for line in applied.outputs)]
+    lines += _noted(applied.notes)
     facts: dict[str, Tree] = {"path": str(applied.folder), "count": applied.count, "outputs": list(applied.outputs)}
     return Reply("\n".join(lines), facts)
 

@@ -28,6 +28,7 @@ class _Chosen(Source):
         self.source, self._rows = source, rows
         self.name, self.origin, self.skipped = source.name, source.origin, source.skipped
         self.at_once, self.kind, self.account = source.at_once, source.kind, source.account
+        self.notes = source.notes
         self.low, self.high = source.low, source.high
         self.names = tuple(source.names[row] for row in rows.tolist()) if source.names else ()
 
@@ -94,6 +95,9 @@ class _Chosen(Source):
 
     def like(self, data: Any, split: str = "all") -> Source | None:
         return self.source.like(data, split)
+
+    def in_units(self, x: Tensor) -> Mapping[str, Sequence[str]] | None:
+        return self.source.in_units(x) if self.as_they_are else None
 
     @property
     def rows(self) -> Tensor:

@@ -99,6 +99,7 @@ def fit_schema(
     ignore: Sequence[str] = (),
     target: str | None = None,
     classes: tuple[str, ...] = (),
+    names: str | None = None,
 ) -> Schema:
     """Return the schema of training rows.
 
@@ -108,6 +109,7 @@ def fit_schema(
         ignore: columns to leave out.
         target: the column that is predicted: never a feature.
         classes: its classes.
+        names: the column that names rows: never a feature.
 
     Raises:
         ConfigError: an unknown column or kind.
@@ -127,14 +129,17 @@ def fit_schema(
     for name, kind in said.items():
         if kind not in KINDS:
             raise ConfigError(f"column {name!r} is said to be {kind!r}: {nearest(kind, KINDS)}")
+    if names is not None and names in (target, *said):
+        raise ConfigError(f"{names!r} names the rows: it can be neither the target nor of a kind")
     if target in said or target in ignore:
         raise ConfigError(f"{target!r} is the target: it has no kind and cannot be ignored (task says what it is)")
     found: list[Column] = []
     left: list[tuple[str, str]] = [(name, "as asked for") for name in ignore]
+    left += [(names, "names the rows")] if names is not None and names not in ignore else []
     unread = {name: what for name, what in frame.unread.items() if name not in ignore}
     left += [(name, f"holds {what}, not numbers, words, booleans or times") for name, what in unread.items()]
     for name, values in frame.columns.items():
-        if name == target or name in ignore:
+        if name in (target, names) or name in ignore:
             continue
         column = _column(name, _finite(name, values), said.get(name), frame.written.get(name, Written(".")))
         if isinstance(column, str):

@@ -21,6 +21,8 @@ from withstand.data.tables.infer import Target, Task, find_target, fit_schema
 from withstand.data.tables.named import TABLES, named_table
 from withstand.data.tables.schema import Schema, slots_that_move
 from withstand.data.tables.units.account import account_of
+from withstand.data.tables.units.names import names_of_rows
+from withstand.data.tables.units.rows import rows_as_text
 from withstand.data.tables.written.reading import Reading
 from withstand.data.tables.written.settle import has_texts, settled
 
@@ -58,6 +60,8 @@ class TableSource(Source):
         dates: the order of day, month and year in texts, "dmy", "mdy" or "ymd", where 01/02/2024 leaves it
             open; found by itself when None.
         schema: columns as an earlier run learnt them, in place of learning them here; all rows are given then.
+        id: the column that names rows, never a feature; rows of a table that lacks it, read by an earlier run's schema,
+            have no names.
 
     Attributes:
         rows: each row's place in the table, int64 `(N,)`.
@@ -88,6 +92,7 @@ class TableSource(Source):
         encoding: str | None = None,
         dates: str | None = None,
         schema: Schema | None = None,
+        id: str | None = None,
     ) -> None:
         if part not in ("train", "test", "all"):
             raise ConfigError(f"unknown part {part!r}: 'train', 'test' or 'all'")
@@ -95,12 +100,13 @@ class TableSource(Source):
             raise ConfigError(f"fraction={fraction} must lie between 0 and 1: it is the share that is held out")
         self.part = part
         said = {name for name, kind in (kinds or {}).items() if kind == "categorical"}
+        said |= set() if id is None else {id}
         reading = Reading(delimiter, header, decimal, encoding, dates, words=frozenset(said))
         if schema is not None:
             written = {column.name: column.written for column in schema.columns if column.written is not None}
-            words = frozenset(column.name for column in schema.categorical)
+            words = frozenset(column.name for column in schema.categorical) | (said - set(schema.fields))
             reading = replace(reading, known=tuple(schema.fields), words=words, learnt=written)
-        frame, target, split = self._open(table, target, split, reading)
+        frame, target, split = self._open(table, target, split, id, reading)
         if target is None and schema is not None and schema.target is not None and schema.target in frame.columns:
             target = None if missing(frame.columns[schema.target]).all() else schema.target
         learnt = schema is not None and schema.target == target
@@ -111,11 +117,12 @@ class TableSource(Source):
             training = frame if part == "all" else frame.rows(~tested)
             if split is not None:
                 training = training.without(split)
-            schema = fit_schema(training, kinds=kinds, ignore=ignore, target=target, classes=found.classes)
+            schema = fit_schema(training, kinds=kinds, ignore=ignore, target=target, classes=found.classes, names=id)
             self._say_what_is_left_out(schema, ignore)
         elif kinds or ignore:
             raise ConfigError("a schema already says which columns are learnt from, and their kinds")
         training = None
+        every = Frame({}) if id is None or id not in frame.columns else frame.only([id])
         frame = frame.only(name for name in frame.columns if name in schema.fields)  # the others' text is not needed
         chosen = {"train": ~tested, "test": tested, "all": np.ones(len(frame), dtype=bool)}[part]
         if not chosen.any():
@@ -123,6 +130,12 @@ class TableSource(Source):
         rows = frame.rows(chosen)
         self.rows = torch.from_numpy(chosen.nonzero()[0])
         self.schema, self._coded = schema, schema.code(rows)
+        told: tuple[tuple[str, str], ...] = ()
+        if id is not None and every.columns:
+            self.names, told = names_of_rows(every.rows(chosen), id)
+        elif id is not None:
+            told = ((id, "is lacking, so that rows have no names"),)
+        self.notes = (*self._coded.notes, *told)
         self._target = _rows(found, torch.from_numpy(chosen))
         self._missing = {name: float(missing(rows.columns[name]).mean()) for name in schema.fields}
         self._immutable = self._known(immutable)
@@ -142,7 +155,7 @@ class TableSource(Source):
         return cls(columns, target="answer")
 
     def _open(
-        self, table: Table, target: str | None, split: str | None, reading: Reading
+        self, table: Table, target: str | None, split: str | None, name: str | None, reading: Reading
     ) -> tuple[Frame, str | None, str | None]:
         """Return the columns, the target and the split column; name and origin are noted."""
         if isinstance(table, str) and table in TABLES:
@@ -163,7 +176,8 @@ class TableSource(Source):
             frame = settled(frame, reading)
             self.name = "table"
             self.origin = "; ".join((self.origin, *frame.notes))
-        for what, column in (("target", target), ("split", split)):
+        wanted = None if reading.known else name
+        for what, column in (("target", target), ("split", split), ("id", wanted)):
             if column is not None and column in frame.unread:
                 raise DataError(f"{what} {column!r} holds {frame.unread[column]}: numbers or words are needed")
             if column is not None and column not in frame.columns:
@@ -232,11 +246,6 @@ class TableSource(Source):
         return slots_that_move(self.schema, self._immutable)
 
     @property
-    def notes(self) -> tuple[tuple[str, str], ...]:
-        """(column, what had to be bent) where these rows do not fit what training rows showed."""
-        return self._coded.notes
-
-    @property
     def missing(self) -> dict[str, float]:
         """The share of these rows without a value, by column."""
         return self._missing
@@ -249,15 +258,25 @@ class TableSource(Source):
 
     def whole(self) -> "TableSource":
         """Return every row, in the table's order, by the same schema."""
-        keep = {**self._init_args, "part": "all", "schema": self.schema, "kinds": None, "ignore": ()}
-        return TableSource(**keep)
+        return self._again(part="all")
 
     def like(self, data: Any, split: str = "all") -> "TableSource":
         """Return another table, its columns read by this one's schema; a table that is a source keeps its own."""
         part = cast(Part, split)
         if isinstance(data, TableSource):
             return data if part == "all" else data.other(part)
-        return TableSource(data, part=part, schema=self.schema)
+        return TableSource(data, part=part, schema=self.schema, id=self._init_args["id"])
+
+    def called_by(self, column: str) -> "TableSource":
+        return self._again(id=column)
+
+    def _again(self, **changes: object) -> "TableSource":
+        """Return the same table once more, by the same schema."""
+        keep: dict[str, Any] = {**self._init_args, "schema": self.schema, "kinds": None, "ignore": ()}
+        return TableSource(**{**keep, **changes})
+
+    def in_units(self, x: Tensor) -> Mapping[str, Sequence[str]]:
+        return rows_as_text(self.schema, x)
 
     def fingerprint(self) -> str:
         values = self._target.values

@@ -8,10 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-import numpy as np
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.linear_model import RidgeCV
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
@@ -21,6 +19,7 @@ from withstand.core.part import Part
 from withstand.core.random import isolated, permutation
 from withstand.evaluation.features import Features
 from withstand.evaluation.probes.linear import fit_linear
+from withstand.evaluation.probes.ridge import fit_ridge
 from withstand.models.tables.heads import MLP, FTTransformer, TableResNet
 
 HeadName: TypeAlias = Literal["linear", "mlp", "resnet", "ft-transformer", "boosting"]
@@ -165,9 +164,8 @@ def _linear(x: Tensor, answers: Answers, seed: int) -> Predict:
     if answers.classes:
         probe = fit_linear(Features(x, answers.y, torch.arange(len(x))), C=(1e-3, 1e-2, 1e-1), seed=seed, tol=1e-3)
         return probe.predict
-    scale = Scale.of(x)
-    model = RidgeCV(alphas=np.logspace(-2, 4, 7)).fit(scale(x).double().numpy(), answers.y.double().numpy())
-    return lambda rows: torch.from_numpy(model.predict(scale(rows).double().numpy())).float()
+    ridge = fit_ridge(x, answers.y)
+    return lambda rows: ridge.predict(rows).float()
 
 
 def _loss(scores: Tensor, aim: Tensor) -> Tensor:

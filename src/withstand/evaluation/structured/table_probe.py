@@ -246,4 +246,4 @@ def _bent(source: Source) -> dict[str, Table]:
     if not isinstance(source, TableSource):
         return {}
     found = {"columns left out": source.skipped, "where test rows do not fit training": source.other("test").notes}
-    return {name: Table(("column", "what"), rows) for name, rows in found.items() if rows}
+    return {name: Table(("column", "what"), tuple(rows)) for name, rows in found.items() if rows}

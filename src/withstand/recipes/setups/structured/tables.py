@@ -26,6 +26,7 @@ class TableSetup(Options):
         task: what the target is: classes, number, or auto (words and up to 20 different whole numbers are classes).
         kinds: columns whose inferred kind is wrong, as COLUMN=numeric, COLUMN=categorical or COLUMN=date.
         ignore: columns to leave out.
+        id: the column that names rows: never learnt from, and written beside features and predictions.
         immutable: columns that an audit's attacks may not change; categorical ones they never do.
         delimiter: what separates the fields of a text file; found by itself if not said.
         header: whether a text file's first line names the columns; found by itself, and told, if not said.
@@ -55,6 +56,7 @@ class TableSetup(Options):
     task: Task = "auto"
     kinds: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    id: str | None = None
     immutable: tuple[str, ...] = ()
     delimiter: str | None = None
     header: bool | None = None
@@ -76,7 +78,7 @@ class TableSetup(Options):
     processes: int = 1
 
 
-OF_A_TABLE = ("target", "kinds", "ignore", "immutable", "delimiter", "header", "decimal", "encoding", "dates")
+OF_A_TABLE = ("target", "kinds", "ignore", "id", "immutable", "delimiter", "header", "decimal", "encoding", "dates")
 """Options that say how a table is read."""
 
 
@@ -109,6 +111,7 @@ def _opened(setup: TableSetup) -> TableSource:
         decimal=setup.decimal,
         encoding=setup.encoding,
         dates=setup.dates,
+        id=setup.id,
     )
 
 
