@@ -47,6 +47,7 @@ class RunParts:
         self.device = device_of(device)
         self._labels, self._label_column = labels, label_column
         self._told: Told | None = None
+        self._read: dict[str, Source] = {}
         if labels is None and label_column is not None:
             raise ConfigError("label_column is about a table of labels: name one by labels")
 
@@ -98,12 +99,17 @@ class RunParts:
         return found
 
     def _build_any(self, place: str) -> object:
+        if place in self._read:
+            return self._read[place]
         described, seed = self.folder.described(place), self.folder.record()["seed"]
         if not isinstance(seed, int):
             raise RunError(f"{self.folder.path} holds no description of a run")
         with isolated(seed, "weights"), warnings.catch_warnings():
             warnings.simplefilter("ignore", LeftOut)  # said when it was trained
-            return build(described, allow=self._allow, supply=self._supply, path=place)
+            made = build(described, allow=self._allow, supply=self._supply, path=place)
+        if isinstance(made, Source):  # reading them again takes long, and gives the same
+            self._read[place] = made
+        return made
 
     def _test(self) -> Source | None:
         return None if self._build_any("test") is None else self._build("test", Source)

@@ -27,14 +27,16 @@ def run_attack(
 
     Args:
         run: a run folder; or a network: FILE.onnx, FILE.safetensors with its FILE.json, FILE.py:NAME or MODULE:NAME
-        out: the .npz file; if not said, adversarial.npz in the run folder, or adversarial-NAME.npz for a network
+        out: the .npz file; if not said, adversarial.npz in the run folder, or adversarial-NAME.npz for a network. Rows of
+            a table are written beside it as .csv, in the table's units
     """
     import numpy as np
 
+    from withstand.api.attacked_rows import attacked_rows, write_rows
     from withstand.attacks.named import ANY
     from withstand.core.files import replacing
 
-    network = is_network(run)
+    network, rows = is_network(run), None
     path = out or (folder_of("adversarial", run).with_suffix(".npz") if network else run / "adversarial.npz")
     if path.suffix != ".npz":
         raise DataError(f"--out must name an .npz file, not {str(path)!r}")
@@ -49,9 +51,9 @@ def run_attack(
         from withstand.api.front import open_run
 
         refuse_for_runs(inputs)
-        attacked, batch = open_run(
-            run, allow=allow, device=device, labels=table.labels, label_column=table.label_column
-        ).attack(data, asked)
+        opened = open_run(run, allow=allow, device=device, labels=table.labels, label_column=table.label_column)
+        attacked, batch = opened.attack(data, asked)
+        rows = attacked_rows(opened.sources(data)[1], attacked, batch)
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: getattr(attacked, name).numpy() for name in ("success", "norm", "loss")}
     if batch.y is not None:
@@ -60,6 +62,10 @@ def run_attack(
         np.savez_compressed(
             file, x=batch.x.numpy(), adversarial=attacked.x.numpy(), index=batch.index.numpy(), **arrays
         )
+    told = ""
+    if rows is not None:
+        write_rows(rows, path.with_suffix(".csv"))
+        told = f"\nattacked rows, in the table's units: {path.with_suffix('.csv')}"
     share = attacked.success.float().mean().item()
     count = f"{len(batch)}" if len(batch) == asked.samples else f"{len(batch)} ({asked.samples} were asked for)"
     if batch.y is None:
@@ -70,7 +76,7 @@ def run_attack(
     if asked.eps == ANY:
         found = f"{found}\n{_distances(attacked)}"
     return Reply(
-        f"{asked.attack}, {_within(asked)}: {found}\nattacked inputs: {path}",
+        f"{asked.attack}, {_within(asked)}: {found}\nattacked inputs: {path}{told}",
         {"path": str(path), "success": share, "samples": len(batch)},
     )
 
