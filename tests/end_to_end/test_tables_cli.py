@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,3 +143,61 @@ def test_mistakes_get_one_line(
     told = capsys.readouterr().err
     assert expected in told
     assert told.count("\n") == 1
+
+
+def test_later_rows_are_embedded_and_predicted_by_their_ids(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = tmp_path / "later.csv"
+    later.write_text("age,job,hours,id,income\n30,pilot,20,x1,\n60,cook,50,x2,\n60,clerk,50,x3,\n")
+    features = tmp_path / "f.npz"
+    assert main(["embed", str(runs["classes"]), "--data", str(later), "--id", "id", "--out", str(features)]) == 0
+    assert "job: 1 value(s) that training did not have, such as 'pilot'" in capsys.readouterr().out
+    assert list(np.load(features)["names"]) == ["x1", "x2", "x3"]
+    told = {}
+    for name in ("classes", "number"):
+        out = tmp_path / name
+        assert main(["apply", str(runs[name]), "--data", str(later), "--id", "id", "--out", str(out)]) == 0
+        assert "job: 1 value(s) that training did not have" in capsys.readouterr().out
+        lines = (out / "table.csv").read_text().splitlines()
+        told[name] = {line.split(",")[0]: line.split(",")[1:] for line in lines}
+    assert told["classes"]["name"] == ["prediction", "probability", "probability of high", "probability of low"]
+    assert told["classes"]["x2"][0] == "high"
+    assert float(told["classes"]["x2"][2]) + float(told["classes"]["x2"][3]) == pytest.approx(1)
+    assert set(told["number"]) == {"name", "x1", "x2", "x3"}
+    assert 0 < float(told["number"]["x2"][0]) < 80
+    assert main(["embed", str(runs["classes"]), "--data", str(later), "--id", "no", "--out", str(features)]) == 2
+    assert "id 'no' is no column of later" in capsys.readouterr().err
+    assert main(["apply", str(runs["nothing"]), "--out", str(tmp_path / "nothing")]) == 2
+    assert "makes nothing of samples to write" in capsys.readouterr().err
+
+
+def test_attacked_rows_are_rows_and_radii_are_the_columns(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = runs["classes"], tmp_path / "a.npz"
+    assert main(["attack", str(run), "--samples", "6", "--steps", "2", "--out", str(out)]) == 0
+    assert "Linf 5%" in capsys.readouterr().out
+    pandas = pytest.importorskip("pandas")
+    attacked, clean = pandas.read_csv(tmp_path / "a.csv"), pandas.read_csv(run.parent / "people.csv")
+    before = clean.iloc[attacked["(index)"]].reset_index(drop=True)
+    learnt = json.loads((run / "run.json").read_text())["tree"]["init_args"]["method"]["init_args"]["encoder"]
+    spans = {
+        column["init_args"]["name"]: column["init_args"]["high"] - column["init_args"]["low"]
+        for column in learnt["init_args"]["schema"]["init_args"]["columns"]
+    }
+    assert (attacked["(label)"] == before["income"]).all()
+    for name in ("age", "hours"):
+        moved = (attacked[name] - before[name]).abs()
+        assert 0 < moved.max() <= 0.05 * spans[name] + 1e-2
+    assert (attacked["job"].fillna("") == before["job"].fillna("")).all()
+    found = audited(run)
+    assert "255" not in json.dumps([found["figures"], found["checks"], found["tables"]])
+    assert "robust accuracy, linf 5 %" in found["figures"]
+    assert [row[0] for row in found["tables"]["the radius in each column"]["rows"]] == ["age", "hours"]
+
+
+def audited(run: Path) -> dict[str, Any]:
+    if not (run / "findings" / "audit.json").exists():
+        assert main(["audit", str(run), "--steps", "2", "--samples", "6", "--ensemble", "none"]) == 0
+    return json.loads((run / "findings" / "audit.json").read_text())

@@ -24,7 +24,8 @@ from withstand.verification.solvers import SOLVERS, Certifier
 
 def audit_of(victim: Victim, asked: Audit) -> RobustnessAudit:
     """Return the audit of a victim that is asked for."""
-    radii = tuple(victim.radius(one, asked.norm) for one in radii_of(asked.eps))
+    eps = victim.scale.headline if asked.eps is None else asked.eps
+    radii = tuple(victim.radius(one, asked.norm) for one in radii_of(eps))
     audit = RobustnessAudit(
         ball=Ball(asked.norm, max(radii)),
         samples=asked.samples,
@@ -90,7 +91,7 @@ def attack_of(victim: Victim, asked: NamedAttack, *, embedding: bool, learnt: In
             return made.everywhere()
         if norm == "l0" and asked.eps is None:
             raise ConfigError("l0 counts entries, and has no usual radius: give eps, a whole number, or any")
-        ball = Ball(norm, victim.radius("8/255" if asked.eps is None else asked.eps, norm))
+        ball = Ball(norm, victim.radius(victim.scale.headline if asked.eps is None else asked.eps, norm))
         return named(asked.attack, ball, steps=asked.steps, restarts=asked.restarts, embedding=embedding)
     for name in ("steps", "restarts"):
         if getattr(asked, name) is not None:

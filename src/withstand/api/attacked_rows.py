@@ -7,7 +7,7 @@ from pathlib import Path
 from withstand.core.batch import Batch
 from withstand.core.files import printable, replacing
 from withstand.core.roles import Attacked, Source
-from withstand.data.shared.rows import in_file
+from withstand.data.beside.keys import in_file
 
 
 def attacked_rows(source: Source, attacked: Attacked, batch: Batch) -> dict[str, Sequence[object]] | None:

@@ -222,4 +222,4 @@ class RunParts:
         """Return what is attacked, and the test samples: with labels a classifier, without them the encoder."""
         train, test = self.sources(data)
         attacked = self.encoder if train.labels is None else self.classifier(data)
-        return Victim(attacked, low=test.low, high=test.high, changeable=test.changeable), test
+        return Victim(attacked, low=test.low, high=test.high, changeable=test.changeable, levels=test.levels), test

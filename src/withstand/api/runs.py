@@ -299,7 +299,7 @@ class Run(RunOutputs):
         refuse_structured(test, "certificates bound networks whose samples are one tensor each")
         classifier = self.classifier(data)
         with moved(solver_device(asked.method, self.device), classifier):
-            finding = evaluator.evaluate(Victim(classifier, low=test.low, high=test.high), test)
+            finding = evaluator.evaluate(Victim(classifier, low=test.low, high=test.high, levels=test.levels), test)
         return self._keep(finding, data, test)
 
     def attack(
@@ -353,4 +353,4 @@ def _word(name: str) -> str:
 
 def _of_range(source: Source) -> Victim:
     """Return a victim whose inputs lie where a source's numbers do: what radii are of, before there is a network."""
-    return Victim(nn.Flatten(), low=source.low, high=source.high)
+    return Victim(nn.Flatten(), low=source.low, high=source.high, levels=source.levels)

@@ -25,8 +25,9 @@ class NamedAttack(Options):
             ddn, fmn, sigma-zero, hop-skip-jump or noise; or one that was learnt: a run folder that gives it, or
             FILE.safetensors with its FILE.json
         norm: how the size of a change is measured; if not said Linf (linf), or what the attack takes; L0 counts entries
-        eps: the largest change, in input units or as a share of the input range; 8/255 if not said, and a learnt
-            attack's own; any for the distance of the nearest point that ddn, fab, fmn and their like find
+        eps: the largest change, in input units or as a share of the input range, as 8/255 or 5%; if not said 8/255, of
+            rows of a table 5 % of each column's range, and a learnt attack's own; any for the distance of the nearest
+            point that ddn, fab, fmn and their like find
         steps: gradient steps, or queries; the attack's own number if not said
         restarts: independent tries for each sample; the attack's own number if not said
         samples: how many test samples, from the first on
@@ -48,8 +49,8 @@ class Audit(Options):
 
     Args:
         norm: of the headline's threat model; curves are drawn for Linf and L2 in any case
-        eps: radii in input units, or as shares of the input range like 8/255; the largest is the headline, and one
-            alone joins the usual curve
+        eps: radii in input units, or as shares of the input range like 8/255 or 5%; if not said 8/255, of rows of a
+            table 5 % of each column's range. The largest is the headline, and one alone joins the usual curve
         samples: how many test samples are attacked
         steps: gradient steps at each radius
         ensemble: AutoAttack's version at the headline's radius; none for a quick look by PGD alone
@@ -58,7 +59,7 @@ class Audit(Options):
     """
 
     norm: ConvexNorm = "linf"
-    eps: str | float | Sequence[str | float] = "8/255"
+    eps: str | float | Sequence[str | float] | None = None
     samples: int = 500
     steps: int = 20
     ensemble: Literal["standard", "plus", "rand", "none"] = "standard"

@@ -89,9 +89,9 @@ def victim_of(
     if isinstance(network, Victim):
         return network
     if isinstance(network, Model) and train.labels is not None:
-        return Victim(probed(network, train))
+        return Victim(probed(network, train), levels=train.levels)
     low, high = (default if value is None else value for value, default in ((inputs.low, 0.0), (inputs.high, 1.0)))
-    return Victim(network, low=low, high=high, normalize=inputs.pair())
+    return Victim(network, low=low, high=high, normalize=inputs.pair(), levels=train.levels)
 
 
 def look(victim: Victim, test: Source, surrogate: Victim | None = None) -> None:

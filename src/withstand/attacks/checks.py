@@ -30,6 +30,7 @@ from withstand.attacks.single_passes import (
     uphill,
 )
 from withstand.core.findings.finding import Check
+from withstand.core.findings.norms import norms
 from withstand.core.random import Draws, as_draws
 from withstand.core.roles import Attacked
 from withstand.core.victims.victim import Victim
@@ -237,8 +238,13 @@ def _larger_eps(trial: _Trial, attack: Climb, full: Tensor) -> Check:
     return Check(
         "a larger eps does not help the defender",
         at_least(more, full),
-        f"{trial.did(attack, full)} within {attack.ball}, {trial.did(attack, more)} within twice that",
+        f"{trial.did(attack, full)} within {_within(trial, attack)}, {trial.did(attack, more)} within twice that",
     )
+
+
+def _within(trial: _Trial, attack: Climb) -> str:
+    """Return an attack's ball as its victim's radii are told."""
+    return norms(f"{attack.ball.norm} {trial.victim.scale.told(attack.ball.norm, attack.ball.eps)}")
 
 
 def _whole(trial: _Trial, attack: Climb) -> Climb:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, nearest
-from withstand.core.findings.finding import Finding
+from withstand.core.findings.finding import Finding, Table
 from withstand.core.outputs import Maker
 from withstand.core.part import Part
 from withstand.core.random import Draws
@@ -52,11 +52,13 @@ class Source(Part):
         low: the smallest number that a sample may hold, bytes read as 0 to 1: what an attacker may give; minus infinity
             where there is no end, as of embeddings.
         high: the largest.
+        levels: how radii are told of these samples: 255 for k/255, as of pictures, 100 for percent of an entry's range.
     """
 
     kind: str = "sample"
     low: float = 0.0
     high: float = 1.0
+    levels: int = 255
     name: str = "data"
     origin: str = "given in memory"
     skipped: tuple[tuple[str, str], ...] = ()
@@ -170,6 +172,10 @@ class Source(Part):
 
     def in_units(self, x: Tensor) -> Mapping[str, Sequence[str]] | None:
         """Return samples `(B, ...)` as the words and numbers that they stand for, by column; None without columns."""
+        return None
+
+    def radius_in_units(self, eps: float) -> Table | None:
+        """Return what a Linf radius is of each column, in its units and beside its spread; None without columns."""
         return None
 
     @abstractmethod

@@ -20,7 +20,7 @@ Per = Literal["sample", "token"]
 
 
 def parse_eps(text: str | float) -> float:
-    """Return a radius from a number or a fraction like `"8/255"` or `"0.5/255"`.
+    """Return a radius from a number, a fraction like `"8/255"`, or `"5%"`.
 
     For inputs in [0, 1] this is in input units; `Victim.radius` reads it for any range.
 
@@ -31,10 +31,12 @@ def parse_eps(text: str | float) -> float:
         if isinstance(text, str) and "/" in text:
             over, under = text.split("/")
             value = float(over) / float(under)
+        elif isinstance(text, str) and text.rstrip().endswith("%"):
+            value = float(text.rstrip()[:-1]) / 100
         else:
             value = float(text)
     except (ValueError, TypeError, ZeroDivisionError):
-        raise ConfigError(f"eps must be a number or a fraction like 8/255, not {text!r}") from None
+        raise ConfigError(f"eps must be a number, a fraction like 8/255 or 5%, not {text!r}") from None
     if not 0 <= value < float("inf"):
         raise ConfigError(f"eps must be finite and at least 0, not {text!r}")
     return value

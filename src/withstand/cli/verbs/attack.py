@@ -27,16 +27,17 @@ def run_attack(
 
     Args:
         run: a run folder; or a network: FILE.onnx, FILE.safetensors with its FILE.json, FILE.py:NAME or MODULE:NAME
-        out: the .npz file; if not said, adversarial.npz in the run folder, or adversarial-NAME.npz for a network. Rows of
-            a table are written beside it as .csv, in the table's units
+        out: the .npz file; if not said, adversarial.npz in the run folder, or adversarial-NAME.npz for a network. Rows
+            of a table are written beside it as .csv, in the table's units
     """
     import numpy as np
 
     from withstand.api.attacked_rows import attacked_rows, write_rows
     from withstand.attacks.named import ANY
     from withstand.core.files import replacing
+    from withstand.core.victims.scale import Scale
 
-    network, rows = is_network(run), None
+    network, rows, usual = is_network(run), None, Scale().headline
     path = out or (folder_of("adversarial", run).with_suffix(".npz") if network else run / "adversarial.npz")
     if path.suffix != ".npz":
         raise DataError(f"--out must name an .npz file, not {str(path)!r}")
@@ -53,7 +54,8 @@ def run_attack(
         refuse_for_runs(inputs)
         opened = open_run(run, allow=allow, device=device, labels=table.labels, label_column=table.label_column)
         attacked, batch = opened.attack(data, asked)
-        rows = attacked_rows(opened.sources(data)[1], attacked, batch)
+        test = opened.sources(data)[1]
+        rows, usual = attacked_rows(test, attacked, batch), Scale(levels=test.levels).headline
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: getattr(attacked, name).numpy() for name in ("success", "norm", "loss")}
     if batch.y is not None:
@@ -76,7 +78,7 @@ def run_attack(
     if asked.eps == ANY:
         found = f"{found}\n{_distances(attacked)}"
     return Reply(
-        f"{asked.attack}, {_within(asked)}: {found}\nattacked inputs: {path}{told}",
+        f"{asked.attack}, {_within(asked, usual)}: {found}\nattacked inputs: {path}{told}",
         {"path": str(path), "success": share, "samples": len(batch)},
     )
 
@@ -92,12 +94,12 @@ def _distances(attacked: Attacked) -> str:
     return f"still right, at most: {', '.join(said) or 'any share'}{never}"
 
 
-def _within(asked: NamedAttack) -> str:
-    """Return in what an attack was sought: the ball in words, or a learnt attack's own."""
+def _within(asked: NamedAttack, usual: str) -> str:
+    """Return in what an attack was sought: the ball in words, of the usual radius or another; a learnt attack's own."""
     from withstand.attacks.named import Name, own_norm
     from withstand.core.findings.norms import norms
 
     if asked.attack in get_args(Name):
-        return f"{norms(asked.norm or own_norm(asked.attack))} {'8/255' if asked.eps is None else asked.eps}"
+        return f"{norms(asked.norm or own_norm(asked.attack))} {usual if asked.eps is None else asked.eps}"
     said = " ".join(str(word) for word in (asked.norm, asked.eps) if word is not None)
     return f"within {norms(said)}" if said else "within what it was learnt in"

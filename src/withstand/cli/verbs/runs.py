@@ -7,7 +7,12 @@ from withstand.cli.interrupted import of_audit, when_interrupted
 from withstand.cli.network import folder_of, is_network, refuse_for_runs
 from withstand.cli.reply import Reply, finding_facts
 from withstand.core.errors import ConfigError
+from withstand.core.findings.finding import Finding
 from withstand.core.options import Device
+
+RADIUS = "the radius in each column"
+_COLUMNS = 6
+"""Columns that are named in an answer; the report has them all."""
 
 
 def run_audit(
@@ -61,8 +66,19 @@ def run_audit(
             report = opened.report()
     told = {found.name: found for found in findings}
     lines = [str(told[name]) for name in ("knn", "linear", "audit", "corruptions") if name in told]
+    lines += _in_columns(told["audit"])
     text = "\n".join([*lines, str(told["audit"].protocol.get("verdict", "")), f"report: {report}"])
     return Reply(text, {**{name: finding_facts(found) for name, found in told.items()}, "report": str(report)})
+
+
+def _in_columns(audit: Finding) -> list[str]:
+    """Return what the headline's radius is of each column, where samples have columns: a line for the first ones."""
+    table = audit.tables.get(RADIUS)
+    if table is None:
+        return []
+    told = [f"{name} by {change}" for name, change, *_ in table.rows[:_COLUMNS]]
+    more = f" and {len(table.rows) - _COLUMNS} more columns" if len(table.rows) > _COLUMNS else ""
+    return [f"the headline's radius changes {', '.join(told)}{more} at most, and categories never"]
 
 
 def run_report(run: Path) -> Reply:

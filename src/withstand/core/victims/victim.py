@@ -36,6 +36,7 @@ from withstand.core.victims.answers import (
 )
 from withstand.core.victims.answers import Outputs as Outputs
 from withstand.core.victims.inputs import as_tensor, is_normalization
+from withstand.core.victims.scale import PICTURES, Scale
 
 _LOST = {"linf": 0.1, "l2": 4.0, "l1": 16.0}
 """Radii below these are meant for inputs in [0, 1], where inputs span `_BYTES` or more."""
@@ -72,6 +73,7 @@ class Victim(Part):
             and not its categories. None for everywhere.
         together: whether inputs belong together, as nodes of one graph do, which see one another: answers may then hang
             on the whole batch, and an attack has to take all of it at once.
+        levels: how Linf radii are told: 255 for k/255, as of pictures; 100 for percent of an entry's range, as of rows.
 
     >>> victim = Victim(nn.Flatten(), normalize=((0.5,), (0.25,)))
     >>> victim(torch.full((1, 1, 1, 1), 0.75)).item()
@@ -87,13 +89,14 @@ class Victim(Part):
         normalize: tuple[Sequence[float], Sequence[float]] | None = None,
         changeable: Tensor | None = None,
         together: bool = False,
+        levels: int = PICTURES,
     ) -> None:
         if not low < high:
             raise ConfigError(f"low must be below high, not low={low}, high={high}")
         if normalize is not None and not is_normalization(normalize):
             raise ConfigError(f"normalize must be (mean, std) of equal length with positive std, not {normalize!r}")
         self.model, self.low, self.high, self.normalize = model, low, high, normalize
-        self.changeable, self.together = changeable, together
+        self.changeable, self.together, self.levels = changeable, together, levels
         self._form = _Form()
 
     def like(self, model: nn.Module | Callable[[Tensor], Outputs]) -> "Victim":
@@ -121,6 +124,7 @@ class Victim(Part):
             normalize=normalize,
             changeable=changeable,
             together=self.together,
+            levels=self.levels,
         )
         other._form = self._form
         return other
@@ -154,6 +158,11 @@ class Victim(Part):
     def span(self) -> float:
         """The width of the input range."""
         return self.high - self.low
+
+    @property
+    def scale(self) -> Scale:
+        """How radii are told."""
+        return Scale(self.span, self.levels)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -299,7 +308,7 @@ class Victim(Part):
         return free if mask is None else free & mask
 
     def radius(self, eps: str | float, norm: Norm = "linf") -> float:
-        """Return a radius in input units: a number is one, a fraction like "8/255" is a share of the input range.
+        """Return a radius in input units: a number is one, a fraction like "8/255", or "5%", is a share of the range.
 
         >>> Victim(nn.Flatten(), high=255).radius("8/255"), Victim(nn.Flatten(), high=255).radius(8)
         (8.0, 8.0)
@@ -307,7 +316,7 @@ class Victim(Part):
         Raises:
             ConfigError: more than the whole range; so little of it that inputs in [0, 1] were meant; a share in l0.
         """
-        value, share = parse_eps(eps), isinstance(eps, str) and "/" in eps
+        value, share = parse_eps(eps), isinstance(eps, str) and bool({"/", "%"} & set(eps))
         if share and math.isinf(self.span):
             raise ConfigError(f"eps {eps} is a share of the input range, which is {self._range()}: give a number")
         if norm == "l0":

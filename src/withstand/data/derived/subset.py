@@ -10,6 +10,7 @@ from torch import Tensor
 
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
+from withstand.core.findings.finding import Table
 from withstand.core.random import permutation
 from withstand.core.roles import Indices, Source
 from withstand.data.shared.digest import as_indices
@@ -28,7 +29,7 @@ class _Chosen(Source):
         self.source, self._rows = source, rows
         self.name, self.origin, self.skipped = source.name, source.origin, source.skipped
         self.at_once, self.kind, self.account = source.at_once, source.kind, source.account
-        self.notes = source.notes
+        self.notes, self.levels = source.notes, source.levels
         self.low, self.high = source.low, source.high
         self.names = tuple(source.names[row] for row in rows.tolist()) if source.names else ()
 
@@ -95,6 +96,9 @@ class _Chosen(Source):
 
     def like(self, data: Any, split: str = "all") -> Source | None:
         return self.source.like(data, split)
+
+    def radius_in_units(self, eps: float) -> Table | None:
+        return self.source.radius_in_units(eps) if self.as_they_are else None
 
     def in_units(self, x: Tensor) -> Mapping[str, Sequence[str]] | None:
         return self.source.in_units(x) if self.as_they_are else None

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError, LeftOut, nearest
+from withstand.core.findings import finding
 from withstand.core.roles import Indices, Source
 from withstand.data.derived.subset import held_out
 from withstand.data.shared.digest import as_indices, digest
@@ -22,6 +23,7 @@ from withstand.data.tables.named import TABLES, named_table
 from withstand.data.tables.schema import Schema, slots_that_move
 from withstand.data.tables.units.account import account_of
 from withstand.data.tables.units.names import names_of_rows
+from withstand.data.tables.units.radii import radii_of_columns
 from withstand.data.tables.units.rows import rows_as_text
 from withstand.data.tables.written.reading import Reading
 from withstand.data.tables.written.settle import has_texts, settled
@@ -72,6 +74,7 @@ class TableSource(Source):
     """
 
     kind = "row"
+    levels = 100
 
     def __init__(
         self,
@@ -274,6 +277,9 @@ class TableSource(Source):
         """Return the same table once more, by the same schema."""
         keep: dict[str, Any] = {**self._init_args, "schema": self.schema, "kinds": None, "ignore": ()}
         return TableSource(**{**keep, **changes})
+
+    def radius_in_units(self, eps: float) -> finding.Table:
+        return radii_of_columns(self.schema, self._coded, eps, self._immutable)
 
     def in_units(self, x: Tensor) -> Mapping[str, Sequence[str]]:
         return rows_as_text(self.schema, x)

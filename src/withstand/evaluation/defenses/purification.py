@@ -149,7 +149,7 @@ class Purification(Evaluator):
         alone = worst([bare, *(_bare(subject.victim, one.x, y) for one in grey)])
         judged = Verdict(right, bare, alone, tuple(attempts))
         ways: list[Tree] = [*sorted({one.way for one in attempts if one.way})]
-        head = ball_name(self.ball.norm, self.ball.eps, subject.victim.span)
+        head = ball_name(self.ball.norm, self.ball.eps, subject.victim.scale)
         return Finding(
             name="purification",
             figures=_figures(judged, head),

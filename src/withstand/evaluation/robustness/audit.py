@@ -19,7 +19,7 @@ from withstand.attacks.single_passes import check_surrogate
 from withstand.core.batch import as_structured
 from withstand.core.devices.device import device_of_network, moved
 from withstand.core.errors import ConfigError, DataError, nearest, require_at_least
-from withstand.core.findings.finding import Finding
+from withstand.core.findings.finding import Finding, Table
 from withstand.core.findings.pictures import drawn
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
@@ -36,11 +36,10 @@ from withstand.evaluation.robustness.stages import Stages, passes
 from withstand.evaluation.small import digit_classifier, small_digits
 from withstand.verification.prover import Prover
 
-_USUAL: dict[Norm, tuple[float, ...]] = {
-    "linf": (1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255),
-    "l2": (0.125, 0.25, 0.5, 1.0, 2.0),
-}
-"""Radii as shares of the width of the input range."""
+RADIUS = "the radius in each column"
+"""The table of what the headline's radius is of each column, where samples have columns."""
+_USUAL = (0.125, 0.25, 0.5, 1.0, 2.0)
+"""L2 radii as shares of the width of the input range."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,8 @@ class RobustnessAudit(Evaluator):
 
     Args:
         ball: the threat model that headlines, in the victim's input units; its radius joins the list of its norm. None
-            for Linf and 8/255 of the input range.
-        linf: radii in input units; None for 1, 2, 4, 8 and 16/255 of the input range.
+            for Linf and 8/255 of the input range, of rows 5 %.
+        linf: radii in input units; None for 1, 2, 4, 8 and 16/255 of the input range, of rows 1, 2, 5, 10 and 20 %.
         l2: radii in input units; None for 0.125, 0.25, 0.5, 1 and 2 times the width of the input range.
         l1: radii in input units.
         samples: how many samples are audited, drawn by the seed; robust accuracy is within about 4 points
@@ -168,13 +167,14 @@ class RobustnessAudit(Evaluator):
                 **traced(victim, source, rows, x, batch.y, asked=self.samples),
             },
         )
+        in_columns = source.radius_in_units(ball.eps) if ball.norm == "linf" else None
         _try_surrogate(case, given.surrogate)
         _try_learnt(case, given.learnt)
         ensemble = None if self.ensemble == "none" else AutoAttack(ball, self.ensemble, search=self.search)
         if goal == "embedding":
-            return audit_embeddings(case, ensemble, given)
+            return _in_units(audit_embeddings(case, ensemble, given), in_columns)
         prover = None if ensemble is None else _optional(given.prover, case, self.prove)
-        finding = robust_accuracy(case, ensemble, replace(given, prover=prover))
+        finding = _in_units(robust_accuracy(case, ensemble, replace(given, prover=prover)), in_columns)
         if prover is None:
             return finding
         return replace(finding, protocol={**finding.protocol, "prover": prover.words()})
@@ -195,7 +195,7 @@ class RobustnessAudit(Evaluator):
         """Return the threat model that headlines, in the victim's input units."""
         if self.ball is None and math.isinf(victim.span):
             raise ConfigError("an audit of inputs of any size needs a ball, for no radius is a share of their range")
-        return self.ball or Ball("linf", 8 / 255 * victim.span)
+        return self.ball or Ball("linf", victim.radius(victim.scale.headline))
 
     def radii(self, victim: Victim) -> dict[Norm, tuple[float, ...]]:
         """Return the radii by norm, ascending, in the victim's input units, the headline's among them."""
@@ -204,7 +204,8 @@ class RobustnessAudit(Evaluator):
             usual = {"linf": (), "l2": ()}
             usual[ball.norm] = tuple(share * ball.eps for share in (0.25, 0.5, 1, 2))
         else:
-            usual = {norm: tuple(share * victim.span for share in shares) for norm, shares in _USUAL.items()}
+            shares: dict[Norm, tuple[float, ...]] = {"linf": victim.scale.usual, "l2": _USUAL}
+            usual = {norm: tuple(share * victim.span for share in some) for norm, some in shares.items()}
         chosen: dict[Norm, tuple[float, ...]] = {
             "linf": usual["linf"] if self.linf is None else self.linf,
             "l2": usual["l2"] if self.l2 is None else self.l2,
@@ -213,6 +214,11 @@ class RobustnessAudit(Evaluator):
         chosen[ball.norm] = (*chosen[ball.norm], ball.eps)
         first = sorted(chosen, key=lambda norm: norm != ball.norm)  # the headline's norm comes first
         return {norm: tuple(sorted(set(chosen[norm]))) for norm in first if chosen[norm]}
+
+
+def _in_units(finding: Finding, columns: Table | None) -> Finding:
+    """Return a finding that also tells what the headline's radius is of each column."""
+    return finding if columns is None else replace(finding, tables={**finding.tables, RADIUS: columns})
 
 
 def _try_surrogate(case: Case, surrogate: Victim | None) -> None:

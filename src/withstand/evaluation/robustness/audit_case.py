@@ -19,11 +19,15 @@ from withstand.core.findings.pictures import as_bytes
 from withstand.core.part import Tree
 from withstand.core.random import Draws
 from withstand.core.threat import Ball, Norm
+from withstand.core.victims.scale import Scale
 from withstand.core.victims.victim import Victim
 from withstand.evaluation.robustness.stages import Stages
 
 CHECKED = 100
 """Samples on which the believability checks run, at most."""
+
+PLAIN = Scale()
+"""Of pictures in [0, 1]."""
 
 LEARNT = "the learnt attack"
 """What an attack that was learnt beforehand is called in findings."""
@@ -72,7 +76,7 @@ class Case:
 
         def tell(place: int, eps: float, left: int, share: float) -> None:
             name, attack = named[place]
-            stages.begin(attack, name, ball_name(norm, eps, self.victim.span), left, share)
+            stages.begin(attack, name, ball_name(norm, eps, self.victim.scale), left, share)
 
         return tell
 
@@ -118,36 +122,31 @@ def learnt_runs(case: Case, learnt: InputAttack, objective: Objective) -> Iterat
         yield attack, found.x, found.success
 
 
-def ball_name(norm: Norm, eps: float, span: float = 1.0) -> str:
-    """Return a ball as it is called in findings: "linf 8/255", "l2 0.5"; "linf 8" where inputs span another range."""
-    return f"{norm} {of_255(eps)}" if norm == "linf" and span == 1 else f"{norm} {eps:.4g}"
+def ball_name(norm: Norm, eps: float, scale: Scale = PLAIN) -> str:
+    """Return a ball as it is called in findings: "linf 8/255", "l2 0.5"; "linf 5 %" of rows, "linf 8" of any range."""
+    return f"{norm} {scale.told(norm, eps)}"
 
 
-def of_255(eps: float) -> str:
-    """Return a radius as k/255."""
-    return f"{eps * 255:.3g}/255"
+def eps_columns(norm: Norm, scale: Scale = PLAIN) -> tuple[str, ...]:
+    """Return the headings of a table over radii; those of pictures are told as k/255 too."""
+    return ("eps", "k/255") if norm == "linf" and scale.unit == "k/255" else ("eps",)
 
 
-def eps_columns(norm: Norm, span: float = 1.0) -> tuple[str, ...]:
-    """Return the headings of a table over radii; Linf radii of inputs that span 1 are told as k/255 too."""
-    return ("eps", "k/255") if norm == "linf" and span == 1 else ("eps",)
-
-
-def eps_units(norm: Norm, span: float = 1.0) -> dict[str, str]:
+def eps_units(norm: Norm, scale: Scale = PLAIN) -> dict[str, str]:
     """Return the unit of the radii in such a table."""
-    return {"eps": "k/255" if norm == "linf" and span == 1 else "radius"}
+    return {"eps": scale.unit if norm == "linf" else "radius"}
 
 
-def eps_cells(norm: Norm, eps: float, span: float = 1.0) -> tuple[str | float, ...]:
+def eps_cells(norm: Norm, eps: float, scale: Scale = PLAIN) -> tuple[str | float, ...]:
     """Return the cells under `eps_columns`."""
-    return (eps, of_255(eps)) if norm == "linf" and span == 1 else (eps,)
+    return (eps, scale.of_range(eps)) if norm == "linf" and scale.unit == "k/255" else (eps,)
 
 
 def ball_facts(ball: Ball, victim: Victim) -> dict[str, Tree]:
     """Return a finding's facts of its threat model: norm, radius in input units, and as a share of their range."""
     facts: dict[str, Tree] = {"norm": ball.norm, "eps": ball.eps, "input range": [victim.low, victim.high]}
     if victim.span not in (1, math.inf) and ball.norm == "linf":
-        facts["share of the range"] = of_255(ball.eps / victim.span)
+        facts["share of the range"] = victim.scale.of_range(ball.eps / victim.span)
     return facts
 
 

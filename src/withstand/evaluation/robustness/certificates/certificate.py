@@ -25,6 +25,7 @@ from withstand.core.part import Tree, describe
 from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.threat import Ball
+from withstand.core.victims.scale import Scale
 from withstand.core.victims.victim import Outputs, Victim
 from withstand.evaluation.provenance import traced
 from withstand.evaluation.robustness.audit_case import (
@@ -143,14 +144,14 @@ class Certificate(Evaluator):
         broken = curve(attack, victim, x, batch.y, eps=grid, generator=draws.child("curve"))
         broken = _closer(broken, victim, x, batch.y, Ball(self.ball.norm, grid[-1]), draws.child("closest")).cpu()
         pictures, notes = self._pictures(victim, x, batch.y, verdicts) if drawn(source) else ({}, {})
-        head = ball_name(self.ball.norm, self.ball.eps, victim.span)
+        head = ball_name(self.ball.norm, self.ball.eps, victim.scale)
         return Finding(
             name="certificate",
-            figures=self._figures(verdicts, proven, broken, grid[-1], victim.span),
+            figures=self._figures(verdicts, proven, broken, grid[-1], victim.scale),
             headline=f"proven share, {head}",
             tables={
                 f"proven and attacked accuracy against eps, {self.ball.norm}": self._curves(
-                    grid, proven, broken, victim.span
+                    grid, proven, broken, victim.scale
                 ),
                 "verdicts": _by_method(verdicts),
                 "samples": _by_sample(rows, verdicts, proven, broken),
@@ -180,9 +181,9 @@ class Certificate(Evaluator):
         )
 
     def _figures(
-        self, verdicts: tuple[Verdict, ...], proven: Tensor, broken: Curve, most: float, span: float
+        self, verdicts: tuple[Verdict, ...], proven: Tensor, broken: Curve, most: float, scale: Scale
     ) -> dict[str, Measure]:
-        head = ball_name(self.ball.norm, self.ball.eps, span)
+        head = ball_name(self.ball.norm, self.ball.eps, scale)
         figures = {"clean accuracy": Share.of(broken.holds(0)).measure()}
         for name, status in (("proven", "safe"), ("broken", "unsafe"), ("undecided", "unknown")):
             found = Share.of(torch.tensor([verdict.status == status for verdict in verdicts]))
@@ -200,18 +201,18 @@ class Certificate(Evaluator):
                 figures[words] = Measure(middle, "radius", "higher", of=int(right.sum()))
         return figures
 
-    def _curves(self, grid: tuple[float, ...], proven: Tensor, broken: Curve, span: float) -> Table:
+    def _curves(self, grid: tuple[float, ...], proven: Tensor, broken: Curve, scale: Scale) -> Table:
         rows = []
         for eps in (0.0, *grid):
             safe = broken.holds(0) if eps == 0 else proven >= eps
-            cells = eps_cells(self.ball.norm, eps, span)
+            cells = eps_cells(self.ball.norm, eps, scale)
             rows.append((*cells, Share.of(safe).value, Share.of(broken.holds(eps)).value))
         names = ("proven accuracy", "accuracy under attack")
         return Table(
-            (*eps_columns(self.ball.norm, span), *names),
+            (*eps_columns(self.ball.norm, scale), *names),
             tuple(rows),
             x="eps",
-            units=eps_units(self.ball.norm, span) | shares(*names),
+            units=eps_units(self.ball.norm, scale) | shares(*names),
         )
 
     def _pictures(

@@ -210,7 +210,7 @@ def _proofs(case: Case, decided: Decided, found: Breaks) -> tuple[Check, ...]:
 
 
 def _head(case: Case) -> str:
-    return ball_name(case.ball.norm, case.ball.eps, case.victim.span)
+    return ball_name(case.ball.norm, case.ball.eps, case.victim.scale)
 
 
 def _headline(
@@ -256,7 +256,7 @@ def _figures(
     if headline is not None and headline.access == WHITE_BOX:
         for norm, radii in case.radii.items():
             for eps in radii:
-                name = f"robust accuracy, {ball_name(norm, eps, case.victim.span)}"
+                name = f"robust accuracy, {ball_name(norm, eps, case.victim.scale)}"
                 figures.setdefault(name, Share.of(found.holds(norm, eps)).measure())
     return figures
 

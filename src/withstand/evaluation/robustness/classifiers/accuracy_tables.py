@@ -22,16 +22,16 @@ def over_eps(case: Case, norm: Norm, noise: Curve, found: Breaks | None) -> Tabl
     rows: list[tuple[Cell, ...]] = []
     for eps in (0.0, *case.radii[norm]):
         robust = () if found is None else Share.of(found.holds(norm, eps)).cells
-        rows.append((*eps_cells(norm, eps, case.victim.span), *robust, Share.of(noise.holds(eps)).value))
+        rows.append((*eps_cells(norm, eps, case.victim.scale), *robust, Share.of(noise.holds(eps)).value))
     robust_accuracy, under_noise = "robust accuracy", "accuracy under noise"
     names = (under_noise,) if found is None else (*columns(robust_accuracy), under_noise)
     note = f"Upper bounds: by {case.quick(norm)} and all else that was run; by AutoAttack at its own radius alone."
     return Table(
-        (*eps_columns(norm, case.victim.span), *names),
+        (*eps_columns(norm, case.victim.scale), *names),
         tuple(rows),
         x="eps",
         note="" if found is None else note,
-        units=eps_units(norm, case.victim.span) | shares(*names),
+        units=eps_units(norm, case.victim.scale) | shares(*names),
         controls={under_noise: "" if found is None else robust_accuracy},
     )
 
@@ -41,14 +41,14 @@ def details(case: Case, found: Breaks) -> dict[str, Table]:
     clean, robust = by_class(case, found.right), by_class(case, found.holds(case.ball.norm, case.ball.eps))
     counts = case.labels.bincount().tolist()
     classes = [(_class(case, label), counts[label], clean[label].value, robust[label].value) for label in clean]
-    span = case.victim.span
-    head = ball_name(case.ball.norm, case.ball.eps, span)
+    scale = case.victim.scale
+    head = ball_name(case.ball.norm, case.ball.eps, scale)
     broke: list[tuple[Cell, ...]] = []
     names = list(found.names)
     for norm, radii in case.radii.items():
         for eps in radii:
             newly = (found.newly(name, norm, eps) for name in names)
-            broke.append((ball_name(norm, eps, span), 1 - Share.of(found.holds(norm, eps)).value, *newly))
+            broke.append((ball_name(norm, eps, scale), 1 - Share.of(found.holds(norm, eps)).value, *newly))
     columns_broken = ("share wrong within it, by anything", *(f"newly broken by {name}" for name in names))
     return {
         "classes": Table(
@@ -86,7 +86,7 @@ def pictures(case: Case, found: Breaks) -> tuple[dict[str, npt.NDArray[np.uint8]
             _class(case, truth),
             _class(case, clean),
             _class(case, worse),
-            ball_name(case.ball.norm, radius, case.victim.span) if 0 < radius < inf else None,
+            ball_name(case.ball.norm, radius, case.victim.scale) if 0 < radius < inf else None,
         )
         for truth, clean, worse, radius in zip(
             case.labels[rows].tolist(), before, after, radius[rows].tolist(), strict=True

@@ -106,7 +106,7 @@ def audit_embeddings(case: Case, ensemble: AutoAttack | None, aids: Aids) -> Fin
             **(
                 {}
                 if decided is None
-                else {f"AutoAttack, {ball_name(case.ball.norm, case.ball.eps, case.victim.span)}": decided.table()}
+                else {f"AutoAttack, {ball_name(case.ball.norm, case.ball.eps, case.victim.scale)}": decided.table()}
             ),
         },
         checks=tuple(checks),
@@ -159,7 +159,7 @@ def _climb(case: Case, attack: InputAttack, norm: Norm) -> list[tuple[Ball, Tens
         at = attack.at(eps, norm)
         if case.stages is not None:
             name = "noise" if isinstance(attack, Noise) else case.quick(norm)
-            case.stages.begin(attack, name, ball_name(norm, eps, case.victim.span), len(case.x))
+            case.stages.begin(attack, name, ball_name(norm, eps, case.victim.scale), len(case.x))
         found.append((at.ball, at(case.victim, case.x, generator=draws, start=start, batch=case.batch).x))
     return found
 
@@ -191,7 +191,7 @@ def _headline(
     """Return the number that counts; an encoder that only noise was put to has none."""
     if not gradients and ensemble is None and aids.surrogate is None and aids.learnt is None:
         return None
-    head, quick = ball_name(case.ball.norm, case.ball.eps, case.victim.span), case.quick(case.ball.norm)
+    head, quick = ball_name(case.ball.norm, case.ball.eps, case.victim.scale), case.quick(case.ball.norm)
     attacks = [
         *([quick] if gradients else []),
         *([FAR] if gradients and ensemble is not None else []),
@@ -214,7 +214,7 @@ def _headline(
 
 
 def _figures(case: Case, sides: dict[str, Shifts]) -> dict[str, Measure]:
-    norm, eps, head = case.ball.norm, case.ball.eps, ball_name(case.ball.norm, case.ball.eps, case.victim.span)
+    norm, eps, head = case.ball.norm, case.ball.eps, ball_name(case.ball.norm, case.ball.eps, case.victim.scale)
     figures = {}
     for what, shifts in sides.items():
         shift = Measure(shifts.mean(norm, eps), "cosine distance", "lower", of=len(case.x))
@@ -229,20 +229,20 @@ def _figures(case: Case, sides: dict[str, Shifts]) -> dict[str, Measure]:
 
 def _over_eps(case: Case, norm: Norm, sides: dict[str, Shifts]) -> Table:
     nothing = [0.0] * (4 * len(sides))  # a shift, and a share with both ends
-    rows: list[tuple[Cell, ...]] = [(*eps_cells(norm, 0.0, case.victim.span), *nothing)]
+    rows: list[tuple[Cell, ...]] = [(*eps_cells(norm, 0.0, case.victim.scale), *nothing)]
     for eps in case.radii[norm]:
         shifts = [one.mean(norm, eps) for one in sides.values()]
         nearer_cells = [cell for one in sides.values() for cell in one.confused(norm, eps).cells]
-        rows.append((*eps_cells(norm, eps, case.victim.span), *shifts, *nearer_cells))
+        rows.append((*eps_cells(norm, eps, case.victim.scale), *shifts, *nearer_cells))
     moved, nearer = "mean cosine shift under", "share nearer to another under"
     names = [f"{moved} {what}" for what in sides]
     names += [column for what in sides for column in columns(f"{nearer} {what}")]
     first = next(iter(sides))
     return Table(
-        (*eps_columns(norm, case.victim.span), *names),
+        (*eps_columns(norm, case.victim.scale), *names),
         tuple(rows),
         x="eps",
-        units=eps_units(norm, case.victim.span)
+        units=eps_units(norm, case.victim.scale)
         | {f"{moved} {what}": "cosine distance" for what in sides}
         | shares(*(f"{nearer} {what}" for what in sides)),
         controls={f"{start} noise": "" if first == "noise" else f"{start} {first}" for start in (moved, nearer)},

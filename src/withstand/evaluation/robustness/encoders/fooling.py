@@ -147,7 +147,7 @@ class Fooling(Evaluator):
         self, encoder: Model, attack: InputAttack, source: Source, rows: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return samples, the same under attack, and under noise of the same size, all on the CPU."""
-        victim = Victim(encoder, low=source.low, high=source.high, changeable=source.changeable)
+        victim = Victim(encoder, low=source.low, high=source.high, changeable=source.changeable, levels=source.levels)
         device = device_of_network(encoder)
         found: list[tuple[Tensor, Tensor, Tensor]] = []
         for start in range(0, len(rows), _AT_ONCE):

@@ -71,7 +71,7 @@ def by_code(victim: Victim, clean: Tensor) -> tuple[Victim, Tensor] | None:
     others = likeness[kept][:, kept].fill_diagonal_(-torch.inf).amax(1)
     scale = _GAP / float((1 - others).median().clamp_min(TIE))
     answers = NearestCode(victim, unit[kept], scale)
-    return Victim(answers, low=victim.low, high=victim.high, changeable=victim.changeable), own
+    return Victim(answers, low=victim.low, high=victim.high, changeable=victim.changeable, levels=victim.levels), own
 
 
 def farthest(case: Case, found: Shifts, start: Tensor) -> tuple[Tensor, Check]:

@@ -92,7 +92,7 @@ class TargetRetrieval(Evaluator):
         if lacking := self.lacks(subject, judged):
             raise (DataError if len(judged) <= 2 else ConfigError)(lacking)
         encoder, attack = encoder_of(subject), subject.product("attack")
-        victim = Victim(encoder, low=judged.low, high=judged.high, changeable=judged.changeable)
+        victim = Victim(encoder, low=judged.low, high=judged.high, changeable=judged.changeable, levels=judged.levels)
         rows = Draws(derive(self.seed, "targets"), torch.arange(len(judged))).bits(1)[:, 0].argsort(stable=True)
         rows = rows[: self.samples]
         targets = rows.roll(1)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from withstand.attacks.paired import at_least, little
 from withstand.core.findings.finding import Cell, Check, Measure, Table
 from withstand.core.victims.victim import Victim
-from withstand.evaluation.robustness.audit_case import ball_name, eps_cells, eps_columns, eps_units, of_255, strips
+from withstand.evaluation.robustness.audit_case import PLAIN, ball_name, eps_cells, eps_columns, eps_units, strips
 from withstand.evaluation.statistics.intervals import Share, columns, shares
 
 CLEAN, NOISE, CONSTRAINED, UNCONSTRAINED = "clean", "noise", "constrained", "unconstrained"
@@ -185,7 +185,7 @@ def _attackers(found: Judged) -> Table:
     rows = tuple(
         (
             one.attack,
-            "any" if one.attack == UNCONSTRAINED else of_255(one.eps),
+            "any" if one.attack == UNCONSTRAINED else PLAIN.of_range(one.eps),
             one.guard or BARE,
             *Share.of(one.emitted).cells,
         )
