@@ -16,8 +16,10 @@ from withstand.core.random import Draws
 from withstand.core.roles import Source, View
 from withstand.data.derived.subset import Labelled
 from withstand.data.graphs.container import Graphs
+from withstand.data.graphs.folder import GraphFolder
 from withstand.data.graphs.load import open_graphs
 from withstand.data.graphs.named import CompactGraph, NamedGraph
+from withstand.data.graphs.network_file import GraphFile
 from withstand.data.graphs.sets import CompactGraphSet, GraphSet, NamedGraphSet
 from withstand.data.graphs.source import GraphPart, GraphSource, SeenLabels
 from withstand.data.graphs.tables import EdgeList
@@ -59,6 +61,26 @@ def edge_list(path: Path, patch: pytest.MonkeyPatch) -> EdgeList:
     return EdgeList(str(path / "net.csv"))
 
 
+def network_file(path: Path, patch: pytest.MonkeyPatch) -> GraphFile:
+    networkx = pytest.importorskip("networkx")
+    net = networkx.cycle_graph(12)
+    for node, own in net.nodes(data=True):
+        own |= {"size": node / 2, "kind": "ab"[node % 2], "label": "xyz"[node % 3]}
+    networkx.write_graphml(net, path / "net.graphml")
+    return GraphFile(str(path / "net.graphml"))
+
+
+def folder(path: Path, patch: pytest.MonkeyPatch) -> GraphFolder:
+    networkx = pytest.importorskip("networkx")
+    for place in range(12):
+        where = path / "nets" / "xy"[place % 2]
+        where.mkdir(parents=True, exist_ok=True)
+        net = networkx.cycle_graph(3 + place % 4)
+        networkx.set_node_attributes(net, {node: "ab"[node % 2] for node in net}, "kind")
+        networkx.write_graphml(net, where / f"{place:02}.graphml")
+    return GraphFolder(str(path / "nets"))
+
+
 def by_path(make: Callable[[Path, pytest.MonkeyPatch], Source], name: str) -> "Maker":
     """The same file, named by its path."""
 
@@ -80,6 +102,8 @@ SOURCES: dict[str, tuple[type[Source], Maker]] = {
     "set": (GraphSet, lambda path, patch: graph_set(12)),
     "named set": (NamedGraphSet, molecules),
     "edge list": (EdgeList, edge_list),
+    "network file": (GraphFile, network_file),
+    "folder": (GraphFolder, folder),
     "compact": (CompactGraph, by_path(citations, "planetoid/cora.npz")),
     "compact set": (CompactGraphSet, by_path(molecules, "tu/MUTAG.npz")),
 }

@@ -57,7 +57,7 @@ def test_a_table_of_nodes_with_words_gaps_weights_and_a_split(
     edges, nodes = company(tmp_path)
     out = tmp_path / "run"
     command = ["train", method, "--data", str(edges), "--nodes", str(nodes), "--target", "team", "--split", "part"]
-    command += ["--weights", "mails", "--epochs", "30" if method == "selftask" else "2", "--hidden", "8"]
+    command += ["--edge-weight", "mails", "--epochs", "30" if method == "selftask" else "2", "--hidden", "8"]
     assert main([*command, "--out", str(out)]) == 0
     told = capsys.readouterr().err
     wanted = ["weights in 'mails'", "1 other column(s) not used: 'since'", "categorical (1): city (3"]
@@ -75,6 +75,28 @@ def test_a_table_of_nodes_with_words_gaps_weights_and_a_split(
         again = run.embed(str(edges.with_name("later.csv")))
         assert again.names == run.embed().names
         assert not np.isnan(again.x.numpy()).any()
+
+
+def test_a_folder_of_graphs_and_a_list_of_them(tmp_path: Path) -> None:
+    networkx = pytest.importorskip("networkx")
+    data = pytest.importorskip("torch_geometric.data").Data
+    graphs, drawn = [], []
+    for place in range(12):
+        where = tmp_path / "rings" / ["ring", "path"][place % 2]
+        where.mkdir(parents=True, exist_ok=True)
+        graphs.append([networkx.cycle_graph, networkx.path_graph][place % 2](4 + place % 3))
+        networkx.set_node_attributes(graphs[-1], {node: "CN"[node % 2] for node in graphs[-1]}, "atom")
+        networkx.write_graphml(graphs[-1], where / f"{place:02}.graphml")
+        ends = torch.tensor(list(graphs[-1].edges())).t()
+        drawn.append(data(x=torch.eye(8)[: 4 + place % 3], edge_index=ends, y=torch.tensor([place % 2])))
+    command = ["train", "graphmae", "--data", str(tmp_path / "rings"), "--out", str(tmp_path / "run"), "--quiet"]
+    assert main([*command, "--epochs", "1", "--hidden", "8"]) == 0
+    features = open_run(tmp_path / "run").embed()
+    assert features.names[0] == "path/01.graphml"
+    assert features.classes == ("path", "ring")
+    for place, given in enumerate((graphs, drawn)):
+        run = train("graphmae", given, out=tmp_path / str(place), epochs=1, quiet=True, options={"hidden": 8})  # type: ignore[arg-type]
+        assert len(run.embed()) == 12
 
 
 def test_help_speaks_of_graphs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,10 @@ USES: dict[str, tuple[tuple[str, ...], str]] = {
     "certify": (("certify", "audit", "attack"), "proofs by SMT, and networks that come as ONNX files"),
     "deep": (("train", "audit", "apply"), "TIFF files of more than three channels, and a told white of 16-bit colors"),
     "export": (("export",), "a run's networks as ONNX files"),
-    "graph": (("train", "audit"), "graphs and sets of torch-geometric; edge lists and node tables need nothing"),
+    "graph": (
+        ("train", "audit"),
+        "graphs and sets of torch-geometric, GraphML and the like; edge lists and node tables need nothing",
+    ),
     "heic": (("train", "audit", "apply"), "HEIC files, as phones write them"),
     "medical": (("train", "apply"), "volumes in NIfTI and DICOM files"),
     "raw": (("train", "defend"), "RAW frames of cameras, as DNG files"),

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from graphs import graph, graph_set
+from graphs import graph, graph_set, random_edges, random_features
 from toys import weights
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import build, describe, externals
+from withstand.data.derived.subset import in_whole
 from withstand.data.graphs.source import GraphSource
 from withstand.engine.experiment import Experiment
 from withstand.engine.launch import train
@@ -79,5 +80,27 @@ def test_few_labels_are_those_of_each_class_that_the_seed_draws() -> None:
     assert one.source.fingerprint() != other.source.fingerprint()
     with pytest.raises(DataError, match="9 labels of each class cannot be seen"):
         selftask.experiment(data=graph(), per_class=9)
-    with pytest.raises(ConfigError, match="the parts train and test"):
+    with pytest.raises(ConfigError, match="the graph has none: name a table of nodes"):
         selftask.experiment(data=GraphSource([[0, 1], [1, 2]], torch.rand(6, 3)))
+    with pytest.raises(ConfigError, match="these are whole graphs"):
+        selftask.experiment(data=graph_set(6))
+
+
+def test_a_graph_without_a_split_holds_out_a_share_of_each_class() -> None:
+    bare = GraphSource(
+        random_edges(40, 90), random_features(40, 4), [-1 if node < 10 else node % 3 for node in range(40)]
+    )
+    with pytest.raises(ConfigError, match="needs the parts train and test"):
+        selftask.experiment(data=bare)
+    made = selftask.experiment(data=bare, holdout=0.3, epochs=1)
+    assert made.test is not None
+    assert made.test.labels is not None
+    assert made.source.labels is not None
+    seen = (made.source.labels >= 0).nonzero()[:, 0].tolist()
+    tested = in_whole(made.test)[1].tolist()
+    assert sorted(seen + tested) == list(range(10, 40)), "every labelled node is on one side"
+    assert made.test.labels.bincount().tolist() == [3, 3, 3]
+    rebuilt = build(describe(made.source), supply=externals(made.source))
+    assert rebuilt.fingerprint() == made.source.fingerprint()
+    with pytest.raises(DataError, match="a split of its own"):
+        selftask.experiment(data=graph(), holdout=0.3)

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from withstand.core.errors import ConfigError, DataError, nearest
-from withstand.data.graphs.reading.attributes import NodeColumns, node_facts
+from withstand.data.graphs.reading.attributes import NodeColumns
+from withstand.data.graphs.reading.several import OneGraph, classes_of, facts_of_nodes, joined, of_networkx
 from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource
-from withstand.data.tables.frame import frame_of
 
 _READ = frozenset({"x", "y", "edge_index", "num_nodes"})
 """What is read of a `Data`, beside the masks of its split."""
@@ -149,7 +149,7 @@ def from_networkx(
     place = {node: number for number, node in enumerate(nodes)}
     pairs = [(place[one], place[other]) for one, other in graph.edges()]
     edges = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).t()
-    x, parts, account = _attributes(graph, nodes, chosen, columns, held)
+    x, parts, account = _attributes(graph, chosen, columns, held)
     labels, classes = None, tuple[str, ...]()
     if label is not None:
         given = [graph.nodes[node].get(label) for node in nodes]
@@ -169,33 +169,18 @@ def from_networkx(
 
 
 def _attributes(
-    graph: Any, nodes: Sequence[Any], chosen: Sequence[str], columns: NodeColumns, held: Sequence[str]
+    graph: Any, chosen: Sequence[str], columns: NodeColumns, held: Sequence[str]
 ) -> tuple[np.ndarray[Any, Any] | None, dict[str, Any], tuple[str, ...]]:
     """Return nodes' features, the parts of the split, and how they were read."""
-    lists, plain = [], {}
+    one = of_networkx(graph, "")
     for name in (*chosen, *columns.split):
-        values = [graph.nodes[node].get(name) for node in nodes]
-        there = [value for value in values if value is not None]
-        if not there:
-            raise DataError(f"{len(nodes)} node(s) have no attribute {name!r}: {nearest(name, held)}")
-        if np.ndim(there[0]) == 0:
-            column = np.empty(len(nodes), dtype=object)
-            column[:] = values
-            plain[name] = column
-            continue
-        lacking = [node for node, value in zip(nodes, values, strict=True) if value is None]
-        if lacking:
-            raise DataError(f"{len(lacking)} node(s) have no attribute {name!r}, the first is {lacking[0]!r}")
-        sizes = sorted({np.shape(value) for value in values})
-        if len(sizes) > 1 or len(sizes[0]) != 1:
-            raise DataError(f"the nodes' {name!r} have different shapes: {', '.join(map(str, sizes[:3]))}")
-        lists.append(np.asarray(values, dtype=np.float32))
-    parts, account = dict[str, Any](), tuple[str, ...]()
-    if plain:
-        facts = node_facts(frame_of(plain), replace(columns, features=()), None)
-        parts, account = facts.parts, facts.account
-        lists += [] if facts.features is None else [facts.features]
-    return np.concatenate(lists, 1) if lists else None, parts, account
+        if name not in one.attributes:
+            raise DataError(f"{len(one.nodes)} node(s) have no attribute {name!r}: {nearest(name, held)}")
+    if not chosen and not columns.split:
+        return None, {}, ()
+    kept = {name: one.attributes[name] for name in (*chosen, *columns.split)}
+    facts = facts_of_nodes([replace(one, attributes=kept)], replace(columns, features=(), ignore=()))
+    return facts.features, facts.parts, facts.account
 
 
 def _edge_weights(graph: Any, name: str) -> np.ndarray[Any, Any]:
@@ -206,6 +191,43 @@ def _edge_weights(graph: Any, name: str) -> np.ndarray[Any, Any]:
             f"{len(lacking)} edge(s) have no {name!r}, the first joins {lacking[0][0]!r} and {lacking[0][1]!r}"
         )
     return np.array([value for *_, value in found])
+
+
+def several_networkx(graphs: Sequence[Any], *, label: str | None = None, columns: NodeColumns) -> GraphSet:
+    """Return NetworkX graphs as a set; a graph's class is a fact of its own, `graph.graph["label"]`.
+
+    Args:
+        graphs: at least one, directed or not.
+        label: the fact; found by its name if None.
+        columns: which attributes of nodes are features (none are if none are named), and how they are read.
+
+    Raises:
+        DataError: a graph without nodes, an attribute that no node has, several facts that may be the class.
+    """
+    several = [of_networkx(graph, str(graph.name or place)) for place, graph in enumerate(graphs)]
+    edges, member = joined(several)
+    held = sorted({name for one in several for name in one.attributes})
+    lacking = next((name for name in columns.features if name not in held), None)
+    if lacking is not None:
+        raise DataError(f"no node has an attribute {lacking!r}: {nearest(lacking, held)}")
+    _tell_unused("the nodes'", set(held) - {*columns.features}, remedy="; name them as features=")
+    _tell_unused("the edges'", {name for one in several for name in one.edges})
+    told, _ = classes_of(several, label)
+    x, account = None, tuple[str, ...]()
+    if columns.features:
+        chosen = [_only(one, columns.features) for one in several]
+        facts = facts_of_nodes(chosen, replace(columns, features=(), ignore=()))
+        x, account = facts.features, facts.account
+    source = GraphSet(
+        edges, member, x, told,
+        directed=any(one.directed for one in several),
+    )  # fmt: skip
+    source.names, source.account = tuple(one.name for one in several), account
+    return source
+
+
+def _only(one: OneGraph, names: Sequence[str]) -> OneGraph:
+    return replace(one, attributes={name: held for name, held in one.attributes.items() if name in names})
 
 
 def from_scipy(adjacency: Any, features: Any = None, labels: Any = None, *, weights: str | None = None) -> GraphSource:
@@ -228,7 +250,7 @@ def from_scipy(adjacency: Any, features: Any = None, labels: Any = None, *, weig
     if weights not in (None, "data"):
         raise ConfigError(f"a matrix has no weights {weights!r}: its own are called data")
     if weights is None and (entries.data[held] != 1).any():
-        remedy = "; every entry other than 0 is an edge; weights='data' counts them"
+        remedy = "; every entry other than 0 is an edge; edge_weight='data' counts them"
         _tell_unused("the adjacency matrix's", ["weights"], remedy=remedy)
     edges = torch.from_numpy(np.stack([entries.row[held], entries.col[held]]).astype(np.int64))
     found = None if weights is None else entries.data[held]

@@ -7,10 +7,13 @@ import numpy as np
 
 from withstand.core.errors import DataError, nearest
 from withstand.core.roles import Source
+from withstand.data.graphs.folder import GraphFolder
 from withstand.data.graphs.named import CITATIONS, CompactGraph, NamedGraph
+from withstand.data.graphs.network_file import GraphFile, is_network
+from withstand.data.graphs.reading.formats import GRAPH_FILES
 from withstand.data.graphs.reading.settings import GraphReading
 from withstand.data.graphs.sets import NAMED_SETS, CompactGraphSet, NamedGraphSet
-from withstand.data.graphs.tables import SUFFIXES, EdgeList, is_edge_list
+from withstand.data.graphs.tables import EdgeList, is_edge_list
 
 GRAPHS = (*CITATIONS, *NAMED_SETS)
 """Graphs and sets of graphs that are known by name."""
@@ -23,9 +26,10 @@ def open_graphs(data: Any, reading: GraphReading = READ) -> Source:
 
     Args:
         data: a name, an edge list (`.csv` and the like, Parquet, a data frame; a table of nodes named `*.nodes.csv`
-            beside it is read too), a compact `.npz` file (one graph, or a set where it holds `graph_id`), a `Data` of
-            torch-geometric, a dataset or a list of them, a NetworkX graph, a SciPy sparse adjacency matrix, or a
-            source, which is given back.
+            beside it is read too), a file of NetworkX (GraphML, GEXF, GML, node-link JSON), a compact `.npz` file (one
+            graph, or a set where it holds `graph_id`), a folder of graphs, a `Data` of torch-geometric, a dataset or a
+            list of them, a NetworkX graph or a list of them, a SciPy sparse adjacency matrix, or a source, which is
+            given back.
         reading: what is said of how it is read.
 
     Raises:
@@ -38,21 +42,23 @@ def open_graphs(data: Any, reading: GraphReading = READ) -> Source:
         reading.refuse("a source")
         return data
     if isinstance(data, str | Path):
-        reading.refuse(f"{str(data)!r}")
-        return _named(str(data))
-    from withstand.data.graphs.foreign import from_networkx, from_pyg, from_scipy
+        return _of_path(str(Path(data).expanduser()) if not _is_name(data) else str(data), reading)
+    from withstand.data.graphs.foreign import from_networkx, from_pyg, from_scipy, several_networkx
 
+    if isinstance(data, list | tuple) and data and all(map(_is_networkx, data)):
+        reading.refuse("NetworkX graphs", ("target", "features", "kinds", "scale"))
+        return several_networkx(data, label=reading.target, columns=reading.columns)
     if _is_pyg(data):
-        reading.refuse("graphs of torch-geometric", ("weights",))
-        return from_pyg(data, weights=reading.weights)
-    if hasattr(data, "adjacency") and hasattr(data, "nodes"):
-        reading.refuse("a NetworkX graph", ("target", "features", "kinds", "scale", "split", "weights"))
+        reading.refuse("graphs of torch-geometric", ("edge_weight",))
+        return from_pyg(data, weights=reading.edge_weight)
+    if _is_networkx(data):
+        reading.refuse("a NetworkX graph", ("target", "features", "kinds", "scale", "split", "edge_weight"))
         return from_networkx(
-            data, features=reading.features, label=reading.target, weights=reading.weights, columns=reading.columns
+            data, features=reading.features, label=reading.target, weights=reading.edge_weight, columns=reading.columns
         )
     if hasattr(data, "tocoo"):
-        reading.refuse("a SciPy matrix", ("weights",))
-        return from_scipy(data, weights=reading.weights)
+        reading.refuse("a SciPy matrix", ("edge_weight",))
+        return from_scipy(data, weights=reading.edge_weight)
     raise DataError(
         f"a {type(data).__name__} holds no graph: give a name, an edge list, a Data or a dataset of torch-geometric, "
         "a NetworkX graph, a SciPy sparse matrix or a source"
@@ -67,7 +73,7 @@ def _edge_list(data: Any, reading: GraphReading) -> EdgeList:
         directed=reading.directed,
         header=reading.header,
         nodes_header=reading.nodes_header,
-        weights=reading.weights,
+        weights=reading.edge_weight,
         key=reading.id,
         columns=reading.columns,
     )
@@ -80,6 +86,22 @@ def _table(nodes: Any) -> Any:
 
 def _is_name(data: object) -> bool:
     return isinstance(data, str) and (data in CITATIONS or data in NAMED_SETS)
+
+
+def _of_path(path: str, reading: GraphReading) -> Source:
+    if not _is_name(path) and Path(path).is_dir():
+        reading.refuse("a folder of graphs", ("target", "features", "ignore", "kinds", "scale", "directed"))
+        return GraphFolder(path, label=reading.target, directed=reading.directed, columns=reading.columns)
+    if not _is_name(path) and is_network(path):
+        allowed = ("target", "features", "ignore", "kinds", "scale", "split", "edge_weight")
+        reading.refuse(f"{Path(path).name}", allowed)
+        return GraphFile(path, label=reading.target, weights=reading.edge_weight, columns=reading.columns)
+    reading.refuse(repr(path))
+    return _named(path)
+
+
+def _is_networkx(data: Any) -> bool:
+    return hasattr(data, "adjacency") and hasattr(data, "nodes")
 
 
 def _is_pyg(data: Any) -> bool:
@@ -101,6 +123,6 @@ def _named(data: str) -> Source:
             several = "graph_id" in file.files
         return CompactGraphSet(str(path)) if several else CompactGraph(str(path))
     raise DataError(
-        f"{data!r} is neither a file of a graph ({', '.join(SUFFIXES)}, .npz) nor the name of one: "
+        f"{data!r} is neither a folder of graphs, nor a file of one ({', '.join(GRAPH_FILES)}, .npz), nor a name: "
         f"{nearest(data, GRAPHS)}"
     )

@@ -16,7 +16,7 @@ from withstand.core.batch import Batch
 from withstand.core.errors import DataError, nearest
 from withstand.core.random import permutation
 from withstand.core.roles import Indices, Source
-from withstand.data.derived.subset import Subset
+from withstand.data.derived.subset import Held, Labelled, Subset, in_whole
 from withstand.data.graphs.clean import (
     Counts,
     as_features,
@@ -212,16 +212,20 @@ class SeenLabels(Subset):
         source: the graph, with a part "train".
         per_class: how many labels of each class are seen; None for all of the part.
         seed: chooses which those are.
+        kept: of a graph without parts, the share of each class's labelled nodes that `kept_nodes` gives; the others
+            are the train part. None where the graph has its own.
 
     Raises:
         DataError: no labels, no such part, or a class with fewer labels in it.
     """
 
-    def __init__(self, source: GraphSource, per_class: int | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, source: GraphSource, per_class: int | None = None, seed: int = 0, *, kept: float | None = None
+    ) -> None:
         super().__init__(source, range(len(source)))
         if source.labels is None:
             raise DataError("the graph has no labels to see")
-        rows = source.rows("train")
+        rows = source.rows("train") if kept is None else in_whole(Held(Labelled(source), "train", fraction=kept))[1]
         if per_class is not None:
             order = rows[permutation(len(rows), seed, "labels")]
             groups = [order[source.labels[order] == label] for label in range(int(source.labels.max()) + 1)]
@@ -242,6 +246,17 @@ class SeenLabels(Subset):
 
     def fingerprint(self) -> str:
         return blake2b(super().fingerprint().encode() + self._seen.numpy().tobytes(), digest_size=16).hexdigest()
+
+
+def kept_nodes(source: GraphSource, share: float) -> Source:
+    """Return a share of each class's labelled nodes, the same at every call, to judge what learns from the others.
+
+    Raises:
+        DataError: the graph has parts of its own.
+    """
+    if source.parts:
+        raise DataError(f"the graph has a split of its own ({', '.join(source.parts)}), so that no share is held out")
+    return Held(Labelled(source), "test", fraction=share)
 
 
 def _rows(name: str, rows: Any, size: int) -> Tensor:

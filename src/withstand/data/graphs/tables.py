@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from withstand.core.errors import DataError
-from withstand.data.graphs.reading.attributes import Learnt, NodeColumns, NodeFacts
+from withstand.data.graphs.reading.attributes import Learnt, NodeColumns, labelled_parts, refuse_unlike
 from withstand.data.graphs.reading.cells import BINARY, TEXT, called
 from withstand.data.graphs.reading.edges import edge_cells, edges_of
 from withstand.data.graphs.reading.nodes import NodeTable
@@ -107,7 +107,7 @@ class EdgeList(GraphSource):
         origin = f"{'the file ' if isinstance(path, str | Path) else ''}{what} ({'; '.join(notes)})" + (
             "" if table is None else f" with {table}"
         )
-        parts, left = _labelled_parts(parts, None if facts is None else facts.labels, len(names))
+        parts, left = labelled_parts(parts, None if facts is None else facts.labels)
         self.origin = origin + left
         weight = edges.weights
         del edges
@@ -141,20 +141,8 @@ class EdgeList(GraphSource):
             schema=None if mine is None else mine.schema,
             classes=() if mine is None else mine.classes,
         )
-        theirs = found._facts
-        if _attributes(mine) != _attributes(theirs):
-            raise DataError(
-                f"the nodes that were learnt from had {_attributes(mine)} as features, and those of {called(data)} "
-                f"have {_attributes(theirs)}"
-            )
+        refuse_unlike(mine, found._facts, called(data))
         return found
-
-
-def _attributes(facts: NodeFacts | None) -> str:
-    """Return what nodes' features are made of, in words."""
-    if facts is None or facts.schema is None:
-        return "their degrees"
-    return f"the attributes {', '.join(column.name for column in facts.schema.columns[:6])}"
 
 
 def _beside(path: object) -> Path | None:
@@ -183,17 +171,3 @@ def _split_file(columns: NodeColumns, table: NodeTable) -> Path | None:
         return None
     path = Path(columns.split[0]).expanduser()
     return path if path.suffix.lower() in SUFFIXES and path.is_file() else None
-
-
-def _labelled_parts(parts: dict[str, Any], labels: Any, count: int) -> tuple[dict[str, Any], str]:
-    """Return the parts without nodes that lack a label, and how many those were, in words."""
-    if labels is None:
-        return parts, ""
-    found, left = {}, []
-    for part, rows in parts.items():
-        places = rows.nonzero()[0] if rows.dtype == bool else rows
-        known = places[labels[places] >= 0]
-        if len(known) < len(places):
-            left.append(f"{len(places) - len(known)} of {part}")
-        found[part] = known
-    return found, f"; nodes without a label left out of the split: {', '.join(left)}" if left else ""

@@ -10,10 +10,10 @@ from torch.nn.functional import mse_loss, one_hot
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.random import Draws
 from withstand.data.graphs.container import Graphs
-from withstand.data.graphs.correction import correct_labels
-from withstand.data.graphs.hops import hops_from, nearness
-from withstand.data.graphs.propagation import classify_iteratively, context_shares, propagate_labels
 from withstand.data.graphs.sparse import Pattern
+from withstand.data.graphs.structure.correction import correct_labels
+from withstand.data.graphs.structure.hops import hops_from, nearness
+from withstand.data.graphs.structure.propagation import classify_iteratively, context_shares, propagate_labels
 from withstand.models.graphs.tasks import Targets, Task
 
 Teacher = Literal["propagation", "iterative", "both"]

@@ -17,8 +17,8 @@ from withstand.core.errors import ConfigError
 from withstand.core.part import Part
 from withstand.core.random import Draws
 from withstand.data.graphs.container import Graphs
-from withstand.data.graphs.hops import centres, hops_from, nearness, regions
 from withstand.data.graphs.sparse import Pattern, Sparse
+from withstand.data.graphs.structure.hops import centres, hops_from, nearness, regions
 from withstand.losses.precision import unit_rows
 
 Targets = Mapping[str, Tensor]

@@ -18,7 +18,7 @@ from withstand.core.errors import ConfigError
 from withstand.data.derived.subset import Labelled
 from withstand.data.graphs.load import READ, open_graphs
 from withstand.data.graphs.reading.settings import GraphReading
-from withstand.data.graphs.source import GraphSource, SeenLabels
+from withstand.data.graphs.source import GraphSource, SeenLabels, kept_nodes
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Adam
 from withstand.engine.schedules import Constant
@@ -69,6 +69,7 @@ def experiment(
     hidden: int = 128,
     learning_rate: float = 0.01,
     per_class: int | None = None,
+    holdout: float | None = None,
     seed: int = 0,
 ) -> Experiment:
     """Return the experiment.
@@ -84,17 +85,29 @@ def experiment(
         hidden: width of the first layer.
         learning_rate: of Adam.
         per_class: labels of each class that are learnt from; all of the train part if not said.
+        holdout: share of each class's labelled nodes that are held out to test, where the graph has no split.
         seed: of the choice of labels, weights, dropout and what the task draws.
     """
     source = open_graphs(data, reading)
-    if not isinstance(source, GraphSource) or not {"train", "test"} <= set(source.parts) or source.labels is None:
-        raise ConfigError("selftask learns from one graph with labels, and the parts train and test")
+    if not isinstance(source, GraphSource):
+        raise ConfigError("selftask learns from the nodes of one graph, and these are whole graphs")
+    if source.labels is None:
+        raise ConfigError(
+            "selftask learns from the labels of some nodes, and the graph has none: name a table of nodes, and its "
+            "column of classes (--nodes FILE --target COLUMN)"
+        )
+    if holdout is None and not {"train", "test"} <= set(source.parts):
+        raise ConfigError(
+            "selftask needs the parts train and test: name the attribute that says them (--split COLUMN), or a share "
+            "of the labelled nodes to hold out (--holdout 0.2)"
+        )
+    test = source.part("test") if holdout is None else kept_nodes(source, holdout)
     tasks: tuple[Task, ...] = ()
     weights: tuple[float, ...] = ()
     if task != "none":
         chosen, usual = TASKS[task]
         tasks, weights = (chosen,), (usual.get(source.name, 10.0) if weight is None else weight,)
-    seen = SeenLabels(source, per_class, seed)
+    seen = SeenLabels(source, per_class, seed, kept=holdout)
     method = SelfTask(
         GCN(source.shape[-1], hidden, 1, dropout=0.0),
         int(source.labels.max()) + 1,
@@ -117,7 +130,7 @@ def experiment(
         GraphViews(()),
         method,
         plan,
-        source.part("test"),
+        test,
         Labelled(seen),
         audit=node_audit(source, depth=2),
     )  # fmt: skip

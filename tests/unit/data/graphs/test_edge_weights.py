@@ -129,21 +129,21 @@ def test_weights_of_files_and_of_other_libraries(tmp_path: Path) -> None:
     held = data(edge_index=ends, edge_attr=torch.tensor(matrix)[tuple(ends)][:, None], num_nodes=3)
     (tmp_path / "net.csv").write_text("strength;to;from\n2,0;b;a\n5,0;c;b\n0,5;a;c\n")
     sources = [
-        open_graphs(graph, GraphReading(weights="weight")),
-        open_graphs(csr_matrix(matrix), GraphReading(weights="data")),
-        open_graphs(held, GraphReading(weights="edge_attr")),
-        open_graphs(tmp_path / "net.csv", GraphReading(weights="strength")),
+        open_graphs(graph, GraphReading(edge_weight="weight")),
+        open_graphs(csr_matrix(matrix), GraphReading(edge_weight="data")),
+        open_graphs(held, GraphReading(edge_weight="edge_attr")),
+        open_graphs(tmp_path / "net.csv", GraphReading(edge_weight="strength")),
     ]
     expected = matrix + np.eye(3)
     for source in sources:
         assert isinstance(source, GraphSource)
         assert dense(source).tolist() == expected.tolist()
     with pytest.raises(DataError, match="no column 'colour'"):
-        open_graphs(tmp_path / "net.csv", GraphReading(weights="colour"))
+        open_graphs(tmp_path / "net.csv", GraphReading(edge_weight="colour"))
     with pytest.raises(DataError, match="no 'strength'"):
-        open_graphs(graph, GraphReading(weights="strength"))
+        open_graphs(graph, GraphReading(edge_weight="strength"))
     with pytest.raises(ConfigError, match="its own are called data"):
-        open_graphs(csr_matrix(matrix), GraphReading(weights="weight"))
+        open_graphs(csr_matrix(matrix), GraphReading(edge_weight="weight"))
 
 
 @pytest.mark.parametrize(
@@ -159,13 +159,13 @@ def test_weights_of_files_and_of_other_libraries(tmp_path: Path) -> None:
 def test_weights_that_mean_nothing_are_refused(text: str, weights: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "net.csv").write_text(text)
     with pytest.raises(DataError, match=message) as raised:
-        open_graphs(tmp_path / "net.csv", GraphReading(weights=weights))
+        open_graphs(tmp_path / "net.csv", GraphReading(edge_weight=weights))
     assert "\n" not in str(raised.value)
 
 
 def test_weights_without_a_header_are_a_place(tmp_path: Path) -> None:
     (tmp_path / "net.txt").write_text("1 2 3.5\n2 3 1\n3 1 2\n")
     for name in ("3", "column 3"):
-        source = open_graphs(tmp_path / "net.txt", GraphReading(weights=name))
+        source = open_graphs(tmp_path / "net.txt", GraphReading(edge_weight=name))
         assert isinstance(source, GraphSource)
         assert dense(source)[0, 1] == 3.5

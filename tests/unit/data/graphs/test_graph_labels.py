@@ -7,10 +7,10 @@ from torch import Tensor
 from graphs import graph
 from withstand.core.errors import DataError
 from withstand.data.graphs.clean import clean_edges
-from withstand.data.graphs.correction import correct_labels
-from withstand.data.graphs.hops import FAR, centres, hops_from, nearness, regions
-from withstand.data.graphs.propagation import classify_iteratively, context_shares, propagate_labels
 from withstand.data.graphs.sparse import Pattern
+from withstand.data.graphs.structure.correction import correct_labels
+from withstand.data.graphs.structure.hops import FAR, centres, hops_from, nearness, regions
+from withstand.data.graphs.structure.propagation import classify_iteratively, context_shares, propagate_labels
 
 
 def edges_of(pairs: list[tuple[int, int]], nodes: int) -> Pattern:

@@ -117,7 +117,7 @@ def test_masked_edges_are_gone_and_the_others_are_none() -> None:
 
 
 def test_distances_are_classed_by_hops() -> None:
-    from withstand.data.graphs.hops import hops_from
+    from withstand.data.graphs.structure.hops import hops_from
 
     hops = hops_from(Graphs.of(batch().x).edges, torch.arange(60))
     _, targets = prepared(PairwiseDistance())
@@ -146,7 +146,7 @@ def test_blanked_features_are_of_unlabelled_nodes() -> None:
 
 
 def test_nearness_to_labelled_nodes() -> None:
-    from withstand.data.graphs.hops import hops_from, nearness
+    from withstand.data.graphs.structure.hops import hops_from, nearness
 
     given = batch()
     _, targets = prepared(DistanceToLabelled())

@@ -1,8 +1,8 @@
 """What is made of nodes' attributes: their features, their class, and their part of a split."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -309,3 +309,55 @@ def parts_of_words(values: Values, name: str) -> dict[str, Mask]:
         )
     part = np.array([*(PARTS[word.lower()] for word in words.names), ""])[words.codes]
     return {one: part == one for one in ("train", "validation", "test") if (part == one).any()}
+
+
+def found_label(names: Sequence[str], aside: Collection[str], whose: str) -> str | None:
+    """Return the attribute whose name says that it holds the class, or None where none does.
+
+    Args:
+        names: of the attributes.
+        aside: those that are something else.
+        whose: they are, for the refusal.
+
+    Raises:
+        DataError: several may hold the class.
+    """
+    found = [name for name in names if name.lower() in LABELS and name not in aside]
+    if "x" in map(str.lower, names):
+        found = [name for name in found if name.lower() != "y"]
+    if len(found) > 1:
+        raise DataError(f"{whose} {' and '.join(map(short, found[:4]))}: say which is label= (--target)")
+    return found[0] if found else None
+
+
+def refuse_unlike(mine: NodeFacts | None, theirs: NodeFacts | None, what: str) -> None:
+    """Refuse nodes whose features are made of other attributes than those that were learnt from.
+
+    Args:
+        mine: what was learnt from.
+        theirs: the others.
+        what: they are called.
+    """
+    ours, others = (_made_of(facts) for facts in (mine, theirs))
+    if ours != others:
+        raise DataError(f"the nodes that were learnt from had {ours} as features, and those of {what} have {others}")
+
+
+def _made_of(facts: NodeFacts | None) -> str:
+    if facts is None or facts.schema is None:
+        return "their degrees"
+    return f"the attributes {', '.join(column.name for column in facts.schema.columns[:6])}"
+
+
+def labelled_parts(parts: dict[str, Any], labels: Any) -> tuple[dict[str, Any], str]:
+    """Return the parts without nodes that lack a label, and how many those were, in words."""
+    if labels is None:
+        return parts, ""
+    found, left = {}, []
+    for part, rows in parts.items():
+        places = rows.nonzero()[0] if rows.dtype == bool else rows
+        known = places[labels[places] >= 0]
+        if len(known) < len(places):
+            left.append(f"{len(places) - len(known)} of {part}")
+        found[part] = known
+    return found, f"; nodes without a label left out of the split: {', '.join(left)}" if left else ""

@@ -96,7 +96,7 @@ def edges_of(
     if unused:
         shown = f": {', '.join(unused[:6])}" if headed else ""
         weigh = [name for place, name in enumerate(first) if place not in used and name.lower() in _WEIGHTS]
-        hint = f" (--weights {weigh[0]} counts edges by it)" if headed and weigh else ""
+        hint = f" (--edge-weight {weigh[0]} counts edges by it)" if headed and weigh else ""
         notes.append(f"{len(unused)} other column(s) not used{shown}{hint}")
     if weighing is not None:
         notes.append(f"weights in {short(str(weights))}")

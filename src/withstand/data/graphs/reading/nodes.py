@@ -9,7 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from withstand.core.errors import DataError, nearest
-from withstand.data.graphs.reading.attributes import LABELS, Learnt, NodeColumns, NodeFacts, node_facts, parts_of_words
+from withstand.data.graphs.reading.attributes import (
+    Learnt,
+    NodeColumns,
+    NodeFacts,
+    found_label,
+    node_facts,
+    parts_of_words,
+)
 from withstand.data.graphs.reading.cells import called, cells_of
 from withstand.data.graphs.reading.ends import ends_of
 from withstand.data.tables.arrow import text_values
@@ -180,13 +187,11 @@ class NodeTable:
 
     def _label(self, key: str, asked: NodeColumns) -> str | None:
         """Return the column that holds the class, or None where none does."""
-        others = [name for name in self.columns if name not in (key, *asked.split, *asked.features, *asked.ignore)]
+        aside = (key, *asked.split, *asked.features, *asked.ignore)
         if self.headed:
-            found = [name for name in others if name.lower() in LABELS]
-            if "x" in map(str.lower, others):
-                found = [name for name in found if name.lower() != "y"]
-        else:
-            found = [name for name in others if isinstance(text_values(self.columns[name]), Words)]
+            return found_label(list(self.columns), aside, f"{self.called} has the columns")
+        others = [name for name in self.columns if name not in aside]
+        found = [name for name in others if isinstance(text_values(self.columns[name]), Words)]
         if len(found) > 1:
             raise DataError(
                 f"{self.called} has the columns {' and '.join(map(short, found[:4]))}: say which is label= (--target)"

@@ -26,7 +26,7 @@ class GraphReading(Options):
             are numbers alone, without gaps.
         split: the attribute that says train, validation or test of each node; or one attribute a part, as train_mask
             val_mask test_mask; or a file of nodes and their parts.
-        weights: the attribute of edges that says how much each one counts; all alike if not said.
+        edge_weight: the attribute of edges that says how much each one counts; all alike if not said.
         directed: keep the edges' directions, where the data do not say it.
         header: whether an edge list's first line names its columns; found by itself, and told, if not said.
         nodes_header: the same of the table of nodes.
@@ -40,7 +40,7 @@ class GraphReading(Options):
     kinds: tuple[str, ...] = ()
     scale: Scale | None = None
     split: tuple[str, ...] = ()
-    weights: str | None = None
+    edge_weight: str | None = None
     directed: bool = False
     header: bool | None = None
     nodes_header: bool | None = None

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from withstand.core.errors import DataError
-from withstand.data.graphs.hops import FAR, hops_from
 from withstand.data.graphs.sparse import Pattern, product
+from withstand.data.graphs.structure.hops import FAR, hops_from
 
 
 def propagate_labels(edges: Pattern, labels: Tensor, classes: int) -> Tensor:
