@@ -229,6 +229,7 @@ def _lines(finding: str, runs: list[str], rows: Mapping[str, Sequence[Measure | 
     name = max(map(len, rows))
     lines = [f"{finding:{name + 2}}  " + "  ".join(f"{run:>{w}}" for run, w in zip(runs, widths, strict=True))]
     for key, row in rows.items():
+        key = wording.norms(key)
         shown = ("-" if one is None else f"{one.value:.4g}" for one in row)
         lines.append(f"  {key:{name}}  " + "  ".join(f"{c:>{w}}" for c, w in zip(shown, widths, strict=True)))
     return lines

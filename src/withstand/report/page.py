@@ -10,8 +10,10 @@ from withstand.report.facts import Facts, facts, skipped
 from withstand.report.findings import FindingView, view, withstands
 from withstand.report.folder import StoredRun, dig, text
 from withstand.report.learnt import Learnt, learnt
+from withstand.report.neighbors import in_words
 from withstand.report.scatter import comparison
 from withstand.report.scores import Score, scores
+from withstand.report.tables import ShownTable
 from withstand.report.verdict import TRUST, Tile, samples, tiles, trust, verdict
 
 
@@ -27,6 +29,7 @@ class Page:
     tiles: list[Tile]
     learnt: Learnt
     map: FindingView | None
+    neighbors: ShownTable | None
     gauges: FindingView | None
     samples: FindingView | None
     geometry: FindingView | None
@@ -69,6 +72,7 @@ def page(run: StoredRun) -> Page:
         tiles=tiles(run),
         learnt=learnt(run),
         map=learning.get("map"),
+        neighbors=in_words(run.findings["map"], noun) if "map" in run.findings else None,
         gauges=learning.get("gauges"),
         samples=learning.get("samples"),
         geometry=learning.get("geometry"),

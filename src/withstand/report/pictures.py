@@ -10,8 +10,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from withstand.core.errors import DataError
-from withstand.core.findings.finding import Cell, Finding, Table
+from withstand.core.findings.finding import Finding, Table
 from withstand.report import wording
+from withstand.report.neighbors import Told, told
 from withstand.report.tables import cell as shown
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -89,7 +90,7 @@ def blocks(finding: Finding) -> tuple[PictureBlock, ...]:
             own = finding.tables.get(f"pictures, {name}")
             strips.setdefault(len(array), []).extend([PictureRow(heading, shown), *_notes(own, len(array))])
         else:
-            grids.append(_neighbors(finding, array) if name == "neighbors" else _grid(heading, array))
+            grids.append(neighbors(finding, array) if name == "neighbors" else _grid(heading, array))
     for count, rows in strips.items():
         rows += _notes(finding.tables.get("pictures"), count)
     return (*(PictureBlock("", tuple(rows)) for rows in strips.values()), *grids)
@@ -118,44 +119,18 @@ def _grid(heading: str, array: Pixels) -> PictureBlock:
     return PictureBlock(heading, tuple(PictureRow("", row) for row in rows))
 
 
-def _neighbors(finding: Finding, array: Pixels) -> PictureBlock:
-    """Return rows of a query and its nearest. The table "neighbors", where it is, says which they are, and of which
-    classes."""
-    told = _told(finding.tables.get("neighbors"), array.shape[1] - 1)
+def neighbors(finding: Finding, array: Pixels) -> PictureBlock:
+    """Return rows of a query and its nearest; the table "neighbors", where it is, says which they are."""
+    found = told(finding)
     rows = []
     for row, pixels in enumerate(array):
-        own, *others = told[row] if row < len(told) else [_Told()] * len(pixels)
+        own, *others = found[row] if row < len(found) else [Told()] * len(pixels)
         shown = []
         for rank, (one, about) in enumerate(zip(pixels, (own, *others), strict=True)):
             alt = f"Neighbor {rank} of query {row + 1}" if rank else f"Query {row + 1}"
             odd = rank > 0 and about.label != own.label
-            alt += "".join(f", {word}" for word in (about.name,) if word) + (f": {about.label}" if about.label else "")
+            alt += (f", {about.name}" if about.name else "") + (f": {about.label}" if about.label else "")
             caption = " · ".join(word for word in (about.name, about.label if odd or not rank else "") if word)
             shown.append(replace(picture(one, alt), odd=odd, caption=caption))
         rows.append(PictureRow("", tuple(shown)))
     return PictureBlock("", tuple(rows), queries=True)
-
-
-@dataclass(frozen=True)
-class _Told:
-    """What a table says of a picture: its file's name and its class, where they are known."""
-
-    name: str = ""
-    label: str = ""
-
-
-def _told(table: Table | None, count: int) -> list[list[_Told]]:
-    """Return what is said of each query and then of its neighbors, nearest first; nothing without such a table."""
-    if table is None or not {"query label", "neighbor label"} <= set(table.columns) or len(table.rows) % count:
-        return []
-    points = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-
-    def of(point: dict[str, Cell], which: str) -> _Told:
-        name, label = point.get(f"{which} name"), point[f"{which} label"]
-        return _Told("" if name is None else str(name), "" if label is None else str(label))
-
-    starts = range(0, len(points), count)
-    return [
-        [of(points[start], "query"), *(of(point, "neighbor") for point in points[start : start + count])]
-        for start in starts
-    ]

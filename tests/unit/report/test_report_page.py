@@ -419,3 +419,15 @@ def test_each_strip_has_its_own_notes(tmp_path):
     places = [text.index(words, text.index("What the method keeps")) for words in order]
     assert places == sorted(places)
     assert text.count("class lowest") == 2, "below the pictures, and not in a table again"
+
+
+def test_neighbors_that_are_not_drawn_are_told_in_words(tmp_path):
+    folder = write_run(tmp_path / "run", only=set(), data={"count": 12, "labelled": True, "kind": "row"})
+    near = tuple((q, "yes", k, 10 + k, "no" if k == 2 else "yes", 0.9) for q in (3, 7) for k in (1, 2))
+    table = Table(("query", "query label", "rank", "neighbor", "neighbor label", "cosine"), near)
+    map_ = Table(("x", "y", "label", "index"), ((0.0, 0.0, "yes", 0), (1.0, 1.0, "no", 1)))
+    Finding("map", tables={"map": map_, "neighbors": table}).save(folder / "findings")
+    text = read(folder).text
+    assert "Most alike, the nearest first" in text
+    assert "7 (yes)" in text
+    assert text.count("11 (yes), 12 (no)") == 2
