@@ -4,12 +4,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from withstand.core.errors import Preempted
+
 
 @contextmanager
 def when_interrupted(words: Callable[[], str]) -> Iterator[None]:
     """Say these words where the command is interrupted; they are asked for then."""
     try:
         yield
+    except Preempted as error:
+        raise Preempted(error.signal, words()) from None
     except KeyboardInterrupt:
         raise KeyboardInterrupt(words()) from None
 

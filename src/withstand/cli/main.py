@@ -1,6 +1,7 @@
 """`withstand`: the command line. Verbs are imported when chosen, so that help needs no torch."""
 
 import json
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from io import TextIOWrapper
 from typing import TextIO
 
 from withstand.cli.options import answer
-from withstand.core.errors import ConfigError, WithstandError, nearest
+from withstand.core.errors import ConfigError, Preempted, WithstandError, nearest
 from withstand.core.version import __version__
 
 VERBS = {
@@ -74,6 +75,10 @@ def _guarded(verb: str, words: list[str]) -> int:
         return _refuse(str(error))
     except OSError as error:  # a full disk, a folder that may not be written
         return _refuse(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+    except Preempted as error:
+        said = f"; {error}" if str(error) else ""
+        sys.stderr.write(f"withstand: stopped by {signal.Signals(error.signal).name}, and saved{said}\n")
+        return 128 + error.signal
     except KeyboardInterrupt as error:
         sys.stderr.write(f"withstand: interrupted{f'; {error}' if str(error) else ''}\n")
         return 130

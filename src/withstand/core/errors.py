@@ -37,6 +37,18 @@ class NonFiniteLoss(WithstandError):
     """Training stopped because a term of the loss was not finite."""
 
 
+class Preempted(KeyboardInterrupt):
+    """A signal asked a run to stop, and it has saved; like an interruption, no handler of errors may swallow it.
+
+    Attributes:
+        signal: its number.
+    """
+
+    def __init__(self, signal: int, said: str = "") -> None:
+        super().__init__(said)
+        self.signal = signal
+
+
 class MissingExtra(WithstandError, ImportError):
     """A feature whose optional packages are not installed.
 

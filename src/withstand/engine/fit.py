@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from withstand.core.batch import Batch, Further, tensors_of
 from withstand.core.devices.distributed import as_on_first_process, average_gradients, gather, total
-from withstand.core.errors import ConfigError, NonFiniteLoss
+from withstand.core.errors import ConfigError, NonFiniteLoss, Preempted
 from withstand.core.random import Draws, isolated, permutation
 from withstand.core.roles import Epoch, Terms, View
 from withstand.engine import checkpoint
@@ -27,6 +27,7 @@ from withstand.engine.folder import RunFolder
 from withstand.engine.journal import Journal, gauges, tensorboard_writer
 from withstand.engine.numerics import Numerics
 from withstand.engine.order import epoch_order
+from withstand.engine.preemption import SIGNALS, Asked
 from withstand.engine.unread import Unread
 from withstand.models.blocks.normalization.norm import synchronize
 
@@ -37,9 +38,11 @@ def fit(
     numerics: Numerics,
     folder: RunFolder,
     *,
+    asked: Asked,
     carried: Path | None = None,
     quiet: bool = False,
     tensorboard: bool = False,
+    note: str = "",
 ) -> RunProgress:
     """Train `experiment.method` in place, from the folder's last checkpoint on, and return how far it is.
 
@@ -48,14 +51,19 @@ def fit(
         experiment: what is trained.
         numerics: precision and layout.
         folder: where the run is kept.
+        asked: whether the run is to stop, looked at after every step: it saves first.
         carried: the checkpoints of an earlier stage whose optimizers' state a new run starts with; None for none.
         quiet: show no progress.
         tensorboard: also write TensorBoard events.
+        note: what is to be said where a run is resumed.
+
+    Raises:
+        Preempted: it was asked to stop, and has saved.
     """
     plan, method, per_epoch = experiment.plan, experiment.method, experiment.steps_per_epoch()
     last = plan.epochs * per_epoch
     every = max(1, min(plan.log_every, last // 50))
-    trainer = _Trainer(fabric, experiment, numerics, folder.path)
+    trainer = _Trainer(fabric, experiment, numerics, folder.path, asked)
     resumed = checkpoint.load(folder.checkpoints, method, trainer.optimizers)
     if resumed is None and carried is not None:
         checkpoint.carry_optimizers(carried, trainer.optimizers)
@@ -87,6 +95,8 @@ def fit(
             if step == last
             else f"goes on at step {step:,} of {last:,}, in epoch {step // per_epoch + 1} of {plan.epochs}"
         )
+        if note:
+            journal.note(note)
     trainer.look_ahead()
     with journal:
         while step < last:
@@ -113,10 +123,14 @@ def fit(
                     journal.write(line)
                     journal.watch(line)
                 keep()
-                due = step == last or clock.since_save() > plan.save_every
+                stop = trainer.settled and trainer.stop
+                due = step == last or stop or clock.since_save() > plan.save_every
                 if main and due and (step == last or trainer.settled):  # pending gradients are not saved
                     trainer.refuse_non_finite_weights(step)
                     checkpoint.save(folder.checkpoints, method, trainer.optimizers, clock.mark(step))
+                if stop and step < last:
+                    fabric.barrier()  # no process ends before the first one has saved
+                    raise Preempted(asked.signal or SIGNALS[0])
             journal.epoch(epoch + 1, plan.epochs, line)
     return clock.mark(step)
 
@@ -129,7 +143,8 @@ def _steps_kept(plan: Plan, per_epoch: int) -> dict[str, int]:
 class _Trainer:
     """What a method's `update` is given: its own step under the run's numerics, and the way down."""
 
-    def __init__(self, fabric: Fabric, experiment: Experiment, numerics: Numerics, folder: Path) -> None:
+    def __init__(self, fabric: Fabric, experiment: Experiment, numerics: Numerics, folder: Path, asked: Asked) -> None:
+        self._asked, self._stop = asked, False
         self._fabric, self._plan, self._numerics, self._folder = fabric, experiment.plan, numerics, folder
         self._source, self._view = experiment.source, experiment.view
         method = experiment.method
@@ -216,6 +231,11 @@ class _Trainer:
         """True when no gradients wait for more batches."""
         return not any(self._pending.values())
 
+    @property
+    def stop(self) -> bool:
+        """Whether any process was asked to stop; of others it is known from the step's last terms on."""
+        return self._stop or (self._fabric.world_size == 1 and self._asked.signal is not None)
+
     def set_rates(self, step: int, per_epoch: int) -> None:
         """Set every group's learning rate for the coming update."""
         factor = self._plan.schedule.factor(step, per_epoch, self._plan.epochs)
@@ -278,7 +298,10 @@ class _Trainer:
     def _refuse_non_finite(self, terms: Terms, batch: Batch) -> None:
         """Stop before a non-finite loss reaches the parameters; keep the batch for whoever looks into it."""
         broken = (~torch.isfinite(terms["loss"].detach())).float()
-        if total(broken).item() == 0:
+        # Processes that were asked to stop say so in the same exchange.
+        told = total(torch.stack([broken, torch.full_like(broken, float(self._asked.signal is not None))])).tolist()
+        self._stop = self._stop or (self._fabric.world_size > 1 and told[1] > 0)
+        if told[0] == 0:
             return
         views: dict[str, Tensor] = {}
         for place, view in enumerate(batch.views):

@@ -1,24 +1,20 @@
 """Launch: from an experiment to a finished run, in one process or several."""
 
-import inspect
 import logging
-import os
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch.multiprocessing.spawn import ProcessRaisedException
-from torch.nn.parallel import DistributedDataParallel
 
 from withstand.core import errors
-from withstand.core.devices.device import device_of
-from withstand.core.errors import ConfigError, LeftOut, RunError, WithstandError, nearest
+from withstand.core.errors import LeftOut, RunError, WithstandError, nearest
 from withstand.core.part import Tree, build, describe, externals
 from withstand.core.random import isolated
 from withstand.core.roles import Method
@@ -28,12 +24,13 @@ from withstand.engine.fit import fit
 from withstand.engine.folder import RunFolder
 from withstand.engine.journal import announce
 from withstand.engine.numerics import Numerics, choose
+from withstand.engine.preemption import listening
+from withstand.engine.processes import fabric_of, started
 
 # Advice that does not fit here, for a run chooses its own precision.
 logging.getLogger("lightning_fabric.utilities.rank_zero").addFilter(
     lambda record: "set_float32_matmul_precision" not in record.getMessage()
 )
-_DDP_OPTIONS = inspect.signature(DistributedDataParallel.__init__).parameters
 
 
 def train(
@@ -61,12 +58,13 @@ def train(
     Raises:
         RunError: the folder belongs to another experiment, or another process runs in it.
         NonFiniteLoss: training broke down.
+        Preempted: a signal asked it to stop, and it has saved.
     """
     folder = RunFolder(out)
     experiment.check()  # refuse what is hopeless before touching the folder
     if isinstance(experiment.first, str):
         experiment.check_carry(_plan(_earlier(experiment.first, folder, experiment.first_at), allow))
-    fabric = _fabric(experiment.plan)
+    fabric = fabric_of(experiment.plan)
     work = partial(
         _work,
         tree=describe(experiment),
@@ -82,7 +80,7 @@ def train(
         if isinstance(experiment.first, Experiment):
             train(experiment.first, folder.first.path, quiet=quiet, tensorboard=tensorboard, allow=allow)
 
-    if not fabric.is_global_zero:  # torchrun started us, and the first of us minds the folder
+    if not fabric.is_global_zero:  # torchrun or srun started us, and the first of us minds the folder
         earlier()
         fabric.launch()
         work(fabric)
@@ -93,8 +91,11 @@ def train(
             announce(experiment.source, experiment.test)
         try:
             earlier()
-            if isinstance(fabric.strategy, DDPStrategy) and "LOCAL_RANK" not in os.environ:
-                fabric.launch(work)
+            if isinstance(fabric.strategy, DDPStrategy) and started() is None:
+                with listening() as asked:
+                    fabric.launch(work)
+                if folder.record().get("status") != "finished":
+                    asked.stop()  # those that were started have saved
             else:
                 fabric.launch()
                 work(fabric)
@@ -105,29 +106,6 @@ def train(
                 raise _from_child(error) from error
             raise
     return folder
-
-
-def _fabric(plan: Plan) -> Fabric:
-    accelerator = device_of(plan.device).type
-    if "LOCAL_RANK" in os.environ and (started := int(os.environ.get("WORLD_SIZE", plan.processes))) != plan.processes:
-        raise ConfigError(
-            f"torchrun started {started} processes, and this run is for {plan.processes}: use --processes {started}"
-        )
-    if plan.processes == 1:
-        return Fabric(accelerator=accelerator, devices=1)
-    cards = torch.cuda.device_count() if accelerator == "cuda" else 1
-    if accelerator != "cpu" and plan.processes > cards:
-        raise ConfigError(
-            f"{plan.processes} processes on {accelerator} need a device each, and {cards} is there: use --processes "
-            f"{cards}, or --device cpu"
-        )
-    # torchrun and SLURM have started us already.
-    start: Literal["popen", "spawn"] = "popen" if "LOCAL_RANK" in os.environ else "spawn"
-    # Buffers are computed alike in every process; torch renamed the switch.
-    switch = "forward_sync_buffers" if "forward_sync_buffers" in _DDP_OPTIONS else "broadcast_buffers"
-    buffers: dict[str, Any] = {switch: False}
-    strategy = DDPStrategy(start_method=start, **buffers)
-    return Fabric(accelerator=accelerator, devices=plan.processes, strategy=strategy)
 
 
 def _work(
@@ -164,10 +142,24 @@ def _work(
                 }
             )
     carried = earlier.kept(experiment.first_at) if experiment.carry and earlier is not None else None
-    progress = fit(fabric, experiment, numerics, folder, carried=carried, quiet=quiet, tensorboard=tensorboard)
+    begun = folder.record()["engine"]
+    before = begun.get("processes") if isinstance(begun, dict) else None
+    with listening() as asked:
+        progress = fit(
+            fabric, experiment, numerics, folder,
+            asked=asked, carried=carried, quiet=quiet, tensorboard=tensorboard,
+            note="" if before in (None, fabric.world_size) else _other_processes(before, fabric.world_size),
+        )  # fmt: skip
     if fabric.is_global_zero:
         folder.update(status="finished", seconds=round(progress.seconds, 2), steps=progress.step)
     fabric.barrier()  # no process goes on to use what the first one has not finished
+
+
+def _other_processes(before: Tree, now: int) -> str:
+    return (
+        f"begun in {before} process(es), and now in {now}: the same up to rounding, but for what draws in each process "
+        "by itself, as dropout does"
+    )
 
 
 def _earlier(first: Experiment | str, folder: RunFolder, at: str | None) -> RunFolder:

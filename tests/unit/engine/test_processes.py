@@ -15,10 +15,12 @@ import faults
 from adversaries import adversarial
 from faults import FaultyView
 from toys import toy_experiment, toy_method, toy_photos, weights
-from withstand.core.errors import NonFiniteLoss
+from withstand.core.errors import ConfigError, NonFiniteLoss
 from withstand.engine.experiment import Experiment
 from withstand.engine.launch import train
 from withstand.engine.optimizers import LARS, SGD
+from withstand.engine.processes import Started, fabric_of, started
+from withstand.engine.schedules import Constant
 from withstand.methods.contrastive.dcl import DCL
 from withstand.methods.contrastive.simclr import SimCLR
 from withstand.methods.non_contrastive.barlow_twins import BarlowTwins
@@ -90,6 +92,31 @@ def work(place: int, folder: str) -> None:
     train(of_photos(Path(folder), 2), Path(folder, "crops"), quiet=True, allow=ALLOW)
     for name, made in adversaries(2).items():
         train(made, Path(folder, name), quiet=True, allow=ALLOW)
+    begun_elsewhere(folder, place)
+
+
+def brief(processes: int, epochs: int = 1) -> Experiment:
+    """Five steps an epoch."""
+    return toy_experiment(epochs=epochs, count=80, precision="float64", processes=processes, schedule=Constant())
+
+
+def begun_elsewhere(folder: str, place: int) -> None:
+    """The same on two machines with a process each, by torchrun and by SLURM's srun; a run of one process goes on."""
+    mine = {
+        name: os.environ.pop(name) for name in ("LOCAL_RANK", "RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+    }
+    os.environ |= {"LOCAL_RANK": "0", "RANK": str(place), "GROUP_RANK": str(place), "WORLD_SIZE": "2",
+                   "LOCAL_WORLD_SIZE": "1"}  # fmt: skip
+    train(brief(2), Path(folder, "nodes"), quiet=True, allow=ALLOW)
+    for name in mine:
+        del os.environ[name]
+    os.environ |= {
+        "SLURM_STEP_ID": "0", "SLURM_JOB_ID": "12345", "SLURM_JOB_NAME": "run", "SLURM_NTASKS": "2",
+        "SLURM_NNODES": "2", "SLURM_NTASKS_PER_NODE": "1", "SLURM_PROCID": str(place), "SLURM_LOCALID": "0",
+        "SLURM_NODEID": str(place), "SLURM_NODELIST": "127.0.0.1",
+    }  # fmt: skip
+    train(brief(2), Path(folder, "srun"), quiet=True, allow=ALLOW)
+    train(brief(2, epochs=2), Path(folder, "one, then two"), quiet=True, allow=ALLOW)
 
 
 def free_port() -> int:
@@ -104,6 +131,7 @@ def free_port() -> int:
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("two-processes")
     (folder / "port").write_text(str(free_port()))
+    train(brief(1), folder / "one, then two", quiet=True, allow=ALLOW)
     toy_photos(folder, 24)
     spawn(work, (str(folder),), nprocs=2)
     return folder
@@ -132,6 +160,38 @@ def test_one_process_and_two_learn_the_same(name: str, two: Path, tmp_path: Path
     else:
         # Before the first update; later the steps amplify rounding, as a change of 1e-7 in one process's weights shows.
         assert difference[0] <= 1e-6 * expected[0]
+
+
+@pytest.mark.parametrize(("name", "epochs"), [("nodes", 1), ("srun", 1), ("one, then two", 2)])
+def test_whoever_starts_the_processes_they_learn_the_same(name: str, epochs: int, two: Path, tmp_path: Path) -> None:
+    train(brief(1, epochs), tmp_path / "run", quiet=True, allow=ALLOW)
+    one, other = weights(tmp_path / "run"), weights(two / name)
+    for key, value in one.items():
+        torch.testing.assert_close(other[key], value, rtol=0, atol=1e-9, msg=key)
+    assert json.loads((two / name / "run.json").read_text())["status"] == "finished"
+
+
+def test_who_has_started_processes() -> None:
+    torchrun = {"LOCAL_RANK": "1", "WORLD_SIZE": "16", "LOCAL_WORLD_SIZE": "8"}
+    srun = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "3", "SLURM_NTASKS": "6", "SLURM_NNODES": "3"}
+    assert started({}) is None
+    assert started(torchrun) == Started("torchrun", 16, 2)
+    assert started(srun) == Started("srun", 6, 3)
+    assert Started("srun", 6, 3).here == 2
+    # A batch script, and a shell on a node, start a command once.
+    assert started({name: value for name, value in srun.items() if name != "SLURM_STEP_ID"}) is None
+    assert started(srun | {"SLURM_JOB_NAME": "interactive"}) is None
+    with pytest.raises(ConfigError, match="srun started 7 processes on 3 machines: each needs as many"):
+        started(srun | {"SLURM_NTASKS": "7"})
+
+
+def test_another_number_of_processes_than_were_started_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_NNODES": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="srun started 4 processes, and this run is for 2: use --processes 4"):
+        fabric_of(toy_experiment(processes=2).plan)
+    with pytest.raises(ConfigError, match="ntasks-per-node"):  # Fabric's own word, as one line
+        fabric_of(toy_experiment(processes=4).plan)
 
 
 def test_stages_learn_the_same(two: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torch.nn.functional import relu
 
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.roles import Model
+from withstand.models.blocks.recompute import through
 
 Stem = Literal["small", "large", "full"]
 
@@ -28,10 +29,18 @@ class ResNet(Model):
         stem: "small" for pictures of 28 to 64 pixels; "large" (7 x 7, stride 2, max-pooling) for about 224; "full" is
             the large one with strides of 1, which keeps the finest traces of pictures of any size.
         zero_init: start every block as the identity, its last normalisation's weights at 0.
+        recompute: compute blocks again in the backward pass, to save memory; see `models.blocks.recompute`.
     """
 
     def __init__(
-        self, width: int = 64, depth: int = 18, channels: int = 3, stem: Stem = "small", *, zero_init: bool = False
+        self,
+        width: int = 64,
+        depth: int = 18,
+        channels: int = 3,
+        stem: Stem = "small",
+        *,
+        zero_init: bool = False,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         if depth not in BLOCKS:
@@ -40,7 +49,7 @@ class ResNet(Model):
             raise ConfigError(f"stem {stem!r} is unknown: {nearest(str(stem), get_args(Stem))}")
         if width < 1:
             raise ConfigError(f"width must be at least 1, not {width!r}")
-        self.width = 8 * width
+        self.width, self.recompute = 8 * width, recompute
         stride = 2 if stem == "large" else 1
         self.pool = None if stem == "small" else nn.MaxPool2d(3, stride, 1)
         size = 3 if stem == "small" else 7
@@ -67,8 +76,7 @@ class ResNet(Model):
         x = relu(self.norm(self.stem(x)), inplace=True)
         if self.pool is not None:
             x = self.pool(x)
-        features: Tensor = self.blocks(x).mean((2, 3))
-        return features
+        return through(self.blocks, x, recompute=self.recompute).mean((2, 3))
 
 
 class BasicBlock(nn.Module):

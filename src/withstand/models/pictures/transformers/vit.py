@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, linear, scaled_dot_product_attention
 
 from withstand.core.errors import ConfigError, nearest
+from withstand.models.blocks.recompute import through
 from withstand.models.pictures.transformers.patches import TokenEncoder, cut, pick_blocks
 
 Pooling = Literal["cls", "mean"]
@@ -34,6 +35,7 @@ class ViT(TokenEncoder):
         heads: attention heads.
         channels: channels of the pictures.
         pooling: "mean" of the patches, or a learnt "cls" token.
+        recompute: compute blocks again in the backward pass, to save memory; see `models.blocks.recompute`.
     """
 
     def __init__(
@@ -44,6 +46,8 @@ class ViT(TokenEncoder):
         heads: int = 3,
         channels: int = 3,
         pooling: Pooling = "mean",
+        *,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         if pooling not in get_args(Pooling):
@@ -52,7 +56,7 @@ class ViT(TokenEncoder):
             raise ConfigError(f"width must be a multiple of 4 and of heads, not width={width}, heads={heads}")
         if patch < 1 or depth < 1:
             raise ConfigError(f"patch and depth must be at least 1, not patch={patch}, depth={depth}")
-        self.width, self.patch, self.channels = width, patch, channels
+        self.width, self.patch, self.channels, self.recompute = width, patch, channels, recompute
         self.prefix = int(pooling == "cls")
         self.project = nn.Conv2d(channels, width, patch, patch)
         self.cls = nn.Parameter(torch.empty(1, 1, width).normal_(std=0.02)) if pooling == "cls" else None
@@ -102,7 +106,7 @@ class ViT(TokenEncoder):
         return torch.cat([self.cls.to(tokens.dtype).expand(len(tokens), -1, -1), tokens], dim=1)
 
     def _seen(self, tokens: Tensor) -> Tensor:
-        seen: Tensor = self.norm(self.blocks(tokens))
+        seen: Tensor = self.norm(through(self.blocks, tokens, recompute=self.recompute))
         return seen
 
 
