@@ -53,6 +53,7 @@ class Kept:
         self._pixels = np.memmap(path, np.uint8, "r", shape=(count, *shape))
         self._facts = np.memmap(facts, np.uint32, "r", shape=(count, 2))  # checksum, shorter side in the file
         self._file, self._facts_file = (os.open(one, os.O_WRONLY) for one in (path, facts))
+        self._checked = np.zeros(count, dtype=bool)  # by this process: once is enough, as for a folder's cache
         self._full = False
 
     def take(self, rows: Rows, into: Pixels, shorts: Rows) -> npt.NDArray[np.bool_]:
@@ -65,10 +66,14 @@ class Kept:
         """
         told = self._facts[rows]
         there: npt.NDArray[np.bool_] = np.asarray(told[:, 0] != 0, dtype=np.bool_)
-        for place in np.flatnonzero(there).tolist():
+        known = self._checked[rows]
+        if known.any():
+            into[known], shorts[known] = self._pixels[rows[known]], told[known, 1]
+        for place in np.flatnonzero(there & ~known).tolist():
             pixels = self._pixels[rows[place]]
             if _sum(pixels) == told[place, 0]:
                 into[place], shorts[place] = pixels, told[place, 1]
+                self._checked[rows[place]] = True
             else:
                 there[place] = False
         return there
