@@ -93,7 +93,7 @@ class Tracers(Part, nn.Module):
         count, width = self.count, self.width
         maps = F.relu(F.conv2d(x, self.first_weight, self.first_bias, padding=1))
         maps = F.conv2d(maps, self.second_weight, self.second_bias, stride=2, padding=1, groups=count)
-        maps = F.relu(maps).unflatten(1, (count, width)).flatten(3).transpose(0, 1)
+        maps = F.relu(maps).view(len(x), count, width, maps.shape[2:].numel()).transpose(0, 1)
         gate = torch.baddbmm(self.squeeze_bias[:, None], maps.mean(3), self.squeeze_weight.transpose(1, 2))
         gate = torch.baddbmm(self.excite_bias[:, None], F.relu(gate), self.excite_weight.transpose(1, 2)).sigmoid()
         features = (maps * gate[..., None]).flatten(2)
