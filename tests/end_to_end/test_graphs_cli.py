@@ -94,8 +94,9 @@ def test_a_folder_of_graphs_and_a_list_of_them(tmp_path: Path) -> None:
     features = open_run(tmp_path / "run").embed()
     assert features.names[0] == "path/01.graphml"
     assert features.classes == ("path", "ring")
-    for place, given in enumerate((graphs, drawn)):
-        run = train("graphmae", given, out=tmp_path / str(place), epochs=1, quiet=True, options={"hidden": 8})  # type: ignore[arg-type]
+    for name, given, said in (("networkx", graphs, {"features": ("atom",)}), ("pyg", drawn, {})):
+        options = {"hidden": 8, **said}
+        run = train("graphmae", given, out=tmp_path / name, epochs=1, quiet=True, options=options)  # type: ignore[arg-type]
         assert len(run.embed()) == 12
 
 

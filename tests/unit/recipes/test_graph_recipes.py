@@ -11,6 +11,7 @@ from toys import weights
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import build, describe, externals
 from withstand.data.derived.subset import in_whole
+from withstand.data.graphs.load import open_graphs
 from withstand.data.graphs.source import GraphSource
 from withstand.engine.experiment import Experiment
 from withstand.engine.launch import train
@@ -20,7 +21,7 @@ from withstand.evaluation.structured.graph_nodes import NodeProbe
 from withstand.evaluation.structured.graph_sets import FoldedSVM
 from withstand.recipes.masked import graphmae
 from withstand.recipes.pretext import selftask
-from withstand.recipes.setups.structured.graphs import PUBLISHED
+from withstand.recipes.setups.structured.graphs import PUBLISHED, is_known, published
 
 SMALL = {"epochs": 4, "hidden": 8, "seed": 1}
 
@@ -67,6 +68,18 @@ def test_published_settings_hold_where_the_set_is_known() -> None:
     assert (PUBLISHED["cora"].replace, PUBLISHED["cora"].epochs, PUBLISHED["citeseer"].heads) == (0.05, 1500, 2)
     encoder = PUBLISHED["mutag"].encoder(7)
     assert (encoder.width, len(encoder.layers), encoder.pooling) == (32, 5, "sum")
+
+
+def test_a_file_that_is_called_like_a_known_set_is_not_it(tmp_path: Path) -> None:
+    lines = [f"p{place},p{(7 * place + 1) % 30}" for place in range(30)]
+    (tmp_path / "pubmed.csv").write_text("from,to\n" + "\n".join(lines))
+    source = open_graphs(tmp_path / "pubmed.csv")
+    assert source.name == "pubmed"
+    assert published(source) == PUBLISHED["cora"] != PUBLISHED["pubmed"]
+    many = graph_set(6)
+    many.name = "mutag"
+    assert published(many) == PUBLISHED["proteins"]
+    assert not is_known(many)
 
 
 def test_few_labels_are_those_of_each_class_that_the_seed_draws() -> None:

@@ -26,7 +26,7 @@ from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Adam
 from withstand.engine.schedules import Constant, WarmupCosine
 from withstand.methods.masked.graphmae import GraphMAE
-from withstand.recipes.setups.structured.graphs import PUBLISHED, judges, node_audit, published
+from withstand.recipes.setups.structured.graphs import is_known, judges, node_audit, published
 from withstand.views.graph import GraphView, GraphViews, MaskNodes, SampleNeighbors
 
 
@@ -95,7 +95,7 @@ def experiment(
         epochs=settings.epochs,
         batch=min(size, len(source)),
         # As published, sets of graphs have a last, smaller batch; where graphs may be tiny, it could hide no node.
-        drop_last=source.at_once is not None or source.name not in PUBLISHED,
+        drop_last=source.at_once is not None or not is_known(source),
         optimizer=Adam(settings.learning_rate, settings.weight_decay),
         schedule=WarmupCosine() if settings.falling else Constant(),
         precision="float32",

@@ -217,7 +217,7 @@ def test_one_graph_in_a_file_of_networkx(form: str, tmp_path: Path) -> None:
         own["side"] = own.pop("club")
         own["part"] = ["train", "train", "test"][node % 3]
     WRITERS[form](graph, tmp_path / f"karate.{form}")
-    reading = GraphReading(target="side", split=("part",), weights="weight")
+    reading = GraphReading(target="side", split=("part",), edge_weight="weight")
     source = open_graphs(tmp_path / f"karate.{form}", reading)
     assert isinstance(source, GraphFile)
     assert isinstance(source, GraphSource)

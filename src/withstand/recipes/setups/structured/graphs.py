@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from withstand.core.roles import Evaluator, Source
-from withstand.data.graphs.sets import GraphSet
+from withstand.data.graphs.named import NamedGraph
+from withstand.data.graphs.sets import GraphSet, NamedGraphSet
 from withstand.data.graphs.source import GraphSource
 from withstand.evaluation.structured.graph_audit import GraphAudit
 from withstand.evaluation.structured.graph_nodes import NodeProbe
@@ -84,7 +85,14 @@ PUBLISHED = {
 
 def published(source: Source) -> Published:
     """Return the settings published for a set, or those for Cora or PROTEINS where it is not known."""
-    return PUBLISHED.get(source.name, PUBLISHED["cora" if source.at_once is not None else "proteins"])
+    if is_known(source):
+        return PUBLISHED[source.name]
+    return PUBLISHED["cora" if source.at_once is not None else "proteins"]
+
+
+def is_known(source: Source) -> bool:
+    """Return whether settings are published for a set; a file of somebody's own that is called like one is not it."""
+    return isinstance(source, NamedGraph | NamedGraphSet) and source.name in PUBLISHED
 
 
 def judges(source: Source, published: Published) -> tuple[Evaluator, ...]:
