@@ -18,7 +18,7 @@ from withstand.cli.verbs.attack import run_attack
 from withstand.cli.verbs.certify import run_certify
 from withstand.cli.verbs.runs import run_audit
 from withstand.core.errors import ConfigError
-from withstand.core.options import options_of
+from withstand.core.options import names_within, options_of
 from withstand.core.threat import Norm
 from withstand.evaluation.robustness.audit import RobustnessAudit
 from withstand.verification.solvers import Certifier
@@ -41,7 +41,7 @@ def test_a_verbs_options_are_the_fields_and_no_face_says_them_anew(kind: type[An
         assert not set(inspect.signature(function).parameters) & set(fields) - {"attack"}
     values = parse([verb], ["a run"], name=name, about="")
     assert {field: values[field] for field in fields} == fields
-    of_inputs = {field.name for field in dataclasses.fields(Inputs)}
+    of_inputs = names_within(Inputs())
     assert of_inputs <= options.keys()
     assert not of_inputs & {*inspect.signature(face).parameters, *inspect.signature(verb).parameters}
 

@@ -92,7 +92,7 @@ def inspect(
     windows = None if asked.window is None else (asked.window,)
     audit = FrequencyAudit(windows, threshold=asked.threshold, seed=asked.seed)
     size = own_side(data) if asked.size is None else asked.size
-    source = load(data, split=asked.split, size=size)
+    source = load(data, split=asked.split, size=size, reading=asked.reading)
     found = audit.look(source)
     scores = {} if run is None else _by_features(data, source, asked, run, device, allow)
     flagged = found.flagged()
@@ -152,7 +152,7 @@ def _by_features(
     opened = open_run(run, device=device, allow=allow)
     shape = opened.source.shape
     folder = isinstance(data, str | Path) and Path(data).is_dir()
-    seen = load(data, split=asked.split, size=shape[-1]) if folder else source
+    seen = load(data, split=asked.split, size=shape[-1], reading=asked.reading) if folder else source
     if seen.shape != shape or len(seen) != len(source):
         raise DataError(f"{opened.path} learnt from samples of shape {shape}, and these have {seen.shape}")
     features = embed(encoder_of(opened.method), seen).x

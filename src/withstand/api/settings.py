@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from withstand.core.errors import ConfigError, nearest
-from withstand.core.options import ConvexNorm, Norm, Options, with_fields
+from withstand.core.options import ConvexNorm, Norm, Options, names_within, with_fields
+from withstand.core.reading import PLAIN, Reading
 
 Asked = TypeVar("Asked", "NamedAttack", "Audit", "Certification", "Matching", "Inspection", "Tracing")
 
@@ -108,16 +109,18 @@ class Inputs(Options):
             that to its caller; in Python a pair of lists too
         size: of a network that is no run: the side to which pictures of a folder are brought, 64 if not
             said
+        reading: what picture files do not say themselves.
     """
 
     low: float | None = None
     high: float | None = None
     normalize: Sequence[str] | Sequence[Sequence[float]] | None = None
     size: int | None = None
+    reading: Reading = PLAIN
 
     def of_network(self) -> bool:
-        """Return whether anything is said of a network: a size is the data's."""
-        return replace(self, size=None) != Inputs()
+        """Return whether anything is said of a network: a size and how files are read are the data's."""
+        return replace(self, size=None, reading=PLAIN) != Inputs()
 
     def pair(self) -> tuple[Sequence[float], Sequence[float]] | None:
         """Return `normalize` as `(mean, std)`; None where nothing is said.
@@ -186,6 +189,7 @@ class Inspection(Options):
         look: how many pictures without a shared frequency are listed behind those with one, the most unusual first
         clusters: with a run, and without labels: classes that features are split into
         seed: of everything that is drawn
+        reading: what picture files do not say themselves.
     """
 
     split: Literal["train", "test"] = "train"
@@ -195,6 +199,7 @@ class Inspection(Options):
     look: int = 20
     clusters: int = 10
     seed: int = 0
+    reading: Reading = PLAIN
 
 
 @dataclass(frozen=True)
@@ -250,7 +255,7 @@ def changed(settings: Asked, changes: Mapping[str, object]) -> Asked:
     Raises:
         ConfigError: a name that is none of them, with the nearest.
     """
-    known = [field.name for field in fields(settings)]
+    known = sorted(names_within(settings) | {field.name for field in fields(settings)})
     for name in changes:
         if name not in known:
             raise ConfigError(f"{type(settings).__name__} has no setting {name!r}: {nearest(name, known)}")
@@ -263,7 +268,7 @@ def both(asked: Asked, inputs: Inputs, changes: Mapping[str, object]) -> tuple[A
     Raises:
         ConfigError: a name that is none of them, with the nearest.
     """
-    of_inputs = {field.name for field in fields(Inputs)}
+    of_inputs = names_within(inputs) | {field.name for field in fields(inputs)}
     rest = {name: value for name, value in changes.items() if name not in of_inputs}
     return changed(asked, rest), with_fields(inputs, {name: changes[name] for name in of_inputs & changes.keys()})
 

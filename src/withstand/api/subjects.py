@@ -53,10 +53,10 @@ def front(
     """
     network = found(subject, allow, device)
     if isinstance(network, Model):
-        train, test = splits(data, size=inputs.size)
+        train, test = splits(data, size=inputs.size, reading=inputs.reading)
         if train.labels is not None:
             return victim_of(network, train, inputs=inputs), train, test
-    test = judged(data, size=inputs.size)
+    test = judged(data, size=inputs.size, reading=inputs.reading)
     return victim_of(network, test, inputs=inputs), test, test
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from withstand.api.settings import Inputs
 from withstand.core.errors import ConfigError
+from withstand.core.reading import PLAIN
 
 
 def is_network(run: Path) -> bool:
@@ -34,9 +35,12 @@ def refuse_for_runs(inputs: Inputs, *, out: Path | None = None) -> None:
     """
     why = {
         "out": "its findings stay in its folder",
-        "size": "it reads other pictures as it read its own",
+        **dict.fromkeys(("size", "white", "bands", "most_pixels"), "it reads other pictures as it read its own"),
     }
-    for name, value in {"out": out, **asdict(inputs)}.items():
+    said, plain = {"out": out, **asdict(inputs)}, asdict(PLAIN)
+    said |= {name: None if value == plain[name] else value for name, value in said.pop("reading").items()}
+    for name, value in said.items():
         if value not in (None, ()):
             because = why.get(name, "it knows what its networks take")
-            raise ConfigError(f"--{name} is for networks that are no runs: a run needs none, for {because}")
+            flag = name.replace("_", "-")
+            raise ConfigError(f"--{flag} is for networks that are no runs: a run needs none, for {because}")

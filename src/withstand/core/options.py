@@ -36,13 +36,37 @@ class Options:
     """Base of frozen dataclasses that hold options which several functions share.
 
     A function takes one as an argument whose default is an instance; to a command line, and to
-    `call`, its fields are options of the function like its other arguments.
+    `call`, its fields are options of the function like its other arguments. So are those of options within options.
     """
 
 
 def with_fields(value: Kept, changes: Mapping[str, object]) -> Kept:
-    """Return a dataclass's value with some fields changed whose names are known only when it runs."""
-    return dataclasses.replace(value, **changes)
+    """Return a dataclass's value with some fields changed whose names are known only when it runs.
+
+    Fields of options that it holds are named like its own.
+    """
+    within = {name: names_within(held) & changes.keys() for name, held in _held(value).items()}
+    own = {name: change for name, change in changes.items() if not any(name in names for names in within.values())}
+    inner = {
+        name: with_fields(held, {each: changes[each] for each in within[name]})
+        for name, held in _held(value).items()
+        if within[name]
+    }
+    return dataclasses.replace(value, **inner, **own)
+
+
+def names_within(options: Record) -> set[str]:
+    """Return the names of a dataclass's fields, and of those of the options that it holds in place of these."""
+    held = _held(options)
+    return {field.name for field in dataclasses.fields(options)} - held.keys() | {
+        name for inner in held.values() for name in names_within(inner)
+    }
+
+
+def _held(value: Record) -> dict[str, Options]:
+    """Return the options that a dataclass holds."""
+    found = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return {name: inner for name, inner in found.items() if isinstance(inner, Options)}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,7 +124,7 @@ def call(function: Callable[..., Made], options: Mapping[str, object], *, name: 
     for place, parameter in inspect.signature(function).parameters.items():
         shared = parameter.default
         if isinstance(shared, Options):
-            own = {field.name for field in dataclasses.fields(shared)}
+            own = names_within(shared)
             changes = {key: value for key, value in options.items() if key in own}
             arguments[place] = with_fields(shared, changes)
         elif parameter.kind is parameter.POSITIONAL_ONLY:
@@ -115,10 +139,14 @@ def _fields(shared: Options) -> list[Option]:
     hints, texts = typing.get_type_hints(kind), {}
     for base in reversed(kind.__mro__):
         texts.update(_texts(base))
-    return [
-        Option(field.name, getattr(shared, field.name), hints[field.name], texts.get(field.name))
-        for field in dataclasses.fields(shared)
-    ]
+    found: list[Option] = []
+    for field in dataclasses.fields(shared):
+        value = getattr(shared, field.name)
+        if isinstance(value, Options):
+            found.extend(_fields(value))
+        else:
+            found.append(Option(field.name, value, hints[field.name], texts.get(field.name)))
+    return found
 
 
 def _texts(documented: object) -> dict[str, str]:

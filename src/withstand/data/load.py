@@ -4,13 +4,14 @@ import warnings
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.reading import PLAIN, Reading
 from withstand.core.roles import Source
 from withstand.data.arrays.source import ArrayLike, ArraySource, npz_parts
 from withstand.data.dataset import DatasetSource
@@ -24,8 +25,9 @@ from withstand.data.interactions.source import RATINGS, Catalogue, is_ratings
 from withstand.data.pictures.decoding.listing import open_parts
 from withstand.data.pictures.folder import ImageFolder
 from withstand.data.pictures.named import NAMES, NamedSource
-from withstand.data.pictures.shards.parts import is_shards, shard_parts
+from withstand.data.pictures.shards.parts import shard_parts
 from withstand.data.pictures.shards.source import Shards
+from withstand.data.pictures.whole import WholePictures
 from withstand.data.tables.files import is_table_file
 from withstand.data.tables.frame import is_frame
 from withstand.data.tables.named import TABLES
@@ -42,7 +44,7 @@ DEFAULT_SIZE = 64
 """The side of pictures from a folder when none is said."""
 
 
-def load(data: Data, *, split: str = "train", size: int | None = None) -> Source:
+def load(data: Data, *, split: str = "train", size: int | None = None, reading: Reading = PLAIN) -> Source:
     """Return a source for whatever holds samples.
 
     Args:
@@ -59,8 +61,10 @@ def load(data: Data, *, split: str = "train", size: int | None = None) -> Source
             eval or dev.
         size: the side of pictures from a folder, 64 when not said. Other data have their size; another one here
             is refused.
+        reading: what picture files of a folder or of tar shards do not say themselves.
 
     Raises:
+        ConfigError: a reading for data that are no picture files.
         DataError: an unknown name or path, a missing split, another size, or data that cannot be read.
 
     >>> load("digits").shape
@@ -68,7 +72,7 @@ def load(data: Data, *, split: str = "train", size: int | None = None) -> Source
     """
     if split not in ("train", "test"):
         raise DataError(f"unknown split {split!r}: 'train' or 'test'")
-    openers = _openers(data, size)
+    openers = _openers(data, size, reading=reading)
     if split == "train":
         return openers["train"]()
     test = openers.get("test", openers.get("validation"))
@@ -78,7 +82,13 @@ def load(data: Data, *, split: str = "train", size: int | None = None) -> Source
 
 
 def splits(
-    data: Data, *, size: int | None = None, fraction: float = 0.2, seed: int = 0, cache_size: int | None = None
+    data: Data,
+    *,
+    size: int | None = None,
+    fraction: float = 0.2,
+    seed: int = 0,
+    cache_size: int | None = None,
+    reading: Reading = PLAIN,
 ) -> tuple[Source, Source]:
     """Return (train, test): the data's own test part where there is one, else a share held out.
 
@@ -92,14 +102,16 @@ def splits(
         fraction: the share held out where the data have no test part, stratified when labelled.
         seed: chooses which samples those are.
         cache_size: of a folder of pictures that are learnt from, as for `ImageFolder`; other data take no notice.
+        reading: as for `load`.
     """
+    _refuse_reading(data, reading)
     if _is_table(data):
         rows = data if isinstance(data, TableSource) else TableSource(data, part="train", fraction=fraction, seed=seed)
         return rows.other("train"), labelled(rows.other("test"))
     if is_flows(data):
         flows = open_flows(data)
         return parted(flows, "train", fraction, seed), labelled(parted(flows, "test", fraction, seed))
-    openers = _openers(data, size, cache_size)
+    openers = _openers(data, size, cache_size, reading)
     train = openers.pop("train")()
     for opener in openers.values():
         test = opener()
@@ -119,7 +131,12 @@ SHARE = 0.2
 
 
 def splits_or_all(
-    data: Data, *, size: int | None = None, share: float = SHARE, cache_size: int | None = None
+    data: Data,
+    *,
+    size: int | None = None,
+    share: float = SHARE,
+    cache_size: int | None = None,
+    reading: Reading = PLAIN,
 ) -> tuple[Source, Source | None]:
     """Return (train, test) as `splits` does, with another share held out; with a share of 0 (all there is, None).
 
@@ -128,6 +145,7 @@ def splits_or_all(
         size: as for `load`.
         share: what is held out to judge by, from 0 to below 1.
         cache_size: as for `splits`.
+        reading: as for `load`.
 
     Raises:
         ConfigError: a share out of range, or another than the usual of data that have a test part of their own.
@@ -135,14 +153,14 @@ def splits_or_all(
     if not 0 <= share < 1:
         raise ConfigError(f"holdout must be at least 0 and below 1, not {share!r}: it is the share that is kept")
     if share == SHARE:
-        return splits(data, size=size, cache_size=cache_size)
-    openers = _openers(data, size, cache_size)
+        return splits(data, size=size, cache_size=cache_size, reading=reading)
+    openers = _openers(data, size, cache_size, reading)
     if len(openers) > 1:
         raise ConfigError(f"{_called(data)} has a test part of its own, which is kept in any case: leave holdout out")
     return holdout_or_all(openers["train"](), share)
 
 
-def judged(data: Data, *, size: int | None = None) -> Source:
+def judged(data: Data, *, size: int | None = None, reading: Reading = PLAIN) -> Source:
     """Return the samples that a network which needs no others is judged on: everything that is given.
 
     Of a set, an `.npz` file or a folder that come in parts that is the test part, as `splits` chooses it; of anything
@@ -150,11 +168,12 @@ def judged(data: Data, *, size: int | None = None) -> Source:
 
     Arguments as for `load`.
     """
+    _refuse_reading(data, reading)
     if isinstance(data, Source):
         return labelled(data)
     if _is_table(data) and not (isinstance(data, str) and data in TABLES):
         return labelled(TableSource(data, part="all"))
-    openers = _openers(data, size)
+    openers = _openers(data, size, reading=reading)
     train = openers.pop("train")
     for opener in openers.values():
         test = opener()
@@ -169,12 +188,12 @@ def judged(data: Data, *, size: int | None = None) -> Source:
     return labelled(train())
 
 
-def parts_of(data: Data, *, size: int | None = None) -> dict[str, Source]:
+def parts_of(data: Data, *, size: int | None = None, reading: Reading = PLAIN) -> dict[str, Source]:
     """Return the parts that data come in, by name: `train` (all there is where they have none), `test`, `validation`.
 
     Arguments as for `load`.
     """
-    return {part: opener() for part, opener in _openers(data, size).items()}
+    return {part: opener() for part, opener in _openers(data, size, reading=reading).items()}
 
 
 def splits_like(source: Source, data: Data) -> tuple[Source, Source]:
@@ -185,16 +204,33 @@ def splits_like(source: Source, data: Data) -> tuple[Source, Source]:
         return labelled_parts(open_graphs(data) if like is None else like)
     train = source.like(data, "train")
     if train is None:
-        return splits(data, size=size_like(source, data))
+        return splits(data, **read_like(source, data))
     test = source.like(data, "test")
     return (train, labelled(test)) if test is not None else holdout(train)
 
 
-def size_like(source: Source, data: Data) -> int | None:
-    """Return the side to which a folder's pictures are brought to be as `source`'s are; None for other data."""
-    folder = _path_of(data)
-    resized = folder is not None and (folder.is_dir() or is_shards(folder))
-    return source.shape[-1] if source.kind == "picture" and resized else None
+class HowRead(TypedDict):
+    """How pictures of a folder or of tar shards are read: their size, and what the files do not say."""
+
+    size: int | None
+    reading: Reading
+
+
+def read_like(source: Source, data: Data) -> HowRead:
+    """Return how a folder's pictures are read to be as `source`'s are; nothing is said of other data."""
+    if source.kind != "picture" or not _is_of_picture_files(data):
+        return {"size": None, "reading": PLAIN}
+    return {"size": source.shape[-1], "reading": reading_of(source)}
+
+
+def reading_of(source: Source) -> Reading:
+    """Return how picture files were read for a source, itself one of files or made of such; plainly for any other."""
+    inner: object = source
+    while isinstance(inner, Source):
+        if isinstance(inner, ImageFolder | Shards | WholePictures):
+            return inner.reading
+        inner = getattr(inner, "source", None)
+    return PLAIN
 
 
 def is_picture_folder(data: Data) -> bool:
@@ -248,14 +284,28 @@ def _path_of(data: object) -> Path | None:
     return Path(data).expanduser()
 
 
-def _openers(data: Data, size: int | None, cache_size: int | None = None) -> dict[str, Callable[[], Source]]:
+def _is_of_picture_files(data: Data) -> bool:
+    """Return whether data are a folder of pictures, or tar shards of them."""
+    folder = _path_of(data)
+    return is_picture_folder(data) or (folder is not None and folder.exists() and bool(shard_parts(folder)))
+
+
+def _refuse_reading(data: Data, reading: Reading) -> None:
+    if not _is_of_picture_files(data):
+        reading.refuse(f"{_called(data)} is neither a folder nor tar shards of them")
+
+
+def _openers(
+    data: Data, size: int | None, cache_size: int | None = None, reading: Reading = PLAIN
+) -> dict[str, Callable[[], Source]]:
     """Return what opens each part that data come in: `train`, then the others, the one to judge by first."""
+    _refuse_reading(data, reading)
     folder = _path_of(data)
     parts: dict[str, Path] = {}
     if _is_volumes(data):
         return volume_openers(data, size=size)
     if folder is not None and folder.exists() and (shards := shard_parts(folder)):
-        return _shard_openers(shards, DEFAULT_SIZE if size is None else size, cache_size)
+        return _shard_openers(shards, DEFAULT_SIZE if size is None else size, cache_size, reading)
     if folder is not None and is_picture_folder(data):
         parts, aside = open_parts(folder)
         if aside:
@@ -263,40 +313,42 @@ def _openers(data: Data, size: int | None, cache_size: int | None = None) -> dic
     if not parts:
         names = _parts(data)
         return {part: partial(_sized, data, part, size) for part in names} or {
-            "train": partial(_sized, data, None, size, cache_size)
+            "train": partial(_sized, data, None, size, cache_size, reading)
         }
     side = DEFAULT_SIZE if size is None else size
-    train = cache(partial(ImageFolder, parts["train"], side, cache_size=cache_size))
+    train = cache(partial(ImageFolder, parts["train"], side, cache_size=cache_size, reading=reading))
 
     def other(part: str) -> Source:
         # Every part numbers its classes as the training folder does.
-        return ImageFolder(parts[part], train().shape[-1], classes=train().classes)
+        return ImageFolder(parts[part], train().shape[-1], classes=train().classes, reading=reading)
 
     return {"train": train} | {part: partial(other, part) for part in parts if part != "train"}
 
 
 def _shard_openers(
-    parts: dict[str, tuple[Path, str | None]], size: int, cache_size: int | None
+    parts: dict[str, tuple[Path, str | None]], size: int, cache_size: int | None, reading: Reading
 ) -> dict[str, Callable[[], Source]]:
     """Return what opens each part of a set of tar shards."""
     place, said = parts["train"]
-    train = cache(partial(Shards, place, size, part=said, cache_size=cache_size))
+    train = cache(partial(Shards, place, size, part=said, cache_size=cache_size, reading=reading))
 
     def other(part: str) -> Source:
         folder, word = parts[part]
-        return Shards(folder, size, part=word, classes=train().classes)
+        return Shards(folder, size, part=word, classes=train().classes, reading=reading)
 
     return {"train": train} | {part: partial(other, part) for part in parts if part != "train"}
 
 
-def _sized(data: Data, split: str | None, size: int | None, cache_size: int | None = None) -> Source:
-    source = _open(data, split, size, cache_size)
+def _sized(
+    data: Data, split: str | None, size: int | None, cache_size: int | None = None, reading: Reading = PLAIN
+) -> Source:
+    source = _open(data, split, size, cache_size, reading)
     if size is not None and source.shape[-2:] != (size, size):
         raise DataError(f"size={size} resizes folders of pictures only; {_called(data)} has samples of {source.shape}")
     return source
 
 
-def _open(data: Data, split: str | None, size: int | None, cache_size: int | None) -> Source:
+def _open(data: Data, split: str | None, size: int | None, cache_size: int | None, reading: Reading) -> Source:
     """Open data; `split` is None where they have only one part."""
     if _is_table(data):
         rows = data if isinstance(data, TableSource) else TableSource(data, part="train")
@@ -331,7 +383,7 @@ def _open(data: Data, split: str | None, size: int | None, cache_size: int | Non
             f"{str(data)!r} is neither a path nor the name of a set: "
             f"{nearest(str(data), [*NAMES, *TABLES, *GRAPHS, *VOLUMES, *WINDOWS, *RATINGS, *NAMED_FLOWS])}"
         )
-    return ImageFolder(path, DEFAULT_SIZE if size is None else size, cache_size=cache_size)
+    return ImageFolder(path, DEFAULT_SIZE if size is None else size, cache_size=cache_size, reading=reading)
 
 
 def _called(data: object) -> str:

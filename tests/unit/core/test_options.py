@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from withstand.core.errors import ConfigError
-from withstand.core.options import Option, Options, call, options_of
+from withstand.core.options import Option, Options, call, names_within, options_of, with_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,3 +64,31 @@ def test_a_call_by_name_fills_the_shared_dataclass() -> None:
 def test_an_unknown_option_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="'make' has no option 'sede': did you mean 'seed'"):
         call(make, {"name": "x", "sede": 9}, name="make")
+
+
+@dataclass(frozen=True)
+class Held(Options):
+    """Options that hold others.
+
+    Args:
+        count: how many.
+        more: what else is said.
+    """
+
+    count: int = 1
+    more: More = More(rate=2.0)
+
+
+def take(setup: Held = Held(), *, flag: bool = False) -> Held:
+    return setup
+
+
+def test_options_within_options_are_options_like_others() -> None:
+    assert [(option.name, option.default) for option in options_of(take)] == [
+        ("count", 1), ("size", 4), ("seed", 0), ("rate", 2.0), ("flag", False),
+    ]  # fmt: skip
+    assert call(take, {"seed": 3, "count": 2}, name="take") == Held(2, More(seed=3, rate=2.0))
+    assert with_fields(Held(), {"more": More(), "count": 5}) == Held(5, More())
+    assert names_within(Held()) == {"count", "size", "seed", "rate"}
+    with pytest.raises(ConfigError, match="'take' has no option 'more'"):
+        call(take, {"more": More()}, name="take")

@@ -25,7 +25,7 @@ from withstand.data.captions.table import FILE, read_captions
 from withstand.data.captions.words import Vocabulary
 from withstand.data.derived.subset import Subset, labelled
 from withstand.data.derived.wrapped import Wrapped
-from withstand.data.load import parts_of
+from withstand.data.load import parts_of, reading_of
 from withstand.data.pictures.folder import ImageFolder
 
 CAPTIONS = "captions"
@@ -92,13 +92,13 @@ class Captioned(Wrapped):
 
     def _folder_like(self, folder: Path, split: str) -> Source | None:
         size = self.shape[-1]
-        part = parts_of(folder, size=size).get("train" if split == "all" else split)
+        part = parts_of(folder, size=size, reading=reading_of(self.source)).get("train" if split == "all" else split)
         if not isinstance(part, ImageFolder):
             return part
         if (folder / FILE).is_file():
             return CaptionedFolder(folder, size, self.vocabulary, classes=self.told or self.classes or None)
         if (self.told or self.classes) and part.labels is not None:
-            return ImageFolder(part._init_args["path"], size, classes=self.told or self.classes)
+            return ImageFolder(part._init_args["path"], size, classes=self.told or self.classes, reading=part.reading)
         return part
 
     def fingerprint(self) -> str:

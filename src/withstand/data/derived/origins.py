@@ -6,7 +6,6 @@ Two tracks, as ImagiNet (2024) has them. The classes of the data are real pictur
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -95,8 +94,7 @@ class Origins(Wrapped):
             return None if split == "test" else data
         inner = self.source.like(data, split)
         if inner is None:
-            folder = isinstance(data, str | Path) and Path(data).expanduser().is_dir()
-            inner = _opened(data, split, self.shape[-1] if folder else None)
+            inner = _opened(data, split, self)
         return None if inner is None else Origins(inner, tuple(name for name in self.real if name in inner.classes))
 
     def fingerprint(self) -> str:
@@ -159,12 +157,12 @@ def _real_classes(classes: Sequence[str], asked: tuple[str, ...]) -> tuple[str, 
     return found
 
 
-def _opened(data: Any, split: str, size: int | None) -> Source | None:
+def _opened(data: Any, split: str, like: Source) -> Source | None:
     """Return other data as a source of their own classes; None where they have no such part, or come in several."""
-    from withstand.data.load import parts_of  # load opens every kind of data, these too
+    from withstand.data.load import parts_of, read_like  # load opens every kind of data, these too
 
     kinds = open_kinds(data)
-    parts: dict[str, Source] = parts_of(data, size=size) if kinds is None else {"train": kinds}
+    parts: dict[str, Source] = parts_of(data, **read_like(like, data)) if kinds is None else {"train": kinds}
     if split == "test":
         return parts.get("test", parts.get("validation"))
     return None if split == "all" and len(parts) > 1 else parts["train"]

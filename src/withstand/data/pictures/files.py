@@ -12,10 +12,11 @@ from PIL import Image
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError
 from withstand.core.files import printable
+from withstand.core.reading import PLAIN, Reading
 from withstand.core.roles import Indices, Source
 from withstand.data.pictures.decoding.decode import Decoded, decode_or_reason, is_picture
 from withstand.data.pictures.decoding.forms import Square
-from withstand.data.pictures.decoding.reading import PLAIN, Reading, notes_on
+from withstand.data.pictures.decoding.notes import notes_on
 from withstand.data.shared.digest import as_indices, digest
 
 

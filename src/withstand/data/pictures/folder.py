@@ -16,11 +16,11 @@ from torch import Tensor
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError
 from withstand.core.files import printable
+from withstand.core.reading import PLAIN, Reading
 from withstand.core.roles import Indices, Source
 from withstand.data.pictures.decoding.cache import pictures_of
 from withstand.data.pictures.decoding.forms import ForCrops, Square
 from withstand.data.pictures.decoding.listing import list_files
-from withstand.data.pictures.decoding.reading import PLAIN, Reading
 from withstand.data.pictures.domains import DOMAIN, domains_of, folder_of_domains
 from withstand.data.pictures.folder_classes import classes_of
 from withstand.data.pictures.folder_parts import role_of

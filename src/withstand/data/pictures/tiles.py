@@ -10,6 +10,7 @@ from torch import Tensor
 
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
+from withstand.core.reading import PLAIN
 from withstand.core.roles import Indices, Source
 from withstand.data.arrays.source import ArraySource
 from withstand.data.derived.subset import in_whole
@@ -108,7 +109,7 @@ class Tiles(Source):
 
     def like(self, data: Any, split: str = "all") -> Source | None:
         """Return a folder's or a named set's pictures whole, for they are judged and enlarged whole."""
-        return whole_like(data, split)
+        return whole_like(data, split, PLAIN if self._whole is None else self._whole.reading)
 
     def fingerprint(self) -> str:
         words = repr((self.source.fingerprint(), self.side, self._corners.tolist()))

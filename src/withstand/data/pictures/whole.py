@@ -17,11 +17,11 @@ from torch import Tensor
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError, nearest
 from withstand.core.files import printable
+from withstand.core.reading import PLAIN, Reading
 from withstand.core.roles import Indices, Source
 from withstand.data.pictures.decoding.cache import File, Pictures, pictures_of
 from withstand.data.pictures.decoding.forms import Whole
 from withstand.data.pictures.decoding.listing import NOT_PICTURES, list_files, open_parts
-from withstand.data.pictures.decoding.reading import PLAIN, Reading
 from withstand.data.pictures.named import VARIABLE
 from withstand.data.shared.cache_folder import cache_folder
 from withstand.data.shared.digest import as_indices
@@ -45,6 +45,7 @@ class WholePictures(Source):
 
     Attributes:
         sides: height and width of each picture, int64 `(N, 2)`.
+        reading: as given.
 
     Raises:
         DataError: no such folder or set, or no pictures in it.
@@ -55,6 +56,7 @@ class WholePictures(Source):
 
     def __init__(self, data: str | Path, *, cache: str | Path | None = None, reading: Reading = PLAIN) -> None:
         place, self.name, self.origin = _place(data)
+        self.reading = reading
         kept = _kept(place, cache_folder() / "pictures" if cache is None else Path(cache), reading)
         self.names, self._digest = tuple(file.name for file, _ in kept.kept), kept.digest
         self.skipped = tuple((printable(name), reason) for name, reason in kept.skipped)
@@ -97,7 +99,7 @@ class WholePictures(Source):
         return {"height": self.sides[:, 0], "width": self.sides[:, 1]}
 
     def like(self, data: Any, split: str = "all") -> Source | None:
-        return whole_like(data, split)
+        return whole_like(data, split, self.reading)
 
     def fingerprint(self) -> str:
         return blake2b(repr((self._digest, self.sides.tolist())).encode(), digest_size=16).hexdigest()
@@ -112,21 +114,32 @@ def is_whole(data: object) -> bool:
     return named or (isinstance(data, str | Path) and Path(data).expanduser().is_dir())
 
 
-def whole_like(data: Any, split: str = "all") -> Source | None:
-    """Return what `Source.like` does for pictures that are read whole: all of a folder or set, or one of its parts."""
+def whole_like(data: Any, split: str = "all", reading: Reading = PLAIN) -> Source | None:
+    """Return what `Source.like` does for pictures that are read whole: all of a folder or set, or one of its parts.
+
+    What is said of how files are read is of folders alone.
+    """
     if not is_whole(data):
         return None
-    return WholePictures(data) if split == "all" else whole_parts(data).get(split)
-
-
-def whole_parts(data: str | Path) -> dict[str, WholePictures]:
-    """Return the parts of a folder or set: "train", all there is where it has none, and "test" or "validation"."""
     if isinstance(data, str) and data in WHOLE_SETS:
+        reading = PLAIN
+    return WholePictures(data, reading=reading) if split == "all" else whole_parts(data, reading).get(split)
+
+
+def whole_parts(data: str | Path, reading: Reading = PLAIN) -> dict[str, WholePictures]:
+    """Return the parts of a folder or set: "train", all there is where it has none, and "test" or "validation".
+
+    Raises:
+        ConfigError: something is said of how the files of a set are read.
+    """
+    if isinstance(data, str) and data in WHOLE_SETS:
+        reading.refuse(f"{data} says itself how it is read")
         return {"train": WholePictures(data)}
     parts, aside = open_parts(Path(data).expanduser())
     if aside:
         warnings.warn(f"{str(data)!r} has parts ({', '.join(parts)}); left aside: {aside}", stacklevel=2)
-    return {part: WholePictures(folder) for part, folder in parts.items()} or {"train": WholePictures(data)}
+    opened = {part: WholePictures(folder, reading=reading) for part, folder in parts.items()}
+    return opened or {"train": WholePictures(data, reading=reading)}
 
 
 def _place(data: str | Path) -> tuple[Path, str, str]:

@@ -13,7 +13,7 @@ from withstand.data.derived.subset import Subset
 from withstand.data.graphs.load import open_graphs
 from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource
-from withstand.data.load import Data, parts_of, size_like
+from withstand.data.load import Data, parts_of, read_like, reading_of
 from withstand.data.pictures.files import PictureFiles, is_picture_file
 
 ALL = "all"
@@ -82,9 +82,9 @@ def rows_like(source: Source, data: Data, split: str = ALL) -> list[Rows]:
     elif isinstance(like, GraphSource | GraphSet):
         found = {"train": open_graphs(data)}
     elif like.kind == "picture" and is_picture_file(data):
-        found = {"train": PictureFiles((str(data),), like.shape[-1], like.shape[0])}
+        found = {"train": PictureFiles((str(data),), like.shape[-1], like.shape[0], reading=reading_of(like))}
     else:
-        found = parts_of(data, size=size_like(like, data))
+        found = parts_of(data, **read_like(like, data))
     _check(split, found)
     if len(found) == 1:
         return [_part(found["train"], "")]

@@ -28,7 +28,7 @@ from withstand.core.part import again
 from withstand.core.roles import Source, View
 from withstand.data.captions.source import Captioned
 from withstand.data.derived.subset import Subset, in_whole, labelled
-from withstand.data.load import Data, judged, size_like, splits
+from withstand.data.load import Data, judged, read_like, splits
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.folder import RunFolder
 from withstand.engine.optimizers import SGD
@@ -192,7 +192,7 @@ def _elsewhere(train: Source, data: str | Source) -> Source:
     Raises:
         DataError: other classes, or none.
     """
-    found = judged(data, size=size_like(train, data))
+    found = judged(data, **read_like(train, data))
     if found.labels is None or found.classes != train.classes:
         raise DataError(
             f"pictures from elsewhere are of the same classes, {', '.join(train.classes[:3])} ..., and those of "

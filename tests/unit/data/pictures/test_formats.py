@@ -9,15 +9,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from PIL import Image
 
+from withstand.api.front import experiment
+from withstand.api.settings import Audit, Inputs, both
+from withstand.cli.network import refuse_for_runs
 from withstand.core.errors import ConfigError, DataError
+from withstand.core.part import build, describe
+from withstand.core.reading import PLAIN, Reading
+from withstand.data.derived.origins import Origins
+from withstand.data.load import judged, load, reading_of, splits, splits_like
 from withstand.data.pictures.decoding.decode import Decoded, decode, decode_or_reason, is_picture, sides_of
 from withstand.data.pictures.decoding.forms import Whole
-from withstand.data.pictures.decoding.reading import PLAIN, Reading
 from withstand.data.pictures.files import PictureFiles
 from withstand.data.pictures.folder import ImageFolder
 from withstand.data.pictures.whole import WholePictures
+from withstand.data.shared.rows import rows_like
 
 tifffile = pytest.importorskip("tifffile")
 imagecodecs = pytest.importorskip("imagecodecs")
@@ -395,3 +403,54 @@ def test_readings_that_make_no_sense_are_refused() -> None:
     ):
         with pytest.raises(ConfigError, match=words):
             Reading(**wrong)
+
+
+def dark(folder: Path, count: int = 8) -> Path:
+    """Write pictures of 12 bits in files of 16, of two classes."""
+    for place in range(count):
+        path = folder / "ab"[place % 2] / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(values(1, np.uint16, 4095)).save(path)
+    return folder
+
+
+def test_what_is_said_of_files_holds_wherever_they_are_opened(tmp_path: Path) -> None:
+    said, folder = Reading(white=4095), dark(tmp_path / "deep")
+    with pytest.warns(UserWarning, match="white=4095"):
+        plain = load(folder, size=8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bright = load(folder, size=8, reading=said)
+        train, test = splits(folder, size=8, reading=said)
+        assert reading_of(Origins(train, ("a",))) == said
+        again = [*splits_like(train, folder), *(rows.source for rows in rows_like(train, folder))]
+        only = rows_like(train, folder / "a" / "0.png")[0].source
+    assert plain[range(8)].x.float().mean() < 20 < 100 < bright[range(8)].x.float().mean()
+    for part in (train, test, *again, only):
+        assert part[range(len(part))].x.float().mean() > 100
+    assert torch.equal(again[-1][range(8)].x, bright[range(8)].x)
+
+
+def test_what_is_said_of_files_is_refused_where_there_are_none(tmp_path: Path) -> None:
+    for data in ("digits", np.zeros((4, 3, 8, 8), np.uint8)):
+        for opened in (load, splits, judged):
+            with pytest.raises(ConfigError, match="white, bands and most_pixels are of picture files"):
+                opened(data, reading=Reading(white=4095))
+    folder = dark(tmp_path / "told")
+    (folder / "captions.csv").write_text("image,caption\na/0.png,a picture\n")
+    with pytest.raises(ConfigError, match="pictures with captions are read as they stand"):
+        experiment("clip-rocket", {"data": str(folder), "white": 4095.0})
+
+
+def test_recipes_and_networks_say_it_too(tmp_path: Path) -> None:
+    folder = dark(tmp_path / "deep", 20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = experiment("simclr", {"data": str(folder), "size": 8, "batch": 8, "white": 4095.0})
+        enlarged = experiment("srresnet", {"data": str(folder), "tile": 16, "batch": 8, "white": 4095.0})
+    assert reading_of(made.source) == reading_of(enlarged.source) == Reading(white=4095)
+    assert reading_of(build(describe(made.source))) == Reading(white=4095)
+    asked, inputs = both(Audit(), Inputs(), {"white": 4095.0, "eps": "1/255"})
+    assert (asked.eps, inputs.reading) == ("1/255", Reading(white=4095))
+    with pytest.raises(ConfigError, match="--most-pixels is for networks that are no runs"):
+        refuse_for_runs(Inputs(reading=Reading(most_pixels=9)))

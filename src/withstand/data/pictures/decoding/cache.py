@@ -26,10 +26,11 @@ from torch import Tensor
 
 from withstand.core.errors import DataError
 from withstand.core.files import replacing
+from withstand.core.reading import PLAIN, Reading
 from withstand.data.arrays.source import read_only
 from withstand.data.pictures.decoding.decode import Decoded, decode_or_reason, readers
 from withstand.data.pictures.decoding.forms import Form
-from withstand.data.pictures.decoding.reading import PLAIN, Reading, Told, notes_on
+from withstand.data.pictures.decoding.notes import Told, notes_on
 
 VERSION = 3
 """Of the file and of what `decode` makes; another one is decoded again."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import ImageOps
 
 from withstand.core.files import printable
+from withstand.core.reading import PLAIN, Reading
 from withstand.data.pictures.decoding.deep_png import read_deep_png
 from withstand.data.pictures.decoding.forms import Form
 from withstand.data.pictures.decoding.headers import (
@@ -20,7 +21,7 @@ from withstand.data.pictures.decoding.headers import (
     unknown,
 )
 from withstand.data.pictures.decoding.heif import read_heif
-from withstand.data.pictures.decoding.reading import PLAIN, Reading, Told
+from withstand.data.pictures.decoding.notes import Told
 from withstand.data.pictures.decoding.tiff import read_tiff, tags_of
 from withstand.data.pictures.decoding.values import Plain, as_rgb
 

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from withstand.data.pictures.decoding.reading import ALPHA, DARK, PLAIN, Reading, Told
+from withstand.core.reading import PLAIN, Reading
+from withstand.data.pictures.decoding.notes import ALPHA, DARK, Told
 
 FULL = 65535
 """White of 16 bits, where nobody says another."""

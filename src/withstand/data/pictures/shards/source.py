@@ -18,10 +18,11 @@ from torch import Tensor
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError
 from withstand.core.files import printable
+from withstand.core.reading import PLAIN, Reading
 from withstand.core.roles import Indices, Source
 from withstand.data.pictures.decoding.decode import Decoded, decode_or_reason
 from withstand.data.pictures.decoding.forms import ForCrops, Form, Square
-from withstand.data.pictures.decoding.reading import PLAIN, Reading, Told, notes_on
+from withstand.data.pictures.decoding.notes import Told, notes_on
 from withstand.data.pictures.shards.index import Names, Shard, index_of, list_shards, place_of
 from withstand.data.pictures.shards.kept import Kept, Pixels, Rows, fits
 from withstand.data.pictures.shards.parts import part_of

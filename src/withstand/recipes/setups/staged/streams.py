@@ -74,7 +74,7 @@ def parts_like(data: Data, shape: Sequence[int], setup: CropSetup) -> Parts:
         setup: how those of a folder are read.
     """
     kept = replace(setup, data=data).kept_side() if is_picture_folder(data) else None
-    train, test = splits_or_all(data, size=setup.size, share=setup.holdout, cache_size=kept)
+    train, test = splits_or_all(data, size=setup.size, share=setup.holdout, cache_size=kept, reading=setup.reading)
     return as_shaped(train, shape), None if test is None else as_shaped(test, shape)
 
 

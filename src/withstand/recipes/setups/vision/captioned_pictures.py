@@ -48,6 +48,7 @@ class CaptionedSetup(CropSetup):
         folder = self._folder()
         if folder is None:
             return self._made()
+        self.reading.refuse("pictures with captions are read as they stand")
         size = DEFAULT_SIZE if self.size is None else self.size
         parts, _ = open_parts(folder)
         test = parts.get("test", parts.get("validation"))

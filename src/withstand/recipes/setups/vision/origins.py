@@ -64,7 +64,7 @@ class OriginSetup(PictureSetup):
             raise ConfigError("leave_out is of domains, and these data are told apart by generators")
         kinds = open_kinds(self.data)
         train, test = both(
-            splits_or_all(self.data, size=self.size, share=self.holdout)
+            splits_or_all(self.data, size=self.size, share=self.holdout, reading=self.reading)
             if kinds is None
             else holdout_or_all(kinds, self.holdout)
         )

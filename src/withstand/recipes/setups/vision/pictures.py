@@ -7,6 +7,7 @@ from functools import partial
 from withstand.attacks.inputs.gradient import PGD
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.options import Options
+from withstand.core.reading import PLAIN, Reading
 from withstand.core.roles import Evaluator, Method, Model, Source, View
 from withstand.core.threat import Ball, parse_eps
 from withstand.data.derived.subset import labelled
@@ -52,6 +53,7 @@ class PictureSetup(Options):
         holdout: share of the data that is kept to judge by, where they have no test part; 0 learns from all
         leave_out: a domain that is not learnt from, and judged on: data is a folder of domains, each a folder of the
             same classes
+        reading: what picture files do not say themselves.
     """
 
     data: Data = "fashion-mnist-small"
@@ -66,6 +68,7 @@ class PictureSetup(Options):
     processes: int = 1
     holdout: float = SHARE
     leave_out: str | None = None
+    reading: Reading = PLAIN
 
     def parts(self) -> tuple[Source, Source | None]:
         """Return (train, test) of the data; no test samples where all are learnt from.
@@ -75,11 +78,15 @@ class PictureSetup(Options):
             DataError: data that cannot be read.
         """
         if self.leave_out is None:
-            return splits_or_all(self.data, size=self.size, share=self.holdout, cache_size=self.kept_side())
+            return splits_or_all(
+                self.data, size=self.size, share=self.holdout, cache_size=self.kept_side(), reading=self.reading
+            )
         if self.holdout != SHARE:
             raise ConfigError("leave_out says already what is judged on: leave holdout out")
         size = DEFAULT_SIZE if self.size is None else self.size
-        whole = ImageFolder(folder_of_domains(self.data), size, domains=True, cache_size=self.kept_side())
+        whole = ImageFolder(
+            folder_of_domains(self.data), size, domains=True, cache_size=self.kept_side(), reading=self.reading
+        )
         return DomainPart(whole, self.leave_out, "train"), labelled(DomainPart(whole, self.leave_out, "test"))
 
     def kept_side(self) -> int | None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from withstand.core.options import Options
+from withstand.core.reading import PLAIN, Reading
 from withstand.core.roles import Source
 from withstand.data.derived.subset import holdout
 from withstand.data.load import Data, splits
@@ -25,6 +26,7 @@ class SuperSetup(Options):
 
     Args:
         data: a folder of pictures, which are never shrunk, a set (yang91, set5, set14, bsd100), or an array file.
+        reading: what picture files of a folder do not say themselves.
         test: another folder or set that is judged on; else the data's own test part, or a fifth of the pictures.
         tile: side in pixels of the squares that are learnt from.
         stride: pixels from one square to the next; half a side if not said.
@@ -56,6 +58,7 @@ class SuperSetup(Options):
     learning_rate: float = 1e-4
     seed: int = 0
     processes: int = 1
+    reading: Reading = PLAIN
 
 
 def pictures(setup: SuperSetup) -> tuple[Source, Source]:
@@ -66,14 +69,14 @@ def pictures(setup: SuperSetup) -> tuple[Source, Source]:
     """
     data, given = setup.data, setup.test
     if not isinstance(data, str) or not is_whole(data):
-        train, held = splits(data, seed=0)
+        train, held = splits(data, seed=0, reading=setup.reading)
         test: Source | None = held
     else:
-        parts = dict(whole_parts(data))
+        parts = dict(whole_parts(data, setup.reading))
         train = parts["train"]
         test = parts.get("test", parts.get("validation"))
     if given is not None:
-        test = whole_parts(given)["train"] if is_whole(given) else splits(given)[1]
+        test = whole_parts(given, setup.reading)["train"] if is_whole(given) else splits(given)[1]
     if test is None:
         train, test = holdout(train)
     return Tiles(train, setup.tile, setup.stride), test

@@ -39,6 +39,7 @@ class TrackSetup(PictureSetup):
         if self.simulate:
             train, test = both(super().parts())
             return SimulatedTracks(train), SimulatedTracks(test, seed=1)
+        self.reading.refuse("frames of tracks are read as they stand")
         size = DEFAULT_SIZE if self.size is None else self.size
         if isinstance(self.data, Source):
             return both(holdout_or_all(self.data, self.holdout))
