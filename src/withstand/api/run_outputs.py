@@ -64,7 +64,8 @@ class RunOutputs(RunParts):
             split: as for `embed`.
             column: of a table: the one that names its rows.
         """
-        source, test = self._build("source", Source), self._test()
+        self.others(data)  # its own, where they were moved
+        source, test = self._like(data), self._test() if data is None else None
         if column is not None:
             source, test = source.called_by(column), None if test is None else test.called_by(column)
         found = own_rows(source, test, split) if data is None else rows_like(source, data, split)

@@ -12,7 +12,7 @@ from torch import nn
 from withstand.api.subjects import probed
 from withstand.core.devices.device import device_of, moved
 from withstand.core.errors import ConfigError, DataError, LeftOut, RunError
-from withstand.core.part import build
+from withstand.core.part import Tree, build
 from withstand.core.random import isolated
 from withstand.core.roles import Evaluator, Method, Model, Source, encoder_of, network_of
 from withstand.core.victims.victim import Victim
@@ -20,6 +20,7 @@ from withstand.data.beside.labels import Told, with_labels
 from withstand.data.derived.subset import apart, holdout, labelled
 from withstand.data.load import Data, splits_like
 from withstand.engine import checkpoint
+from withstand.engine.data_places import PLACES, DataGone, OwnData
 from withstand.engine.experiment import auditable
 from withstand.engine.folder import RunFolder
 
@@ -48,6 +49,8 @@ class RunParts:
         self._labels, self._label_column = labels, label_column
         self._told: Told | None = None
         self._read: dict[str, Source] = {}
+        self._data = OwnData(self.folder, self._make)
+        self._told_apart: dict[str | Path, bool] = {}
         if labels is None and label_column is not None:
             raise ConfigError("label_column is about a table of labels: name one by labels")
 
@@ -101,15 +104,44 @@ class RunParts:
     def _build_any(self, place: str) -> object:
         if place in self._read:
             return self._read[place]
-        described, seed = self.folder.described(place), self.folder.record()["seed"]
+        if place not in PLACES:
+            return self._make(self.folder.described(place), place)
+        made = self._data.open(place)
+        if made is not None:  # reading them again takes long, and gives the same
+            self._read[place] = made
+        return made
+
+    def _make(self, described: Tree, place: str) -> object:
+        """Build what a tree describes that stands at a place of the run's description."""
+        seed = self.folder.record()["seed"]
         if not isinstance(seed, int):
             raise RunError(f"{self.folder.path} holds no description of a run")
         with isolated(seed, "weights"), warnings.catch_warnings():
             warnings.simplefilter("ignore", LeftOut)  # said when it was trained
-            made = build(described, allow=self._allow, supply=self._supply, path=place)
-        if isinstance(made, Source):  # reading them again takes long, and gives the same
-            self._read[place] = made
-        return made
+            return build(described, allow=self._allow, supply=self._supply, path=place)
+
+    def others(self, data: Data | None) -> Data | None:
+        """Return data that are not the run's own, or None where they are: those of the same content, named by a path.
+
+        The run finds its own there from now on.
+        """
+        if not isinstance(data, str | Path):
+            return data
+        if data not in self._told_apart:
+            self._told_apart[data] = self._data.found_at(Path(data).expanduser())
+            if self._told_apart[data]:
+                self._read.clear()
+        return None if self._told_apart[data] else data
+
+    def _like(self, data: Data | None) -> Source:
+        """Return what other data are to be read like: the run's own, or where these are gone pictures of their form."""
+        try:
+            return self.source
+        except DataGone:
+            form = self._data.form(Path(data).expanduser()) if isinstance(data, str | Path) else None
+            if form is None:
+                raise
+            return form
 
     def _test(self) -> Source | None:
         return None if self._build_any("test") is None else self._build("test", Source)
@@ -155,11 +187,13 @@ class RunParts:
     def sources(self, data: Data | None = None) -> tuple[Source, Source]:
         """Return (train, test): the run's own, or other data's; where only some samples have labels, those.
 
+        Data at a path that have the content of the run's own are its own.
+
         Raises:
             DataError: no test samples; a table of labels that leaves one side without any.
         """
-        if data is not None:
-            train, test = splits_like(self._build("source", Source), data)
+        if (data := self.others(data)) is not None:
+            train, test = splits_like(self._like(data), data)
         else:
             learnt = self._build_any("labelled") is None or self._labels is not None
             train, own = self._build("source" if learnt else "labelled", Source), self._test()

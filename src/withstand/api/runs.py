@@ -50,6 +50,7 @@ class Run(RunOutputs):
         Where a table of labels leaves samples without one, what needs no labels is not measured: the run's own samples,
         all of them, are what it is about.
         """
+        data = self.others(data)
         train, test = self.sources(data)
         told = self._told
         judges = STANDARD if told is None or told.labelled == told.samples else NEED_LABELS
@@ -101,7 +102,7 @@ class Run(RunOutputs):
         first = self.folder.described("first")
         if first is None:
             return None
-        path = Path(first) if isinstance(first, str) else self.folder.first.path
+        path = self._data.earlier(first) if isinstance(first, str) else self.folder.first.path
         supply = {
             name.removeprefix("first."): value for name, value in self._supply.items() if name.startswith("first.")
         }
@@ -136,6 +137,7 @@ class Run(RunOutputs):
         Raises:
             DataError: the data have too few labels, or none.
         """
+        data = self.others(data)
         train, test = self.sources(data)
         with self._moved():
             finding = asked.evaluate(self.encoder, train, test=test, control=self.untrained)
@@ -156,6 +158,7 @@ class Run(RunOutputs):
         Raises:
             DataError: the data have no labels, or the table is about none of the samples.
         """
+        data = self.others(data)
         victim, test = self.victim(data)
         ball = None if eps is None else Ball(norm, victim.radius(eps, norm))
         with moved(self.device, victim.model):
@@ -171,6 +174,7 @@ class Run(RunOutputs):
             data: the run's own if None.
             temperature: at which the push is shared out in detail; the method's own if None, else 0.2.
         """
+        data = self.others(data)
         train, test = self.sources(data)
         own = self.method._init_args.get("temperature")
         tau = temperature if temperature is not None else own if isinstance(own, float) else 0.2
@@ -213,7 +217,7 @@ class Run(RunOutputs):
             ConfigError: a setting that there is not, or that the run's own audit does not take.
         """
         data, asked = (None, data) if isinstance(data, Audit) else (data, asked)
-        asked = changed(asked, settings)
+        asked, data = changed(asked, settings), self.others(data)
         own = self._build_any("audit")
         if isinstance(own, Evaluator):
             return self._own_audit(own, data, asked, alone=surrogate is None and attack is None and prover is None)
@@ -268,6 +272,7 @@ class Run(RunOutputs):
         Raises:
             DataError: the data have no labels, or are no pictures.
         """
+        data = self.others(data)
         _, test = self.sources(data)
         check_corruptible(test)
         classifier = self.classifier(data)
@@ -293,7 +298,7 @@ class Run(RunOutputs):
             ConfigError: an operation without bounds, or a setting that there is not.
         """
         data, asked = (None, data) if isinstance(data, Certification) else (data, asked)
-        asked = changed(asked, settings)
+        asked, data = changed(asked, settings), self.others(data)
         test = self.sources(data)[1]
         evaluator = certificate_of(_of_range(test), asked)
         refuse_structured(test, "certificates bound networks whose samples are one tensor each")
@@ -322,7 +327,7 @@ class Run(RunOutputs):
             DataError: samples that are whole graphs.
         """
         data, asked = (None, data) if isinstance(data, NamedAttack) else (data, asked)
-        asked = changed(asked, settings)
+        asked, data = changed(asked, settings), self.others(data)
         learnt = learnt_attack(asked.attack, self._allow)
         # What is asked for is refused before a probe is fitted.
         attack_of(_of_range(self.sources(data)[1]), asked, embedding=False, learnt=learnt)

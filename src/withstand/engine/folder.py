@@ -10,7 +10,7 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -83,8 +83,13 @@ class RunFolder:
         """Change some entries of `run.json`."""
         self.write(self.record() | changes)
 
-    def claim(self, experiment: Experiment, *, fresh: bool) -> bool:
+    def claim(self, experiment: Experiment, places: Mapping[str, Tree] | None = None, *, fresh: bool) -> bool:
         """Make the folder this experiment's, and say whether it is a resumed run.
+
+        Args:
+            experiment: as it is to be trained.
+            places: where its data lie; not said if None.
+            fresh: start over where there is a run.
 
         Raises:
             RunError: the folder belongs to another experiment, was trained for longer, or holds other things.
@@ -94,13 +99,14 @@ class RunFolder:
         if fresh:
             self._clear()
         resumed = self.exists()
+        said: dict[str, Tree] = {} if places is None else {"places": dict(places)}
         if resumed:
             self._refuse_another(experiment)
             self._refuse_fewer_epochs(experiment)
             record = self.record()
-            self.write(record | {"tree": describe(experiment), "status": "running"})
+            self.write(record | {"tree": describe(experiment), "status": "running"} | said)
         else:
-            self.write(_new_record(experiment))
+            self.write(_new_record(experiment) | said)
         return resumed
 
     def adopt(self, name: str, tree: Tree, source: Source, seed: int, *, weights: str) -> None:

@@ -19,6 +19,7 @@ from withstand.core.part import Tree, build, describe, externals
 from withstand.core.random import isolated
 from withstand.core.roles import Method
 from withstand.engine import checkpoint
+from withstand.engine.data_places import places_of
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.fit import fit
 from withstand.engine.folder import RunFolder
@@ -86,7 +87,7 @@ def train(
         work(fabric)
         return folder
     with folder.locked():
-        folder.claim(experiment, fresh=fresh)
+        folder.claim(experiment, places_of(experiment, out), fresh=fresh)
         if not quiet:
             announce(experiment.source, experiment.test)
         try:

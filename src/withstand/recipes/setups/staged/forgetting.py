@@ -12,6 +12,7 @@ from withstand.core.part import build
 from withstand.core.roles import Source
 from withstand.data.derived.subset import labelled
 from withstand.data.load import Data, splits
+from withstand.engine.data_places import OwnData
 from withstand.engine.folder import RunFolder
 
 Meant: TypeAlias = str | Tensor | Sequence[int]
@@ -90,9 +91,8 @@ def data_of(run: Path, data: Data | None, size: int | None) -> tuple[Source, Sou
     folder = RunFolder(run)
     if data is None:
         try:
-            train: Source = build(folder.described("source"), path="source")
-            tested = folder.described("test")
-            return train, None if tested is None else build(tested, path="test")
+            own = OwnData(folder, lambda tree, place: build(tree, path=place))
+            return own.need("source"), own.open("test")
         except ConfigError as error:
             raise ConfigError(f"{run} does not say where its data are ({error}): name them by --data") from None
     facts = folder.record()["data"]
