@@ -194,12 +194,22 @@ def test_audit_of_a_network_of_ones_own(
     assert "holds a run" in capsys.readouterr().err
 
 
-def test_apply_writes_predictions_and_refuses_a_run_that_only_embeds(
+def test_apply_writes_predictions_and_refuses_a_run_that_can_make_none(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["apply", str(run)]) == 2
+    import numpy as np
+
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (128, 1, 8, 8), dtype=np.uint8))
+    bare = ["train", "dcl", "--data", str(tmp_path / "x.npy"), "--epochs", "1", *SMALL, "--holdout", "0", "--quiet"]
+    assert main([*bare, "--out", str(tmp_path / "bare")]) == 0
+    assert main(["apply", str(tmp_path / "bare")]) == 2
     assert "makes nothing of samples" in capsys.readouterr().err
-    assert not (run / "outputs").exists()
+    assert not (tmp_path / "bare" / "outputs").exists()
+    # A run that only embeds, of data with labels, predicts by a linear probe.
+    assert main(["apply", str(run), "--split", "test", "--out", str(tmp_path / "probed")]) == 0
+    with (tmp_path / "probed" / "table.csv").open(newline="") as file:
+        assert {row["prediction"] for row in csv.DictReader(file)} == {str(digit) for digit in range(10)}
+    capsys.readouterr()
     trained = ["train", "pgd-at", "--data", "digits", "--epochs", "1", *SMALL, "--out", str(tmp_path / "robust")]
     assert main([*trained, "--quiet"]) == 0
     assert main(["apply", str(tmp_path / "robust"), "--split", "test", "--out", str(tmp_path / "out")]) == 0

@@ -9,6 +9,7 @@ import torch
 
 from withstand.api.front import open_run, train
 from withstand.cli.main import main
+from withstand.core.findings.finding import Finding
 
 pytestmark = pytest.mark.filterwarnings("ignore:the embeddings are collapsing")
 
@@ -178,6 +179,23 @@ def test_every_verb_works_or_says_in_one_line_why_not(
     if refused is not None:
         assert refused in told
         assert told.count("\n") == 1
+
+
+def test_radius_and_norm_of_a_graphs_audit_are_said(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["audit", str(runs["labelled"]), "--steps", "1", "--samples", "6"]
+    assert main([*asked, "--norm", "linf", "--eps", "15%"]) == 0
+    found = Finding.load(runs["labelled"] / "findings" / "audit.json")
+    assert found.tables["features"].column("eps") == (0.05, 0.1, 0.15)
+    assert "linf" in str(found.headline)
+    assert main([*asked, "--eps", "0.4", "0.3"]) == 0
+    found = Finding.load(runs["labelled"] / "findings" / "audit.json")
+    assert found.tables["features"].column("eps") == (0.3, 0.4)
+    assert "l2" in str(found.headline)
+    capsys.readouterr()
+    for words, message in ((["--eps", "0"], "eps must be positive"), (["--norm", "l1"], "norm must be 'linf' or 'l2'"),
+                           (["--search", "fast"], "takes norm, eps, samples, steps, seed: search is set")):  # fmt: skip
+        assert main([*asked, *words]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_a_dataset_of_torch_geometric_is_learnt_from(tmp_path: Path) -> None:

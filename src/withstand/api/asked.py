@@ -6,13 +6,14 @@ from typing import get_args
 
 import torch
 
-from withstand.api.settings import Audit, Certification, NamedAttack
+from withstand.api.settings import Audit, Certification, NamedAttack, unusual
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.inputs.nearest import MinimalNorm
 from withstand.attacks.learnt.perturbations import unit
 from withstand.attacks.named import ANY, named, own_norm
 from withstand.attacks.objectives import CrossEntropy, EmbeddingDistance
 from withstand.core.errors import ConfigError, nearest
+from withstand.core.roles import Evaluator
 from withstand.core.threat import Ball, parse_eps
 from withstand.core.victims.victim import Victim
 from withstand.evaluation.robustness.audit import RobustnessAudit
@@ -24,10 +25,11 @@ from withstand.verification.solvers import SOLVERS, Certifier
 
 def audit_of(victim: Victim, asked: Audit) -> RobustnessAudit:
     """Return the audit of a victim that is asked for."""
+    norm = asked.norm or "linf"
     eps = victim.scale.headline if asked.eps is None else asked.eps
-    radii = tuple(victim.radius(one, asked.norm) for one in radii_of(eps))
+    radii = tuple(victim.radius(one, norm) for one in radii_of(eps))
     audit = RobustnessAudit(
-        ball=Ball(asked.norm, max(radii)),
+        ball=Ball(norm, max(radii)),
         samples=asked.samples,
         steps=asked.steps,
         ensemble=asked.ensemble,
@@ -37,7 +39,29 @@ def audit_of(victim: Victim, asked: Audit) -> RobustnessAudit:
     if len(radii) == 1:
         return audit
     curves = {"linf": replace(audit, linf=radii), "l2": replace(audit, l2=radii), "l1": replace(audit, l1=radii)}
-    return curves[asked.norm]
+    return curves[norm]
+
+
+def own_audit_of(own: Evaluator, asked: Audit) -> Evaluator:
+    """Return the audit that a run's experiment names, with what is asked for.
+
+    Radii are in its own units, as shares of a node's length; one alone joins its smaller ones.
+
+    Raises:
+        ConfigError: a setting that it does not have.
+    """
+    changes, has = unusual(asked), own._init_args
+    takes = [name for name in ("norm", "eps", "samples", "steps", "seed") if name in has]
+    refused = [name for name in changes if name not in takes]
+    if refused:
+        raise ConfigError(
+            f"this run has an audit of its own, which takes {', '.join(takes) or 'no settings'}: "
+            f"{', '.join(refused)} {'is' if len(refused) == 1 else 'are'} set when it is trained"
+        )
+    if asked.eps is not None:
+        told = sorted({parse_eps(one) for one in radii_of(asked.eps)})
+        changes["eps"] = (*(radius for radius in has["eps"] if len(told) == 1 and radius < told[0]), *told)
+    return type(own)(**{**has, **changes})
 
 
 def radii_of(eps: Sequence[str | float] | str | float) -> tuple[str | float, ...]:

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from withstand.api.asked import attack_of, audit_of, certificate_of, solver_device
+from withstand.api.asked import attack_of, audit_of, certificate_of, own_audit_of, solver_device
 from withstand.api.learnt import learnt_attack, learnt_for_audit
 from withstand.api.run_outputs import RunOutputs, refuse_structured
-from withstand.api.settings import Audit, Certification, NamedAttack, changed, unusual
+from withstand.api.settings import Audit, Certification, NamedAttack, changed
 from withstand.api.subjects import victim_of
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.ensemble import AttackProgress, ProverFunction
@@ -239,15 +239,7 @@ class Run(RunOutputs):
         """Make the audit that the run's experiment names, with the settings that it has too."""
         if not alone:
             raise ConfigError("this run has an audit of its own, which takes no surrogate, learnt attack or prover")
-        changes = unusual(asked)
-        takes = [name for name in ("samples", "steps", "seed") if name in own._init_args]
-        refused = [name for name in changes if name not in takes]
-        if refused:
-            raise ConfigError(
-                f"this run has an audit of its own, which takes {', '.join(takes) or 'no settings'}: "
-                f"{', '.join(refused)} {'is' if len(refused) == 1 else 'are'} set when it is trained"
-            )
-        judge = type(own)(**{**own._init_args, **changes})
+        judge = own_audit_of(own, asked)
         test = self.sources(data)[1]
         if judge.product in ("encoder", "classifier"):
             bare = judge.product == "encoder" and test.labels is None

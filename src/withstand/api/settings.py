@@ -49,9 +49,11 @@ class Audit(Options):
     """What a network withstands, and whether the numbers can be believed.
 
     Args:
-        norm: of the headline's threat model; curves are drawn for Linf and L2 in any case
+        norm: of the headline's threat model, Linf if not said, and an audit's own where a run has one; curves are drawn
+            for Linf and L2 in any case
         eps: radii in input units, or as shares of the input range like 8/255 or 5%; if not said 8/255, of rows of a
-            table 5 % of each column's range. The largest is the headline, and one alone joins the usual curve
+            table 5 % of each column's range. The largest is the headline, and one alone joins the usual curve. Of nodes
+            and tokens as shares of their mean length, or of nodes' largest feature value
         samples: how many test samples are attacked
         steps: gradient steps at each radius
         ensemble: AutoAttack's version at the headline's radius; none for a quick look by PGD alone
@@ -59,7 +61,7 @@ class Audit(Options):
         seed: of the choice of samples and of random starts
     """
 
-    norm: ConvexNorm = "linf"
+    norm: ConvexNorm | None = None
     eps: str | float | Sequence[str | float] | None = None
     samples: int = 500
     steps: int = 20

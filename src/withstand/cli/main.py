@@ -32,6 +32,7 @@ VERBS = {
     "trace": ("trace", "rank the copies of a classifier by how likely adversarial examples were made on them"),
     "report": ("runs", "write a run's report, one HTML file"),
     "compare": ("runs", "put runs side by side, one HTML file"),
+    "leaderboard": ("runs", "rank audited networks that were attacked alike"),
     "export": ("outputs", "write a network of a run as safetensors or ONNX"),
     "reproduce": ("claims", "test a paper's claim on real data"),
     "doctor": ("doctor", "say what is installed, what is missing for which verb, and where time goes"),

@@ -16,7 +16,7 @@ from withstand.core.errors import DataError
 from withstand.core.roles import Indices, Source
 from withstand.data.arrays.layout import arrange, check_values, find_layout, sample_kind, sample_shape
 from withstand.data.arrays.source import as_tensor
-from withstand.data.pictures.decoding.values import as_rgb
+from withstand.data.pictures.decoding.values import WhiteUnknown, as_rgb
 from withstand.data.shared.digest import as_indices, digest
 from withstand.data.shared.labels import Labels, read_labels
 
@@ -148,6 +148,11 @@ def _tensor(x: object, place: int) -> Tensor:
         mode = x.mode
         try:
             x = np.asarray(x if mode in ("L", "F") else as_rgb(x).picture)
+        except WhiteUnknown as error:
+            raise DataError(
+                f"sample {place} is a picture of mode {mode!r} that cannot be read: {error.said}; return an array in "
+                "[0, 1], or bytes"
+            ) from None
         except ValueError as error:
             raise DataError(f"sample {place} is a picture of mode {mode!r} that cannot be read: {error}") from None
     if isinstance(x, np.ndarray | np.generic) and x.dtype.kind in "biuf":

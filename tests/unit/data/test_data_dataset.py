@@ -74,7 +74,10 @@ class Stream(IterableDataset):
         (Items(["text"]), "sample 0 is a str"),
         (Items([{"x": 1}]), "sample 0 is a dict with 'x'"),
         (Items([(WANTED[0], 0, 1)]), "sample 0 is a tuple"),
-        (Items([Image.fromarray(np.full((3, 3), 70000, np.int32))]), "'I' that cannot be read: .*70000: 16 bits hold"),
+        (
+            Items([Image.fromarray(np.full((3, 3), 70000, np.int32))]),
+            "'I' that cannot be read: .*70000 .* an array",
+        ),
         (Items([(WANTED[0], WANTED[1])]), "labels are whole numbers"),
         (Items([lambda: torch.rand(3, 8, 8)]), "leave random transforms to views"),
         (Items([torch.zeros(3, 8, 8, dtype=torch.int64)]), "pictures are uint8"),

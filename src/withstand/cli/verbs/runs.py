@@ -101,3 +101,23 @@ def run_compare(runs: tuple[Path, ...], *, out: Path = Path("comparison.html")) 
     found = compare(runs, out)
     text = "\n".join([*(f"beware: {caution}" for caution in found.cautions), found.text, f"comparison: {out}"])
     return Reply(text, {"comparison": str(out), "cautions": list(found.cautions)})
+
+
+def run_leaderboard(folders: tuple[Path, ...], *, out: Path | None = None) -> Reply:
+    """Rank audited networks: those that were attacked alike, on the same samples and within the same ball.
+
+    Numbers that are no more than a bound, or are not to be believed, are shown below and not ranked.
+
+    Args:
+        folders: of runs, or of audits of other networks
+        out: also write the table, as FILE.csv or FILE.md
+    """
+    from withstand.report.leaderboard import boards, facts, in_words, write
+
+    found = boards(folders)
+    if out is not None:
+        write(found, out)
+    text = "\n\n".join(map(in_words, found))
+    if len(found) > 1:
+        text += f"\n\n{len(found)} boards: numbers of other samples, balls or attacks have no common order"
+    return Reply(text, {"boards": [facts(board) for board in found]})

@@ -283,10 +283,10 @@ class _Features:
 
     def table(self, sizes: tuple[float, ...], unit: str) -> Table:
         rows: list[tuple[Cell, ...]] = [
-            (radius, f"{size:.4g}", *Share.of(holds).cells, Share.of(noisy).value)
+            (size, f"{radius:.4g}", *Share.of(holds).cells, Share.of(noisy).value)
             for radius, size, holds, noisy in zip(self.radii, sizes, self.holds, self.noisy, strict=True)
         ]
-        names = ("eps", "eps name", *columns("accuracy under attack"), "accuracy under noise")
+        names = ("eps", "in features' units", *columns("accuracy under attack"), "accuracy under noise")
         return Table(
             names,
             tuple(rows),

@@ -16,6 +16,19 @@ _ORIENTATION = 0x0112
 _AT_ONCE = 1 << 22
 
 
+class WhiteUnknown(ValueError):
+    """Nothing says which value is white.
+
+    Args:
+        said: what was found.
+        white: the value that it most likely is.
+    """
+
+    def __init__(self, said: str, white: int) -> None:
+        super().__init__(f"{said}: say white={white}")
+        self.said = said
+
+
 class Plain(NamedTuple):
     """A picture as 8-bit RGB, and what its file told beside."""
 
@@ -75,9 +88,7 @@ def as_bytes(values: NDArray[Any], reading: Reading = PLAIN, declared: float | N
         raise ValueError("it holds NaN or infinity")
     white = declared if reading.white is None else reading.white
     if white is None and (values.dtype.kind not in "iu" or high > FULL):
-        raise ValueError(
-            f"it holds values from {low:.5g} to {high:.5g} and does not say which is white: say white={_top(high)}"
-        )
+        raise WhiteUnknown(f"it holds values from {low:.5g} to {high:.5g} and does not say which is white", _top(high))
     top = FULL if white is None else white
     if low < 0 or high > top:
         raise ValueError(f"it holds values from {low:.5g} to {high:.5g}, which do not lie between 0 and white={top:g}")
