@@ -12,7 +12,7 @@ from withstand.core.files import replacing
 from withstand.core.findings.finding import Finding
 from withstand.core.findings.norms import norms
 from withstand.core.part import Tree
-from withstand.engine.folder import RunFolder
+from withstand.report.folder import StoredRun
 
 COLUMNS = ("place", "network", "robust", "95 % interval", "clean", "standing")
 BELIEVABLE = "believable"
@@ -163,12 +163,9 @@ def facts(board: Board) -> dict[str, Tree]:
 
 
 def _audit(folder: Path) -> tuple[Finding, dict[str, Tree]]:
-    kept = RunFolder(folder)
-    kept.record()  # says what is wrong with a folder that is none
-    path = kept.findings_path / "audit.json"
-    if not path.is_file():
+    finding = StoredRun.read(folder).findings.get("audit")
+    if finding is None:
         raise RunError(f"{str(folder)!r} holds no audit: withstand audit makes one")
-    finding = Finding.load(path)
     told = finding.protocol.get("headline")
     if not isinstance(told, dict):
         raise RunError(f"the audit in {str(folder)!r} has no headline, and cannot be ranked")

@@ -84,7 +84,7 @@ def test_by_the_command_line(audited: Path, tmp_path: Path, capsys: pytest.Captu
 def test_what_is_no_audit_is_refused(audited: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="needs folders of audits"):
         boards([])
-    with pytest.raises(RunError, match="no run folder"):
+    with pytest.raises(RunError, match="is not a run folder"):
         boards([tmp_path / "none"])
     bare = like(audited, "bare", 0.2)
     (bare / "findings" / "audit.json").unlink()
