@@ -8,12 +8,12 @@ from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.reading import PLAIN, Reading
 from withstand.core.roles import Source
-from withstand.data.arrays.source import ArrayLike, ArraySource, npz_parts
+from withstand.data.arrays.source import ArraySource, npz_parts
 from withstand.data.dataset import DatasetSource
 from withstand.data.derived.subset import holdout, holdout_or_all, in_whole, labelled
 from withstand.data.flows.named import NAMED_FLOWS
@@ -22,6 +22,7 @@ from withstand.data.graphs.load import GRAPHS, open_graphs
 from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource
 from withstand.data.interactions.source import RATINGS, Catalogue, is_ratings
+from withstand.data.listed import Listed, dataset_of, is_listed, paired
 from withstand.data.pictures.decoding.listing import open_parts
 from withstand.data.pictures.folder import ImageFolder
 from withstand.data.pictures.named import NAMES, NamedSource
@@ -37,8 +38,10 @@ from withstand.data.volumes.load import VOLUMES
 from withstand.data.volumes.load import open_parts as volume_openers
 from withstand.data.windows.source import WINDOWS, WindowFiles, is_windows
 
-Data: TypeAlias = str | Path | np.ndarray[Any, Any] | Tensor | Dataset[Any] | Source | tuple[ArrayLike, ArrayLike]
-"""Whatever holds samples; a tuple is a pair of samples and labels."""
+Data: TypeAlias = (
+    str | Path | np.ndarray[Any, Any] | Tensor | Dataset[Any] | DataLoader[Any] | Source | list[Any] | tuple[Any, Any]
+)
+"""Whatever holds samples; a tuple is a pair of samples and labels, a list holds samples or pairs of one and a label."""
 
 DEFAULT_SIZE = 64
 """The side of pictures from a folder when none is said."""
@@ -53,8 +56,9 @@ def load(data: Data, *, split: str = "train", size: int | None = None, reading: 
             name, a CSV, Parquet or Feather file, a data frame; one of users and items, and at most a rating and a time
             beside, is a catalogue of items), volumes (a name, a folder of NIfTI files or DICOM series, one such file),
             a packet capture (pcap or pcapng, also in gzip, a folder or zip archive of them, or the set `ndpi`), an
-            array, a tensor, a pair of them (samples and labels), a `torch.utils.data.Dataset`, or a source, which is
-            given back.
+            array, a tensor, a pair of them (samples and labels), a list of tensors, arrays or PIL pictures or of pairs
+            of one and its label, a `torch.utils.data.Dataset` or a `DataLoader` of one, or a source, which is given
+            back.
         split: `train` or `test`, of sets, `.npz` files and folders that have both; data without a test part are
             `train` (and `splits` holds a part of them out). A folder's parts are told by their names in any case and
             with words such as `_set` behind them: train or training; test or testing, else valid, validation, val,
@@ -364,7 +368,11 @@ def _open(data: Data, split: str | None, size: int | None, cache_size: int | Non
     if isinstance(data, tuple):
         if len(data) != 2:
             raise DataError(f"a tuple of data is a pair of samples and labels, not of {len(data)}")
-        return ArraySource(*data)
+        return DatasetSource(paired(*data)) if is_listed(data[0]) else ArraySource(*data)
+    if isinstance(data, DataLoader):
+        return _open(dataset_of(data), split, size, cache_size, reading)
+    if is_listed(data):
+        return DatasetSource(Listed(data))
     if isinstance(data, Dataset):
         return DatasetSource(data)
     if not isinstance(data, str | Path):
