@@ -33,6 +33,8 @@ VERBS = {
     "report": ("runs", "write a run's report, one HTML file"),
     "compare": ("runs", "put runs side by side, one HTML file"),
     "leaderboard": ("runs", "rank audited networks that were attacked alike"),
+    "push": ("hub", "upload a run to the Hugging Face Hub"),
+    "pull": ("hub", "download a run from the Hugging Face Hub"),
     "export": ("outputs", "write a network of a run as safetensors or ONNX"),
     "reproduce": ("claims", "test a paper's claim on real data"),
     "doctor": ("doctor", "say what is installed, what is missing for which verb, and where time goes"),

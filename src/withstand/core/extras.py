@@ -16,6 +16,7 @@ USES: dict[str, tuple[tuple[str, ...], str]] = {
         "graphs and sets of torch-geometric, GraphML and the like; edge lists and node tables need nothing",
     ),
     "heic": (("train", "audit", "apply"), "HEIC files, as phones write them"),
+    "hub": (("push", "pull"), "runs on the Hugging Face Hub"),
     "medical": (("train", "apply"), "volumes in NIfTI and DICOM files"),
     "raw": (("train", "defend"), "RAW frames of cameras, as DNG files"),
     "records": (("match",), "records that are one merged into sets"),
