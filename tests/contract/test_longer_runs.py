@@ -8,7 +8,7 @@ import pytest
 from recipe_options import needs_a_run, toy_options, trains
 from withstand.api.front import experiment
 from withstand.core.part import describe
-from withstand.engine.folder import _leaves, _may_change
+from withstand.engine.folder import _may_change, leaves
 from withstand.recipes.catalogue import Entry, entries
 
 ITEMS = [item for item in entries() if trains(item) and not needs_a_run(item)]
@@ -20,7 +20,7 @@ def test_only_the_length_changes_unless_the_header_says_so(item: Entry, epochs: 
     options = toy_options(item)
     if options is None:
         pytest.skip("it learns from a kind of data that no toy is of")
-    short, long = (_leaves(describe(experiment(item.slug, {**options, "epochs": count}))) for count in (epochs, more))
+    short, long = (leaves(describe(experiment(item.slug, {**options, "epochs": count}))) for count in (epochs, more))
     changed = {key for key in short.keys() | long.keys() if short.get(key) != long.get(key)}
     assert any(key.endswith("plan.epochs") for key in changed)
     assert _may_change("plan.epochs")

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from withstand.api.runs import Run
 from withstand.core.errors import ConfigError
-from withstand.core.options import call
+from withstand.core.options import call, options_of
 from withstand.core.part import Tree, build, describe, externals, override
 from withstand.core.random import isolated
 from withstand.data.load import Data
 from withstand.engine.experiment import Experiment
 from withstand.recipes.catalogue import entry
+from withstand.recipes.setups.staged.begun import begun, options_from
 
 
 def experiment(
@@ -26,7 +27,8 @@ def experiment(
 
     Args:
         method: the recipe's slug.
-        options: arguments of the recipe's `experiment`, by name.
+        options: arguments of the recipe's `experiment`, by name; "first" begins a recipe on pictures with the weights
+            of a run, where the recipe has no option of that name.
         settings: changes to the described experiment by dotted path, say `{"method.sigma": 0.3}`.
         allow: modules outside withstand that the settings may name.
 
@@ -36,8 +38,14 @@ def experiment(
     make = getattr(entry(method).module(), "experiment", None)
     if make is None:
         raise ConfigError(f"{method!r} is an evaluation, not a training method: try withstand reproduce {method}")
+    given, known = dict(options or {}), {option.name for option in options_of(make)}
     with isolated():  # networks draw their first weights when they are made
-        made: Experiment = call(make, options or {}, name=method)
+        first = None if "first" in known else given.pop("first", None)
+        if first is not None:
+            given = options_from(str(first), given, known)
+        made: Experiment = call(make, given, name=method)
+        if first is not None:
+            made = begun(made, str(first))
         if settings:
             made = from_tree(describe(made), settings=settings, allow=allow, supply=externals(made))
     return made
@@ -97,7 +105,8 @@ def train(
         seed: of weights, order and views.
         processes: how many train together.
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "mps"; the recipe's own, auto, if None.
-        options: further arguments of the recipe, by name: `{"temperature": 0.2}`.
+        options: further arguments of the recipe, by name: `{"temperature": 0.2}`; `{"first": "runs/old"}` begins a
+            recipe on pictures with what a run learnt.
         settings: any setting, by dotted path: `{"plan.clip": 1.0}`.
         allow: modules outside withstand that the settings may name.
         fresh: start over in a folder that holds a run.

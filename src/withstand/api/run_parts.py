@@ -11,7 +11,7 @@ from torch import nn
 
 from withstand.api.subjects import probed
 from withstand.core.devices.device import device_of, moved
-from withstand.core.errors import ConfigError, DataError, LeftOut, RunError
+from withstand.core.errors import CheckpointError, ConfigError, DataError, LeftOut, RunError
 from withstand.core.part import Tree, build
 from withstand.core.random import isolated
 from withstand.core.roles import Evaluator, Method, Model, Source, encoder_of, network_of
@@ -20,9 +20,9 @@ from withstand.data.beside.labels import Told, with_labels
 from withstand.data.derived.subset import apart, holdout, labelled
 from withstand.data.load import Data, splits_like
 from withstand.engine import checkpoint
-from withstand.engine.data_places import PLACES, DataGone, OwnData
-from withstand.engine.experiment import auditable
+from withstand.engine.experiment import BEGIN, auditable
 from withstand.engine.folder import RunFolder
+from withstand.engine.origin.data_places import PLACES, DataGone, OwnData
 
 P = TypeVar("P")
 
@@ -169,13 +169,26 @@ class RunParts:
 
     @cached_property
     def untrained_method(self) -> Method:
-        """The method as it was before training, in eval mode."""
+        """The method as it was before training, in eval mode.
+
+        Raises:
+            CheckpointError: the weights that the run began with are damaged.
+        """
         method = self._build("method", Method)
+        if self._start is not None and checkpoint.load(self.folder.kept(BEGIN), method) is None:
+            raise CheckpointError(f"{self.path} no longer holds what it began with: {self.folder.kept(BEGIN)} is gone")
         return method.eval()
+
+    @property
+    def _start(self) -> Tree:
+        """The run whose weights this one began with; None where there is none."""
+        return self.folder.described("start")
 
     @property
     def begins_with(self) -> str:
         """What the first weights of the run's networks are, where somebody had learnt them; "" where they are drawn."""
+        if self._start is not None:
+            return f"the weights of {self._start}"
         known = [module.begins_with for module in self.method.modules() if isinstance(module, Model)]
         return next(filter(None, known), "")
 

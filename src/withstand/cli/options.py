@@ -22,6 +22,7 @@ SHARED = {
     "data": "a set's name, a folder of pictures, a .npy or .npz file",
     "device": "where networks run: a GPU where there is one, or cpu, cuda, mps",
     "epochs": "passes over the data",
+    "first": "begin with what this run learnt, of recipes on pictures: its weights, its kind of network, its size",
     "fresh": "start over in a folder that holds a run",
     "out": "where to write",
     "processes": "how many train together",

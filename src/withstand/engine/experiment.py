@@ -16,6 +16,10 @@ Precision = Literal["auto", "float32", "bfloat16", "float64"]
 Layout = Literal["auto", "contiguous", "channels-last"]
 
 
+BEGIN = "begin"
+"""What the checkpoint is called that holds what a run began with, where that was another run's."""
+
+
 @dataclass(frozen=True)
 class Plan(Part):
     """How a method is trained.
@@ -122,6 +126,9 @@ class Experiment(Part):
         first_at: name of the earlier stage's checkpoint, of its `Plan.keep_at`, that is built on; its last one if None.
         carry: let the optimizers go on with the state that those of the earlier stage had there, in place of a new
             one. Parameters must be as many, in the same order.
+        start: folder of a run whose learnt weights the method begins with, all of them where it is of the same make,
+            else its encoder's; see `engine.origin.begun`. They are kept, as the checkpoint "begin". None for drawn
+            ones.
         beside: further sources by name, of which each batch brings as many samples along, in `Batch.beside`. Each is
             passed over at its own pace, in an order by (seed, name, its own epoch).
         beside_views: what makes views of their batches, by the same names; those without one come as they are.
@@ -139,6 +146,7 @@ class Experiment(Part):
     first: "Experiment | str | None" = None
     first_at: str | None = None
     carry: bool = False
+    start: str | None = None
     beside: Mapping[str, Source] = field(default_factory=dict)
     beside_views: Mapping[str, View] = field(default_factory=dict)
 
@@ -187,6 +195,10 @@ class Experiment(Part):
         if self.first is not None and type(self.method).inherit is Method.inherit:
             raise ConfigError(
                 f"{type(self.method).__name__} starts from new weights: it takes no earlier stage (first=)"
+            )
+        if self.first is not None and self.start is not None:
+            raise ConfigError(
+                "an experiment goes on from an earlier stage (first) or begins with a run's weights (start)"
             )
         if self.first is None and (self.carry or self.first_at is not None):
             said = "carry" if self.carry else "first_at"

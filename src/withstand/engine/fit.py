@@ -21,14 +21,14 @@ from withstand.core.random import Draws, isolated, permutation
 from withstand.core.roles import Epoch, Terms, View
 from withstand.engine import checkpoint
 from withstand.engine.checkpoint import RunProgress
-from withstand.engine.clock import Clock
-from withstand.engine.experiment import Experiment, Plan
+from withstand.engine.experiment import BEGIN, Experiment, Plan
 from withstand.engine.folder import RunFolder
 from withstand.engine.journal import Journal, gauges, tensorboard_writer
 from withstand.engine.numerics import Numerics
 from withstand.engine.order import epoch_order
 from withstand.engine.preemption import SIGNALS, Asked
-from withstand.engine.unread import Unread
+from withstand.engine.progress.clock import Clock
+from withstand.engine.progress.unread import Unread
 from withstand.models.blocks.normalization.norm import synchronize
 
 
@@ -77,7 +77,8 @@ def fit(
     clock = Clock(progress)
     step, line, method = progress.step, dict[str, float](), method.train()
     method.before_run(last)
-    ahead = {name: at for name, at in _steps_kept(plan, per_epoch).items() if at > step or (at == 0 and not step)}
+    wanted = _steps_kept(plan, per_epoch) | ({} if experiment.start is None else {BEGIN: 0})
+    ahead = {name: at for name, at in wanted.items() if at > step or (at == 0 and not step)}
 
     def keep() -> None:
         """Keep the checkpoints whose time has come; with gradients pending they wait for the update."""

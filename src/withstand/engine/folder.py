@@ -152,7 +152,7 @@ class RunFolder:
 
     def _refuse_another(self, experiment: Experiment) -> None:
         record = self.record()
-        theirs, ours = _leaves(as_of_now(record["tree"])), _leaves(describe(experiment))
+        theirs, ours = leaves(as_of_now(record["tree"])), leaves(describe(experiment))
         changed = sorted(
             key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key) and not _may_change(key)
         )
@@ -222,16 +222,16 @@ def _ours(name: str) -> bool:
     return name == ".lock" or (name.startswith(".run.json.") and name.endswith(".part"))
 
 
-def _leaves(tree: Tree, path: str = "") -> dict[str, Tree]:
+def leaves(tree: Tree, path: str = "") -> dict[str, Tree]:
     """Flatten a described tree to its plain values by dotted path; classes stand under their own path."""
     if isinstance(tree, dict) and "class_path" in tree:
         own: dict[str, Tree] = {f"{path}.class_path".lstrip("."): current_path(str(tree["class_path"]))}
-        return own | _leaves(tree.get("init_args", {}), path)
+        return own | leaves(tree.get("init_args", {}), path)
     if isinstance(tree, dict | list):
         items = tree.items() if isinstance(tree, dict) else enumerate(tree)
         found: dict[str, Tree] = {}
         for key, value in items:
-            found |= _leaves(value, f"{path}.{key}" if path else str(key))
+            found |= leaves(value, f"{path}.{key}" if path else str(key))
         return found
     return {path: tree}
 

@@ -36,16 +36,17 @@ def gauges(embeddings: Tensor) -> dict[str, float]:
     return found
 
 
-def announce(source: Source, test: Source | None = None) -> None:
+def announce(source: Source, test: Source | None = None, *more: str) -> None:
     """Say what is learnt from before training begins: how data were read is seen while it can still be changed.
 
     Args:
         source: what is learnt from.
         test: what is kept to judge by.
+        more: what else is to be known, a line each.
     """
     told = f"data: {source.name}, {len(source):,} {source.kind}s{_kept(source, test)}: {source.origin}"
     console = Console(stderr=True, soft_wrap=True)
-    for line in (told, *(f"  {line}" for line in source.account)):
+    for line in (told, *(f"  {line}" for line in source.account), *more):
         console.print(line, highlight=False, markup=False)
 
 

@@ -15,16 +15,18 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 
 from withstand.core import errors
 from withstand.core.errors import LeftOut, RunError, WithstandError, nearest
-from withstand.core.part import Tree, build, describe, externals
+from withstand.core.part import Tree, again, build, describe, externals
 from withstand.core.random import isolated
 from withstand.core.roles import Method
 from withstand.engine import checkpoint
-from withstand.engine.data_places import places_of
+from withstand.engine.checkpoint import last_step
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.fit import fit
 from withstand.engine.folder import RunFolder
 from withstand.engine.journal import announce
 from withstand.engine.numerics import Numerics, choose
+from withstand.engine.origin.begun import begin
+from withstand.engine.origin.data_places import places_of
 from withstand.engine.preemption import listening
 from withstand.engine.processes import fabric_of, started
 
@@ -65,6 +67,10 @@ def train(
     experiment.check()  # refuse what is hopeless before touching the folder
     if isinstance(experiment.first, str):
         experiment.check_carry(_plan(_earlier(experiment.first, folder, experiment.first_at), allow))
+    begun = None
+    if experiment.start is not None and (fresh or not last_step(folder.checkpoints)):
+        with isolated(experiment.plan.seed, "weights"):  # tried before the folder is touched
+            begun = begin(again(experiment.method), experiment.start, allow)
     fabric = fabric_of(experiment.plan)
     work = partial(
         _work,
@@ -88,8 +94,10 @@ def train(
         return folder
     with folder.locked():
         folder.claim(experiment, places_of(experiment, out), fresh=fresh)
+        if begun is not None:
+            folder.update(**{"begins with": begun.record()})
         if not quiet:
-            announce(experiment.source, experiment.test)
+            announce(experiment.source, experiment.test, *([] if begun is None else [str(begun)]))
         try:
             earlier()
             if isinstance(fabric.strategy, DDPStrategy) and started() is None:
@@ -128,6 +136,8 @@ def _work(
     earlier = None if experiment.first is None else _earlier(experiment.first, folder, experiment.first_at)
     if experiment.first is not None and earlier is not None:
         experiment.method.inherit(_trained(experiment.first, earlier, experiment.first_at, allow))
+    if experiment.start is not None and not last_step(folder.checkpoints):
+        begin(experiment.method, experiment.start, allow)
     numerics = Numerics.from_record(folder.record()["engine"])
     if numerics is None:
         # Every process must compute alike: the first one's choice holds.

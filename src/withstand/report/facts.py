@@ -22,6 +22,7 @@ def facts(run: StoredRun) -> list[tuple[str, Facts]]:
                 ("Created", text(record, "created")),
                 ("Time", wording.duration(seconds) if seconds else ""),
                 ("Steps", f"{steps[-1]:,.0f}" if steps else ""),
+                ("Began with", _begun(run)),
                 ("Seed", f"{seed:.0f}" if seed is not None else ""),
                 ("Code", text(record, "git")),
             ],
@@ -52,6 +53,14 @@ def facts(run: StoredRun) -> list[tuple[str, Facts]]:
     ]
     kept = [(heading, [pair for pair in pairs if pair[1]]) for heading, pairs in groups]
     return [(heading, pairs) for heading, pairs in kept if pairs]
+
+
+def _begun(run: StoredRun) -> str:
+    """Return whose weights the run began with; "" for drawn ones."""
+    if dig(run.record, "begins with") is None:
+        return ""
+    weights = text(run.record, "begins with", "weights")
+    return f"{'all weights' if weights == 'all' else 'the encoder'} of {text(run.record, 'begins with', 'run')}"
 
 
 def _labels(run: StoredRun) -> str:

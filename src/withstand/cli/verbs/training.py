@@ -25,6 +25,7 @@ def _own_options(
     strict: bool = False,
     quiet: bool = False,
     tensorboard: bool = False,
+    first: str | None = None,
 ) -> None:
     """Options of `train` besides the recipe's own.
 
@@ -52,6 +53,10 @@ USUAL = ("batch", "processes")
 """What nearly every recipe can be told."""
 OF_PICTURES = ("size", "model", "width", "depth", "holdout")
 """What recipes on pictures can be told besides, as a rule."""
+
+
+NETWORK = ("size", "model", "width", "depth")
+"""What a run says that is begun with."""
 
 
 def _flags(names: Sequence[str]) -> str:
@@ -88,6 +93,8 @@ def run_train(words: Sequence[str]) -> tuple[Reply, bool]:
     if method is None:
         if values.get("data") is not None:
             raise ConfigError("--config holds a whole experiment, with its data: change them with --set source...")
+        if values.get("first") is not None:
+            raise ConfigError("--config holds a whole experiment: begin with a run's weights by --set start=RUN")
         own_plan = {name: values[name] for name in ("epochs", "seed", "processes") if values[name] is not None}
         settings |= {f"plan.{name}": int(str(value)) for name, value in own_plan.items()}
         made = from_tree(read_tree(Path(str(own["config"]))), settings=settings, allow=allow)
@@ -95,6 +102,9 @@ def run_train(words: Sequence[str]) -> tuple[Reply, bool]:
         raise ConfigError("--config holds a whole experiment: leave the method out, and change it with --set")
     else:
         given = {name: value for name, value in values.items() if value is not None}
+        if "first" in given:  # what is not said is the run's, and no recipe's default
+            said = {word.partition("=")[0] for word in words}
+            given = {name: value for name, value in given.items() if name not in NETWORK or _flags([name]) in said}
         made = experiment(method, given, settings=settings, allow=allow)
     if own["strict"] and made.source.skipped:
         shown = "; ".join(f"{what}: {reason}" for what, reason in made.source.skipped[:3])

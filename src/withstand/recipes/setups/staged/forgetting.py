@@ -12,8 +12,8 @@ from withstand.core.part import build
 from withstand.core.roles import Source
 from withstand.data.derived.subset import labelled
 from withstand.data.load import Data, splits
-from withstand.engine.data_places import OwnData
 from withstand.engine.folder import RunFolder
+from withstand.engine.origin.data_places import OwnData
 
 Meant: TypeAlias = str | Tensor | Sequence[int]
 """Samples: "class:" with a class's number or name, a text file of places, one a line from 0, or the places."""
