@@ -68,7 +68,7 @@ def test_figures_say_what_they_are(name: str) -> None:
         assert measure.unit != "share" or -1 <= measure.value <= 1
     for figure, measure in finding.figures.items():
         lower = ("nearer", "fooling", "retrieved", "rewritten", "gap", "lost", "abstentions", "success", "emission",
-                 "wrongly", "rejected", "harmless")  # fmt: skip
+                 "wrongly", "rejected", "harmless", "calibration error")  # fmt: skip
         way = "lower" if any(word in figure for word in lower) else "higher"
         assert measure.better in (way, None) or measure.unit != "share" or name in ("Certificate", "Unlearning")
 

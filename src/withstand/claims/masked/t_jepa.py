@@ -93,7 +93,7 @@ def _measure(pair: tuple[Experiment, Experiment]) -> Worth:
         names: tuple[HeadName, ...] = ("linear", "mlp", "boosting") if labelled is None else ("linear", "mlp")
         judge = TableHeads(names, labelled, seed=trial.plan.seed)
         finding = judge.evaluate(encoder, trial.source, control=control)
-        ((measured, table),) = finding.tables.items()
+        measured, table = next(iter(finding.tables.items()))
         heads.extend([labelled or "all", *row] for row in table.rows)
     arms = {"with [REG]": encoder, "without": bare, "untrained": control}
     return {

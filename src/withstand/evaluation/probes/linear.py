@@ -23,6 +23,8 @@ from withstand.evaluation.features import Features
 from withstand.evaluation.probes.classifier import Array, ScoredClassifier, linear_layer
 from withstand.evaluation.probes.splits import hold_out
 
+INSIDE = "the best C lies inside its grid"
+"""What a check is called that says where it does not."""
 _THREADED = 1 << 24
 """Numbers in the features from which on the fit uses all cores."""
 
@@ -100,6 +102,10 @@ class LinearProbe:
         """Return the classes of features `(N, D)`, int64 `(N,)`."""
         return torch.from_numpy(self.model.predict(_standardized(x, self.mean, self.std)))
 
+    def probabilities(self, x: Tensor) -> Array:
+        """Return those of the classes that train has, `model.classes_`, of features `(N, D)`, float64."""
+        return self.model.predict_proba(_standardized(x, self.mean, self.std))
+
     def as_linear(self) -> nn.Linear:
         """Return the probe as one float32 layer on raw features, standardization folded in.
 
@@ -162,6 +168,22 @@ def _path(train: Features, grid: Sequence[float], max_iter: int, tol: float) -> 
         LinearProbe(LogisticProbe(C, max_iter=max_iter, tol=tol)._fit(x, train.labels.numpy(), solver), mean, std, ())
         for C in grid
     ]
+
+
+def grid_for(labels: Tensor, grid: Sequence[float]) -> tuple[float, ...]:
+    """Return the grid, or its smallest C alone where no class has two samples, so that none can be held out."""
+    return tuple(grid) if int(torch.bincount(labels).max()) > 1 else (min(grid),)
+
+
+def on_the_edge(what: str, best: float, grid: Sequence[float]) -> str:
+    """Return that the best value of a grid is one of its ends, "" where it is not.
+
+    >>> on_the_edge("C", 0.001, (0.001, 0.01, 0.1))
+    "the best regularisation, C = 0.001, is the grid's smallest"
+    """
+    if len(grid) < 2 or min(grid) < best < max(grid):
+        return ""
+    return f"the best regularisation, {what} = {best:g}, is the grid's {'smallest' if best == min(grid) else 'largest'}"
 
 
 def _standardized(x: Tensor, mean: Array, std: Array) -> Array:

@@ -13,7 +13,7 @@ from withstand.evaluation.features import Embedder, Features, ProgressCallback
 from withstand.evaluation.probes.centroid import centroids, nearest_centroid
 from withstand.evaluation.probes.few_shot import FewShot
 from withstand.evaluation.probes.knn import Metric, vote
-from withstand.evaluation.probes.linear import fit_linear
+from withstand.evaluation.probes.linear import INSIDE, fit_linear, grid_for, on_the_edge
 from withstand.evaluation.probes.naive_bayes import NaiveBayesProbe, Priors
 from withstand.evaluation.probes.probe import AccuracyProbe, Embedded, Fitted, Probe, embed_all
 from withstand.evaluation.representation.embedding_map import Map
@@ -65,13 +65,24 @@ class Linear(AccuracyProbe):
     name = "linear"
 
     def fit(self, train: Features) -> Fitted:
-        probe = fit_linear(train, C=self.C, held_out=self.held_out, seed=self.seed, max_iter=self.max_iter)
+        grid = grid_for(train.labels, self.C) if isinstance(self.C, Sequence) else self.C
+        probe = fit_linear(train, C=grid, held_out=self.held_out, seed=self.seed, max_iter=self.max_iter)
         model = probe.model
+        steps = f"{model.n_iter_} of at most {self.max_iter} iterations"
         return Fitted(
             probe.predict,
             {"C": model.C, "accuracy of each C on the held-out part of train": [list(pair) for pair in probe.tried]},
-            (Check("the fit converged", model.converged_, f"{model.n_iter_} of at most {self.max_iter} iterations"),),
+            (Check("the fit converged", model.converged_, steps), *self._inside(model.C, probe.tried)),
         )
+
+    def _inside(self, best: float, tried: Sequence[tuple[float, float]]) -> tuple[Check, ...]:
+        """Return that the best C is an end of its grid, or that there was nothing to choose it by."""
+        if not isinstance(self.C, Sequence) or len(self.C) < 2:
+            return ()
+        said = on_the_edge("C", best, self.C)
+        if not tried:
+            said = f"no class has two samples to hold one out for the choice, and the smallest, {best:g}, was taken"
+        return (Check(INSIDE, None, said),) if said else ()
 
 
 @dataclass(frozen=True)

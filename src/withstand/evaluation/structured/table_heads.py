@@ -4,10 +4,13 @@ Sizes: `N` rows, `F` features, `C` classes.
 """
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
@@ -15,34 +18,66 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.findings.measure import number
 from withstand.core.part import Part
 from withstand.core.random import isolated, permutation
 from withstand.evaluation.features import Features
-from withstand.evaluation.probes.linear import fit_linear
-from withstand.evaluation.probes.ridge import fit_ridge
+from withstand.evaluation.probes.linear import fit_linear, grid_for, on_the_edge
+from withstand.evaluation.probes.ridge import GRID, fit_ridge
 from withstand.models.tables.heads import MLP, FTTransformer, TableResNet
 
 HeadName: TypeAlias = Literal["linear", "mlp", "resnet", "ft-transformer", "boosting"]
 Predict: TypeAlias = Callable[[Tensor], Tensor]
 """Features `(N, F)` to classes int64 `(N,)`, or to numbers float32 `(N,)`."""
+SETTINGS = tuple((hidden, rate) for hidden in (64, 256) for rate in (1e-3, 3e-3))
+"""Widths and rates of which a tuned network has the best."""
+LEAST_TUNED = 100
+"""Rows that a choice of settings needs: a held-out sixth of fewer tells little."""
+LEAST_STEPS, LEAST_PATIENCE = 400, 60
+"""Steps that a tuned network may take at least, and without getting better: small tables have few in an epoch."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What is to be predicted: classes from 0, int64 `(N,)`, or numbers, floating `(N,)`."""
+    """What is to be predicted: classes from 0, int64 `(N,)`, or numbers, floating `(N,)`.
+
+    `known` is C where rows may lack the last classes.
+    """
 
     y: Tensor
+    known: int = 0
 
     @property
     def classes(self) -> int:
         """C, or 0 for numbers."""
-        return 0 if self.y.is_floating_point() else int(self.y.max()) + 1
+        return 0 if self.y.is_floating_point() else max(self.known, int(self.y.max()) + 1)
 
     def score(self, predicted: Tensor) -> float:
         """Return the share of right classes, or the root mean squared error."""
         if self.classes:
             return (predicted == self.y).double().mean().item()
         return (predicted.double() - self.y.double()).square().mean().sqrt().item()
+
+
+@dataclass(frozen=True)
+class FittedHead:
+    """A head fitted to rows; called on features `(N, F)`, it gives what `predict` gives.
+
+    Attributes:
+        predict: features to classes int64 `(N,)`, or to numbers float32 `(N,)`.
+        probabilities: features to those of classes from 0, float64 `(N, C)`; None for numbers.
+        edge: that the best penalty is an end of its grid, in words; "" where it is not.
+        held_out_loss: least loss of a network on its held-out training rows; None for other heads.
+    """
+
+    predict: Predict
+    probabilities: Predict | None = None
+    edge: str = ""
+    held_out_loss: float | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the classes or numbers of features `(N, F)`."""
+        return self.predict(x)
 
 
 @dataclass(frozen=True)
@@ -62,6 +97,8 @@ class Head(Part):
         batch: rows a step.
         learning_rate: of AdamW.
         seed: of weights, order and the held-out part.
+        early: boosting stops when a held-out tenth of the training rows, drawn by the seed, has not got better in ten
+            rounds; otherwise after 100 rounds, and on more than 10,000 rows as scikit-learn does.
     """
 
     name: HeadName = "linear"
@@ -72,6 +109,7 @@ class Head(Part):
     batch: int = 256
     learning_rate: float = 1e-3
     seed: int = 0
+    early: bool = False
 
     def __post_init__(self) -> None:
         if self.name not in get_args(HeadName):
@@ -79,25 +117,68 @@ class Head(Part):
         if self.name == "ft-transformer" and self.token is None:
             raise ConfigError("the ft-transformer reads tokens: say token=, their width")
 
-    def fit(self, x: Tensor, answers: Answers) -> Predict:
-        """Return the predictor fitted to training features `(N, F)`."""
+    def fit(self, x: Tensor, answers: Answers, *, categories: Sequence[bool] | None = None) -> FittedHead:
+        """Return the predictor fitted to training features `(N, F)`.
+
+        Args:
+            x: the features; NaN, where missing, for boosting alone.
+            answers: what is to be predicted.
+            categories: for boosting, which features are places of categories, 0 to 254; None for none.
+
+        Raises:
+            DataError: fewer than 4 rows, or not an answer for each.
+        """
         if len(x) != len(answers.y) or len(x) < 4:
             raise DataError(f"a head needs at least 4 rows and an answer for each, not {len(x)} and {len(answers.y)}")
         if self.name == "boosting":
-            return self._boosting(x, answers)
+            return self._boosting(x, answers, categories)
         if self.name == "linear":
             return _linear(x, answers, self.seed)
         with isolated(self.seed, "head", self.name):
             return self._network(x, answers)
 
-    def _boosting(self, x: Tensor, answers: Answers) -> Predict:
+    def varies(self, answers: Answers) -> bool:
+        """Whether another seed gives another fit: of networks, and of boosting that holds rows out to stop by."""
+        return self.name != "linear" and (self.name != "boosting" or self._early(answers))
+
+    def tuned(self, x: Tensor, answers: Answers) -> "Head":
+        """Return the head with the width and rate, of `SETTINGS`, that did best on held-out training rows.
+
+        It may take 400 steps at least, and 60 without getting better. Other heads than the perceptron, and fewer than
+        100 rows, leave it as it is.
+        """
+        if self.name != "mlp" or len(x) < LEAST_TUNED:
+            return self
+        steps = math.ceil((len(x) - len(x) // 6) / self.batch)
+        epochs = max(self.epochs, math.ceil(LEAST_STEPS / steps))
+        longer = replace(self, epochs=epochs, patience=max(self.patience, math.ceil(LEAST_PATIENCE / steps)))
+        tried = [replace(longer, hidden=hidden, learning_rate=rate) for hidden, rate in SETTINGS]
+        losses = [number(head.fit(x, answers).held_out_loss) for head in tried]
+        return tried[min(range(len(tried)), key=losses.__getitem__)]
+
+    def _early(self, answers: Answers) -> bool:
+        """Whether boosting stops by rows held out: each class needs two, and the tenth one of each."""
+        if not self.early or len(answers.y) < LEAST_TUNED:
+            return False
+        counts = torch.bincount(answers.y) if answers.classes else torch.tensor([len(answers.y)])
+        return int(counts[counts > 0].min()) > 1 and len(answers.y) // 10 >= answers.classes
+
+    def _boosting(self, x: Tensor, answers: Answers, categories: Sequence[bool] | None) -> FittedHead:
         kind = HistGradientBoostingClassifier if answers.classes else HistGradientBoostingRegressor
-        model = kind(random_state=self.seed % 2**31)
+        some = None if categories is None or not any(categories) else list(categories)
+        early = True if self._early(answers) else "auto"
+        model = kind(random_state=self.seed % 2**31, categorical_features=some, early_stopping=early)
         with threadpool_limits(torch.get_num_threads()):
             model.fit(x.numpy(), answers.y.numpy())
-        return lambda rows: torch.from_numpy(model.predict(rows.numpy()))
 
-    def _network(self, x: Tensor, answers: Answers) -> Predict:
+        def probabilities(rows: Tensor) -> Tensor:
+            return _of_all(model.predict_proba(rows.numpy()), model.classes_, answers.classes)
+
+        return FittedHead(
+            lambda rows: torch.from_numpy(model.predict(rows.numpy())), probabilities if answers.classes else None
+        )
+
+    def _network(self, x: Tensor, answers: Answers) -> FittedHead:
         scale = Scale.of(x)
         x, y = scale(x), answers.y
         center, spread = (0.0, 1.0) if answers.classes else (float(y.mean()), float(y.std().clamp_min(1e-12)))
@@ -124,12 +205,15 @@ class Head(Part):
         network.load_state_dict(state)
         network.eval()
 
-        def predict(rows: Tensor) -> Tensor:
+        def scores(rows: Tensor) -> Tensor:
             with torch.no_grad():
-                scores = torch.cat([network(part) for part in torch.split(scale(rows), 2048)])
-            return scores.argmax(1) if answers.classes else scores[:, 0] * spread + center
+                return torch.cat([network(part) for part in torch.split(scale(rows), 2048)])
 
-        return predict
+        if answers.classes:
+            return FittedHead(
+                lambda rows: scores(rows).argmax(1), lambda rows: scores(rows).double().softmax(1), held_out_loss=best
+            )
+        return FittedHead(lambda rows: scores(rows)[:, 0] * spread + center, held_out_loss=best)
 
     def _make(self, features: int, out: int) -> nn.Module:
         if self.name == "mlp":
@@ -160,12 +244,23 @@ class Scale:
         return (x - self.mean) / self.std
 
 
-def _linear(x: Tensor, answers: Answers, seed: int) -> Predict:
+def _linear(x: Tensor, answers: Answers, seed: int) -> FittedHead:
     if answers.classes:
-        probe = fit_linear(Features(x, answers.y, torch.arange(len(x))), C=(1e-3, 1e-2, 1e-1), seed=seed, tol=1e-3)
-        return probe.predict
+        grid = grid_for(answers.y, (1e-3, 1e-2, 1e-1))
+        probe = fit_linear(Features(x, answers.y, torch.arange(len(x))), C=grid, seed=seed, tol=1e-3)
+        return FittedHead(
+            probe.predict,
+            lambda rows: _of_all(probe.probabilities(rows), probe.model.classes_, answers.classes),
+            on_the_edge("C", probe.model.C, grid),
+        )
     ridge = fit_ridge(x, answers.y)
-    return lambda rows: ridge.predict(rows).float()
+    return FittedHead(lambda rows: ridge.predict(rows).float(), edge=on_the_edge("alpha", ridge.alpha, GRID))
+
+
+def _of_all(probabilities: npt.ArrayLike, known: npt.ArrayLike, classes: int) -> Tensor:
+    """Return probabilities of the known classes as those of all, float64 `(N, C)`: 0 of the others."""
+    given = torch.as_tensor(np.asarray(probabilities), dtype=torch.float64)
+    return given.new_zeros(len(given), classes).index_copy_(1, torch.as_tensor(np.asarray(known)), given)
 
 
 def _loss(scores: Tensor, aim: Tensor) -> Tensor:

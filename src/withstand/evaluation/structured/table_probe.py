@@ -5,14 +5,14 @@ Sizes: `N` rows, `D` columns.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from withstand.core.errors import DataError
-from withstand.core.findings.finding import Better, Cell, Finding, Measure, Table
+from withstand.core.errors import ConfigError, DataError
+from withstand.core.findings.finding import Finding, Measure, Table
 from withstand.core.part import describe
 from withstand.core.random import permutation
 from withstand.core.roles import Evaluator, Source, Trial
@@ -20,15 +20,36 @@ from withstand.data.derived.subset import Subset, labelled
 from withstand.data.tables.source import TableSource
 from withstand.evaluation.features import embed, place_of
 from withstand.evaluation.small import small_rows
+from withstand.evaluation.structured.rows.folds import LEAST, Split, split
+from withstand.evaluation.structured.rows.native import native
+from withstand.evaluation.structured.rows.scores import unit_of
+from withstand.evaluation.structured.rows.shown import (
+    FEATURES,
+    RAW,
+    UNTRAINED,
+    by_input,
+    by_score,
+    checks,
+    figures,
+    told,
+)
+from withstand.evaluation.structured.rows.trial import HeadTrial, Input, Judged, constants
 from withstand.evaluation.structured.table_heads import Answers, Head, HeadName
 from withstand.models.tables.encoder import TableEncoder
 
 Embedder = Callable[[Tensor], Tensor]
+NATIVE = "native columns"
+"""Raw columns, categories as categories."""
 
 
 @dataclass(frozen=True)
 class TableHeads(Evaluator):
     """Fit heads on frozen features, and the same heads on raw columns and on an untrained encoder's features.
+
+    Classes are judged by accuracy, AUROC, average precision, F1, balanced accuracy, log loss and the expected
+    calibration error; numbers by RMSE, MAE and R². Scores that the judged rows leave undefined are left out, and a
+    check says why. Beside them stands a constant answer: the most frequent class of the training rows with the classes'
+    shares as probabilities; their mean, and their median.
 
     Args:
         heads: which; the ft-transformer needs an encoder that gives tokens, and is not fitted on raw columns.
@@ -36,6 +57,14 @@ class TableHeads(Evaluator):
         limit: most training rows.
         tested: most test rows.
         seed: of the choice of rows, and of heads.
+        seeds: fits of heads that hang on their seed, whose mean and spread are given: of all of them on raw columns, of
+            networks on the encoder's features; the others are fitted once. With more than one, boosting stops by a
+            tenth of the training rows that its seed holds out.
+        tuned: the perceptron has the width and rate that do best on held-out training rows, chosen for raw columns and
+            for the encoder's features; on an untrained encoder's it has those of the latter.
+        native: boosting on raw columns takes categories as such and knows what is missing, in place of slots.
+        few: with fewer rows with an answer than this, in both parts together, all of them are judged, in folds, by
+            one seed's fits; not where `labelled` says how many there are.
     """
 
     heads: tuple[HeadName, ...] = ("linear", "mlp", "boosting")
@@ -43,6 +72,14 @@ class TableHeads(Evaluator):
     limit: int = 8_000
     tested: int = 4_000
     seed: int = 0
+    seeds: int = 1
+    tuned: bool = False
+    native: bool = False
+    few: int = 0
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1 or not self.heads:
+            raise ConfigError(f"heads needs one at least, and seeds must be 1 or more, not {self.heads}, {self.seeds}")
 
     @classmethod
     def example(cls) -> Self:
@@ -67,72 +104,74 @@ class TableHeads(Evaluator):
             test: rows to judge on; the other part of a table when None.
             control: an untrained encoder.
         """
-        train = chosen(labelled(source), self.labelled or self.limit, self.seed)
-        judged = _test(source, test, self.tested, self.seed)
-        answers, truth = answers_of(train), answers_of(judged)
-        measured = "accuracy" if answers.classes else "RMSE"
-        inputs: dict[str, tuple[Tensor, Tensor]] = {"features": (embed(subject, train).x, embed(subject, judged).x)}
-        inputs["raw columns"] = _raw(train), _raw(judged)
+        few = 0 if self.labelled else self.few
+        rows = _split(source, test, self.labelled or self.limit, self.tested, few, self.seed)
+        inputs = {FEATURES: Input(rows.each(lambda part: embed(subject, part).x))}
+        inputs[RAW] = Input(raw := rows.each(_raw))
         if control is not None:
-            inputs["untrained features"] = embed(control, train).x, embed(control, judged).x
+            inputs[UNTRAINED] = Input(rows.each(lambda part: embed(control, part).x))
+        given = dict(inputs)
+        if self.native and isinstance(source, TableSource):
+            given[NATIVE] = Input(*native(source.schema, raw, len(rows.parts[0])))
         token = subject.hidden if isinstance(subject, TableEncoder) and subject.pool in ("flatten", "columns") else None
-        rows: list[tuple[Cell, ...]] = []
-        for name in self.heads:
-            head = Head(name, token=token, seed=self.seed)
-            found = [
-                None if name == "ft-transformer" and on == "raw columns" else truth.score(head.fit(x, answers)(seen))
-                for on, (x, seen) in inputs.items()
-            ]
-            rows.append((name, *found))
-        unit, better = _kind(answers)
-        figures = {
-            f"{measured}, {row[0]} on {on}": Measure(float(value), unit, better, of=len(judged))
-            for row in rows
-            for on, value in zip(inputs, row[1:], strict=True)
-            if value is not None
-        }
-        for name in self.heads:
-            if control is not None:
-                own = f"{measured}, {name} on features"
-                untrained = figures.pop(f"{measured}, {name} on untrained features")
-                figures[own] = replace(figures[own], control=untrained)
+        trial = HeadTrial(rows, seeds=1 if rows.folded else self.seeds, tuned=self.tuned)
+        found: dict[tuple[str, str], Judged] = {}
+        for name in self.heads if rows.enough else ():
+            head = Head(name, token=token, seed=self.seed, early=self.seeds > 1)
+            for on in inputs:
+                if name == "ft-transformer" and on == RAW:
+                    continue
+                taken = NATIVE if name == "boosting" and on == RAW and NATIVE in given else on
+                # Boosting on hundreds of features takes most of the time, and is no baseline.
+                repeated = on == RAW or (on == FEATURES and name != "boosting")
+                same = found[name, FEATURES].head if on == UNTRAINED else None
+                found[name, on] = trial.judge(same or head, given[taken], repeated=repeated)
+        constant = constants(rows)
+        first = next(iter(constant.values())).main
         return Finding(
             name="table-heads",
-            figures=figures,
-            headline=f"{measured}, {self.heads[0]} on features",
+            figures=figures(found, constant),
+            headline=f"{first}, {self.heads[0]} on features" if found else f"{first}, {next(iter(constant))}",
             tables={
-                measured: Table(
-                    ("head", *(f"on {on}" for on in inputs)),
-                    tuple(rows),
-                    units={f"on {on}": unit for on in inputs},
-                )
+                **({first: by_input(self.heads, tuple(inputs), found)} if found else {}),
+                "scores": by_score(found, constant),
             },
+            checks=(*rows.checks(), *checks(found, constant)),
             protocol={
                 "probe": describe(self),
                 "head": describe(Head(self.heads[0], token=token, seed=self.seed)),
-                "training rows": len(train),
-                "test rows": len(judged),
-                "measured": "share of right classes" if answers.classes else "root mean squared error, target's units",
+                "training rows": rows.counted[0],
+                "test rows": rows.counted[1],
+                "measured": "share of right classes" if rows.classes else "root mean squared error, target's units",
+                **({"rows": rows.note} if rows.folded else {}),
+                **({"spread": "standard deviation over seeds"} if trial.seeds > 1 else {}),
+                **told(found, rows),
             },
         )
 
 
 @dataclass(frozen=True)
 class ColumnImportance(Evaluator):
-    """What a linear head on the features loses when one column is shuffled over the test rows.
+    """What a linear head on the features loses when one column is shuffled over the judged rows.
 
     Args:
         limit: most training rows.
         tested: most test rows.
         seed: of the choice of rows and of the shuffling.
+        few: as for `TableHeads`.
     """
 
     limit: int = 4_000
     tested: int = 1_000
     seed: int = 0
+    few: int = 0
 
     def example_trial(self) -> Trial:
         return Trial(nn.Flatten(), small_rows())
+
+    def lacks(self, subject: Any, source: Source) -> str:
+        """Return that there are too few rows with an answer to fit a head to the others of each."""
+        return "" if len(labelled(source)) >= LEAST else f"a head needs {LEAST} rows with an answer"
 
     def evaluate(
         self,
@@ -143,48 +182,46 @@ class ColumnImportance(Evaluator):
         control: Embedder | None = None,
     ) -> Finding:
         """Return the finding "columns"; arguments as for `TableHeads`, `control` is not used."""
-        train = chosen(labelled(source), self.limit, self.seed)
-        judged = _test(source, test, self.tested, self.seed)
-        answers, truth = answers_of(train), answers_of(judged)
-        head = Head("linear", seed=self.seed).fit(embed(subject, train).x, answers)
-        whole = truth.score(head(embed(subject, judged).x))
-        x = _raw(judged)
+        rows = _split(source, test, self.limit, self.tested, self.few, self.seed)
+        features, x, seen = rows.each(lambda part: embed(subject, part).x), rows.each(_raw), rows.judged
+        answers, truth = Answers(rows.y, len(rows.classes)), Answers(rows.y[seen], len(rows.classes))
+        trial = HeadTrial(rows)
+        heads = trial.fitted(Head("linear", seed=self.seed), Input(features))
+        whole = truth.score(trial.predicted(heads, features).answer)
         sign = 1 if answers.classes else -1
         lost: dict[str, float] = {}
         for name, slots in source.fields.items():
-            order = permutation(len(x), self.seed, "shuffled", name)
-            mixed = x.clone()
-            mixed[:, list(slots)] = x[order][:, list(slots)]
+            order = permutation(len(seen), self.seed, "shuffled", name)
+            mixed = x[seen]
+            mixed[:, list(slots)] = x[seen][order][:, list(slots)]
             with torch.no_grad():
-                lost[name] = sign * (whole - truth.score(head(_embedded(subject, mixed))))
+                shuffled = features.clone().index_copy_(0, seen, _embedded(subject, mixed))
+            lost[name] = sign * (whole - truth.score(trial.predicted(heads, shuffled).answer))
         what = "accuracy lost" if answers.classes else "RMSE gained"
-        measured, (unit, better) = "accuracy" if answers.classes else "RMSE", _kind(answers)
+        measured = "accuracy" if answers.classes else "RMSE"
+        unit, better = unit_of(measured)
         described = _described(source)
-        rows = [(name, *described.get(name, ("", None)), value) for name, value in sorted(lost.items(), key=_largest)]
+        table = [(name, *described.get(name, ("", None)), value) for name, value in sorted(lost.items(), key=_largest)]
         return Finding(
             name="columns",
-            figures={measured: Measure(whole, unit, better, of=len(judged))},
+            figures={measured: Measure(whole, unit, better, of=len(seen))},
             headline=measured,
             tables={
                 "importance of columns": Table(
                     ("column", "kind", "missing", f"{what} when shuffled"),
-                    tuple(rows),
+                    tuple(table),
                     units={"missing": "share", f"{what} when shuffled": unit},
                 ),
                 **_bent(source),
             },
+            checks=rows.checks(),
             protocol={
                 "probe": describe(self),
-                "training rows": len(train),
-                "test rows": len(judged),
+                "training rows": rows.counted[0],
+                "test rows": len(seen),
                 "head": "linear, on all features",
             },
         )
-
-
-def _kind(answers: Answers) -> tuple[str, Better]:
-    """Return the unit of what is measured, and which way is better."""
-    return ("share", "higher") if answers.classes else ("the target's", "lower")
 
 
 def spread(subject: Embedder, source: Source | None, most: int = 2_000) -> float:
@@ -201,25 +238,18 @@ def chosen(source: Source, most: int, seed: int) -> Source:
     return Subset(source, permutation(len(source), seed, "chosen")[:most].sort().values)
 
 
-def answers_of(source: Source) -> Answers:
-    """Return a source's labels, else the numbers to predict.
-
-    Raises:
-        DataError: neither is known.
-    """
-    if source.labels is not None:
-        return Answers(source.labels)
-    if source.targets is None:
-        raise DataError("this table has no target: name the column to predict with --target")
-    return Answers(source.targets)
-
-
-def _test(source: Source, test: Source | None, most: int, seed: int) -> Source:
+def _split(source: Source, test: Source | None, most: int, tested: int, few: int, seed: int) -> Split:
+    """Return at most so many training rows and test rows with an answer, or folds of fewer than `few`."""
     if test is None:
-        if not isinstance(source, TableSource):
+        if not isinstance(source, TableSource) or source.part == "all":
             raise DataError("name the rows to judge on")
         test = source.other("test")
-    return chosen(labelled(test), most, seed)
+    return split(
+        chosen(labelled(source), most, seed),
+        chosen(labelled(test), tested, seed),
+        few=few if most > few else 0,
+        seed=seed,
+    )
 
 
 def _raw(source: Source) -> Tensor:

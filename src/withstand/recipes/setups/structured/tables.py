@@ -82,6 +82,10 @@ OF_A_TABLE = ("target", "kinds", "ignore", "id", "immutable", "delimiter", "head
 """Options that say how a table is read."""
 
 
+FEW = 100
+"""Rows with an answer below which a test part would tell little: a fifth of them is fewer than 20 rows."""
+
+
 def table_parts(setup: TableSetup) -> tuple[TableSource, TableSource | None]:
     """Return the training rows and the test rows; no test rows of a source that gives every row."""
     if isinstance(setup.data, TableSource):
@@ -148,4 +152,4 @@ def table_judges(train: TableSource, test: TableSource | None) -> tuple[Evaluato
     """Return what judges the encoder besides the usual probes, where there is something to predict."""
     if test is None or (train.labels is None and train.targets is None):
         return ()
-    return (TableHeads(), ColumnImportance())
+    return (TableHeads(seeds=3, tuned=True, native=True, few=FEW), ColumnImportance(few=FEW))
