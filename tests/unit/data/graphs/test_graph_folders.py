@@ -189,6 +189,9 @@ def test_the_class_of_a_graph_may_be_a_fact_of_its_own(tmp_path: Path) -> None:
 REFUSED: dict[str, Callable[[Path], object]] = {
     "holds no graphs": lambda path: (path / "notes.doc").write_text("x"),
     "cannot be read": lambda path: (path / "a.graphml").write_text("<graph"),
+    "unknown encoding": lambda path: (path / "a.graphml").write_text(
+        "<?xml version='1.0' encoding='utf-88'?><graphml/>"
+    ),
     "node-link JSON holds nodes": lambda path: (path / "a.json").write_text("[1, 2]"),
     "without nodes": lambda path: networkx.write_graphml(networkx.Graph(), path / "a.graphml"),
     "1 of 2 graphs have no attributes of nodes": lambda path: [

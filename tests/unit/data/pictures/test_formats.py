@@ -3,6 +3,8 @@
 import struct
 import sys
 import warnings
+from io import BytesIO
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,36 @@ LAYOUTS = [
     {"bigtiff": True},
     {"rowsperstrip": 5, "compression": "packbits"},
 ]
+
+
+KINDS = [
+    (dtype, channels, order, big, compression, tile, predictor)
+    for dtype, channels, order, big, compression, tile, predictor in product(
+        ("u1", "u2", "u4", "i2", "f2", "f4", "f8"), (1, 3, 4, 6), "<>", (False, True),
+        (None, "zlib", "lzw", "packbits"), (None, (16, 16)), (False, True),
+    )
+    if not predictor or (compression in ("zlib", "lzw") and dtype not in ("f2", "f8"))
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("first", range(7))
+def test_tiff_files_of_every_kind_hold_what_was_written(first: int) -> None:
+    for dtype, channels, order, big, compression, tile, predictor in KINDS[first::7]:
+        kind = np.dtype(dtype)
+        top = 1 if kind.kind == "f" else {1: 255, 2: 30_000, 4: 65_535}[kind.itemsize]
+        given = (RNG.random((20, 24) if channels == 1 else (20, 24, channels)) * top).astype(kind)
+        beside = ["unspecified"] * (channels - (3 if channels == 4 else 1)) if channels > 3 else None
+        file = BytesIO()
+        with tifffile.TiffWriter(file, bigtiff=big, byteorder=order) as writer:
+            writer.write(
+                given, photometric="rgb" if channels in (3, 4) else "minisblack", compression=compression, tile=tile,
+                predictor=predictor or None, extrasamples=beside,
+            )  # fmt: skip
+        said = Reading(white=None if dtype == "u1" else float(top), bands=(1, 2, 3) if channels == 6 else ())
+        found = decode(file.getvalue(), Whole(), said).pixels.transpose(1, 2, 0)
+        wanted = as_told(given if channels == 1 else given[..., :3], top)
+        told = (dtype, channels, order, big, compression, tile, predictor)
+        assert int(np.abs(found.astype(int) - wanted.astype(int)).max()) <= 1, told
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)

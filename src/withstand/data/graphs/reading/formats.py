@@ -39,7 +39,15 @@ def read_graph(path: Path, name: str) -> OneGraph:
         raise MissingExtra(f"reading {path.name}", "networkx", "graph") from error
     try:
         graph = _networks(networkx, path)
-    except (networkx.NetworkXException, OSError, ValueError, KeyError, TypeError, SyntaxError, AttributeError) as error:
+    except (
+        networkx.NetworkXException,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        SyntaxError,
+        AttributeError,
+    ) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError(f"{str(path)!r} cannot be read: {reason}") from None
     if not len(graph):

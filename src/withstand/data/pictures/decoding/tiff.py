@@ -72,7 +72,7 @@ def read_tiff(content: Content, start: Start, reading: Reading) -> tuple[Plain, 
         raise ValueError(_RAW)
     tags = tags_of(content, start, reading)
     beside = tags.samples - _COLORS[tags.colors] - (tags.alpha is not None)
-    chosen = reading.bands if tags.samples - (tags.alpha is not None) > 3 and tags.colors != _CMYK else ()
+    chosen = reading.bands if _chooses(tags, reading) else ()
     if beside and _COLORS[tags.colors] == 1 and not chosen:
         raise ValueError(
             f"it has {tags.samples} channels and does not say which are red, green and blue: say bands=(3, 2, 1)"
@@ -80,8 +80,7 @@ def read_tiff(content: Content, start: Start, reading: Reading) -> tuple[Plain, 
     if max(chosen, default=0) > tags.samples:
         raise ValueError(f"bands names channel {max(chosen)}, and it has {tags.samples}")
     told = reading.white is not None or tags.white is not None
-    upper = tags.bits == 16 and tags.form == _UNSIGNED and not told  # of which Pillow keeps the upper byte
-    by_pillow = not chosen and (not tags.deep or upper or (tags.samples == 1 and tags.bits <= 32))
+    by_pillow = not chosen and _is_for_pillow(tags, start, told=told)
     plain = (_by_pillow if by_pillow else _by_tifffile)(content, tags, reading)
     notes = (*plain.told.notes, *((PAGES,) if tags.further else ()), *((CHANNELS,) if beside and not chosen else ()))
     return Plain(plain.picture, Told(notes, plain.told.peak)), min(tags.wide, tags.high)
@@ -95,7 +94,7 @@ def tags_of(content: Content, start: Start, reading: Reading) -> Tags:
             than it can hold.
     """
     with stream(content) as file:
-        first = ImageFileDirectory_v2(start.head[: 16 if 43 in start.head[2:4] else 8])
+        first = _directory(start)
         file.seek(first.next)
         first.load(file)
         second = _next(file, first, start)
@@ -135,6 +134,33 @@ def _refuse_lies(tags: Tags, start: Start, reading: Reading) -> None:
     elif tags.colors == _YCC:
         ratio *= 4  # colors at less than the picture's resolution
     refuse_lies("TIFF", (broad, tall), tags.bits * tags.samples, start.size, ratio)
+
+
+def _is_for_pillow(tags: Tags, start: Start, *, told: bool) -> bool:
+    """Return whether Pillow reads such a picture rightly.
+
+    It swaps the bytes of compressed big-endian numbers twice, but for unsigned 16 bits, knows no big-endian BigTIFF,
+    and keeps the upper bytes of 16-bit colors, which is right where nobody tells a white.
+    """
+    motorola = start.head[:2] == b"MM"
+    if motorola and _is_big(start):
+        return False
+    if not tags.deep:
+        return True
+    if tags.bits == 16 and tags.form == _UNSIGNED:
+        return tags.samples == 1 or not told
+    return tags.samples == 1 and not motorola and (tags.bits == 32 or (tags.bits < 32 and tags.form != _FLOAT))
+
+
+def _is_big(start: Start) -> bool:
+    return 43 in start.head[2:4]
+
+
+def _directory(start: Start) -> ImageFileDirectory_v2:
+    """Return an empty directory that reads numbers in the file's order and size."""
+    if start.head[:4] == b"MM\0+":  # Pillow knows this size by the other order's mark alone
+        return ImageFileDirectory_v2(b"II+\0" + start.head[4:16], prefix=b"MM")
+    return ImageFileDirectory_v2(start.head[: 16 if _is_big(start) else 8])
 
 
 def _by_pillow(content: Content, tags: Tags, reading: Reading) -> Plain:
@@ -207,7 +233,7 @@ def _next(file: BinaryIO, first: ImageFileDirectory_v2, start: Start) -> ImageFi
     """Return the second directory of a file; None where it has none that can be read."""
     if not 0 < first.next < start.size or first.next == first.offset:
         return None
-    second = ImageFileDirectory_v2(start.head[: 16 if 43 in start.head[2:4] else 8])
+    second = _directory(start)
     file.seek(first.next)
     second.load(file)
     return second if 256 in second else None
