@@ -4,6 +4,7 @@ Nothing in a run folder is code or a pickle; weights are safetensors files with 
 that was pulled is opened like any other.
 """
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -49,12 +50,14 @@ def push(run: str | Path, name: str, *, public: bool = False) -> str:
         api.create_repo(name, private=not public, exist_ok=True)
         with TemporaryDirectory(prefix="withstand-") as aside:
             (Path(aside) / "README.md").write_text(page, encoding="utf-8")
+            told = {name: value for name, value in record.items() if name != "places"}  # on this machine alone
+            (Path(aside) / "run.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
             api.upload_folder(repo_id=name, folder_path=aside)
         api.upload_folder(
             repo_id=name,
             folder_path=str(folder.path),
             allow_patterns=list(ALLOWED),
-            ignore_patterns=["README.md", ".*"],
+            ignore_patterns=["README.md", "run.json", ".*"],
         )
     return f"https://huggingface.co/{name}"
 

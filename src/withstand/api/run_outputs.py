@@ -14,10 +14,11 @@ from withstand.api.run_parts import RunParts
 from withstand.api.subjects import regression
 from withstand.core.batch import as_structured, unit_range
 from withstand.core.devices.device import moved
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import ConfigError, DataError, WithstandError
 from withstand.core.outputs import Maker, Output
 from withstand.core.roles import Attack, Source, network_of
-from withstand.data.derived.subset import labelled
+from withstand.data.derived.resized import as_shaped
+from withstand.data.derived.subset import Subset, labelled
 from withstand.data.load import Data
 from withstand.data.shared.rows import Rows, own_rows, rows_like
 from withstand.engine.export import to_onnx, to_safetensors
@@ -121,6 +122,9 @@ class RunOutputs(RunParts):
     ) -> dict[str, Output]:
         """Return what the run makes of every sample, in the data's order: predictions, pictures, masks, keypoints.
 
+        Points and masks are in the pixels of the pictures themselves, where these were brought to another size.
+        Pictures in arrays of another size than the run's are brought to it where its network takes no other.
+
         Args:
             data: the run's own if None; read as the run's own were, labels are not needed.
             part: the product that is applied; None for what the method itself holds to be its output. The classifier of
@@ -133,7 +137,8 @@ class RunOutputs(RunParts):
         Raises:
             ConfigError: a run that only embeds, of data without anything to predict; settings that it does not have.
         """
-        pieces = self._outputs(self._rows(data, split, id), part, settings)
+        maker = self._maker(part)
+        pieces = self._outputs(self._fitted(self._rows(data, split, id), maker), maker, settings)
         return joined_outputs(made for _, made in pieces)
 
     def apply_to(
@@ -148,6 +153,7 @@ class RunOutputs(RunParts):
     ) -> Applied:
         """Write what the run makes of every sample to a new folder, batch by batch; arguments as for `apply`.
 
+        Points and masks are in the pixels of the pictures themselves: of a photo's file, of a slice of a volume.
         Pictures and masks are PNG files, named as their samples; points and columns are CSV tables. A condensed set
         needs no samples, and is an `.npz` file.
         """
@@ -156,8 +162,9 @@ class RunOutputs(RunParts):
             if data is not None or settings:
                 raise ConfigError("a condensed set is written as it was learnt: it takes no data and no settings")
             return write_condensed(condensed, Path(out))
-        rows = self._rows(data, split, id)
-        pieces = self._outputs(rows, part, settings)
+        maker = self._maker(part)
+        rows = self._fitted(self._rows(data, split, id), maker)
+        pieces = self._outputs(rows, maker, settings)
         first = next(pieces)  # what is refused is refused before a folder is made
         written = Writer(Path(out)).write(chain([first], pieces))
         return replace(written, notes=tuple(dict.fromkeys(note for some in rows for note in some.source.notes)))
@@ -177,16 +184,36 @@ class RunOutputs(RunParts):
         with moved(self.device, self.method):
             return partial(predicted_numbers, *regression(self.encoder, train))
 
+    def _fitted(self, rows: Sequence[Rows], maker: Maker) -> list[Rows]:
+        """Return samples with pictures brought to the run's size where its network takes them at no other."""
+        wanted = self.shape
+        with moved(self.device, self.method):
+            return [replace(some, source=self._taken(some.source, wanted, maker)) for some in rows]
+
+    def _taken(self, source: Source, wanted: Sequence[int], maker: Maker) -> Source:
+        if source.kind != "picture" or len(wanted) != 3 or source.shape[1:] == tuple(wanted[1:]) or not len(source):
+            return source
+        try:
+            next(outputs(self.method, maker, Subset(source, [0])))
+        except (RuntimeError, WithstandError):
+            brought = as_shaped(source, (source.shape[0], *wanted[1:]))
+            next(outputs(self.method, maker, Subset(brought, [0])))  # or it is not the size that is wrong
+        else:
+            return source
+        there, here = (" x ".join(map(str, shape[1:])) for shape in (source.shape, wanted))
+        brought.notes = (*source.notes, (f"pictures of {there}", f"brought to {here}, the only size that is taken"))
+        return brought
+
     def _outputs(
-        self, rows: Sequence[Rows], part: str | None, settings: Mapping[str, object]
+        self, rows: Sequence[Rows], maker: Maker, settings: Mapping[str, object]
     ) -> Iterator[tuple[Sequence[str], dict[str, Output]]]:
         """Yield the names of a batch's samples and what is made of them."""
-        maker = self._maker(part)
         with moved(self.device, self.method):
             for some in rows:
                 known = some.source.names or [f"{place:06}" for place in some.index.tolist()]
                 several = len(rows) > 1 and not some.source.names
-                for batch, made in outputs(self.method, maker, some.source, settings):
+                for batch, found in outputs(self.method, maker, some.source, settings):
+                    made = _in_own_pixels(found, some.source, batch.index.tolist())
                     yield (
                         [f"{some.parts[row]}-{known[row]}" if several else known[row] for row in batch.index.tolist()],
                         made,
@@ -222,6 +249,17 @@ class RunOutputs(RunParts):
             refuse_structured(train, "ONNX files hold networks whose samples are one tensor: use the form safetensors")
             return to_onnx(network, unit_range(train[torch.arange(min(3, len(train)))].x), path)
         return to_safetensors(network, path)
+
+
+def _in_own_pixels(made: dict[str, Output], source: Source, rows: Sequence[int]) -> dict[str, Output]:
+    """Return outputs with points and masks as they lie in the pictures' files."""
+    if not any(output.form in ("points", "masks") for output in made.values()):
+        return made
+    seen = source.part_seen(rows)
+    if seen is None:
+        return made
+    height, width = source.shape[-2:]
+    return {name: output.in_own_pixels(seen, height, width) for name, output in made.items()}
 
 
 def refuse_structured(source: Source, reason: str) -> None:

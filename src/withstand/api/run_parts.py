@@ -86,6 +86,13 @@ class RunParts:
         return self.folder.path
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one sample that was learnt from; () where the record does not say."""
+        facts = self.folder.record().get("data")
+        sides = facts.get("shape") if isinstance(facts, dict) else None
+        return tuple(int(str(side)) for side in sides) if isinstance(sides, list) else ()
+
+    @property
     def source(self) -> Source:
         """What was learnt from."""
         return self._build("source", Source)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, nearest
 from withstand.core.findings.finding import Finding, Table
-from withstand.core.outputs import Maker
+from withstand.core.outputs import Maker, Seen
 from withstand.core.part import Part
 from withstand.core.random import Draws
 from withstand.core.victims.victim import Outputs, Victim
@@ -86,6 +86,10 @@ class Source(Part):
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """One sample's shape; pictures are (C, H, W)."""
+
+    def part_seen(self, rows: Sequence[int]) -> Sequence[Seen] | None:
+        """Return where in each of these pictures, as its file has it, its `x` lies; None where `x` is all of it."""
+        return None
 
     @property
     def labels(self) -> Tensor | None:

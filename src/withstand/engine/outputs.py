@@ -19,7 +19,7 @@ from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.files import printable, replacing
 from withstand.core.options import options_of
-from withstand.core.outputs import Frames, Maker, Output
+from withstand.core.outputs import UNSEEN, Frames, Maker, Output
 from withstand.core.part import check_types
 from withstand.core.roles import Method, Source, network_of
 from withstand.core.victims.victim import Victim
@@ -180,7 +180,8 @@ class Writer:
                 with replacing(path) as aside:
                     frame.save(aside, format="PNG")
         words = f", whose values are {', '.join(f'{i} {word}' for i, word in enumerate(output.words))}"
-        self._told[name] = f"{name}/: {form} a sample" + (words if output.words else "")
+        cut = f"; {UNSEEN} where a picture was cut off, and not looked at" if output.unseen else ""
+        self._told[name] = f"{name}/: {form} a sample" + (words if output.words else "") + cut
 
     def _file(self, name: str) -> str:
         """Return a file's stem for a sample, one that no other sample has."""

@@ -10,6 +10,7 @@ from torch.nn.functional import interpolate
 
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError
+from withstand.core.outputs import Seen
 from withstand.core.roles import Indices, Source
 from withstand.data.arrays.source import ArraySource
 from withstand.data.derived.wrapped import Wrapped
@@ -65,6 +66,11 @@ class Resized(Wrapped):
     @property
     def shape(self) -> tuple[int, ...]:
         return self._shape
+
+    def part_seen(self, rows: Sequence[int]) -> Sequence[Seen] | None:
+        height, width = self.source.shape[1:]
+        inner = self.source.part_seen(rows)
+        return inner if inner is not None else [Seen(height, width, 0, 0, width, height)] * len(rows)
 
     def like(self, data: Any, split: str = "all") -> Source | None:
         other = self.source.like(data, split)

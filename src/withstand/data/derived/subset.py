@@ -11,6 +11,7 @@ from torch import Tensor
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Table
+from withstand.core.outputs import Seen
 from withstand.core.random import permutation
 from withstand.core.roles import Indices, Source
 from withstand.data.shared.digest import as_indices
@@ -49,6 +50,9 @@ class _Chosen(Source):
     @property
     def shape(self) -> tuple[int, ...]:
         return self.source.shape
+
+    def part_seen(self, rows: Sequence[int]) -> Sequence[Seen] | None:
+        return self.source.part_seen(self._rows[list(rows)].tolist()) if self.as_they_are else None
 
     @property
     def labels(self) -> Tensor | None:

@@ -12,10 +12,11 @@ from PIL import Image
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError
 from withstand.core.files import printable
+from withstand.core.outputs import Seen
 from withstand.core.reading import PLAIN, Reading
 from withstand.core.roles import Indices, Source
 from withstand.data.pictures.decoding.decode import Decoded, decode_or_reason, is_picture
-from withstand.data.pictures.decoding.forms import Square
+from withstand.data.pictures.decoding.forms import Square, Whole
 from withstand.data.pictures.decoding.notes import notes_on
 from withstand.data.shared.digest import as_indices, digest
 
@@ -41,6 +42,7 @@ class PictureFiles(Source):
         if channels not in (1, 3):
             raise DataError(f"a picture file is read with 1 or 3 channels, not {channels}")
         self.names = tuple(printable(path) for path in paths)
+        self._paths, self._reading = tuple(paths), reading
         self.name, self.origin = Path(self.names[0]).stem, "picture files"
         found = [_decoded(path, size, reading) for path in paths]
         self._x = torch.from_numpy(np.stack([_in_channels(one.pixels, channels) for one in found]))
@@ -59,8 +61,23 @@ class PictureFiles(Source):
     def shape(self) -> tuple[int, ...]:
         return tuple(self._x.shape[1:])
 
+    def part_seen(self, rows: Sequence[int]) -> Sequence[Seen]:
+        return [middle_of(Path(self._paths[row]).expanduser(), self._reading) for row in rows]
+
     def fingerprint(self) -> str:
         return digest(self)
+
+
+def middle_of(path: Path, reading: Reading) -> Seen:
+    """Return where in a picture's file, turned upright, the square in its middle lies that is read of it.
+
+    Raises:
+        DataError: it is no readable picture any more.
+    """
+    found = decode_or_reason(path, Whole(), reading)
+    if isinstance(found, str):
+        raise DataError(f"{printable(str(path))!r} is no readable picture: {found}")
+    return Seen.middle(*found.pixels.shape[1:])
 
 
 def is_picture_file(data: object) -> bool:

@@ -16,12 +16,14 @@ from torch import Tensor
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError
 from withstand.core.files import printable
+from withstand.core.outputs import Seen
 from withstand.core.reading import PLAIN, Reading
 from withstand.core.roles import Indices, Source
 from withstand.data.pictures.decoding.cache import pictures_of
 from withstand.data.pictures.decoding.forms import ForCrops, Square
 from withstand.data.pictures.decoding.listing import list_files
 from withstand.data.pictures.domains import DOMAIN, domains_of, folder_of_domains
+from withstand.data.pictures.files import middle_of
 from withstand.data.pictures.folder_classes import classes_of
 from withstand.data.pictures.folder_parts import role_of
 from withstand.data.shared.cache_folder import cache_folder
@@ -162,6 +164,9 @@ class ImageFolder(Source):
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(self._x.shape[1:])
+
+    def part_seen(self, rows: Sequence[int]) -> Sequence[Seen]:
+        return [middle_of(self.folder / self.names[row], self.reading) for row in rows]
 
     @property
     def labels(self) -> Tensor | None:

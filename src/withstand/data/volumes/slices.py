@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError
+from withstand.core.outputs import Seen
 from withstand.data.volumes.volume import Array, Volume
 
 Bytes = npt.NDArray[np.uint8]
@@ -73,6 +74,12 @@ def fitted(stack: npt.NDArray[np.generic], size: int, fill: int = 0) -> npt.NDAr
     (from_rows, to_rows), (from_columns, to_columns) = boxes
     out[:, to_rows, to_columns] = stack[:, from_rows, from_columns]
     return out
+
+
+def placed(height: int, width: int, size: int) -> Seen:
+    """Return where in a slice that lies which `fitted` makes of it."""
+    (rows, to_rows), (columns, to_columns) = _overlap(height, size), _overlap(width, size)
+    return Seen(height, width, columns.start - to_columns.start, rows.start - to_rows.start, size, size)
 
 
 def _overlap(side: int, size: int) -> tuple[slice, slice]:

@@ -13,10 +13,11 @@ from torch import Tensor
 from withstand.core.batch import MASK, Batch
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.files import printable
+from withstand.core.outputs import Seen
 from withstand.core.roles import Indices, Source
 from withstand.data.shared.digest import as_indices, digest
 from withstand.data.volumes.files import Found, from_arrays, read_path
-from withstand.data.volumes.slices import as_bytes, empty, fitted, partitions_of, stacked, usual_axis
+from withstand.data.volumes.slices import as_bytes, empty, fitted, partitions_of, placed, stacked, usual_axis
 from withstand.data.volumes.volume import AXES, said
 
 Axis = Literal["auto", "sagittal", "coronal", "axial"]
@@ -93,6 +94,7 @@ class VolumeSource(Source):
         masks: list[Any] = []
         kept: list[tuple[str, int, str]] = []
         self._lost, dropped, counts = 0, 0, []
+        sides_of: list[tuple[int, int]] = []
         for volume, whole in zip(volumes, found.wholes, strict=True):
             planes = stacked(as_bytes(volume.x), place)
             mask = None if volume.mask is None else stacked(volume.mask, place)
@@ -105,6 +107,7 @@ class VolumeSource(Source):
                 self.skipped += ((volume.name, "one value all over"),)
                 continue
             counts.append(len(rows))
+            sides_of += [(planes.shape[1], planes.shape[2])] * len(rows)
             pictures.append(fitted(planes[rows], self.size))
             cut = None if mask is None else fitted(mask[rows], self.size)
             if mask is not None and cut is not None:
@@ -121,7 +124,7 @@ class VolumeSource(Source):
             )
         self._x = torch.from_numpy(np.concatenate(pictures)[:, None].copy())
         self._raw = np.concatenate(masks)
-        self.counts = tuple(counts)
+        self.counts, self._sides = tuple(counts), tuple(sides_of)
         self.volumes = tuple(dict.fromkeys(name for name, _, _ in kept))
         self.names = tuple(f"{name} slice {row}" for name, row, _ in kept)
         codes = {whole: code for code, whole in enumerate(dict.fromkeys(whole for _, _, whole in kept))}
@@ -180,6 +183,10 @@ class VolumeSource(Source):
     @property
     def structures(self) -> tuple[str, ...]:
         return self._names
+
+    def part_seen(self, rows: Sequence[int]) -> Sequence[Seen]:
+        sides = [self._sides[row] for row in rows]
+        return [placed(height, width, self.size) for height, width in sides]
 
     def like(self, data: Any, split: str = "all") -> Source | None:
         """Return other volumes, cut across the same axis to the same size, with the same structures."""

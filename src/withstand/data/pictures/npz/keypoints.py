@@ -1,5 +1,6 @@
 """Pictures with points, and maybe a mask each, in one `.npz` file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from withstand.core.batch import KEYPOINTS, MASK, VISIBLE, unit_range
 from withstand.core.errors import DataError
 from withstand.core.files import printable
+from withstand.core.outputs import Seen
 from withstand.core.roles import Source
 from withstand.data.arrays.npz import npz_names, read_member
 from withstand.data.arrays.source import ArraySource
@@ -46,12 +48,16 @@ class KeypointFile(PairedSource):
             raise DataError(f"points are told of pictures, and 'x' in {str(path)!r} has samples of {pictures.shape}")
         height, width = pictures.shape[1:]
         points, visible = read_points(np.asarray(read_member(path, name)), name, len(pictures), height, width)
+        self._own = height, width
         mask = _read_mask(np.asarray(read_member(path, MASK)), pictures) if MASK in names else None
         if size is not None:
             pictures, points, mask = _resized(pictures, points, mask, size)
         beside: dict[str, object] = {KEYPOINTS: points, VISIBLE: visible}
         super().__init__(pictures, beside if mask is None else beside | {MASK: mask})
         self.name, self.origin, self.size = printable(path.stem), f"the file {printable(str(path))}", size
+
+    def part_seen(self, rows: Sequence[int]) -> Sequence[Seen] | None:
+        return None if self.size is None else [Seen(*self._own, 0, 0, self._own[1], self._own[0])] * len(rows)
 
     def like(self, data: Any, split: str = "all") -> Source | None:
         if split == "all" and isinstance(data, str | Path) and has_keypoints(Path(data).expanduser()):
