@@ -311,8 +311,12 @@ def _git_state() -> str | None:
 def _may_change(key: str) -> bool:
     """Say whether a setting may differ between two commands that mean the same run; an earlier stage's length may not.
 
+    What judges and audits a run has no part in what it learns.
+
     >>> _may_change("plan.epochs"), _may_change("first.plan.epochs"), _may_change("first.plan.device")
     (True, False, True)
+    >>> _may_change("judges.0.seeds"), _may_change("audit")
+    (True, True)
     """
     own = re.sub(r"^(first\.)+", "", key)
-    return own in _FREE and (own == key or own != "plan.epochs")
+    return (own in _FREE and (own == key or own != "plan.epochs")) or own.partition(".")[0] in ("judges", "audit")

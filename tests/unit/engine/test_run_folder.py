@@ -18,6 +18,8 @@ from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.folder import RunFolder, _may_change
 from withstand.engine.launch import train
 from withstand.engine.optimizers import AdamW
+from withstand.evaluation.structured.graph_audit import GraphAudit
+from withstand.evaluation.structured.table_probe import TableHeads
 
 ALLOW = ("toys",)
 
@@ -80,6 +82,15 @@ def test_what_may_change(plan: dict[str, object], finished: Path, tmp_path: Path
     folder = RunFolder(tmp_path)
     folder.write(RunFolder(finished).record())
     assert folder.claim(toy_experiment(**({"epochs": 1} | plan)), fresh=False) is True
+
+
+def test_what_judges_a_run_has_no_part_in_what_it_learns(finished: Path, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write(RunFolder(finished).record())
+    other = replace(toy_experiment(epochs=1), judges=(TableHeads(seeds=3),), audit=GraphAudit())
+    assert folder.claim(other, fresh=False) is True
+    tree = folder.record()["tree"]["init_args"]
+    assert tree["judges"][0]["init_args"]["seeds"] == 3  # the next command judges by what is said now
 
 
 def test_more_epochs_continue(finished: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from withstand.engine.launch import train
 from withstand.engine.schedules import Constant
 from withstand.evaluation.structured.graph_audit import GraphAudit
 from withstand.evaluation.structured.graph_nodes import NodeProbe
+from withstand.evaluation.structured.graph_set_audit import GraphSetAudit
 from withstand.evaluation.structured.graph_sets import FoldedSVM
 from withstand.recipes.masked import graphmae
 from withstand.recipes.pretext import selftask
@@ -55,7 +56,7 @@ def test_what_judges_which_data() -> None:
     made = experiments()
     assert isinstance(made["graphmae"].judges[0], NodeProbe)
     assert isinstance(made["graphmae"].audit, GraphAudit)
-    assert made["graphmae, set"].audit is None
+    assert isinstance(made["graphmae, set"].audit, GraphSetAudit)
     assert isinstance(made["graphmae, set"].judges[0], FoldedSVM)
     assert made["graphmae"].labelled is not None
     assert len(made["graphmae"].labelled) == 10

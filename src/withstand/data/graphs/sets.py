@@ -75,6 +75,7 @@ class GraphSet(Source):
         across = member[pattern.row] != member[pattern.column.long()]
         if bool(across.any()):
             raise DataError(f"{int(across.sum())} edge(s) join nodes of different graphs")
+        self.of_degrees = features is None
         x = degree_features(pattern) if features is None else as_features(features)
         if len(x) != size:
             raise DataError(f"there are features of {len(x)} nodes and {size} nodes")

@@ -135,8 +135,8 @@ class RobustnessAudit(Evaluator):
         if as_structured(batch.x) is not None:
             kind = type(batch.x).__name__
             raise DataError(
-                f"an audit moves tensors, and these samples are {kind}: of graphs, labelled nodes have an audit of "
-                "their own, and of other samples, tensors that are made of them can be audited"
+                f"an audit moves tensors, and these samples are {kind}: graphs with labels and labelled nodes have an "
+                "audit of their own, and of other samples, tensors that are made of them can be audited"
             )
         x = victim.ready(batch.x)
         ball, radii = self.ball_of(victim), self.radii(victim)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.checks import believability
-from withstand.attacks.inputs.edge_flips import EdgeFlips
+from withstand.attacks.inputs.edge_flips import EdgeFlips, Flipped
 from withstand.attacks.inputs.gradient import FGSM, PGD
 from withstand.attacks.inputs.noise import Noise
 from withstand.attacks.paired import stronger
@@ -88,7 +88,7 @@ def attack_nodes(
         raise ConfigError(
             f"nodes see one another, and are attacked together by {', '.join(TOGETHER)}: name one of them"
         )
-    model = subject if isinstance(subject, nn.Module) else _Wrapped(subject)
+    model = as_module(subject)
     victim, own = _feature_victim(model, graphs, graphs.targets)
     draws = Draws(derive(seed, "graph attack"), batch.index)
     found = attack(victim, own, batch.y if labelled else None, generator=draws, batch=len(own))
@@ -176,7 +176,7 @@ class GraphAudit(Evaluator):
         graphs = Graphs.of(batch.x)
         if graphs.targets is None or batch.y is None:
             raise DataError("features and edges are audited of the nodes of one graph; these samples are whole graphs")
-        model = subject if isinstance(subject, nn.Module) else _Wrapped(subject)
+        model = as_module(subject)
         nodes, y = graphs.targets, batch.y
         features = self._features(model, graphs, nodes, y, batch.index, source.classes)
         flips = self._flips(model, graphs, nodes[: self.flipped], y[: self.flipped], batch.index)
@@ -262,13 +262,12 @@ class GraphAudit(Evaluator):
         )
         return _Features(clean, tuple(holds), tuple(noisy), radii, checks)
 
-    def _flips(self, model: nn.Module, graphs: Graphs, nodes: Tensor, y: Tensor, index: Tensor) -> "_Flips":
+    def _flips(self, model: nn.Module, graphs: Graphs, nodes: Tensor, y: Tensor, index: Tensor) -> "EdgeFlipped":
         greedy = EdgeFlips(self.flips, self.additions, self.hops)
         drawn = EdgeFlips(self.flips, self.additions, self.hops, greedy=False)
         draws = Draws(derive(self.seed, "flips"), index[: len(nodes)])
         found, random = (attack(model, graphs, nodes, y, generator=draws) for attack in (greedy, drawn))
-        chosen, by_chance = (tuple(one.holds(count) for count in range(self.flips + 1)) for one in (found, random))
-        return _Flips(chosen, by_chance)
+        return EdgeFlipped.of(found, random, "node")
 
 
 @dataclass(frozen=True)
@@ -297,15 +296,23 @@ class _Features:
 
 
 @dataclass(frozen=True)
-class _Flips:
-    """Which nodes hold after each number of flips, chosen and drawn, bool `(T,)` each."""
+class EdgeFlipped:
+    """Which samples hold after each number of flips, chosen and drawn, bool `(T,)` each; `what` a sample is called."""
 
     chosen: tuple[Tensor, ...]
     drawn: tuple[Tensor, ...]
+    what: str
+
+    @classmethod
+    def of(cls, found: Flipped, random: Flipped, what: str) -> Self:
+        """Return what chosen flips found, and as many drawn ones."""
+        numbers = range(found.margins.shape[1])
+        chosen, drawn = (tuple(one.holds(count) for count in numbers) for one in (found, random))
+        return cls(chosen, drawn, what)
 
     @property
     def holds(self) -> tuple[Tensor, ...]:
-        """Which nodes neither breaks."""
+        """Which samples neither breaks."""
         return tuple(one & other for one, other in zip(self.chosen, self.drawn, strict=True))
 
     @property
@@ -313,17 +320,24 @@ class _Flips:
         """Whether chosen flips break more than drawn ones."""
         right = self.chosen[0]
         broke, by_chance = right & ~self.chosen[-1], right & ~self.drawn[-1]
-        detail = f"chosen flips break {int(broke.sum())} of {int(right.sum())} right nodes, drawn ones "
+        detail = f"chosen flips break {int(broke.sum())} of {int(right.sum())} right {self.what}s, drawn ones "
         name = "chosen flips are stronger than drawn ones"
         return (Check(name, stronger(broke, by_chance), f"{detail}{int(by_chance.sum())}"),)
 
     def table(self) -> Table:
+        """Return the curves over the number of flips."""
         rows: list[tuple[Cell, ...]] = [
             (count, Share.of(one).value, Share.of(other).value)
             for count, (one, other) in enumerate(zip(self.chosen, self.drawn, strict=True))
         ]
-        names = ("flips at a node", "accuracy, chosen", "accuracy, drawn")
-        return Table(names, tuple(rows), x="flips at a node", units=shares(*names[1:]))
+        flips = f"flips at a {self.what}" if self.what == "node" else f"flips in a {self.what}"
+        names = (flips, "accuracy, chosen", "accuracy, drawn")
+        return Table(names, tuple(rows), x=flips, units=shares(*names[1:]))
+
+
+def as_module(subject: nn.Module | Callable[[Tensor], Any]) -> nn.Module:
+    """Return a network as it is, and a plain function as one."""
+    return subject if isinstance(subject, nn.Module) else _Wrapped(subject)
 
 
 class _Wrapped(nn.Module):

@@ -26,7 +26,7 @@ from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Adam
 from withstand.engine.schedules import Constant, WarmupCosine
 from withstand.methods.masked.graphmae import GraphMAE
-from withstand.recipes.setups.structured.graphs import is_known, judges, node_audit, published
+from withstand.recipes.setups.structured.graphs import audit_of, is_known, judges, published
 from withstand.views.graph import GraphView, GraphViews, MaskNodes, SampleNeighbors
 
 
@@ -112,5 +112,5 @@ def experiment(
         test,
         labelled,
         judges(source, settings),
-        node_audit(source, settings.depth),
+        audit_of(source, settings.depth),
     )  # fmt: skip

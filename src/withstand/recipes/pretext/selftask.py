@@ -34,7 +34,7 @@ from withstand.models.graphs.tasks import (
     PairwiseSimilarity,
     Task,
 )
-from withstand.recipes.setups.structured.graphs import node_audit
+from withstand.recipes.setups.structured.graphs import audit_of
 from withstand.views.graph import GraphViews
 
 TaskName = Literal[
@@ -132,5 +132,5 @@ def experiment(
         plan,
         test,
         Labelled(seen),
-        audit=node_audit(source, depth=2),
+        audit=audit_of(source, depth=2),
     )  # fmt: skip

@@ -10,6 +10,7 @@ from withstand.data.graphs.sets import GraphSet, NamedGraphSet
 from withstand.data.graphs.source import GraphSource
 from withstand.evaluation.structured.graph_audit import GraphAudit
 from withstand.evaluation.structured.graph_nodes import NodeProbe
+from withstand.evaluation.structured.graph_set_audit import GraphSetAudit
 from withstand.evaluation.structured.graph_sets import FoldedSVM
 from withstand.models.graphs.encoder import GAT, GIN, GraphEncoder, Pooling
 from withstand.models.graphs.layers import Norm
@@ -104,8 +105,8 @@ def judges(source: Source, published: Published) -> tuple[Evaluator, ...]:
     return () if few or not isinstance(source, GraphSet) else (FoldedSVM(),)
 
 
-def node_audit(source: Source, depth: int) -> GraphAudit | None:
-    """Return the audit of node classifiers of so many layers, where the samples are labelled nodes."""
-    if source.at_once is None or source.labels is None:
+def audit_of(source: Source, depth: int) -> Evaluator | None:
+    """Return the audit of classifiers of nodes, by so many layers, or of whole graphs; None without labels."""
+    if source.labels is None:
         return None
-    return GraphAudit(hops=depth + 1)
+    return GraphSetAudit() if source.at_once is None else GraphAudit(hops=depth + 1)
