@@ -53,6 +53,18 @@ def test_train_probe_audit_report(tmp_path: Path, capsys: pytest.CaptureFixture[
     capsys.readouterr()
 
 
+def test_ten_rows_are_probed_by_what_is_possible(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, data = tmp_path / "run", str(people(tmp_path, 10))
+    told = ["--data", data, "--target", "income", "--ignore", "id", "--epochs", "1", "--out", str(out), "--quiet"]
+    assert main(["train", "t-jepa", *told, *NARROW]) == 0
+    assert main(["probe", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "all 10 rows with an answer are judged by heads fitted to the others" in said
+    assert "accuracy, linear on features" in said
+    columns = json.loads((out / "findings" / "columns.json").read_text())
+    assert columns["protocol"]["test rows"] == 10
+
+
 def test_how_a_file_was_read_is_told_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table, out = tmp_path / "story.csv", tmp_path / "run"
     rows = [f"the tale of {row};{row},5;{row / 4:g}\n" for row in range(0, 160, 4)]

@@ -58,6 +58,8 @@ def find_target(frame: Frame, name: str, task: Task = "auto", classes: tuple[str
         DataError: one class only, a class that is not known, words where a number is wanted, free text, infinity.
     """
     values = _finite(name, frame.columns[name])
+    if len(values) == 1 and not classes:
+        raise DataError(f"target {short(name)} is known in one row alone: there is nothing to learn and to judge by")
     if task == "auto":
         if not classes and isinstance(values, Words) and (reason := _free_text(values, distinct(values), len(values))):
             raise DataError(

@@ -6,7 +6,7 @@ Sizes: `N` rows, `D` columns.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from withstand.data.derived.subset import Subset, labelled
 from withstand.data.tables.source import TableSource
 from withstand.evaluation.features import embed, place_of
 from withstand.evaluation.small import small_rows
-from withstand.evaluation.structured.rows.folds import LEAST, Split, split
+from withstand.evaluation.structured.rows.folds import Split, split
 from withstand.evaluation.structured.rows.native import native
 from withstand.evaluation.structured.rows.scores import unit_of
 from withstand.evaluation.structured.rows.shown import (
@@ -57,9 +57,8 @@ class TableHeads(Evaluator):
         limit: most training rows.
         tested: most test rows.
         seed: of the choice of rows, and of heads.
-        seeds: fits of heads that hang on their seed, whose mean and spread are given: of all of them on raw columns, of
-            networks on the encoder's features; the others are fitted once. With more than one, boosting stops by a
-            tenth of the training rows that its seed holds out.
+        seeds: fits of heads that hang on their seed, whose mean and spread are given: of all of them but boosting on
+            features. With more than one, boosting stops by a tenth of the training rows that its seed holds out.
         tuned: the perceptron has the width and rate that do best on held-out training rows, chosen for raw columns and
             for the encoder's features; on an untrained encoder's it has those of the latter.
         native: boosting on raw columns takes categories as such and knows what is missing, in place of slots.
@@ -123,9 +122,9 @@ class TableHeads(Evaluator):
                     continue
                 taken = NATIVE if name == "boosting" and on == RAW and NATIVE in given else on
                 # Boosting on hundreds of features takes most of the time, and is no baseline.
-                repeated = on == RAW or (on == FEATURES and name != "boosting")
+                repeated = on == RAW or name != "boosting"
                 same = found[name, FEATURES].head if on == UNTRAINED else None
-                found[name, on] = trial.judge(same or head, given[taken], repeated=repeated)
+                found[name, on] = trial.judge(same or head, given[taken], repeated=repeated, chosen=same is not None)
         constant = constants(rows)
         first = next(iter(constant.values())).main
         return Finding(
@@ -169,10 +168,6 @@ class ColumnImportance(Evaluator):
     def example_trial(self) -> Trial:
         return Trial(nn.Flatten(), small_rows())
 
-    def lacks(self, subject: Any, source: Source) -> str:
-        """Return that there are too few rows with an answer to fit a head to the others of each."""
-        return "" if len(labelled(source)) >= LEAST else f"a head needs {LEAST} rows with an answer"
-
     def evaluate(
         self,
         subject: Embedder,
@@ -181,8 +176,13 @@ class ColumnImportance(Evaluator):
         test: Source | None = None,
         control: Embedder | None = None,
     ) -> Finding:
-        """Return the finding "columns"; arguments as for `TableHeads`, `control` is not used."""
+        """Return the finding "columns"; arguments as for `TableHeads`, `control` is not used.
+
+        Of too few rows to fit a head to it holds no figures, and a check says so.
+        """
         rows = _split(source, test, self.limit, self.tested, self.few, self.seed)
+        if not rows.enough:
+            return Finding(name="columns", checks=rows.checks(), protocol={"probe": describe(self)})
         features, x, seen = rows.each(lambda part: embed(subject, part).x), rows.each(_raw), rows.judged
         answers, truth = Answers(rows.y, len(rows.classes)), Answers(rows.y[seen], len(rows.classes))
         trial = HeadTrial(rows)

@@ -76,7 +76,7 @@ class Split:
         alone = (
             sum(bool((self.y[fitted] == self.y[fitted][0]).all()) for fitted, _ in self.folds) if self.classes else 0
         )
-        if alone:
+        if alone and self.enough:
             said = f"{alone} of {len(self.folds)} fits have rows of one class, which they always name"
             made.append(Check("fitted rows have two classes", None, said))
         return tuple(made)

@@ -90,10 +90,17 @@ class HeadTrial:
         some = [_probabilities(head, part) for head, part in zip(heads, judged, strict=True)]
         return Predicted(answer, torch.cat(some))
 
-    def judge(self, head: Head, given: Input, *, repeated: bool = True) -> Judged:
-        """Return a head's scores on one input; `repeated`, tuned first and by as many seeds as its fits hang on."""
+    def judge(self, head: Head, given: Input, *, repeated: bool = True, chosen: bool = False) -> Judged:
+        """Return a head's scores on one input.
+
+        Args:
+            head: what is fitted.
+            given: what to.
+            repeated: by as many seeds as its fits hang on.
+            chosen: its settings are chosen already, and it is not tuned.
+        """
         first, _ = self.rows.folds[0]
-        if self.tuned and repeated:
+        if self.tuned and not chosen:
             head = head.tuned(given.x[first], self._answers(first))
         seeds = self.seeds if repeated and head.varies(self._answers(first)) else 1
         scores: list[Scored] = []
