@@ -15,7 +15,7 @@ from withstand.evaluation.features import Features
 from withstand.evaluation.probes.named import Linear
 from withstand.evaluation.structured import table_heads
 from withstand.evaluation.structured.rows.native import native
-from withstand.evaluation.structured.rows.scores import Predicted, class_scores, number_scores
+from withstand.evaluation.structured.rows.scores import Predicted, calibration_error, class_scores, number_scores
 from withstand.evaluation.structured.table_heads import Answers, Head
 from withstand.evaluation.structured.table_probe import ColumnImportance, TableHeads
 
@@ -72,6 +72,13 @@ def metrics_curve(right: np.ndarray, sure: np.ndarray) -> tuple[np.ndarray, np.n
 
     share, confidence = calibration_curve(right, sure, n_bins=15, strategy="uniform")
     return share, confidence
+
+
+def test_calibration_error_has_fifteen_bins() -> None:
+    """Gaps of both signs, so that fewer bins would hide some."""
+    draws = np.random.default_rng(0)
+    y, p = draws.integers(0, 3, 300), draws.dirichlet([0.5] * 3, 300)
+    assert calibration_error(torch.from_numpy(y), torch.from_numpy(p)) == pytest.approx(binned(y, p))
 
 
 def test_two_classes_by_scikit_learn(tmp_path: Path) -> None:
