@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from withstand.core.errors import ConfigError, nearest
+from withstand.core.files.reading import PLAIN, Reading
 from withstand.core.options import ConvexNorm, Norm, Options, names_within, with_fields
-from withstand.core.reading import PLAIN, Reading
 
 Asked = TypeVar("Asked", "NamedAttack", "Audit", "Certification", "Matching", "Inspection", "Tracing")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from withstand.api.settings import Inputs
 from withstand.core.errors import ConfigError
-from withstand.core.reading import PLAIN
+from withstand.core.files.reading import PLAIN
 
 
 def is_network(run: Path) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from withstand.core.errors import ConfigError, DataError, nearest
-from withstand.core.reading import PLAIN, Reading
+from withstand.core.files.reading import PLAIN, Reading
 from withstand.core.roles import Source
 from withstand.data.arrays.source import ArraySource, npz_parts
 from withstand.data.dataset import DatasetSource

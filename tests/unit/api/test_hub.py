@@ -23,6 +23,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> ws.Run:
     made = ws.train("dcl", "digits", out=tmp_path_factory.mktemp("hub") / "run", epochs=1, quiet=True, options=options)
     made.probe()
     (made.path / "notes.pkl").write_bytes(b"\x80")
+    made.folder.update(places={"source": "/home/somebody/digits"})
     return made
 
 
@@ -65,6 +66,7 @@ def test_what_goes_up_comes_down(run: ws.Run, server: Path, tmp_path: Path, caps
     sent = {path.name for path in (server / "people/clothes").rglob("*") if path.is_file()}
     assert {"run.json", "model.safetensors", "optimizer.safetensors", "README.md", "knn.json"} <= sent
     assert not sent & {"notes.pkl", ".lock"}
+    assert "somebody" not in (server / "people/clothes/run.json").read_text()
     card = (server / "people/clothes/README.md").read_text()
     assert "withstand pull people/clothes" in card
     assert "# dcl, learnt on digits" in card

@@ -7,8 +7,8 @@ import pytest
 
 from withstand.core.errors import ConfigError, RunError
 from withstand.core.findings.finding import Finding, Measure, Table
-from withstand.report.compare import compare, comparison
 from withstand.report.folder import StoredRun
+from withstand.report.several.compare import compare, comparison
 
 
 def a_run(folder: Path, robust: float, *, eps: tuple[float, ...] = (0.0, 0.1), split: str = "a") -> Path:

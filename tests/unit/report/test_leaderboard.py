@@ -13,7 +13,7 @@ from withstand.cli.main import main
 from withstand.core.errors import ConfigError, RunError
 from withstand.core.findings.finding import Finding
 from withstand.engine.folder import RunFolder
-from withstand.report.leaderboard import boards, in_words
+from withstand.report.several.leaderboard import boards, in_words
 
 
 @pytest.fixture(scope="module")

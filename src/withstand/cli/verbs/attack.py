@@ -32,7 +32,7 @@ def run_attack(
     """
     import numpy as np
 
-    from withstand.api.attacked_rows import attacked_rows, write_rows
+    from withstand.api.written.attacked_rows import attacked_rows, write_rows
     from withstand.attacks.named import ANY
     from withstand.core.files import replacing
     from withstand.core.victims.scale import Scale

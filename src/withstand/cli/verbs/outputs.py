@@ -29,8 +29,8 @@ def run_embed(
             as known its label (y, -1 for none; classes), name (names) and part (parts); or a .parquet file with a row a
             sample: name, part, label, index and features
     """
-    from withstand.api.feature_files import check_suffix, write_features
     from withstand.api.front import open_run
+    from withstand.api.written.feature_files import check_suffix, write_features
 
     path = out or run / f"features-{split}.npz"
     check_suffix(path)

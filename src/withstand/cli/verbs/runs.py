@@ -96,7 +96,7 @@ def run_compare(runs: tuple[Path, ...], *, out: Path = Path("comparison.html")) 
         runs: run folders, two or more
         out: the page
     """
-    from withstand.report.compare import compare
+    from withstand.report.several.compare import compare
 
     found = compare(runs, out)
     text = "\n".join([*(f"beware: {caution}" for caution in found.cautions), found.text, f"comparison: {out}"])
@@ -112,7 +112,7 @@ def run_leaderboard(folders: tuple[Path, ...], *, out: Path | None = None) -> Re
         folders: of runs, or of audits of other networks
         out: also write the table, as FILE.csv or FILE.md
     """
-    from withstand.report.leaderboard import boards, facts, in_words, write
+    from withstand.report.several.leaderboard import boards, facts, in_words, write
 
     found = boards(folders)
     if out is not None:

@@ -12,8 +12,8 @@ from PIL import Image
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError
 from withstand.core.files import printable
+from withstand.core.files.reading import PLAIN, Reading
 from withstand.core.outputs import Seen
-from withstand.core.reading import PLAIN, Reading
 from withstand.core.roles import Indices, Source
 from withstand.data.pictures.decoding.decode import Decoded, decode_or_reason, is_picture
 from withstand.data.pictures.decoding.forms import Square, Whole

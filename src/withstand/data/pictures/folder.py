@@ -16,8 +16,8 @@ from torch import Tensor
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError
 from withstand.core.files import printable
+from withstand.core.files.reading import PLAIN, Reading
 from withstand.core.outputs import Seen
-from withstand.core.reading import PLAIN, Reading
 from withstand.core.roles import Indices, Source
 from withstand.data.pictures.decoding.cache import pictures_of
 from withstand.data.pictures.decoding.forms import ForCrops, Square

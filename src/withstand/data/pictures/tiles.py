@@ -10,7 +10,7 @@ from torch import Tensor
 
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
-from withstand.core.reading import PLAIN
+from withstand.core.files.reading import PLAIN
 from withstand.core.roles import Indices, Source
 from withstand.data.arrays.source import ArraySource
 from withstand.data.derived.subset import in_whole

@@ -17,7 +17,7 @@ from torch import Tensor
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError, nearest
 from withstand.core.files import printable
-from withstand.core.reading import PLAIN, Reading
+from withstand.core.files.reading import PLAIN, Reading
 from withstand.core.roles import Indices, Source
 from withstand.data.pictures.decoding.cache import File, Pictures, pictures_of
 from withstand.data.pictures.decoding.forms import Whole

@@ -18,8 +18,8 @@ from withstand.api.front import experiment
 from withstand.api.settings import Audit, Inputs, both
 from withstand.cli.network import refuse_for_runs
 from withstand.core.errors import ConfigError, DataError
+from withstand.core.files.reading import PLAIN, Reading
 from withstand.core.part import build, describe
-from withstand.core.reading import PLAIN, Reading
 from withstand.data.derived.origins import Origins
 from withstand.data.load import judged, load, reading_of, splits, splits_like
 from withstand.data.pictures.decoding.decode import Decoded, decode, decode_or_reason, is_picture, sides_of

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from withstand.core.errors import DataError
 from withstand.core.files import replacing
-from withstand.core.reading import PLAIN, Reading
+from withstand.core.files.reading import PLAIN, Reading
 from withstand.data.arrays.source import read_only
 from withstand.data.pictures.decoding.decode import Decoded, decode_or_reason, readers
 from withstand.data.pictures.decoding.forms import Form

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import ImageOps
 
 from withstand.core.files import printable
-from withstand.core.reading import PLAIN, Reading
+from withstand.core.files.reading import PLAIN, Reading
 from withstand.data.pictures.decoding.deep_png import read_deep_png
 from withstand.data.pictures.decoding.forms import Form
 from withstand.data.pictures.decoding.headers import (

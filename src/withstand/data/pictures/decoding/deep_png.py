@@ -6,7 +6,7 @@ from PIL import ImageOps
 from PIL.ImageFile import ImageFile
 
 from withstand.core.errors import MissingExtra
-from withstand.core.reading import Reading
+from withstand.core.files.reading import Reading
 from withstand.data.pictures.decoding.headers import Content
 from withstand.data.pictures.decoding.notes import Told
 from withstand.data.pictures.decoding.values import FULL, Plain, as_bytes, as_rgb, flattened, turned, upper_peak

@@ -11,7 +11,7 @@ from typing import BinaryIO, Literal, NamedTuple, TypeAlias
 from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from PIL.ImageFile import ImageFile
 
-from withstand.core.reading import PLAIN, Reading
+from withstand.core.files.reading import PLAIN, Reading
 
 Form: TypeAlias = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIC"]
 HEAD = 32

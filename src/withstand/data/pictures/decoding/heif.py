@@ -3,7 +3,7 @@
 from io import BytesIO
 
 from withstand.core.errors import MissingExtra
-from withstand.core.reading import Reading
+from withstand.core.files.reading import Reading
 from withstand.data.pictures.decoding.headers import Content, Start, refuse_lies
 from withstand.data.pictures.decoding.notes import PAGES, Told
 from withstand.data.pictures.decoding.values import Plain, as_rgb

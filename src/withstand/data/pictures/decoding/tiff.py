@@ -9,7 +9,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from withstand.core.errors import MissingExtra
-from withstand.core.reading import Reading
+from withstand.core.files.reading import Reading
 from withstand.data.pictures.decoding.headers import FREE, Content, Start, opened, refuse_lies, stream
 from withstand.data.pictures.decoding.notes import CHANNELS, PAGES, Told
 from withstand.data.pictures.decoding.values import Plain, as_bytes, as_rgb, flattened, turned, upper_peak

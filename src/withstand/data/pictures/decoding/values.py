@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from withstand.core.reading import PLAIN, Reading
+from withstand.core.files.reading import PLAIN, Reading
 from withstand.data.pictures.decoding.notes import ALPHA, DARK, Told
 
 FULL = 65535

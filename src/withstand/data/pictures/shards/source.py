@@ -18,7 +18,7 @@ from torch import Tensor
 from withstand.core.batch import Batch
 from withstand.core.errors import DataError
 from withstand.core.files import printable
-from withstand.core.reading import PLAIN, Reading
+from withstand.core.files.reading import PLAIN, Reading
 from withstand.core.roles import Indices, Source
 from withstand.data.pictures.decoding.decode import Decoded, decode_or_reason
 from withstand.data.pictures.decoding.forms import ForCrops, Form, Square

@@ -6,8 +6,8 @@ from functools import partial
 
 from withstand.attacks.inputs.gradient import PGD
 from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.core.files.reading import PLAIN, Reading
 from withstand.core.options import Options
-from withstand.core.reading import PLAIN, Reading
 from withstand.core.roles import Evaluator, Method, Model, Source, View
 from withstand.core.threat import Ball, parse_eps
 from withstand.data.derived.subset import labelled

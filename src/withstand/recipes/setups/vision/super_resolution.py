@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from withstand.core.files.reading import PLAIN, Reading
 from withstand.core.options import Options
-from withstand.core.reading import PLAIN, Reading
 from withstand.core.roles import Source
 from withstand.data.derived.subset import holdout
 from withstand.data.load import Data, splits

@@ -1,0 +1,1 @@
+"""Several runs or networks beside one another."""
