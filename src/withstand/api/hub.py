@@ -50,14 +50,13 @@ def push(run: str | Path, name: str, *, public: bool = False) -> str:
         api.create_repo(name, private=not public, exist_ok=True)
         with TemporaryDirectory(prefix="withstand-") as aside:
             (Path(aside) / "README.md").write_text(page, encoding="utf-8")
-            told = {name: value for name, value in record.items() if name != "places"}  # on this machine alone
-            (Path(aside) / "run.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+            _without_places(folder.path, Path(aside))
             api.upload_folder(repo_id=name, folder_path=aside)
         api.upload_folder(
             repo_id=name,
             folder_path=str(folder.path),
             allow_patterns=list(ALLOWED),
-            ignore_patterns=["README.md", "run.json", ".*"],
+            ignore_patterns=["README.md", "*run.json", ".*"],
         )
     return f"https://huggingface.co/{name}"
 
@@ -114,6 +113,15 @@ def _found(finding: Finding) -> list[str]:
     lines = [f"## {finding.name}", "", "```", str(finding), "```", ""]
     verdict = finding.protocol.get("verdict")
     return [*lines, str(verdict), ""] if verdict else lines
+
+
+def _without_places(run: Path, out: Path) -> None:
+    """Write the records of a run and of its earlier stages, without where their data lie on this machine."""
+    for path in run.rglob("run.json"):
+        record = {key: value for key, value in RunFolder(path.parent).record().items() if key != "places"}
+        there = out / path.relative_to(run)
+        there.parent.mkdir(parents=True, exist_ok=True)
+        there.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def _check(name: str) -> None:

@@ -24,6 +24,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> ws.Run:
     made.probe()
     (made.path / "notes.pkl").write_bytes(b"\x80")
     made.folder.update(places={"source": "/home/somebody/digits"})
+    (made.path / "first").mkdir()
+    shutil.copy(made.path / "run.json", made.path / "first")
     return made
 
 
@@ -66,7 +68,9 @@ def test_what_goes_up_comes_down(run: ws.Run, server: Path, tmp_path: Path, caps
     sent = {path.name for path in (server / "people/clothes").rglob("*") if path.is_file()}
     assert {"run.json", "model.safetensors", "optimizer.safetensors", "README.md", "knn.json"} <= sent
     assert not sent & {"notes.pkl", ".lock"}
-    assert "somebody" not in (server / "people/clothes/run.json").read_text()
+    records = list((server / "people/clothes").rglob("run.json"))
+    assert len(records) == 2
+    assert not any("somebody" in record.read_text() for record in records)
     card = (server / "people/clothes/README.md").read_text()
     assert "withstand pull people/clothes" in card
     assert "# dcl, learnt on digits" in card
