@@ -7,7 +7,16 @@ from typing import Any, TypeGuard
 import numpy as np
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler, default_collate, default_convert
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    default_collate,
+    default_convert,
+)
 
 from withstand.core.errors import DataError
 
@@ -72,20 +81,25 @@ def dataset_of(loader: DataLoader[Any]) -> Any:
             f"the DataLoader's dataset, {type(loader.dataset).__name__}, is an IterableDataset, and a run takes "
             "samples by their place: give a map-style dataset or an array"
         )
-    own = []
-    if loader.batch_size is None and loader.batch_sampler is not None:
+    own, taken = [], "every sample of it"
+    sampler, dataset = loader.sampler, loader.dataset
+    if isinstance(sampler, SubsetRandomSampler):  # it says which samples there are, and not only in which order
+        dataset = Subset(dataset, sorted(int(place) for place in sampler.indices))
+        taken = f"those {len(dataset):,} of its samples that the loader names"
+        own.append("its order by SubsetRandomSampler")
+    elif loader.batch_size is None and loader.batch_sampler is not None:
         own.append(f"its batch_sampler {type(loader.batch_sampler).__name__}")
-    elif not isinstance(loader.sampler, SequentialSampler):
-        own.append(f"its order by {type(loader.sampler).__name__}")
+    elif not isinstance(sampler, SequentialSampler):
+        own.append(f"its order by {type(sampler).__name__}")
     if loader.collate_fn not in (default_collate, default_convert):
         own.append(f"its collate_fn {getattr(loader.collate_fn, '__name__', type(loader.collate_fn).__name__)}")
     if own:
         warnings.warn(
-            f"of the DataLoader its dataset is taken, {type(loader.dataset).__name__}, every sample of it: not "
+            f"of the DataLoader its dataset is taken, {type(loader.dataset).__name__}, {taken}: not "
             f"{' and '.join(own)}",
             stacklevel=2,
         )
-    return loader.dataset
+    return dataset
 
 
 def _is_sample(item: object) -> bool:

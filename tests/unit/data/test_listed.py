@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    SequentialSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+)
 
 import withstand as ws
 from withstand.core.errors import DataError
@@ -64,6 +71,10 @@ def test_what_a_loader_does_by_itself_is_told() -> None:
         load(loader_of(pairs))
     with pytest.warns(UserWarning, match="every sample of it: not its order by RandomSampler$"):
         assert len(load(loader_of(pairs, shuffle=True))) == 20
+    some = SubsetRandomSampler([7, 3, 11])  # says which samples there are
+    with pytest.warns(UserWarning, match="those 3 of its samples that the loader names: not its order by Subset"):
+        found = load(loader_of(pairs, sampler=some))
+    assert torch.equal(found[range(3)].x, load(loader_of(pairs))[[3, 7, 11]].x)
 
     def doubled(batch: Any) -> Any:
         return batch * 2
