@@ -40,7 +40,9 @@ def run_attack(
     network, rows, usual = is_network(run), None, Scale().headline
     path = out or (folder_of("adversarial", run).with_suffix(".npz") if network else run / "adversarial.npz")
     if path.suffix != ".npz":
-        raise DataError(f"--out must name an .npz file, not {str(path)!r}")
+        raise DataError(
+            f"--out must name an .npz file, not {str(path)!r}; rows of a table are also written beside it, as .csv"
+        )
     if network:
         table.refuse_for_networks()
         from withstand.api.networks import attack as attack_network
