@@ -238,6 +238,6 @@ def test_mistakes_get_one_line(tmp_path: Path, change: str, expected: str, capsy
 
 def test_what_comes_next_is_a_verb_that_the_run_has(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     for run in runs.values():
-        taken = main(["audit", str(run), "--samples", "4", "--steps", "1"]) == 0
+        taken = main(["audit", str(run), "--samples", "4"]) == 0
         assert open_run(run).auditable is taken, run
     capsys.readouterr()

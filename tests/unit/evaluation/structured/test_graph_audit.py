@@ -63,7 +63,7 @@ def test_attacked_features_stay_in_ball_and_range() -> None:
 
 
 def test_what_cannot_be_audited_is_told() -> None:
-    with pytest.raises(DataError, match="of graphs, labelled nodes have an audit"):
+    with pytest.raises(DataError, match="graphs with labels and labelled nodes have an audit"):
         RobustnessAudit().evaluate(classifier(), graph())
     with pytest.raises(DataError, match="needs labels"):
         AUDIT.evaluate(classifier(), GraphSource([[0], [1]], torch.rand(3, 6)))
