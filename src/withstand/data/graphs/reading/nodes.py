@@ -224,9 +224,10 @@ def refuse_nodes_as_edges(what: str, columns: Sequence[Any], first: Sequence[str
     plain = [name.lower().replace("_", "").strip(" :") for name in first]
     named = headed and any(name in _KEYS for name in plain)
     nodes, others = columns[:2]
-    head = nodes.slice(0, _HEAD)
+    head = compute.utf8_trim_whitespace(nodes.slice(0, _HEAD))
     if compute.count_distinct(head).as_py() < len(head):  # an edge list that shows soon what it is
         return
+    nodes, others = (compute.utf8_trim_whitespace(column) for column in (nodes, others))
     count, kinds = len(nodes), others.unique()
     once = compute.count_distinct(nodes).as_py() == count
     apart = not compute.any(compute.is_in(kinds, value_set=nodes)).as_py()
