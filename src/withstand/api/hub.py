@@ -27,7 +27,7 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 def push(run: str | Path, name: str, *, public: bool = False) -> str:
     """Upload a finished run, and return its address.
 
-    `run.json` tells where the run's data lay: look at it before anybody else does.
+    `run.json` names the run's data as the command that trained it did: look at it before anybody else does.
 
     Args:
         run: the folder.

@@ -110,7 +110,8 @@ def audit(
         WithstandError: one clear line about what to mend.
     """
     asked, inputs = both(asked, inputs, settings)
-    radii_of("8/255" if asked.eps is None else asked.eps)
+    if asked.eps is not None:
+        radii_of(asked.eps)  # refused before a network is looked for
     victim, train, test = front(subject, data, inputs=inputs, allow=allow, device=device_of(device))
     judge = audit_of(victim, asked)
     other = None if surrogate is None else victim_of(surrogate, train, allow)

@@ -12,6 +12,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import build, describe, externals
 from withstand.data.derived.subset import in_whole
 from withstand.data.graphs.load import open_graphs
+from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource
 from withstand.engine.experiment import Experiment
 from withstand.engine.launch import train
@@ -22,7 +23,7 @@ from withstand.evaluation.structured.graph_set_audit import GraphSetAudit
 from withstand.evaluation.structured.graph_sets import FoldedSVM
 from withstand.recipes.masked import graphmae
 from withstand.recipes.pretext import selftask
-from withstand.recipes.setups.structured.graphs import PUBLISHED, is_known, published
+from withstand.recipes.setups.structured.graphs import PUBLISHED, audit_of, is_known, published
 
 SMALL = {"epochs": 4, "hidden": 8, "seed": 1}
 
@@ -57,6 +58,8 @@ def test_what_judges_which_data() -> None:
     assert isinstance(made["graphmae"].judges[0], NodeProbe)
     assert isinstance(made["graphmae"].audit, GraphAudit)
     assert isinstance(made["graphmae, set"].audit, GraphSetAudit)
+    one_way = GraphSet([[0, 2], [1, 3]], [0, 0, 1, 1], torch.rand(4, 3), [0, 1], directed=True)
+    assert audit_of(one_way, 2) is None
     assert isinstance(made["graphmae, set"].judges[0], FoldedSVM)
     assert made["graphmae"].labelled is not None
     assert len(made["graphmae"].labelled) == 10

@@ -62,6 +62,21 @@ def test_other_samples_or_attacks_are_another_board(audited: Path, told: dict[st
     assert [[one.name for one in board.entrants] for board in found] == [["mine"], ["theirs"]]
 
 
+def test_samples_without_a_digest_are_told_by_number_and_seed(audited: Path) -> None:
+    def drawn(name: str, seed: int, samples: int = 12) -> Path:
+        path = like(audited, name, 0.5, samples=samples)
+        file = path / "findings" / "audit.json"
+        kept = json.loads(file.read_text())
+        del kept["protocol"]["split"]  # as audits of graphs and flows
+        kept["protocol"]["samples"] = samples
+        kept["protocol"]["audit"]["init_args"]["seed"] = seed
+        file.write_text(json.dumps(kept))
+        return path
+
+    found = boards([drawn("a", 0), drawn("b", 0), drawn("c", 1), drawn("d", 0, 11)])
+    assert [[one.name for one in board.entrants] for board in found] == [["a", "b"], ["c"], ["d"]]
+
+
 def test_one_network_twice_is_told(audited: Path) -> None:
     folders = [like(audited, "mine", 0.2), like(audited, "copy", 0.2, weights="mine")]
     assert "copy and mine are one network" in boards(folders)[0].notes()

@@ -9,7 +9,7 @@ def run_push(run: Path, name: str, /, *, public: bool = False) -> Reply:
     """Upload a finished run to the Hugging Face Hub, with a page that says what was found.
 
     Args:
-        run: the run folder; its run.json tells where the data lay
+        run: the run folder; its run.json names the data as the command did that trained it
         name: ORG/NAME, made where it does not exist
         public: let everybody see a new one; it is private otherwise
     """

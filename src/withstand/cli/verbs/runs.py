@@ -10,7 +10,6 @@ from withstand.core.errors import ConfigError
 from withstand.core.findings.finding import Finding
 from withstand.core.options import Device
 
-RADIUS = "the radius in each column"
 _COLUMNS = 6
 """Columns that are named in an answer; the report has them all."""
 
@@ -73,6 +72,8 @@ def run_audit(
 
 def _in_columns(audit: Finding) -> list[str]:
     """Return what the headline's radius is of each column, where samples have columns: a line for the first ones."""
+    from withstand.evaluation.robustness.audit import RADIUS
+
     table = audit.tables.get(RADIUS)
     if table is None:
         return []

@@ -33,8 +33,9 @@ class Reading(Part, Options):
     def __post_init__(self) -> None:
         if self.white is not None and not 0 < self.white < float("inf"):
             raise ConfigError(f"white must be above 0, not {self.white!r}")
+        object.__setattr__(self, "bands", tuple(self.bands))  # a command line gives a list
         if len(self.bands) not in (0, 1, 3) or min(self.bands, default=1) < 1:
-            raise ConfigError(f"bands must be one or three channels, counted from 1, as 4,3,2, not {self.bands!r}")
+            raise ConfigError(f"bands must be one or three channels, counted from 1, say 4 3 2, not {self.bands!r}")
         if self.most_pixels < 1:
             raise ConfigError(f"most_pixels must be at least 1, not {self.most_pixels!r}")
 

@@ -47,6 +47,10 @@ class GraphSet(Source):
         directed: keep the edges' directions.
         classes: the names of labels 0, 1, ...
 
+    Attributes:
+        of_degrees: whether features are the nodes' degrees.
+        directed: as given.
+
     Raises:
         DataError: edges that point outside or to another graph, graphs without nodes, shapes or types that do not fit.
     """
@@ -75,7 +79,7 @@ class GraphSet(Source):
         across = member[pattern.row] != member[pattern.column.long()]
         if bool(across.any()):
             raise DataError(f"{int(across.sum())} edge(s) join nodes of different graphs")
-        self.of_degrees = features is None
+        self.of_degrees, self.directed = features is None, directed
         x = degree_features(pattern) if features is None else as_features(features)
         if len(x) != size:
             raise DataError(f"there are features of {len(x)} nodes and {size} nodes")

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -107,8 +107,9 @@ def boards(folders: Sequence[Path]) -> list[Board]:
     for folder, name in zip(folders, called, strict=True):
         finding, told = _audit(folder)
         protocol = finding.protocol
-        samples = (str(protocol.get(part)) for part in ("source", "split", "labels"))
-        key = (*samples, str(told["number"]), str(told["attack"]))  # a weaker attack flatters
+        samples = (str(protocol.get(part)) for part in ("source", "split", "labels", "samples"))
+        # Audits of graphs and flows draw samples by the seed, and keep no digest of them. A weaker attack flatters.
+        key = (*samples, str(_seed(protocol)), str(told["number"]), str(told["attack"]))
         groups.setdefault(key, []).append(_entrant(name, finding, told))
         data = protocol.get("data")
         where = f"{data['name']}, " if isinstance(data, dict) and "name" in data else ""
@@ -170,6 +171,13 @@ def _audit(folder: Path) -> tuple[Finding, dict[str, Tree]]:
     if not isinstance(told, dict):
         raise RunError(f"the audit in {str(folder)!r} has no headline, and cannot be ranked")
     return finding, told
+
+
+def _seed(protocol: Mapping[str, Tree]) -> Tree:
+    """Return the seed by which an audit chose its samples; None where a digest says which they are."""
+    audit = protocol.get("audit")
+    arguments = audit.get("init_args") if isinstance(audit, dict) and "split" not in protocol else None
+    return arguments.get("seed") if isinstance(arguments, dict) else None
 
 
 def _entrant(name: str, finding: Finding, told: dict[str, Tree]) -> Entrant:
