@@ -13,6 +13,7 @@ from withstand.core.findings.finding import Finding
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, isolated, permutation
 from withstand.core.roles import Evaluator, Source, Trial
+from withstand.core.victims.victim import Victim
 from withstand.data.derived.subset import in_whole
 from withstand.data.graphs.container import Graphs
 from withstand.data.graphs.sets import GraphSet
@@ -82,7 +83,7 @@ class GraphSetAudit(Evaluator):
         batch = source[rows]
         graphs, y = Graphs.of(batch.x), source.labels[rows]
         model = as_module(subject)
-        with torch.no_grad():
+        with Victim(model).held(), torch.no_grad():
             logits = model(batch.x)
         draws = Draws(derive(self.seed, "flips"), batch.index)
         greedy = GraphFlips(self.flips, self.tried, degrees=whole.of_degrees)
