@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 from toys import ToyPictures, toy_method
@@ -115,3 +116,16 @@ def test_judges_that_lack_what_they_need_are_left_out() -> None:
     assert [finding.name for finding in judge(judges, method, bare)] == ["map", "gauges"]
     kept = toy_method(ISogCLR, samples=24).eval()
     assert [finding.name for finding in judge(judges, kept, source)] == ["map", "knn", "samples", "gauges"]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_network_in_training_mode_keeps_its_state(name: str) -> None:
+    evaluator = EVERY[name].example()
+    subject, source, control = evaluator.example_trial()
+    if not isinstance(subject, nn.Module):
+        pytest.skip("it judges no network")
+    subject.train()
+    before = {key: value.clone() for key, value in subject.state_dict().items()}
+    evaluator.evaluate(subject, source, control=control)
+    for key, value in subject.state_dict().items():  # batch statistics, say
+        torch.testing.assert_close(value, before[key], rtol=0, atol=0, equal_nan=True, msg=key)

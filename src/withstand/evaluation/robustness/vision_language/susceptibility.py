@@ -164,7 +164,8 @@ class Susceptibility(Evaluator):
         trial = _Trial(self, subject, target, batch.x, Draws(derive(self.seed, "susceptibility"), batch.index))
         labels = [] if batch.y is None or not judged.classes else batch.y.tolist()
         names = [spoken(judged.classes[label]) if label >= 0 else "" for label in labels]
-        answers = trial.run()
+        with Victim(subject).held():
+            answers = trial.run()
         found = Judged(
             target=target,
             radii=self.radii,
