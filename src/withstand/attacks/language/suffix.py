@@ -5,6 +5,7 @@ paper: Universal and Transferable Adversarial Attacks on Aligned Language Models
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,7 +47,7 @@ class SuffixSearch(Part):
     At each step the gradient at the embeddings names the best exchanges of every place; `candidates` of these are drawn
     and read, and the best replaces the suffix where it is better.
 
-    The suffix stands at the prompt's end, before the answer.
+    The suffix stands at the prompt's end; behind it comes what a template puts after a prompt, then the answer.
 
     Args:
         length: K.
@@ -69,13 +70,17 @@ class SuffixSearch(Part):
         if self.steps < 0:
             raise ConfigError(f"steps must be at least 0, not {self.steps!r}")
 
-    def __call__(self, lm: CausalLM, prompt: Tensor, answer: Tensor, *, place: int = 0) -> FoundSuffix:
+    def __call__(
+        self, lm: CausalLM, prompt: Tensor, answer: Tensor, *, after: Tensor | None = None, place: int = 0
+    ) -> FoundSuffix:
         """Search a suffix for one text.
 
         Args:
             lm: what is attacked; it is in eval mode meanwhile, and as it was afterwards.
-            prompt: its ids, int64 `(n,)`.
+            prompt: its ids up to where a user may write, int64 `(n,)`.
             answer: the ids that are wanted, `(m,)`.
+            after: what a template puts between prompt and answer, as the sign of the assistant's turn, `(k,)`; None for
+                nothing.
             place: of the text among others: draws hang on it and the seed alone.
 
         Raises:
@@ -83,19 +88,20 @@ class SuffixSearch(Part):
         """
         draws = Draws(derive(self.seed, "suffix"), torch.tensor([place], device=prompt.device))
         usable = self._usable(lm).to(prompt.device)
+        frame = _Frame(prompt, prompt[:0] if after is None else after, answer)
         with Victim(lm).held():
-            before = float(self._read(lm, prompt, prompt.new_zeros(1, 0), answer)[0][0])
-            suffix = self._start(lm, prompt, usable, draws)
-            loss, hit = (value[0] for value in self._read(lm, prompt, suffix[None], answer))
+            before = float(self._read(lm, frame, prompt.new_zeros(1, 0))[0][0])
+            suffix = self._start(lm, frame, usable, draws)
+            loss, hit = (value[0] for value in self._read(lm, frame, suffix[None]))
             queries = 2
             for step in range(self.steps):
                 if bool(hit):
                     break
-                tried = self._tried(lm, prompt, suffix, answer, usable, draws.child(step))
+                tried = self._tried(lm, frame, suffix, usable, draws.child(step))
                 queries += 1 + len(tried)
                 if not len(tried):
                     continue
-                losses, hits = self._read(lm, prompt, tried, answer)
+                losses, hits = self._read(lm, frame, tried)
                 at = int(losses.argmin())
                 if losses[at] < loss:
                     suffix, loss, hit = tried[at], losses[at], hits[at]
@@ -106,10 +112,13 @@ class SuffixSearch(Part):
         """Return which ids may stand in a suffix, bool `(V,)`: pieces of text, and no special ones."""
         usable = torch.zeros(lm.vocabulary, dtype=torch.bool)
         usable[: len(lm.tokenizer)] = True
-        usable[torch.tensor(lm.tokenizer.tokenizer.all_special_ids)] = False
+        own: Any = lm.tokenizer.tokenizer
+        # Signs of a conversation's turns are special, and not always among the tokenizer's named ones.
+        added = [number for number, piece in own.added_tokens_decoder.items() if piece.special]
+        usable[torch.tensor([*own.all_special_ids, *added], dtype=torch.int64)] = False
         return usable
 
-    def _start(self, lm: CausalLM, prompt: Tensor, usable: Tensor, draws: Draws) -> Tensor:
+    def _start(self, lm: CausalLM, frame: "_Frame", usable: Tensor, draws: Draws) -> Tensor:
         """Return one piece again and again: the exclamation mark, as published, or the first of a drawn order.
 
         Raises:
@@ -121,22 +130,20 @@ class SuffixSearch(Part):
         suffix: Tensor
         for piece in torch.cat([marks, order]):
             suffix = piece.repeat(self.length)
-            if not self.as_text or self._read_back(lm, prompt, suffix):
+            if not self.as_text or self._read_back(lm, frame, suffix):
                 return suffix
         raise ConfigError(
             f"{lm.name}'s tokenizer reads no repeated piece after this prompt back as it was: search with as_text=False"
         )
 
-    def _tried(
-        self, lm: CausalLM, prompt: Tensor, suffix: Tensor, answer: Tensor, usable: Tensor, draws: Draws
-    ) -> Tensor:
+    def _tried(self, lm: CausalLM, frame: "_Frame", suffix: Tensor, usable: Tensor, draws: Draws) -> Tensor:
         """Return suffixes that differ from one in one place, `(C, K)`."""
-        texts = _joined(prompt, suffix[None], answer)
+        texts = frame.told(suffix[None])
         with torch.enable_grad():
             embedded = lm.embed(texts.ids).detach().requires_grad_()
             loss = told_loss(lm.from_embeddings(embedded, texts.mask), texts).sum()
             (slope,) = torch.autograd.grad(loss, embedded)
-        own = slope[0, len(prompt) : len(prompt) + self.length].float()
+        own = slope[0, len(frame.prompt) : len(frame.prompt) + self.length].float()
         table = lm.table.float()
         # The gradient at a one-hot row, without making one.
         rise = (own @ table.T)[:, : len(usable)].masked_fill(~usable, torch.inf)
@@ -151,26 +158,36 @@ class SuffixSearch(Part):
         tried = tried[(tried != suffix).any(1)]
         if not self.as_text:
             return tried
-        same = [self._read_back(lm, prompt, row) for row in tried]
+        same = [self._read_back(lm, frame, row) for row in tried]
         return tried[torch.tensor(same, dtype=torch.bool, device=tried.device)]
 
-    def _read_back(self, lm: CausalLM, prompt: Tensor, suffix: Tensor) -> bool:
-        whole = torch.cat([prompt, suffix])
+    def _read_back(self, lm: CausalLM, frame: "_Frame", suffix: Tensor) -> bool:
+        """Return whether prompt, suffix and what comes behind them, as one text, are read as these ids."""
+        whole = torch.cat([frame.prompt, suffix, frame.after])
         start = lm.tokenizer.start_id is not None and int(whole[0]) == lm.tokenizer.start_id
         own = whole[1:] if start else whole
         return lm.tokenizer.encode(lm.tokenizer.decode(own, special=True), start=False) == own.tolist()
 
     @torch.no_grad()
-    def _read(self, lm: CausalLM, prompt: Tensor, suffixes: Tensor, answer: Tensor) -> tuple[Tensor, Tensor]:
-        texts = _joined(prompt, suffixes, answer)
+    def _read(self, lm: CausalLM, frame: "_Frame", suffixes: Tensor) -> tuple[Tensor, Tensor]:
+        texts = frame.told(suffixes)
         logits = lm(texts.ids, texts.mask)
         return told_loss(logits, texts), said(logits, texts)
 
 
-def _joined(prompt: Tensor, suffixes: Tensor, answer: Tensor) -> Told:
-    """Return a prompt, each of some suffixes `(C, K)`, and an answer."""
-    count = len(suffixes)
-    ids = torch.cat([prompt.expand(count, -1), suffixes, answer.expand(count, -1)], 1)
-    told = torch.zeros_like(ids, dtype=torch.bool)
-    told[:, ids.shape[1] - len(answer) :] = True
-    return Told(ids, torch.ones_like(told), told)
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What stands round a suffix, ids `(n,)`, `(k,)` and `(m,)`."""
+
+    prompt: Tensor
+    after: Tensor
+    answer: Tensor
+
+    def told(self, suffixes: Tensor) -> Told:
+        """Return the text with each of some suffixes `(C, K)`."""
+        count = len(suffixes)
+        before, after, answer = (some.expand(count, -1) for some in (self.prompt, self.after, self.answer))
+        ids = torch.cat([before, suffixes, after, answer], 1)
+        told = torch.zeros_like(ids, dtype=torch.bool)
+        told[:, ids.shape[1] - len(self.answer) :] = True
+        return Told(ids, torch.ones_like(told), told)

@@ -52,7 +52,7 @@ def run_audit(
                 str(run), data, asked, inputs, out=folder, surrogate=surrogate, attack=attack, corruptions=corruptions,
                 device=device, allow=allow, progress=progress,
             )  # fmt: skip
-            findings, report = RunFolder(folder).findings(), folder / "report.html"
+            findings, report, name = RunFolder(folder).findings(), folder / "report.html", "audit"
         else:
             from withstand.api.front import open_run
 
@@ -61,12 +61,15 @@ def run_audit(
             others = [opened.corruptions(data, samples=asked.samples, seed=asked.seed)] if corruptions else []
             finding = opened.audit(data, asked, surrogate=surrogate, attack=attack, progress=progress)
             # A robust accuracy without the clean worth beside it says little.
-            findings = [*opened.probe(data), finding, *others]
+            findings, name = [*opened.probe(data), finding, *others], finding.name
             report = opened.report()
     told = {found.name: found for found in findings}
-    lines = [str(told[name]) for name in ("knn", "linear", "audit", "corruptions") if name in told]
-    lines += _in_columns(told["audit"])
-    text = "\n".join([*lines, str(told["audit"].protocol.get("verdict", "")), f"report: {report}"])
+    # Where no usual probe says what a run is worth, its own judges do.
+    worth = [told[one] for one in ("knn", "linear") if one in told] or [one for one in findings if one.headline]
+    shown = dict.fromkeys([*(one.name for one in worth), name, *(["corruptions"] if corruptions else [])])
+    lines = [str(told[one]) for one in shown]
+    lines += _in_columns(told[name])
+    text = "\n".join([*lines, str(told[name].protocol.get("verdict", "")), f"report: {report}"])
     return Reply(text, {**{name: finding_facts(found) for name, found in told.items()}, "report": str(report)})
 
 

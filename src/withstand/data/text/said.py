@@ -72,6 +72,25 @@ def as_answer(value: Any, where: str) -> str:
     return said
 
 
+def with_words(said: Said, before: str = "", after: str = "") -> Said:
+    """Return a prompt with words before and after what its user wrote last, as they stand.
+
+    >>> with_words("Who is it?", "Tell me. "), with_words((("user", "Who?"), ("system", "Be brief.")), after=" Say!")
+    ('Tell me. Who is it?', (('user', 'Who? Say!'), ('system', 'Be brief.')))
+
+    Raises:
+        DataError: a conversation in which no user says anything.
+    """
+    if isinstance(said, str):
+        return before + said + after
+    places = [place for place, (role, _) in enumerate(said) if role == "user"]
+    if not places:
+        roles = ", ".join(role for role, _ in said)
+        raise DataError(f"no user says anything in a conversation of {roles}: there is no place for further words")
+    role, words = said[places[-1]]
+    return (*said[: places[-1]], (role, before + words + after), *said[places[-1] + 1 :])
+
+
 def to_ids(said: Said) -> Tensor:
     """Return a prompt as the bytes of its JSON, int64 `(L,)`: how a batch carries what a tokenizer cannot give back."""
     return torch.tensor(list(json.dumps(said, ensure_ascii=False).encode("utf-8")), dtype=torch.int64)

@@ -7,17 +7,20 @@ what it reads when it answers, wherever a tokenizer would join pieces across the
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Self
 
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.part import Part
-from withstand.data.text.said import Said
+from withstand.data.text.said import Said, with_words
 from withstand.models.tokens.causal_tokenizer import CausalTokenizer
 
 REVISION = "{prompt}\n\nHere is a draft answer:\n{draft}\n\nWrite a better answer:"
 """What asks for a better answer; the paper's own words are not published."""
 REQUEST = "Write a better answer."
 """The user's turn that asks for one in a conversation."""
+_WRITTEN_ON = (" x", "!")
+"""Two ends that no prompt has both of: what prompts with these share at their end is not the user's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,19 @@ class Wording(Part):
         """
         return self._ids([self._text(said, draft) for said, draft in asked])
 
+    def parted(self, said: Said) -> tuple[list[int], list[int]]:
+        """Return the ids of a prompt up to where its user's words end, and of what a template puts behind them.
+
+        Found by writing on: what stays at the end is the template's, as the sign of the assistant's turn.
+
+        Raises:
+            DataError: as `contexts`, and a conversation in which no user says anything.
+        """
+        more = [with_words(said, after=words) for words in _WRITTEN_ON]
+        whole, *longer = self.contexts([(one, None) for one in (said, *more)])
+        kept = min(sum(1 for _ in takewhile(_alike, zip(whole[::-1], one[::-1], strict=False))) for one in longer)
+        return whole[: len(whole) - kept], whole[len(whole) - kept :]
+
     def answers(self, told: Sequence[Answered]) -> list[tuple[list[int], list[int]]]:
         """Return the ids of everything before each answer, and of the answer with its end.
 
@@ -170,6 +186,10 @@ class Wording(Part):
             why = " ".join(str(error).split())[:200]
             raise DataError(f"{self.tokenizer.name}'s chat template refuses a conversation: {why}") from error
         return text
+
+
+def _alike(pair: tuple[int, int]) -> bool:
+    return pair[0] == pair[1]
 
 
 def _check_chat(tokenizer: CausalTokenizer) -> None:

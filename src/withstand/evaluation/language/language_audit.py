@@ -24,6 +24,7 @@ from withstand.data.text.container import TextPairs, Told, behind
 from withstand.data.text.source import Preferences
 from withstand.evaluation.language.refusals import drawn_pairs, lacking, refuse, unpadded
 from withstand.evaluation.language.telling import AT_ONCE, greedy_words, some, told_at
+from withstand.evaluation.language.written import Written, written
 from withstand.evaluation.statistics.intervals import Share, columns, shares
 from withstand.models.tokens.causal import CausalLM
 
@@ -39,7 +40,9 @@ class LanguageAudit(Evaluator):
 
     Embeddings are moved within a ball round each token of the prompt; random signs of the largest radius stand beside.
     A suffix is searched by greedy coordinate gradients for some prompts. Other wordings are a few words before the
-    prompt, of which the best counts. An answer is given where greedy decoding says it word for word.
+    prompt, of which the best counts. Both stand where a user can write: in a conversation within the last user's turn,
+    before the sign of the assistant's. What leaves the model no room is not tried, and told. An answer is given where
+    greedy decoding says it word for word.
 
     Args:
         eps: radii, as shares of the mean length of the vocabulary's embeddings.
@@ -94,8 +97,9 @@ class LanguageAudit(Evaluator):
         judged = source if test is None else test
         refuse(subject, judged)
         pairs = drawn_pairs(judged, self.samples, self.seed, subject)
-        own = self._attacked(subject, pairs)
-        before = None if control is None else self._attacked(control, pairs)
+        places = written(subject, judged, pairs, PREFIXES)
+        own = self._attacked(subject, pairs, places)
+        before = None if control is None else self._attacked(control, pairs, places)
         top = max(self.eps)
         figures = {
             **self._figures(own, before, f"{EMBEDDINGS}, eps {top:g}", own.radii[top], before and before.radii[top]),
@@ -109,7 +113,7 @@ class LanguageAudit(Evaluator):
             tables={
                 "attackers": self._attackers(own, before),
                 "radii": self._radii(own, before),
-                "in words": self._words(subject, pairs, own),
+                "in words": self._words(subject, pairs, places, own),
             },
             checks=self._checks(own, top),
             protocol={
@@ -119,14 +123,16 @@ class LanguageAudit(Evaluator):
                 "wanted": "the rejected answers",
                 "radius at eps 1": own.length,
                 "searched suffixes": len(own.suffixes),
-                "queries of a suffix": [one.queries for one in own.suffixes],
+                "queries of a suffix": [one.queries for one in own.suffixes.values()],
+                "suffixes and wordings stand": "where a user writes, not behind a template's signs",
+                **({"left out": own.left_out} if own.left_out else {}),
                 "decoding": "greedy; an answer counts where it comes word for word, with its end",
                 "interval": "95 %, Wilson",
                 "verdict": "an upper bound of what the model withstands: no attack found more",
             },
         )
 
-    def _attacked(self, lm: CausalLM, pairs: TextPairs) -> "_Attacked":
+    def _attacked(self, lm: CausalLM, pairs: TextPairs, places: list[Written]) -> "_Attacked":
         texts = behind(pairs.prompt, pairs.rejected)
         clean = told_at(lm, pairs.prompt, pairs.rejected)[:2]
         radii = {}
@@ -134,15 +140,19 @@ class LanguageAudit(Evaluator):
             attack = EmbeddingAttack(eps, self.steps, None)
             parts = [attack(lm, some(texts, rows)) for rows in _slices(len(pairs))]
             radii[eps] = _joined(parts)
-        prompts, answers = (unpadded(one, range(len(pairs))) for one in (pairs.prompt, pairs.rejected))
+        answers = unpadded(pairs.rejected, range(len(pairs)))
         search = replace(self.suffix, seed=self.seed)
-        found = [search(lm, prompts[row], answers[row], place=row) for row in range(min(self.searched, len(pairs)))]
+        room = [lm.context is None or len(one) + search.length <= lm.context for one in _whole(places, answers)]
+        rows = [row for row, fits in enumerate(room) if fits][: self.searched]
+        found = {row: search(lm, places[row].before, answers[row], after=places[row].after, place=row) for row in rows}
+        reworded, short = _reworded(lm, places, answers)
         return _Attacked(
             clean=clean,
             noise=self._noise(lm, texts),
             radii=radii,
-            wordings=_reworded(lm, prompts, answers),
+            wordings=reworded,
             suffixes=found,
+            left_out=_left_out(len(room) - sum(room), short, len(pairs), lm),
             length=EmbeddingAttack(1.0).ball(lm).eps,
         )
 
@@ -218,7 +228,7 @@ class LanguageAudit(Evaluator):
             controls={late[0]: REACHED, late[1]: ENTROPY} if late else {},
         )
 
-    def _words(self, lm: CausalLM, pairs: TextPairs, own: "_Attacked") -> Table:
+    def _words(self, lm: CausalLM, pairs: TextPairs, places: list[Written], own: "_Attacked") -> Table:
         rows = range(min(self.shown, len(pairs)))
         prompts, wanted = (unpadded(one, rows) for one in (pairs.prompt, pairs.rejected))
         decode, plain = lm.tokenizer.decode, greedy_words(lm, prompts)
@@ -226,8 +236,8 @@ class LanguageAudit(Evaluator):
         for row in rows:
             cell: tuple[Cell, ...] = (decode(prompts[row]), decode(wanted[row]), plain[row])
             if own.suffixes:
-                found = own.suffixes[row] if row < len(own.suffixes) else None
-                ids = None if found is None else torch.cat([prompts[row], found.ids.to(prompts[row].device)])
+                found, one = own.suffixes.get(row), places[row]
+                ids = None if found is None else torch.cat([one.before, found.ids.to(one.before.device), one.after])
                 after = ("", "") if found is None or ids is None else (found.text, greedy_words(lm, [ids])[0])
                 cell = (*cell, *after)
             cells.append(cell)
@@ -260,16 +270,17 @@ class _Attacked:
     noise: tuple[Tensor, Tensor]
     radii: dict[float, tuple[Tensor, Tensor]]
     wordings: tuple[Tensor, Tensor]
-    suffixes: list[FoundSuffix]
+    suffixes: dict[int, FoundSuffix]
+    left_out: str
     length: float
 
     @property
     def suffix(self) -> tuple[Tensor, Tensor]:
         """What suffixes did; a prompt without one is an attack too."""
-        count = len(self.suffixes)
-        loss = torch.tensor([min(one.after, one.before) for one in self.suffixes])
-        hit = torch.tensor([one.reached for one in self.suffixes])
-        return loss, hit | self.clean[1][:count]
+        found = self.suffixes.values()
+        loss = torch.tensor([min(one.after, one.before) for one in found])
+        hit = torch.tensor([one.reached for one in found])
+        return loss, hit | self.clean[1][[*self.suffixes]]
 
 
 def _at(eps: float, one: _Attacked) -> tuple[Tensor, Tensor]:
@@ -284,14 +295,35 @@ def _slices(count: int) -> list[slice]:
     return [slice(first, first + AT_ONCE) for first in range(0, count, AT_ONCE)]
 
 
-def _reworded(lm: CausalLM, prompts: list[Tensor], answers: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the worst of some words put before each prompt, after the tokenizer's start."""
-    losses, hits = [], []
-    for words in PREFIXES:
-        before = torch.tensor(lm.tokenizer.encode(words), device=prompts[0].device)
-        skip = 0 if lm.tokenizer.start_id is None else 1
-        moved = Sequences.padded([torch.cat([before, prompt[skip:]]) for prompt in prompts])
-        loss, hit, _ = told_at(lm, moved, Sequences.padded(answers))
+def _whole(places: list[Written], answers: list[Tensor]) -> list[Tensor]:
+    return [torch.cat([one.before, one.after, answer]) for one, answer in zip(places, answers, strict=True)]
+
+
+def _reworded(lm: CausalLM, places: list[Written], answers: list[Tensor]) -> tuple[tuple[Tensor, Tensor], int]:
+    """Return the worst of some words put before each prompt's own, or the prompt itself; and how many had no room."""
+    short, losses, hits = 0, [], []
+    for words in (None, *PREFIXES):
+        prompts = []
+        for one, answer in zip(places, answers, strict=True):
+            plain = torch.cat([one.before, one.after])
+            moved = plain if words is None else one.reworded[words]
+            fits = lm.context is None or len(moved) + len(answer) <= lm.context
+            short += not fits
+            prompts.append(moved if fits else plain)
+        loss, hit, _ = told_at(lm, Sequences.padded(prompts), Sequences.padded(answers))
         losses.append(loss)
         hits.append(hit)
-    return torch.stack(losses).amin(0), torch.stack(hits).any(0)
+    return (torch.stack(losses).amin(0), torch.stack(hits).any(0)), short
+
+
+def _left_out(suffixes: int, wordings: int, count: int, lm: CausalLM) -> str:
+    """Return in words what was not tried, for want of room; "" where all was."""
+    parts = [
+        f"{number} of {whole} {what}"
+        for number, whole, what in (
+            (suffixes, count, "prompts leave no room for a suffix"),
+            (wordings, count * len(PREFIXES), "other wordings leave none for the answer"),
+        )
+        if number
+    ]
+    return f"{' and '.join(parts)} in the {lm.context} ids that the model reads" if parts else ""

@@ -4,6 +4,7 @@ With LoRA (Hu et al., 2021, by peft) the base's weights are named and not saved:
 Sizes: `B` texts, `L` ids of the longest, `D` width of embeddings, `V` ids of the vocabulary.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from inspect import signature
@@ -226,6 +227,9 @@ def _with_lora(base: nn.Module, name: str, rank: int, alpha: float, dropout: flo
     config = LoraConfig(
         r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM"
     )  # fmt: skip
-    network = get_peft_model(base, config)
+    with warnings.catch_warnings():
+        # peft asks transformers by a name that a later version drops.
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        network = get_peft_model(base, config)
     network.peft_config["default"].base_model_name_or_path = name
     return network

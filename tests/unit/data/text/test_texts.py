@@ -14,7 +14,7 @@ from withstand.core.sequences import Sequences
 from withstand.data.text.container import TextPairs, TextPrompts, behind, left_padded, stacked
 from withstand.data.text.files import TextColumns, pairs_of, prompts_of, read_rows
 from withstand.data.text.made import story_rows, story_score
-from withstand.data.text.said import from_ids, to_ids
+from withstand.data.text.said import from_ids, to_ids, with_words
 from withstand.data.text.source import EXAMPLE, Preferences, Prompts
 from withstand.data.text.wording import Answered, Wording
 from withstand.models.tokens.causal import CausalLM
@@ -186,6 +186,26 @@ def merging(folder: Path) -> CausalTokenizer:
     fast.save_pretrained(folder)
     (folder / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
     return CausalTokenizer(str(folder))
+
+
+@pytest.mark.parametrize("start", ["", "{{ bos_token }}"])
+def test_a_users_words_end_before_what_the_template_puts_behind_them(chatty: CausalTokenizer, start: str) -> None:
+    chatty.tokenizer.chat_template = start + CHAT
+    chat, plain = Wording(chatty), Wording(chatty, prompt="Q: {prompt}\nA:")
+    talk = (("user", "a"), ("assistant", "b"), ("user", "c x"))
+    cases: list[tuple[Wording, Any, str]] = [
+        (Wording(chatty), "is it x", ""), (Wording(chatty), "is it!", ""), (plain, "is it x", "\nA:"),
+        (chat, (("user", "is it!"),), "[/][assistant]"), (chat, talk, "[/][assistant]"),
+        (Wording(chatty, chat=True), "is it?", "[/][assistant]"),
+    ]  # fmt: skip
+    for wording, said, tail in cases:
+        before, after = wording.parted(said)
+        assert chatty.decode(after) == tail
+        assert before + after == wording.contexts([(said, None)])[0]
+        written = wording.contexts([(with_words(said, after=" so"), None)])[0]
+        assert written == before + chatty.encode(" so", start=False) + after
+    with pytest.raises(DataError, match="no user says anything in a conversation of system"):
+        chat.parted((("system", "Be brief."),))
 
 
 def test_pieces_that_are_joined_across_the_boundary_are_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Judges of language models: refusals, over-refusals, and an audit by attacks."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -17,9 +18,19 @@ pytest.importorskip("peft")
 from toys import ToyPictures
 from withstand.attacks.language.suffix import SuffixSearch
 from withstand.data.text.container import TextPairs
+from withstand.data.text.said import Said, with_words
 from withstand.data.text.source import Preferences
-from withstand.data.text.wording import Wording
-from withstand.evaluation.language.language_audit import CLEAN, EMBEDDINGS, ENTROPY, NOISE, SUFFIX, LanguageAudit
+from withstand.data.text.wording import Answered, Wording
+from withstand.evaluation.language.language_audit import (
+    CLEAN,
+    EMBEDDINGS,
+    ENTROPY,
+    NOISE,
+    PREFIXES,
+    SUFFIX,
+    WORDINGS,
+    LanguageAudit,
+)
 from withstand.evaluation.language.refusals import OVER, PERPLEXITY, REFUSES, TELLS, USEFUL, Refusals
 from withstand.evaluation.language.telling import greedy_words, told_at
 from withstand.methods.language.supervised import SupervisedTuning
@@ -91,6 +102,53 @@ def test_the_audit_finds_more_at_larger_radii(source: Preferences, refuser: Caus
     bare = replace(AUDIT, searched=0).evaluate(refuser, source)
     assert f"{ENTROPY}, {SUFFIX}" not in bare.numbers
     assert bare.numbers[f"{ENTROPY}, {CLEAN}"] == pytest.approx(entropy[0])
+
+
+@pytest.mark.parametrize("start", ["", "{{ bos_token }}"])
+@pytest.mark.parametrize("kind", ["conversations", "templates", "plain"])
+def test_suffixes_and_wordings_are_what_a_user_could_have_typed(start: str, kind: str) -> None:
+    """They stand in the user's turn: found suffixes, typed there, give the ids that were judged, and so do wordings."""
+    lm = CausalLM.example().eval()
+    lm.tokenizer.tokenizer.chat_template = start + (
+        "{% for turn in messages %}[{{ turn['role'] }}]{{ turn['content'] }}{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    wording = Wording(lm.tokenizer, chat=kind == "templates")
+    rows = [{**row, "prompt": [{"role": "user", "content": row["prompt"]}]} for row in ROWS]
+    pairs = Preferences(rows if kind == "conversations" else ROWS, wording, drafts=False, max_length=64)
+    finding = replace(AUDIT, samples=4, searched=4, shown=4).evaluate(lm, pairs)
+    losses: dict[str, list[float]] = {SUFFIX: [], WORDINGS: [], CLEAN: []}
+    told = {str(row[0]): row for row in finding.tables["in words"].rows}
+    for pair in pairs.pairs:
+        said = pair.prompt if isinstance(pair.prompt, str) else pair.prompt[0][1]
+        row = next(row for words, row in told.items() if said in words)
+        answer = wording.answers([Answered(pair.prompt, pair.rejected)])[0][1]
+
+        def loss(asked: Said, answer: list[int] = answer) -> float:
+            ids = torch.tensor([wording.contexts([(asked, None)])[0] + answer])
+            with torch.no_grad():
+                logits = lm(ids, torch.ones_like(ids, dtype=torch.bool))[0, -len(answer) - 1 : -1]
+            return float(cross_entropy(logits, ids[0, -len(answer) :]))
+
+        losses[CLEAN].append(loss(pair.prompt))
+        losses[SUFFIX].append(min(losses[CLEAN][-1], loss(with_words(pair.prompt, after=str(row[3])))))
+        worded = [loss(with_words(pair.prompt, f"{words} ")) for words in PREFIXES]
+        losses[WORDINGS].append(min(losses[CLEAN][-1], *worded))
+    attackers = {row[0]: row for row in finding.tables["attackers"].rows}
+    for name, each in losses.items():
+        assert attackers[name][5] == pytest.approx(sum(each) / 4, rel=1e-5), name
+
+
+def test_what_leaves_no_room_is_not_tried_and_told(source: Preferences, refuser: CausalLM) -> None:
+    lm = copy.copy(refuser)
+    longest = max(len(one) for one in source.wording.contexts([(row["prompt"], None) for row in ROWS]))
+    lm.context = longest + 4 + AUDIT.suffix.length - 1
+    finding = AUDIT.evaluate(lm, source)
+    assert f"{ENTROPY}, {SUFFIX}" not in finding.numbers
+    assert str(finding.protocol["left out"]).startswith("4 of 4 prompts leave no room for a suffix and ")
+    rows = {row[0]: row for row in finding.tables["attackers"].rows}
+    assert rows[WORDINGS][5] <= rows[CLEAN][5]
+    assert "left out" not in AUDIT.evaluate(refuser, source).protocol
 
 
 def test_what_is_no_language_model_and_settings_out_of_range_are_refused(

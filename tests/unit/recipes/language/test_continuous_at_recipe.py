@@ -14,6 +14,7 @@ pytest.importorskip("peft")
 
 import withstand as ws
 from withstand.attacks.language.suffix import SuffixSearch
+from withstand.cli.verbs.runs import run_audit
 from withstand.engine.experiment import Experiment
 from withstand.evaluation.language.language_audit import LanguageAudit
 from withstand.methods.language.continuous_at import UTILITY, CAdvIPO
@@ -49,6 +50,10 @@ def test_a_users_own_files_are_trained_on_judged_audited_and_told_in_words(
     assert "refusals" in names
     finding = run.audit()
     assert finding.name == "audit-language"
+    said = run_audit(run.path).text.splitlines()
+    assert "refusals" in said
+    assert any(line.startswith("audit-language") for line in said)
+    assert finding.protocol["verdict"] in said
     page = run.report().read_text(encoding="utf-8")
     for words in ("Suffix found", "Refuses what is harmless", "Tell "):
         assert words in page
