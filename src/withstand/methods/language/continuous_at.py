@@ -95,6 +95,7 @@ class ContinuousAT(Method):
                 f"the data's ids go up to {ids} at least, and {self.language_model.name} knows "
                 f"{self.language_model.vocabulary}: read them with its own tokenizer"
             )
+        self.language_model.require_room(source.shape[0])
 
     def inherit(self, earlier: Method) -> None:
         """Go on with the language model of an earlier stage.

@@ -120,10 +120,7 @@ class SRPO(Method):
             raise DataError(
                 "SRPO learns to improve drafts, and these pairs were read without: read them with drafts=True"
             )
-        most, context = source.shape[0], self.language_model.context
-        if context is not None and most > context:
-            name = self.language_model.name
-            raise ConfigError(f"texts have up to {most} ids, and {name} reads {context}: give max_length {context}")
+        self.language_model.require_room(source.shape[0])
 
     def inherit(self, earlier: Method) -> None:
         """Go on with the language model of an earlier stage, which is the reference then.

@@ -10,10 +10,10 @@ from typing import Literal, Self, TypeAlias, get_args
 
 import torch
 
-from withstand.core.batch import Batch
+from withstand.core.batch import Batch, as_structured
 from withstand.core.devices.distributed import total
 from withstand.core.errors import ConfigError, DataError, nearest
-from withstand.core.roles import Method, Product, Terms
+from withstand.core.roles import Method, Product, Source, Terms
 from withstand.core.sequences import Sequences
 from withstand.data.text.container import TextPairs, Told, behind, stacked
 from withstand.losses.preference.sequence import token_log_probs
@@ -70,6 +70,11 @@ class SupervisedTuning(Method):
         )
         batch = Batch(made.as_samples(), torch.arange(8)[list(rows)])
         return replace(batch, beside={BESIDE: batch})
+
+    def accept(self, source: Source, batch: int) -> None:
+        """Refuse what is no source of pairs, and texts that are longer than the network reads."""
+        TextPairs.of(as_structured(source[[0]].x))
+        self.language_model.require_room(source.shape[0])
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss."""

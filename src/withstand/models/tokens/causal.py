@@ -91,6 +91,17 @@ class CausalLM(Part, nn.Module):
     def example(cls) -> Self:
         return cls("tiny:llama", rank=2)
 
+    def require_room(self, most: int) -> None:
+        """Refuse texts of up to so many ids where they are more than the context.
+
+        Raises:
+            ConfigError: with both numbers.
+        """
+        if self.context is not None and most > self.context:
+            raise ConfigError(
+                f"texts have up to {most} ids, and {self.name} reads {self.context}: give max_length {self.context}"
+            )
+
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return logits `(B, L, V)` of ids, int64 `(B, L)`, of which `mask`, bool `(B, L)`, are a text's own.
 

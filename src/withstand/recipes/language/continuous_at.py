@@ -96,6 +96,8 @@ def experiment(
     train, test = setup.pairs(wording)
     known = _refusal(refusal, train)
     beside, harmless = _useful(setup, wording, utility, utility_columns, known)
+    if beside is not None:
+        lm.require_room(beside.shape[0])
     weighed = objective == "ul" and utility_weight > 0
     if weighed and beside is None:
         raise ConfigError(

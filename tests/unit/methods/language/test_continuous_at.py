@@ -18,6 +18,8 @@ pytest.importorskip("peft")
 from withstand.attacks.language.embeddings import EmbeddingAttack
 from withstand.attacks.language.told import prompt_of, token_losses, told_loss
 from withstand.data.text.container import TextPairs, behind
+from withstand.data.text.source import EXAMPLE, Preferences
+from withstand.data.text.wording import Wording
 from withstand.losses.unlikelihood import leaky_cutoff, unlikelihood
 from withstand.methods.language.continuous_at import UTILITY, CAdvIPO, CAdvUL, ContinuousAT
 from withstand.methods.language.supervised import SupervisedTuning
@@ -213,6 +215,15 @@ def test_a_stage_before_teaches_to_comply_and_is_gone_on_with() -> None:
 def test_settings_out_of_range_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+@pytest.mark.parametrize("make", [CAdvUL, SupervisedTuning])
+def test_texts_that_are_longer_than_the_network_reads_are_refused_before_it_learns(make: Any) -> None:
+    rows = [*EXAMPLE[:7], {**EXAMPLE[7], "prompt": "long " * 60}]
+    source = Preferences(rows, Wording.example(), drafts=False, max_length=400)
+    with pytest.raises(ConfigError, match=r"texts have up to 3\d\d ids, and tiny:llama reads 256: give max_length 256"):
+        make(lm()).accept(source, 4)
+    make(lm()).accept(Preferences(EXAMPLE, Wording.example(), drafts=False, max_length=400), 4)
 
 
 def test_data_that_do_not_fit_are_refused() -> None:
