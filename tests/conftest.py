@@ -1,15 +1,19 @@
 """What holds in every test: no victim is ever called without samples, for many a network cannot be.
 
-A test that needs an extra which is not installed is skipped, and says which.
+A test that needs an extra which is not installed is skipped, and says which. Every test finds the global generators as
+every other one does: what it draws hangs on no test before it.
 
 Property tests draw the same examples every time, so that a change fails for what it does alone; with
 `HYPOTHESIS_PROFILE=default`, as in `make test-all`, they search on.
 """
 
 import os
+import random
 from collections.abc import Generator, Iterator
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 from torch import Tensor
 
@@ -19,6 +23,14 @@ from withstand.core.victims.victim import Outputs, Victim
 
 settings.register_profile("fixed", derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Seed the global generators, before the fixtures of the test's module too."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)

@@ -246,6 +246,7 @@ def test_the_victim_and_the_global_generator_are_left_as_found(kind: type[Attack
     same_state(before, state(model))
 
 
+@pytest.mark.thorough
 @one_radius
 @pytest.mark.parametrize("labelled", [True, False])
 def test_touchy_victims_are_served(kind: type[Attack], ball: Ball, labelled: bool) -> None:

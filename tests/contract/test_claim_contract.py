@@ -200,6 +200,7 @@ def test_a_claim_compares_equal_budgets_and_gives_a_finding(
     assert 1 in map(len, spent), "arms train equally long, alone or with the stages before them"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "item", [item for item in TRAINED if "gpu" in scales_of_item(item)], ids=lambda item: item.slug
 )

@@ -14,6 +14,7 @@ from withstand.recipes.catalogue import Entry, entries
 ITEMS = [item for item in entries() if trains(item) and not needs_a_run(item)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("item", ITEMS, ids=lambda item: item.slug)
 @pytest.mark.parametrize(("epochs", "more"), [(4, 6), (20, 150)])
 def test_only_the_length_changes_unless_the_header_says_so(item: Entry, epochs: int, more: int) -> None:

@@ -249,6 +249,7 @@ def halves(
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_equal_one(halves, name: str) -> None:  # type: ignore[no-untyped-def]
     loss, gradients, buffers = loss_and_gradients(make(name).double(), range(8))

@@ -127,6 +127,7 @@ def test_it_resumes_exactly_in_mid_epoch(case: Callable[[], Experiment], runs: R
         assert torch.equal(value, whole[name]), name
 
 
+@pytest.mark.thorough
 @every_case
 def test_two_processes_learn_what_one_does(case: Callable[[], Experiment], runs: Runs, tmp_path: Path) -> None:
     experiment = _faulty(case)
@@ -200,6 +201,7 @@ def test_training_attacks_move_what_is_a_samples_own(per: str) -> None:
     assert (ball.size(delta) > 0.25).all()
 
 
+@pytest.mark.thorough
 @every_case
 def test_a_run_is_embedded_probed_exported_and_reported(
     case: Callable[[], Experiment], runs: Runs, tmp_path: Path

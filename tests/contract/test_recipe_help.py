@@ -39,6 +39,7 @@ def setting(item: Entry, batch: int, learning_rate: float | None = None) -> Expe
     return experiment
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("item", RECIPES, ids=lambda item: item.slug)
 def test_the_learning_rate_is_the_optimizers_that_the_help_names(item: Entry) -> None:
     texts = {option.name: option.text or "" for option in options_of(item.module().experiment)}

@@ -38,6 +38,7 @@ def run(home: Path) -> Path:
     return home / "run"
 
 
+@pytest.mark.thorough
 def test_a_run_goes_on_and_two_processes_learn_the_same(home: Path, run: Path) -> None:
     trained(home / "shared", 2, processes=2)
     trained(home / "shared", 4)
@@ -47,6 +48,7 @@ def test_a_run_goes_on_and_two_processes_learn_the_same(home: Path, run: Path) -
         torch.testing.assert_close(second[name], value, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_it_is_probed_audited_exported_and_reported_by_command(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     allowed = [str(run), "--allow", "tones"]
     assert main(["probe", *allowed]) == 0

@@ -151,6 +151,7 @@ number = 3
 """
 
 
+@pytest.mark.thorough
 def test_audit_of_a_network_of_ones_own(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,6 +235,7 @@ def test_export_gives_back_the_encoder(run: Path) -> None:
         assert torch.equal(encoder(x), ws.open_run(run).encoder(x))
 
 
+@pytest.mark.thorough
 def test_export_to_onnx_agrees_with_torch(run: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     import torch
@@ -295,6 +297,7 @@ def test_doctor_says_which_verb_lacks_what(monkeypatch: pytest.MonkeyPatch, caps
     assert "missing: pip install rich" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("default")
 def test_photos_without_labels_go_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from PIL import Image
@@ -314,6 +317,7 @@ def test_photos_without_labels_go_all_the_way(tmp_path: Path, capsys: pytest.Cap
     assert "broken.jpg" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("default")
 def test_names_that_are_no_utf_8_go_all_the_way(tmp_path: Path) -> None:
     from PIL import Image
@@ -422,6 +426,7 @@ def test_a_config_cannot_run_foreign_code(run: Path, tmp_path: Path, capsys: pyt
     assert not Path("pwned").exists()
 
 
+@pytest.mark.thorough
 def test_errors_in_a_real_process_have_no_traceback(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "withstand", "train", "dcl", "--data", str(tmp_path)]
     done = subprocess.run(

@@ -110,6 +110,7 @@ def test_help_speaks_of_graphs(capsys: pytest.CaptureFixture[str]) -> None:
         assert "a folder of pictures" not in told
 
 
+@pytest.mark.thorough
 def test_train_probe_audit_report(tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = [
@@ -166,6 +167,7 @@ VERBS = {
 """Verbs, and the line with which they refuse which runs."""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("name", ["labelled", "bare", "set"])
 def test_every_verb_works_or_says_in_one_line_why_not(
@@ -182,6 +184,7 @@ def test_every_verb_works_or_says_in_one_line_why_not(
         assert told.count("\n") == 1
 
 
+@pytest.mark.thorough
 def test_radius_and_norm_of_a_graphs_audit_are_said(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["audit", str(runs["labelled"]), "--steps", "1", "--samples", "6"]
     assert main([*asked, "--norm", "linf", "--eps", "15%"]) == 0
@@ -236,6 +239,7 @@ def test_mistakes_get_one_line(tmp_path: Path, change: str, expected: str, capsy
     assert told.count("\n") == 1
 
 
+@pytest.mark.thorough
 def test_what_comes_next_is_a_verb_that_the_run_has(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     for run in runs.values():
         taken = main(["audit", str(run), "--samples", "4"]) == 0

@@ -69,6 +69,7 @@ def browse(report, tmp_path, *arguments: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
 
 
+@pytest.mark.thorough
 def test_charts_are_drawn_under_the_page_s_own_policy(report, tmp_path):
     done = browse(report, tmp_path, "--dump-dom", "--window-size=500,900")
     assert 'data-charts="drawn"' in done.stdout
@@ -87,6 +88,7 @@ def test_charts_are_drawn_under_the_page_s_own_policy(report, tmp_path):
     assert console == []  # no error, and nothing that the content security policy had to refuse
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("width", [1400, 500])
 def test_it_can_be_seen(report, tmp_path, width):
     picture = tmp_path / "report.png"

@@ -26,6 +26,7 @@ def people(path: Path, count: int = 120) -> Path:
     return path / "people.csv"
 
 
+@pytest.mark.thorough
 def test_train_probe_audit_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table, out = people(tmp_path), tmp_path / "run"
     command = [
@@ -53,6 +54,7 @@ def test_train_probe_audit_report(tmp_path: Path, capsys: pytest.CaptureFixture[
     capsys.readouterr()
 
 
+@pytest.mark.thorough
 def test_ten_rows_are_probed_by_what_is_possible(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, data = tmp_path / "run", str(people(tmp_path, 10))
     told = ["--data", data, "--target", "income", "--ignore", "id", "--epochs", "1", "--out", str(out), "--quiet"]
@@ -86,6 +88,7 @@ def test_how_a_file_was_read_is_told_before_training(tmp_path: Path, capsys: pyt
     assert main([*command, "--fresh", "--header", "--delimiter", ",", "--quiet"]) == 2
 
 
+@pytest.mark.thorough
 def test_a_number_to_predict(tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert main(["train", "t-jepa", "--data", "diabetes", "--epochs", "1", "--out", str(out), "--quiet", *NARROW]) == 0
@@ -121,6 +124,7 @@ VERBS = {
 """Verbs, and the line with which they refuse which runs."""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("name", ["classes", "number", "nothing"])
 def test_every_verb_works_or_says_in_one_line_why_not(

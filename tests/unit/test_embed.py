@@ -127,6 +127,7 @@ def test_the_file_holds_what_python_gives(run: Run, capsys: pytest.CaptureFixtur
         assert arrays["index"].tolist() == list(range(40))
 
 
+@pytest.mark.thorough
 def test_rows_of_a_table_with_and_without_a_target(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     lines = [f"{value:.4f},{word},{answer}" for value, word, answer in zip(
@@ -174,6 +175,7 @@ def test_labels_that_are_not_known_are_no_class(run: Run) -> None:
         _ = lacking.labels
 
 
+@pytest.mark.thorough
 def test_other_data_never_overwrite_what_the_runs_own_showed(run: Run, tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", x=PICTURES[::-1], y=LABELS)
     own = {finding.name: finding for finding in [*run.probe(), run.audit(samples=6, steps=2, ensemble="none")]}

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:the embeddings are collapsing")
 NARROW = {"hidden": 8, "layers": 1, "heads": 2, "predictor_hidden": 8, "predictor_heads": 2, "predictor_layers": 1}
 
 
+@pytest.mark.thorough
 @parametrize_with_checks(
     [SelfSupervised(epochs=1, options=NARROW), RobustClassifier(0.01, epochs=16, steps=1, hidden=32)]
 )

@@ -26,6 +26,7 @@ def asked(name: str, as_attribute: bool) -> str:
     return f"{how}\nassert callable(thing), ({name!r}, thing)\n"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("names", [CALLS, CALLS[::-1]], ids=["in order", "in reverse"])
 def test_every_name_can_be_called_first_of_all_and_after_every_room_was_imported(names: list[str]) -> None:
     questions = "".join(asked(name, as_attribute=True) + asked(name, as_attribute=False) for name in names)
@@ -36,6 +37,7 @@ def test_no_name_is_also_a_room() -> None:
     assert not {room.name for room in pkgutil.iter_modules(withstand.__path__)} & set(CALLS)
 
 
+@pytest.mark.thorough
 def test_what_trains_nothing_imports_nothing_that_only_training_needs() -> None:
     run(
         "import sys; from withstand.cli.main import main\n"

@@ -89,6 +89,7 @@ def test_what_a_network_takes_is_said_by_an_object_or_by_keywords(face: Callable
         face(ws.Victim(Scored().eval()), (x, y), low=-1.0, **asked)
 
 
+@pytest.mark.thorough
 def test_a_run_takes_them_in_the_place_of_data(tmp_path: Path) -> None:
     run = ws.train("dcl", "digits", epochs=1, out=tmp_path / "run", quiet=True, options={"width": 4})
     quick = Audit(eps="8/255", samples=12, steps=2, ensemble="none")

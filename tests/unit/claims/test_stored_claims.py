@@ -45,6 +45,7 @@ def differences(before: Any, now: Any, path: str) -> Iterator[str]:
         yield f"{path}: {before!r} -> {now!r}"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("item", TOLD, ids=lambda item: item.slug)
 def test_arms_are_what_was_run(item: Entry) -> None:
     finding = Finding.load(STORED / f"claim-{item.slug}.json")

@@ -45,6 +45,7 @@ def in_order(batches: list[Batch], name: str) -> Tensor:
     return torch.cat([batch.beside[name].index for batch in batches])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("count", [56, 16, 10, 3, 240, 1000])
 def test_each_pass_takes_every_sample_once(count: int, tmp_path: Path) -> None:
     order = in_order(watched(tmp_path, other=count), "other")

@@ -225,6 +225,7 @@ def test_a_table_length_that_looks_like_a_pickle_is_read(tmp_path: Path) -> None
         pytest.fail("no length gave PK")
 
 
+@pytest.mark.thorough
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
     """For real: the kernel refuses files above a size, as it does when a quota or disk is full."""
     script = f"""

@@ -244,6 +244,7 @@ def test_global_generators_and_the_given_method_are_left_alone(tmp_path: Path) -
     assert all(torch.equal(value, experiment.method.state_dict()[name]) for name, value in before.items())
 
 
+@pytest.mark.thorough
 def test_metrics_hold_terms_gauges_rate_and_time(tmp_path: Path) -> None:
     train(toy_experiment(epochs=40, log_every=10), tmp_path / "run", quiet=True, allow=ALLOW)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

@@ -143,6 +143,7 @@ def losses(folder: Path) -> Tensor:
     return torch.tensor([line["loss"] for line in lines], dtype=torch.float64)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", NAMES)
 def test_one_process_and_two_learn_the_same(name: str, two: Path, tmp_path: Path) -> None:
     train(experiment(name, 1), tmp_path / "run", quiet=True, allow=ALLOW)
@@ -162,6 +163,7 @@ def test_one_process_and_two_learn_the_same(name: str, two: Path, tmp_path: Path
         assert difference[0] <= 1e-6 * expected[0]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "epochs"), [("nodes", 1), ("srun", 1), ("one, then two", 2)])
 def test_whoever_starts_the_processes_they_learn_the_same(name: str, epochs: int, two: Path, tmp_path: Path) -> None:
     train(brief(1, epochs), tmp_path / "run", quiet=True, allow=ALLOW)
@@ -194,6 +196,7 @@ def test_another_number_of_processes_than_were_started_is_refused(monkeypatch: p
         fabric_of(toy_experiment(processes=4).plan)
 
 
+@pytest.mark.thorough
 def test_stages_learn_the_same(two: Path, tmp_path: Path) -> None:
     train(in_stages(1), tmp_path / "run", quiet=True, allow=ALLOW)
     one, other = weights(tmp_path / "run"), weights(two / "stages")
@@ -202,6 +205,7 @@ def test_stages_learn_the_same(two: Path, tmp_path: Path) -> None:
         torch.testing.assert_close(other[name], value, rtol=0, atol=1e-9, msg=name)
 
 
+@pytest.mark.thorough
 def test_an_epochs_rest_is_shared_too(two: Path, tmp_path: Path) -> None:
     train(with_rest(1), tmp_path / "run", quiet=True, allow=ALLOW)
     expected = losses(tmp_path / "run")
@@ -209,6 +213,7 @@ def test_an_epochs_rest_is_shared_too(two: Path, tmp_path: Path) -> None:
     assert (expected - losses(two / "rest")).abs().max() <= 1e-6
 
 
+@pytest.mark.thorough
 def test_crops_of_photos_are_the_same(two: Path, tmp_path: Path) -> None:
     made = of_photos(tmp_path, 1)
     train(made, tmp_path / "run", quiet=True, allow=ALLOW)
@@ -217,6 +222,7 @@ def test_crops_of_photos_are_the_same(two: Path, tmp_path: Path) -> None:
     assert (losses(tmp_path / "other") - losses(two / "crops")).abs().max() > 1e-3  # photos are what was cropped
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", adversaries(1))
 def test_several_objectives_learn_the_same(name: str, two: Path, tmp_path: Path) -> None:
     train(adversaries(1)[name], tmp_path / "run", quiet=True, allow=ALLOW)
@@ -232,6 +238,7 @@ def test_several_objectives_learn_the_same(name: str, two: Path, tmp_path: Path)
     assert lines[0]["lr of critic"] / lines[0]["lr of generator"] == pytest.approx(0.2)
 
 
+@pytest.mark.thorough
 def test_numerics_are_chosen_once_for_all(two: Path) -> None:
     record = json.loads((two / "auto" / "run.json").read_text())
     assert record["status"] == "finished"
@@ -239,11 +246,13 @@ def test_numerics_are_chosen_once_for_all(two: Path) -> None:
     assert "on cpu" in record["engine"]["reason"]
 
 
+@pytest.mark.thorough
 def test_only_the_first_process_keeps_the_folder(two: Path) -> None:
     for name in NAMES:
         assert {path.name for path in (two / name).iterdir()} == {".lock", "run.json", "metrics.jsonl", "checkpoint"}
 
 
+@pytest.mark.thorough
 def test_started_processes_hand_their_error_on(tmp_path: Path) -> None:
     """From `train` on: the run is spawned, and a NaN in either process is told by its name in one line."""
     some = toy_experiment(epochs=1, processes=2)

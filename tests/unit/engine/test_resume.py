@@ -90,6 +90,7 @@ def test_resume_in_mid_epoch(kind: type[Method], optimizer: Optimizer, tmp_path:
     assert_resumes_exactly(faulty(experiment), tmp_path, stops=(10,), left=7)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "settings",
     [{"layout": "channels-last"}, {"precision": "bfloat16"}, {"precision": "float64"}, {"precision": "auto"}],

@@ -203,6 +203,7 @@ def test_fast_differs_from_plain_by_its_shortcuts_alone(version: Literal["standa
     assert any(getattr(attack, "give_up", False) for attack in fast.values()) == (version != "rand")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("version", ["standard", "plus", "rand"])
 @pytest.mark.parametrize("search", ["plain", "fast"])
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 0.12), ("l2", 0.8), ("l1", 4.0)])
@@ -344,6 +345,7 @@ def test_robust_accuracy_is_the_official_autoattacks() -> None:
     assert AutoAttack(BALL)(victim, x, y, checks=False).accuracy <= robust + 0.025
 
 
+@pytest.mark.thorough
 def test_the_plain_search_knows_nothing_of_the_shortcuts() -> None:
     code = """
 import sys

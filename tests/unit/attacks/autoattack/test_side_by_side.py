@@ -31,6 +31,7 @@ def exact_digits() -> tuple[Victim, Tensor, Tensor]:
     return Victim(copy.deepcopy(victim.model).double()), x.double(), y
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ATTACKS)
 @pytest.mark.parametrize("masked", [False, True])
 def test_side_by_side_is_one_after_the_other(name: str, masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:

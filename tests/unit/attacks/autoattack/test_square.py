@@ -58,6 +58,7 @@ def test_each_sample_has_its_own_square() -> None:
     assert all(len({tuple(map(tuple, one.tolist())) for one in changed}) > 1 for changed in last)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @pytest.mark.parametrize("shape", [(3, 1, 7, 7), (3, 3, 5, 9), (3, 2, 11), (3, 10)])
 def test_last_row_and_column_are_reached(norm: Norm, shape: tuple[int, ...]) -> None:

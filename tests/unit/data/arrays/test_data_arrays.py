@@ -188,6 +188,7 @@ def test_damaged_and_pickled_files_are_refused(tmp_path):
         ArraySource(tmp_path / "missing.npy")
 
 
+@pytest.mark.thorough
 def test_mapped_files_never_lie_in_memory_as_a_whole(tmp_path):
     x = np.zeros((800, 256, 256, 3), np.uint8)  # 157 MB
     x[-1] = 7

@@ -50,6 +50,7 @@ class Counted(ArraySource):
         return batch
 
 
+@pytest.mark.thorough
 def test_the_whole_encoder_is_trained_and_the_one_given_is_not_changed() -> None:
     encoder = perceptron().requires_grad_(False).eval()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}

@@ -182,6 +182,7 @@ def test_autoattack_decides_at_the_headline(decided: Finding, undecided: Finding
     assert (tried[-1] - broke[-1]) / 24 == pytest.approx(decided.numbers[HEAD])
 
 
+@pytest.mark.thorough
 def test_what_autoattack_breaks_is_counted_at_its_radius() -> None:
     net = digits()[0].model
     scaled = Victim(lambda x: net(x) * 1e4)  # where the cross-entropy's gradient fades
@@ -223,6 +224,7 @@ def test_what_is_proven_is_counted_and_left_alone(undecided: Finding) -> None:
     assert tried == left - proven < left
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("good", [0, 1])
 def test_a_prover_that_fails_proves_nothing_more_and_ends_nothing(undecided: Finding, good: int) -> None:
     asked = 0
@@ -244,6 +246,7 @@ def test_a_prover_that_fails_proves_nothing_more_and_ends_nothing(undecided: Fin
     assert found.numbers[HEAD] <= undecided.numbers[HEAD]
 
 
+@pytest.mark.thorough
 def test_a_network_without_bounds_is_audited_and_the_protocol_says_why() -> None:
     net = digits()[0].model
     found = replace(FULL, prove=True).evaluate(Victim(lambda x: net(x + 1e-9 * x.cos())), Digits())

@@ -119,6 +119,7 @@ def test_smoothing_says_that_it_is_no_proof() -> None:
     assert "nothing of the network" in str(found.protocol["certified"])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", ["auto", "ibp", "crown-ibp", "alpha-crown", "bab", "milp", "smt"])
 def test_a_headline_and_its_curve_say_the_same(method: str) -> None:
     net, x = small_net()

@@ -147,6 +147,7 @@ def headline(found: Finding) -> float:
     return value
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("mask", MASKS)
 def test_no_masked_victim_is_believed_nor_better_than_what_broke_it(
     mask: Mask,
@@ -158,6 +159,7 @@ def test_no_masked_victim_is_believed_nor_better_than_what_broke_it(
     assert headline(found) <= 1 - witness.broken.double().mean().item() + 1e-9
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("mask", [quantised, wrong_way, None])
 def test_with_autoattack_the_headline_is_what_was_found_too(
     mask: Mask | None,
@@ -250,6 +252,7 @@ def test_an_attack_in_another_norm_does_not_lower_this_norms_headline() -> None:
     assert headline(alone) == headline(beside) > 0
 
 
+@pytest.mark.thorough
 def test_what_did_not_run_is_a_dash() -> None:
     found = honest()
     table = found.tables["which attack broke what"]
@@ -282,6 +285,7 @@ def test_a_quick_look_is_a_bound_and_says_on_what_it_rests(settings: dict[str, o
     assert f"of {COUNT} samples hold within Linf 25.5/255 (95 % interval" in str(found.protocol["verdict"])
 
 
+@pytest.mark.thorough
 def test_the_fast_search_is_named() -> None:
     found, _ = audited(digits()[0].model, ensemble="standard", search="fast")
     assert "AutoAttack (standard, fast search)" in str(found.protocol["verdict"])

@@ -45,6 +45,7 @@ def honest() -> Finding:
     return audited(encoder(), ensemble="standard")
 
 
+@pytest.mark.thorough
 def test_a_quick_look_is_a_lower_bound_and_autoattack_finds_what_it_misses() -> None:
     quick = audited(encoder())
     assert quick.protocol["headline"]["standing"] == "a lower bound by PGD-5"

@@ -19,6 +19,7 @@ def cloud(count: int = 400) -> tuple[torch.Tensor, torch.Tensor]:
     return x, 2 * x[:, 0] - x[:, 3]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["linear", "mlp", "resnet", "ft-transformer", "boosting"])
 @pytest.mark.parametrize("number", [False, True])
 def test_heads_learn(name: str, number: bool) -> None:

@@ -63,6 +63,7 @@ def descend(outputs: int, shared: Tensor, noise: Tensor, layers: int = 2, start:
     return [weight.detach() for weight in weights]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("outputs", [4, 2])
 def test_a_two_layer_network_ends_where_the_closed_form_says(outputs: int) -> None:
     shared, noise = (torch.tensor(some, dtype=torch.float64) for some in ([1.0, 0.5, 0.3, 0.8], [0.1, 0.1, 0.1, 0.6]))

@@ -103,6 +103,7 @@ def by_differences(method: DoublyRobustTraining, given: Batch, step: float = 1e-
     return torch.tensor(found, dtype=torch.float64)
 
 
+@pytest.mark.thorough
 def test_the_hypergradient_needs_the_implicit_term() -> None:
     given, method = batch(), made(steps=80)
     expected = by_differences(method, given)

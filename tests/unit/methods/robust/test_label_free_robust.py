@@ -195,6 +195,7 @@ def test_settings_are_checked() -> None:
 KINDS = {"RoCL": rocl, "DeACL": deacl, "ACL": lambda: ACL(SimCLR(net(), dim=16), attack=NEAR)}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["RoCL", "DeACL"])
 def test_a_run_that_was_stopped_in_mid_epoch_goes_on_to_the_last_bit(kind: str, tmp_path: Path) -> None:
     def experiment() -> Experiment:

@@ -374,6 +374,7 @@ KINDS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_that_was_stopped_in_mid_epoch_goes_on_to_the_last_bit(kind: str, tmp_path: Path) -> None:
     made = toy_experiment(epochs=2, count=48, method=KINDS[kind](), save_every=0.0)

@@ -142,6 +142,7 @@ def test_the_network_is_tpn() -> None:
     assert sum(fitting_kernels(18)) - 2 <= 18
 
 
+@pytest.mark.thorough
 def test_a_users_recordings_go_the_whole_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draws = np.random.default_rng(0)
     for user in ("anna", "ben", "carla"):

@@ -153,6 +153,7 @@ def test_vgg19_ends_with_the_relus_of_the_paper(tmp_path: Path) -> None:
     assert not maps.state_dict()
 
 
+@pytest.mark.thorough
 def test_as_onnx_it_takes_pictures_of_any_size(tmp_path: Path) -> None:
     """`to_onnx` compares its outputs with torch's at the size that it was tried on, and at another."""
     pytest.importorskip("onnxscript")

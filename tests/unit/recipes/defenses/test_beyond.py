@@ -24,6 +24,7 @@ TINY = {"data": "digits", "width": 2, "epochs": 1, "batch": 256}
 JUDGE = replace(claimed.JUDGE, samples=20, calibration=20, known=4, steps=2, attacks=("pgd",))
 
 
+@pytest.mark.thorough
 def test_the_claim_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     made = claimed.claim()
 

@@ -36,6 +36,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / name for name in ("encoder", "classifier", "purifier")}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("by", ["bit-depth", "median", "jpeg", "noise"])
 def test_a_purifier_by_name_guards_a_runs_classifier(
     runs: dict[str, Path], by: str, capsys: pytest.CaptureFixture[str]

@@ -45,6 +45,7 @@ def quick(experiment: Experiment) -> Experiment:
     return replace(experiment, plan=replace(experiment.plan, precision="float32", layout="contiguous"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CASES)
 def test_recipes_run(name: str, tmp_path: Path) -> None:
     recipe, options = CASES[name]

@@ -52,6 +52,7 @@ def same_in_every_default(run: Callable[[], list[Tensor]]) -> None:
             assert torch.equal(value, other), dtype
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_bounds_hang_on_no_default_type(kind: str, dtype: torch.dtype) -> None:

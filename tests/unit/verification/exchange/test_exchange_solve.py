@@ -143,6 +143,7 @@ class Ends(nn.Module):
         return self.head(self.layer(x))  # type: ignore[no-any-return]
 
 
+@pytest.mark.thorough
 def test_a_margin_is_one_of_logits(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     low, high = torch.tensor([2.0, 0.0, 0.0]), torch.tensor([3.0, 0.5, 0.5])
@@ -265,6 +266,7 @@ def test_a_difference_within_the_box_alone_is_caught(tmp_path: Path, monkeypatch
         Instance.read(path, said)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE])
 @pytest.mark.parametrize("activation", ["Relu", "Tanh", "Sigmoid"])
 def test_rounding_is_no_other_function(kind: int, activation: str, tmp_path: Path) -> None:

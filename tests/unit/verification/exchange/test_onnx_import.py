@@ -122,6 +122,7 @@ class Turned(nn.Module):
         return torch.softmax(self.last(x.sum(2)), 1)  # type: ignore[no-any-return]
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")  # what the exporters say of each other
 @pytest.mark.parametrize("kind", [Flat, Parts, Turned])
 @pytest.mark.parametrize("new", [False, True], ids=["torchscript", "dynamo"])

@@ -17,6 +17,7 @@ def region(shape: tuple[int, ...], seed: int, eps: float) -> Region:
     return Region.box((x - eps).clamp_min(0), (x + eps).clamp_max(1))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["dense", "leaky", "deep", "conv", "residual", "curved", "mixed", "smooth"])
 def test_boxes_shrink_and_still_hold_all_values(kind: str) -> None:
     smaller = 0

@@ -61,6 +61,7 @@ def test_a_boundary_is_too_far_by_where_it_was_found_and_by_what_was_foretold() 
     assert too_far(size, foretold, 1.0, 20).tolist() == [True, True, False, False]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ATTACKS)
 @pytest.mark.parametrize("eps", [0.04, 0.08, 0.14])
 def test_what_succeeds_is_the_same_in_fewer_queries(name: str, eps: float) -> None:
@@ -86,6 +87,7 @@ def test_alone_and_in_company_a_sample_is_given_up_alike(name: str) -> None:
     assert torch.equal(together.queries[holds], apart.queries[holds])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "attack",
     [
@@ -115,6 +117,7 @@ def test_a_victim_whose_slope_is_zero_gets_all_steps() -> None:
     assert torch.equal(found.queries[stuck], full.queries[stuck])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("eps", [0.05, 0.12])
 def test_fast_and_plain_autoattack_leave_the_same(eps: float) -> None:
     victim, x, y = some_digits(32)

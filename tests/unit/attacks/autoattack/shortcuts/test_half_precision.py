@@ -134,6 +134,7 @@ def test_a_watched_victim_is_left_alone() -> None:
 ATTACKS = [APGD(BALL, steps=15, drop_finished=True), FAB(BALL, steps=15, targets=4, drop_finished=True)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("attack", ATTACKS, ids=["APGD", "FAB"])
 def test_every_success_is_the_models_own(attack: InputAttack) -> None:
     model = deep_net()
