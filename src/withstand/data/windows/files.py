@@ -6,6 +6,7 @@ Sizes: n readings, D devices, C channels.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +15,11 @@ from withstand.core.errors import DataError, nearest
 from withstand.data.arrays.npz import npz_names, read_member, words
 from withstand.data.tables.files import SUFFIXES, read_file
 from withstand.data.tables.frame import Frame, Words
-from withstand.data.windows.clock import Readings
+from withstand.data.tables.written.reading import Written
+from withstand.data.windows.clock import Readings, Whole
+from withstand.data.windows.columns import TIMES, roles_of, unit_of, whole_numbers_in
 
-TIMES = ("time", "timestamp", "t", "seconds", "datetime", "date")
-"""Names of a column of times, in any case, with a unit behind them or without: `t_us`, `time_ms`."""
-UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-LABELS = ("label", "activity", "class", "y")
-"""Names of a column that says what went on."""
-_EPOCHS = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"), (0.0, "s"))
+_EPOCHS = ((1e17, 1e-9, "ns"), (1e14, 1e-6, "us"), (1e11, 1e-3, "ms"), (0.0, 1.0, "s"))
 """From which number on a bare time is taken as nanoseconds since 1970, and so on: 1973 is 1e8 seconds."""
 
 
@@ -85,7 +83,7 @@ def is_window_npz(path: Path) -> bool:
     if path.suffix.lower() != ".npz" or not path.is_file():
         return False
     names = set(npz_names(path))
-    return {"x", "devices"} <= names and any(_unit_of(name) is not None for name in names)
+    return {"x", "devices"} <= names and any(unit_of(name) is not None for name in names)
 
 
 def read_folder(path: Path) -> Found:
@@ -127,8 +125,8 @@ def read_npz(path: Path) -> Found:
     """
     names = npz_names(path)
     x = np.asarray(read_member(path, "x"))
-    time = next(name for name in names if _unit_of(name) is not None)
-    times = np.asarray(read_member(path, time), dtype=np.float64)
+    time = next(name for name in names if unit_of(name) is not None)
+    times, dated = _numbers(np.asarray(read_member(path, time)), f"{path.name}: {time}")
     devices = words(read_member(path, "devices"), "devices")
     if x.ndim != 3 or x.shape[1] != len(devices) or times.shape != x.shape[:1]:
         raise DataError(
@@ -139,11 +137,14 @@ def read_npz(path: Path) -> Found:
     if len(channels) != x.shape[2]:
         raise DataError(f"{path.name}: {len(channels)} names of channels for {x.shape[2]}")
     users = words(read_member(path, "user"), "user") if "user" in names else (path.stem,) * len(x)
-    y = np.asarray(read_member(path, "y")) if "y" in names else np.full(len(x), -1)
-    kinds, labels = np.unique(y[y != -1] if y.dtype.kind in "iu" else y, return_inverse=True)
-    coded = np.full(len(x), -1)
-    coded[(y != -1) if y.dtype.kind in "iu" else np.ones(len(x), bool)] = labels
-    seconds, note = _seconds(times, _unit_of(time) or "")
+    y = np.asarray(read_member(path, "y")) if "y" in names else None
+    for name, held in (("user", users), ("y", y)):
+        if held is not None and np.shape(held) != (len(x),):
+            raise DataError(
+                f"{path.name}: {name} has shape {np.shape(held)}: one for each of {len(x)} readings is needed"
+            )
+    kinds, coded = ((), np.full(len(x), -1)) if y is None else _coded(y, path.name)
+    seconds, note = (times, "") if dated else _seconds(times, unit_of(time) or 0.0)
     sessions, notes = [], [note] if note else []
     for user in sorted(set(users)):
         mine = np.array(users) == user
@@ -152,7 +153,32 @@ def read_npz(path: Path) -> Found:
             held[device], said = Readings.sorted(seconds[mine], x[mine, place].astype(np.float64), coded[mine])
             notes += [said] if said else []
         sessions.append(Session(user, held, channels))
-    return Found(tuple(sessions), tuple(map(str, kinds.tolist())), tuple(dict.fromkeys(notes)), ())
+    unread = [name for name in names if name not in ("x", "devices", "channels", "user", "y", time)]
+    skipped = tuple((f"array {name!r}", "no readings, times, names or labels") for name in unread)
+    return Found(tuple(sessions), kinds, tuple(dict.fromkeys(notes)), skipped)
+
+
+def _numbers(times: npt.NDArray[Any], where: str) -> tuple[npt.NDArray[np.float64], bool]:
+    """Return times as numbers, and whether these are seconds since 1970 already, as dates say."""
+    if times.dtype.kind == "M":
+        return np.where(np.isnat(times), np.nan, times.astype("datetime64[us]").astype(np.int64) / 1e6), True
+    if times.dtype.kind not in "iuf":
+        raise DataError(f"{where} must be numbers or dates, not {times.dtype}")
+    return times.astype(np.float64), False
+
+
+def _coded(y: npt.NDArray[Any], where: str) -> tuple[tuple[str, ...], Whole]:
+    """Return the names of labels and each reading's place there; -1 where nobody knows: -1, NaN or an empty word."""
+    if y.dtype.kind not in "iufbUS":
+        raise DataError(f"{where}: labels y must be numbers or words, not {y.dtype}")
+    unknown = np.isnan(y) if y.dtype.kind == "f" else np.zeros(len(y), bool)
+    unknown |= (y == -1) if y.dtype.kind in "if" else (y == np.zeros((), y.dtype)) if y.dtype.kind in "US" else False
+    kinds, labels = np.unique(y[~unknown], return_inverse=True)
+    coded = np.full(len(y), -1)
+    coded[~unknown] = labels
+    if y.dtype.kind == "f":
+        return tuple(map(_number, kinds.astype(np.float64).tolist())), coded
+    return words(kinds, "y"), coded
 
 
 @dataclass(frozen=True)
@@ -161,33 +187,25 @@ class _Table:
     values: npt.NDArray[np.float64]
     channels: tuple[str, ...]
     labels: tuple[str | None, ...]
-    note: str
+    notes: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
 
 
 def _table(file: Path) -> _Table:
     frame, _ = read_file(file)
-    time = next((name for name in frame.columns if _unit_of(name) is not None), None)
-    label = next((name for name in frame.columns if name.strip().lower() in LABELS), None)
-    skipped = [(f"column {name!r}", what) for name, what in frame.unread.items()]
-    channels: list[str] = []
-    for name, values in frame.columns.items():
-        if name in (time, label):
-            continue
-        if isinstance(values, Words):
-            skipped.append((f"column {name!r}", "words, and a sensor gives numbers"))
-        else:
-            channels.append(name)
-    if not channels:
-        raise DataError(f"{str(file)!r} has no column of readings: numbers beside the time are needed")
-    times, note = None, ""
-    if time is not None:
-        held = frame.columns[time]
-        if isinstance(held, Words):
-            raise DataError(f"{str(file)!r}: column {time!r} holds words such as {held.names[0]!r}, no times")
-        times, note = _seconds(held, _unit_of(time) or "")
-    values = np.stack([np.asarray(frame.columns[name]) for name in channels], 1)
-    return _Table(times, values, tuple(channels), _words(frame, label), note, tuple(skipped))
+    roles = roles_of(frame.columns, repr(str(file)))
+    skipped = (*((f"column {name!r}", what) for name, what in frame.unread.items()), *roles.skipped)
+    times, notes = None, list(roles.notes)
+    if roles.time is not None:
+        held = frame.columns[roles.time]
+        if isinstance(held, Words) and not whole_numbers_in(held):
+            raise DataError(f"{str(file)!r}: column {roles.time!r} holds words such as {held.names[0]!r}, no times")
+        counted = np.array([*map(float, held.names), np.nan])[held.codes] if isinstance(held, Words) else held
+        dated = bool(frame.written.get(roles.time, Written()).date)
+        times, note = (counted, "") if dated else _seconds(counted, unit_of(roles.time) or 0.0)
+        notes += [note] if note else []
+    values = np.stack([np.asarray(frame.columns[name]) for name in roles.channels], 1)
+    return _Table(times, values, roles.channels, _words(frame, roles.label), tuple(notes), skipped)
 
 
 def _session(
@@ -215,7 +233,7 @@ def _session(
             held[device], said = Readings.sorted(times, table.values, np.array(labels, dtype=np.int64))
         except DataError as error:
             raise DataError(f"{device} of user {user!r}: {error}") from None
-        notes += [text for text in (said, table.note) if text]
+        notes += [text for text in (said, *table.notes) if text]
         skipped += table.skipped
     return Session(user, held, next(iter(tables.values())).channels)
 
@@ -235,27 +253,24 @@ def _words(frame: Frame, label: str | None) -> tuple[str | None, ...]:
     held = frame.columns[label]
     if isinstance(held, Words):
         return tuple(None if code < 0 else held.names[code] for code in held.codes.tolist())
-    return tuple(None if value != value else f"{value:g}" for value in held.tolist())
+    return tuple(None if value != value else _number(value) for value in held.tolist())
 
 
-def _unit_of(name: str) -> str | None:
-    """Return the unit that the name of a column of times says, "" where it says none, None of another column."""
-    word, _, unit = name.strip().lower().partition("_")
-    if word not in TIMES:
-        return None
-    return unit if unit in UNITS else "" if not unit else None
+def _number(value: float) -> str:
+    """Return a number's shortest text that no other number has: labels 1000001 and 1000002 are two."""
+    return str(int(value)) if value.is_integer() else repr(value)
 
 
-def _seconds(times: npt.NDArray[np.float64], unit: str) -> tuple[npt.NDArray[np.float64], str]:
-    """Return times in seconds from the first on, and what was decided."""
+def _seconds(times: npt.NDArray[np.float64], unit: float) -> tuple[npt.NDArray[np.float64], str]:
+    """Return times in seconds, and what was decided; `unit` is the seconds of one, 0 where nobody says."""
     if not np.isfinite(times).any():
         raise DataError("no reading has a time")
-    first = np.nanmin(times)
     note = ""
     if not unit:
-        unit = next(found for least, found in _EPOCHS if abs(first) >= least)
-        note = f"the column of times names no unit: taken as {unit}"
-    return times * UNITS[unit], note  # a common beginning stays: devices are told apart by it
+        first = abs(np.nanmin(times))
+        unit, name = next((seconds, name) for least, seconds, name in _EPOCHS if first >= least)
+        note = f"the column of times names no unit: taken as {name}"
+    return times * unit, note  # a common beginning stays: devices are told apart by it
 
 
 def _tables(folder: Path) -> list[Path]:

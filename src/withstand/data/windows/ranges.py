@@ -14,6 +14,7 @@ from withstand.core.errors import ConfigError, nearest
 _FAR = 4.0
 """A reading of more than so many times the 99.9 % quantile is an outlier, and no sign of a sensor's range."""
 _AXIS = re.compile(r"[ _.-]?[xyz]$", re.IGNORECASE)
+_UNIT = re.compile(r"\s*(\([^()]*\)|\[[^\[\]]*\])$")
 ACCELERATION = ("acc", "accel", "accelerometer", "acceleration", "linacc")
 """Beginnings of channels that measure acceleration."""
 
@@ -21,10 +22,15 @@ ACCELERATION = ("acc", "accel", "accelerometer", "acceleration", "linacc")
 def kind_of(channel: str) -> str:
     """Return the sensor that a channel is an axis of.
 
-    >>> kind_of("accel_x"), kind_of("gyros_*_z"), kind_of("heart rate")
-    ('accel', 'gyros', 'heart rate')
+    Axes that are called by their letter alone are those of one sensor, "xyz".
+
+    >>> kind_of("accel_x"), kind_of("gyros_*_z"), kind_of("heart rate"), kind_of("Acceleration y (m/s^2)"), kind_of("z")
+    ('accel', 'gyros', 'heart rate', 'acceleration', 'xyz')
     """
-    bare = _AXIS.sub("", channel.strip())
+    bare = _UNIT.sub("", channel.strip())
+    if bare.lower() in ("x", "y", "z"):
+        return "xyz"
+    bare = _AXIS.sub("", bare)
     return bare.replace("_*", "").strip("_ .-").lower() or channel.strip().lower()
 
 
