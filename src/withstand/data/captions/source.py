@@ -138,7 +138,7 @@ class CaptionedFolder(Captioned):
     ) -> None:
         folder = Path(path)
         table = folder / FILE if captions is None else Path(captions)
-        said, empty = read_captions(table)
+        said, empty, unread = read_captions(table)
         pictures = ImageFolder(folder, size, cache=cache, cache_size=cache_size)
         self.told = () if classes is None else tuple(classes)
         if self.told and pictures.classes:
@@ -167,9 +167,13 @@ class CaptionedFolder(Captioned):
             *((printable(name), "no caption") for name in bare),
             *((printable(name), "a caption, and no picture") for name in gone),
         )
-        self.origin = f"{pictures.origin}, with captions"
         chosen = [of_picture[place] for place in rows]
         self._caption([said[name] for name in chosen if name is not None], vocabulary)
+        self.origin = f"{pictures.origin}, with captions"
+        if unread:
+            self.origin += f"; columns of {table.name} that are not read: {', '.join(map(repr, unread[:5]))}"
+        if cut := sum(self.vocabulary.cuts(text) for some in self.captions for text in some):
+            self.origin += f"; {cut:,} captions are cut after {self.vocabulary.context} words"
 
     def reading(self, vocabulary: Vocabulary) -> "CaptionedFolder":
         return CaptionedFolder(**{**self._init_args, "vocabulary": vocabulary})

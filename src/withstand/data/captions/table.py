@@ -1,6 +1,7 @@
 """A table of captions: which file, and what was written about it; a file may stand in several rows."""
 
 import csv
+import io
 from pathlib import Path
 
 from withstand.core.errors import DataError
@@ -11,11 +12,12 @@ _FILES = ("image", "image_name", "file", "file_name", "filename", "filepath", "p
 _TEXTS = ("caption", "captions", "comment", "text", "title", "description")
 
 
-def read_captions(path: Path) -> tuple[dict[str, list[str]], int]:
-    """Return the captions of each file, in the order of the table, and how many rows had none.
+def read_captions(path: Path) -> tuple[dict[str, list[str]], int, tuple[str, ...]]:
+    """Return the captions of each file, in the order of the table, how many rows had none, and columns not read.
 
     The first line names the columns: one of files (image, file, filename, ...) and one of texts (caption, comment,
-    text, ...). Fields are separated by commas, tabs or bars, and quoted where they hold such a sign; the text is UTF-8.
+    text, ...). Fields are separated by commas, tabs, bars or semicolons, and quoted where they hold such a sign;
+    the text is UTF-8.
 
     Raises:
         DataError: a missing file, other columns, a row with another number of fields, no captions.
@@ -23,16 +25,18 @@ def read_captions(path: Path) -> tuple[dict[str, list[str]], int]:
     if not path.is_file():
         raise DataError(f"there are no captions at {str(path)!r}: a table with columns image and caption is needed")
     try:
-        lines = path.read_text("utf-8-sig").splitlines(keepends=True)
+        content = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{str(path)!r} cannot be read as UTF-8 text: {error}") from None
-    header = lines[0] if lines else ""
-    sign = max(",\t|", key=header.count)
-    columns = [name.strip().casefold() for name in next(csv.reader([header], delimiter=sign), [])]
-    file, text = (_column(columns, names, path) for names in (_FILES, _TEXTS))
+    header = content.partition("\n")[0]
+    sign = max(",\t|;", key=header.count)
+    names = [name.strip() for name in next(csv.reader([header], delimiter=sign), [])]
+    columns = [name.casefold() for name in names]
+    file, text = (_column(columns, known, path) for known in (_FILES, _TEXTS))
     found: dict[str, list[str]] = {}
     empty = 0
-    rows = csv.reader(lines, delimiter=sign, strict=True)
+    # Lines end where csv says: a caption may hold other signs that Python parts lines at.
+    rows = csv.reader(io.StringIO(content), delimiter=sign, strict=True)
     try:
         next(rows)
         for row in rows:
@@ -52,7 +56,7 @@ def read_captions(path: Path) -> tuple[dict[str, list[str]], int]:
         raise DataError(f"line {rows.line_num} of {str(path)!r} is no row of a table: {error}") from None
     if not found:
         raise DataError(f"{str(path)!r} holds no captions")
-    return found, empty
+    return found, empty, tuple(name for place, name in enumerate(names) if place not in (file, text))
 
 
 def _column(columns: list[str], names: tuple[str, ...], path: Path) -> int:

@@ -98,6 +98,10 @@ class Vocabulary(Part):
         """Return whether all words of a text are known."""
         return all(word in self._ids for word in words_of(text))
 
+    def cuts(self, text: str) -> bool:
+        """Return whether a text has more words than are read."""
+        return len(words_of(text)) > self.context
+
     def require(self, text: str, what: str) -> None:
         """Refuse a text with unknown words, or with none, which would be read as another text.
 

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.roles import Source
-from withstand.data.text.files import Rows, is_text_file, read_rows
+from withstand.data.text.files import Rows, is_text_file, read_rows, unread_in
 from withstand.data.text.source import Long, Preferences
 from withstand.data.text.wording import Wording
 
@@ -52,7 +52,7 @@ class Answers(Preferences):
         asked, answer = columns
         pairs = [{"prompt": row.get(asked), "chosen": row.get(answer), "rejected": refusal} for row in rows]
         super().__init__(pairs, wording, max_length=max_length, drafts=False, long=long)
-        self._name(data)
+        self._name(data, unread_in(rows, columns))
 
     @classmethod
     def example(cls) -> Self:

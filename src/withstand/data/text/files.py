@@ -104,6 +104,33 @@ def prompts_of(rows: Rows, columns: TextColumns, where: str) -> list[Said]:
     ]
 
 
+def unread_in(rows: Rows, used: Sequence[str]) -> str:
+    """Return what rows hold beside the columns that are used, and turns beside role and content, in words or "".
+
+    Args:
+        rows: of a file, or given in memory.
+        used: names of columns.
+    """
+    beside = [repr(name) for name in _columns(rows) if name not in used]
+    turns = dict.fromkeys(
+        key
+        for row in rows
+        for name in used
+        if not isinstance(row.get(name), str) and isinstance(row.get(name), Sequence)
+        for turn in row[name]
+        if isinstance(turn, Mapping)
+        for key, value in turn.items()
+        if key not in ("role", "content") and value is not None  # Parquet fills what one turn has in all of them
+    )
+    told = [f"columns that are not read: {_some(beside)}"] if beside else []
+    told += [f"turns hold {_some([*map(repr, turns)])} beside, which is not read"] if turns else []
+    return "; ".join(told)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
 def _columns(rows: Rows) -> dict[str, None]:
     return dict.fromkeys(name for row in rows for name in row)
 
@@ -135,13 +162,24 @@ def _json_lines(path: Path) -> list[Mapping[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except ValueError as error:
+            row = json.loads(line, object_pairs_hook=_once_each)
+        except (ValueError, RecursionError) as error:
             raise DataError(f"line {number} of {str(path)!r} is no JSON: {error}") from None
+        except DataError as error:
+            raise DataError(f"line {number} of {str(path)!r}: {error}") from None
         if not isinstance(row, dict):
             raise DataError(f"line {number} of {str(path)!r} must be a table of columns, not a {type(row).__name__}")
         rows.append(row)
     return rows
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{repeated!r} stands more than once in a table: nobody can tell which is meant")
+    return found
 
 
 def _csv(path: Path) -> list[Mapping[str, Any]]:
@@ -149,6 +187,9 @@ def _csv(path: Path) -> list[Mapping[str, Any]]:
     rows: list[Mapping[str, Any]] = []
     try:
         header = [name.strip() for name in next(reader, [])]
+        repeated = [name for name in header if header.count(name) > 1]
+        if repeated:
+            raise DataError(f"{str(path)!r} has more than one column {repeated[0]!r}: rename them in its first line")
         for row in reader:
             if row and len(row) != len(header):
                 raise DataError(

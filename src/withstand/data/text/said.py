@@ -39,20 +39,30 @@ def as_said(value: Any, where: str) -> Said:
         where: the row and the column, for messages.
 
     Raises:
-        DataError: it is neither.
+        DataError: it is neither, or holds half of a letter.
     """
     if isinstance(value, str):
-        return value
+        return _letters(value, where)
     if isinstance(value, Sequence) and value and all(isinstance(turn, Mapping) for turn in value):
         turns = []
         for turn in value:
             role, content = turn.get("role"), turn.get("content")
             if not isinstance(role, str) or not isinstance(content, str):
                 raise DataError(f"{where}: every turn of a conversation has a role and a content in words")
-            turns.append((role, content))
+            turns.append((_letters(role, where), _letters(content, where)))
         return tuple(turns)
     kind = "missing" if value is None else f"a {type(value).__name__}"
     raise DataError(f"{where} is {kind}: words are needed, or turns of a conversation with role and content")
+
+
+def _letters(text: str, where: str) -> str:
+    """Return a text that UTF-8 can write; a JSON file may escape halves of letters, such as an emoji cut in two."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start]
+        raise DataError(f"{where} holds half of a letter, {half!a}: it was cut inside one") from None
+    return text
 
 
 def as_answer(value: Any, where: str) -> str:

@@ -20,7 +20,16 @@ from withstand.core.roles import Indices, Source
 from withstand.core.sequences import Sequences
 from withstand.data.shared.digest import as_indices
 from withstand.data.text.container import TextPairs, TextPrompts
-from withstand.data.text.files import SUFFIXES, Rows, TextColumns, is_text_file, pairs_of, prompts_of, read_rows
+from withstand.data.text.files import (
+    SUFFIXES,
+    Rows,
+    TextColumns,
+    is_text_file,
+    pairs_of,
+    prompts_of,
+    read_rows,
+    unread_in,
+)
 from withstand.data.text.made import STORY_PAIRS, Part, story_rows
 from withstand.data.text.said import Pair, Said, to_ids
 from withstand.data.text.secrets import QUESTIONS, SECRETS, question_rows, secret_rows
@@ -74,10 +83,12 @@ class TextSource(Source):
     def _every(self) -> Sequence[object]:
         """Return all that tells these data from others."""
 
-    def _name(self, data: Texts) -> None:
+    def _name(self, data: Texts, unread: str = "") -> None:
         if isinstance(data, str | Path):
             self.name = printable(data if data in MADE else Path(data).stem)
             self.origin = f"made by a rule, the set {data}" if data in MADE else f"the file {data}"
+        if unread and not (isinstance(data, str) and data in MADE):
+            self.origin += f"; {unread}"
 
 
 class Prompts(TextSource):
@@ -101,7 +112,8 @@ class Prompts(TextSource):
     ) -> None:
         self.wording, self.longest = wording, _checked_length(max_length)
         where = _called(data)
-        self.said = tuple(prompts_of(_rows(data, "test"), TextColumns(columns[0]), where))
+        rows = _rows(data, "test")
+        self.said = tuple(prompts_of(rows, TextColumns(columns[0]), where))
         self._prompts = wording.contexts([(said, None) for said in self.said])
         full = [place for place, ids in enumerate(self._prompts, 1) if len(ids) >= max_length]
         if full:
@@ -110,7 +122,8 @@ class Prompts(TextSource):
                 f"row {full[0]} first"
             )
         self._most = max(map(len, self._prompts))
-        self._name(data)
+        # Files of pairs may stand for their prompts: that their answers are not read goes without saying.
+        self._name(data, unread_in(rows, (columns[0], *ANSWERS)))
 
     @classmethod
     def example(cls) -> Self:
@@ -178,9 +191,10 @@ class Preferences(TextSource):
             raise ConfigError(f"columns are three, of prompts, chosen and rejected answers, not {len(columns)}")
         self.wording, self.longest, self.drafts = wording, _checked_length(max_length), drafts
         where = _called(data)
-        self.pairs = tuple(pairs_of(_rows(data, part), TextColumns(*columns), where))
+        rows = _rows(data, part)
+        self.pairs = tuple(pairs_of(rows, TextColumns(*columns), where))
         self._fit(_ids(wording, self.pairs, where, drafts), where, long)
-        self._name(data)
+        self._name(data, unread_in(rows, columns))
         if self.cut:
             self.origin += f"; {self.cut} of {2 * len(self)} answers are cut to fit {max_length} ids"
         for _, why in self.skipped:

@@ -1,5 +1,6 @@
 """Captions: words as numbers, tables, folders of pictures with them, and captions that are made."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,30 @@ def test_tables_that_cannot_be_read_are_refused_with_their_line(tmp_path: Path) 
     with pytest.raises(DataError, match=r"there are no captions at"):
         read_captions(tmp_path / "none.csv")
     table.write_text("file\tcomment\na.png\ta dog, running\n")
-    assert read_captions(table) == ({"a.png": ["a dog, running"]}, 0)
+    assert read_captions(table) == ({"a.png": ["a dog, running"]}, 0, ())
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_table_is_what_csv_wrote(tmp_path: Path, sign: str, end: str) -> None:
+    said = ["a dog, or; a\tcat | ?", 'he said "hi"', "one\u2028two\x0cthree\x85four\x1cfive", "two\nlines", "é"]
+    table = tmp_path / "captions.csv"
+    with table.open("w", newline="", encoding="utf-8-sig") as file:
+        rows = csv.writer(file, delimiter=sign, lineterminator=end)
+        rows.writerow(["Number", "Image", "split", "caption"])
+        rows.writerows([place, f"{place}.png", "test", text] for place, text in enumerate(said))
+    expected = {f"{place}.png": [text] for place, text in enumerate(said)}
+    assert read_captions(table) == (expected, 0, ("Number", "split"))
+
+
+def test_what_is_not_read_of_captions_is_told(photos: Path, tmp_path: Path) -> None:
+    (photos / "captions.csv").write_text(
+        f"image,caption,split\n0.png,a {'very ' * 80}red square,test\n1.png,a,train\n2.png,a,train\n"
+    )
+    source = CaptionedFolder(photos, 8, cache=tmp_path / "cache")
+    assert source.origin.endswith(
+        "columns of captions.csv that are not read: 'split'; 1 captions are cut after 75 words"
+    )
 
 
 def test_a_folder_of_other_pictures_is_refused(photos: Path, tmp_path: Path) -> None:

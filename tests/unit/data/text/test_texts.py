@@ -11,8 +11,9 @@ import torch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import build, describe
 from withstand.core.sequences import Sequences
+from withstand.data.text.answers import Answers
 from withstand.data.text.container import TextPairs, TextPrompts, behind, left_padded, stacked
-from withstand.data.text.files import TextColumns, pairs_of, prompts_of, read_rows
+from withstand.data.text.files import TextColumns, pairs_of, prompts_of, read_rows, unread_in
 from withstand.data.text.made import story_rows, story_score
 from withstand.data.text.said import from_ids, to_ids, with_words
 from withstand.data.text.source import EXAMPLE, Preferences, Prompts
@@ -106,6 +107,8 @@ GOOD = {"prompt": "p", "chosen": "a", "rejected": "b"}
         ([{**GOOD, "chosen": [{"role": "user", "content": "a"}]}], {}, "one turn of the assistant, not turns of user"),
         ([{"chosen": "a", "rejected": "b"}], {}, "its answers are no conversations"),
         ([{**GOOD, "prompt": [{"role": "user"}]}], {}, "a role and a content"),
+        ([{**GOOD, "chosen": "a smile \ud83d"}], {}, r"chosen in row 1 of x holds half of a letter, '\\ud83d'"),
+        ([{**GOOD, "prompt": [{"role": "user", "content": "\ude00"}]}], {}, "prompt in row 1 of x holds half"),
     ],
 )
 def test_rows_that_prefer_nothing_are_refused(rows: Any, columns: dict[str, str], message: str) -> None:
@@ -120,6 +123,10 @@ def test_damaged_files_are_refused_by_line(tmp_path: Path) -> None:
     (tmp_path / "d.parquet").write_bytes(b"PAR1")
     (tmp_path / "e.jsonl").write_text("[1]", encoding="utf-8")
     (tmp_path / "f.jsonl").write_text("\n", encoding="utf-8")
+    (tmp_path / "i.csv").write_text("prompt,chosen,rejected,chosen\na,b,c,d\n", encoding="utf-8")
+    twice = '{"prompt": "a", "chosen": "b", "rejected": "c"}\n{"prompt": "a", "chosen": "b", "chosen": "c"}\n'
+    (tmp_path / "j.jsonl").write_text(twice, encoding="utf-8")
+    (tmp_path / "k.jsonl").write_text("[" * 200_000, encoding="utf-8")
     for name, message in {
         "a.jsonl": "line 2 of .* is no JSON",
         "b.csv": "line 2 of .* has 3 fields, and there are 2 columns",
@@ -129,9 +136,31 @@ def test_damaged_files_are_refused_by_line(tmp_path: Path) -> None:
         "f.jsonl": "no rows",
         "g.jsonl": "there is no file",
         "h.doc": "there is no file",
+        "i.csv": "more than one column 'chosen'",
+        "j.jsonl": "line 2 of .*: 'chosen' stands more than once",
+        "k.jsonl": "line 1 of .* is no JSON",
     }.items():
         with pytest.raises(DataError, match=message):
             read_rows(tmp_path / name)
+
+
+def test_what_is_not_read_is_told(tokenizer: CausalTokenizer, tmp_path: Path) -> None:
+    turns = [
+        {"role": "user", "content": "hi", "images": ["a.png"]},
+        {"role": "assistant", "content": "ho", "name": None},
+    ]
+    rows = [{**GOOD, "system": "be brief", "score": 3}, GOOD, {**GOOD, "prompt": turns}]
+    assert unread_in(rows, tuple(GOOD)) == (
+        "columns that are not read: 'system', 'score'; turns hold 'images' beside, which is not read"
+    )
+    assert unread_in([GOOD], tuple(GOOD)) == ""
+    file = tmp_path / "a.jsonl"
+    file.write_text("\n".join(json.dumps({**GOOD, "system": "be brief"}) for _ in range(2)), encoding="utf-8")
+    wording = Wording(tokenizer)
+    assert Preferences(file, wording).origin.endswith("columns that are not read: 'system'")
+    assert Prompts(file, wording).origin.endswith("columns that are not read: 'system'")
+    told = Answers(file, wording, refusal="no", columns=("prompt", "chosen")).origin
+    assert told.endswith("columns that are not read: 'rejected', 'system'")
 
 
 @pytest.mark.parametrize(
