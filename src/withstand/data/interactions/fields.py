@@ -55,6 +55,9 @@ def learn_fields(frame: Frame, ignore: Sequence[str] = ()) -> tuple[tuple[Field,
     for name, values in frame.columns.items():
         if name in ignore:
             continue
+        if not isinstance(values, Words) and np.isinf(values).any():
+            skipped.append((f"column {name!r}", "holds infinity"))
+            continue
         made = _learn(name, values)
         fields += made
         if not made:
@@ -93,13 +96,17 @@ def cells(values: Values, field: Field) -> list[tuple[str, ...]]:
     return [() if code < 0 else read[code] for code in codes.tolist()]
 
 
-def slots_of(frame: Frame, fields: Sequence[Field]) -> dict[str, int]:
-    """Return how many values of each field an item has at most, sixteen at most."""
-    found = {}
+def slots_of(frame: Frame, fields: Sequence[Field]) -> tuple[dict[str, int], list[str]]:
+    """Return how many values of each field an item has at most, sixteen at most, and in words where some have more."""
+    found, said = {}, []
     for field in fields:
         held = cells(frame.columns[field.name.removesuffix(" decade")], field) if field.several else []
-        found[field.name] = max(1, min(_MOST_SLOTS, max(map(len, held), default=1)))
-    return found
+        known = set(field.values)
+        counts = [sum(word in known for word in words) for words in held]
+        found[field.name] = max(1, min(_MOST_SLOTS, max(counts, default=1)))
+        if more := sum(count > _MOST_SLOTS for count in counts):
+            said.append(f"{more:,} items have more than {_MOST_SLOTS} values of {field.name!r}: the first are read")
+    return found, said
 
 
 def _learn(name: str, values: Values) -> list[Field]:

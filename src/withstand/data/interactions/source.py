@@ -18,11 +18,18 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import permutation
 from withstand.core.roles import Indices, Source
 from withstand.data.interactions.fields import Field, code_fields, learn_fields, slots_of
-from withstand.data.interactions.table import Interactions, is_interactions, names_of, read_interactions
+from withstand.data.interactions.table import (
+    USERS,
+    Interactions,
+    ids_of,
+    is_interactions,
+    names_of,
+    read_interactions,
+    read_named,
+)
 from withstand.data.pictures.named import VARIABLE
 from withstand.data.shared.digest import as_indices, digest
-from withstand.data.tables.files import is_table_file, read_file
-from withstand.data.tables.frame import Frame, frame_of, missing
+from withstand.data.tables.frame import Frame, missing
 
 RATINGS = {
     "movielens-small": ("recsys/ml_latest_small_ratings.parquet", "recsys/ml_latest_small_movies.parquet"),
@@ -90,7 +97,7 @@ class Catalogue(Source):
         frame, self.ids = _catalogue(items, columns.item, found)
         fields, left_out = learn_fields(frame, (columns.item,)) if frame is not None else ((), ())
         self.columns: tuple[Field, ...] = fields
-        self.slots = {} if frame is None else slots_of(frame, fields)
+        self.slots, many = ({}, []) if frame is None else slots_of(frame, fields)
         coded = np.empty((len(self.ids), 0), np.int64) if frame is None else code_fields(frame, fields, self.slots)
         if identity:
             own = f"{columns.item} itself"
@@ -108,7 +115,7 @@ class Catalogue(Source):
         self.names = _titles(frame, self.ids)
         self.name = str(data) if isinstance(data, str) and data in RATINGS else _stem(data)
         table = data if self.name in RATINGS else table
-        notes = [f"{len(found):,} interactions of {len(found.users):,} users", *found.notes, *said]
+        notes = [f"{len(found):,} interactions of {len(found.users):,} users", *found.notes, *said, *many]
         self.origin = "; ".join([f"the table {table}" if isinstance(table, str | Path) else self.origin, *notes])
         self.skipped = left_out
         self._seen: tuple[Tensor, ...] | None = None
@@ -176,8 +183,8 @@ class Catalogue(Source):
             raise DataError("items are judged by the interactions of their own run: name no other data")
         if isinstance(data, Source):
             return data
-        frame = frame_of(data) if not is_table_file(data) else read_file(Path(data).expanduser())[0]
         column = self._init_args["user"]
+        frame = read_named(data, [] if column is None else [column], USERS)
         if column is None:
             told = [
                 name for name in frame.columns if name.lower().startswith(("user", "customer", "visitor", "member"))
@@ -185,8 +192,11 @@ class Catalogue(Source):
             column = told[0] if told else next(iter(frame.columns)) if len(frame.columns) == 1 else None
         if column is None or column not in frame.columns:
             raise DataError(f"no column names users among {list(frame.columns)[:8]}: call it user")
-        names, codes = names_of(frame.columns[column])
-        return Users(self, tuple(dict.fromkeys(names[code] for code in codes.tolist() if code >= 0)))
+        names, codes = ids_of(read_named(data, [column]).columns[column])
+        found = Users(self, tuple(dict.fromkeys(names[code] for code in codes.tolist() if code >= 0)))
+        if lacking := int((codes < 0).sum()):
+            found.origin += f"; {lacking:,} rows of those to recommend to name no user"
+        return found
 
     def seen_by(self, users: Tensor) -> list[Tensor]:
         """Return the items that each of some users has in the training part, int64 each; `users` are their places."""
@@ -309,11 +319,13 @@ def _catalogue(items: Any, column: str, found: Interactions) -> tuple[Frame | No
     """Return the table of items in its own order, and the items' names."""
     if items is None:
         return None, found.items
-    frame = frame_of(items) if not isinstance(items, str | Path) else read_file(Path(items).expanduser())[0]
+    frame = read_named(items, [column])
     name = column if column in frame.columns else next(iter(frame.columns))
+    if name != column:
+        frame = read_named(items, [name])
     if missing(frame.columns[name]).any():
         raise DataError(f"column {name!r} of the table of items lacks names: every item needs one")
-    held, codes = names_of(frame.columns[name])
+    held, codes = ids_of(frame.columns[name])
     ids = tuple(held[code] for code in codes.tolist())
     if len(set(ids)) < len(ids):
         raise DataError(f"{len(ids) - len(set(ids))} items stand twice in the table of items, by column {name!r}")

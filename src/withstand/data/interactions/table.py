@@ -3,7 +3,8 @@
 Sizes: M interactions, U users, I items.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from withstand.core.errors import DataError, nearest
+from withstand.data.tables.encoding import beginning
 from withstand.data.tables.files import is_table_file, read_file
-from withstand.data.tables.frame import Frame, Values, Words, frame_of, is_frame, missing
+from withstand.data.tables.frame import Frame, Values, Words, frame_of, is_frame, missing, number
 from withstand.data.tables.written.reading import Reading
 from withstand.data.tables.written.settle import settled
 
@@ -71,7 +73,7 @@ def columns_of(names: Iterable[str]) -> Columns | None:
     """Return what the columns are where that is certain: one user, one item, and at most a value and a time beside."""
     found: dict[str, list[str]] = {"user": [], "item": [], "time": [], "value": []}
     for name in names:
-        bare = "".join(letter for letter in name.lower() if letter.isalnum())
+        bare = _bare(name)
         kinds = {"user": USERS, "item": ITEMS, "time": TIMES, "value": VALUES}
         kind = next((kind for kind, known in kinds.items() if bare in known), None)
         if kind is None:
@@ -102,9 +104,7 @@ def read_interactions(
     Raises:
         DataError: columns that cannot be told, a missing user or item, values that are no numbers.
     """
-    frame = (
-        read_file(Path(data).expanduser())[0] if isinstance(data, str | Path) else settled(frame_of(data), Reading())
-    )
+    frame = read_named(data, [name for name in (user, item) if name is not None], (*USERS, *ITEMS))
     columns = _chosen(frame, user, item, time)
     kept = np.ones(len(frame), dtype=bool)
     notes: list[str] = []
@@ -116,9 +116,12 @@ def read_interactions(
     if least is not None:
         if columns.value is None or isinstance(frame.columns[columns.value], Words):
             raise DataError(f"least={least} is of a column of ratings, and the table has none of numbers")
-        low = np.asarray(frame.columns[columns.value]) < least
-        notes.append(f"{int((low & kept).sum()):,} interactions below {least:g} left out")
-        kept &= ~low
+        values = np.asarray(frame.columns[columns.value])
+        low, gone = values < least, np.isnan(values)
+        notes.append(f"{int((low & kept).sum()):,} interactions below {least:g} left out, by column {columns.value!r}")
+        if (gone & kept).any():
+            notes.append(f"{int((gone & kept).sum()):,} without a {columns.value} left out")
+        kept &= ~(low | gone)
     when = None if columns.time is None else frame.columns[columns.time]
     if isinstance(when, Words):
         raise DataError(f"column {columns.time!r} holds words such as {when.names[0]!r}, no times")
@@ -127,8 +130,8 @@ def read_interactions(
         when = None
     if not kept.any():
         raise DataError("no interaction is left")
-    users, who = names_of(frame.columns[columns.user])
-    items, what = names_of(frame.columns[columns.item])
+    users, who = ids_of(frame.columns[columns.user])
+    items, what = ids_of(frame.columns[columns.item])
     who, what = who[kept], what[kept]
     at = None if when is None else when[kept]
     # Each pair once, at its first time.
@@ -160,8 +163,56 @@ def names_of(values: Values) -> tuple[tuple[str, ...], Whole]:
         return tuple(values.names), values.codes
     gone = np.isnan(values)
     held, codes = np.unique(np.where(gone, 0, values), return_inverse=True)
-    names = tuple(str(int(value)) if value == int(value) else repr(float(value)) for value in held.tolist())
+    names = tuple(str(int(value)) if value.is_integer() else repr(value) for value in held.tolist())
     return names, np.where(gone, -1, codes).astype(np.int64)
+
+
+def ids_of(values: Values) -> tuple[tuple[str, ...], Whole]:
+    """Return what `names_of` does of a column that names users or items.
+
+    Where the column was left as it stands and holds numbers alone, 5.0 is 5, for tables that had gaps once write it so,
+    and 1.10 is not 1.1; they come in the order of numbers.
+    """
+    names, codes = names_of(values)
+    numbers = [number(name) for name in names] if isinstance(values, Words) else [None]
+    if None in numbers:
+        return names, codes
+    shown = [_POINT_ZERO.sub("", name) for name in names]
+    order = sorted(set(shown), key=lambda name: (float(name), name))
+    place = {name: rank for rank, name in enumerate(order)}
+    moved = np.array([*(place[name] for name in shown), -1], dtype=np.int64)
+    return tuple(order), moved[codes]
+
+
+@dataclass(frozen=True)
+class _Ids:
+    """Names of columns that name something: those that are said, and those that are known, however they are written."""
+
+    said: Sequence[str]
+    known: Sequence[str]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.said or _bare(str(name)) in self.known
+
+
+def read_named(data: Any, said: Sequence[str], known: Sequence[str] = ()) -> Frame:
+    """Return a table whose columns of names are the words that stand in its file: 2024-01-05 and 1E5 are no numbers.
+
+    Args:
+        data: a file or a data frame.
+        said: names of such columns.
+        known: what they are called too, in small letters without spaces or marks.
+    """
+    if isinstance(data, str | Path):
+        return read_file(Path(data).expanduser(), Reading(words=_Ids(said, known)))[0]
+    return settled(frame_of(data), Reading(words=_Ids(said, known)))
+
+
+_POINT_ZERO = re.compile(r"(?<=\d)\.0*$")
+
+
+def _bare(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
 
 
 def _compact(codes: Whole, names: tuple[str, ...]) -> tuple[Whole, tuple[str, ...]]:
@@ -177,7 +228,7 @@ def _chosen(frame: Frame, user: str | None, item: str | None, time: str | None) 
     found: dict[str, str | None] = {"user": user, "item": item, "time": time, "value": None}
     kinds = {"user": USERS, "item": ITEMS, "time": TIMES, "value": VALUES}
     for kind, known in kinds.items():
-        fits = [name for name in names if "".join(filter(str.isalnum, name.lower())) in known]
+        fits = [name for name in names if _bare(name) in known]
         if found[kind] is None:
             if len(fits) > 1 and kind != "value":
                 raise DataError(f"columns {fits} may all be the {kind}: say which by {kind}=")
@@ -190,8 +241,13 @@ def _chosen(frame: Frame, user: str | None, item: str | None, time: str | None) 
 
 def _first_line(path: Path) -> list[str]:
     if path.suffix.lower() in (".csv", ".tsv", ".txt"):
-        with path.open(encoding="utf-8", errors="replace") as file:
-            line = file.readline(4096).strip("\ufeff\r\n ")
+        try:
+            lines = beginning(path).splitlines() or [""]
+        except DataError:  # what reads it says why it is no text
+            return []
+        if re.fullmatch(r'"?sep=."?', lines[0], re.IGNORECASE):  # as Excel declares a separator
+            lines = lines[1:] or [""]
+        line = lines[0]
         mark = max(",\t;|", key=line.count)
         return [name.strip().strip("\"'") for name in line.split(mark)] if mark in line else []
     try:

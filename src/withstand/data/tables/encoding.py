@@ -49,6 +49,19 @@ def find_encoding(path: Path) -> str:
     )
 
 
+def beginning(path: Path) -> str:
+    """Return the first letters of a file, as its mark or zero bytes say or in UTF-8; question marks for no letters.
+
+    Raises:
+        DataError: zero bytes that no text has.
+    """
+    with path.open("rb") as file:
+        head = file.read(1 << 13)
+    mark = next((name for start, name in _MARKS.items() if head.startswith(start)), None)
+    found = mark or (_wide(path, head) if b"\0" in head else "utf-8")
+    return head.decode(found, errors="replace")
+
+
 def said_encoding(path: Path, name: str) -> str:
     """Return the name by which a file of a said encoding is read, its mark left out.
 

@@ -125,3 +125,67 @@ def test_what_does_not_fit_is_refused_in_one_line(ratings: Path) -> None:
         made(ratings, fraction=1.0)
     with pytest.raises(DataError, match="name no other data"):
         made(ratings).like(ratings, "train")
+
+
+def written(path: Path, lines: list[str], *, end: str = "\n", encoding: str = "utf-8") -> Path:
+    path.write_bytes(end.join([*lines, ""]).encode(encoding))
+    return path
+
+
+@pytest.mark.parametrize(
+    "ids", [["1.10", "1.1"], ["1E5", "100000"], ["2024-01-05", "2024-01-06"], ["007", "7"], ["1,234", "1.234"]]
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_names_of_users_and_items_stay_as_they_stand(tmp_path: Path, ids: list[str], named: bool) -> None:
+    names = ("user", "item") if named else ("who", "what")
+    rows = [f'"{ids[user]}";"{ids[item]}";{3 + item}' for user in (0, 1) for item in (0, 1)]
+    file = written(tmp_path / "a.csv", [f"{names[0]};{names[1]};rating", *rows])
+    found, _ = read_interactions(file, **({} if named else {"user": "who", "item": "what"}))
+    assert (set(found.users), set(found.items), len(found)) == (set(ids), set(ids), 4)
+    items = written(tmp_path / "items.csv", ["code;kind", *(f'"{one}";{place}' for place, one in enumerate(ids))])
+    source = Catalogue(file, items, user=names[0], item=names[1])
+    assert source.ids == tuple(ids)
+    people = written(tmp_path / "people.csv", [names[0], f'"{ids[1]}"', ""])
+    other = source.like(people)
+    assert isinstance(other, Users)
+    assert other.names == (ids[1],)
+
+
+def test_whole_numbers_with_a_point_are_the_same_items_and_come_in_order(tmp_path: Path) -> None:
+    file = written(tmp_path / "a.csv", ["user,item", "2.0,10.0", "10.0,9.0", "9.0,10.0", ",9.0"])
+    source = Catalogue(file, pd.DataFrame({"item": [9, 10, 11], "kind": ["a", "b", "a"]}))
+    assert source.users == ("2", "9", "10")
+    assert source.ids == ("9", "10", "11")
+    assert "1 rows without a user left out" in source.origin
+
+
+def test_interactions_without_a_rating_are_none_where_ratings_count(tmp_path: Path) -> None:
+    lines = ["user,item,rating,count", "1,10,5,1", "1,11,,9", "2,10,1,9", "2,12,4,1"]
+    found, _ = read_interactions(written(tmp_path / "a.csv", lines), least=3)
+    assert len(found) == 2
+    assert "1 interactions below 3 left out, by column 'rating'" in found.notes
+    assert "1 without a rating left out" in found.notes
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("declared", [True, False])
+def test_ratings_are_known_in_every_dialect(tmp_path: Path, encoding: str, declared: bool) -> None:
+    lines = ['"userId";"movieId";"rating"', "1;10;4,5", "2;11;3,5"]
+    file = written(tmp_path / "a.csv", ["sep=;"] * declared + lines, end="\r\n", encoding=encoding)
+    assert is_ratings(file)
+    found, _ = read_interactions(file, least=4)
+    assert (found.users, found.items) == (("1",), ("10",))
+
+
+def test_values_that_an_item_has_no_room_for_are_told(ratings: Path) -> None:
+    tags = "|".join(f"tag{place}" for place in range(20))
+    movies = {
+        **MOVIES,
+        "genres": [tags, tags, "tag1|tag2", "tag3", "rare"],
+        "length": [1.0, 2.0, 3.0, 4.0, float("inf")],
+    }
+    source = Catalogue(ratings, pd.DataFrame(movies))
+    assert source.slots["genres"] == 16
+    assert "2 items have more than 16 values of 'genres': the first are read" in source.origin
+    assert ("column 'length'", "holds infinity") in source.skipped
+    assert "more than 16" not in made(ratings).origin

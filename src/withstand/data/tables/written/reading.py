@@ -1,7 +1,7 @@
 """What is said of a table's reading, and how a column turned out to be written."""
 
 import codecs
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
@@ -49,7 +49,7 @@ class Reading:
     encoding: str | None = None
     dates: str | None = None
     known: Sequence[str] = ()
-    words: frozenset[str] = frozenset()
+    words: Container[str] = frozenset()
     learnt: Mapping[str, Written] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
