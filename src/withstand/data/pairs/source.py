@@ -116,6 +116,7 @@ class RecordSource(Source):
         self.tables, known = self._open(table, other, Reading(delimiter, header))
         answers = ANSWERS.get(self.name, ()) if known is not None else ()
         skipped: list[tuple[str, str]] = [(name, "holds the answer: records that match share it") for name in answers]
+        skipped += [(f"{name} of {one.name}", why) for one in self.tables for name, why in one.left_out]
         self._ids, self._id_columns = _ids(self.tables, id, skipped)
         names = _compared(self.tables, (*sorted(self._id_columns), *ignore), skipped)
         if columns:

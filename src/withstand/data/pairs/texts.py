@@ -4,22 +4,20 @@ import os
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from withstand.core.errors import ConfigError, DataError, nearest
+from withstand.data.pairs.values import Texts, texts_in
 from withstand.data.tables.cells import read_cells
-from withstand.data.tables.files import TEXT, is_table_file, read_file
-from withstand.data.tables.frame import MISSING, Frame, Values, Words, frame_of, missing
+from withstand.data.tables.files import TEXT, is_table_file, read_arrow
+from withstand.data.tables.frame import MISSING
 from withstand.data.tables.text import name_columns
 from withstand.data.tables.written.reading import Reading
-
-Texts: TypeAlias = npt.NDArray[np.object_]
-"""A column's fields, `(N,)`, each a string without padding; "" where a value is missing."""
 
 
 @dataclass(frozen=True)
@@ -30,23 +28,25 @@ class TextTable:
         columns: by name, of equal length.
         name: what the table is called.
         origin: where it was read from, in words.
+        left_out: (column, reason) of those that hold no texts.
     """
 
     columns: dict[str, Texts]
     name: str = "table"
     origin: str = "given in memory"
+    left_out: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
     def rows(self, chosen: Sequence[int] | npt.NDArray[Any]) -> "TextTable":
         """Return the chosen rows."""
-        return TextTable({name: texts[chosen] for name, texts in self.columns.items()}, self.name, self.origin)
+        return replace(self, columns={name: texts[chosen] for name, texts in self.columns.items()})
 
     def without(self, names: Sequence[str]) -> "TextTable":
         """Return the other columns."""
         kept = {name: texts for name, texts in self.columns.items() if name not in names}
-        return TextTable(kept, self.name, self.origin)
+        return replace(self, columns=kept)
 
 
 def read_texts(table: Any, reading: Reading | None = None) -> TextTable:
@@ -63,12 +63,12 @@ def read_texts(table: Any, reading: Reading | None = None) -> TextTable:
     if isinstance(table, TextTable):
         return table
     if not isinstance(table, str | Path):
-        return _of_frame(frame_of(table), "table", "given in memory")
+        return _given(table, "table", "given in memory")
     path = Path(table).expanduser()
     if not path.is_file() and not is_table_file(path):
         raise DataError(f"{str(table)!r} is neither a file of a table nor the name of a set of records")
     if path.suffix.lower() not in TEXT:
-        return _of_frame(read_file(path)[0], path.stem, f"the file {path}")
+        return _given(read_arrow(path), path.stem, f"the file {path}")
     how = reading or Reading()
     names, columns, said = name_columns(path, read_cells(path, how.delimiter, encoding=how.encoding), how.header)
     found = {name: cleaned(column.to_pylist()) for name, column in zip(names, columns, strict=True)}
@@ -82,18 +82,9 @@ def cleaned(fields: Sequence[str | None]) -> Texts:
     return found
 
 
-def _of_frame(frame: Frame, name: str, origin: str) -> TextTable:
-    return TextTable({column: _texts(values) for column, values in frame.columns.items()}, name, origin)
-
-
-def _texts(values: Values) -> Texts:
-    found = np.full(len(values), "", dtype=object)
-    known = ~missing(values)
-    if isinstance(values, Words):
-        found[known] = np.array(values.names, dtype=object)[values.codes[known]]
-    else:
-        found[known] = [str(int(value)) if value.is_integer() else repr(value) for value in values[known].tolist()]
-    return found
+def _given(data: Any, name: str, origin: str) -> TextTable:
+    found, unread = texts_in(data)
+    return TextTable(found, name, origin, tuple((column, f"holds {what}, no text") for column, what in unread.items()))
 
 
 def plain(text: str) -> str:

@@ -1,6 +1,6 @@
 """Columns of Arrow as numbers or words: of data frames with their own types, and of text."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -34,6 +34,29 @@ def arrow_columns(data: Any) -> tuple[dict[str, Values | str], dict[str, Written
         DataError: columns that share a name, a data frame that cannot be read.
         MissingExtra: pyarrow is not installed.
     """
+    import pyarrow
+
+    found: dict[str, Values | str] = {}
+    dates: dict[str, Written] = {}
+    for name, column in columns_in(data):
+        try:
+            if not isinstance(column, np.ndarray):
+                found[name] = arrow_values(column, name)
+                dates |= _dated({name: column})
+                continue
+        except (pyarrow.ArrowException, NotImplementedError, ValueError, TypeError):
+            column = np.array([*column.to_pylist(), None], dtype=object)[:-1]
+        found[name] = values_of(column, name)
+    return found, dates
+
+
+def columns_in(data: Any) -> Iterable[tuple[str, Any]]:
+    """Return a data frame's columns by name as Arrow holds them, and as an array of objects one that it cannot hold.
+
+    Raises:
+        DataError: columns that share a name, a data frame that cannot be read.
+        MissingExtra: pyarrow is not installed.
+    """
     try:
         import pyarrow
         from pyarrow import interchange
@@ -41,13 +64,14 @@ def arrow_columns(data: Any) -> tuple[dict[str, Values | str], dict[str, Written
         raise MissingExtra("reading data frames", "pyarrow", "table") from error
     try:
         if type(data).__module__.partition(".")[0] == "pandas":
-            return _pandas_columns(data if hasattr(data, "columns") else data.to_frame())
+            data = data if hasattr(data, "columns") else data.to_frame()
+            _refuse_repeated([str(name) for name in data.columns])
+            return _pandas_columns(data)
         table = pyarrow.table(data) if hasattr(data, "__arrow_c_stream__") else interchange.from_dataframe(data)
     except (pyarrow.ArrowException, NotImplementedError, ValueError, TypeError) as error:
         raise DataError(f"the data frame cannot be read: {' '.join(str(error).split())}") from None
     _refuse_repeated(table.column_names)
-    held = dict(zip(table.column_names, table.columns, strict=True))
-    return {name: arrow_values(column, name) for name, column in held.items()}, _dated(held)
+    return zip(table.column_names, table.columns, strict=True)
 
 
 def _dated(columns: Mapping[str, Any]) -> dict[str, Written]:
@@ -60,24 +84,17 @@ def _dated(columns: Mapping[str, Any]) -> dict[str, Written]:
     }
 
 
-def _pandas_columns(data: Any) -> tuple[dict[str, Values | str], dict[str, Written]]:
-    """Return the columns of a pandas frame one by one, for one that Arrow cannot hold is no reason to drop the rest."""
+def _pandas_columns(data: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the columns of a pandas frame one by one, for one that Arrow cannot hold is no reason to drop the rest."""
     import pyarrow
 
-    names = [str(name) for name in data.columns]
-    _refuse_repeated(names)
-    found: dict[str, Values | str] = {}
-    dates: dict[str, Written] = {}
-    for place, name in enumerate(names):
+    for place, name in enumerate(map(str, data.columns)):
         series = data.iloc[:, place]
         try:
             column = pyarrow.array(series, from_pandas=True)
-            whole = column if isinstance(column, pyarrow.ChunkedArray) else pyarrow.chunked_array([column])
-            found[name] = arrow_values(whole, name)
-            dates |= _dated({name: whole})
+            yield name, column if isinstance(column, pyarrow.ChunkedArray) else pyarrow.chunked_array([column])
         except (pyarrow.ArrowException, NotImplementedError, ValueError, TypeError):
-            found[name] = values_of(series.to_numpy(dtype=object), name)
-    return found, dates
+            yield name, series.to_numpy(dtype=object)
 
 
 def _refuse_repeated(names: list[str]) -> None:

@@ -1,6 +1,7 @@
 """Tables in files: text of any usual dialect, Parquet and Feather, read by Arrow."""
 
 from pathlib import Path
+from typing import Any
 
 from withstand.core.errors import DataError, MissingExtra
 from withstand.data.tables.frame import Frame, frame_of
@@ -29,27 +30,15 @@ def read_file(path: Path, reading: Reading | None = None) -> tuple[Frame, str]:
         DataError: a missing or damaged file, ragged rows, a delimiter that does not separate, a doubtful header.
         MissingExtra: pyarrow is not installed.
     """
-    if not path.is_file():
-        raise DataError(f"there is no file {str(path)!r}")
-    if path.suffix.lower() not in SUFFIXES:
-        raise DataError(f"{str(path)!r} is no table: allowed are {', '.join(SUFFIXES)}")
-    try:
+    if path.suffix.lower() in TEXT:
+        _check(path)
         import pyarrow
-    except ImportError as error:
-        raise MissingExtra(f"reading {path.name}", "pyarrow", "table") from error
-    try:
-        if path.suffix.lower() in TEXT:
+
+        try:
             return read_text(path, reading or Reading())
-        if path.suffix.lower() == ".feather":
-            from pyarrow import feather
-
-            table = feather.read_table(path)
-        else:
-            from pyarrow import parquet
-
-            table = parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{str(path)!r} cannot be read: {' '.join(str(error).split())[:200]}") from None
+        except (pyarrow.ArrowException, OSError) as error:
+            raise _unreadable(path, error) from None
+    table = read_arrow(path)
     try:
         frame = frame_of(table)
         if reading is None:
@@ -59,3 +48,35 @@ def read_file(path: Path, reading: Reading | None = None) -> tuple[Frame, str]:
         return frame, "; ".join(frame.notes)
     except DataError as error:
         raise DataError(f"{str(path)!r}: {error}") from None
+
+
+def read_arrow(path: Path) -> Any:
+    """Return the table of a Parquet or Feather file as Arrow holds it.
+
+    Raises:
+        DataError: a missing or damaged file, or another ending.
+        MissingExtra: pyarrow is not installed.
+    """
+    _check(path)
+    import pyarrow
+    from pyarrow import feather, parquet
+
+    try:
+        return feather.read_table(path) if path.suffix.lower() == ".feather" else parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(f"{str(path)!r} cannot be read: {' '.join(str(error).split())[:200]}")
+
+
+def _check(path: Path) -> None:
+    if not path.is_file():
+        raise DataError(f"there is no file {str(path)!r}")
+    if path.suffix.lower() not in SUFFIXES:
+        raise DataError(f"{str(path)!r} is no table: allowed are {', '.join(SUFFIXES)}")
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra(f"reading {path.name}", "pyarrow", "table") from error

@@ -1,6 +1,9 @@
 """Records from tables: what is compared, what is not and why, and what is refused."""
 
+import datetime
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,3 +90,54 @@ def test_sample_codes_are_whole_numbers_of_the_readers_own() -> None:
     x.zero_()
     assert bool(source[[0]].x.any())
     assert len(np.unique([source.fingerprint(), RecordSource(A, B).fingerprint()])) == 2
+
+
+STAMPS = [datetime.datetime(2024, 12, 31, 10, 30, 0, 500), datetime.datetime(2025, 1, 1)]
+HELD: dict[str, tuple[list[Any], str, list[str]]] = {
+    "price": (["1.50", "1e5"], "str", ["1.50", "1e5"]),
+    "words": (["None", " a "], "str", ["None", " a "]),
+    "short": ([0.1, 2.0], "float32", ["0.1", "2"]),
+    "gaps": ([None, 3.5], "float64", ["", "3.5"]),
+    "large": ([2**60 + 1, 3], "int64", ["1152921504606846977", "3"]),
+    "truth": ([True, False], "bool", ["true", "false"]),
+    "money": ([Decimal("1.50"), Decimal("12.00")], "object", ["1.50", "12.00"]),
+    "day": ([datetime.date(2024, 12, 31), None], "object", ["2024-12-31", ""]),
+    "clock": ([datetime.time(10, 30), datetime.time(1, 0, 2)], "object", ["10:30:00", "01:00:02"]),
+    "stamp": (STAMPS, "datetime64[us]", ["2024-12-31 10:30:00.000500", "2025-01-01 00:00:00"]),
+    "midnight": ([datetime.datetime(2024, 12, 31), None], "datetime64[us]", ["2024-12-31", ""]),
+    "span": ([datetime.timedelta(hours=1), None], "timedelta64[us]", ["1:00:00", ""]),
+    "kind": (["x", "y"], "category", ["x", "y"]),
+}
+"""By column: values, their type, and the texts that stand for them."""
+
+
+@pytest.mark.parametrize("form", ["frame", "parquet", "feather", "arrow", "series", "lists"])
+def test_values_of_every_type_are_written_as_they_are(tmp_path: Path, form: str) -> None:
+    pd = pytest.importorskip("pandas", reason="extra table")
+    columns = {name: pd.Series(values, dtype=kind) for name, (values, kind, _) in HELD.items()}
+    frame = pd.DataFrame({**columns, "tags": [["a"], ["b", "c"]]})
+    table: Any = frame
+    if form in ("parquet", "feather"):
+        table = tmp_path / f"a.{form}"
+        getattr(frame, f"to_{form}")(table)
+    elif form == "arrow":
+        table = pytest.importorskip("pyarrow").Table.from_pandas(frame)
+    elif form == "series":
+        table = dict(frame.items())
+    elif form == "lists":
+        table = {name: values for name, (values, kind, _) in HELD.items() if kind != "float32"}
+        table |= {"short": np.array([0.1, 2.0], np.float32), "tags": frame["tags"].tolist()}
+    found = read_texts(table)
+    assert {name: texts.tolist() for name, texts in found.columns.items()} == {
+        name: texts for name, (_, _, texts) in HELD.items()
+    }
+    assert [name for name, _ in found.left_out] == ["tags"]
+    assert any(what == f"tags of {found.name}" for what, _ in RecordSource(table).skipped)
+
+
+def test_gaps_of_every_library_are_gaps() -> None:
+    pd = pytest.importorskip("pandas", reason="extra table")
+    gaps = pd.DataFrame({"a": ["x", pd.NA, None], "b": pd.array([1, pd.NA, 3], dtype="Int64")})
+    mixed = {"a": ["x", pd.NA, float("nan")], "b": [1, pd.NaT, 3]}
+    for table in (gaps, mixed):
+        assert [texts.tolist() for texts in read_texts(table).columns.values()] == [["x", "", ""], ["1", "", "3"]]
