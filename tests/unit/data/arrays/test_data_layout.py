@@ -1,3 +1,6 @@
+import re
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +9,7 @@ from hypothesis import strategies as st
 
 from withstand.core.errors import DataError
 from withstand.data.arrays.layout import arrange, find_layout, sample_shape
+from withstand.data.arrays.source import ArraySource
 
 
 @pytest.mark.parametrize(
@@ -69,3 +73,26 @@ def test_every_layout_arranges_to_the_same_pictures(layout, sides, as_float, see
     assert arranged.is_contiguous()
     assert torch.equal(arranged, wanted)
     assert sample_shape(tuple(given_.shape), layout) == tuple(wanted.shape[1:])
+
+
+@pytest.mark.parametrize(
+    ("x", "told"),
+    [
+        (1.6e9 + np.arange(18.0).reshape(6, 3), r"rounds 3 of 3 columns .*column 0 holds 1600000000 to 1600000015"),
+        (np.stack([np.arange(6.0), 1e12 + np.arange(6.0)], 1), r"rounds 1 of 2 columns .*column 1"),
+        (np.arange(18.0).reshape(6, 3) * 1e-50, r"rounds 3 of 3"),
+        (np.full((6, 3, 8, 8), 0.003), r"floats up to 0.003, and become bytes: 2 levels of 256"),
+        (np.linspace(0, 1e-6, 6 * 192).reshape(6, 3, 8, 8), r"1 levels of 256"),
+        (np.random.default_rng(0).normal(1e3, 1, (50, 4)), ""),
+        (np.full((6, 3), 1 / 3), ""),
+        (np.linspace(0, 1, 6 * 192).reshape(6, 3, 8, 8), ""),
+        (np.zeros((6, 3, 8, 8)), ""),
+        ((1.6e9 + np.arange(18.0)).reshape(6, 3).astype(np.float32), ""),
+    ],
+)
+def test_numbers_that_are_lost_by_rounding_are_told(x, told):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ArraySource(x)
+    assert len(caught) == bool(told)
+    assert not told or re.search(told, str(caught[0].message))

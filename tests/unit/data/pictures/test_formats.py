@@ -297,6 +297,23 @@ def test_the_first_page_is_read_and_the_others_are_told(tmp_path: Path) -> None:
         PictureFiles([str(tmp_path / "a.tif")], 8)
 
 
+@pytest.mark.parametrize("form", ["gif", "png", "webp"])
+def test_the_first_frame_is_read_and_the_others_are_told(tmp_path: Path, form: str) -> None:
+    first, second = Image.new("RGB", (16, 16), (200, 10, 10)), Image.new("RGB", (16, 16), (10, 10, 200))
+    how = {"lossless": True} if form == "webp" else {}
+    first.save(tmp_path / f"a.{form}", save_all=True, append_images=[second], duration=40, **how)
+    first.save(tmp_path / f"b.{form}", **how)
+    assert np.array_equal(pixels(tmp_path / f"a.{form}"), np.asarray(first))
+    assert found(tmp_path / f"a.{form}").told.notes == ("frames",)
+    assert found(tmp_path / f"b.{form}").told.notes == ()
+    with pytest.warns(UserWarning, match=r"the first of several frames alone is read of 1 of 1 pictures"):
+        PictureFiles([str(tmp_path / f"a.{form}")], 8)
+    if form == "gif":  # a second frame that is cut off is no reason to lose the first
+        whole = (tmp_path / "a.gif").read_bytes()
+        (tmp_path / "c.gif").write_bytes(whole[: len(whole) - 12])
+        assert np.array_equal(pixels(tmp_path / "c.gif"), np.asarray(first))
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_is_respected_whoever_reads(orientation: int, tmp_path: Path) -> None:
     for channels, name, reading in ((3, "rgb", PLAIN), (5, "minisblack", Reading(bands=(1, 2, 3)))):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
 from withstand.core.files import printable
 from withstand.core.files.reading import PLAIN, Reading
@@ -21,7 +21,7 @@ from withstand.data.pictures.decoding.headers import (
     unknown,
 )
 from withstand.data.pictures.decoding.heif import read_heif
-from withstand.data.pictures.decoding.notes import Told
+from withstand.data.pictures.decoding.notes import FRAMES, Told
 from withstand.data.pictures.decoding.tiff import read_tiff, tags_of
 from withstand.data.pictures.decoding.values import Plain, as_rgb
 
@@ -128,4 +128,16 @@ def _read(content: Content, least: int | None, reading: Reading) -> tuple[Plain,
             return read_deep_png(content, picture, reading), short
         if least is not None:
             picture.draft(None, (least, least))
-        return as_rgb(ImageOps.exif_transpose(picture), reading), short
+        plain = as_rgb(ImageOps.exif_transpose(picture), reading)
+        if form in ("GIF", "PNG", "WEBP") and _moves(picture):
+            plain = plain._replace(told=plain.told._replace(notes=(*plain.told.notes, FRAMES)))
+        return plain, short
+
+
+def _moves(picture: Image.Image) -> bool:
+    """Return whether frames follow the one that was read; it is a copy, so that looking for them does not change it."""
+    try:
+        return bool(getattr(picture, "is_animated", False))
+    except Exception:
+        # Pillow looks at the second frame to know, and fails in many ways on a damaged one: there is one.
+        return True

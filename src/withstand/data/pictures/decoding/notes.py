@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 from withstand.core.files import printable
 
-ALPHA, PAGES, CHANNELS, DARK = "alpha", "pages", "channels", "dark"
-"""Notes on a picture: it is transparent somewhere, the first of several, has channels that are left out, or comes
-nowhere near the white that was told."""
+ALPHA, PAGES, FRAMES, CHANNELS, DARK = "alpha", "pages", "frames", "channels", "dark"
+"""Notes on a picture: it is transparent somewhere, the first of several pages or frames, has channels that are left
+out, or comes nowhere near the white that was told."""
 _SAID = {
     ALPHA: "transparency is laid over white in",
     PAGES: "the first of several pages alone is read of",
+    FRAMES: "the first of several frames alone is read of",
     CHANNELS: "channels beside red, green and blue are left out (bands chooses) of",
     DARK: "no value comes near the white that was told in",
 }
@@ -21,7 +22,7 @@ class Told(NamedTuple):
     """What a file told beside its pixels.
 
     Attributes:
-        notes: some of `ALPHA`, `PAGES`, `CHANNELS`, `DARK`.
+        notes: some of `ALPHA`, `PAGES`, `FRAMES`, `CHANNELS`, `DARK`.
         peak: the largest value of a file of more than 8 bits that nobody said white of; None of others.
     """
 
