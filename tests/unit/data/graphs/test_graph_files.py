@@ -198,6 +198,9 @@ BAD = {
     "node_1 node_2\nnode_3 node_4\n": "may name the columns or be the first edge",
     "1\n2\n": "has 1 column",
     "# nothing\n": "is empty",
+    "0,1,0\n1,0,1\n0,1,0\n": "no list of edges but a matrix",
+    "0 .5 2\n.5 0 1e3\n2 1000 0\n": "no list of edges but a matrix",
+    "0;1;0\n0;0;1\n0;0;0\n": "no list of edges but a matrix",
 }
 
 
@@ -207,6 +210,19 @@ def test_edge_lists_that_nobody_can_be_sure_of_are_refused(text: str, tmp_path: 
     with pytest.raises(DataError, match=BAD[text]) as raised:
         EdgeList(str(tmp_path / "net.csv"))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("nodes", [3, 20_000])
+def test_one_number_in_two_writings_is_told(tmp_path: Path, nodes: int) -> None:
+    lines = [f"{node},{(node + 1) % nodes}" for node in range(nodes)]
+    (tmp_path / "a.csv").write_text("\n".join(["source,target", *lines]))
+    assert "two nodes" not in EdgeList(str(tmp_path / "a.csv")).origin
+    # As pandas writes a column that has gaps beside one that has none.
+    lines = [f"{node},{(node + 1) % nodes}.0" for node in range(nodes)]
+    (tmp_path / "b.csv").write_text("\n".join(["source,target", *lines]))
+    found = EdgeList(str(tmp_path / "b.csv"))
+    assert found.counts.nodes == 2 * nodes
+    assert "are two nodes" in found.origin
 
 
 @pytest.mark.parametrize(

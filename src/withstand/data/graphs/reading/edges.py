@@ -12,8 +12,8 @@ from withstand.data.graphs.reading.cells import called, cells_of
 from withstand.data.graphs.reading.ends import ends_of, first_line_names
 from withstand.data.graphs.reading.nodes import NodeTable, refuse_nodes_as_edges
 from withstand.data.tables.cells import Cells
-from withstand.data.tables.distinct import MANY, Codes, Names, encode, named, narrow, trimmed
-from withstand.data.tables.frame import Words, short
+from withstand.data.tables.distinct import MANY, Codes, Names, arrow_names, encode, named, narrow, trimmed
+from withstand.data.tables.frame import NUMBER, Words, short
 from withstand.data.tables.text import read_fields
 from withstand.data.tables.written.reading import Reading
 
@@ -63,6 +63,11 @@ def edges_of(
             f"{what} has the columns {', '.join(map(short, first[:6]))}: name an edge's ends source and target; a "
             "table of nodes stands beside edges (--nodes FILE)"
         )
+    if not headed and _is_matrix(columns):
+        raise DataError(
+            f"{what} is no list of edges but a matrix, it seems, with a number for each pair of {len(columns)} nodes: "
+            "give it as an array or a sparse matrix"
+        )
     one, other = places or (0, 1)
     ends = [columns[place] for place in (one, other)]
     refuse_nodes_as_edges(what, ends, first, headed)
@@ -93,6 +98,8 @@ def edges_of(
     notes += ["the first line names the columns" if headed else "no header: the first two columns are the ends"]
     used = (one, other, weighing)
     unused = [short(name) if name else str(place + 1) for place, name in enumerate(first) if place not in used]
+    if twice := _written_twice(names):
+        notes.append(f"{short(twice)} and {short(twice.partition('.')[0])} are two nodes")
     if unused:
         shown = f": {', '.join(unused[:6])}" if headed else ""
         weigh = [name for place, name in enumerate(first) if place not in used and name.lower() in _WEIGHTS]
@@ -104,6 +111,33 @@ def edges_of(
         notes.append(f"{cells.comments} line(s) of comments")
     default_memory_pool().release_unused()
     return Edges(codes, named(names, order), weight), "; ".join(notes)
+
+
+def _is_matrix(columns: Sequence[Any]) -> bool:
+    """Say whether a table without names is square and holds numbers that are the same on both sides, or 0 and 1."""
+    from pyarrow import compute, float64
+
+    count = len(columns)
+    if count < 3 or len(columns[0]) != count:
+        return False
+    texts = [compute.utf8_trim_whitespace(column) for column in columns]
+    if not all(compute.all(compute.match_substring_regex(text, f"^{NUMBER}$")).as_py() for text in texts):
+        return False
+    held = np.stack([text.cast(float64()).to_numpy() for text in texts], 1)
+    return bool(np.array_equal(held, held.T) or np.isin(held, (0, 1)).all())
+
+
+def _written_twice(names: Sequence[str]) -> str:
+    """Return a name such as 2.0 beside which 2 is another, as programs write columns with and without gaps; or ""."""
+    from pyarrow import compute
+
+    held = arrow_names(names)
+    pointed = held.filter(compute.match_substring_regex(held, r"^[0-9]+\.0+$"))
+    if not len(pointed):
+        return ""
+    bare = compute.replace_substring_regex(pointed, r"\.0+$", "")
+    both = pointed.filter(compute.is_in(bare, held))
+    return str(both[0].as_py()) if len(both) else ""
 
 
 def _coded(ends: list[Any]) -> tuple[Codes, Sequence[str]]:
