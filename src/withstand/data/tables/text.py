@@ -116,7 +116,9 @@ def name_columns(
         raise DataError(f"{str(path)!r} has more than one column {short(repeated[0])}: rename them in its first line")
     if not len(below[0]):
         raise DataError(f"{str(path)!r} has a header and no rows")
-    return names, below, "the first line names the columns"
+    bare = [name for name, written in zip(names, first, strict=True) if not written]
+    called = f", all but {len(bare)}, which its place names: {listed(bare)}" if bare else ""
+    return names, below, f"the first line names the columns{called}"
 
 
 def _all_match(column: Any, pattern: str, somewhere: str) -> bool:

@@ -327,3 +327,10 @@ def test_what_is_said_of_text_is_refused_of_other_tables(tmp_path: Path, word: s
         assert len(TableSource(table)) > 0
     with pytest.raises(ConfigError, match="decimal and dates say how"):  # no column of texts
         TableSource({"a": np.arange(12.0)}, decimal=",", dates="dmy")
+
+
+def test_columns_without_a_name_are_told(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(",a,b\n0,1.5,x\n1,2.5,y\n", encoding="utf-8")  # as pandas writes its index
+    frame, told = read_file(tmp_path / "t.csv")
+    assert list(frame.columns) == ["column 1", "a", "b"]
+    assert "the first line names the columns, all but 1, which its place names: 'column 1'" in told

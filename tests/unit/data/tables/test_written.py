@@ -105,6 +105,15 @@ OPEN = {
     "a,b\nx,192.168.178.101\ny,192.168.178.102\n": ("words", ""),
     "a,b\nx,007\ny,008\n": ("words", ""),
     "a;b\nx;(1.234,50)\ny;-3,5\n": ("numbers", "decimal commas in 'b'; thousands parted by points in 'b'"),
+    "a,b\nx,1.5\ny,-\nz,2.5\n": ("words", "'b' stays words, for '-' is no number as most of its values are"),
+    "a,b\nx,1.5\ny,{}\nz,2.5\n": ("words", "'b' stays words, for '{}' is no number as most of its values are"),
+    "a,b\nx,kg\ny,3\nz,$4\n": ("words", "'b' stays words, for 'kg' is no number as most of its values are"),
+    "a,b\nx,2024-12-31\ny,open\nz,2025-01-31\n": ("words", "for 'open' is no date as most of its values are"),
+    "a,b\nx,2024-12-31\ny,2024/12/31\n": ("words", "'b' stays words, for its dates are written in several ways"),
+    "a,b\nx,02134\ny,12345\nz,12346\n": ("words", ""),
+    "a,b\nx,old\ny,4\nz,new\n": ("words", ""),
+    "a,b\nx,True\ny,False\nz,TRUE\n": ("words", "in 'b', 'TRUE' and 'True' are different words"),
+    "a,b\nx,{}a\ny,{}A\n": ("words", "in 'b', '{}A' and '{}a' are different words"),
 }
 """Files, whether their last column is read as numbers, and what is told of it."""
 

@@ -13,6 +13,9 @@ from withstand.data.tables.frame import Frame, Numbers, Values, Words, number, s
 from withstand.data.tables.written import dates, numbers
 from withstand.data.tables.written.reading import Reading, Written
 
+_LOOKED_AT, _AT_MOST, _FEW = 200, 20_000, 256
+"""Words of a column by which it is judged, through which the odd one is sought, and that are compared but for case."""
+
 
 @dataclass
 class Evidence:
@@ -97,6 +100,8 @@ def settle(texts: Mapping[str, Words], reading: Reading, evidence: Evidence) -> 
             looks[name] = seen
         elif dates.look(first) is not None and (day := dates.look(_plain(words))) is not None:
             days[name] = day
+        if name not in looks and name not in days:
+            _doubt_words(name, words, told)
     evidence = Evidence(
         evidence.points or any(seen.points for seen in looks.values()),
         evidence.commas or any(seen.commas for seen in looks.values()),
@@ -129,6 +134,40 @@ def settle(texts: Mapping[str, Words], reading: Reading, evidence: Evidence) -> 
         told.date(name, day.mark, order)
     found.notes = told.notes()
     return found
+
+
+def _doubt_words(name: str, words: Words, told: "_Told") -> None:
+    """Tell where most words of a column that stays words are numbers or dates, or differ by case alone."""
+    count = len(words.names)
+    some = [str(words.names[place]).strip() for place in range(0, count, max(1, count // _LOOKED_AT))]
+    for what, reads in (("number", _is_number), ("date", _is_date)):
+        if sum(map(reads, some)) * 2 <= len(some):
+            continue
+        odd = next((text for text in islice(_plain(words), _AT_MOST) if not reads(text) and not _is_code(text)), None)
+        if odd is not None:
+            told.doubt(f"{short(odd, 30)} is no {what} as most of its values are", name)
+        elif what == "date":
+            told.doubt("its dates are written in several ways", name)
+        return
+    if count <= _FEW:
+        folded = [text.casefold() for text in _plain(words)]
+        twice = next((one for one in folded if folded.count(one) > 1), None)
+        if twice is not None:
+            alike = [text for text, one in zip(_plain(words), folded, strict=True) if one == twice]
+            told.alike(" and ".join(map(short, alike[:3])), name)
+
+
+def _is_number(text: str) -> bool:
+    return numbers.look([text]) is not None
+
+
+def _is_date(text: str) -> bool:
+    return dates.look([text]) is not None
+
+
+def _is_code(text: str) -> bool:
+    """Say whether these are digits that no number keeps, such as 007: that they are words goes without saying."""
+    return text.lstrip("+-").isdigit()
 
 
 def _mark(seen: numbers.Look, name: str, reading: Reading, evidence: Evidence, told: "_Told") -> str:
@@ -209,8 +248,11 @@ class _Told:
     def doubt(self, why: str, name: str) -> None:
         self._note(f"{{}} stays words, for {why}", name)
 
+    def alike(self, words: str, name: str) -> None:
+        self._note(f"in {{}}, {words} are different words", name)
+
     def notes(self) -> tuple[str, ...]:
-        return tuple(said.format(listed(names)) for said, names in self._said.items())
+        return tuple(said.replace("{}", listed(names), 1) for said, names in self._said.items())
 
 
 def listed(names: Iterable[str]) -> str:
