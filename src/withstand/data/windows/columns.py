@@ -57,7 +57,9 @@ def unit_of(name: str) -> float | None:
         return None
     if not rest:
         return 1.0 if words == ["seconds"] else None
-    if rest[0] not in (*TIMES, *_SURELY) or (rest == ["t"] and _UNITS.get(*units, 1.0) > 1):  # t_min is no time
+    if rest[0] not in (*TIMES, *_SURELY) or (
+        rest == ["t"] and any(_UNITS[unit] > 1 for unit in units)
+    ):  # t_min is no time
         return None
     return _UNITS[units[0]] if units else 0.0
 

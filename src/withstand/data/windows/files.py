@@ -138,11 +138,9 @@ def read_npz(path: Path) -> Found:
         raise DataError(f"{path.name}: {len(channels)} names of channels for {x.shape[2]}")
     users = words(read_member(path, "user"), "user") if "user" in names else (path.stem,) * len(x)
     y = np.asarray(read_member(path, "y")) if "y" in names else None
-    for name, held in (("user", users), ("y", y)):
-        if held is not None and np.shape(held) != (len(x),):
-            raise DataError(
-                f"{path.name}: {name} has shape {np.shape(held)}: one for each of {len(x)} readings is needed"
-            )
+    for name, given in (("user", users), ("y", y)):
+        if given is not None and np.shape(given) != (len(x),):
+            raise DataError(f"{path.name}: {name} has shape {np.shape(given)}: {len(x)} are needed, one a reading")
     kinds, coded = ((), np.full(len(x), -1)) if y is None else _coded(y, path.name)
     seconds, note = (times, "") if dated else _seconds(times, unit_of(time) or 0.0)
     sessions, notes = [], [note] if note else []

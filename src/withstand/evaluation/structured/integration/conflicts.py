@@ -14,7 +14,8 @@ import numpy.typing as npt
 from sklearn.metrics import mutual_info_score
 
 from withstand.core.errors import DataError
-from withstand.data.pairs.texts import Texts, plain
+from withstand.data.pairs.texts import plain
+from withstand.data.pairs.values import Texts
 
 Resolver: TypeAlias = Callable[[str, Sequence[str]], str]
 """Is given a question in words and the values that stand in a set, and gives one of them."""

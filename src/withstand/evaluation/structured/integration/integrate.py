@@ -13,7 +13,8 @@ from withstand.core.errors import ConfigError
 from withstand.core.findings.finding import Cell, Check, Finding, Measure, Table
 from withstand.data.pairs.blocking import Candidates, candidates, ngram_vectors
 from withstand.data.pairs.source import RecordSource
-from withstand.data.pairs.texts import Texts, TextTable
+from withstand.data.pairs.texts import TextTable
+from withstand.data.pairs.values import Texts
 from withstand.evaluation.structured.integration.conflicts import RULE, Conflict, ConflictRules, Resolver
 from withstand.evaluation.structured.integration.judges import Limit, limit_of
 from withstand.evaluation.structured.integration.selfmade import f1_of, pair_logits, read_records, self_made

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from withstand.core.errors import DataError
-from withstand.data.pairs.texts import Texts
+from withstand.data.pairs.values import Texts
 from withstand.evaluation.structured.integration.conflicts import ConflictRules, mutual_information
 
 
