@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from withstand.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from withstand.api.adversaries.steering import steer as steer
+    from withstand.api.adversaries.tracing import trace as trace
     from withstand.api.front import open_run as open_run
     from withstand.api.front import train as train
     from withstand.api.inspecting import inspect as inspect
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
     from withstand.api.settings import Inspection as Inspection
     from withstand.api.settings import Matching as Matching
     from withstand.api.settings import NamedAttack as NamedAttack
+    from withstand.api.settings import Steering as Steering
     from withstand.api.settings import Tracing as Tracing
-    from withstand.api.tracing import trace as trace
     from withstand.core.part import build as build
     from withstand.core.part import describe as describe
     from withstand.core.threat import Ball as Ball
@@ -39,6 +41,7 @@ _WHERE = {
     "Inspection": "withstand.api.settings",
     "Matching": "withstand.api.settings",
     "NamedAttack": "withstand.api.settings",
+    "Steering": "withstand.api.settings",
     "Tracing": "withstand.api.settings",
     "Ball": "withstand.core.threat",
     "Run": "withstand.api.runs",
@@ -51,7 +54,8 @@ _WHERE = {
     "inspect": "withstand.api.inspecting",
     "match": "withstand.api.matching",
     "open_run": "withstand.api.front",
-    "trace": "withstand.api.tracing",
+    "steer": "withstand.api.adversaries.steering",
+    "trace": "withstand.api.adversaries.tracing",
     "train": "withstand.api.front",
 }
 
@@ -64,6 +68,7 @@ __all__ = [
     "Matching",
     "NamedAttack",
     "Run",
+    "Steering",
     "Tracing",
     "Victim",
     "__version__",
@@ -75,6 +80,7 @@ __all__ = [
     "inspect",
     "match",
     "open_run",
+    "steer",
     "trace",
     "train",
 ]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from withstand.api.adversaries.tracing import trace
 from withstand.api.front import open_run
-from withstand.api.tracing import trace
 from withstand.cli.main import main
 from withstand.core.findings.finding import Finding
 from withstand.core.roles import network_of

@@ -1,8 +1,8 @@
 """What attacks, audits and certificates are asked for, and of which inputs: one object each, for Python and for the
 command line.
 
-The fields are the options of `withstand attack`, `audit`, `certify` and `match`, and what is said of them here is their
-help.
+The fields are the options of `withstand attack`, `audit`, `certify`, `match` and others, and what is said of them here
+is their help.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from withstand.core.errors import ConfigError, nearest
 from withstand.core.files.reading import PLAIN, Reading
 from withstand.core.options import ConvexNorm, Norm, Options, names_within, with_fields
 
-Asked = TypeVar("Asked", "NamedAttack", "Audit", "Certification", "Matching", "Inspection", "Tracing")
+Asked = TypeVar("Asked", "NamedAttack", "Audit", "Certification", "Matching", "Inspection", "Tracing", "Steering")
 
 
 @dataclass(frozen=True)
@@ -221,6 +221,52 @@ class Tracing(Options):
     prior: float = 0.5
     samples: int = 64
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Steering(Options):
+    """How pictures are moved so that a vision-language model says one harmless sentence.
+
+    Args:
+        target: the sentence, a harmless one: the rate that it is said at measures the same; where pictures come with
+            captions the rarest of these if not said
+        prompts: what the attacker asks
+        held_out: what is asked when it counts
+        eps: Linf radii, ascending
+        headline: the radius that the finding is read for, one of eps
+        guards: purifiers that are tried before the model, against who knows of them and who does not: jpeg, bit-depth,
+            median, noise; or none
+        samples: how many pictures are attacked
+        steps: of each attack; 5,000 in the paper
+        step: a step's length
+        size: side in pixels to which pictures of a folder are brought; the processor's own if not said
+        rounding: of a processor that rounds resized pictures to bytes: refuse it, or pass over that on the way back
+        template: what the model is asked, with {prompt} and the processor's own sign for a picture; its chat template
+            if not said
+        before: what stands between question and answer, say a space
+        longest: tokens after which an answer is cut
+        batch: pictures that are attacked at once, each with all prompts
+        seed: of the choice of pictures and prompts, and of all that attacks draw
+        reading: what picture files do not say themselves.
+    """
+
+    target: str | None = None
+    prompts: tuple[str, ...] = ("what is this ?", "describe the photo", "what do you see ?")
+    held_out: tuple[str, ...] = ("tell me what is here", "what is in this photo ?", "caption this picture")
+    eps: tuple[str, ...] = ("4/255", "8/255", "16/255", "32/255")
+    headline: str = "16/255"
+    guards: tuple[str, ...] = ("jpeg", "bit-depth")
+    samples: int = 50
+    steps: int = 100
+    step: str = "1/255"
+    size: int | None = None
+    rounding: Literal["refuse", "straight-through"] = "refuse"
+    template: str | None = None
+    before: str = ""
+    longest: int = 24
+    batch: int = 64
+    seed: int = 0
+    reading: Reading = PLAIN
 
 
 @dataclass(frozen=True)

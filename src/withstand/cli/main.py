@@ -29,6 +29,7 @@ VERBS = {
     "certify": ("certify", "prove what a network withstands, break it, or say that nobody knows"),
     "match": ("match", "make one table of one or two dirty ones, with its conflicts and doubtful pairs"),
     "inspect": ("inspect", "look through pictures for what may be a backdoor's trigger, and list them with reasons"),
+    "steer": ("steer", "measure how far a picture steers what a vision-language model says"),
     "trace": ("trace", "rank the copies of a classifier by how likely adversarial examples were made on them"),
     "report": ("runs", "write a run's report, one HTML file"),
     "compare": ("runs", "put runs side by side, one HTML file"),

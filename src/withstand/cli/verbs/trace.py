@@ -29,7 +29,7 @@ def run_trace(
         copies: a folder for the copies, each as copy-NUMBER.safetensors with its .json
         out: the .csv file of the pictures, trace-NAME.csv in the run folder if not said
     """
-    from withstand.api.tracing import NO_PROOF, UNKNOWN, trace, write_copies
+    from withstand.api.adversaries.tracing import NO_PROOF, UNKNOWN, trace, write_copies
 
     if (adversarial is None) == (copies is None):
         raise ConfigError(

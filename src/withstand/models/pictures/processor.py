@@ -102,7 +102,7 @@ def preparation(processor: Any, shape: tuple[int, ...], rounding: Rounding = "re
     if rounds and rounding == "refuse":
         raise ConfigError(
             f"{name} rounds resized pictures to bytes, which has no slope: give pictures of the size that it makes, "
-            f"{tuple(ours.shape[2:])}, or say rounding='straight-through' to pass over it on the way back"
+            f"{tuple(ours.shape[2:])}, or pass over it on the way back, by rounding straight-through"
         )
     found = Preparation(exact.size, exact.crop, exact.mode, exact.mean, exact.std, exact.factor, rounds)
     apart = float((found.levels(found(picture)) - levels).abs().max())
@@ -111,6 +111,23 @@ def preparation(processor: Any, shape: tuple[int, ...], rounding: Rounding = "re
             f"{name} does something else than to resize, cut and normalise: its pixels differ by {apart:.3g} of 255"
         )
     return found
+
+
+def side_of(processor: Any) -> int | None:
+    """Return the side of the squares that a processor and its model read; None where they are no squares.
+
+    Pictures of this size are neither resized nor cut, and so never rounded.
+
+    Args:
+        processor: a Hugging Face processor with an `image_processor`.
+    """
+    images: Any = getattr(processor, "image_processor", None)
+    if getattr(images, "do_center_crop", False):
+        found = _sizes(getattr(images, "crop_size", None))
+    else:
+        found = _sizes(getattr(images, "size", None)) if getattr(images, "do_resize", False) else {}
+    sides = {int(value) for value in found.values() if isinstance(value, int)}
+    return sides.pop() if len(sides) == 1 else None
 
 
 def _steps(processor: Any, shape: tuple[int, ...], name: str) -> Preparation:

@@ -39,7 +39,7 @@ def network_named(name: str) -> Any:
     from transformers import AutoModelForCausalLM
 
     where = _place(name)
-    with _quiet(), _told(name), isolated():
+    with quiet(), _told(name), isolated():
         network = AutoModelForCausalLM.from_pretrained(where, use_safetensors=True)
     return network.float().eval()
 
@@ -61,7 +61,7 @@ def tokenizer_named(name: str) -> Any:
     from transformers import AutoTokenizer
 
     where = _place(name)
-    with _quiet(), _told(name):
+    with quiet(), _told(name):
         return AutoTokenizer.from_pretrained(where)
 
 
@@ -114,7 +114,7 @@ def _told(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep transformers from drawing bars of its own."""
     from transformers.utils import logging
 

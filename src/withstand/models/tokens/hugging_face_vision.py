@@ -15,8 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, MissingExtra
+from withstand.core.random import isolated
 from withstand.core.victims.victim import Victim
 from withstand.models.pictures.processor import Rounding, own_values, preparation
+from withstand.models.tokens.causal_base import quiet
 from withstand.models.tokens.picture_to_text import PictureToText, Scored
 
 _KNOWN_KEYS = {"input_ids", "attention_mask", "pixel_values", "token_type_ids", "mm_token_type_ids"}
@@ -100,16 +102,7 @@ class HuggingFaceVision(PictureToText):
             MissingExtra: transformers is not installed.
             ConfigError: what cannot be opened.
         """
-        try:
-            from transformers import AutoModelForImageTextToText, AutoProcessor
-        except ImportError:
-            raise MissingExtra(f"the model {name!r}", "transformers", "text") from None
-        try:
-            processor = AutoProcessor.from_pretrained(name, revision=revision)
-            model = AutoModelForImageTextToText.from_pretrained(name, revision=revision)
-        except (OSError, ValueError) as error:
-            line = " ".join(str(error).split())
-            raise ConfigError(f"{name!r} cannot be opened as a vision-language model: {line}") from None
+        model, processor = opened(name, revision=revision)
         return cls(model, processor, shape, rounding=rounding, template=template, before=before, longest=longest)
 
     def read(self, images: Tensor) -> Tensor:
@@ -308,6 +301,28 @@ class HuggingFaceVision(PictureToText):
         if not self.once:
             found.append(f"{type(self.model).__name__} encodes a picture anew for each prompt: this costs time alone")
         return found
+
+
+def opened(name: str, *, revision: str | None = None) -> tuple[Any, Any]:
+    """Return a vision-language model and its processor from a folder, or by their name from the hub.
+
+    Raises:
+        MissingExtra: transformers is not installed.
+        ConfigError: what cannot be opened.
+    """
+    try:
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+    except ImportError:
+        raise MissingExtra(f"the model {name!r}", "transformers", "text") from None
+    try:
+        with quiet(), isolated(name):
+            processor = AutoProcessor.from_pretrained(name, revision=revision)
+            model = AutoModelForImageTextToText.from_pretrained(name, revision=revision)
+    except Exception as error:  # what lies in a folder, or on the hub, fails in many ways
+        # transformers goes on with a list of all that it knows.
+        line = " ".join(str(error).split()).partition(" Model type should be ")[0][:300]
+        raise ConfigError(f"{name!r} cannot be opened as a vision-language model: {line}") from error
+    return model.eval(), processor
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:

@@ -8,8 +8,8 @@ learns from: pictures with captions: photos, images and text; pictures in folder
 use it when: a network that answers questions about pictures is to be given to others, and it must be known how far a
   picture alone can put words in its mouth, and whether JPEG or fewer bits help against who knows of them
 not for: classifiers, which withstand audit attacks; sentences that would harm: a harmless one measures the same
-differences: a small captioner is trained here and attacked; a Hugging Face network of one's own is judged by
-  `Susceptibility` on a `HuggingFaceVision`. Each picture is steered by itself, so that rates have intervals, where the
+differences: a small captioner is trained here and attacked; `withstand steer` judges a Hugging
+  Face network of one's own. Each picture is steered by itself, so that rates have intervals, where the
   paper makes one picture; one sentence is wanted, where the paper raises a corpus; every step reads all known prompts,
   where the official code draws eight of its texts. The best point by the known prompts is kept, not the last. JPEG and
   bit depth stand for the paper's diffusion purifier, each against attackers who know it too.

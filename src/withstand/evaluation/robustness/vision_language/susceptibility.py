@@ -128,6 +128,18 @@ class Susceptibility(Evaluator):
             return f"{source.name} has no captions to take a target from: name a harmless sentence by target"
         return ""
 
+    def require(self, subject: PictureToText) -> None:
+        """Refuse a target or a prompt that a network cannot read.
+
+        Raises:
+            ConfigError: names the word.
+        """
+        if self.target is not None:
+            subject.require(self.target, "the target")
+        for prompt in (*self.prompts, *self.held_out):
+            if prompt:
+                subject.require(prompt, "the prompt")
+
     def evaluate(
         self,
         subject: PictureToText,
@@ -151,10 +163,8 @@ class Susceptibility(Evaluator):
         judged = source if test is None else test
         if lacking := self.lacks(subject, judged):
             raise DataError(lacking)
+        self.require(subject)
         target = self.target if self.target is not None else rarest(subject, judged)
-        for prompt in (*self.prompts, *self.held_out):
-            if prompt:
-                subject.require(prompt, "the prompt")
         rows = permutation(len(judged), self.seed, "susceptibility")[: self.samples]
         if not len(rows):
             raise DataError("there are no pictures to attack")

@@ -224,7 +224,9 @@ def checks(found: Judged, notes: Sequence[str]) -> tuple[Check, ...]:
     """Return the reasons to believe the rates, or not to."""
     attacked, noise, clean = (found.of(who).emitted for who in (CONSTRAINED, NOISE, CLEAN))
     count = len(clean)
-    curve = [int(found.of(CONSTRAINED, "", eps).emitted.sum()) for eps in found.radii]
+    by_radius = [found.of(CONSTRAINED, "", eps).emitted for eps in found.radii]
+    curve = [int(emitted.sum()) for emitted in by_radius]
+    rises = [at_least(larger, smaller) for smaller, larger in pairwise(by_radius)]
     kept = [
         Check(
             "clean pictures do not say it anyway",
@@ -238,7 +240,7 @@ def checks(found: Judged, notes: Sequence[str]) -> tuple[Check, ...]:
         ),
         Check(
             "a larger radius steers no fewer",
-            all(two >= one - _LITTLE * count for one, two in pairwise(curve)),
+            False if False in rises else True if True in rises else None,
             f"{', '.join(map(str, curve))} of {count} pictures by radius: fewer at a larger one means too few steps",
         ),
     ]

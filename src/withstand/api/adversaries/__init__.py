@@ -1,0 +1,1 @@
+"""What attackers did, and what they can do, where a verb asks about nothing else."""
