@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from withstand.data.tables.dialect import GROUP, SAMPLE, Dialect, Sample, cleane
 from withstand.data.tables.encoding import find_encoding, said_encoding
 from withstand.data.tables.frame import short
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,15 @@ def _parse(path: Path, dialect: Dialect, width: int) -> tuple[list[Any], _Ragged
 
     columns: list[Any] = []
     ragged = _Ragged()
+    quotes = dialect.loose or _holds_quotes(path)
     for first in range(0, width, GROUP):  # a column being read takes kilobytes, whatever it holds
         names = [f"f{place}" for place in range(first, min(width, first + GROUP))]
         ragged = _Ragged()
         try:
-            table = _parsed(path, dialect, ragged, width, names, _BLOCK)
+            table = _parsed(path, dialect, ragged, width, names, _BLOCK, quotes=quotes, threads=True)
+            if ragged.count:  # only one thread numbers them
+                ragged = _Ragged()
+                table = _parsed(path, dialect, ragged, width, names, _BLOCK, quotes=quotes)
         except pyarrow.ArrowInvalid as error:
             if not any(told in str(error) for told in ("Empty CSV", "straddl", "out of sync")):
                 raise
@@ -127,29 +132,44 @@ def _parse(path: Path, dialect: Dialect, width: int) -> tuple[list[Any], _Ragged
             ragged = _Ragged()
             size = path.stat().st_size
             whole = (size if dialect.encoding.startswith("utf-8") else size * 3 // 2) + 64
-            table = _parsed(path, dialect, ragged, width, names, whole)
+            table = _parsed(path, dialect, ragged, width, names, whole, quotes=quotes)
         columns += table.columns
         if ragged.count:
             break
     return columns, ragged
 
 
-def _parsed(path: Path, dialect: Dialect, ragged: _Ragged, width: int, names: list[str], block: int) -> Any:
+def _holds_quotes(path: Path) -> bool:
+    """Say whether a quote stands anywhere in a file, in any encoding: without one, every line break ends a row."""
+    with path.open("rb") as file:
+        return any(b'"' in block for block in iter(partial(file.read, _BLOCK), b""))
+
+
+def _parsed(
+    path: Path,
+    dialect: Dialect,
+    ragged: _Ragged,
+    width: int,
+    names: list[str],
+    block: int,
+    *,
+    quotes: bool,
+    threads: bool = False,
+) -> Any:
     import pyarrow
     from pyarrow import csv
 
     return csv.read_csv(
         _Cleaned(path, dialect) if dialect.loose else str(path),
-        # One thread, for only then are ragged rows numbered.
         read_options=csv.ReadOptions(
-            use_threads=False,
+            use_threads=threads,
             column_names=[f"f{place}" for place in range(width)],
             skip_rows=0 if dialect.loose else dialect.skipped,
             encoding="utf8" if dialect.loose or dialect.encoding.startswith("utf-8") else dialect.encoding,
             block_size=block,
         ),
         parse_options=csv.ParseOptions(
-            delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=ragged
+            delimiter=dialect.delimiter, newlines_in_values=quotes, invalid_row_handler=ragged
         ),
         convert_options=csv.ConvertOptions(
             include_columns=names, column_types=dict.fromkeys(names, pyarrow.string()), strings_can_be_null=False

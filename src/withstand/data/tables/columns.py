@@ -22,7 +22,7 @@ class Columns(MutableMapping[str, "Values"]):
         self.update(columns or {})
 
     def __setitem__(self, name: str, values: "Values") -> None:
-        self._held[name] = _packed(values) if isinstance(values, np.ndarray) else values
+        self._held[name] = packed(values) if isinstance(values, np.ndarray) else values
 
     def __getitem__(self, name: str) -> "Values":
         found = self._held[name]
@@ -70,7 +70,7 @@ class Chosen(Mapping[str, "Values"]):
         return len(self._columns)
 
 
-def _packed(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def packed(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return numbers in the smallest float that holds each of them, NaN and the sign of zero too."""
     with np.errstate(over="ignore"):
         for kind in (np.float16, np.float32):

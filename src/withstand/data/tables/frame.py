@@ -257,8 +257,10 @@ def maybe_thousands(values: Numbers, texts: Any) -> bool:
         values: distinct ones, or all.
         texts: theirs; or Arrow's column of them, with missing ones.
     """
-    broken = values[np.trunc(values) != values]
-    broken = np.abs(broken[~np.isnan(broken)])
+    some = _broken(values[:1024])
+    if len(some) and not _three_decimals(some):  # most columns show it soon
+        return False
+    broken = _broken(values)
     # Few columns go on from here, where each text is looked at.
     if len(broken) and not _three_decimals(broken):
         return False
@@ -270,6 +272,12 @@ def maybe_thousands(values: Numbers, texts: Any) -> bool:
         texts = (text for one in texts.unique().to_pylist() if (text := one.strip()) not in MISSING)
     seen = look(texts)
     return seen is not None and seen.open == "."
+
+
+def _broken(values: Numbers) -> Numbers:
+    """Return the sizes of numbers that are not whole."""
+    broken = values[np.trunc(values) != values]
+    return np.abs(broken[~np.isnan(broken)]).astype(np.float64)
 
 
 def _three_decimals(broken: Numbers) -> bool:

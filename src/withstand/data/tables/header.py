@@ -2,13 +2,18 @@
 
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Any
 
+import numpy as np
+
 from withstand.core.errors import DataError
+from withstand.data.tables.arrow import bare_column, bare_numbers, holds_text
+from withstand.data.tables.columns import packed
 from withstand.data.tables.dialect import COMMA_NUMBER
-from withstand.data.tables.frame import DATE, MISSING, NUMBER, short
+from withstand.data.tables.frame import DATE, MISSING, NUMBER, Numbers, short
 
 _NUMBER, _COMMA, _DATE = (re.compile(pattern, re.ASCII) for pattern in (NUMBER, COMMA_NUMBER, DATE))
 _YEARS = range(1800, 2101)
@@ -37,7 +42,9 @@ class _Signs:
     recurs: bool = False
 
 
-def has_header(first: Sequence[str], below: Sequence[Any], known: Sequence[str] = ()) -> bool:
+def has_header(
+    first: Sequence[str], below: Sequence[Any], known: Sequence[str] = (), read: dict[int, Numbers] | None = None
+) -> bool:
     """Say whether the first line names the columns.
 
     It does where a field is of another kind than everything below it (a word or a date over numbers, a number over
@@ -49,13 +56,16 @@ def has_header(first: Sequence[str], below: Sequence[Any], known: Sequence[str] 
         first: the first line's fields.
         below: Arrow columns of strings: the other lines.
         known: names of columns, one of which must be there where there is a header.
+        read: gets the values of columns, by place, that were read as numbers on the way.
 
     Raises:
         DataError: both are possible.
     """
     if (known and set(known) & set(first)) or not len(below[0]):
         return True
-    signs = [_signs(field, column) for field, column in zip(first, below, strict=True)]
+    read = {} if read is None else read
+    with ThreadPoolExecutor() as pool:  # Arrow and NumPy let go of the interpreter while they work
+        signs = list(pool.map(_signs, first, below, range(len(first)), repeat(read)))
     header, word, again, value, firm, recurs = (
         sum(getattr(sign, name) for sign in signs) for name in ("header", "word", "again", "value", "firm", "recurs")
     )
@@ -80,14 +90,20 @@ def has_header(first: Sequence[str], below: Sequence[Any], known: Sequence[str] 
     raise _doubt(first)
 
 
-def _signs(field: str, column: Any) -> _Signs:
+def _signs(field: str, column: Any, place: int, read: dict[int, Numbers]) -> _Signs:
     if field in MISSING:
         return _Signs()
-    kind, held, recurs, decimals = _kind(field), set[str](), False, True
-    for chunk in column.chunks:
+    kind, held, recurs, decimals, whole = _kind(field), set[str](), False, True, field.isdigit()
+    values = None if kind == "number" else bare_column(column)
+    if values is not None:
+        read[place] = packed(values)
+        held = set() if np.isnan(values).all() else {"number"}
+    for chunk in column.chunks if values is None else ():
+        if kind == "word" and "word" in held:  # all that is still asked is whether it stands here again
+            recurs = recurs or _holds(chunk, field)
+            continue
         found, again, marked = _kinds_in(chunk, field)
         held, recurs, decimals = held | found, recurs or again, decimals and marked
-    whole = field.isdigit()
     if not held:
         return _Signs(word=True) if kind == "word" else _Signs(value=True, firm=not whole)
     if kind == "word" and "word" in held:
@@ -107,6 +123,10 @@ def _kinds_in(chunk: Any, field: str) -> tuple[set[str], bool, bool]:
 
     texts = compute.utf8_trim_whitespace(chunk)
     texts = texts.filter(compute.invert(compute.is_in(texts, array(MISSING))))
+    if bare_numbers(texts) is not None:
+        found = {"number"} if len(texts) else set()
+        marked = compute.all(compute.match_substring(texts, "."), min_count=0).as_py()
+        return found, bool(compute.any(compute.equal(texts, field)).as_py()), bool(marked)
     numbers = compute.match_substring_regex(texts, f"^({NUMBER}|{COMMA_NUMBER})$")
     dates = compute.match_substring_regex(texts, f"^{DATE}$")
     found = {name for name, mask in (("number", numbers), ("date", dates)) if compute.any(mask).as_py()}
@@ -114,6 +134,15 @@ def _kinds_in(chunk: Any, field: str) -> tuple[set[str], bool, bool]:
         found.add("word")
     marked = compute.all(compute.match_substring_regex(texts, "[.,]"), min_count=0).as_py()
     return found, bool(compute.any(compute.equal(texts, field)).as_py()), bool(marked)
+
+
+def _holds(chunk: Any, field: str) -> bool:
+    """Say whether one of a chunk's fields is this one, but for padding."""
+    from pyarrow import compute
+
+    if not holds_text(chunk, field):
+        return False
+    return bool(compute.any(compute.equal(compute.utf8_trim_whitespace(chunk), field)).as_py())
 
 
 def _are_names(first: Sequence[str], below: Sequence[Any], signs: Sequence[_Signs]) -> bool | None:
