@@ -239,7 +239,7 @@ def bare_numbers(texts: Any) -> Numbers | None:
     if not len(texts):
         return np.empty(0)
     try:
-        values = texts.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
+        values: Numbers = texts.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
     except pyarrow.ArrowInvalid:
         return None
     own = memoryview(data)[ends[0] : ends[-1]].tobytes()

@@ -277,7 +277,8 @@ def maybe_thousands(values: Numbers, texts: Any) -> bool:
 def _broken(values: Numbers) -> Numbers:
     """Return the sizes of numbers that are not whole."""
     broken = values[np.trunc(values) != values]
-    return np.abs(broken[~np.isnan(broken)]).astype(np.float64)
+    found: Numbers = np.abs(broken[~np.isnan(broken)]).astype(np.float64)
+    return found
 
 
 def _three_decimals(broken: Numbers) -> bool:
