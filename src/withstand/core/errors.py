@@ -10,7 +10,10 @@ from difflib import get_close_matches
 
 
 class WithstandError(Exception):
-    """Base of every error that a user caused and can mend."""
+    """Base of every error that a user caused and can mend: its text is one line, whatever names in it hold."""
+
+    def __str__(self) -> str:
+        return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in super().__str__())
 
 
 class ConfigError(WithstandError):

@@ -30,15 +30,14 @@ def read_captions(path: Path) -> tuple[dict[str, list[str]], int, tuple[str, ...
         raise DataError(f"{str(path)!r} cannot be read as UTF-8 text: {error}") from None
     header = content.partition("\n")[0]
     sign = max(",\t|;", key=header.count)
-    names = [name.strip() for name in next(csv.reader([header], delimiter=sign), [])]
-    columns = [name.casefold() for name in names]
-    file, text = (_column(columns, known, path) for known in (_FILES, _TEXTS))
     found: dict[str, list[str]] = {}
     empty = 0
     # Lines end where csv says: a caption may hold other signs that Python parts lines at.
     rows = csv.reader(io.StringIO(content), delimiter=sign, strict=True)
     try:
-        next(rows)
+        names = [name.strip() for name in next(rows, [])]
+        columns = [name.casefold() for name in names]
+        file, text = (_column(columns, known, path) for known in (_FILES, _TEXTS))
         for row in rows:
             if not row:
                 continue

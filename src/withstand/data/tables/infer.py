@@ -154,7 +154,7 @@ def fit_schema(
             )
         found.append(column)
     if not found:
-        shown = "; ".join(f"{name}: {reason}" for name, reason in left[:3])
+        shown = "; ".join(f"{short(name)[1:-1]}: {reason}" for name, reason in left[:3])
         raise DataError(f"no column is left to learn from ({shown})")
     ordered = sorted(found, key=lambda column: column.kind != "numeric")
     return Schema(tuple(ordered), tuple(left), target, classes)

@@ -105,6 +105,8 @@ def oriented(
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise DataError(f"the affine of {name} says not how its axes lie")
     turns = orientations.io_orientation(affine)
+    if not np.isfinite(turns).all():  # an axis that is next to nothing beside another
+        raise DataError(f"the affine of {name} says not how its axes lie")
     turned = not np.array_equal(turns, [[0, 1], [1, 1], [2, 1]])
     sizes = affines.voxel_sizes(affine)
     spacing = [0.0, 0.0, 0.0]

@@ -74,6 +74,8 @@ def test_tables_that_cannot_be_read_are_refused_with_their_line(tmp_path: Path) 
         "image,caption\na.png,one, two\n": "line 2 .* has 3 fields",
         "picture_id,words\n": "must be called image",
         "image,caption\n": "holds no captions",
+        f"image,caption{'x' * 200_000}\n": "line 1 .* is no row of a table",
+        "": "must be called image",
         "image,caption,text\na,b,c\n": "must be called caption",
     }.items():
         table.write_text(text)

@@ -13,6 +13,7 @@ from withstand.data.load import load, splits
 from withstand.data.volumes.files import holds_volumes, read_path
 from withstand.data.volumes.nifti import read_nifti
 from withstand.data.volumes.source import VolumeSource
+from withstand.data.volumes.volume import oriented
 
 nibabel = pytest.importorskip("nibabel", reason="extra medical")
 
@@ -111,6 +112,21 @@ def refused(path: Path) -> str:
         VolumeSource(path)
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        [[1e17, 1e17, 0], [0, 1, 0], [0, 0, 1]],  # two axes that are one beside their length
+        [[0, 0, 0], [0, 1, 0], [0, 0, 1]],
+        [[float("nan"), 0, 0], [0, 1, 0], [0, 0, 1]],
+    ],
+)
+def test_an_affine_that_loses_an_axis_is_refused(axes: list[list[float]]) -> None:
+    affine = np.eye(4)
+    affine[:3, :3] = axes
+    with pytest.raises(DataError, match="the affine of a says not how its axes lie"):
+        oriented(np.zeros((4, 5, 6), np.float32), affine, "a")
 
 
 def test_what_is_no_volume_is_refused_and_beside_others_left_out(tmp_path: Path) -> None:
