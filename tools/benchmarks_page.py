@@ -139,9 +139,10 @@ def _peers(stored: dict[str, dict[str, Any]]) -> list[str]:
     ]
     return [
         "`python -m benchmarks.scattering` and `python -m benchmarks.t_jepa --peer CHECKOUT`, on a GPU with --device",
-        "cuda, `python -m benchmarks.graphmae --authors CHECKOUT`, and `python -m benchmarks.tables`: pictures, rows",
-        "of a table, or epochs a second, in one run with the other code, at the same sizes. Scattering's rates on the",
-        "H200 are from printed times of one or two digits. Ours looks at each field of a table, pandas does not.",
+        "cuda, `python -m benchmarks.graphmae --authors CHECKOUT`, and `python -m benchmarks.tables` and",
+        "`python -m benchmarks.embedding`: pictures, rows of a table, nodes, or epochs a second, in one run with the",
+        "other code, at the same sizes. Scattering's rates on the H200 are from printed times of one or two digits.",
+        "Ours looks at each field of a table, pandas does not.",
         "",
         "| work | ours | other code | its rate | ratio |",
         "|---|---|---|---|---|",

@@ -11,6 +11,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor, nn
 
+from withstand.attacks.problem import DEEP
 from withstand.core.batch import unit_range
 from withstand.core.devices.device import device_of_network
 from withstand.core.errors import DataError
@@ -151,8 +152,12 @@ def embed(
     batches: list[Tensor] = []
     with _held(subject), torch.no_grad():
         device = place_of(subject)
+        layout: torch.memory_format | None = None
         for start in range(0, len(rows), batch):
             samples = source[rows[start : start + batch]].x.to(device)
+            layout = layout or _fastest_layout(subject, samples)
+            if layout is torch.channels_last:
+                samples = samples.contiguous(memory_format=layout)
             batches.append(_forward(subject, samples))
             if progress is not None:
                 progress(min(start + batch, len(rows)), len(rows))
@@ -230,6 +235,26 @@ def _forward(subject: Embedder, samples: Tensor) -> Tensor:
             "mean over places or steps, of a padded sequence over its own alone, or flatten"
         )
     return out.detach().to("cpu", torch.float32)
+
+
+def _fastest_layout(subject: Embedder, samples: Tensor) -> torch.memory_format:
+    """Return the layout in which a subject is fastest: features differ by rounding alone.
+
+    Deep convolutional networks take channels-last in half the time on a processor; one that calls `view` on its
+    pictures refuses it.
+    """
+    module = _module(subject)
+    if module is None or not isinstance(samples, Tensor) or samples.dim() != 4 or samples.device.type == "mps":
+        return torch.contiguous_format
+    if sum(isinstance(part, nn.Conv2d) for part in module.modules()) < DEEP:
+        return torch.contiguous_format
+    try:
+        _forward(subject, samples[:1].contiguous(memory_format=torch.channels_last))
+    except RuntimeError as error:
+        if "view size is not compatible" not in str(error):
+            raise
+        return torch.contiguous_format
+    return torch.channels_last
 
 
 def _module(subject: Embedder) -> nn.Module | None:

@@ -126,3 +126,29 @@ def test_views_do_not_depend_on_the_batch() -> None:
     for a, b in zip(first, second, strict=True):
         torch.testing.assert_close(a.x, b.x)
     assert not torch.equal(first[0].x, first[1].x)
+
+
+class Deep(nn.Module):
+    """Five convolutions, which note the layout that their pictures came in."""
+
+    def __init__(self, *, views: bool) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1) for _ in range(5)))
+        self.views, self.met = views, set[bool]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > 1:
+            self.met.add(x.is_contiguous(memory_format=torch.channels_last))
+        flat = x.view(len(x), -1) if self.views else x.flatten(1)
+        return torch.cat([self.layers(x).mean((2, 3)), flat[:, :1]], 1)
+
+
+@pytest.mark.parametrize("views", [False, True])
+def test_deep_convolutional_networks_meet_their_fastest_layout(views: bool) -> None:
+    """And those that call `view` meet the one that they can take."""
+    network = Deep(views=views).eval()
+    source = ArraySource(pictures(7))
+    found = embed(network, source, batch=4)
+    assert network.met == {not views}
+    with torch.no_grad():
+        torch.testing.assert_close(found.x, network(source[range(7)].x.float() / 255))
