@@ -24,7 +24,7 @@ from withstand.engine.schedules import Linear
 from withstand.evaluation.representation.condensed import Condensed
 from withstand.methods.condensation.krr_st import KRRST
 from withstand.models.pictures.convnets.pooled_convnet import PooledConvNet
-from withstand.recipes.setups.staged.stages import encoder_of
+from withstand.recipes.setups.staged.stages import encoder_of, require_taken, side_of
 from withstand.recipes.setups.vision.bare_pictures import BareSetup, experiment_without_views
 
 SETUP = replace(BareSetup(), learning_rate=1e-2)
@@ -67,7 +67,10 @@ def experiment(
         )
     known = encoder_of(Path(teacher)) if isinstance(teacher, str) else again(teacher.method.encoder)
 
+    setup = replace(setup, size=side_of(teacher, setup.data, setup.size))
+
     def method(source: Source) -> Method:
+        require_taken(known, source, teacher)
         depth = source.shape[0]
         return KRRST(
             known,

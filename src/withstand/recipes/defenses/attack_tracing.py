@@ -36,7 +36,7 @@ from withstand.losses.robust.noise_sensitivity import Form
 from withstand.methods.robust.attack_tracing import AttackTracing
 from withstand.models.pictures.tracers import Tracers
 from withstand.recipes.setups.staged.forgetting import data_of
-from withstand.recipes.setups.staged.stages import method_of
+from withstand.recipes.setups.staged.stages import method_of, side_of
 from withstand.views.columns import AsIs
 
 
@@ -128,5 +128,5 @@ def experiment(
 
 def _data(setup: TracingSetup, first: str | Experiment) -> tuple[Source, Source | None]:
     if setup.data is not None:
-        return splits(setup.data, size=setup.size, seed=0)
+        return splits(setup.data, size=side_of(first, setup.data, setup.size), seed=0)
     return data_of(Path(first), None, setup.size) if isinstance(first, str) else (first.source, first.test)

@@ -30,7 +30,6 @@ from withstand.data.captions.source import Captioned
 from withstand.data.derived.subset import Subset, in_whole, labelled
 from withstand.data.load import Data, judged, read_like, splits
 from withstand.engine.experiment import Experiment, Plan
-from withstand.engine.folder import RunFolder
 from withstand.engine.optimizers import SGD
 from withstand.engine.schedules import WarmupCosine
 from withstand.evaluation.features import Features
@@ -40,7 +39,7 @@ from withstand.methods.multimodal.clip_rocket import CLIPRocket
 from withstand.methods.multimodal.gopro import Distance, GOPro, Prompts
 from withstand.models.tokens.towers import Towers
 from withstand.recipes.setups.staged.forgetting import data_of
-from withstand.recipes.setups.staged.stages import method_of
+from withstand.recipes.setups.staged.stages import method_of, side_of
 from withstand.recipes.setups.vision.pictures import LARGE
 from withstand.views.compose import Compose, MultiCrop
 from withstand.views.pictures.augmix import AugMix
@@ -164,8 +163,7 @@ def _parts(setup: PromptSetup, first: str | Experiment) -> tuple[Source, Source 
     if setup.data is None:
         train, test = data_of(Path(first), None, None) if isinstance(first, str) else (first.source, first.test)
         return _without_captions(train), None if test is None else _without_captions(test)
-    folder = isinstance(setup.data, str | Path) and Path(setup.data).expanduser().is_dir()
-    return splits(setup.data, size=_side(first) if folder else None)
+    return splits(setup.data, size=side_of(first, setup.data, None))
 
 
 def _without_captions(source: Source) -> Source:
@@ -174,16 +172,6 @@ def _without_captions(source: Source) -> Source:
     if not isinstance(whole, Captioned):
         return source
     return whole.source if len(rows) == len(whole) else Subset(whole.source, rows.tolist())
-
-
-def _side(first: str | Experiment) -> int | None:
-    """Return the side of the pictures that a run learnt from."""
-    if isinstance(first, Experiment):
-        return first.source.shape[-1]
-    facts = RunFolder(Path(first)).record().get("data")
-    shape = facts.get("shape") if isinstance(facts, dict) else None
-    side = shape[-1] if isinstance(shape, list) else None
-    return side if isinstance(side, int) else None
 
 
 def _elsewhere(train: Source, data: str | Source) -> Source:

@@ -30,7 +30,7 @@ from withstand.core.roles import Method, Model, View
 from withstand.core.threat import Ball, parse_eps
 from withstand.engine.experiment import Experiment
 from withstand.methods.robust.deacl import DeACL
-from withstand.recipes.setups.staged.stages import encoder_of
+from withstand.recipes.setups.staged.stages import encoder_of, require_taken, side_of
 from withstand.recipes.setups.vision.pictures import experiment_on_pictures
 from withstand.recipes.setups.vision.robust_pictures import RobustSetup
 from withstand.views.compose import MultiCrop
@@ -68,6 +68,8 @@ def experiment(
         )
     known = encoder_of(Path(teacher)) if isinstance(teacher, str) else again(teacher.method.encoder)
 
+    setup = replace(setup, size=side_of(teacher, setup.data, setup.size))
+
     def method(student: Model) -> Method:
         if not scratch:
             if describe(student) != describe(known):
@@ -85,4 +87,6 @@ def experiment(
         lambda side: MultiCrop((PaddedCrop(max(1, side // 8)),), (1,)),
         lambda side: MultiCrop((RandomResizedCrop(side, flip=0.5),), (1,)),
     )
-    return replace(experiment_on_pictures("deacl", method, views, setup), first=teacher)
+    made = experiment_on_pictures("deacl", method, views, setup)
+    require_taken(known, made.source, teacher)
+    return replace(made, first=teacher)

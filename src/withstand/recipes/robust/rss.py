@@ -41,7 +41,7 @@ from withstand.evaluation.probes.splits import per_class
 from withstand.losses.robust.transport import Cost
 from withstand.methods.robust.rss import LABELLED, RSS, RobustLoss
 from withstand.models.blocks.normalization.scaled import Flat
-from withstand.recipes.setups.staged.stages import encoder_of
+from withstand.recipes.setups.staged.stages import encoder_of, require_taken, side_of
 from withstand.recipes.setups.vision.labelled_pictures import class_count
 from withstand.views.columns import AsIs
 
@@ -111,6 +111,7 @@ def experiment(
     if setup.first is not None:
         first = setup.first
         encoder = encoder_of(Path(first)) if isinstance(first, str) else again(first.method.encoder)
+        require_taken(encoder, known, first)
     stage = Experiment(
         "rss",
         known,
@@ -150,7 +151,7 @@ def parts(setup: FewLabels) -> tuple[Source, Source, Source]:
         ConfigError: a number of labels that does not fit.
         DataError: data that do not fit.
     """
-    whole, test = splits(setup.data, size=setup.size, seed=0)
+    whole, test = splits(setup.data, size=side_of(setup.first, setup.data, setup.size), seed=0)
     if whole.labels is None:
         raise DataError("rss learns from some labels, and the data have none: withstand find unlabelled lists others")
     if not whole[torch.arange(1)].x.dtype.is_floating_point and whole.kind != "picture":
@@ -172,7 +173,7 @@ def parts(setup: FewLabels) -> tuple[Source, Source, Source]:
         if not len(rest):
             raise DataError("all samples' labels are used, and none is left to learn from without: lower labels")
         return known, Joined((Subset(whole, rest.tolist()),)), test
-    other = splits(setup.unlabelled, size=setup.size, seed=0)[0]
+    other = splits(setup.unlabelled, size=side_of(setup.first, setup.unlabelled, setup.size), seed=0)[0]
     if other.kind == whole.kind == "picture":
         other = as_shaped(other, whole.shape)
     if other.shape != whole.shape:

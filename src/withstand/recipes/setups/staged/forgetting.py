@@ -14,6 +14,7 @@ from withstand.data.derived.subset import labelled
 from withstand.data.load import Data, splits
 from withstand.engine.folder import RunFolder
 from withstand.engine.origin.data_places import OwnData
+from withstand.recipes.setups.staged.stages import side_of
 
 Meant: TypeAlias = str | Tensor | Sequence[int]
 """Samples: "class:" with a class's number or name, a text file of places, one a line from 0, or the places."""
@@ -97,7 +98,7 @@ def data_of(run: Path, data: Data | None, size: int | None) -> tuple[Source, Sou
             raise ConfigError(f"{run} does not say where its data are ({error}): name them by --data") from None
     facts = folder.record()["data"]
     known = facts.get("fingerprint") if isinstance(facts, dict) else None
-    train, test = splits(data, size=size, seed=0)
+    train, test = splits(data, size=side_of(str(run), data, size), seed=0)
     for some in (train, labelled(train)):
         if some.fingerprint() == known:
             return some, test

@@ -9,7 +9,7 @@ from withstand.core.part import again
 from withstand.core.roles import Evaluator, Method, Model, Source
 from withstand.engine.experiment import Experiment
 from withstand.engine.optimizers import Optimizer
-from withstand.recipes.setups.staged.stages import encoder_of
+from withstand.recipes.setups.staged.stages import encoder_of, require_taken, side_of
 from withstand.recipes.setups.vision.bare_pictures import BareSetup, experiment_without_views
 
 
@@ -50,5 +50,11 @@ def experiment_on_frozen_encoder(
             f"{name} attacks a trained encoder: give its run by --victim FOLDER; withstand train simclr makes one"
         )
     known = encoder_of(Path(victim)) if isinstance(victim, str) else again(victim.method.encoder)
-    made = experiment_without_views(name, lambda source: method(known, source), setup, optimizer, judges)
+    setup = replace(setup, size=side_of(victim, setup.data, setup.size))
+
+    def of(source: Source) -> Method:
+        require_taken(known, source, victim)
+        return method(known, source)
+
+    made = experiment_without_views(name, of, setup, optimizer, judges)
     return replace(made, first=victim)

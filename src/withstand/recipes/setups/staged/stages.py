@@ -3,12 +3,18 @@
 from dataclasses import fields, replace
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
-from withstand.core.errors import ConfigError
+import torch
+
+from withstand.core.devices.device import device_of_network
+from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import again, build
 from withstand.core.random import derive
-from withstand.core.roles import Method, Model
+from withstand.core.roles import Method, Model, Source
+from withstand.core.victims.victim import Victim
 from withstand.data.derived.group_batches import Small
+from withstand.data.load import Data, is_picture_folder
 from withstand.engine import checkpoint
 from withstand.engine.experiment import Experiment
 from withstand.engine.folder import RunFolder
@@ -29,6 +35,42 @@ def encoder_of(path: Path) -> Model:
     if checkpoint.load(RunFolder(path).checkpoints, method) is None:
         raise ConfigError(f"the teacher's run {path} has no checkpoint yet: train it first")
     return method.encoder
+
+
+def side_of(run: str | Experiment | None, data: Data | None, size: int | None) -> int | None:
+    """Return the side at which a folder's photos are read for the network of a run: what is said, or else the run's.
+
+    Args:
+        run: its folder, or the experiment that is trained first.
+        data: what is learnt from; of other things than folders of photos nothing is said.
+        size: what is said.
+    """
+    if size is not None or run is None or data is None or not is_picture_folder(data):
+        return size
+    if isinstance(run, Experiment):
+        shape: Any = run.source.shape
+    else:
+        facts = RunFolder(Path(run)).record().get("data")
+        shape = facts.get("shape") if isinstance(facts, dict) else None
+    return int(shape[-1]) if isinstance(shape, list | tuple) and len(shape) == 3 else None
+
+
+def require_taken(network: Model, source: Source, run: str | Experiment) -> None:
+    """Refuse samples that the network of a run does not take, before anything is learnt on them.
+
+    Raises:
+        ConfigError: with their shape and that of what it learnt from.
+    """
+    victim, learnt = Victim(network), "" if isinstance(run, Experiment) else f" in {run}"
+    try:
+        with victim.held(), torch.no_grad():
+            victim(victim.ready(source[[0]].to(device_of_network(network)).x))
+    except (RuntimeError, ValueError, DataError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"the network{learnt} does not take {source.kind}s of shape {tuple(source.shape)}, as {source.name} has "
+            f"them: {why}"
+        ) from error
 
 
 def method_of(path: Path) -> Method:
