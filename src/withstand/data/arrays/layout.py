@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import DataError, nearest
+from withstand.data.shared.rounding import Rounding
 
 Layout: TypeAlias = Literal["NCHW", "NHWC", "NHW", "rows"]
 LAYOUTS: tuple[Layout, ...] = ("NCHW", "NHWC", "NHW", "rows")
@@ -52,8 +53,8 @@ def find_layout(shape: tuple[int, ...], dtype: torch.dtype, layout: str = "auto"
     return find_layout(shape, dtype, "NCHW" if first else "NHWC")
 
 
-_SHARE_LOST, _FEW_LEVELS = 1e-3, 16
-"""From which share of a column's range on its rounding is told, and up to how many levels pictures' is."""
+_FEW_LEVELS = 16
+"""Up to how many levels of bytes float pictures are told to be dark."""
 
 
 def check_values(x: Tensor, layout: Layout, index: Tensor) -> None:
@@ -78,7 +79,7 @@ def check_values(x: Tensor, layout: Layout, index: Tensor) -> None:
         )
 
 
-class Rounding:
+class Narrowed:
     """What single precision, or bytes of pictures, make of floats; `told` says where their differences are lost.
 
     Args:
@@ -86,46 +87,24 @@ class Rounding:
     """
 
     def __init__(self, layout: Layout) -> None:
-        self._layout, self._top = layout, 1.0
-        self._ends: tuple[Tensor, Tensor, Tensor] | None = None
+        self._layout, self._top, self._rows = layout, 0.0, Rounding()
 
     def see(self, x: Tensor) -> None:
         """Look at samples `(B, ...)`, some after the others."""
-        if self._layout != "rows" and x.is_floating_point():
-            top = float(x.max())
-            self._top = top if self._ends is None else max(self._top, top)
-            self._ends = (x[:0], x[:0], x[:0])
-        elif x.dtype == torch.float64:
-            flat = x.flatten(1)
-            lost = (flat - flat.float().double()).abs().amax(0)
-            ends = (flat.amin(0), flat.amax(0), lost)
-            if self._ends is not None:
-                low, high, before = self._ends
-                ends = (low.minimum(ends[0]), high.maximum(ends[1]), before.maximum(lost))
-            self._ends = ends
+        if self._layout == "rows":
+            self._rows.see(x.flatten(1))
+        elif x.is_floating_point():
+            self._top = max(self._top, float(x.max()))
 
     @property
     def told(self) -> str:
         """A warning in words, "" where none is needed."""
-        if self._ends is None:
-            return ""
-        if self._layout != "rows":
-            levels = round(self._top * 255) + 1
-            few = f"its pictures are floats up to {self._top:.3g}, and become bytes: {levels} levels of 256 are left"
-            return (
-                f"{few}. Divide by their largest value"
-                if 1 < levels <= _FEW_LEVELS or 0 < self._top < 0.5 / 255
-                else ""
-            )
-        low, high, lost = self._ends
-        bad = (lost > _SHARE_LOST * (high - low)) & (high > low)
-        if not bool(bad.any()):
-            return ""
-        place = int(bad.nonzero()[0, 0])
+        levels = round(self._top * 255) + 1
+        if self._top == 0 or levels > _FEW_LEVELS:
+            return self._rows.told
         return (
-            f"single precision rounds {int(bad.sum()):,} of {len(bad):,} columns by more than {_SHARE_LOST:.1%} of "
-            f"their range (column {place} holds {float(low[place]):.10g} to {float(high[place]):.10g}): take off "
-            "what is common, or scale them"
+            f"its pictures are floats up to {self._top:.3g}, and become bytes: {levels} levels of 256 are left. Divide "
+            "by their largest value"
         )
 
 

@@ -14,7 +14,7 @@ from withstand.core.batch import Batch
 from withstand.core.errors import DataError
 from withstand.core.files import printable
 from withstand.core.roles import Indices, Source
-from withstand.data.arrays.layout import Rounding, arrange, check_values, find_layout, sample_kind, sample_shape
+from withstand.data.arrays.layout import Narrowed, arrange, check_values, find_layout, sample_kind, sample_shape
 from withstand.data.arrays.npz import Array, npz_names, read_member, read_npy, words
 from withstand.data.arrays.npz_keys import Keys, find_keys
 from withstand.data.shared.digest import as_indices, digest
@@ -88,14 +88,14 @@ class ArraySource(Source):
         self._mapped = isinstance(array, np.memmap)
         data = as_tensor(array, "x")
         self._layout = find_layout(tuple(data.shape), data.dtype, layout)
-        rounding = Rounding(self._layout)
+        narrowed = Narrowed(self._layout)
         step = max(1, _BLOCK // data[0].nbytes)
         for start in range(0, len(data), step):
             block = data[start : start + step]
             check_values(block, self._layout, torch.arange(start, start + len(block)))
-            rounding.see(block)
-        if rounding.told:
-            warnings.warn(f"{self.origin}: {rounding.told}", stacklevel=3)
+            narrowed.see(block)
+        if narrowed.told:
+            warnings.warn(f"{self.origin}: {narrowed.told}", stacklevel=3)
         self._shape = sample_shape(tuple(data.shape), self._layout)
         self.kind = sample_kind(self._shape, self._layout)
         self._x = data if self._mapped else arrange(data, self._layout)

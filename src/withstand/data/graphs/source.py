@@ -29,6 +29,7 @@ from withstand.data.graphs.container import Graphs
 from withstand.data.graphs.weights import weighted
 from withstand.data.shared.digest import as_indices
 from withstand.data.shared.labels import read_labels
+from withstand.data.shared.rounding import Rounding
 
 PARTS = ("train", "validation", "test")
 
@@ -78,6 +79,10 @@ class GraphSource(Source):
         weights: Any = None,
     ) -> None:
         x = None if features is None else as_features(features)
+        if isinstance(features, np.ndarray | Tensor) and features.ndim == 2 and x is not None:
+            seen = Rounding()
+            seen.see(torch.as_tensor(features).detach().cpu().to_dense())
+            self.origin = f"{self.origin}; features: {seen.told}" if seen.told else self.origin
         size = len(x) if x is not None else nodes
         if size is None:
             raise DataError("a graph without features needs nodes=, the number of its nodes")

@@ -260,3 +260,16 @@ def test_what_is_said_of_data_that_know_it_is_refused() -> None:
         open_graphs(source, GraphReading(target="x", split=("y",)))
     with pytest.raises(ConfigError, match="header cannot be said of a source"):
         open_graphs(source, GraphReading(header=False))
+
+
+def test_numbers_that_single_precision_does_not_tell_apart_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("source,target\n1,2\n2,3\n3,4\n", encoding="utf-8")
+    for last, told in (("1.5", 1), ("", 0)):  # beside gaps numbers are brought to 0 to 1, which loses nothing
+        rows = [f"{node},{1_600_000_000 + node},{node},{last if node == 2 else node}" for node in range(1, 5)]
+        (tmp_path / "a.nodes.csv").write_text("\n".join(["id,born,age,size", *rows]), encoding="utf-8")
+        account = "; ".join(EdgeList(str(tmp_path / "a.csv")).account)
+        assert account.count("'born': 1600000001 to 1600000004 is more than single precision tells apart") == told
+        assert account.count("single precision") == told
+    x = 1.6e9 + np.arange(8.0).reshape(4, 2)
+    assert "features: single precision rounds 2 of 2 columns" in GraphSource([[0, 1, 2], [1, 2, 3]], x).origin
+    assert "single precision" not in GraphSource([[0, 1, 2], [1, 2, 3]], x - 1.6e9).origin

@@ -10,6 +10,7 @@ import torch
 
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.part import Part
+from withstand.data.shared.rounding import Rounding
 from withstand.data.tables.frame import Frame, Values, Words, distinct, missing, short
 from withstand.data.tables.infer import FEW, fit_schema, same_everywhere
 from withstand.data.tables.schema import Column, Schema, as_words
@@ -138,10 +139,10 @@ def node_facts(frame: Frame, asked: NodeColumns, label: str | None, *, learnt: L
         schema, scale = learnt.schema, asked.scale or "unit"
     else:
         schema, scale = _schema(chosen, asked, label, frame.columns[label] if labels is not None and label else None)
-    features, bent = _features(chosen, schema, scale)
+    features, bent, rounded = _features(chosen, schema, scale)
     if schema.numeric and learnt is None:
         lines.append("numbers are features " + ("as they stand" if scale == "none" else "brought to 0 to 1"))
-    lines += account_of_columns(schema) if learnt is None else bent
+    lines += [*(account_of_columns(schema) if learnt is None else bent), *rounded]
     return NodeFacts(features, labels, classes, label, parts, replace(asked, scale=scale), schema, tuple(lines))
 
 
@@ -182,16 +183,31 @@ def _schema(frame: Frame, asked: NodeColumns, label: str | None, target: Values 
     return Schema(tuple(held)), scale
 
 
-def _features(frame: Frame, schema: Schema, scale: Scale) -> tuple[Features, list[str]]:
-    """Return the features `(N, F)`, and what had to be bent to fit."""
+def _features(frame: Frame, schema: Schema, scale: Scale) -> tuple[Features, list[str], list[str]]:
+    """Return the features `(N, F)`, what had to be bent to fit, and what single precision does not tell apart."""
     if scale == "none" and not schema.categorical and not any(column.missing for column in schema.columns):
-        return np.stack([_as_they_stand(frame, column) for column in schema.columns], 1).astype(np.float32), []
+        stood = np.stack([_as_they_stand(frame, column) for column in schema.columns], 1)
+        return stood.astype(np.float32), [], _rounded(schema.columns, stood)
     coded = schema.code(frame)
     x = schema.expand(coded, torch.arange(len(coded)))[:, _kept(schema)].numpy()
-    if scale == "none":
-        for place, column in enumerate(schema.numeric):
-            x[:, place] = np.nan_to_num(_as_they_stand(frame, column), nan=column.low)
-    return x, [f"{short(name)}: {what}" for name, what in coded.notes]
+    bent, rounded = [f"{short(name)}: {what}" for name, what in coded.notes], list[str]()
+    if scale == "none" and schema.numeric:
+        stood = [np.nan_to_num(_as_they_stand(frame, column), nan=column.low) for column in schema.numeric]
+        x[:, : len(stood)] = np.stack(stood, 1)
+        rounded = _rounded(schema.numeric, np.stack(stood, 1))
+    return x, bent, rounded
+
+
+def _rounded(columns: Sequence[Column], stood: npt.NDArray[np.float64]) -> list[str]:
+    """Return what is told of columns whose numbers single precision does not tell apart."""
+    found = []
+    for column, values in zip(columns, stood.T, strict=True):
+        seen = Rounding()
+        seen.see(torch.from_numpy(np.ascontiguousarray(values))[:, None])
+        if seen.told:
+            shown = f"{column.low:.10g} to {column.high:.10g}"
+            found.append(f"{short(column.name)}: {shown} is more than single precision tells apart: scale it")
+    return found
 
 
 def _as_they_stand(frame: Frame, column: Column) -> npt.NDArray[np.float64]:
