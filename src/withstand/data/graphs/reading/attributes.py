@@ -192,9 +192,11 @@ def _features(frame: Frame, schema: Schema, scale: Scale) -> tuple[Features, lis
     x = schema.expand(coded, torch.arange(len(coded)))[:, _kept(schema)].numpy()
     bent, rounded = [f"{short(name)}: {what}" for name, what in coded.notes], list[str]()
     if scale == "none" and schema.numeric:
-        stood = [np.nan_to_num(_as_they_stand(frame, column), nan=column.low) for column in schema.numeric]
-        x[:, : len(stood)] = np.stack(stood, 1)
-        rounded = _rounded(schema.numeric, np.stack(stood, 1))
+        stood = np.stack(
+            [np.nan_to_num(_as_they_stand(frame, column), nan=column.low) for column in schema.numeric], axis=1
+        )
+        x[:, : stood.shape[1]] = stood
+        rounded = _rounded(schema.numeric, stood)
     return x, bent, rounded
 
 
