@@ -126,6 +126,10 @@ def test_a_network_in_training_mode_keeps_its_state(name: str) -> None:
         pytest.skip("it judges no network")
     subject.train()
     before = {key: value.clone() for key, value in subject.state_dict().items()}
+    modes = [module.training for module in subject.modules()]  # a frozen part may stay in eval mode
+    flags = {key: value.requires_grad for key, value in subject.named_parameters()}
     evaluator.evaluate(subject, source, control=control)
     for key, value in subject.state_dict().items():  # batch statistics, say
         torch.testing.assert_close(value, before[key], rtol=0, atol=0, equal_nan=True, msg=key)
+    assert [module.training for module in subject.modules()] == modes
+    assert {key: value.requires_grad for key, value in subject.named_parameters()} == flags

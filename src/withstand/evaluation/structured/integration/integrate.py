@@ -82,7 +82,6 @@ def integrate(
         raise ConfigError(f"look must be at least 0, not {look}")
     if source.part != "all":
         raise ConfigError(f"integration needs every record, and this source holds the {source.part} part")
-    matcher.eval()
     tables = source.attributes["table"].numpy()
     vectors = ngram_vectors(source.whole_texts)
     two = tables if len(source.tables) == 2 else None

@@ -85,11 +85,10 @@ def judged(
         threshold: where it is known; else it is found on self-made pairs, by no known answer.
     """
     made = self_made(source, seed=seed) if made is None else made
-    matcher.eval()
     x = source[range(len(source))].x
     clean = read_records(matcher, x)
     if threshold is None:
-        threshold = threshold_of(matcher, source, made)
+        threshold = limit_of(matcher, source, made).threshold
     worse = x if not misspelt else typos(x, misspelt, Draws(derive(seed, "typos"), torch.arange(len(x))))
     second = clean if not misspelt else read_records(matcher, worse)
     if source.pairs is not None and len(source.pairs):
@@ -103,12 +102,6 @@ def judged(
     negative = pair_logits(matcher, clean, second, made.left, made.right)
     score = np.concatenate([positive, negative])
     return Judged(score, np.arange(len(score)) < len(positive), threshold)
-
-
-def threshold_of(matcher: RecordMatcher, source: RecordSource, made: SelfMade) -> float:
-    """Return the threshold of logits that tells self-made pairs apart best."""
-    matcher.eval()
-    return limit_of(matcher, source, made).threshold
 
 
 def tfidf(source: RecordSource, made: SelfMade, *, misspelt: int = 0, seed: int = 0) -> Judged:
@@ -249,8 +242,8 @@ class TypoAudit(_OfMatcher):
         """
         records = _records(source if test is None else test)
         made = self_made(records, seed=self.seed)
-        threshold = threshold_of(subject, records, made)
-        bare = None if control is None else threshold_of(control, records, made)
+        threshold = limit_of(subject, records, made).threshold
+        bare = None if control is None else limit_of(control, records, made).threshold
         found: dict[str, list[float]] = {
             name: [] for name in ("matcher", TFIDF, *(("untrained",) if control is not None else ()))
         }
@@ -313,7 +306,7 @@ def limit_of(matcher: RecordMatcher, records: RecordSource, made: SelfMade, thre
     """Return what self-made pairs say of a matcher.
 
     Args:
-        matcher: what scores, in eval mode.
+        matcher: what scores.
         records: the source.
         made: its self-made pairs.
         threshold: of logits, where it is known.

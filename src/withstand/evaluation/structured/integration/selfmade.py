@@ -15,6 +15,7 @@ from torch import Tensor
 
 from withstand.core.errors import DataError
 from withstand.core.random import Draws, derive
+from withstand.core.victims.victim import Victim
 from withstand.data.pairs.blocking import candidates, ngram_vectors
 from withstand.data.pairs.source import RecordSource
 from withstand.models.tables.records import Read, RecordMatcher
@@ -29,9 +30,11 @@ _READ, _PAIRS = 256, 4_096
 def read_records(matcher: RecordMatcher, x: Tensor) -> Read:
     """Return what a matcher reads of records `(N, A, L)`, some at a time, on its own device."""
     device = matcher.query.weight.device
-    parts = [
-        matcher.read(*matcher.encoder.tokens(x[start : start + _READ].to(device))) for start in range(0, len(x), _READ)
-    ]
+    with Victim(matcher).held():
+        parts = [
+            matcher.read(*matcher.encoder.tokens(x[start : start + _READ].to(device)))
+            for start in range(0, len(x), _READ)
+        ]
     return Read.joined(parts)
 
 
@@ -40,16 +43,17 @@ def pair_logits(matcher: RecordMatcher, left: Read, right: Read, one: Tensor, tw
     """Return the logits `(M,)` that records match, pair by pair, the same in either order.
 
     Args:
-        matcher: in eval mode.
+        matcher: what compares them.
         left: what `one` are places in.
         right: what `two` are places in.
         one: each pair's first record, int64 `(M,)`.
         two: its second.
     """
-    found = [
-        matcher.compare(left[one[start : start + _PAIRS]], right[two[start : start + _PAIRS]])
-        for start in range(0, len(one), _PAIRS)
-    ]
+    with Victim(matcher).held():
+        found = [
+            matcher.compare(left[one[start : start + _PAIRS]], right[two[start : start + _PAIRS]])
+            for start in range(0, len(one), _PAIRS)
+        ]
     return torch.cat(found).double().cpu().numpy() if found else np.zeros(0)
 
 
