@@ -69,7 +69,8 @@ def run_audit(
     shown = dict.fromkeys([*(one.name for one in worth), name, *(["corruptions"] if corruptions else [])])
     lines = [str(told[one]) for one in shown]
     lines += _in_columns(told[name])
-    text = "\n".join([*lines, str(told[name].protocol.get("verdict", "")), f"report: {report}"])
+    lines += [str(verdict)] if (verdict := told[name].protocol.get("verdict")) else []
+    text = "\n".join([*lines, f"report: {report}"])
     return Reply(text, {**{name: finding_facts(found) for name, found in told.items()}, "report": str(report)})
 
 
