@@ -205,7 +205,7 @@ def read_named(data: Any, said: Sequence[str], known: Sequence[str] = ()) -> Fra
     """
     if isinstance(data, str | Path):
         return read_file(Path(data).expanduser(), Reading(words=_Ids(said, known)))[0]
-    return settled(frame_of(data), Reading(words=_Ids(said, known)))
+    return settled(frame_of(data, _Ids(said, known)), Reading(words=_Ids(said, known)))
 
 
 _POINT_ZERO = re.compile(r"(?<=\d)\.0*$")

@@ -1,6 +1,6 @@
 """Columns of Arrow as numbers or words: of data frames with their own types, and of text."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -27,8 +27,8 @@ from withstand.data.tables.frame import (
 from withstand.data.tables.written.reading import Written
 
 
-def arrow_columns(data: Any) -> tuple[dict[str, Values | str], dict[str, Written]]:
-    """Return a data frame's columns, or what else they hold, and which of them are dates.
+def arrow_columns(data: Any, words: Container[str] = ()) -> tuple[dict[str, Values | str], dict[str, Written]]:
+    """Return a data frame's columns, or what else they hold, and which of them are dates; `words` as for `frame_of`.
 
     Raises:
         DataError: columns that share a name, a data frame that cannot be read.
@@ -41,12 +41,12 @@ def arrow_columns(data: Any) -> tuple[dict[str, Values | str], dict[str, Written
     for name, column in columns_in(data):
         try:
             if not isinstance(column, np.ndarray):
-                found[name] = arrow_values(column, name)
+                found[name] = arrow_values(column, as_words=name in words)
                 dates |= _dated({name: column})
                 continue
         except (pyarrow.ArrowException, NotImplementedError, ValueError, TypeError):
             column = np.array([*column.to_pylist(), None], dtype=object)[:-1]
-        found[name] = values_of(column, name)
+        found[name] = values_of(column, as_words=name in words)
     return found, dates
 
 
@@ -103,7 +103,7 @@ def _refuse_repeated(names: list[str]) -> None:
         raise DataError(f"the table has more than one column {repeated[0]!r}: rename them")
 
 
-def arrow_values(column: Any, name: str) -> Values | str:
+def arrow_values(column: Any, *, as_words: bool = False) -> Values | str:
     """Return one Arrow column as numbers or words, or what else it holds.
 
     A dictionary of strings or whole numbers is words, for whoever made it said that they are categories; other strings
@@ -118,7 +118,7 @@ def arrow_values(column: Any, name: str) -> Values | str:
     if types.is_dictionary(kind):
         plain = column.cast(kind.value_type)
         named = _is_text(kind.value_type) or types.is_integer(kind.value_type)
-        return replace(_words(plain.cast(pyarrow.string())), typed=True) if named else arrow_values(plain, name)
+        return replace(_words(plain.cast(pyarrow.string())), typed=True) if named else arrow_values(plain)
     if types.is_boolean(kind):
         return replace(_words(column.cast(pyarrow.string())), typed=True)
     if types.is_integer(kind):
@@ -130,7 +130,7 @@ def arrow_values(column: Any, name: str) -> Values | str:
     if types.is_floating(kind):
         return np.array(column.cast(pyarrow.float64()).to_numpy(), dtype=np.float64)
     if types.is_decimal(kind):
-        return values_of(np.array([*column.to_pylist(), None], dtype=object)[:-1], name)
+        return values_of(np.array([*column.to_pylist(), None], dtype=object)[:-1])
     if types.is_timestamp(kind) or types.is_date(kind):
         return seconds(column.cast(pyarrow.timestamp("us"), safe=False).to_numpy())
     if types.is_duration(kind):
@@ -139,7 +139,8 @@ def arrow_values(column: Any, name: str) -> Values | str:
         since = column.cast(pyarrow.time64("us"), safe=False).cast(pyarrow.int64())
         return np.array(since.cast(pyarrow.float64()).to_numpy(), dtype=np.float64) / 1e6
     if _is_text(kind):
-        return as_numbers(_words(column.cast(pyarrow.string())))
+        found = _words(column.cast(pyarrow.string()))
+        return found if as_words else as_numbers(found)
     return str(kind)
 
 

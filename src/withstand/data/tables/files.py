@@ -40,7 +40,7 @@ def read_file(path: Path, reading: Reading | None = None) -> tuple[Frame, str]:
             raise _unreadable(path, error) from None
     table = read_arrow(path)
     try:
-        frame = frame_of(table)
+        frame = frame_of(table, () if reading is None else reading.words)
         if reading is None:
             return frame, ""
         reading.refuse(repr(str(path)), texts=has_texts(frame))

@@ -5,7 +5,7 @@ What differs stays different: a column is numbers only where double precision ho
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -134,8 +134,12 @@ def is_frame(data: object) -> bool:
     return hasattr(data, "__arrow_c_stream__") or hasattr(data, "__dataframe__")
 
 
-def frame_of(data: object) -> Frame:
+def frame_of(data: object, words: Container[str] = ()) -> Frame:
     """Return the columns of a two-axis array, a mapping of columns, or any data frame.
+
+    Args:
+        data: one of these.
+        words: names of columns whose strings stay as they are, though they may all write numbers: 1.10 is not 1.1.
 
     Raises:
         DataError: another object, no rows, no column of numbers, words, booleans or times, columns of unequal length
@@ -147,7 +151,7 @@ def frame_of(data: object) -> Frame:
     if is_frame(data):
         from withstand.data.tables.arrow import arrow_columns
 
-        return checked(*arrow_columns(data))
+        return checked(*arrow_columns(data, words))
     columns: dict[str, npt.NDArray[Any]] | None = None
     if isinstance(data, np.ndarray) and data.dtype.names:
         columns = {name: data[name] for name in data.dtype.names}
@@ -157,7 +161,7 @@ def frame_of(data: object) -> Frame:
         columns = {str(name): _array(column) for name, column in data.items()}
     if columns is not None:
         dates = {name: Written(date="ymd") for name, column in columns.items() if column.dtype.kind == "M"}
-        return checked({name: values_of(column, name) for name, column in columns.items()}, dates)
+        return checked({name: values_of(column, as_words=name in words) for name, column in columns.items()}, dates)
     shape = f" of shape {data.shape}" if isinstance(data, np.ndarray) else ""
     raise DataError(
         f"a {type(data).__name__}{shape} is no table: give a file, a data frame, a mapping of columns, or an array "
@@ -174,8 +178,13 @@ def _array(column: Any) -> npt.NDArray[Any]:
         return found
 
 
-def values_of(column: npt.NDArray[Any], name: str) -> Values | str:
-    """Return one column, numbers or words, from an array, or what else it holds; None and NaN are missing."""
+def values_of(column: npt.NDArray[Any], *, as_words: bool = False) -> Values | str:
+    """Return one column, numbers or words, from an array, or what else it holds; None and NaN are missing.
+
+    Args:
+        column: `(N,)`.
+        as_words: strings stay as they are, though they may all write numbers.
+    """
     if column.ndim != 1:
         return f"values of shape {column.shape[1:]}"
     if column.dtype.kind in "iu":
@@ -195,7 +204,8 @@ def values_of(column: npt.NDArray[Any], name: str) -> Values | str:
     if column.dtype.kind == "O" and all(value is None or _is_number(value) for value in kept):
         return _numbers(kept)
     names, codes = np.unique(np.array(["" if value is None else str(value) for value in kept]), return_inverse=True)
-    return as_numbers(Words.of(codes.astype(np.int64), names.tolist()))
+    found = Words.of(codes.astype(np.int64), names.tolist())
+    return found if as_words else as_numbers(found)
 
 
 def _plain(column: npt.NDArray[Any]) -> bool:

@@ -174,7 +174,7 @@ class TableSource(Source):
             self.name = Path(table).stem
             self.origin = f"the file {table}" + (f" ({note})" if note else "")
         else:
-            frame = frame_of(table)
+            frame = frame_of(table, reading.words)
             reading.refuse(f"a {type(table).__name__}", texts=has_texts(frame))
             frame = settled(frame, reading)
             self.name = "table"

@@ -151,6 +151,22 @@ def test_names_of_users_and_items_stay_as_they_stand(tmp_path: Path, ids: list[s
     assert other.names == (ids[1],)
 
 
+@pytest.mark.parametrize("ids", [["1.10", "1.1"], ["1E5", "100000"], ["2024-01-05", "2024-01-06"], ["1,234", "1.234"]])
+@pytest.mark.parametrize("form", ["pandas", "arrow", "mapping", "parquet"])
+def test_names_in_data_frames_stay_as_they_stand_too(tmp_path: Path, ids: list[str], form: str) -> None:
+    columns = {"user": [ids[0], ids[0], ids[1], ids[1]], "item": ids * 2, "rating": [3, 4, 3, 4]}
+    frame = pd.DataFrame(columns)
+    frame.to_parquet(tmp_path / "a.parquet")
+    data = {
+        "pandas": frame,
+        "arrow": pytest.importorskip("pyarrow").table(columns),
+        "mapping": columns,
+        "parquet": tmp_path / "a.parquet",
+    }[form]
+    found, _ = read_interactions(data)
+    assert (set(found.users), set(found.items), len(found)) == (set(ids), set(ids), 4)
+
+
 def test_whole_numbers_with_a_point_are_the_same_items_and_come_in_order(tmp_path: Path) -> None:
     file = written(tmp_path / "a.csv", ["user,item", "2.0,10.0", "10.0,9.0", "9.0,10.0", ",9.0"])
     source = Catalogue(file, pd.DataFrame({"item": [9, 10, 11], "kind": ["a", "b", "a"]}))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from withstand.data.tables.arrow import bare_column, bare_numbers
 from withstand.data.tables.cells import read_cells
 from withstand.data.tables.frame import number
 from withstand.data.tables.header import has_header
+from withstand.data.tables.source import TableSource
 
 NEARLY = st.one_of(
     st.text("0123456789.+-eE", max_size=8),
@@ -68,3 +70,21 @@ def test_ragged_rows_are_numbered_in_files_of_many_blocks(tmp_path: Path) -> Non
         DataError, match=r"1 ragged row\(s\): the first, line 150002, has 3 fields where 2 are expected"
     ):
         read_cells(tmp_path / "table.csv")
+
+
+@pytest.mark.parametrize("form", ["pandas", "arrow", "mapping", "parquet", "csv"])
+def test_columns_that_are_said_to_be_words_keep_their_digits(tmp_path: Path, form: str) -> None:
+    columns = {"code": ["1.10", "1.1", "1E5", "100000"] * 5, "size": list(range(20))}
+    frame = pd.DataFrame(columns)
+    frame.to_parquet(tmp_path / "a.parquet")
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    data = {
+        "pandas": frame,
+        "arrow": pyarrow.table(columns),
+        "mapping": columns,
+        "parquet": tmp_path / "a.parquet",
+        "csv": tmp_path / "a.csv",
+    }[form]
+    source = TableSource(data, kinds={"code": "categorical"})
+    (code,) = (column for column in source.schema.columns if column.name == "code")
+    assert set(code.categories) == set(columns["code"])

@@ -74,7 +74,7 @@ def frame_of_nodes(graphs: Sequence[OneGraph], words: frozenset[str] = frozenset
         column = np.empty(len(values), dtype=object)
         column[:] = values
         plain[name] = column
-    frame = settled(frame_of(plain), Reading(words=words)) if plain else Frame({})
+    frame = settled(frame_of(plain, words), Reading(words=words)) if plain else Frame({})
     return frame, np.concatenate(lists, 1) if lists else None
 
 
