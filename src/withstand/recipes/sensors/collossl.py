@@ -9,6 +9,11 @@ learns from: sensor windows of at least two devices that record the same person 
 use it when: several sensors were recorded together, one of them will be used, and labels are few
 not for: a single device; recordings whose clocks do not agree
 command: withstand train collossl --data recordings/ --anchor wrist
+time: 232 processor seconds for the claim, 7 seeds
+reached: reproduced, by little: windows of one moment are 0.0063 ± 0.0049 nearer by their cosine than those of other
+  moments on a user who was never seen, -0.0022 ± 0.0048 with the official code's sign. Nothing was gained for
+  recognition in so short a run: macro F1 of a linear probe 0.240 ± 0.085, 0.276 ± 0.144 with the code's sign, 0.281 ±
+  0.079 untrained (weight lifting of five users, held out one)
 """
 
 from withstand.data.windows.files import chosen_device
