@@ -39,3 +39,9 @@ def test_a_long_file_says_why() -> None:
             text = path.read_text(encoding="utf-8")
             said = ast.get_docstring(ast.parse(text)) if text.count("\n") > 400 else "longer than others"
             assert "longer than others" in (said or ""), f"{path} has {text.count(chr(10))} lines"
+
+
+def test_no_two_files_of_tests_share_a_name() -> None:
+    """Folders of tests are no packages: of two files of one name only the first would be run."""
+    names = [path.name for path in Path(__file__).parents[1].rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
