@@ -195,6 +195,7 @@ def test_audit_of_a_network_of_ones_own(
     assert "holds a run" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_apply_writes_predictions_and_refuses_a_run_that_can_make_none(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

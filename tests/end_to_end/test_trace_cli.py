@@ -85,6 +85,7 @@ def test_a_copy_on_disk_is_the_row_of_all(sold: tuple[Path, Path, Path]) -> None
     assert ((said[1] != y) == success).all(), "the file was attacked as the run has it"
 
 
+@pytest.mark.thorough
 def test_labels_alone_are_enough_and_originals_alone_too(sold: tuple[Path, Path, Path]) -> None:
     _, run, _ = sold
     whole = trace(run, changed(sold, "whole.npz"), samples=10)
@@ -96,6 +97,7 @@ def test_labels_alone_are_enough_and_originals_alone_too(sold: tuple[Path, Path,
     assert whole.finding.protocol["what it means"]
 
 
+@pytest.mark.thorough
 def test_the_same_picture_again_is_no_further_evidence(sold: tuple[Path, Path, Path]) -> None:
     _, run, attacked = sold
     with np.load(attacked) as given:
@@ -134,6 +136,7 @@ def test_files_that_cannot_be_traced_are_refused_in_a_line(
     assert said.count("\n") == 1
 
 
+@pytest.mark.thorough
 def test_pictures_that_are_not_adversarial_are_refused(
     sold: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,6 +155,7 @@ def test_pictures_that_are_not_adversarial_are_refused(
         assert why in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_what_is_no_file_and_no_run_of_copies_is_refused(
     sold: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

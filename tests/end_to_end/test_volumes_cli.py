@@ -30,6 +30,7 @@ def scans(folder: Path, count: int = 5) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 def test_train_embed_probe_audit_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, data = tmp_path / "run", scans(tmp_path / "scans")
     command = [

@@ -159,6 +159,7 @@ def test_a_stored_claim_is_judged_by_its_seeds() -> None:
     assert judged_again(new) == new
 
 
+@pytest.mark.thorough
 def test_what_looking_after_each_seed_costs_is_as_told() -> None:
     """One claim in twelve is called reproduced where there is no effect, and one in forty by a single look."""
     draws = np.random.default_rng(0).normal(size=(1000, 10))

@@ -39,6 +39,7 @@ def experiments() -> dict[str, Experiment]:
     }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", experiments())
 def test_it_trains_and_resumes_to_the_bit(name: str, tmp_path: Path) -> None:
     whole, again = experiments()[name], experiments()[name]

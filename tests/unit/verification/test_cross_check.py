@@ -6,6 +6,7 @@ from unit.verification.cross_check import ALL, Counts, check
 from withstand.verification.solvers import Certifier
 
 
+@pytest.mark.thorough
 def test_no_claim_of_any_certifier_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     counts = Counts()
     for seed in range(30):

@@ -84,6 +84,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("after", [1, 3, 6])
 def test_a_killed_run_goes_on_to_the_same_result(after: int, tmp_path: Path) -> None:
     victim, x, y = small()
@@ -278,6 +279,7 @@ class Inner(nn.Module):
         return self.net(x + 0.001 * slope)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     ("wrap", "reason"),

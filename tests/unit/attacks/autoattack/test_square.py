@@ -138,6 +138,7 @@ def test_linear_model_is_attacked_nearly_optimally() -> None:
     torch.testing.assert_close(model.score(found.x), best, rtol=0, atol=1e-4)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 0.15), ("l2", 0.8), ("l1", 3.0)])
 def test_breaks_what_noise_does_not_without_gradients(norm: Norm, eps: float) -> None:
     victim, x, y = digits()

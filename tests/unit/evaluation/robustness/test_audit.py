@@ -197,6 +197,7 @@ def test_what_autoattack_breaks_is_counted_at_its_radius() -> None:
     assert found.numbers["robust accuracy, linf 51/255"] <= found.numbers[HEAD]
 
 
+@pytest.mark.thorough
 def test_black_box_attacks_are_put_to_a_victim_without_gradients() -> None:
     net = digits()[0].model
     found = FULL.evaluate(Victim(lambda x: net(x.detach())), Digits())
@@ -214,6 +215,7 @@ def test_attacks_of_a_surrogate_tell_on_a_masked_victim() -> None:
         assert check.passed is passed, check
 
 
+@pytest.mark.thorough
 def test_what_is_proven_is_counted_and_left_alone(undecided: Finding) -> None:
     def prover(victim: Victim, x: Tensor, y: Tensor, ball: Ball) -> Tensor:
         return y < 7  # a prover is taken at its word

@@ -232,6 +232,7 @@ def test_a_surrogates_attacks_count_at_every_radius_of_the_headlines_norm() -> N
     assert found.numbers["clean accuracy"] > holds[0] > holds[1] > holds[2]
 
 
+@pytest.mark.thorough
 def test_the_headline_is_what_is_left_of_everything_that_was_found() -> None:
     net = digits()[0].model
     for mask in (brittle, partly_detached, half_masked, wrong_way):

@@ -54,6 +54,7 @@ def vanishing(net: nn.Module) -> Callable[[Tensor], Tensor]:
     return lambda x: net(torch.sigmoid(400 * (x - 0.5)))  # steep, so flat where it matters
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("defense", "reason"),
     [
@@ -88,6 +89,7 @@ def hardened() -> nn.Module:
     return net.eval()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("net", ["plain", "hardened"])
 def test_honest_nets_are_bounded(net: str) -> None:
     model = digits()[0].model if net == "plain" else hardened()

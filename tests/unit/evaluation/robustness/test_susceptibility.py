@@ -203,6 +203,7 @@ def test_targets_and_prompts_that_it_cannot_read_are_refused() -> None:
         JUDGE.evaluate(Reader(), ArraySource(torch.rand(5, 7).numpy()))
 
 
+@pytest.mark.thorough
 def test_a_model_of_transformers_is_judged_as_it_is() -> None:
     pytest.importorskip("transformers")
     judge = Susceptibility(

@@ -57,6 +57,7 @@ def test_the_node_probe_needs_parts() -> None:
         NodeProbe().evaluate(told, GraphSource(random_edges(9, 9), torch.rand(9, 2), [0, 1, 2] * 3))
 
 
+@pytest.mark.thorough
 def test_ten_folds() -> None:
     source = graph_set(40)
 

@@ -241,6 +241,7 @@ def test_an_end_of_the_grid_is_told() -> None:
     assert ridge.edge == "the best regularisation, alpha = 0.01, is the grid's smallest"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("answers", [0, 2])
 def test_ten_rows_are_all_judged(answers: int) -> None:
     source = table(10, answers)

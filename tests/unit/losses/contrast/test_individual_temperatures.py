@@ -103,6 +103,7 @@ def test_temperatures_settle_where_rho_says() -> None:
     assert (slope[tau >= 1.999] < 1e-3).all()
 
 
+@pytest.mark.thorough
 def test_extreme_rho() -> None:
     some = contrasts(rows(20, 6).detach(), rows(20, 6, 1).detach())
     assert (descend(some, 0.0, steps=6000) == 2.0).all(), "no divergence allowed: as even as can be"

@@ -79,6 +79,7 @@ def test_a_two_layer_network_ends_where_the_closed_form_says(outputs: int) -> No
     assert (first @ first.T - second.T @ second).abs().max() < 0.05, "the layers are balanced"
 
 
+@pytest.mark.thorough
 def test_three_layers_weigh_progressively() -> None:
     shared, noise = (torch.tensor(some, dtype=torch.float64) for some in ([1.0, 0.5, 0.8], [0.1, 0.1, 0.6]))
     whole = torch.eye(3, dtype=torch.float64)

@@ -168,6 +168,7 @@ def chain(*, samples: int | None = 48, weight: float = 1.0, **plan: object) -> E
     return replace(further, method=method, first=further)
 
 
+@pytest.mark.thorough
 def test_a_run_in_stages_resumes_exactly_and_leaves_its_teacher_alone(tmp_path: Path) -> None:
     faults.arrange()
     whole = train(chain(), tmp_path / "whole", quiet=True, allow=ALLOW)
@@ -189,6 +190,7 @@ def test_a_run_in_stages_resumes_exactly_and_leaves_its_teacher_alone(tmp_path: 
             assert not torch.equal(one[f"method.{name}"], value), name
 
 
+@pytest.mark.thorough
 def test_kept_features_of_the_teacher_change_nothing(tmp_path: Path) -> None:
     faults.arrange()
     kept = train(chain(precision="float64"), tmp_path / "kept", quiet=True, allow=ALLOW)

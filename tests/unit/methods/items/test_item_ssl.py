@@ -166,6 +166,7 @@ def test_what_does_not_fit_is_refused() -> None:
         ItemSSL.example().step(Catalogue.example()[range(4)])
 
 
+@pytest.mark.thorough
 def test_a_users_ratings_go_the_whole_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draws = np.random.default_rng(0)
     rows = [(user, item) for user in range(20) for item in range(30) if item % 2 == user % 2 and draws.random() < 0.6]

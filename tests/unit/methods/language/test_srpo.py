@@ -76,6 +76,7 @@ def test_scores_are_the_answers_log_probabilities_in_their_contexts() -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_the_reference_is_what_the_model_said_before_it_learnt() -> None:
     method = made().double()
     source = Preferences(EXAMPLE, method.wording, max_length=128)

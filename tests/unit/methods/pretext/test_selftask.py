@@ -65,6 +65,7 @@ def prepared(task: Task) -> tuple[Graphs, dict[str, Tensor]]:
     return task.change(graphs, known(given), draws), dict(task.prepare(graphs, known(given), 3, draws))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", TASKS)
 def test_each_tasks_loss_falls(name: str) -> None:
     subject, given = method(TASKS[name], 5.0), batch()

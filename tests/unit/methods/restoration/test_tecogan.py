@@ -226,6 +226,7 @@ def test_the_critics_stage_starts_from_the_first_ones_network(tmp_path: Path) ->
     assert list(method.upscalers()) == ["FRVSR", "TecoGAN"]
 
 
+@pytest.mark.thorough
 def test_a_game_that_stopped_in_mid_epoch_goes_on_to_the_last_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

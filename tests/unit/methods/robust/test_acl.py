@@ -149,6 +149,7 @@ def test_settings_are_checked() -> None:
         ACL(FreeAdversarialTraining(toy_method().encoder, classes=2))
 
 
+@pytest.mark.thorough
 def test_a_run_that_was_stopped_in_mid_epoch_goes_on_to_the_last_bit(tmp_path: Path) -> None:
     method = ACL(toy_method(), attack=NEAR)
     experiment = toy_experiment(epochs=2, count=48, method=method, save_every=0.0)

@@ -71,6 +71,7 @@ def test_training_bounds_are_the_certifiers(method: CertifiedTraining) -> None:
         assert all(child.training for child in method.modules())
 
 
+@pytest.mark.thorough
 def test_gradients_are_those_of_differences(method: CertifiedTraining) -> None:
     x, y = pictures(3)
     method.eval()

@@ -79,6 +79,7 @@ def least_by_pieces(asked: Question, slope: float) -> float:
     return float(least)
 
 
+@pytest.mark.thorough
 @needs_z3
 def test_solvers_agree_on_hundreds_of_networks() -> None:
     seen = {"safe": 0, "unsafe": 0}

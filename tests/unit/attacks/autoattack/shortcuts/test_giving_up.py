@@ -76,6 +76,7 @@ def test_what_succeeds_is_the_same_in_fewer_queries(name: str, eps: float) -> No
     assert (found.queries <= full.queries).all()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ATTACKS)
 def test_alone_and_in_company_a_sample_is_given_up_alike(name: str) -> None:
     victim, x, y = some_digits(12)

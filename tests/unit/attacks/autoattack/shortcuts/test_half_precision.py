@@ -70,6 +70,7 @@ def rough(victim: Victim, x: Tensor) -> Victim:
     return found
 
 
+@pytest.mark.thorough
 def test_a_copy_in_half_precision_is_near_its_victim_and_gives_single_precision() -> None:
     model = deep_net()
     x, _ = pictures(model)
@@ -149,6 +150,7 @@ def test_every_success_is_the_models_own(attack: InputAttack) -> None:
     assert torch.equal(found.x, again.x)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("attack", ATTACKS, ids=["APGD", "FAB"])
 @pytest.mark.parametrize("lie", [30.0, 0.0])
 def test_half_precision_is_not_believed_at_the_boundary(

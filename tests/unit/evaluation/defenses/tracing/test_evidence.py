@@ -155,6 +155,7 @@ def test_false_accusations_are_rare() -> None:
     assert ((one.p >= 0) & (one.p <= 1)).all()
 
 
+@pytest.mark.thorough
 def test_pooled_pictures_say_more() -> None:
     calibration = Calibration(drawn(1.0))
     fresh = drawn(1.0, seed=2)

@@ -55,6 +55,7 @@ JUDGE = OriginTracing(samples=20, calibrated=10, steps=3, adaptive=1, pooled=(4,
 QUICK = OriginTracing(samples=6, calibrated=6, steps=2, adaptive=1, pooled=(), alphas=(), shown=2)
 
 
+@pytest.mark.thorough
 def test_what_is_found_is_told_with_its_controls() -> None:
     found = JUDGE.evaluate(copies(), source(), test=source())
     figure = found.figures[TRACED]
