@@ -28,7 +28,7 @@ demo: $(READY)
 test: $(READY)
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-# What takes many seconds for what a change seldom breaks: claims, examples, whole runs by the command line.
+# What takes many seconds: claims, examples, whole runs, several processes, the cross-check of certifiers.
 test-thorough: $(READY)
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m thorough
 
