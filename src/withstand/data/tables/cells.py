@@ -11,7 +11,8 @@ from withstand.data.tables.dialect import GROUP, SAMPLE, Dialect, Sample, cleane
 from withstand.data.tables.encoding import find_encoding, said_encoding
 from withstand.data.tables.frame import short
 
-_BLOCK = 1 << 22
+_BLOCK = 1 << 21
+"""Bytes that are cut into fields at a time: larger ones take more memory, smaller ones more steps."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +122,7 @@ def _parse(path: Path, dialect: Dialect, width: int) -> tuple[list[Any], _Ragged
         names = [f"f{place}" for place in range(first, min(width, first + GROUP))]
         ragged = _Ragged()
         try:
-            table = _parsed(path, dialect, ragged, width, names, _BLOCK, quotes=quotes, threads=True)
-            if ragged.count:  # only one thread numbers them
-                ragged = _Ragged()
-                table = _parsed(path, dialect, ragged, width, names, _BLOCK, quotes=quotes)
+            table = _parsed(path, dialect, ragged, width, names, _BLOCK, quotes=quotes)
         except pyarrow.ArrowInvalid as error:
             if not any(told in str(error) for told in ("Empty CSV", "straddl", "out of sync")):
                 raise
@@ -154,15 +152,15 @@ def _parsed(
     block: int,
     *,
     quotes: bool,
-    threads: bool = False,
 ) -> Any:
     import pyarrow
     from pyarrow import csv
 
     return csv.read_csv(
         _Cleaned(path, dialect) if dialect.loose else str(path),
+        # One thread, for only then are ragged rows numbered.
         read_options=csv.ReadOptions(
-            use_threads=threads,
+            use_threads=False,
             column_names=[f"f{place}" for place in range(width)],
             skip_rows=0 if dialect.loose else dialect.skipped,
             encoding="utf8" if dialect.loose or dialect.encoding.startswith("utf-8") else dialect.encoding,

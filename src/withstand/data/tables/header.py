@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise, repeat
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -64,8 +63,7 @@ def has_header(
     if (known and set(known) & set(first)) or not len(below[0]):
         return True
     read = {} if read is None else read
-    with ThreadPoolExecutor() as pool:  # Arrow and NumPy let go of the interpreter while they work
-        signs = list(pool.map(_signs, first, below, range(len(first)), repeat(read)))
+    signs = [_signs(field, column, place, read) for place, (field, column) in enumerate(zip(first, below, strict=True))]
     header, word, again, value, firm, recurs = (
         sum(getattr(sign, name) for sign in signs) for name in ("header", "word", "again", "value", "firm", "recurs")
     )
