@@ -5,7 +5,7 @@ Sizes: n readings of a device, C channels, D devices, m points of the grid, T of
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +74,7 @@ class Readings:
 
 @dataclass(frozen=True)
 class Grid:
-    """Devices at common times.
+    """Devices at common times, a step apart but where points deep in a gap are left out.
 
     Attributes:
         values: float32 `(m, D, C)`.
@@ -101,7 +101,8 @@ def on_grid(devices: Sequence[Readings], rate: float, gap: float) -> Grid:
     first, last = max(one.times[0] for one in devices), min(one.times[-1] for one in devices)
     if last <= first:
         raise DataError("the devices recorded at no common time: their clocks may have different units or offsets")
-    times = first + np.arange(int(np.floor((last - first) * rate + 1e-6)) + 1) / rate
+    count = int(np.floor((last - first) * rate + 1e-6)) + 1
+    times = first + _points(devices, first, count, rate, gap) / rate
     known = np.ones(len(times), dtype=bool)
     values = np.empty((len(times), len(devices), devices[0].values.shape[1]), dtype=np.float32)
     labels = np.full(len(times), -1, dtype=np.int64)
@@ -113,6 +114,37 @@ def on_grid(devices: Sequence[Readings], rate: float, gap: float) -> Grid:
         known &= (right - left <= gap * (1 + 1e-9)) | (share == 0) | (share == 1)
         labels = np.where(labels < 0, one.labels[np.where(share < 0.5, after - 1, after)], labels)
     return Grid(values, labels, known)
+
+
+_MARGIN = 2
+"""Points of a gap that are kept on either side: one of them may be that of a lone reading, and is known."""
+
+
+def _points(devices: Sequence[Readings], first: float, count: int, rate: float, gap: float) -> Whole:
+    """Return the places on the grid that are near readings of all devices, int64 `(m,)`, rising.
+
+    One false time, or a pause of days, would fill the memory with points that no window holds.
+    """
+    stretches = []
+    for one in devices:
+        close = np.diff(one.times) <= gap * (1 + 1e-9)
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], close, [False]]).astype(np.int8)))
+        begins, ends = ((one.times[edges[side::2]] - first) * rate for side in (0, 1))
+        low, high = np.floor(begins) - _MARGIN, np.ceil(ends) + _MARGIN
+        inside = (high >= 0) & (low < count)
+        stretches.append(_covered(low[inside].clip(0), high[inside].clip(max=count - 1), 1))
+    low, high = (np.concatenate(sides) for sides in zip(*stretches, strict=True))
+    pieces = zip(*_covered(low, high, len(devices)), strict=True)
+    return np.concatenate([np.empty(0, np.int64), *(np.arange(begin, end + 1) for begin, end in pieces)])
+
+
+def _covered(low: npt.NDArray[Any], high: npt.NDArray[Any], least: int) -> tuple[Whole, Whole]:
+    """Return the first and the last places of stretches that at least so many of those from `low` to `high` cover."""
+    places, which = np.unique(np.concatenate([low, high + 1]).astype(np.int64), return_inverse=True)
+    change = np.zeros(len(places), dtype=np.int64)
+    np.add.at(change, which, np.repeat([1, -1], len(low)))
+    enough = np.concatenate([[False], change.cumsum() >= least])
+    return places[~enough[:-1] & enough[1:]], places[enough[:-1] & ~enough[1:]] - 1
 
 
 def starts(known: npt.NDArray[np.bool_], length: int, stride: int) -> tuple[Whole, int]:
@@ -132,10 +164,9 @@ def starts(known: npt.NDArray[np.bool_], length: int, stride: int) -> tuple[Whol
 
 def cut(grid: Grid, begin: Whole, length: int) -> tuple[npt.NDArray[np.float32], Whole]:
     """Return windows, float32 `(W, D, C, T)`, and their labels, int64 `(W,)`: -1 where it changes inside one."""
+    if not len(begin):  # a length in points may be beyond all bounds where the step is tiny
+        return np.empty((0, *grid.values.shape[1:], length), np.float32), np.empty(0, np.int64)
     places = begin[:, None] + np.arange(length)
     labels = grid.labels[places]
-    one = (labels == labels[:, :1]).all(1) if len(begin) else np.empty(0, bool)
-    return (
-        np.ascontiguousarray(grid.values[places].transpose(0, 2, 3, 1)),
-        np.where(one, labels[:, 0], -1) if len(begin) else np.empty(0, np.int64),
-    )
+    one = (labels == labels[:, :1]).all(1)
+    return np.ascontiguousarray(grid.values[places].transpose(0, 2, 3, 1)), np.where(one, labels[:, 0], -1)

@@ -5,10 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.data.load import load
-from withstand.data.windows.clock import Readings, on_grid, starts
+from withstand.data.windows import clock
+from withstand.data.windows.clock import Readings, cut, on_grid, starts
 from withstand.data.windows.ranges import acceleration, as_ranges, kind_of, norms
 from withstand.data.windows.source import WindowFiles, WindowSource, divided, is_windows
 
@@ -103,6 +106,39 @@ def test_interpolation_is_numpys() -> None:
             expected = np.interp(at, times[place], values[place][:, channel])
             np.testing.assert_allclose(grid.values[:, place, channel], expected, atol=1e-6)
     assert at[-1] <= min(t[-1] for t in times) < at[-1] + 1 / 7
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 10**6))
+def test_points_deep_in_gaps_are_left_out_and_no_window_is_another(seed: int) -> None:
+    """Beside a grid of all points, as the devices' times have gaps, lone readings, and readings on the grid."""
+    draws = np.random.default_rng(seed)
+    devices = []
+    for _ in range(draws.integers(1, 4)):
+        steps = draws.choice([0.1, 0.1, 0.1, 0.05, 0.37, 1.0, 4.0, 30.0], draws.integers(2, 80))
+        times = draws.choice([0.0, 0.03]) + np.cumsum(steps)
+        devices.append(Readings(times, draws.normal(size=(len(times), 2)), draws.integers(-1, 3, len(times))))
+    gap, length = float(draws.choice([0.1, 0.5, 2.0])), int(draws.integers(2, 6))
+    try:
+        grid = on_grid(devices, 10.0, gap)
+    except DataError:
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clock, "_points", lambda devices, first, count, rate, gap: np.arange(count))
+        whole = on_grid(devices, 10.0, gap)
+    assert grid.known.sum() <= whole.known.sum()
+    found, wanted = (cut(one, starts(one.known, length, 1)[0], length) for one in (grid, whole))
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_one_false_time_fills_no_memory() -> None:
+    times = np.concatenate([np.arange(0, 10, 0.1), [1.7e9]])
+    grid = on_grid([Readings(times, np.zeros((len(times), 1)), np.zeros(len(times), np.int64))], 10.0, 1.0)
+    assert len(grid.known) < 120
+    assert grid.known[:100].all()
+    # A step of a nanosecond makes a window of a second longer than any memory: there is none, and nothing is laid out.
+    assert cut(grid, np.empty(0, np.int64), 10**12)[0].shape == (0, 1, 1, 10**12)
 
 
 def test_doubled_and_unsorted_readings_are_mended_and_said() -> None:
