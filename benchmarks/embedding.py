@@ -9,8 +9,6 @@ Pillow opens and shrinks. Ours also keeps each sample's place and label, and loo
 """
 
 import argparse
-import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from benchmarks._rates import best, keep
 from withstand.data.graphs.source import GraphSource
 from withstand.data.pictures.folder import ImageFolder
 from withstand.data.tables.source import TableSource
@@ -83,39 +82,16 @@ def photos(folder: Path) -> Sides:
     return "photos of 96 x 96, decoded and embedded by a ResNet-10", count, ours, plain
 
 
-def best(run: Callable[[], object], rounds: int) -> float:
-    """Return the fewest seconds."""
-    taken = []
-    for _ in range(rounds):
-        begun = time.perf_counter()
-        run()
-        taken.append(time.perf_counter() - begun)
-    return min(taken)
-
-
-def measure(make: Callable[[Path], Sides], rounds: int) -> dict[str, object]:
-    with TemporaryDirectory() as folder:
-        work, count, ours, plain = make(Path(folder))
-        seconds, other = best(ours, rounds), best(plain, rounds)
-    return {
-        "work": f"{work}, {torch.get_num_threads()} thread(s)",
-        "ours": count / seconds,
-        "peers": {"a plain torch loop": count / other},
-        "ratio": {"a plain torch loop": other / seconds},
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, nargs="?")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     for make in (table, graph, photos):
-        record = json.dumps(measure(make, options.rounds))
-        print(record)
-        if options.out is not None:
-            with options.out.open("a", encoding="utf-8") as file:
-                file.write(record + "\n")
+        with TemporaryDirectory() as folder:
+            work, count, ours, plain = make(Path(folder))
+            seconds, other = best(ours, options.rounds), best(plain, options.rounds)
+        keep(work, count, seconds, "a plain torch loop", other, options.out)
 
 
 if __name__ == "__main__":

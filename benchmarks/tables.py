@@ -8,9 +8,6 @@ some rounds, one after the other, in one process.
 """
 
 import argparse
-import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,8 +15,8 @@ import numpy as np
 import pandas as pd
 import pyarrow
 import pyarrow.csv
-import torch
 
+from benchmarks._rates import best, keep
 from withstand.data.tables.source import TableSource
 
 
@@ -33,40 +30,18 @@ def write(path: Path, rows: int) -> None:
     pyarrow.csv.write_csv(pyarrow.table(columns), path)
 
 
-def best(read: Callable[[], object], rounds: int) -> float:
-    """Return the fewest seconds."""
-    taken = []
-    for _ in range(rounds):
-        begun = time.perf_counter()
-        read()
-        taken.append(time.perf_counter() - begun)
-    return min(taken)
-
-
-def measure(rows: int, rounds: int) -> dict[str, object]:
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "table.csv"
-        write(path, rows)
-        ours, theirs = best(lambda: TableSource(path), rounds), best(lambda: pd.read_csv(path), rounds)
-    return {
-        "work": f"rows of a CSV of {rows:,} x 40, read and encoded, {torch.get_num_threads()} thread(s)",
-        "ours": rows / ours,
-        "peers": {"pandas, read alone": rows / theirs},
-        "ratio": {"pandas, read alone": theirs / ours},
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, nargs="?")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    record = json.dumps(measure(options.rows, options.rounds))
-    print(record)
-    if options.out is not None:
-        with options.out.open("a", encoding="utf-8") as file:
-            file.write(record + "\n")
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "table.csv"
+        write(path, options.rows)
+        ours, theirs = (best(read, options.rounds) for read in (lambda: TableSource(path), lambda: pd.read_csv(path)))
+    work = f"rows of a CSV of {options.rows:,} x 40, read and encoded"
+    keep(work, options.rows, ours, "pandas, read alone", theirs, options.out)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,11 @@ DEEP = 5
 """Convolutions from which on a network gains by channels-last, and by fewer digits."""
 
 
+def is_deep(model: nn.Module) -> bool:
+    """Say whether a network has `DEEP` convolutions or more."""
+    return sum(isinstance(module, nn.Conv2d) for module in model.modules()) >= DEEP
+
+
 class NoGradient(DataError):
     """The victim's output does not depend on its input by differentiable steps."""
 
@@ -304,8 +309,7 @@ def layout_and_writes(victim: Victim, x: Tensor) -> tuple[torch.memory_format, b
         victim: held.
         x: one input or more.
     """
-    modules = victim.model.modules() if isinstance(victim.model, nn.Module) else None
-    shallow = modules is not None and sum(isinstance(module, nn.Conv2d) for module in modules) < DEEP
+    shallow = isinstance(victim.model, nn.Module) and not is_deep(victim.model)
     pictures = x.dim() == 4 and x.device.type == "cpu" and not shallow
     layouts = [torch.channels_last, torch.contiguous_format] if pictures else [torch.contiguous_format]
     for layout in layouts:

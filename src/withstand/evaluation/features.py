@@ -11,7 +11,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor, nn
 
-from withstand.attacks.problem import DEEP
+from withstand.attacks.problem import is_deep
 from withstand.core.batch import unit_range
 from withstand.core.devices.device import device_of_network
 from withstand.core.errors import DataError
@@ -244,9 +244,9 @@ def _fastest_layout(subject: Embedder, samples: Tensor) -> torch.memory_format:
     pictures refuses it.
     """
     module = _module(subject)
-    if module is None or not isinstance(samples, Tensor) or samples.dim() != 4 or samples.device.type == "mps":
+    if module is None or not isinstance(samples, Tensor) or samples.dim() != 4 or samples.device.type != "cpu":
         return torch.contiguous_format
-    if sum(isinstance(part, nn.Conv2d) for part in module.modules()) < DEEP:
+    if not is_deep(module):
         return torch.contiguous_format
     try:
         _forward(subject, samples[:1].contiguous(memory_format=torch.channels_last))

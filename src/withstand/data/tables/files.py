@@ -77,6 +77,6 @@ def _check(path: Path) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{str(path)!r} is no table: allowed are {', '.join(SUFFIXES)}")
     try:
-        import pyarrow  # noqa: F401
+        import pyarrow  # noqa: F401 - asked for before anything is read
     except ImportError as error:
         raise MissingExtra(f"reading {path.name}", "pyarrow", "table") from error

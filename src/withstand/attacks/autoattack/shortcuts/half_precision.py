@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from withstand.attacks.fast_passes.folding import may_copy, twin
-from withstand.attacks.problem import DEEP
+from withstand.attacks.problem import is_deep
 from withstand.core.random import isolated
 from withstand.core.victims.victim import Outputs, Victim
 
@@ -33,7 +33,7 @@ def halved(victim: Victim, x: Tensor) -> Victim | None:
         x: a few inputs in its range, on which logits are compared.
     """
     model = victim.model
-    if not isinstance(model, nn.Module) or sum(isinstance(module, nn.Conv2d) for module in model.modules()) < DEEP:
+    if not isinstance(model, nn.Module) or not is_deep(model):
         return None
     if not may_copy(victim, x) or x.dtype != torch.float32 or not fast_bfloat16(x.device):
         return None
