@@ -94,7 +94,14 @@ def certificate_of(victim: Victim, asked: Certification) -> Certificate | Smooth
     )
 
 
-def attack_of(victim: Victim, asked: NamedAttack, *, embedding: bool, learnt: InputAttack | None = None) -> InputAttack:
+def attack_of(
+    victim: Victim,
+    asked: NamedAttack,
+    *,
+    embedding: bool,
+    learnt: InputAttack | None = None,
+    aimed: bool = False,
+) -> InputAttack:
     """Return the attack on a victim that is asked for, on embeddings or on predictions.
 
     Args:
@@ -102,12 +109,17 @@ def attack_of(victim: Victim, asked: NamedAttack, *, embedding: bool, learnt: In
         asked: which attack, within what.
         embedding: move embeddings away from the clean ones, in place of predictions from the labels.
         learnt: what `asked.attack` names, where that is no attack's name.
+        aimed: lead embeddings towards a wanted one.
 
     Raises:
         ConfigError: an unknown attack, or something that it does not have.
     """
     if learnt is None:
         norm = asked.norm or own_norm(asked.attack)
+        if aimed and isinstance(named(asked.attack, Ball(norm, 0), embedding=True), MinimalNorm):
+            raise ConfigError(f"{asked.attack} seeks the nearest success, which a target has none of: aim pgd or apgd")
+        if aimed and asked.eps == ANY:
+            raise ConfigError("an attack that is aimed at a sample needs a radius: eps any has none")
         if asked.eps == ANY:
             made = named(asked.attack, Ball(norm, 0), steps=asked.steps, restarts=asked.restarts, embedding=embedding)
             if not isinstance(made, MinimalNorm):
@@ -115,8 +127,9 @@ def attack_of(victim: Victim, asked: NamedAttack, *, embedding: bool, learnt: In
             return made.everywhere()
         if norm == "l0" and asked.eps is None:
             raise ConfigError("l0 counts entries, and has no usual radius: give eps, a whole number, or any")
-        ball = Ball(norm, victim.radius(victim.scale.headline if asked.eps is None else asked.eps, norm))
-        return named(asked.attack, ball, steps=asked.steps, restarts=asked.restarts, embedding=embedding)
+        eps = victim.radius(victim.scale.headline if asked.eps is None else asked.eps, norm)
+        ball = Ball(norm, eps, targeted=aimed)
+        return named(asked.attack, ball, steps=asked.steps, restarts=asked.restarts, embedding=embedding or aimed)
     for name in ("steps", "restarts"):
         if getattr(asked, name) is not None:
             raise ConfigError(f"{asked.attack} was learnt beforehand, and has no {name}")
@@ -124,6 +137,10 @@ def attack_of(victim: Victim, asked: NamedAttack, *, embedding: bool, learnt: In
     if asked.eps is None and norm != learnt.ball.norm:
         raise ConfigError(f"{asked.attack} was learnt within {learnt.ball}: another norm needs eps too")
     eps = learnt.ball.eps * unit(victim)[1] if asked.eps is None else victim.radius(asked.eps, norm)
+    if aimed:
+        if not learnt.ball.targeted:
+            raise ConfigError(f"{asked.attack} learnt to lead samples away, and cannot be aimed: leave the target out")
+        return replace(learnt, ball=Ball(norm, eps, targeted=True), objective=EmbeddingDistance())
     return replace(aimless(learnt, embedding=embedding), ball=Ball(norm, eps))
 
 
@@ -135,7 +152,8 @@ def aimless(learnt: InputAttack, *, embedding: bool) -> InputAttack:
     """
     if learnt.ball.targeted:
         raise ConfigError(
-            f"this {type(learnt).__name__} aims at wanted outputs, which no verb can name: call it in Python, with y"
+            f"this {type(learnt).__name__} aims at another sample: withstand attack RUN --attack ITS-RUN --target FILE "
+            "names one"
         )
     return replace(learnt, objective=EmbeddingDistance() if embedding else CrossEntropy())
 

@@ -34,7 +34,7 @@ from withstand.evaluation.probes.fine_tuning import FineTuning
 from withstand.evaluation.representation.contrastive_geometry import ContrastiveGeometry
 from withstand.evaluation.representation.projection_head import Layers
 from withstand.evaluation.representation.sample_state import SampleState
-from withstand.evaluation.robustness.attacked import attack_samples
+from withstand.evaluation.robustness.attacked import Aimed, aim_samples, attack_samples
 from withstand.evaluation.robustness.classifiers.autoattack_stage import Aids
 from withstand.evaluation.robustness.corruptions import CorruptionBench, check_corruptible
 from withstand.evaluation.robustness.fairness import GroupGaps
@@ -328,6 +328,38 @@ class Run(RunOutputs):
         made = attack_of(victim, asked, embedding=bare, learnt=learnt)
         with moved(self.device, victim.model):
             return attack_samples(made, victim, test, samples=asked.samples, labelled=not bare, seed=asked.seed)
+
+    def aim(
+        self,
+        target: Data,
+        data: Data | NamedAttack | None = None,
+        asked: NamedAttack = NamedAttack(),  # noqa: B008 - a frozen value
+        **settings: object,
+    ) -> Aimed:
+        """Lead test samples towards another one, as the encoder sees them, and return what was found.
+
+        Args:
+            target: the path of a picture's file, or whatever holds one sample of the run's kind; read as its own were.
+            data: the run's own if None; what is asked for may stand in their place.
+            asked: which attack, also one that another run learnt for such ends, within what, on how many samples.
+            **settings: single fields of `asked`, by name: `attack="apgd"`.
+
+        Raises:
+            ConfigError: an unknown attack or setting, an attack that cannot be aimed, or a target of several samples.
+            DataError: a target or samples that the encoder does not read.
+        """
+        data, asked = (None, data) if isinstance(data, NamedAttack) else (data, asked)
+        asked, data = changed(asked, settings), self.others(data)
+        learnt = learnt_attack(asked.attack, self._allow)
+        test = self.sources(data)[1]
+        made = attack_of(_of_range(test), asked, embedding=True, learnt=learnt, aimed=True)
+        rows = self._rows(target, "all")
+        if (count := sum(len(some.source) for some in rows)) != 1:
+            raise ConfigError(f"target must hold one {test.kind}, and holds {count:,}")
+        (one,) = (some for some in rows if len(some.source))
+        victim = Victim(self.encoder, low=test.low, high=test.high, changeable=test.changeable, levels=test.levels)
+        with moved(self.device, victim.model):
+            return aim_samples(made, victim, test, one.source[[0]].x[0], samples=asked.samples, seed=asked.seed)
 
     def report(self) -> Path:
         """Write `report.html` from what the run folder holds, and return its path."""

@@ -2,20 +2,25 @@
 
 import math
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from withstand.api.settings import Inputs, LabelTable, NamedAttack
 from withstand.cli.network import folder_of, is_network, refuse_for_runs
 from withstand.cli.reply import Reply
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.options import Device
+from withstand.core.part import Tree
 from withstand.core.roles import Attacked
+
+if TYPE_CHECKING:
+    from withstand.evaluation.robustness.attacked import Aimed
 
 
 def run_attack(
     run: Path,
     *,
     data: str | None = None,
+    target: str | None = None,
     asked: NamedAttack = NamedAttack(),  # noqa: B008 - a frozen value
     inputs: Inputs = Inputs(),  # noqa: B008 - a frozen value
     table: LabelTable = LabelTable(),  # noqa: B008 - a frozen value
@@ -27,6 +32,8 @@ def run_attack(
 
     Args:
         run: a run folder; or a network: FILE.onnx, FILE.safetensors with its FILE.json, FILE.py:NAME or MODULE:NAME
+        target: a picture's file, or other data of one sample: lead the samples towards it, as the run's encoder sees
+            them, in place of away from themselves or their labels
         out: the .npz file; if not said, adversarial.npz in the run folder, or adversarial-NAME.npz for a network. Rows
             of a table are written beside it as .csv, in the table's units
     """
@@ -37,7 +44,7 @@ def run_attack(
     from withstand.core.files import replacing
     from withstand.core.victims.scale import Scale
 
-    network, rows, usual = is_network(run), None, Scale().headline
+    network, rows, usual, aimed = is_network(run), None, Scale().headline, None
     path = out or (folder_of("adversarial", run).with_suffix(".npz") if network else run / "adversarial.npz")
     if path.suffix != ".npz":
         raise DataError(
@@ -45,6 +52,8 @@ def run_attack(
         )
     if network:
         table.refuse_for_networks()
+        if target is not None:
+            raise ConfigError("--target is for runs, whose encoder tells what is like it: name a run folder")
         from withstand.api.networks import attack as attack_network
 
         if data is None:
@@ -55,13 +64,19 @@ def run_attack(
 
         refuse_for_runs(inputs)
         opened = open_run(run, allow=allow, device=device, labels=table.labels, label_column=table.label_column)
-        attacked, batch = opened.attack(data, asked)
+        if target is not None:
+            aimed = opened.aim(target, data, asked)
+            attacked, batch = aimed.attacked, aimed.batch
+        else:
+            attacked, batch = opened.attack(data, asked)
         test = opened.sources(data)[1]
         rows, usual = attacked_rows(test, attacked, batch), Scale(levels=test.levels).headline
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: getattr(attacked, name).numpy() for name in ("success", "norm", "loss")}
     if batch.y is not None:
         arrays["y"] = batch.y.numpy()
+    if aimed is not None:
+        arrays["target"] = aimed.target.numpy()
     with replacing(path) as aside, aside.open("wb") as file:
         np.savez_compressed(
             file, x=batch.x.numpy(), adversarial=attacked.x.numpy(), index=batch.index.numpy(), **arrays
@@ -72,7 +87,11 @@ def run_attack(
         told = f"\nattacked rows, in the table's units: {path.with_suffix('.csv')}"
     share = attacked.success.float().mean().item()
     count = f"{len(batch)}" if len(batch) == asked.samples else f"{len(batch)} ({asked.samples} were asked for)"
-    if batch.y is None:
+    facts: dict[str, Tree] = {"path": str(path), "success": share, "samples": len(batch)}
+    if aimed is not None:
+        found, near = _aimed(aimed, count, target)
+        facts |= near
+    elif batch.y is None:
         moved = attacked.loss.mean().item()
         found = f"{count} embeddings moved by {moved:.3f} on average (1 - cosine), {share:.1%} by more than 0.5"
     else:
@@ -81,8 +100,21 @@ def run_attack(
         found = f"{found}\n{_distances(attacked)}"
     return Reply(
         f"{asked.attack}, {_within(asked, usual)}: {found}\nattacked inputs: {path}{told}",
-        {"path": str(path), "success": share, "samples": len(batch)},
+        facts,
     )
+
+
+def _aimed(aimed: "Aimed", count: str, target: str | None) -> tuple[str, dict[str, Tree]]:
+    """Return how near samples came to a target, beside the clean ones and noise of the same size."""
+    near = {name: float(one.mean()) for name, one in aimed.cosine.items()}
+    taken = {name: int(one.sum()) for name, one in aimed.taken.items()}
+    beside = ("clean", "noise")
+    found = (
+        f"{taken['attacked']} of {count} taken for {target}, nearer to it than to any clean one "
+        f"({', '.join(f'{name} {taken[name]}' for name in beside)}); mean cosine to it {near['attacked']:.3f} "
+        f"({', '.join(f'{name} {near[name]:.3f}' for name in beside)})"
+    )
+    return found, {"cosine": {**near}, "taken": {**taken}}
 
 
 def _distances(attacked: Attacked) -> str:

@@ -5,7 +5,7 @@ paper: AnyAttack: Towards Large-scale Self-supervised Adversarial Attacks on Vis
 claims: a network that is trained on pictures alone makes targeted changes for any target, and in one pass
 learns from: a run that trained an encoder, and unlabelled pictures, photos, images
 use it when: it must be known whether pictures can be made to pass for others, in search or by similarity; its product
-  is an attack whose target is an embedding
+  is an attack that is aimed: withstand attack RUN --attack THIS-RUN --target FILE
 not for: the strongest attack on one picture, which PGD finds in some more passes
 command: withstand train anyattack --data fashion-mnist-small --victim runs/simclr-fashion-mnist-small
 """
