@@ -9,7 +9,7 @@ Sizes: `N` judged samples. Accuracies are shares of all of them, clean errors in
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Self
 
@@ -38,6 +38,7 @@ from withstand.core.roles import Defense, Evaluator, Source, Trial
 from withstand.core.threat import Ball
 from withstand.core.victims.victim import Victim
 from withstand.evaluation.robustness.audit_case import ball_facts, ball_name, radius_check, strips
+from withstand.evaluation.robustness.classifiers.plausible import skilled
 from withstand.evaluation.small import digit_classifier, rounding, small_digits
 from withstand.evaluation.statistics.intervals import Share, columns, shares
 
@@ -140,14 +141,15 @@ class Purification(Evaluator):
         if as_structured(batch.x) is not None:
             raise DataError(f"{type(batch.x).__name__} are no tensor that a ball fits round")
         x, y = subject.victim.ready(batch.x), batch.y
-        right, bare = _right(subject, x, y), _bare(subject.victim, x, y)
+        told, bare = _told(subject, x, y), _bare(subject.victim, x, y)
+        right = told.argmax(1) == y
         if not bool(bare.any()):
             raise DataError("the victim is right on none of the judged samples: there is nothing to guard")
         draws = Draws(derive(self.seed, "purification"), batch.index)
         attempts, silent = self._attempts(subject, x, y, draws)
         grey = [one for one in attempts if one.by == GREY]
         alone = worst([bare, *(_bare(subject.victim, one.x, y) for one in grey)])
-        judged = Verdict(right, bare, alone, tuple(attempts))
+        judged = Verdict(right, bare, alone, y == y.mode().values, tuple(attempts))
         ways: list[Tree] = [*sorted({one.way for one in attempts if one.way})]
         head = ball_name(self.ball.norm, self.ball.eps, subject.victim.scale)
         return Finding(
@@ -157,6 +159,7 @@ class Purification(Evaluator):
             tables={"attacks": _table(judged)},
             checks=(
                 *radius_check(self.ball, subject.victim),
+                _skilled(told, y, data.classes),
                 judged.useful_check(),
                 judged.honest_check(silent),
                 judged.strength_check(),
@@ -226,12 +229,14 @@ class Verdict:
         right: under the guard, on clean inputs.
         bare: without it, on clean inputs.
         alone: without it, under the attacks on the bare victim.
+        alike: if every sample is given the most frequent label, which no attack changes.
         attempts: what all attacks found.
     """
 
     right: Tensor
     bare: Tensor
     alone: Tensor
+    alike: Tensor
     attempts: tuple[Attempt, ...]
 
     def holds(self, by: str) -> Tensor:
@@ -244,9 +249,14 @@ class Verdict:
         return self.right & ~worst([self.right, *kept])
 
     @property
-    def useful(self) -> bool | None:
+    def helps(self) -> bool | None:
         """Whether more holds against an attacker who knows the guard than without it; None if chance may do it."""
         return stronger(~self.alone, ~self.holds(WHITE))
+
+    @property
+    def useful(self) -> bool | None:
+        """Whether the guard helps, and more holds than if all get one label: who is blind cannot be attacked."""
+        return stronger(~self.alike, ~self.holds(WHITE)) if self.helps is True else self.helps
 
     @property
     def hides(self) -> bool:
@@ -258,18 +268,26 @@ class Verdict:
         white = (
             f"White-box accuracy {Share.of(self.holds(WHITE))} within {norms(head)}, {Share.of(self.alone)} without it"
         )
-        if self.hides and self.useful is not True:
+        if self.hides and self.helps is not True:
             return f"{white}: the guard only hides gradients."
-        if self.useful is None:
+        if self.helps is None:
             return f"{white}: {len(self.right)} samples cannot tell whether the guard helps."
-        if not self.useful:
+        if self.helps and self.useful is not True:
+            return (
+                f"{white}: more than the bare victim withstands, but not clearly more than one answer for all would, "
+                f"{Share.of(self.alike).value:.1%}."
+            )
+        if not self.helps:
             return f"{white}: the guard withstands no more than the bare victim does."
         hidden = " Its own slopes mislead; the number is by attacks that go round them." if self.hides else ""
         return f"{white}: the guard withstands more than the bare victim does.{hidden}"
 
     def useful_check(self) -> Check:
-        """Check that the guard helps against an attacker who knows it."""
-        detail = f"{int(self.holds(WHITE).sum())} of {len(self.right)} samples hold, {int(self.alone.sum())} without it"
+        """Check that the guard helps against an attacker who knows it, and does so by more than being blind."""
+        detail = (
+            f"{int(self.holds(WHITE).sum())} of {len(self.right)} samples hold, {int(self.alone.sum())} without it, "
+            f"{int(self.alike.sum())} if all get one label"
+        )
         return Check("it withstands more than the bare victim, even when the attacker knows it", self.useful, detail)
 
     def honest_check(self, silent: Sequence[str]) -> Check:
@@ -281,7 +299,7 @@ class Verdict:
         own, round_them = (int(self.broken(*ways).sum()) for ways in ((EXACT,), (AROUND, GREY, BLACK)))
         first = "it has no slopes of its own" if EXACT in silent else f"by its own slopes {own} samples break"
         detail = f"{first}, by ways round them {round_them} of {int(self.right.sum())}"
-        return Check("it does more than hide gradients", not self.hides or self.useful is True, detail)
+        return Check("it does more than hide gradients", not self.hides or self.helps is True, detail)
 
     def strength_check(self) -> Check:
         """Check that attacks which know the guard do at least what random noise does."""
@@ -295,12 +313,23 @@ def worst(conditions: Sequence[Tensor]) -> Tensor:
     return reduce(torch.logical_and, conditions)
 
 
+def _skilled(told: Tensor, y: Tensor, classes: Sequence[str]) -> Check:
+    """Check that clean samples are still told apart behind the guard."""
+    found = skilled(told, y, classes, why="the guard takes away all that the victim goes by")
+    return replace(found, name="behind the guard the clean accuracy is plausible")
+
+
 def _right(guard: Defense, x: Tensor, y: Tensor) -> Tensor:
+    return _told(guard, x, y).argmax(1) == y
+
+
+def _told(guard: Defense, x: Tensor, y: Tensor) -> Tensor:
+    """Return the logits `(N, C)` behind a guard."""
     outcome = guard(x)
     if outcome.accepted is not None or outcome.score is not None:
         raise DataError(f"{type(guard).__name__} scores or rejects inputs: judge it by Detection")
     CrossEntropy().check(outcome.logits, y)
-    return outcome.logits.argmax(1) == y
+    return outcome.logits
 
 
 def _bare(victim: Victim, x: Tensor, y: Tensor) -> Tensor:

@@ -49,6 +49,13 @@ class Leaning(nn.Module):
         return torch.stack([-score, score], 1)
 
 
+class Blind(nn.Module):
+    """Makes every input the same, so that nothing is told apart and nothing can be attacked."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.full_like(x, 0.9)
+
+
 def rows() -> ArraySource:
     draws = torch.Generator().manual_seed(0)
     y = torch.arange(80) % 2
@@ -92,6 +99,17 @@ def test_a_filter_that_takes_away_what_can_be_attacked_is_of_use() -> None:
     assert figures["accuracy without the guard, linf 51/255"] == 0
     assert "withstands more than the bare victim" in str(finding.protocol["verdict"])
     assert finding.believable
+
+
+def test_a_filter_that_makes_all_inputs_the_same_withstands_nothing() -> None:
+    judge = Purification(Ball("linf", 0.2), samples=60, steps=2, queries=5)
+    finding = judge.evaluate(Purifier(Victim(Leaning()), Blind()), rows())
+    assert finding.numbers["white-box accuracy, linf 51/255"] == finding.numbers["clean accuracy"] > 0.4
+    assert finding.numbers["accuracy without the guard, linf 51/255"] == 0
+    assert "not clearly more than one answer for all" in str(finding.protocol["verdict"])
+    assert check(finding, "more than the bare victim") is not True
+    assert check(finding, "clean accuracy is plausible") is False
+    assert not finding.believable
 
 
 def test_the_white_box_number_is_the_least_and_leads_the_verdict() -> None:

@@ -36,6 +36,9 @@ _PICTURES = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of ImageNet's channels, which most pretrained networks of pictures expect."""
 
 
+_MISFED = "the input range or the normalisation may be wrong, or the weights not loaded"
+
+
 @dataclass(frozen=True)
 class _Remedy:
     """Another way to feed the network.
@@ -72,18 +75,19 @@ def plausible(victim: Victim, x: Tensor, y: Tensor, classes: Sequence[str] = (),
     return Check(NAME, False, f"{Share.of(outputs.argmax(1) == y)} of {len(y)} samples are right when clean, {better}")
 
 
-def skilled(outputs: Tensor, y: Tensor, classes: Sequence[str] = ()) -> Check:
+def skilled(outputs: Tensor, y: Tensor, classes: Sequence[str] = (), *, why: str = _MISFED) -> Check:
     """Check that answers go with the labels beyond chance; what they always say, and labels that never change, cannot.
 
     Args:
         outputs: logits `(N, C)` of clean samples.
         y: labels `(N,)`.
         classes: their names; may be empty.
+        why: what may have gone wrong where all get one answer.
     """
-    return _skill(outputs, y, classes)[0]
+    return _skill(outputs, y, classes, why)[0]
 
 
-def _skill(outputs: Tensor, y: Tensor, classes: Sequence[str]) -> tuple[Check, bool]:
+def _skill(outputs: Tensor, y: Tensor, classes: Sequence[str], ask: str = _MISFED) -> tuple[Check, bool]:
     """Return the check of `skilled`, and whether another way to feed the network may still decide it."""
     answers, count = outputs.argmax(1), len(y)
     share = Share.of(answers == y)
@@ -101,7 +105,6 @@ def _skill(outputs: Tensor, y: Tensor, classes: Sequence[str]) -> tuple[Check, b
         return Check(NAME, True, f"{found}, {chance:.1%} would be by chance"), True
     if by_chance < _DOUBT:
         return Check(NAME, None, f"{found}, {chance:.1%} would be by chance: too few samples to tell"), True
-    ask = "the input range or the normalisation may be wrong, or the weights not loaded"
     if float((outputs - outputs[0]).abs().max()) == 0:
         return Check(NAME, False, f"{found}: the outputs are the same for every sample; {ask}"), True
     if int((said > 0).sum()) == 1:
