@@ -167,8 +167,11 @@ class Unlearning(Evaluator):
         for name, rows in ((TEST, ~lost), (TEST_GONE, lost)):
             if bool(rows.any()):
                 found[name] = Subset(test, rows.nonzero()[:, 0].tolist())
-        if TEST not in found:
-            raise DataError("no test sample has a class that remains")
+        if len(found.get(TEST, ())) < 2:
+            raise DataError(
+                f"the membership attack learns from one half of the test samples whose class remains, and is judged on "
+                f"the other: it needs 2, and there are {len(found.get(TEST, ()))}"
+            )
         return found
 
     def _membership(self, logits: Mapping[str, Features]) -> tuple[Tensor, Tensor]:

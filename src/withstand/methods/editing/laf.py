@@ -47,7 +47,10 @@ def classifier_of(method: Method) -> Classifier:
     """
     network = network_of(method, "classifier")
     if not isinstance(network, Classifier):
-        raise ConfigError(f"only an encoder with a linear classifier can be edited, not a {type(network).__name__}")
+        raise ConfigError(
+            f"only an encoder with a linear classifier can be edited, as pgd-at trains one, and "
+            f"{type(method).__name__} gives a {type(network).__name__}"
+        )
     return network
 
 

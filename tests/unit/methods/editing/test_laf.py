@@ -277,6 +277,13 @@ def test_places_from_words_and_files(tmp_path: Path) -> None:
         places("class:1", ArraySource(blobs(12)[0]))
 
 
+def test_a_class_that_is_called_by_a_number_is_not_taken_for_the_one_in_that_place() -> None:
+    source = ArraySource(*blobs(12), classes=("1", "2", "7"))
+    assert places("class:2", source) == [1, 4, 7, 10]
+    with pytest.raises(ConfigError, match="'class:0' is no class"):
+        places("class:0", source)
+
+
 def test_runs_that_are_refused() -> None:
     with pytest.raises(ConfigError, match="--first"):
         experiment()
@@ -292,5 +299,8 @@ def test_the_judge_says_what_it_needs() -> None:
     assert "has not kept" in judge.lacks(nn.Identity(), source)
     with pytest.raises(DataError, match="test samples"):
         replace(judge, unseen=None).evaluate(LAF.example(), source)
+    assert judge.unseen is not None
+    with pytest.raises(DataError, match="it needs 2, and there are 1"):
+        judge.evaluate(LAF.example(), source, test=Subset(judge.unseen, [0]))
     unlabelled = Unlearning(Subset(ArraySource(blobs(12)[0]), [0, 1]), source)
     assert "labels" in unlabelled.lacks(LAF.example(), source)

@@ -50,9 +50,9 @@ def _of_class(meant: str, source: Source) -> list[int]:
         raise DataError(f"forget is {meant!r}, and the data have no labels: name the places in a file")
     word, names = meant.partition(":")[2], source.classes
     present = sorted(set(source.labels[source.labels >= 0].tolist()))
-    called = {str(label): label for label in present} | {
-        name: label for label, name in enumerate(names) if label in present
-    }
+    called = {names[label] if label < len(names) else str(label): label for label in present}
+    if not any(name.isdecimal() for name in names):  # else a number is a name, and may be another class's place
+        called |= {str(label): label for label in present}
     if word not in called:
         known = [f"class:{names[label] if label < len(names) else label}" for label in present]
         raise ConfigError(f"forget {meant!r} is no class: {nearest(meant, known)}")
