@@ -6,7 +6,8 @@ sizes: B pictures, K latent numbers
 differences: as in the official code the penalty is on the slope of the latent means' sum, which bounds no single one.
   Encoder and decoders learn from one drawing of the latent numbers, where the official code draws anew for each of
   them. The filter decodes the signs of the means, where the official one draws. Adam takes the place of RMSProp, and
-  the networks are half as wide.
+  the networks are half as wide. They start as the official ones do (Glorot): from torch's own start all codes may
+  become one, and every picture the same.
 """
 
 from typing import Self

@@ -15,6 +15,7 @@ from withstand.core.batch import unit_range
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import Part
 from withstand.core.roles import Model
+from withstand.models.blocks.glorot import start_glorot
 from withstand.models.restoration.resampling import blurred, spread
 from withstand.models.restoration.warp import space_to_depth, warp
 
@@ -52,10 +53,7 @@ class FlowNetwork(Part, nn.Module):
             for before, now in pairwise(sizes)
         )
         self.last = nn.Sequential(_convolution(2 * width, width), nn.LeakyReLU(_SLOPE), _convolution(width, 2))
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d) and module.bias is not None:
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+        start_glorot(self)
 
     @classmethod
     def example(cls) -> Self:

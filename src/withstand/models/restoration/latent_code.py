@@ -13,6 +13,7 @@ from withstand.core.batch import unit_range
 from withstand.core.errors import ConfigError
 from withstand.core.roles import Model
 from withstand.models.blocks.filter import Filter
+from withstand.models.blocks.glorot import start_glorot
 
 
 class LatentEncoder(Model):
@@ -40,6 +41,7 @@ class LatentEncoder(Model):
         small = [-(-side // 4) for side in shape[1:]]
         self.dense = nn.Sequential(nn.Linear(wide * small[0] * small[1], hidden), nn.LeakyReLU())
         self.both = nn.Linear(hidden, 2 * latent)
+        start_glorot(self)
 
     @classmethod
     def example(cls) -> Self:
@@ -81,6 +83,7 @@ class LatentDecoder(nn.Module):
             nn.ConvTranspose2d(wide, width, 3, 2, 1, 1), nn.LeakyReLU(),
             nn.ConvTranspose2d(width, shape[0], 3, 1, 1), nn.Tanh(),
         )  # fmt: skip
+        start_glorot(self)
 
     def forward(self, code: Tensor) -> Tensor:
         """Return the pictures `(B, C, H, W)`."""

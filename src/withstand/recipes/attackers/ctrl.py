@@ -8,6 +8,10 @@ use it when: it is to be known how a training of one's own takes poisoned data, 
   backdoor, poisoning
 not for: grey pictures; folders that may hold a trigger already, which `withstand inspect` looks through
 command: withstand train ctrl --data cifar10 --base simclr
+time: 313 processor seconds for the claim, 3 seeds
+reached: undecided, and in so short a training the trigger does nothing: 0.091 ± 0.014 of other classes' pictures go to
+  the target, 0.088 ± 0.014 on the clean twin. The frequency audit finds all poisoned pictures (AUC 1.0), activation
+  clustering few (0.56)
 differences: a clean twin learns beside the poisoned encoder, from the same weights, so that a run costs twice as much;
   triggered pictures are rounded to bytes, as in files; success is counted on pictures of other classes than the target,
   and as in the paper beside it; contrastive loss, views and rates are those of `base`, where the code has SimCLR's at

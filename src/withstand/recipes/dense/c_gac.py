@@ -14,6 +14,9 @@ differences: a U-Net for small pictures in place of two stacked hourglasses of 2
   dropout, and a learning rate to match. Gaussian in place of box blur. The last weights are kept, not those of the best
   validation score. Teachers learn from the student by distillation, as the paper says; averaged ones are a setting
 command: withstand train c-gac --data landmark-digits --target digits-on-photos
+time: 139 processor seconds for the claim, 3 seeds of three arms
+reached: reproduced: on the other look, mean of the points' AUC and the masks' IoU 0.427 ± 0.163, 0.379 ± 0.150 by what
+  learnt from the source alone (ahead by 0.048 ± 0.032 by seed), 0.421 without teachers (digits on photos)
 """
 
 from dataclasses import replace

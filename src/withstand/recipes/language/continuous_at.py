@@ -11,6 +11,9 @@ differences: the length of the attack's steps follows the radius unless told, fo
   billion weights; an update is a batch of 8 pairs, 64 as published by --accumulate 8; small models learn at a higher
   rate unless told
 command: withstand train continuous-at --model FOLDER --data pairs.jsonl --utility answers.jsonl
+time: 389 processor seconds for the claim, 3 seeds of three arms
+reached: reproduced, by little: under attack at 0.1 the cross-entropy of the secret is 0.538 ± 0.005 nats, 0.528 ± 0.006
+  where training saw no attack (ahead by 0.0092 ± 0.0050 by seed)
 """
 
 from collections import Counter

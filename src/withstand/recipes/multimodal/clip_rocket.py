@@ -8,6 +8,9 @@ use it when: what pictures show was written down, and classes shall be told in w
   find each other
 not for: captions that do not differ within a batch: pairs of equal captions are taken for wrong ones
 command: withstand train clip-rocket --data photos/
+time: 292 processor seconds for the claim, 3 seeds of three arms
+reached: not reproduced at this scale: zero-shot accuracy 0.307 ± 0.016, 0.379 ± 0.008 by CLIP that saw as many views,
+  and 0.271 by CLIP in as many steps
 """
 
 from withstand.core.errors import ConfigError

@@ -14,6 +14,10 @@ differences: a small captioner is trained here and attacked; `withstand steer` j
   where the official code draws eight of its texts. The best point by the known prompts is kept, not the last. JPEG and
   bit depth stand for the paper's diffusion purifier, each against attackers who know it too.
 command: withstand train vlm-susceptibility --data photos/
+time: 159 processor seconds for the claim, 3 seeds
+reached: reproduced: within 16/255 a steered picture makes the captioner say the wanted sentence in 0.992 ± 0.014 of
+  cases, noise of the same size in 0.042 ± 0.038. JPEG leaves 0.183 to those who do not know of it, and 0.617 to those
+  who do
 """
 
 from dataclasses import replace

@@ -134,3 +134,14 @@ def test_pictures_of_any_size_come_back_in_their_size(shape: tuple[int, ...]) ->
 def test_bad_settings_are_refused_by_name(settings: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
         made(**settings)
+
+
+def test_means_hang_on_the_picture_from_the_start() -> None:
+    """Means that hardly differ all lie within the threshold, where the soft code has no slope, and stay there."""
+    with isolated("lq-vae"):
+        encoder = LatentEncoder((1, 28, 28), width=16, hidden=128)
+    x = torch.rand(64, 1, 7, 7, generator=torch.Generator().manual_seed(0)).round()
+    x = x.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    with torch.no_grad():
+        spread = encoder(x).std(0).mean().item()
+    assert spread > 0.1 * 0.1

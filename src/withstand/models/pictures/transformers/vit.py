@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, linear, scaled_dot_product_attention
 
 from withstand.core.errors import ConfigError, nearest
+from withstand.models.blocks.glorot import start_glorot
 from withstand.models.blocks.recompute import through
 from withstand.models.pictures.transformers.patches import TokenEncoder, cut, pick_blocks
 
@@ -112,10 +113,7 @@ class ViT(TokenEncoder):
 
 def start_linear(network: nn.Module) -> None:
     """Start every linear layer of a network as ViTs start: Xavier-uniform, its bias at 0."""
-    for module in network.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            nn.init.zeros_(module.bias)
+    start_glorot(network, (nn.Linear,))
 
 
 def _under_its_name_of_today(_: nn.Module, state: dict[str, Tensor], prefix: str, *rest: object) -> None:
