@@ -1,5 +1,6 @@
 """Few-shot curve: accuracy against labels a class, the honest picture of what a representation saves in labels."""
 
+import warnings
 from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Self
@@ -106,5 +107,8 @@ class FewShot(Probe):
 
 
 def _accuracy(part: AccuracyProbe, train: Features, test: Features) -> float:
-    hits: Tensor = part.fit(train).predict(test.x) == test.labels
+    with warnings.catch_warnings():
+        # Scikit-learn guesses that labels of which few a class were drawn are numbers to regress.
+        warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
+        hits: Tensor = part.fit(train).predict(test.x) == test.labels
     return float(hits.double().mean())

@@ -1,4 +1,5 @@
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -155,6 +156,16 @@ def test_few_shot_curve_is_balanced_and_leaves_out_what_is_lacking() -> None:
         FewShot((KNN(),), labels=(100,)).measure(embedded(source(), source(90, 1)))
     with pytest.raises(ConfigError, match="2 draws"):
         FewShot((KNN(),), draws=1)
+
+
+def test_few_labels_of_many_classes_are_not_called_numbers() -> None:
+    rows = torch.rand(300, 4, generator=torch.Generator().manual_seed(0))
+    many = embed_all(
+        nn.Identity(), ArraySource(rows, torch.arange(300) % 30), ArraySource(rows, torch.arange(300) % 30)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        FewShot((Linear(), NaiveBayes()), labels=(1,), draws=2).measure(embed_all(nn.Identity(), many, many))
 
 
 def test_euclidean_centroid_equals_scikit_learns() -> None:
