@@ -159,13 +159,11 @@ def test_few_shot_curve_is_balanced_and_leaves_out_what_is_lacking() -> None:
 
 
 def test_few_labels_of_many_classes_are_not_called_numbers() -> None:
-    rows = torch.rand(300, 4, generator=torch.Generator().manual_seed(0))
-    many = embed_all(
-        nn.Identity(), ArraySource(rows, torch.arange(300) % 30), ArraySource(rows, torch.arange(300) % 30)
-    )
+    pictures = torch.rand(300, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    many = ArraySource(pictures, torch.arange(300) % 30)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        FewShot((Linear(), NaiveBayes()), labels=(1,), draws=2).measure(embed_all(nn.Identity(), many, many))
+        FewShot((Linear(), NaiveBayes()), labels=(1,), draws=2).measure(embedded(many, many))
 
 
 def test_euclidean_centroid_equals_scikit_learns() -> None:
