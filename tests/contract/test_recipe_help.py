@@ -67,6 +67,8 @@ def test_what_a_method_says_of_its_differences_reaches_its_entry() -> None:
     assert "a whole batch" in found["beyond"]
     own = {item.slug for item in entries() if "from withstand.methods." in item.path.read_text(encoding="utf-8")}
     assert {slug for slug in own if not found[slug]} == set()
+    assert "to a spread of 1. No training code was published." in found["rss"]  # of two files, each with sentences
+    assert all(said.endswith(".") for said in found.values() if said)
 
 
 def test_what_the_help_of_train_says_of_all_recipes_holds_for_all() -> None:

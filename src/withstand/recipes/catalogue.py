@@ -191,7 +191,8 @@ def _read(path: Path, changed: int) -> Entry:
     title, facts = _header(tree)
     imported = [node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)]
     if differences := list(filter(None, [facts.get("differences"), *map(_differences, imported)])):
-        facts["differences"] = " ".join(differences)
+        first, *further = (f"{said.rstrip('.')}." for said in differences)
+        facts["differences"] = " ".join([first, *(f"{said[0].upper()}{said[1:]}" for said in further)])
     trains = any(isinstance(node, ast.FunctionDef) and node.name == "experiment" for node in tree.body)
     return Entry(_dashed(path.stem), title, _dashed(path.parent.name), path, facts, trains)
 
