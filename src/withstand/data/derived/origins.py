@@ -3,6 +3,7 @@
 Two tracks, as ImagiNet (2024) has them. The classes of the data are real pictures and one class a generator.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
@@ -31,10 +32,11 @@ class Origins(Wrapped):
 
     Args:
         source: labelled pictures; a class is the real ones', or a generator's.
-        real: the classes of real pictures; () for those whose name begins with "real".
+        real: the classes of real pictures; () for the one called "real", or those with real as their first word.
 
     Raises:
-        DataError: no pictures, no labels, no class of real pictures, or none of synthetic ones.
+        DataError: no pictures, no labels, no class of real pictures, classes whose names leave open whether they are
+            real, as realistic-vision beside real, or none of synthetic ones.
         ConfigError: `real` names a class that there is not.
     """
 
@@ -150,11 +152,28 @@ def _real_classes(classes: Sequence[str], asked: tuple[str, ...]) -> tuple[str, 
     for name in asked:
         if name not in classes:
             raise ConfigError(f"real names no class {name!r}: {nearest(name, classes)}")
-    found = asked or tuple(name for name in classes if name.lower().startswith(REAL))
+    if asked:
+        return asked
+    found = called_real(classes)
     if not found:
         shown = ", ".join(classes[:5]) + (" ..." if len(classes) > 5 else "")
         raise DataError(f"none of the classes {shown} is called real: say by real which holds real pictures")
+    open_ones = [name for name in classes if name.lower().startswith(REAL) and name not in found]
+    if open_ones:
+        raise DataError(
+            f"{', '.join((*found, *open_ones))} all begin with real, as generators' names do too: say by real which hold "
+            "real pictures"
+        )
     return found
+
+
+def called_real(classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes that by their names hold real pictures: the one called real, else those that begin so.
+
+    Real has to be a word of its own: real_photos and real2 are found, and realistic-vision is not.
+    """
+    exactly = tuple(name for name in classes if name.lower() == REAL)
+    return exactly or tuple(name for name in classes if re.match(rf"{REAL}(?![a-z])", name.lower()))
 
 
 def _opened(data: Any, split: str, like: Source) -> Source | None:

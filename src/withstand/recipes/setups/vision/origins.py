@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.roles import Model, Source
-from withstand.data.derived.origins import REAL, Origins
+from withstand.data.derived.origins import REAL, Origins, called_real
 from withstand.data.derived.recompressed import Recompressed
 from withstand.data.derived.subset import holdout_or_all
 from withstand.data.derived.synthetic.generated import Generated
@@ -40,7 +40,8 @@ class OriginSetup(PictureSetup):
         size: side in pixels to which a folder's photos are brought; their own side, so that nothing is resampled, is
             best: resizing takes the traces of generators away.
         learning_rate: of SGD, for a batch of 200; scaled with the batch.
-        real: the class of real pictures, or several with commas between; those whose name begins with real if not said.
+        real: the class of real pictures, or several with commas between; the one called real if not said, or those with
+            real as their first word.
         equalise: write all pictures as JPEG of one quality first, so that the format that they had gives nothing away.
         generate: make half of the pictures anew by simple processes that leave traces as generators do: a trial.
         strength: of these traces, above 0 to 1; small ones are hard to find.
@@ -73,11 +74,17 @@ class OriginSetup(PictureSetup):
                 Generated(part, strength=self.strength, seed=seed) for seed, part in enumerate((train, test))
             )
         named = tuple(name.strip() for name in self.real.split(",")) if self.real else ()
-        if not named and not any(name.lower().startswith(REAL) for name in train.classes):
-            raise DataError(
-                f"no class of {train.name} is called real: say by --real which holds real pictures; "
-                "--generate makes half of any pictures anew, for a trial"
-            )
+        if not named:
+            guessed = called_real(train.classes)
+            if not guessed:
+                raise DataError(
+                    f"no class of {train.name} is called real: say by --real which holds real pictures; "
+                    "--generate makes half of any pictures anew, for a trial"
+                )
+            if [name.lower() for name in guessed] != [REAL]:
+                warnings.warn(
+                    f"taken for real by their names: {', '.join(guessed)}; --real says otherwise", stacklevel=2
+                )
         origins = Origins(train, named), Origins(test, named)
         warn_of_formats(train, origins[0], equalised=self.equalise)
         return (Recompressed(origins[0]), Recompressed(origins[1])) if self.equalise else origins
