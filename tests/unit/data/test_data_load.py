@@ -7,6 +7,7 @@ from torch.utils.data import TensorDataset
 from withstand.core.errors import DataError
 from withstand.data import ArraySource, DatasetSource, ImageFolder, NamedSource, load, splits
 from withstand.data.derived.subset import Held
+from withstand.data.load import all_to_learn_from
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), np.uint8)
 
@@ -43,6 +44,16 @@ def test_everything_becomes_a_source(tmp_path):
 def test_what_is_no_data(data, says):
     with pytest.raises(DataError, match=says):
         load(data)
+
+
+def test_nothing_is_held_out_of_what_judges_nothing(tmp_path):
+    np.savez(tmp_path / "parts.npz", x_train=PICTURES[:15], x_test=PICTURES[15:])
+    (tmp_path / "rows.csv").write_text("a,b\n" + "".join(f"{row},{row * row}\n" for row in range(20)))
+    held = Held(ArraySource(PICTURES), "train")
+    assert len(all_to_learn_from(PICTURES)) == 20
+    assert len(all_to_learn_from(tmp_path / "parts.npz")) == 15
+    assert len(all_to_learn_from(tmp_path / "rows.csv")) == 20
+    assert all_to_learn_from(held) is held
 
 
 def test_splits_and_sizes_that_are_not_there():

@@ -30,8 +30,8 @@ from withstand.core.part import again
 from withstand.core.roles import Model, Source
 from withstand.data.derived.joined import Joined
 from withstand.data.derived.resized import as_shaped
-from withstand.data.derived.subset import Subset, labelled
-from withstand.data.load import Data, splits
+from withstand.data.derived.subset import Subset, apart, labelled
+from withstand.data.load import Data, all_to_learn_from, splits
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Adam
 from withstand.engine.schedules import Constant
@@ -53,7 +53,8 @@ class FewLabels(Options):
     Args:
         data: a set's name, a folder of pictures with one folder a class, an array file; its test part judges.
         size: side in pixels to which a folder's photos are brought; the sets have their own.
-        unlabelled: further data, whose labels are not read; what is left of `data` if not said.
+        unlabelled: further data, whose labels are not read, and of which none are kept to judge by; what is left of
+            `data` if not said.
         labels: labels a class that are used; 0 for all there are, with --unlabelled.
         first: folder of a run whose encoder gives the features, say one of simclr; the samples themselves if not said.
         epochs: passes over the unlabelled samples, and over the labelled ones in the first stage.
@@ -173,7 +174,8 @@ def parts(setup: FewLabels) -> tuple[Source, Source, Source]:
         if not len(rest):
             raise DataError("all samples' labels are used, and none is left to learn from without: lower labels")
         return known, Joined((Subset(whole, rest.tolist()),)), test
-    other = splits(setup.unlabelled, size=side_of(setup.first, setup.unlabelled, setup.size), seed=0)[0]
+    other = all_to_learn_from(setup.unlabelled, size=side_of(setup.first, setup.unlabelled, setup.size))
+    other = apart(other, test)  # where they are the data themselves
     if other.kind == whole.kind == "picture":
         other = as_shaped(other, whole.shape)
     if other.shape != whole.shape:

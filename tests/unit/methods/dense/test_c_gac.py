@@ -359,6 +359,16 @@ def test_the_target_brings_no_labels_to_training(tmp_path: Path) -> None:
     assert describe(made.first.method)["init_args"]["weight"] == 0  # type: ignore[union-attr,call-overload,index]
 
 
+def test_a_target_without_points_is_learnt_from_whole(tmp_path: Path) -> None:
+    """Nothing of it can judge: what judges are labelled pictures."""
+    known = write(tmp_path / "hands.npz")
+    np.savez(tmp_path / "bare.npz", x=np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), np.uint8))
+    made = experiment(replace(SETUP, data=str(known), target=str(tmp_path / "bare.npz"), batch=4), width=2, levels=2)
+    assert len(made.source) == 20
+    assert made.test is not None
+    assert KEYPOINTS in made.test[[0]].extras
+
+
 def test_labelled_pictures_without_masks_leave_masks_out(tmp_path: Path) -> None:
     np.savez(tmp_path / "points.npz", x=np.zeros((20, 8, 8, 3), np.uint8), keypoints=np.full((20, 3, 2), 3.0))
     path = str(tmp_path / "points.npz")

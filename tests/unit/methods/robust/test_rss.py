@@ -122,6 +122,7 @@ def test_a_run_beside_its_first_stage(tmp_path: Path) -> None:
     assert isinstance(made.first, Experiment)
     assert len(made.first.source) == 4
     assert made.source.labels is None
+    assert len(made.source) == 600, "none is kept of samples that judge nothing"
     run = train(made, tmp_path / "run", quiet=True)
     checkpoint.load(run.checkpoints, made.method)
     rss = made.method
@@ -152,6 +153,15 @@ def test_data_that_are_refused(changed: dict[str, object], error: type[Exception
         experiment(replace(SETUP, data=ArraySource(torch.rand(20, 3))))
     with pytest.raises(DataError, match="only one class"):
         experiment(replace(SETUP, data=ArraySource(torch.rand(20, 3), torch.zeros(20, dtype=torch.int64)), labels=2))
+
+
+def test_data_that_are_their_own_unlabelled_ones_keep_what_judges() -> None:
+    data = mixture(60, *means())
+    made = experiment(replace(SETUP, data=data, unlabelled=data, labels=2))
+    assert made.test is not None
+    assert len(made.source) == 48
+    free, judged = (part[range(len(part))].x for part in (made.source, made.test))
+    assert not (free[:, None] == judged).all(2).any()
 
 
 def test_the_bounds_rate_falls_with_unlabelled_samples_and_rises_with_the_shift() -> None:

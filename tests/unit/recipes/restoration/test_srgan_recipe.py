@@ -48,6 +48,21 @@ def test_a_folder_is_learnt_from_in_tiles_and_judged_whole(folder: Path) -> None
     assert len(other.test) == 5
 
 
+def test_other_pictures_judge_whole_and_none_of_the_data_are_kept_for_it(folder: Path, tmp_path: Path) -> None:
+    draws = np.random.default_rng(0)
+    for name, count in (("learnt", 10), ("judged", 7)):
+        np.savez(tmp_path / f"{name}.npz", x=draws.integers(0, 256, (count, 16, 16, 3), dtype=np.uint8))
+    learnt, judged = (str(tmp_path / f"{name}.npz") for name in ("learnt", "judged"))
+    made = srresnet.experiment(replace(srresnet.SETUP, data=learnt, test=judged, **SMALL))  # type: ignore[arg-type]
+    assert (len(made.source), len(made.test or ())) == (10, 7)
+    for part, places in (("train", (0, 1)), ("test", (2, 3, 4))):
+        (tmp_path / "parts" / part).mkdir(parents=True)
+        for place in places:
+            (folder / f"{place}.png").rename(tmp_path / "parts" / part / f"{place}.png")
+    made = srresnet.experiment(replace(srresnet.SETUP, data=learnt, test=str(tmp_path / "parts"), **SMALL))  # type: ignore[arg-type]
+    assert len(made.test or ()) == 3, "of a folder in parts the test part judges"
+
+
 def test_pictures_smaller_than_a_tile_are_named(folder: Path) -> None:
     with pytest.raises(DataError, match="every picture of photos is smaller than a tile of 96 x 96"):
         srresnet.experiment(replace(srresnet.SETUP, data=str(folder)))

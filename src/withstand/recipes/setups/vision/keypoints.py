@@ -14,7 +14,7 @@ from withstand.data.derived.joined import Joined
 from withstand.data.derived.resized import as_shaped
 from withstand.data.derived.subset import holdout
 from withstand.data.derived.synthetic.landmarks import LandmarkDigits, Look
-from withstand.data.load import splits
+from withstand.data.load import all_to_learn_from, splits
 from withstand.data.pictures.named import VARIABLE
 from withstand.data.pictures.npz.keypoints import KeypointFile, has_keypoints
 from withstand.evaluation.dense.keypoints.drawing import HAND, Lines
@@ -106,8 +106,11 @@ def keypoint_parts(setup: KeypointSetup) -> KeypointParts:
         target = partners.get(setup.data) if isinstance(setup.data, str) else None
         if target is None:
             raise DataError("name pictures to adapt to by target: a file or folder of pictures, or a set's name")
-    free, free_test = _opened(target, known.shape[-1] if size is None else size, "target")
+    side = known.shape[-1] if size is None else size
+    free, free_test = _opened(target, side, "target")
     theirs = free[[0]].extras.get(KEYPOINTS)
+    if theirs is None:  # none of them can judge
+        free = all_to_learn_from(target, size=_of_folder(target, side))
     if theirs is not None and theirs.shape[1] != points:
         raise DataError(f"data has {points} points a picture, and target {theirs.shape[1]}: give pictures of one kind")
     if free.shape != known.shape:
@@ -150,4 +153,9 @@ def _opened(data: str | Source, size: int | None, name: str) -> tuple[Source, So
         raise DataError(f"data has no points: {str(path)!r} holds {held}, where x, keypoints and mask are wanted")
     if not path.exists() and name == "data":
         raise DataError(f"there is no file or set {data!r}: {nearest(data, SETS)}")
-    return splits(data, size=size if path.is_dir() else None, seed=0)
+    return splits(data, size=_of_folder(data, size), seed=0)
+
+
+def _of_folder(data: str | Source, size: int | None) -> int | None:
+    """Return the side to which photos of a folder are brought; other data have theirs."""
+    return size if isinstance(data, str) and Path(data).expanduser().is_dir() else None

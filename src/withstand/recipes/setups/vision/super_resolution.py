@@ -1,12 +1,13 @@
 """What recipes of super-resolution share: pictures at full resolution in tiles, the network that enlarges, budget."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from withstand.core.files.reading import PLAIN, Reading
 from withstand.core.options import Options
 from withstand.core.roles import Source
 from withstand.data.derived.subset import holdout
-from withstand.data.load import Data, splits
+from withstand.data.load import Data, all_to_learn_from, judged, splits
 from withstand.data.pictures.tiles import Tiles
 from withstand.data.pictures.whole import is_whole, whole_parts
 from withstand.engine.experiment import Experiment, Plan
@@ -69,17 +70,28 @@ def pictures(setup: SuperSetup) -> tuple[Source, Source]:
     """
     data, given = setup.data, setup.test
     if not isinstance(data, str) or not is_whole(data):
-        train, held = splits(data, seed=0, reading=setup.reading)
-        test: Source | None = held
+        train, test = _split(data, setup.reading, kept=given is None)
     else:
         parts = dict(whole_parts(data, setup.reading))
-        train = parts["train"]
-        test = parts.get("test", parts.get("validation"))
-    if given is not None:
-        test = whole_parts(given, setup.reading)["train"] if is_whole(given) else splits(given)[1]
+        train, test = parts["train"], _to_judge(parts)
+    if given is not None and is_whole(given):
+        parts = dict(whole_parts(given, setup.reading))
+        test = _to_judge(parts) or parts["train"]
+    elif given is not None:
+        test = judged(given)
     if test is None:
         train, test = holdout(train)
     return Tiles(train, setup.tile, setup.stride), test
+
+
+def _split(data: Data, reading: Reading, *, kept: bool) -> tuple[Source, Source | None]:
+    if kept:
+        return splits(data, seed=0, reading=reading)
+    return all_to_learn_from(data, reading=reading), None
+
+
+def _to_judge(parts: Mapping[str, Source]) -> Source | None:
+    return parts.get("test", parts.get("validation"))
 
 
 def network(setup: SuperSetup, channels: int) -> SRResNet:
