@@ -1,9 +1,10 @@
 """The door to tracks: what holds frames of things at several times becomes a source of them."""
 
+import warnings
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -18,11 +19,16 @@ from withstand.data.clips.frames import moving_patches, read_clips
 from withstand.data.clips.tracks import Tracks
 from withstand.data.derived.wrapped import Wrapped
 
+Skipped: TypeAlias = tuple[tuple[str, str], ...]
+"""What was left out, and why."""
+
 
 class FrameTracks(Wrapped):
     """Tracks of a file: an array of them, or patches that move in clips.
 
-    Attribute "clip" numbers the clip that a patch is from, and samples of one clip belong together.
+    Attribute "clip" numbers the clip that a patch is from, and samples of one clip belong together. Clips that give no
+    patch, whose frames are smaller than one or in which nothing can be followed, are counted in a warning and stand in
+    `skipped`.
 
     Args:
         path: a `.npy` or `.npz` array `(N, T, C, H, W)` of tracks; or a folder or zip archive of folders of frames,
@@ -39,14 +45,15 @@ class FrameTracks(Wrapped):
         path = Path(path).expanduser()
         self.clips: tuple[str, ...] = ()
         self._clip: Tensor | None = None
+        skipped: Skipped = ()
         if path.suffix in (".npy", ".npz"):
             tracks = Tracks(np.asarray(read_arrays(path).x))
             origin = f"the file {printable(str(path))}"
         else:
-            tracks, self._clip, self.clips = _tracked(path, size, patches, length, _state(path))
+            tracks, self._clip, self.clips, skipped = _tracked(path, size, patches, length, _state(path))
             origin = f"patches of {size} pixels that move in {len(self.clips)} clips of {printable(str(path))}"
         self._wrap(tracks)
-        self.name, self.origin = printable(path.stem), origin
+        self.name, self.origin, self.skipped = printable(path.stem), origin, skipped
 
     @property
     def attributes(self) -> dict[str, Tensor]:
@@ -78,8 +85,10 @@ def _state(path: Path) -> tuple[tuple[str, int, int], ...]:
 @lru_cache(maxsize=2)
 def _tracked(
     path: Path, size: int, patches: int, length: int, state: tuple[tuple[str, int, int], ...]
-) -> tuple[Tracks, Tensor, tuple[str, ...]]:
-    """Return the tracks of clips, the clip of each, and the clips' names; kept, for a run opens its data several times.
+) -> tuple[Tracks, Tensor, tuple[str, ...], Skipped]:
+    """Return the tracks of clips, the clip of each, the names of those that have some, and the others with the reason.
+
+    Kept, for a run opens its data several times.
 
     Args:
         path: where the clips are.
@@ -94,19 +103,37 @@ def _tracked(
             f"the clips of {str(path)!r} have one frame each, or length is below 2: tracks of one frame show nothing "
             "that changes; of pictures, --simulate makes tracks"
         )
-    ends, of = [], []
-    for place, frames in enumerate(clips.values()):
-        clip = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    ends, of, names, skipped = [], [], [], []
+    for name, frames in clips.items():
+        clip, count = torch.from_numpy(frames).permute(0, 3, 1, 2), 0
         for start in range(0, len(clip) - 1, length):
             stretch = clip[start : start + length]
             if len(stretch) < 2 or (start and len(stretch) < length // 2) or min(stretch.shape[2:]) < size:
                 continue
             found = moving_patches(stretch, size, patches)
             ends.append(found[:, [0, -1]])
-            of += [place] * len(found)
+            count += len(found)
+        if count:
+            of += [len(names)] * count
+            names.append(name)
+        else:
+            skipped.append((name, _why_none(clip, size)))
     if not of:
         raise DataError(f"nothing that moves could be followed in the clips of {str(path)!r}: try another --size")
-    return Tracks(torch.cat(ends)), torch.tensor(of), tuple(clips)
+    if skipped:
+        shown = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3]) + ("; ..." if len(skipped) > 3 else "")
+        warnings.warn(f"{len(skipped)} of {len(clips)} clips give no patch ({shown}): left out", stacklevel=4)
+    return Tracks(torch.cat(ends)), torch.tensor(of), tuple(names), tuple(skipped)
+
+
+def _why_none(clip: Tensor, size: int) -> str:
+    """Return why a clip `(T, C, H, W)` gives no patch."""
+    if len(clip) < 2:
+        return "one frame"
+    height, width = clip.shape[2:]
+    if min(height, width) < size:
+        return f"frames of {height} x {width} are smaller than patches of {size}"
+    return "nothing that moves could be followed"
 
 
 def is_tracks(data: Any) -> bool:

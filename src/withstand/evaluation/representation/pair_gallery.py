@@ -89,16 +89,18 @@ class PairGallery(Evaluator):
         figures = {"tracks with a neighbour": Share.of(joined).measure()}
         tables = {}
         if source.labels is not None and bool(joined.any()):
-            same = (source.labels[near.clamp_min(0)] == source.labels[:, None]) & (near >= 0)
-            count = int((near >= 0).sum())
-            figures[PURITY] = Measure(float(same.sum()) / count, "share", "higher", of=count)
-            rows = tuple(
-                (place + 1, float(same[known, place].float().mean()))
-                for place in range(near.shape[1])
-                if bool((known := near[:, place] >= 0).any())
-            )
-            columns = ("neighbour", "of the same class")
-            tables["purity by rank"] = Table(columns, rows, units=shares("of the same class"))
+            theirs, own = source.labels[near.clamp_min(0)], source.labels[:, None]
+            counted = (near >= 0) & (theirs >= 0) & (own >= 0)  # a label is known of both
+            same, count = (theirs == own) & counted, int(counted.sum())
+            if count:
+                figures[PURITY] = Measure(float(same.sum()) / count, "share", "higher", of=count)
+                rows = tuple(
+                    (place + 1, float(same[known, place].float().mean()))
+                    for place in range(near.shape[1])
+                    if bool((known := counted[:, place]).any())
+                )
+                columns = ("neighbour", "of the same class")
+                tables["purity by rank"] = Table(columns, rows, units=shares("of the same class"))
         pictures = {}
         if drawn(source) and bool(joined.any()):
             chosen = permutation(len(source), self.seed, "gallery")

@@ -138,15 +138,16 @@ class TransitiveInvariance(Method):
     def order(self, order: Tensor, batch: int) -> Tensor:
         """Return the same tracks, each followed by the first of its neighbours that has not come yet."""
         near = self.neighbour.cpu().tolist()
-        left = dict.fromkeys(order.tolist())
+        left = set(order.tolist())
         dealt = []
-        while left:
-            track = next(iter(left))
-            del left[track]
+        for track in order.tolist():
+            if track not in left:
+                continue
+            left.remove(track)
             dealt.append(track)
             other = next((one for one in near[track] if one in left), None)
             if other is not None:
-                del left[other]
+                left.remove(other)
                 dealt.append(other)
         return torch.tensor(dealt)
 

@@ -79,6 +79,19 @@ def test_frames_are_read_from_folders_and_archives(tmp_path: Path) -> None:
         assert is_tracks(path)
 
 
+def test_clips_that_give_no_patch_are_told(tmp_path: Path) -> None:
+    written(tmp_path / "clips", clip(), "a moving")
+    written(tmp_path / "clips", clip(step=0), "b still")
+    written(tmp_path / "clips", clip()[:, :, :10, :10], "c small")
+    written(tmp_path / "clips", clip(), "d moving")
+    with pytest.warns(UserWarning, match=r"2 of 4 clips give no patch \(b still: nothing that moves"):
+        tracks = FrameTracks(tmp_path / "clips", size=12, patches=2)
+    assert dict(tracks.skipped)["c small"] == "frames of 10 x 10 are smaller than patches of 12"
+    assert tracks.group_names["clip"] == ("a moving", "d moving")
+    assert set(tracks.attributes["clip"].tolist()) == {0, 1}
+    assert "in 2 clips" in tracks.origin
+
+
 def test_arrays_of_tracks_are_known_by_their_axes(tmp_path: Path) -> None:
     np.save(tmp_path / "tracks.npy", np.zeros((3, 2, 3, 8, 8), np.uint8))
     np.save(tmp_path / "pictures.npy", np.zeros((3, 3, 8, 8), np.uint8))

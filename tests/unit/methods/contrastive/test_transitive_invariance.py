@@ -90,6 +90,11 @@ def test_the_gallery_tells_how_pure_pairs_are() -> None:
     assert found.tables["purity by rank"].rows == ((1, pytest.approx(4 / 6)), (2, 0.0))
     (shown,) = found.pictures.values()
     assert shown.shape == (3, 4, 8, 8, 3)
+    with pytest.warns(UserWarning, match="2 of 8 labels"):
+        pictures = ArraySource(tracks[range(8)].x, torch.tensor([0, 1, 2, -1, 0, -1, 2, 3]), layout="NCHW")
+    some = PairGallery().evaluate(subject, SimulatedTracks(pictures))
+    assert some.figures[PURITY].value == pytest.approx(3 / 4), "pairs count whose labels are both known"
+    assert some.figures[PURITY].of == 4
     with pytest.raises(DataError, match="8 tracks"):
         PairGallery().evaluate(subject, Tracks(torch.zeros(4, 2, 3, 8, 8, dtype=torch.uint8)))
     with pytest.raises(ConfigError, match="joins no tracks"):
