@@ -21,7 +21,7 @@ from withstand.data.derived.resized import as_shaped
 from withstand.data.derived.subset import Subset, labelled
 from withstand.data.load import Data
 from withstand.data.shared.rows import Rows, own_rows, rows_like
-from withstand.engine.export import to_onnx, to_safetensors
+from withstand.engine.export import check_form, to_onnx, to_safetensors
 from withstand.engine.outputs import (
     APPLICABLE,
     CONDENSED,
@@ -235,8 +235,11 @@ class RunOutputs(RunParts):
             part: a product's name. The classifier of a run that trains none is its encoder with a linear probe.
 
         Raises:
-            ConfigError: the run gives none of that name, or what the form does not hold.
+            ConfigError: the run gives none of that name, or what the form does not hold; or a file that is named as
+                another form's are.
         """
+        if out is not None:
+            check_form(Path(out), form)
         product = self.method.product(part) if part == "attack" else None
         if isinstance(product, Attack) and form == "onnx":
             raise ConfigError("ONNX files hold networks, and an attack is none: use the form safetensors")

@@ -14,6 +14,21 @@ from withstand.core.part import Part, describe, externals
 from withstand.core.roles import Attack, Model
 from withstand.core.version import __version__
 
+FORMS = (".safetensors", ".onnx")
+"""How files of both forms end."""
+
+
+def check_form(path: Path, form: str) -> None:
+    """Refuse a file that is named as one of another form, or as the description that lies beside weights.
+
+    Raises:
+        ConfigError: names the ending that fits.
+    """
+    ending = path.suffix.lower()
+    if ending == ".json" or (ending in FORMS and ending != f".{form}"):
+        other = f"form {ending[1:]}, or " if ending in FORMS else ""
+        raise ConfigError(f"out {str(path)!r} does not name a file of form {form}: give {other}a name in .{form}")
+
 
 def to_safetensors(product: nn.Module | Attack, path: Path) -> Path:
     """Write weights to `path`, and beside it, as `.json`, the tree from which `build` makes the network or the attack.

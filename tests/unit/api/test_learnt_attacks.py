@@ -89,6 +89,8 @@ def test_what_cannot_be_exported_is_told(learnt: Path, tmp_path: Path, capsys: p
     for run, words, message in (
         (learnt, ["--form", "onnx"], "ONNX files hold networks, and an attack is none"),
         (tmp_path / "purifier", [], "gives no attack: it gives purifier"),
+        (learnt, ["--out", "attack.onnx"], "of form safetensors: give form onnx, or a name in .safetensors"),
+        (learnt, ["--out", "attack.json"], "of form safetensors: give a name in .safetensors"),
     ):
         assert main(["export", str(run), "--part", "attack", "--allow", "learnt", *words]) == 2
         assert message in capsys.readouterr().err
