@@ -103,7 +103,9 @@ def _tracked(
             f"the clips of {str(path)!r} have one frame each, or length is below 2: tracks of one frame show nothing "
             "that changes; of pictures, --simulate makes tracks"
         )
-    ends, of, names, skipped = [], [], [], []
+    ends, of = [], []
+    names: list[str] = []
+    skipped: list[tuple[str, str]] = []
     for name, frames in clips.items():
         clip, count = torch.from_numpy(frames).permute(0, 3, 1, 2), 0
         for start in range(0, len(clip) - 1, length):

@@ -4,6 +4,7 @@ Two tracks, as ImagiNet (2024) has them. The classes of the data are real pictur
 """
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
@@ -16,6 +17,7 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.roles import Indices, Source
 from withstand.data.arrays.source import ArraySource
+from withstand.data.derived.relabelled import Relabelled
 from withstand.data.derived.subset import _Chosen
 from withstand.data.derived.wrapped import Wrapped
 from withstand.data.pictures.npz.kinds import open_kinds
@@ -91,13 +93,21 @@ class Origins(Wrapped):
         return {**self.source.group_names, GENERATOR: self.generators}
 
     def like(self, data: Any, split: str = "all") -> Source | None:
-        """Return other pictures with their origins told in the same way; their generators are their own."""
+        """Return other pictures with their origins told in the same way; their generators are their own.
+
+        Those that do not say what is real come without labels: a detector is asked about such.
+        """
         if isinstance(data, Origins):
             return None if split == "test" else data
         inner = self.source.like(data, split)
         if inner is None:
             inner = _opened(data, split, self)
-        return None if inner is None else Origins(inner, tuple(name for name in self.real if name in inner.classes))
+        if inner is None or inner.labels is None:
+            return inner
+        try:
+            return Origins(inner, tuple(name for name in self.real if name in inner.classes))
+        except DataError as error:
+            return _without(inner, str(error))
 
     def fingerprint(self) -> str:
         return blake2b(f"{self.source.fingerprint()} real {self.real}".encode(), digest_size=16).hexdigest()
@@ -141,11 +151,63 @@ class Generators(_Chosen):
         return self.source.group_names[GENERATOR]
 
     def like(self, data: Any, split: str = "all") -> Source | None:
+        """Return the synthetic ones of other pictures, their generators numbered as these are.
+
+        All of them come without labels where they do not say what is real, or have other generators than these.
+        """
         other = self.source.like(data, split)
-        return None if other is None else Generators(other)
+        if other is None or GENERATOR not in other.group_names:
+            return other
+        try:
+            told = Generators(other)
+        except DataError as error:
+            return _without(other, str(error))
+        strange = [name for name in told.classes if name not in self.classes]
+        if strange:
+            return _without(other, f"{strange[0]} is none of the generators {', '.join(self.classes)}")
+        own = torch.tensor([self.classes.index(name) for name in told.classes])
+        return Relabelled(told, own[told._labels], self.classes)
 
     def fingerprint(self) -> str:
         return blake2b(f"{super().fingerprint()} generators".encode(), digest_size=16).hexdigest()
+
+
+class Untold(Wrapped):
+    """Pictures without what is told of them: neither labels nor classes.
+
+    Args:
+        source: the pictures.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._wrap(source)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Origins.example())
+
+    def __getitem__(self, indices: Indices) -> Batch:
+        return replace(self.source[indices], y=None)
+
+    @property
+    def labels(self) -> Tensor | None:
+        return None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def targets(self) -> Tensor | None:
+        return None
+
+    def fingerprint(self) -> str:
+        return blake2b(f"{self.source.fingerprint()} untold".encode(), digest_size=16).hexdigest()
+
+
+def _without(source: Source, reason: str) -> Untold:
+    warnings.warn(f"{source.name} is read without origins: {reason}", stacklevel=3)
+    return Untold(source)
 
 
 def _real_classes(classes: Sequence[str], asked: tuple[str, ...]) -> tuple[str, ...]:
@@ -161,8 +223,8 @@ def _real_classes(classes: Sequence[str], asked: tuple[str, ...]) -> tuple[str, 
     open_ones = [name for name in classes if name.lower().startswith(REAL) and name not in found]
     if open_ones:
         raise DataError(
-            f"{', '.join((*found, *open_ones))} all begin with real, as generators' names do too: say by real which hold "
-            "real pictures"
+            f"{', '.join((*found, *open_ones))} all begin with real, as generators' names do too: say by real which "
+            "hold real pictures"
         )
     return found
 

@@ -90,6 +90,49 @@ def test_other_data_are_told_in_the_same_way(tmp_path: Path) -> None:
     assert Recompressed(found).like(tmp_path / "new") is not None
 
 
+def test_pictures_of_unknown_origin_can_be_asked_about(tmp_path: Path) -> None:
+    """What a detector is for: they come without labels, which nothing is judged by."""
+    found = Origins(source())
+    for place in range(4):
+        (tmp_path / "plain").mkdir(exist_ok=True)
+        (tmp_path / "albums" / "ab"[place % 2]).mkdir(parents=True, exist_ok=True)
+        for target in (tmp_path / "plain", tmp_path / "albums" / "ab"[place % 2]):
+            Image.fromarray(PICTURES[place]).save(target / f"{place}.png")
+    plain = found.like(tmp_path / "plain")
+    assert plain is not None
+    assert plain.labels is None
+    with pytest.warns(UserWarning, match="albums is read without origins: none of the classes a, b is called real"):
+        albums = found.like(tmp_path / "albums")
+    assert albums is not None
+    assert albums.labels is None
+    assert albums.classes == ()
+    assert albums[range(4)].y is None
+    assert len(albums.names) == 4
+    for other in (Generators(found), Recompressed(found)):
+        with pytest.warns(UserWarning, match="without origins"):
+            read = other.like(tmp_path / "albums")
+        assert read is not None
+        assert read.labels is None
+
+
+def test_generators_of_other_pictures_have_the_same_numbers(tmp_path: Path) -> None:
+    told = Generators(Origins(source(("real", "sd", "gan"))))
+    other = Generators(Origins(source(("sd", "real", "gan"))))
+    assert told.classes == ("sd", "gan")
+    np.savez(tmp_path / "other.npz", gan=PICTURES[:3], real=PICTURES[3:5], sd=PICTURES[5:])
+    read = told.like(tmp_path / "other.npz")
+    assert read is not None
+    assert read.classes == told.classes
+    assert read.labels is not None
+    assert read.labels.tolist() == [1, 1, 1, 0, 0, 0, 0]
+    np.savez(tmp_path / "strange.npz", dalle=PICTURES[:3], real=PICTURES[3:5], sd=PICTURES[5:])
+    with pytest.warns(UserWarning, match="dalle is none of the generators sd, gan"):
+        strange = other.like(tmp_path / "strange.npz")
+    assert strange is not None
+    assert strange.labels is None
+    assert len(strange) == 9
+
+
 def test_formats_that_give_origins_away_are_found(tmp_path: Path) -> None:
     apart = ImageFolder(folder(tmp_path / "apart"), 16, cache=tmp_path / "cache")
     labels = Origins(apart).labels

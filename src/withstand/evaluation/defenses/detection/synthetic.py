@@ -20,7 +20,7 @@ from withstand.core.part import describe
 from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.victims.victim import Outputs, Victim
-from withstand.data.derived.origins import GENERATOR, Origins
+from withstand.data.derived.origins import GENERATOR, REAL, SYNTHETIC, Origins
 from withstand.evaluation.defenses.detection.roc import auroc
 from withstand.evaluation.provenance import traced
 from withstand.evaluation.small import untrained
@@ -231,7 +231,7 @@ def _figures(found: Mapping[str, Measured], samples: int) -> dict[str, Measure]:
 
 
 def _knows_origins(source: Source) -> bool:
-    return GENERATOR in source.group_names and GENERATOR in source.attributes and len(source.classes) == 2
+    return GENERATOR in source.group_names and GENERATOR in source.attributes and source.classes == (REAL, SYNTHETIC)
 
 
 def _far_from_given_away(found: Mapping[str, Measured]) -> Check:

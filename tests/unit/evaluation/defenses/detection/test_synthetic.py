@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.data.arrays.source import ArraySource
-from withstand.data.derived.origins import Origins
+from withstand.data.derived.origins import Generators, Origins
 from withstand.evaluation.defenses.detection.synthetic import AS_THEY_ARE, CLEAN, SyntheticBench, measured
 from withstand.evaluation.statistics.calibration import expected_calibration_error
 
@@ -69,6 +69,7 @@ def test_the_finding_tells_generators_apart() -> None:
 def test_what_cannot_be_judged() -> None:
     assert SyntheticBench().lacks(None, bright())
     assert not SyntheticBench().lacks(None, Origins(bright()))
+    assert SyntheticBench().lacks(None, Generators(Origins(bright()))), "two generators are not real and synthetic"
     with pytest.raises(DataError, match="which pictures are synthetic"):
         SyntheticBench().evaluate(ByBrightness(), bright())
     with pytest.raises(DataError, match="two logits"):
