@@ -175,11 +175,11 @@ class RunOutputs(RunParts):
         source = self._build("source", Source)
         alone = part is None and self.method.maker() is None and not set(APPLICABLE) & set(products)
         if "encoder" not in products or not (alone or (part == "classifier" and "classifier" not in products)):
-            return maker_of(self.method, part, source.classes)
+            return maker_of(self.method, part, self.classes)
         if source.labels is not None:
             return partial(predicted, self.classifier(), source.classes)
         if source.targets is None:
-            return maker_of(self.method, part, source.classes)  # refuses, and says what the run gives
+            return maker_of(self.method, part, self.classes)  # refuses, and says what the run gives
         train = labelled(source)
         with moved(self.device, self.method):
             return partial(predicted_numbers, *regression(self.encoder, train))

@@ -17,6 +17,7 @@ from withstand.core.random import isolated
 from withstand.core.roles import Evaluator, Method, Model, Source, encoder_of, network_of
 from withstand.core.victims.victim import Victim
 from withstand.data.beside.labels import Told, with_labels
+from withstand.data.derived.relabelled import numbered_as
 from withstand.data.derived.subset import apart, holdout, labelled
 from withstand.data.load import Data, splits_like
 from withstand.engine import checkpoint
@@ -224,6 +225,32 @@ class RunParts:
             train, test = self._labelled_later(train, test, self._labels)
         return labelled(train), labelled(test)
 
+    def judged(self, data: Data | None = None) -> tuple[Source, Source]:
+        """Return (train, test) as `sources` does, as the run's classifier is judged on them: see `numbered`."""
+        train, test = self.sources(data)
+        return self.numbered(train), self.numbered(test)
+
+    def numbered(self, source: Source) -> Source:
+        """Return samples whose labels are the numbers that their classes have in the run's own data, by their names.
+
+        They stay as they are where the run trained no classifier, and a probe learns from the samples themselves.
+
+        Raises:
+            DataError: samples of a class that the run's classifier does not know.
+        """
+        return numbered_as(source, self.classes) if "classifier" in self.method.products() else source
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of what the run's labels number, in order; () where they have none."""
+        place = "source" if self._build_any("labelled") is None else "labelled"
+        try:
+            return self._build(place, Source).classes
+        except DataGone:
+            facts = self.folder.record().get("data")
+            known = facts.get("classes") if isinstance(facts, dict) else None
+            return tuple(map(str, known)) if isinstance(known, list) else ()
+
     @property
     def kept_none(self) -> bool:
         """Whether every sample was learnt from, so that none can say what new ones would show."""
@@ -274,6 +301,6 @@ class RunParts:
 
     def victim(self, data: Data | None = None) -> tuple[Victim, Source]:
         """Return what is attacked, and the test samples: with labels a classifier, without them the encoder."""
-        train, test = self.sources(data)
+        train, test = self.judged(data)
         attacked = self.encoder if train.labels is None else self.classifier(data)
         return Victim(attacked, low=test.low, high=test.high, changeable=test.changeable, levels=test.levels), test

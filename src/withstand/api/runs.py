@@ -221,7 +221,7 @@ class Run(RunOutputs):
         own = self._build_any("audit")
         if isinstance(own, Evaluator):
             return self._own_audit(own, data, asked, alone=surrogate is None and attack is None and prover is None)
-        audit = audit_of(_of_range(self.sources(data)[1]), asked)  # refused before a probe is fitted
+        audit = audit_of(_of_range(self.judged(data)[1]), asked)  # refused before a probe is fitted
         victim, test = self.victim(data)
         aids = Aids(
             surrogate=None if surrogate is None else victim_of(surrogate, self.sources(data)[0], self._allow),
@@ -240,7 +240,7 @@ class Run(RunOutputs):
         if not alone:
             raise ConfigError("this run has an audit of its own, which takes no surrogate, learnt attack or prover")
         judge = own_audit_of(own, asked)
-        test = self.sources(data)[1]
+        test = self.judged(data)[1]
         if judge.product in ("encoder", "classifier"):
             bare = judge.product == "encoder" and test.labels is None
             attacked = self.encoder if bare else self.classifier(data)
@@ -265,7 +265,7 @@ class Run(RunOutputs):
             DataError: the data have no labels, or are no pictures.
         """
         data = self.others(data)
-        _, test = self.sources(data)
+        _, test = self.judged(data)
         check_corruptible(test)
         classifier = self.classifier(data)
         with moved(self.device, classifier):
@@ -291,7 +291,7 @@ class Run(RunOutputs):
         """
         data, asked = (None, data) if isinstance(data, Certification) else (data, asked)
         asked, data = changed(asked, settings), self.others(data)
-        test = self.sources(data)[1]
+        test = self.judged(data)[1]
         evaluator = certificate_of(_of_range(test), asked)
         refuse_structured(test, "certificates bound networks whose samples are one tensor each")
         classifier = self.classifier(data)
@@ -322,7 +322,7 @@ class Run(RunOutputs):
         asked, data = changed(asked, settings), self.others(data)
         learnt = learnt_attack(asked.attack, self._allow)
         # What is asked for is refused before a probe is fitted.
-        attack_of(_of_range(self.sources(data)[1]), asked, embedding=False, learnt=learnt)
+        attack_of(_of_range(self.judged(data)[1]), asked, embedding=False, learnt=learnt)
         victim, test = self.victim(data)
         bare = self.sources(data)[0].labels is None  # then the encoder is attacked
         made = attack_of(victim, asked, embedding=bare, learnt=learnt)

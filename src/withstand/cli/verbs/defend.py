@@ -78,6 +78,8 @@ def run_defend(
     if test.labels is None or train.labels is None:
         raise DataError("what a guarded classifier withstands is judged on labels, and the data have none")
     victim, guarded = _guarded(opened, classifier, data, train, allow)
+    if guarded is not None:
+        train, test = guarded.numbered(train), guarded.numbered(test)
     method = (guide or opened).method
     with moved(opened.device, victim.model, method, None if guarded is None else guarded.method):
         if by is not None and (guide is None or "purifier" in method.products()):

@@ -26,6 +26,7 @@ from withstand.data.captions.words import Vocabulary
 from withstand.data.derived.subset import Subset, labelled
 from withstand.data.derived.wrapped import Wrapped
 from withstand.data.load import parts_of, reading_of
+from withstand.data.pictures.files import is_picture_file
 from withstand.data.pictures.folder import ImageFolder
 
 CAPTIONS = "captions"
@@ -79,6 +80,8 @@ class Captioned(Wrapped):
             parts = {"train": data}
         elif isinstance(data, str | Path) and Path(data).expanduser().is_dir():
             return self._folder_like(Path(data).expanduser(), split)
+        elif is_picture_file(data):
+            return None
         else:
             parts = parts_of(data)
         found = parts.get("train" if split == "all" else split)

@@ -20,6 +20,7 @@ from withstand.data.arrays.source import ArraySource
 from withstand.data.derived.relabelled import Relabelled
 from withstand.data.derived.subset import _Chosen
 from withstand.data.derived.wrapped import Wrapped
+from withstand.data.pictures.files import PictureFiles, is_picture_file
 from withstand.data.pictures.npz.kinds import open_kinds
 
 GENERATOR = "generator"
@@ -240,8 +241,10 @@ def called_real(classes: Sequence[str]) -> tuple[str, ...]:
 
 def _opened(data: Any, split: str, like: Source) -> Source | None:
     """Return other data as a source of their own classes; None where they have no such part, or come in several."""
-    from withstand.data.load import parts_of, read_like  # load opens every kind of data, these too
+    from withstand.data.load import parts_of, read_like, reading_of  # load opens every kind of data, these too
 
+    if is_picture_file(data):
+        return PictureFiles((str(data),), like.shape[-1], like.shape[0], reading=reading_of(like))
     kinds = open_kinds(data)
     parts: dict[str, Source] = parts_of(data, **read_like(like, data)) if kinds is None else {"train": kinds}
     if split == "test":

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from withstand.core.batch import Batch
-from withstand.core.errors import DataError
+from withstand.core.errors import DataError, nearest
 from withstand.core.roles import Indices, Source
 from withstand.data.arrays.source import ArraySource
 from withstand.data.derived.wrapped import Wrapped
@@ -58,3 +58,28 @@ class Relabelled(Wrapped):
     def fingerprint(self) -> str:
         content = self.source.fingerprint().encode() + self._y.numpy().tobytes() + repr(self._classes).encode()
         return blake2b(content, digest_size=16).hexdigest()
+
+
+def numbered_as(source: Source, classes: Sequence[str]) -> Source:
+    """Return samples whose labels are the numbers that their classes have among others, found by their names.
+
+    A folder of some of the classes numbers those that it has; what a classifier of all of them says is compared with
+    its own numbers. Samples without labels, and classes without names, stay as they are.
+
+    Raises:
+        DataError: samples of a class that is none of these.
+    """
+    labels, names = source.labels, source.classes
+    if labels is None or not names or not classes or tuple(names) == tuple(classes):
+        return source
+    there = torch.unique(labels[labels >= 0]).tolist()
+    if there and there[-1] >= len(names):
+        return source
+    strange = [names[label] for label in there if names[label] not in classes]
+    if strange:
+        raise DataError(
+            f"{source.name} has samples of class {strange[0]!r}, which the classifier does not know: "
+            f"{nearest(strange[0], classes)}"
+        )
+    own = torch.tensor([classes.index(name) if name in classes else -1 for name in names])
+    return Relabelled(source, torch.where(labels >= 0, own[labels.clamp_min(0)], -1), tuple(classes))

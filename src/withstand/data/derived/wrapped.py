@@ -17,7 +17,7 @@ class Wrapped(Source):
         """Take a source, and what is told of it in words."""
         self.source, self.kind, self.low, self.high = source, source.kind, source.low, source.high
         self.name, self.origin, self.skipped = source.name, source.origin, source.skipped
-        self.at_once, self.names = source.at_once, source.names
+        self.at_once, self.names, self.levels = source.at_once, source.names, source.levels
 
     def __len__(self) -> int:
         return len(self.source)

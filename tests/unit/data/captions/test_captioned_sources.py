@@ -130,9 +130,11 @@ def test_made_captions_tell_class_color_and_brightness() -> None:
         CaptionedClasses(source.source, templates=("nothing",))
 
 
-def test_other_classes_are_not_taken_for_the_runs() -> None:
+def test_other_classes_are_not_taken_for_the_runs(tmp_path: Path) -> None:
     source = CaptionedClasses.example()
     other = ArraySource(np.zeros((4, 3, 8, 8), np.uint8), [0, 1, 2, 3], classes=("dog", "cat", "bee", "ant"))
     with pytest.raises(DataError, match=r"numbers of classes would mean other things"):
         source.like(other)
     assert source.like(source.source) is source.source
+    Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
+    assert source.like(tmp_path / "one.png") is None, "one picture's file is read as any is"

@@ -98,6 +98,9 @@ def test_pictures_of_unknown_origin_can_be_asked_about(tmp_path: Path) -> None:
         (tmp_path / "albums" / "ab"[place % 2]).mkdir(parents=True, exist_ok=True)
         for target in (tmp_path / "plain", tmp_path / "albums" / "ab"[place % 2]):
             Image.fromarray(PICTURES[place]).save(target / f"{place}.png")
+    one = Recompressed(found).like(tmp_path / "plain" / "0.png")
+    assert one is not None
+    assert one.shape == (3, 8, 8)
     plain = found.like(tmp_path / "plain")
     assert plain is not None
     assert plain.labels is None
