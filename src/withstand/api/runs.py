@@ -224,7 +224,7 @@ class Run(RunOutputs):
         audit = audit_of(_of_range(self.judged(data)[1]), asked)  # refused before a probe is fitted
         victim, test = self.victim(data)
         aids = Aids(
-            surrogate=None if surrogate is None else victim_of(surrogate, self.sources(data)[0], self._allow),
+            surrogate=None if surrogate is None else victim_of(surrogate, self.judged(data)[0], self._allow),
             learnt=None if attack is None else learnt_for_audit(attack, self._allow),
             prover=prover,
             state=self.folder.path / "audit.state",

@@ -164,21 +164,6 @@ def splits_or_all(
     return holdout_or_all(openers["train"](), share)
 
 
-def all_to_learn_from(data: Data, *, size: int | None = None, reading: Reading = PLAIN) -> Source:
-    """Return the samples that are learnt from where other data judge: nothing is held out of these.
-
-    Of a set, an `.npz` file or a folder that come in parts that is the training part; of anything else all of it, and
-    of a source that is handed over, itself.
-
-    Arguments as for `load`.
-    """
-    if isinstance(data, Source):
-        return data
-    if _is_table(data) and not (isinstance(data, str) and data in TABLES):
-        return TableSource(data, part="all")
-    return load(data, size=size, reading=reading)
-
-
 def judged(data: Data, *, size: int | None = None, reading: Reading = PLAIN) -> Source:
     """Return the samples that a network which needs no others is judged on: everything that is given.
 

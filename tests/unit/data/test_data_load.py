@@ -7,7 +7,7 @@ from torch.utils.data import TensorDataset
 from withstand.core.errors import DataError
 from withstand.data import ArraySource, DatasetSource, ImageFolder, NamedSource, load, splits
 from withstand.data.derived.subset import Held
-from withstand.data.load import all_to_learn_from
+from withstand.data.shared.rows import all_to_learn_from
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), np.uint8)
 

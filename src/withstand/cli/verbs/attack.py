@@ -69,7 +69,7 @@ def run_attack(
             attacked, batch = aimed.attacked, aimed.batch
         else:
             attacked, batch = opened.attack(data, asked)
-        test = opened.judged(data)[1]
+        test = (opened.judged if target is None else opened.sources)(data)[1]
         rows, usual = attacked_rows(test, attacked, batch), Scale(levels=test.levels).headline
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: getattr(attacked, name).numpy() for name in ("success", "norm", "loss")}

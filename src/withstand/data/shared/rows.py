@@ -7,14 +7,17 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError
+from withstand.core.files.reading import PLAIN, Reading
 from withstand.core.roles import Source
 from withstand.data.beside.keys import in_file
 from withstand.data.derived.subset import Subset
 from withstand.data.graphs.load import open_graphs
 from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource
-from withstand.data.load import Data, parts_of, read_like, reading_of
+from withstand.data.load import Data, load, parts_of, read_like, reading_of
 from withstand.data.pictures.files import PictureFiles, is_picture_file
+from withstand.data.tables.named import TABLES
+from withstand.data.tables.source import TableSource
 
 ALL = "all"
 
@@ -89,6 +92,23 @@ def rows_like(source: Source, data: Data, split: str = ALL) -> list[Rows]:
     if len(found) == 1:
         return [_part(found["train"], "")]
     return [_part(part, name) for name, part in found.items() if split in (name, ALL)]
+
+
+def all_to_learn_from(data: Data, *, size: int | None = None, reading: Reading = PLAIN) -> Source:
+    """Return the samples that are learnt from where other data judge: nothing is held out of these.
+
+    Of a set, an `.npz` file or a folder that come in parts that is the training part; of anything else all of it, and
+    of a source that is handed over, itself.
+
+    Args:
+        data: as for `load`.
+        size: as for `load`.
+        reading: as for `load`.
+    """
+    found = load(data, size=size, reading=reading)
+    if isinstance(found, TableSource) and found is not data and not (isinstance(data, str) and data in TABLES):
+        return found.other("all")
+    return found
 
 
 def _part(source: Source, name: str) -> Rows:

@@ -163,10 +163,13 @@ class CGAC(Method):
         """Return the networks that tell points and masks, by name: the student last, before it what it started from."""
         return ({"before adaptation": self.start} if self.weight else {}) | {"student": self.locator}
 
-    def collapsed(self) -> str:
-        """Return in words that both teachers are one network, whose agreement says nothing; "" otherwise."""
+    def collapsed(self) -> str | None:
+        """Return in words that both teachers are one network, whose agreement says nothing; "" otherwise.
+
+        None without teachers.
+        """
         if len(self.teachers) < 2:
-            return ""
+            return None
         one, two = (list(network.parameters()) for network in self._teachers())
         alike = all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
         return "both teachers have the same weights: they agree on everything" if alike else ""

@@ -31,7 +31,8 @@ from withstand.core.roles import Model, Source
 from withstand.data.derived.joined import Joined
 from withstand.data.derived.resized import as_shaped
 from withstand.data.derived.subset import Subset, apart, labelled
-from withstand.data.load import Data, all_to_learn_from, splits
+from withstand.data.load import Data, splits
+from withstand.data.shared.rows import all_to_learn_from
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Adam
 from withstand.engine.schedules import Constant

@@ -17,6 +17,7 @@ from withstand.data.arrays.source import ArraySource
 from withstand.data.derived.synthetic.landmarks import LANDMARKS, LandmarkDigits, landmarks
 from withstand.data.pictures.npz.keypoints import KeypointFile, has_keypoints
 from withstand.engine.outputs import maker_of, outputs
+from withstand.evaluation.dense.keypoints.judge import KeypointJudge
 from withstand.methods.dense.c_gac import CGAC, LABELLED
 from withstand.models.dense.locator import Located, Locator
 from withstand.recipes.dense.c_gac import SETUP, experiment, pairs_of
@@ -120,7 +121,15 @@ def test_equal_teachers_weigh_everything_1_and_are_noticed() -> None:
     assert method.collapsed() == ""
     method.teachers[1].load_state_dict(method.teachers[0].state_dict())
     assert method.step(method.example_batch())["confidence"] == 1
-    assert "same weights" in method.collapsed()
+    assert "same weights" in (method.collapsed() or "")
+
+
+def test_nothing_is_said_of_teachers_that_are_not_there() -> None:
+    assert make(teachers="none").collapsed() is None
+    trial = KeypointJudge.example().example_trial()
+    known = KeypointJudge(shown=2).evaluate(trial.subject, trial.source)
+    assert [check.name for check in known.checks] == ["the teachers are two networks"]
+    assert KeypointJudge(shown=2).evaluate(make(teachers="none"), trial.source).checks == ()
 
 
 def test_strength_0_weighs_everything_1() -> None:
@@ -304,7 +313,15 @@ def test_points_that_are_none_are_refused(tmp_path: Path, points: object, words:
         KeypointFile(write(tmp_path / "wrong.npz", keypoints=points))
 
 
-@pytest.mark.parametrize("mask", [np.zeros((20, 7, 8), int), np.zeros((20, 8, 8)), np.zeros((20, 8, 8, 1), int)])
+@pytest.mark.parametrize(
+    "mask",
+    [
+        np.zeros((20, 7, 8), int),
+        np.zeros((20, 8, 8)),
+        np.zeros((20, 8, 8, 1), int),
+        np.full((20, 8, 8), -1),
+    ],
+)
 def test_masks_of_another_kind_are_refused(tmp_path: Path, mask: object) -> None:
     with pytest.raises(DataError, match="mask must be"):
         KeypointFile(write(tmp_path / "wrong.npz", mask=mask))

@@ -26,8 +26,8 @@ class KeypointFile(PairedSource):
 
     Points are x and y in pixels, `(N, J, 2)`, or with whether they are known as a third number, `(N, J, 3)`. NaN, and a
     third number of 0, stand for a point that is not known. One outside the picture is not known either. Masks are 0 on
-    the ground and another whole number elsewhere, `(N, H, W)`. Batches have the extras `keypoints`, `visible` and, with
-    masks, `mask`, which is 0 or 1.
+    the ground and larger whole numbers elsewhere, `(N, H, W)`. Batches have the extras `keypoints`, `visible` and,
+    with masks, `mask`, which is 0 or 1.
 
     Args:
         path: of the file.
@@ -114,6 +114,8 @@ def _read_mask(array: npt.NDArray[Any], pictures: Source) -> Tensor:
             f"mask must be whole numbers {(len(pictures), *pictures.shape[1:])}, one a pixel: it is {array.dtype} of "
             f"{array.shape}"
         )
+    if array.dtype.kind == "i" and int(array.min()) < 0:
+        raise DataError(f"mask must be 0 on the ground and above 0 elsewhere: it holds {int(array.min())}")
     return torch.from_numpy((array > 0).astype(np.int64))
 
 

@@ -45,8 +45,8 @@ class Locates(Protocol):
         """Return how sure the method is of each picture, in [0, 1], `(B,)`."""
         ...
 
-    def collapsed(self) -> str:
-        """Return in words why that says nothing; "" where it does."""
+    def collapsed(self) -> str | None:
+        """Return in words why that says nothing; "" where it does, None where nobody is asked."""
         ...
 
 
@@ -160,7 +160,9 @@ class KeypointJudge(Evaluator):
             figures=figures,
             headline=SCORE if SCORE in figures else AUC,
             tables=self._tables(judged, scores, apart[own], overlap.get(own), sure, most),
-            checks=(Check("the teachers are two networks", not said, said or "their weights differ"),),
+            checks=()
+            if said is None
+            else (Check("the teachers are two networks", not said, said or "their weights differ"),),
             protocol={
                 "evaluator": describe(self),
                 "samples": len(judged),

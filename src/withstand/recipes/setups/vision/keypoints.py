@@ -14,9 +14,10 @@ from withstand.data.derived.joined import Joined
 from withstand.data.derived.resized import as_shaped
 from withstand.data.derived.subset import holdout
 from withstand.data.derived.synthetic.landmarks import LandmarkDigits, Look
-from withstand.data.load import all_to_learn_from, splits
+from withstand.data.load import splits
 from withstand.data.pictures.named import VARIABLE
 from withstand.data.pictures.npz.keypoints import KeypointFile, has_keypoints
+from withstand.data.shared.rows import all_to_learn_from
 from withstand.evaluation.dense.keypoints.drawing import HAND, Lines
 
 DIGITS, PHOTOS = "landmark-digits", "digits-on-photos"

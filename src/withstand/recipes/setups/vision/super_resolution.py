@@ -7,9 +7,10 @@ from withstand.core.files.reading import PLAIN, Reading
 from withstand.core.options import Options
 from withstand.core.roles import Source
 from withstand.data.derived.subset import holdout
-from withstand.data.load import Data, all_to_learn_from, judged, splits
+from withstand.data.load import Data, judged, splits
 from withstand.data.pictures.tiles import Tiles
 from withstand.data.pictures.whole import is_whole, whole_parts
+from withstand.data.shared.rows import all_to_learn_from
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.optimizers import Adam
 from withstand.engine.schedules import Constant
