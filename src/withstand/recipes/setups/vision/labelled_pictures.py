@@ -72,6 +72,16 @@ def labelled_experiment(
 
 
 def class_count(source: Source) -> int:
-    """Return how many labels a labelled source has."""
+    """Return how many labels a labelled source has.
+
+    Raises:
+        DataError: samples of one class alone: whatever answers with it is always right, and learns nothing.
+    """
     assert source.labels is not None
-    return max(len(source.classes), int(source.labels.max()) + 1, 2)
+    present: list[int] = sorted(set(source.labels[source.labels >= 0].tolist()))
+    if len(present) < 2:
+        only = "".join(f", {source.classes[one] if one < len(source.classes) else one}" for one in present)
+        raise DataError(
+            f"all labelled samples of {source.name} are of one class{only}: a classifier tells two or more apart"
+        )
+    return max(len(source.classes), present[-1] + 1)
