@@ -8,7 +8,7 @@ from torch import Tensor
 
 from withstand.core.batch import unit_range
 from withstand.core.errors import ConfigError, DataError, require_at_least
-from withstand.core.findings.finding import Cell, Finding, Measure, Table
+from withstand.core.findings.finding import Cell, Check, Finding, Measure, Table
 from withstand.core.findings.pictures import as_bytes
 from withstand.core.part import describe
 from withstand.core.random import Draws, derive, isolated
@@ -156,6 +156,15 @@ class Condensed(Evaluator):
             tables={
                 "networks": Table(("network", *errors), tuple(seeds), units=dict.fromkeys(errors, "squared distance"))
             },
+            checks=(
+                Check(
+                    "what is told is nearer than one answer for all",
+                    mean[OURS] < spread,
+                    f"the error after the condensed set is {mean[OURS] / spread:.2f} of that of the features' mean"
+                    if spread
+                    else "the teacher gives every picture the same features",
+                ),
+            ),
             protocol={
                 "evaluator": describe(self),
                 "samples": len(rows),

@@ -8,7 +8,9 @@ from toys import ToyPictures
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import isolated
 from withstand.core.roles import Epoch
+from withstand.data.arrays.source import ArraySource
 from withstand.data.derived.paired import PairedSource
+from withstand.evaluation.representation.condensed import OURS, Condensed
 from withstand.losses.kernel_ridge import kernel_ridge
 from withstand.methods.condensation.krr_st import KRRST, TARGETS
 from withstand.models.blocks.memory.pool import Pool
@@ -193,6 +195,15 @@ def test_the_condensed_set_is_a_source() -> None:
     batch = source[[2, 0]]
     torch.testing.assert_close(batch.x, method.pictures.detach()[[2, 0]] * 0.25 + 0.5)
     assert torch.equal(batch.extras[TARGETS], method.targets.detach()[[2, 0]])
+
+
+def test_a_set_that_teaches_less_than_the_features_mean_is_not_believed() -> None:
+    for steps, believed in ((1, False), (150, True)):
+        method = begun()
+        known = ArraySource(method.pixels(method.start).clamp(0, 1))  # which the networks learn from
+        finding = Condensed(steps=steps, networks=1, shown=2).evaluate(method, known)
+        assert (finding.figures[OURS].value < finding.figures["error of the mean"].value) is believed
+        assert finding.believable is believed
 
 
 def test_bounded_pictures_stay_pictures() -> None:
