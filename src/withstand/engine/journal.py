@@ -61,6 +61,10 @@ def _kept(source: Source, test: Source | None) -> str:
     return f" learn, {len(test):,} are kept to judge by"
 
 
+_EARLY = 100
+"""Steps of a long run, a tenth of a short one, that say more of its first weights than of its training."""
+
+
 class Journal:
     """Writes what a run measures; only one process of a run keeps one.
 
@@ -102,7 +106,7 @@ class Journal:
         self._console = None if quiet else console
         self._plain = None if quiet or console.is_terminal else console
         self._task = self._progress.add_task(title, total=total, completed=done, facts="")
-        self._title, self._warned = title, False
+        self._title, self._warned, self._early = title, False, min(total / 10, _EARLY)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -146,9 +150,12 @@ class Journal:
             self._console.print(f"{self._title}: {said}", highlight=False, markup=False, soft_wrap=True)
 
     def watch(self, found: dict[str, float]) -> None:
-        """Warn once when a line's gauges say that the embeddings have collapsed to a point or a line."""
+        """Warn once when a line's gauges say that the embeddings have collapsed to a point or a line.
+
+        Those of new weights often lie close together: the first steps are not judged.
+        """
         collapsed = found.get("std", 1.0) < 0.05 or found.get("effective_rank", 2.0) < 1.5
-        if collapsed and not self._warned:
+        if collapsed and not self._warned and found.get("step", self._early) >= self._early:
             self._warned = True
             warnings.warn(
                 f"the embeddings are collapsing (std {found['std']:.3f} of 1, effective rank "

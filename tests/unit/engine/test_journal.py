@@ -70,6 +70,18 @@ def test_collapse_is_told_once(found: dict[str, float]) -> None:
     assert len(told) == 1
 
 
+@pytest.mark.parametrize(("total", "first"), [(10, 1), (40, 4), (5000, 100)])
+def test_first_weights_are_not_said_to_collapse(total: int, first: int) -> None:
+    one = Journal(None, total=total, done=0, title="toy", quiet=True)
+    found = {"std": 0.01, "effective_rank": 4.0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for step in range(1, first):
+            one.watch({**found, "step": float(step)})
+    with pytest.warns(UserWarning, match="collapsing"):
+        one.watch({**found, "step": float(first)})
+
+
 def test_health_and_absent_gauges_are_no_reason_to_warn() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -1,5 +1,6 @@
 """A source of which a few samples carry a trigger: for learning how a training of one's own takes it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import blake2b
@@ -48,7 +49,8 @@ class Poisoned(Wrapped):
         if not 0 < rate <= 1:
             raise ConfigError(f"rate must lie in (0, 1], not {rate!r}")
         if count < 1:
-            raise ConfigError(f"rate {rate:g} of {len(source):,} samples is less than one: give a larger one")
+            least = math.ceil(1e6 / max(1, len(source))) / 1e6
+            raise ConfigError(f"rate {rate:g} of {len(source):,} samples is less than one: give {least:g} or more")
         able = _of_class(source, target)
         if count > len(able):
             raise DataError(

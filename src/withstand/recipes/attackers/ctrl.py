@@ -21,7 +21,7 @@ differences: a clean twin learns beside the poisoned encoder, from the same weig
 from dataclasses import replace
 from typing import Literal, get_args
 
-from withstand.core.errors import ConfigError, nearest
+from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.roles import Source
 from withstand.data.derived.poisoned import Poisoned
 from withstand.engine.experiment import Experiment
@@ -68,6 +68,8 @@ def experiment(
     if cleanse not in get_args(Cleanse):
         raise ConfigError(f"cleanse {cleanse!r} is unknown: {nearest(cleanse, get_args(Cleanse))}")
     plain = stageable(base, setup)
+    if plain.source.labels is None:
+        raise DataError("ctrl marks pictures of one class and asks where others then go, and the data have no labels")
     side = min(32, plain.source.shape[-1]) if window is None else window
     trigger = FrequencyTrigger(magnitude, side)
     trigger.check(plain.source.shape)

@@ -45,8 +45,9 @@ def test_what_cannot_be_poisoned_is_refused() -> None:
         Poisoned(source(), TRIGGER, rate=0.5, target=1)
     with pytest.raises(DataError, match="no sample is of class 7: there are classes 0 to 2"):
         Poisoned(source(), TRIGGER, rate=0.1, target=7)
-    with pytest.raises(ConfigError, match="less than one"):
+    with pytest.raises(ConfigError, match=r"less than one: give 0\.016667 or more"):
         Poisoned(source(), TRIGGER)
+    assert len(Poisoned(source(), TRIGGER, rate=0.016667).rows) == 1
     with pytest.raises(ConfigError, match=r"must lie in \(0, 1\], not 0"):
         Poisoned(source(), TRIGGER, rate=0)
     with pytest.raises(DataError, match="no labels"):
