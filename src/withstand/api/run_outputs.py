@@ -159,8 +159,8 @@ class RunOutputs(RunParts):
         """
         condensed = self.method.products().get(CONDENSED)
         if isinstance(condensed, Source) and part in (None, CONDENSED):
-            if data is not None or settings:
-                raise ConfigError("a condensed set is written as it was learnt: it takes no data and no settings")
+            if data is not None or settings or split != "all" or id is not None:
+                raise ConfigError("a condensed set is written as it was learnt: it takes no data, part, id or settings")
             return write_condensed(condensed, Path(out))
         maker = self._maker(part)
         rows = self._fitted(self._rows(data, split, id), maker)

@@ -109,7 +109,7 @@ class Bits(Evaluator):
                 moved.append(subject.code((x + eps * signs).clamp(0, 1)).cpu() > 0)
         one, other = torch.cat(clean), torch.cat(moved)
         often = one.double().mean(0)
-        entropy = -(torch.special.xlogy(often, often) + torch.special.xlogy(1 - often, 1 - often)).mean()
+        entropy = (torch.special.entr(often) + torch.special.entr(1 - often)).mean()
         active = (one.any(0) & ~one.all(0)).double().mean()
         flipped = float((one != other).double().mean())
         return {
