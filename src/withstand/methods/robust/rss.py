@@ -8,6 +8,7 @@ differences: no training code was published. More than two classes have each los
     is the paper's. Features are brought to a spread of 1, so that gamma means the same for every encoder.
 """
 
+import copy
 from dataclasses import replace
 from typing import Literal, Self, get_args
 
@@ -107,12 +108,12 @@ class RSS(OnFrozenEncoder):
         return replace(batch, y=None, views=(), beside={LABELLED: known})
 
     def products(self) -> dict[str, Product]:
-        """Return the encoder, and with it the linear classifier as one network."""
-        return {"encoder": self.encoder, "classifier": Classifier.joining(self.encoder, self.classifier)}
+        """Return the encoder, and with it the linear classifier as one network, whose weights are at unit scale."""
+        return {"encoder": self.encoder, "classifier": Classifier.joining(self.encoder, _at_unit(self.classifier))}
 
     def started(self) -> nn.Module:
-        """Return the classifier of the stage before, as one network: without self-training."""
-        return Classifier.joining(self.encoder, self.start)
+        """Return the classifier of the stage before, as one network at unit scale: without self-training."""
+        return Classifier.joining(self.encoder, _at_unit(self.start))
 
     def accept(self, source: Source, batch: int) -> None:
         labels = source.labels
@@ -165,7 +166,7 @@ class RSS(OnFrozenEncoder):
 
     def risk(self, features: Tensor, y: Tensor, gamma: float | None) -> Tensor:
         """Return each sample's loss at its worst, less what the adversary pays, `(B,)`; None for no adversary."""
-        weight, bias = self.unit()
+        weight, bias = _unit(self.classifier)
         if self.loss == "logistic":
             if gamma is None:
                 return cross_entropy(linear(features, weight, bias).float(), y, reduction="none")
@@ -175,11 +176,20 @@ class RSS(OnFrozenEncoder):
             return margin_loss(margins, self.loss)
         return transported(margins, norms, gamma, self.loss, self.cost)
 
-    def unit(self) -> tuple[Tensor, Tensor | None]:
-        """Return the weights and the bias at the scale at which the widest difference of two classes' weights is 1."""
-        weight, bias = self.classifier.weight, self.classifier.bias
-        widest = pair_norms(weight).amax().clamp_min(torch.finfo(weight.dtype).tiny)
-        return weight / widest, None if bias is None else bias / widest
+
+def _unit(layer: nn.Linear) -> tuple[Tensor, Tensor | None]:
+    """Return weights and bias at the scale at which the widest difference of two classes' weights is 1."""
+    weight, bias = layer.weight, layer.bias
+    widest = pair_norms(weight).amax().clamp_min(torch.finfo(weight.dtype).tiny)
+    return weight / widest, None if bias is None else bias / widest
+
+
+def _at_unit(layer: nn.Linear) -> nn.Linear:
+    """Return a layer of its own at that scale: no loss asks for another, which may leave probabilities of 1 alone."""
+    made = copy.deepcopy(layer)
+    weight, bias = _unit(layer)
+    made.load_state_dict({"weight": weight} if bias is None else {"weight": weight, "bias": bias})
+    return made
 
 
 def _check_price(name: str, price: float | None, loss: RobustLoss, cost: Cost) -> None:

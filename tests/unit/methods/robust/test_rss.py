@@ -11,11 +11,13 @@ from withstand.claims.robust.rss import exact_accuracy, mixture, robust_rate
 from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import isolated
+from withstand.core.roles import network_of
 from withstand.data.arrays.source import ArraySource
 from withstand.engine import checkpoint
 from withstand.engine.experiment import Experiment
 from withstand.engine.launch import train
 from withstand.evaluation.continual.classifier_gain import ClassifierGain
+from withstand.losses.robust.transport import pair_norms
 from withstand.methods.robust.rss import LABELLED, RSS
 from withstand.models.blocks.normalization.scaled import Flat, Scaled
 from withstand.recipes.robust.rss import SETUP, experiment
@@ -111,6 +113,22 @@ def means() -> tuple[Tensor, torch.Generator]:
     mean = torch.zeros(20)
     mean[0] = 1.5
     return mean, generator
+
+
+def test_the_classifier_is_given_at_unit_scale_whatever_its_weights_have_grown_to() -> None:
+    with isolated("rss"):
+        method = RSS(Flat(4), 3, bias=True)
+    rows = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    given = [network(rows) for network in (network_of(method, "classifier"), method.started())]
+    with torch.no_grad():
+        for layer in (method.classifier, method.start):
+            layer.weight *= 1000
+            assert layer.bias is not None
+            layer.bias *= 1000
+    for network, before in zip((network_of(method, "classifier"), method.started()), given, strict=True):
+        torch.testing.assert_close(network(rows), before)
+        weight = network.get_submodule("head").get_parameter("weight").detach()
+        assert float(pair_norms(weight).amax()) == pytest.approx(1)
 
 
 def test_a_run_beside_its_first_stage(tmp_path: Path) -> None:
