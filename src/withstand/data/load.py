@@ -1,4 +1,7 @@
-"""The front door to data: anything that holds samples becomes a source."""
+"""The front door to data: anything that holds samples becomes a source.
+
+Every kind is told apart here, which makes the file longer than others.
+"""
 
 import warnings
 from collections.abc import Callable
@@ -15,6 +18,7 @@ from withstand.core.files.reading import PLAIN, Reading
 from withstand.core.roles import Source
 from withstand.data.arrays.source import ArraySource, npz_parts
 from withstand.data.dataset import DatasetSource
+from withstand.data.derived.resized import as_shaped
 from withstand.data.derived.subset import holdout, holdout_or_all, in_whole, labelled
 from withstand.data.flows.named import NAMED_FLOWS
 from withstand.data.flows.source import is_flows, open_flows, parted
@@ -208,7 +212,8 @@ def splits_like(source: Source, data: Data) -> tuple[Source, Source]:
         return labelled_parts(open_graphs(data) if like is None else like)
     train = source.like(data, "train")
     if train is None:
-        return splits(data, **read_like(source, data))
+        first, other = splits(data, **read_like(source, data))
+        return colored_like(source, first, data), colored_like(source, other, data)
     test = source.like(data, "test")
     return (train, labelled(test)) if test is not None else holdout(train)
 
@@ -225,6 +230,22 @@ def read_like(source: Source, data: Data) -> HowRead:
     if source.kind != "picture" or not _is_of_picture_files(data):
         return {"size": None, "reading": PLAIN}
     return {"size": source.shape[-1], "reading": reading_of(source)}
+
+
+def colored_like(source: Source, other: Source, data: Data) -> Source:
+    """Return pictures of files, which `other` read from `data`, in color or in grey as `source`'s are; else `other`."""
+    if not _is_of_picture_files(data):
+        return other
+    shapes = source.shape, other.shape
+    if source.kind != "picture" or other.kind != "picture" or not all(len(shape) == 3 for shape in shapes):
+        return other
+    (channels, *_), (given, *sides) = shapes
+    if channels == given or not {channels, given} <= {1, 3}:
+        return other
+    brought = as_shaped(other, (channels, *sides))
+    what = ("pictures in color", "made grey") if channels == 1 else ("grey pictures", "given three equal channels")
+    brought.notes = (*other.notes, (what[0], f"{what[1]}, as those that were learnt from"))
+    return brought
 
 
 def reading_of(source: Source) -> Reading:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.random import Draws, content_draws, derive
 from withstand.core.roles import Defense, Gradient, Outcome
+from withstand.core.victims.answers import told
 from withstand.core.victims.victim import Outputs, Victim
 from withstand.defenses.small import small_victim
 from withstand.models.blocks.filter import Filter, RandomFilter
@@ -112,8 +113,13 @@ class Purifier(Defense):
     def _cleaned(self, x: Tensor, draws: Draws | None) -> Tensor:
         low, span = self.victim.low, self.victim.span
         unit = x if (low, span) == (0, 1) else (x - low) / span
-        given = self.filter(unit.clone(), draws) if self.random else self.filter(unit.clone())
         name = type(self.filter).__name__
+        try:
+            given = self.filter(unit.clone(), draws) if self.random else self.filter(unit.clone())
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise DataError(f"{name} does not clean inputs of shape {tuple(x.shape[1:])}: {told(error)}") from error
         if not isinstance(given, Tensor) or given.shape != x.shape:
             what = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
             raise DataError(f"a purifier keeps its inputs' shape, {tuple(x.shape)}: {name} gives {what}")

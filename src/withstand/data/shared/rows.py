@@ -14,7 +14,7 @@ from withstand.data.derived.subset import Subset
 from withstand.data.graphs.load import open_graphs
 from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource
-from withstand.data.load import Data, load, parts_of, read_like, reading_of
+from withstand.data.load import Data, colored_like, load, parts_of, read_like, reading_of
 from withstand.data.pictures.files import PictureFiles, is_picture_file
 from withstand.data.tables.named import TABLES
 from withstand.data.tables.source import TableSource
@@ -87,7 +87,8 @@ def rows_like(source: Source, data: Data, split: str = ALL) -> list[Rows]:
     elif like.kind == "picture" and is_picture_file(data):
         found = {"train": PictureFiles((str(data),), like.shape[-1], like.shape[0], reading=reading_of(like))}
     else:
-        found = parts_of(data, **read_like(like, data))
+        parts = parts_of(data, **read_like(like, data))
+        found = {name: colored_like(like, part, data) for name, part in parts.items()}
     _check(split, found)
     if len(found) == 1:
         return [_part(found["train"], "")]
