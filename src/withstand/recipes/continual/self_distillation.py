@@ -15,6 +15,9 @@ longer runs: another number of epochs is another run: each stage has as many
 differences: the text half of the paper, on masked language models, is not here. Rates are scaled with the batch, as in
   the recipe of `base`; the official code has 1.5e-4 for a batch of 64 and 20,000 steps for each stage.
 command: withstand train self-distillation --data digits --pretrain fashion-mnist-small
+time: 424 processor seconds for the claim, 3 seeds
+reached: undecided: accuracy after fine-tuning with 20 labels a class 0.506 ± 0.022, 0.505 ± 0.017 by further
+  pretraining alone, 0.001 ± 0.014 apart by seed (300 CIFAR-10 pictures, MAE of 60 epochs)
 """
 
 from dataclasses import replace

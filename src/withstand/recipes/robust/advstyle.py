@@ -9,6 +9,10 @@ use it when: pictures will come from other cameras, lights, hands or scanners th
 not for: small worst-case changes of pixels (see pgd-at); networks without residual stages, unless their layers are
   named; batches of one; Adam, under which the adversary's weight changes next to nothing
 command: withstand train advstyle --data fashion-mnist-small
+time: 624 processor seconds for the claim, 3 seeds of four arms
+reached: undecided: accuracy on shifted styles 0.534 ± 0.020, 0.554 ± 0.011 by DSU, which draws noise of the batch's own
+  size, 0.020 ± 0.029 apart by seed; 0.527 by AdvStyle's own draws without an adversary, and 0.377 by plain training
+  (10,000 Fashion-MNIST pictures, 8 epochs). What both gain costs clean accuracy: 0.764 and 0.806 for 0.826
 """
 
 from typing import Literal, get_args
