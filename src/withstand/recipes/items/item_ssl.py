@@ -9,6 +9,10 @@ learns from: interactions, ratings, clicks, purchases: a table of user and item,
 use it when: items are many, most of them rarely taken, and something is known of each
 not for: items of which nothing is known but who took them; people who never took anything
 command: withstand train item-ssl --data ratings.csv --items movies.csv
+time: 258 processor seconds for the claim, 8 seeds
+reached: reproduced: of films that nobody took before, recall at 20 among such films 0.063 ± 0.022, 0.046 ± 0.017 by two
+  towers alone (ahead by 0.017 ± 0.012 by seed; MovieLens, 100,836 interactions, 30 epochs). Among all films nothing is
+  gained: 0.059 both
 """
 
 import math
