@@ -29,7 +29,7 @@ from withstand.core.threat import Ball, Norm
 from withstand.core.victims.victim import Victim
 from withstand.data.load import Data
 from withstand.evaluation.continual.forgetting import StageOutcome, forgetting
-from withstand.evaluation.judges import NEED_LABELS, STANDARD, judge
+from withstand.evaluation.judges import NEED_LABELS, STANDARD, judge, left_out
 from withstand.evaluation.probes.fine_tuning import FineTuning
 from withstand.evaluation.representation.contrastive_geometry import ContrastiveGeometry
 from withstand.evaluation.representation.projection_head import Layers
@@ -48,7 +48,8 @@ class Run(RunOutputs):
         """Measure what the encoder is worth, beside an untrained one, and keep the findings.
 
         Where a table of labels leaves samples without one, what needs no labels is not measured: the run's own samples,
-        all of them, are what it is about.
+        all of them, are what it is about. The finding "left-out" says which of the run's own judges had not what they
+        need.
         """
         data = self.others(data)
         train, test = self.sources(data)
@@ -74,7 +75,7 @@ class Run(RunOutputs):
         told = {} if self._told is None else {"labels": self._told.record()}
         if self.begins_with:
             finding = finding.with_control("before training")
-        if data is None and self.kept_none:
+        if data is None and self.kept_none and not finding.bare:
             finding = replace(finding, checks=(*finding.checks, _seen(len(judged), self.source)))
         finding = replace(finding, protocol={**finding.protocol, "data": on, **told})
         kept = finding.name
@@ -86,15 +87,11 @@ class Run(RunOutputs):
         return finding
 
     def _judged(self) -> list[Finding]:
-        """Return what the experiment's own judges find, and what the method keeps of its samples."""
+        """Return what the experiment's own judges find, which had to be left out, and what the method keeps."""
         judges = () if self._build_any("judges") is None else self._build("judges", tuple)
-        return judge(
-            (*judges, SampleState()),
-            self.method,
-            self._build("source", Source),
-            test=self._test(),
-            control=self.untrained_method,
-        )
+        source, test = self._build("source", Source), self._test()
+        found = judge((*judges, SampleState()), self.method, source, test=test, control=self.untrained_method)
+        return found + left_out(judges, self.method, source, test=test)
 
     @property
     def earlier(self) -> "Run | None":

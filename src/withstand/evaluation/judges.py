@@ -1,9 +1,10 @@
 """The judges of a run: each is given the product that it judges, and all that read features share one pass."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from withstand.core.findings.finding import Finding
+from withstand.core.findings.finding import Check, Finding
 from withstand.core.roles import Evaluator, Method, Source
 from withstand.evaluation.probes.named import DEFAULT, probe
 from withstand.evaluation.probes.probe import Probe
@@ -32,8 +33,7 @@ def judge(
         test: samples that decide; where there are none each judge does as its own description says.
         control: the same method untrained.
     """
-    sources = [some for some in (source, test) if some is not None]
-    able = [one for one in judges if not any(one.lacks(_subject(one, method), some) for some in sources)]
+    able = [one for one in judges if not _lacking(one, method, source, test)]
     probes = [one for one in able if isinstance(one, Probe) and type(one).evaluate is Probe.evaluate]
     found: dict[int, Finding] = {}
     if probes:
@@ -48,6 +48,29 @@ def judge(
         )
         for one in able
     ]
+
+
+def left_out(
+    judges: Sequence[Evaluator], method: Method, source: Source, *, test: Source | None = None
+) -> list[Finding]:
+    """Return the finding "left-out", which says why judges do not find what they need; none where all do.
+
+    Arguments as for `judge`.
+    """
+    told = [(type(one).__name__, _lacking(one, method, source, test)) for one in judges]
+    checks = tuple(Check(_in_words(name), None, f"left out: {lacking}") for name, lacking in told if lacking)
+    return [Finding("left-out", checks=checks)] if checks else []
+
+
+def _lacking(judge: Evaluator, method: Method, source: Source, test: Source | None) -> str:
+    """Return in words what a judge does not find of the method or the data; "" where it finds all."""
+    sources = [some for some in (source, test) if some is not None]
+    return next(filter(None, (judge.lacks(_subject(judge, method), some) for some in sources)), "")
+
+
+def _in_words(name: str) -> str:
+    """Return the name of a class as words: "target retrieval"."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
 
 
 def _subject(judge: Evaluator, method: Method) -> Any:

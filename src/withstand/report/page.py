@@ -61,6 +61,8 @@ def page(run: StoredRun) -> Page:
     shown = ("map", "gauges", "samples", "geometry", "layers")
     learning = {name: view(rest.pop(name), data, noun, without=("map",)) for name in shown if name in rest}
     claims = [rest.pop(name) for name in list(rest) if name.startswith("claim-")]
+    beside = [name for name, finding in rest.items() if finding.bare and not withstands(finding)]  # checks say it
+    rest = {name: finding for name, finding in rest.items() if name not in beside}
     audits = sorted(filter(withstands, rest.values()), key=lambda finding: (finding.name != "audit", finding.name))
     facts_of_data = (data, text(run.record, "created")[:10])
     return Page(

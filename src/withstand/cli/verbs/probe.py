@@ -64,7 +64,7 @@ def run_probe(
         facts = {finding.name: finding_facts(finding) for finding in found}
         return Reply(f"{text}\n{then('report', run)}", {**facts})
     findings = opened.probe(data)
-    text = "\n".join(str(finding) for finding in findings if finding.figures)
+    text = "\n".join(str(finding) for finding in findings if finding.figures or finding.bare)
     facts = {finding.name: finding_facts(finding) for finding in findings}
     following = then("audit", run, *table.words()) if opened.auditable else then("report", run)
     return Reply(f"{text}\n{following}", {**facts})

@@ -66,6 +66,7 @@ def run_audit(
     told = {found.name: found for found in findings}
     # Where no usual probe says what a run is worth, its own judges do.
     worth = [told[one] for one in ("knn", "linear") if one in told] or [one for one in findings if one.headline]
+    worth += [one for one in findings if one.bare]
     shown = dict.fromkeys([*(one.name for one in worth), name, *(["corruptions"] if corruptions else [])])
     lines = [str(told[one]) for one in shown]
     lines += _in_columns(told[name])

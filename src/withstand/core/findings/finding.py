@@ -148,6 +148,11 @@ class Finding:
         return all(check.passed is not False for check in self.checks)
 
     @property
+    def bare(self) -> bool:
+        """Whether it holds checks alone, as where they say why nothing was measured."""
+        return not (self.figures or self.tables or self.pictures)
+
+    @property
     def about(self) -> str:
         """How many samples of which data it is about, in words; "" where the protocol does not say."""
         return self.told_of("sample")
