@@ -172,10 +172,10 @@ class RunOutputs(RunParts):
     def _maker(self, part: str | None) -> Maker:
         """Return what makes outputs: the method's own, or a probe on the encoder of a run that only embeds."""
         products = self.method.products()
-        source = self._build("source", Source)
         alone = part is None and self.method.maker() is None and not set(APPLICABLE) & set(products)
         if "encoder" not in products or not (alone or (part == "classifier" and "classifier" not in products)):
             return maker_of(self.method, part, self.classes)
+        source = self._build("source", Source)
         if source.labels is not None:
             return partial(predicted, self.classifier(), source.classes)
         if source.targets is None:

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self, TypeVar
 
+import torch
 from torch import nn
 
 from withstand.api.subjects import probed
@@ -16,6 +17,7 @@ from withstand.core.part import Tree, build
 from withstand.core.random import isolated
 from withstand.core.roles import Evaluator, Method, Model, Source, encoder_of, network_of
 from withstand.core.victims.victim import Victim
+from withstand.data.arrays.source import ArraySource
 from withstand.data.beside.labels import Told, with_labels
 from withstand.data.derived.relabelled import numbered_as
 from withstand.data.derived.subset import apart, holdout, labelled
@@ -78,7 +80,9 @@ class RunParts:
     @property
     def auditable(self) -> bool:
         """Whether `audit` measures this run: it has an audit of its own, or embeds samples that are one tensor each."""
-        own = self._build_any("audit")
+        own, known = self._build_any("audit"), self.folder.record().get("auditable")
+        if isinstance(known, bool):  # its data may be gone by now
+            return known
         return auditable(self.method, self.source, own if isinstance(own, Evaluator) else None)
 
     @property
@@ -142,14 +146,21 @@ class RunParts:
         return None if self._told_apart[data] else data
 
     def _like(self, data: Data | None) -> Source:
-        """Return what other data are to be read like: the run's own, or where these are gone pictures of their form."""
+        """Return what other data are to be read like: the run's own, or where these are gone pictures of their form.
+
+        Of pictures in arrays that form is their shape, which the run's record holds.
+        """
         try:
             return self.source
         except DataGone:
             form = self._data.form(Path(data).expanduser()) if isinstance(data, str | Path) else None
-            if form is None:
+            if form is not None:
+                return form
+            known = self.folder.record().get("data")
+            pictures = isinstance(known, dict) and known.get("kind") == "picture" and len(self.shape) == 3
+            if data is None or not pictures or not self._data.read_plainly:
                 raise
-            return form
+            return ArraySource(torch.zeros((1, *self.shape), dtype=torch.uint8))
 
     def _test(self) -> Source | None:
         return None if self._build_any("test") is None else self._build("test", Source)
@@ -243,7 +254,7 @@ class RunParts:
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of what the run's labels number, in order; () where they have none."""
-        place = "source" if self._build_any("labelled") is None else "labelled"
+        place = "source" if self.folder.described("labelled") is None else "labelled"
         try:
             return self._build(place, Source).classes
         except DataGone:

@@ -153,6 +153,12 @@ class OwnData:
                 return made if made.kind == "picture" and made.like(path) is None else None
         return None
 
+    @property
+    def read_plainly(self) -> bool:
+        """Whether other data are read like the run's own without a look at them: their shape says how."""
+        innermost = list(_innermost(self._folder.described("source")))
+        return bool(innermost) and all(getattr(made, "like", None) is Source.like for made in innermost)
+
     def earlier(self, first: str) -> Path:
         """Return where the run lies now that this one began with.
 
@@ -285,11 +291,25 @@ def _paths(tree: Tree) -> Iterator[str]:
             yield from _paths(value)
 
 
-def _may_be_paths(tree: Mapping[str, Tree]) -> set[str]:
-    """Return the arguments of a described class that may be paths: those that take one, or anything."""
+def _innermost(tree: Tree) -> Iterator[object]:
+    """Yield the classes in a described source that hold no other described part."""
+    inner = tree if isinstance(tree, list) else list(tree.values()) if isinstance(tree, dict) else []
+    found = [made for item in inner for made in _innermost(item)]
+    if not found and isinstance(tree, dict) and "class_path" in tree:
+        found = [_class_of(tree)]
+    yield from found
+
+
+def _class_of(tree: Mapping[str, Tree]) -> Any:
+    """Return a described class, of those that are known by now; None of others."""
     module, _, name = current_path(str(tree.get("class_path", ""))).rpartition(".")
     known = import_module(module) if module.partition(".")[0] == "withstand" else sys.modules.get(module)
-    made = getattr(known, name, None)
+    return getattr(known, name, None)
+
+
+def _may_be_paths(tree: Mapping[str, Tree]) -> set[str]:
+    """Return the arguments of a described class that may be paths: those that take one, or anything."""
+    made = _class_of(tree)
     if made is None:
         return set()
     words = {item.name: str(item.annotation) for item in inspect.signature(made).parameters.values()}
