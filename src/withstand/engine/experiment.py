@@ -231,8 +231,22 @@ class Experiment(Part):
         """
         count, batch = len(self.source), self.plan.batch
         if count < batch:
-            fewest = self.method.fewest
-            remedy = f"use --batch {count} or less, or more data" if count >= fewest else f"give {fewest} or more"
-            raise DataError(f"batch {batch} is larger than the {count} sample(s) of the data: {remedy}")
+            raise DataError(f"batch {batch} is larger than the {count} sample(s) of the data: {self._remedy(count)}")
         rest = 0 if self.plan.drop_last else count % batch // self.plan.processes
         return count // batch + (rest > 0)
+
+    def _remedy(self, count: int) -> str:
+        """Return what can be done where a batch is larger than the data: a batch that the method accepts, if any."""
+        sizes = range(count - count % self.plan.processes, self.method.fewest - 1, -self.plan.processes)
+        fit = [size for size in sizes if self._accepts(size)]
+        if not fit:
+            return f"give {self.method.fewest} or more" if count < self.method.fewest else "give more data"
+        any_less = len(fit) == count - self.method.fewest + 1
+        return f"use --batch {fit[0]}{' or less' if any_less else ''}, or more data"
+
+    def _accepts(self, batch: int) -> bool:
+        try:
+            self.method.accept(self.source, batch)
+        except (ConfigError, DataError):
+            return False
+        return True

@@ -14,6 +14,7 @@ from toys import ToyPictures, toy_experiment, toy_method, weights
 from withstand.core.errors import ConfigError, DataError, RunError
 from withstand.core.findings.finding import Finding
 from withstand.core.part import build
+from withstand.core.roles import Source
 from withstand.engine.experiment import Experiment, Plan
 from withstand.engine.folder import RunFolder, _may_change
 from withstand.engine.launch import train
@@ -190,6 +191,27 @@ def test_data_too_small_is_refused_before_the_folder_is_made(tmp_path: Path) -> 
     with pytest.raises(DataError, match="give 2 or more"):
         run(toy_experiment(count=1), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_larger_than_the_data_is_told_of_one_that_the_method_accepts(tmp_path: Path) -> None:
+    whole = toy_experiment(count=10)
+
+    class OfFours(type(whole.method)):  # type: ignore[misc]
+        def accept(self, source: Source, batch: int) -> None:
+            if batch % 4:
+                raise ConfigError("no fours")
+
+    whole.method.__class__ = OfFours
+    with pytest.raises(DataError, match="use --batch 8, or more data"):
+        run(whole, tmp_path / "run")
+    alone = toy_experiment(count=3)
+    alone.method.__class__ = OfFours
+    with pytest.raises(DataError, match="of the data: give more data"):
+        run(alone, tmp_path / "run")
+    shared = toy_experiment(count=10)
+    shared = replace(shared, plan=replace(shared.plan, processes=4))
+    with pytest.raises(DataError, match="use --batch 8, or more data"):
+        shared.check()
 
 
 @pytest.mark.parametrize(

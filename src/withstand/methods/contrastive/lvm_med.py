@@ -18,6 +18,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import Draws
 from withstand.core.roles import Method, Model, Source, Terms
 from withstand.methods.shared.pairs import require_positive, view_pair
+from withstand.methods.shared.whole_batches import refuse_odd_batch
 from withstand.models.blocks.heads import ProjectionHead
 from withstand.models.blocks.taps import with_last_maps
 from withstand.models.matching.assignment import Affinities
@@ -93,8 +94,7 @@ class GraphMatching(Method):
     def accept(self, source: Source, batch: int) -> None:
         if len(source.shape) != 3:
             raise DataError(f"graphs are of pictures or slices (C, H, W), not of samples of shape {source.shape}")
-        if batch % self.graph_size:
-            raise ConfigError(f"batch {batch} cannot be cut into graphs of {self.graph_size}: use {self._near(batch)}")
+        refuse_odd_batch(batch, self.graph_size, self.graph_size, len(source), f"whole graphs of {self.graph_size}")
 
     def step(self, batch: Batch) -> Terms:
         """Return the loss and the share of pictures that are matched to themselves, `matched`."""
@@ -133,7 +133,8 @@ class GraphMatching(Method):
         views = view_pair(batch)
         if len(batch) % self.graph_size or not len(batch):
             raise DataError(
-                f"{len(batch)} samples cannot be cut into graphs of {self.graph_size}: use {self._near(len(batch))}"
+                f"{len(batch)} samples cannot be cut into graphs of {self.graph_size}: give each process a multiple of "
+                f"{self.graph_size} a step"
             )
         x = torch.cat(views)
         if self.local:
@@ -167,14 +168,6 @@ class GraphMatching(Method):
             for crops in batch.extras[CROP].unbind(1)
         )
         return here, there
-
-    def _near(self, count: int) -> str:
-        below, above = (max(self.graph_size, size) for size in _around(count, self.graph_size))
-        return f"{below}" if below == above else f"{below} or {above}"
-
-
-def _around(count: int, unit: int) -> tuple[int, int]:
-    return count // unit * unit, -(-count // unit) * unit
 
 
 def _gumbel(draws: Draws, count: int) -> Tensor:

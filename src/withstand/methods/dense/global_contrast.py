@@ -25,10 +25,10 @@ from withstand.methods.shared.by_volume import (
     EXAMPLE,
     example_slices,
     partner_rows,
-    refuse_odd_batch,
-    refuse_other_volumes,
+    volumes_in_batches,
 )
 from withstand.methods.shared.pairs import require_positive
+from withstand.methods.shared.whole_batches import refuse_odd_batch
 from withstand.models.blocks.heads import ProjectionHead
 from withstand.models.dense.unet import UNetEncoder
 
@@ -87,15 +87,11 @@ class GlobalContrast(Method):
         return example_slices(rows)
 
     def accept(self, source: Source, batch: int) -> None:
-        refuse_other_volumes(source, self.slices, self.partitions, 2 if self.loss == "gr" else batch // self.partitions)
-        if self.loss == "gd":
-            unit = 2 * self.partitions
-            refuse_odd_batch(
-                batch, unit, unit, f"pairs of volumes with a slice from each of {self.partitions} partitions"
-            )
-        elif self.loss == "gd-":
-            whole = f"volumes with a slice from each of {self.partitions} partitions"
-            refuse_odd_batch(batch, self.partitions, self.partitions, whole)
+        most = volumes_in_batches(source, self.slices, self.partitions) * self.partitions
+        if self.loss == "gr":
+            return
+        unit, what = (2 * self.partitions, "pairs of volumes") if self.loss == "gd" else (self.partitions, "volumes")
+        refuse_odd_batch(batch, unit, unit, most, f"{what} with a slice from each of {self.partitions} partitions")
 
     def order(self, order: Tensor, batch: int) -> Tensor:
         return order if self.loss == "gr" else volume_batches(order, self.slices, self.partitions, batch)

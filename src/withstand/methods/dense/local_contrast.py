@@ -22,10 +22,10 @@ from withstand.methods.shared.by_volume import (
     EXAMPLE,
     example_slices,
     other_slots,
-    refuse_odd_batch,
-    refuse_other_volumes,
+    volumes_in_batches,
 )
 from withstand.methods.shared.pairs import require_positive, view_pair
+from withstand.methods.shared.whole_batches import refuse_odd_batch
 from withstand.models.dense.unet import UNet, UNetDecoder, UNetEncoder, pixel_head
 
 Local: TypeAlias = Literal["lr", "ld"]
@@ -103,9 +103,9 @@ class LocalContrast(Method):
                 "or larger slices"
             )
         if self.loss == "ld":
-            refuse_other_volumes(source, self.slices, self.partitions, batch // self.partitions)
+            most = volumes_in_batches(source, self.slices, self.partitions, 3) * self.partitions
             whole = f"three volumes or more, each with a slice from {self.partitions} partitions"
-            refuse_odd_batch(batch, self.partitions, 3 * self.partitions, whole)
+            refuse_odd_batch(batch, self.partitions, 3 * self.partitions, most, whole)
 
     def inherit(self, earlier: Method) -> None:
         if not isinstance(earlier.encoder, UNetEncoder) or earlier.encoder.channels != self.encoder.channels:

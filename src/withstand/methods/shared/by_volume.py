@@ -11,11 +11,13 @@ EXAMPLE = (8, 8)
 """Slices of the volumes that examples are of: 16 places, of which eight make a batch."""
 
 
-def refuse_other_volumes(source: Source, slices: tuple[int, ...], partitions: int, fewest: int) -> None:
-    """Refuse data that are not slices of as many volumes, of so many slices each, one volume after the other.
+def volumes_in_batches(source: Source, slices: tuple[int, ...], partitions: int, fewest: int = 2) -> int:
+    """Return how many volumes have a slice in every partition, so that batches can hold them.
+
+    Refuses data that are not slices of as many volumes, of so many slices each, one volume after the other.
 
     Raises:
-        DataError: no volumes, or fewer than `fewest`, or two, with a slice in every partition.
+        DataError: no volumes, or fewer than `fewest` with a slice in every partition.
         ConfigError: other numbers of slices.
     """
     volume = source.attributes.get("volume")
@@ -26,25 +28,14 @@ def refuse_other_volumes(source: Source, slices: tuple[int, ...], partitions: in
         theirs = f"{len(counts)} volumes of {len(volume)} slices"
         raise ConfigError(f"slices tells of {len(slices)} volumes of {sum(slices)}, and the data are {theirs}")
     whole = sum(count >= partitions for count in counts)
-    if whole < max(2, fewest):
+    if whole < fewest:
+        deepest = sorted(counts)[-fewest] if len(counts) >= fewest else 0
+        remedy = f", or use {deepest} partitions" if deepest > 1 else ""
         raise DataError(
             f"{whole} of {len(counts)} volumes have a slice in each of {partitions} partitions, and a step compares "
-            f"{max(2, fewest)}: give more volumes, or use a smaller batch or fewer partitions"
+            f"{fewest}: give more volumes{remedy}"
         )
-
-
-def refuse_odd_batch(batch: int, unit: int, fewest: int, what: str) -> None:
-    """Refuse a batch that does not hold whole units, naming the nearest that do.
-
-    Raises:
-        ConfigError: it does not.
-    """
-    if batch % unit == 0 and batch >= fewest:
-        return
-    below = max(fewest, batch // unit * unit)
-    above = max(fewest, -(-batch // unit) * unit)
-    near = f"{below}" if below == above else f"{below} or {above}"
-    raise ConfigError(f"batch {batch} does not hold {what}: use --batch {near}")
+    return whole
 
 
 def other_slots(rows: int, partitions: int, shift: int) -> Tensor:

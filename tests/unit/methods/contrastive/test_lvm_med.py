@@ -68,10 +68,10 @@ def test_batches_that_are_no_graphs_are_refused_with_the_nearest_that_are() -> N
     subject = method(graph_size=16, neighbours=5)
     source = ArraySource(np.zeros((64, 3, 8, 8), np.uint8), layout="NCHW")
     subject.accept(source, 48)
-    for batch, near in ((40, "use 32 or 48"), (10, "use 16")):
+    for batch, near in ((40, "use --batch 32 or 48"), (10, "use --batch 16$"), (70, "use --batch 64$")):
         with pytest.raises(ConfigError, match=near):
             subject.accept(source, batch)
-    with pytest.raises(DataError, match="use 16"):
+    with pytest.raises(DataError, match="a multiple of 16"):
         subject.step(subject.example_batch())
     with pytest.raises(ConfigError, match="fewer than"):
         method(neighbours=4)

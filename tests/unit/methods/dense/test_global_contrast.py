@@ -128,10 +128,13 @@ def test_what_does_not_fit_is_refused_with_what_does() -> None:
     source = VolumeSource.example()
     subject = method(slices=(7, 8, 9), partitions=2)
     subject.accept(source, 4)
-    with pytest.raises(ConfigError, match="use --batch 4 or 8"):
+    with pytest.raises(ConfigError, match=r"does not hold pairs of volumes .*: use --batch 4$"):
         subject.accept(source, 6)
-    with pytest.raises(DataError, match="a step compares 4"):
+    with pytest.raises(ConfigError, match=r"larger than the 6 samples that can fill one: use --batch 4$"):
         subject.accept(source, 8)
+    with pytest.raises(DataError, match="a step compares 2: give more volumes, or use 8 partitions"):
+        method(slices=(7, 8, 9), partitions=9).accept(source, 18)
+    method(slices=(7, 8, 9), partitions=8).accept(source, 16)
     with pytest.raises(ConfigError, match="3 volumes of 24 slices"):
         method(slices=(7, 8), partitions=2).accept(source, 4)
     with pytest.raises(DataError, match="holds pictures"):

@@ -63,5 +63,7 @@ def test_what_does_not_fit_is_refused_with_what_does() -> None:
     with pytest.raises(ConfigError, match="use --batch 6"):
         across.accept(VolumeSource.example(), 4)
     across.accept(VolumeSource.example(), 6)
+    with pytest.raises(ConfigError, match=r"use --batch 6$"):
+        across.accept(VolumeSource.example(), 8)
     with pytest.raises(ConfigError, match="same channels"):
         across.inherit(LocalContrast(UNetEncoder((2, 3)), UNetDecoder((2, 3)), blocks=1))
