@@ -15,7 +15,7 @@ from withstand.core.errors import DataError
 from withstand.core.files import printable
 from withstand.data.clips.frames import SUFFIXES, in_order, read_frame
 from withstand.data.clips.videos import VideoFile, is_video
-from withstand.data.pictures.decoding.headers import FORMATS
+from withstand.data.pictures.decoding.headers import FORMATS, why_unread
 
 
 class FrameFiles:
@@ -48,7 +48,7 @@ class FrameFiles:
                 width, height = picture.size
                 return height, width
         except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(f"frame {printable(first)} cannot be read: {' '.join(str(error).split())}") from None
+            raise DataError(f"frame {printable(first)} cannot be read: {why_unread(error)}") from None
 
     def read(self, start: int, stop: int) -> Tensor:
         """Return frames `(T, 3, H, W)`.

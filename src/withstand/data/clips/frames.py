@@ -20,7 +20,7 @@ from torch.nn.functional import avg_pool2d
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.files import printable
-from withstand.data.pictures.decoding.headers import FORMATS
+from withstand.data.pictures.decoding.headers import FORMATS, why_unread
 from withstand.data.pictures.decoding.values import as_rgb
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -65,7 +65,7 @@ def read_frame(name: str, content: bytes) -> NDArray[np.uint8]:
         with Image.open(BytesIO(content), formats=FORMATS) as picture:
             return np.asarray(as_rgb(picture).picture)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"frame {printable(name)} cannot be read: {' '.join(str(error).split())}") from None
+        raise DataError(f"frame {printable(name)} cannot be read: {why_unread(error)}") from None
 
 
 def _read(clip: str, frames: Sequence[tuple[str, bytes]]) -> NDArray[np.uint8]:

@@ -91,7 +91,7 @@ def test_what_is_no_clip_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(DataError, match=r"2\.png has 4 x 4 pixels, and the first of clip one 10 x 12"):
         Clips(tmp_path / "sizes")[[0]]
     (tmp_path / "sizes" / "one" / "2.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"2\.png cannot be read"):
+    with pytest.raises(DataError, match=r"2\.png cannot be read: cannot identify image file$"):
         Clips(tmp_path / "sizes")[[0]]
     with pytest.raises(DataError, match="clips are needed, and data holds clips of shape"):
         clips_of(Stretches.example())

@@ -8,7 +8,15 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple, TypeAlias
 
-from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 from PIL.ImageFile import ImageFile
 
 from withstand.core.files.reading import PLAIN, Reading
@@ -65,6 +73,13 @@ def stream(content: Content) -> BinaryIO:
 def unknown(content: Content) -> ValueError:
     """Return the error of a file that is no picture."""
     return ValueError(f"cannot identify image file{'' if isinstance(content, bytes) else f' {str(content)!r}'}")
+
+
+def why_unread(error: Exception) -> str:
+    """Return in one line why a picture held in memory cannot be read: Pillow names the object that holds the bytes."""
+    if isinstance(error, UnidentifiedImageError):
+        return f"{unknown(b'')}"
+    return " ".join(str(error).split())
 
 
 def form_of(head: bytes) -> Form | None:
