@@ -27,7 +27,7 @@ def volumes_in_batches(source: Source, slices: tuple[int, ...], partitions: int,
     if tuple(counts) != slices:
         theirs = f"{len(counts)} volumes of {len(volume)} slices"
         raise ConfigError(f"slices tells of {len(slices)} volumes of {sum(slices)}, and the data are {theirs}")
-    whole = sum(count >= partitions for count in counts)
+    whole: int = sum(count >= partitions for count in counts)
     if whole < fewest:
         deepest = sorted(counts)[-fewest] if len(counts) >= fewest else 0
         remedy = f", or use {deepest} partitions" if deepest > 1 else ""
