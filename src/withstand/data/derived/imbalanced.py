@@ -50,17 +50,15 @@ class Imbalanced(_Chosen):
         labels = source.labels
         if labels is None:
             raise DataError("classes cannot be cut: the source has no labels")
-        present = labels[labels >= 0].bincount()
+        found, present = torch.unique(labels[labels >= 0], return_counts=True)
         if len(present) < 2:
             raise DataError("classes cannot be cut: the source has only one")
         most = int(present.min()) if largest is None else largest
         counts = imbalanced_counts(len(present), most, kind, ratio)
         order = permutation(len(source), seed, "imbalanced")
         rows = []
-        for label, count in enumerate(counts):
-            if not 0 < count <= int(present[label]):
-                raise DataError(
-                    f"class {label} would have {count} of its {int(present[label])} samples: change ratio or largest"
-                )
+        for label, own, count in zip(found.tolist(), present.tolist(), counts, strict=True):
+            if not 0 < count <= own:
+                raise DataError(f"class {label} would have {count} of its {own} samples: change ratio or largest")
             rows.append(order[labels[order] == label][:count])
         self._choose(source, torch.cat(rows).sort().values)

@@ -18,18 +18,20 @@ from withstand.losses.precision import full_precision, unit_rows
 
 
 def effective_number_weights(counts: Sequence[int], beta: float = 0.9999) -> Tensor:
-    """Return class weights `(1 - beta) / (1 - beta^n_k)`, scaled to sum to C, float64 `(C,)`.
+    """Return class weights `(1 - beta) / (1 - beta^n_k)`, scaled to a mean of 1, float64 `(C,)`.
 
-    At beta = 0 all are 1; as beta nears 1 they become proportional to 1 / n_k.
+    A class without samples weighs 0, and is not in the mean. At beta = 0 all others are 1; as beta nears 1 they become
+    proportional to 1 / n_k.
     """
     if not 0 <= beta < 1:
         raise ConfigError(f"beta must lie in [0, 1), not {beta!r}")
-    if not counts or min(counts) < 1:
-        raise ConfigError(f"counts must be at least one class's, each at least 1, not {tuple(counts)!r}")
+    if not any(counts) or min(counts) < 0:
+        raise ConfigError(f"counts must be at least 0 and one of them above, not {tuple(counts)!r}")
     numbers = torch.tensor(list(counts), dtype=torch.float64)
+    present = numbers > 0
     # expm1: 1 - beta^n loses its digits for beta near 1.
-    weights = 1 / -torch.expm1(numbers * torch.log(torch.tensor(beta, dtype=torch.float64)))
-    return weights * (len(counts) / weights.sum())
+    weights = 1 / -torch.expm1(numbers.clamp_min(1) * torch.log(torch.tensor(beta, dtype=torch.float64)))
+    return torch.where(present, weights / weights[present].mean(), 0)
 
 
 @full_precision
@@ -40,8 +42,12 @@ def focal(logits: Tensor, y: Tensor, gamma: float = 1.0) -> Tensor:
 
 
 def ldam_margins(counts: Sequence[int], largest: float = 0.5) -> Tensor:
-    """Return each class's margin, `n_k^(-1/4)` scaled so that the rarest class has `largest`, float64 `(C,)`."""
-    rarity = torch.tensor(list(counts), dtype=torch.float64).pow(-0.25)
+    """Return each class's margin, `n_k^(-1/4)` scaled so that the rarest class has `largest`, float64 `(C,)`.
+
+    A class without samples counts as one of the rarest: its margin is never used.
+    """
+    numbers = torch.tensor(list(counts), dtype=torch.float64)
+    rarity = torch.where(numbers > 0, numbers, numbers[numbers > 0].min()).pow(-0.25)
     return rarity * (largest / rarity.max())
 
 
@@ -67,5 +73,8 @@ def cosine_logits(features: Tensor, weight: Tensor) -> Tensor:
 
 @full_precision
 def balanced_softmax(logits: Tensor, y: Tensor, counts: Tensor) -> Tensor:
-    """Return the cross-entropy of `logits + log n_k`, `(B,)`: training for a test set of equal classes (2020)."""
-    return F.cross_entropy(logits + counts.to(logits).log(), y, reduction="none")
+    """Return the cross-entropy of `logits + log n_k`, `(B,)`: training for a test set of equal classes (2020).
+
+    A class without samples counts as one with one, so that its logits still learn to be low.
+    """
+    return F.cross_entropy(logits + counts.to(logits).clamp_min(1).log(), y, reduction="none")

@@ -43,7 +43,7 @@ class SeparableReweightedTraining(LabelledMethod):
 
     Args:
         encoder: the network to train.
-        counts: n_k, training samples of each class.
+        counts: n_k, training samples of each class; 0 for a label that no sample has.
         loss: on attacked samples: "cross-entropy", "focal", "ldam" or "balanced-softmax".
         attack: the inner attack; it knows no weights.
         beta: of the effective numbers; nearer 1 weighs rare classes up more.

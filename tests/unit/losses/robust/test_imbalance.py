@@ -33,9 +33,21 @@ def test_effective_numbers() -> None:
     near = effective_number_weights((10, 20, 40), 1 - 1e-12)
     torch.testing.assert_close(near / near[2], torch.tensor([4.0, 2.0, 1.0], dtype=torch.float64))
     assert (effective_number_weights((100, 50, 10, 1), 0.99).diff() > 0).all()
-    for wrong in (lambda: effective_number_weights((3,), 1.0), lambda: effective_number_weights((3, 0))):
+    for wrong in (lambda: effective_number_weights((3,), 1.0), lambda: effective_number_weights((0, 0))):
         with pytest.raises(ConfigError):
             wrong()
+
+
+def test_labels_that_no_sample_has_change_nothing_for_the_others() -> None:
+    present = torch.tensor([1, 3])
+    weights, margins = effective_number_weights((0, 9, 0, 3), 0.99), ldam_margins((0, 9, 0, 3))
+    torch.testing.assert_close(weights[present], effective_number_weights((9, 3), 0.99))
+    torch.testing.assert_close(margins[present], ldam_margins((9, 3)))
+    assert weights[[0, 2]].tolist() == [0, 0]
+    logits = rows(4).requires_grad_()
+    losses = balanced_softmax(logits, present[Y % 2], torch.tensor([0, 9, 0, 3]))
+    (gradient,) = torch.autograd.grad(losses.sum(), logits)
+    assert bool((gradient[:, [0, 2]] > 0).all())
 
 
 def test_losses_fall_back_to_cross_entropy() -> None:

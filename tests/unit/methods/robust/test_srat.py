@@ -102,7 +102,7 @@ def test_other_losses(loss: str) -> None:
 def test_settings_are_checked() -> None:
     with pytest.raises(ConfigError, match="did you mean 'focal'"):
         made(loss="vocal")
-    for wrong in ({"separation": -1.0}, {"defer": -1}, {"attack": PGD(Ball(targeted=True))}, {"counts": (3, 0)}):
+    for wrong in ({"separation": -1.0}, {"defer": -1}, {"attack": PGD(Ball(targeted=True))}, {"counts": (3, -1)}):
         with pytest.raises(ConfigError):
             made(**wrong)
     assert made().step(replace(batch(), y=torch.zeros(8, dtype=torch.int64)))["loss"].isfinite()
