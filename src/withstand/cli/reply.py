@@ -1,8 +1,9 @@
 """What a verb answers: text for people, facts for programs."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from withstand.core.findings.finding import Finding
 from withstand.core.part import Tree
@@ -24,6 +25,19 @@ def then(verb: str, *words: object) -> str:
     "next: withstand report 'runs/simclr-my photos'"
     """
     return f"next: {shlex.join(['withstand', verb, *map(str, words)])}"
+
+
+def after_training(run: Path, gives: Collection[str], *, auditable: bool, otherwise: str = "probe") -> str:
+    """Return the line of what comes next for a run, by what it gives.
+
+    >>> after_training(Path("runs/raw-isp"), ["encoder", "purifier"], auditable=True)
+    'next: withstand defend CLASSIFIER --by runs/raw-isp'
+    """
+    if "condensed" in gives:
+        return then("apply", run)
+    if "purifier" in gives:
+        return then("defend", "CLASSIFIER", "--by", run)
+    return then("audit" if auditable else otherwise, run)
 
 
 def finding_facts(finding: Finding) -> dict[str, Tree]:
