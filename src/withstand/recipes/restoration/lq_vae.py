@@ -9,6 +9,11 @@ use it when: a small picture has to be cleaned in one pass before any classifier
   withstand defend --by RUN, which attacks it knowing all
 not for: large or varied pictures, which a short code does not hold; a defense against who knows it, as the judge shows
 command: withstand train lq-vae --data fashion-mnist-small
+time: 1264 processor seconds for the claim, 3 seeds of three arms
+reached: undecided: accuracy under APGD on the bare classifier within 0.3 is 0.634 ± 0.056 behind the filter, 0.474 ±
+  0.191 behind a plain variational autoencoder, 0.16 ± 0.35 apart by seed, and 0 without a filter; the penalty gains
+  0.03. Clean accuracy falls from 0.939 to 0.830, and against who knows the filter 0.002 is left (10,000 MNIST pictures,
+  6 epochs)
 """
 
 from dataclasses import replace
