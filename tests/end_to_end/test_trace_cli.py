@@ -14,6 +14,8 @@ from withstand.core.findings.finding import Finding
 from withstand.core.roles import network_of
 from withstand.models.pictures.tracers import TracedCopies
 
+ATTACKED = 200
+
 
 def own(path: Path, count: int = 240) -> Path:
     """Squares of 8 x 8 pixels with a bright quarter, which is their class."""
@@ -34,14 +36,15 @@ def sold(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     first, run, copies = folder / "first", folder / "run", folder / "copies"
     words = ["--data", data, "--epochs", "6", "--batch", "24", "--width", "4", "--eps", "1/255", "--steps", "1"]
     assert main(["train", "pgd-at", *words, "--out", str(first), "--quiet"]) == 0
-    words = ["--copies", "3", "--reserve", "1", "--epochs", "12", "--batch", "24", "--loss", "difference"]
-    assert main(["train", "attack-tracing", "--first", str(first), *words, "--out", str(run), "--quiet"]) == 0
+    words = ["--copies", "3", "--reserve", "1", "--alpha", "0.8", "--loss", "difference", "--epochs", "30"]
+    words += ["--first", str(first), "--batch", "24", "--out", str(run), "--quiet"]
+    assert main(["train", "attack-tracing", *words]) == 0
     assert main(["trace", str(run), "--copies", str(copies)]) == 0
     assert sorted(path.name for path in copies.glob("*.safetensors")) == [
         f"copy-{place}.safetensors" for place in range(3)
     ]
     attacked = folder / "adversarial.npz"
-    words = ["--data", data, "--eps", "32/255", "--steps", "10", "--samples", "40", "--out", str(attacked)]
+    words = ["--data", data, "--eps", "32/255", "--steps", "10", "--samples", str(ATTACKED), "--out", str(attacked)]
     assert main(["attack", str(copies / "copy-1.safetensors"), *words]) == 0
     return folder, run, attacked
 
@@ -59,7 +62,7 @@ def test_copies_are_ranked_with_what_it_is_worth(
     sold: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, run, attacked = sold
-    assert main(["trace", str(run), str(attacked), "--samples", "20"]) == 0
+    assert main(["trace", str(run), str(attacked), "--samples", str(ATTACKED)]) == 0
     said = capsys.readouterr().out
     assert "A match is no proof" in said
     assert "unknown" in said
@@ -67,7 +70,7 @@ def test_copies_are_ranked_with_what_it_is_worth(
     with (run / "trace-adversarial.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     finding = Finding.load(run / "findings" / "trace, adversarial.json")
-    assert len(rows) == finding.numbers["pictures that were traced"] > 10
+    assert len(rows) == finding.numbers["pictures that were traced"] > 30
     assert {row["traced to"] for row in rows} <= {"unknown", "copy 0", "copy 1", "copy 2"}
     assert sum(row["first"] == "1" for row in rows) > len(rows) / 3
     assert set(finding.pictures) == {"original", "adversarial"}
@@ -112,16 +115,16 @@ def test_the_same_picture_again_is_no_further_evidence(sold: tuple[Path, Path, P
 REFUSED = [
     ({"adversarial": None}, "there is no array 'adversarial'"),
     ({"x": None, "y": None}, "nothing says what the pictures show"),
-    ({"adversarial": np.zeros((40, 3, 8, 8), np.float32)}, r"pictures (N, 1, 8, 8)"),
-    ({"adversarial": np.zeros((40, 64), np.float32)}, r"pictures (N, 1, 8, 8)"),
+    ({"adversarial": np.zeros((ATTACKED, 3, 8, 8), np.float32)}, r"pictures (N, 1, 8, 8)"),
+    ({"adversarial": np.zeros((ATTACKED, 64), np.float32)}, r"pictures (N, 1, 8, 8)"),
     ({"adversarial": np.zeros((0, 1, 8, 8), np.float32)}, "holds no pictures"),
-    ({"adversarial": np.full((40, 1, 8, 8), 2.0, np.float32)}, "outside [0, 1]"),
-    ({"adversarial": np.full((40, 1, 8, 8), np.nan, np.float32)}, "NaN"),
-    ({"adversarial": np.zeros((40, 1, 8, 8), np.int64)}, "bytes or numbers in [0, 1]"),
-    ({"y": np.zeros(39, np.int64)}, "a class of each picture"),
-    ({"y": np.full(40, 7)}, "classes 0 to 3"),
-    ({"x": np.zeros((39, 1, 8, 8), np.uint8)}, "39 originals of 40"),
-    ({"predicted": np.zeros(40, np.float32)}, "predicted must be whole numbers"),
+    ({"adversarial": np.full((ATTACKED, 1, 8, 8), 2.0, np.float32)}, "outside [0, 1]"),
+    ({"adversarial": np.full((ATTACKED, 1, 8, 8), np.nan, np.float32)}, "NaN"),
+    ({"adversarial": np.zeros((ATTACKED, 1, 8, 8), np.int64)}, "bytes or numbers in [0, 1]"),
+    ({"y": np.zeros(ATTACKED - 1, np.int64)}, "a class of each picture"),
+    ({"y": np.full(ATTACKED, 7)}, "classes 0 to 3"),
+    ({"x": np.zeros((ATTACKED - 1, 1, 8, 8), np.uint8)}, "199 originals of 200"),
+    ({"predicted": np.zeros(ATTACKED, np.float32)}, "predicted must be whole numbers"),
 ]
 
 
