@@ -1,7 +1,7 @@
 """What a verb answers: text for people, facts for programs."""
 
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,17 +27,25 @@ def then(verb: str, *words: object) -> str:
     return f"next: {shlex.join(['withstand', verb, *map(str, words)])}"
 
 
-def after_training(run: Path, gives: Collection[str], *, auditable: bool, otherwise: str = "probe") -> str:
+def what_next(run: Path, gives: Collection[str], audit: Sequence[object] | None, otherwise: str) -> str:
     """Return the line of what comes next for a run, by what it gives.
 
-    >>> after_training(Path("runs/raw-isp"), ["encoder", "purifier"], auditable=True)
+    Args:
+        run: its folder.
+        gives: the names of its products.
+        audit: what follows the run's name where it is audited next; None where it cannot be.
+        otherwise: the verb where there is nothing better.
+
+    >>> what_next(Path("runs/raw-isp"), ["encoder", "purifier"], (), "probe")
     'next: withstand defend CLASSIFIER --by runs/raw-isp'
+    >>> what_next(Path("runs/simclr"), ["encoder"], ("--labels", "y.csv"), "report")
+    'next: withstand audit runs/simclr --labels y.csv'
     """
     if "condensed" in gives:
         return then("apply", run)
     if "purifier" in gives:
         return then("defend", "CLASSIFIER", "--by", run)
-    return then("audit" if auditable else otherwise, run)
+    return then(otherwise, run) if audit is None else then("audit", run, *audit)
 
 
 def finding_facts(finding: Finding) -> dict[str, Tree]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from withstand.api.settings import LabelTable
-from withstand.cli.reply import Reply, finding_facts, then
+from withstand.cli.reply import Reply, finding_facts, then, what_next
 from withstand.core.errors import ConfigError
 from withstand.core.options import Device
 
@@ -66,5 +66,5 @@ def run_probe(
     findings = opened.probe(data)
     text = "\n".join(str(finding) for finding in findings if finding.figures or finding.bare)
     facts = {finding.name: finding_facts(finding) for finding in findings}
-    following = then("audit", run, *table.words()) if opened.auditable else then("report", run)
+    following = what_next(run, opened.method.products(), table.words() if opened.auditable else None, "report")
     return Reply(f"{text}\n{following}", {**facts})

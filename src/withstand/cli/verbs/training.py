@@ -6,7 +6,7 @@ from pathlib import Path
 
 from withstand.cli.interrupted import of_audit, of_training, when_interrupted
 from withstand.cli.options import parse
-from withstand.cli.reply import Reply, after_training, figure_facts
+from withstand.cli.reply import Reply, figure_facts, what_next
 from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.options import Device
 from withstand.core.part import Tree
@@ -125,7 +125,7 @@ def run_train(words: Sequence[str]) -> tuple[Reply, bool]:
         )
     record = run.folder.record()
     text = f"{run.path}: {record['status']}, {record['seconds']} s of training\n"
-    text += after_training(run.path, run.method.products(), auditable=run.auditable)
+    text += what_next(run.path, run.method.products(), () if run.auditable else None, "probe")
     return Reply(text, {"run": str(run.path), "status": record["status"], "seconds": record["seconds"]}), as_json
 
 

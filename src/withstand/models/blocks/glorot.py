@@ -1,4 +1,4 @@
-"""Where published networks begin whose code leaves the first weights to TensorFlow."""
+"""The first weights that published networks have by name, or by TensorFlow's own start of layers: Glorot's."""
 
 from torch import nn
 

@@ -25,6 +25,15 @@ def test_classes_are_cut_and_samples_kept_as_they_are() -> None:
     assert Imbalanced(whole, ratio=0.25).labels.bincount().tolist() == [16, 16, 4, 4]  # type: ignore[union-attr]
 
 
+def test_labels_with_gaps_are_cut_by_the_classes_that_are_there() -> None:
+    whole = ArraySource(torch.rand(24, 4), torch.tensor([1, 3, 7]).repeat(8))
+    cut = Imbalanced(whole, "exp", ratio=0.25, largest=8)
+    assert cut.labels is not None
+    assert cut.labels.bincount().tolist() == [0, 8, 0, 4, 0, 0, 0, 2]
+    with pytest.raises(DataError, match="class 1 would have 9 of its 8 samples"):
+        Imbalanced(whole, largest=9)
+
+
 def test_the_seed_decides() -> None:
     whole = ToyPictures(64)
     first, again, other = (Imbalanced(whole, ratio=0.5, largest=8, seed=seed) for seed in (0, 0, 1))
