@@ -51,7 +51,7 @@ def test_identity_neighbours_are_all_alike() -> None:
     torch.testing.assert_close(found.similarity, torch.ones(9, dtype=torch.float64))
     relations = made._compare(x, None)[1]
     similar = label_cosine(relations.votes, found.label)
-    assert (similar == similar[:, :1]).all()
+    torch.testing.assert_close(similar, similar[:, :1].expand_as(similar))  # a row may round by where it stands
     assert set(found.agreeing.tolist()) <= {0, 7}
 
 

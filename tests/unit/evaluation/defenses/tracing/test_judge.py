@@ -24,11 +24,11 @@ COUNT, SIDE = 3, 12
 
 @cache
 def learnt() -> Tracers:
-    """Tracers that learnt to react to noise, in float64: what rounding leaves of them is the same on every machine."""
-    with isolated("b"):
+    """Tracers that learnt to react to noise, in float64, where rounding does not decide what they learn."""
+    with isolated("c"):
         tracers = Tracers((1, SIDE, SIDE), 4, COUNT + 1, width=6).double()
         optimizer = torch.optim.Adam(tracers.parameters(), lr=0.02)
-        for _ in range(200):
+        for _ in range(100):
             x = torch.rand(32, 1, SIDE, SIDE, dtype=torch.float64)
             clean, noisy = tracers(torch.cat([x, x + 0.05 * torch.randn_like(x)])).chunk(2, 1)
             optimizer.zero_grad()
