@@ -54,7 +54,7 @@ def test_crops_are_torchvisions_of_the_whole_photo(interpolation: str, threads: 
         whole = torch.from_numpy(photo).permute(2, 0, 1)
         wanted = oracle.resized_crop(whole, *box, [SIZE, SIZE], interpolation=oracle.InterpolationMode(interpolation))
         wanted = wanted.flip(2) if crop[4] else wanted
-        assert (x * 255 - wanted).abs().max() <= 1
+        assert (x * 255 - wanted).abs().max() <= 1 + 1e-3  # a level, and x is no whole number of them
 
 
 def test_boxes_are_drawn_inside_each_picture_by_its_own_sides() -> None:

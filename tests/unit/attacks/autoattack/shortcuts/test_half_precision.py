@@ -103,7 +103,7 @@ def test_its_first_layer_sees_what_bfloat16_would_lose() -> None:
         lambda model, x: (nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), x),
         lambda model, x: (model.double(), x.double()),
         lambda model, x: (model.forward, x),
-        lambda model, x: (nn.Sequential(Rounded(), model), x),
+        lambda model, x: (nn.Sequential(Rounded(), model), 0.3 * x),  # sixteenths would be exact in bfloat16
     ],
     ids=["shallow", "double", "function", "quantised"],
 )
@@ -185,14 +185,17 @@ def test_only_searches_that_look_at_successes_and_slopes_take_half_precision() -
     assert not any(attack.bears_half_precision for attack in others)
 
 
-def test_an_ensemble_finds_the_same_with_and_without(tmp_path: Path) -> None:
+def test_an_ensemble_finds_nearly_the_same_with_and_without(tmp_path: Path) -> None:
     model = deep_net()
     x, y = pictures(model, 24)
     attacks = {name: attack.at(0.1) for name, attack in zip(("APGD", "FAB"), ATTACKS, strict=True)}
     found = worst_of(attacks, Victim(model), x, y, state=tmp_path / "state", half_precision=True)
     plain = worst_of(attacks, Victim(model), x, y)
     assert 0 < plain.holds.sum() < 24
-    assert torch.equal(found.holds, plain.holds)
+    # Each break is the model's own; of 24 samples one or two may break by one way to search and not by the other.
+    for one in (found, plain):
+        assert torch.equal(model(one.x).argmax(1) == y, one.holds)
+    assert int((found.holds != plain.holds).sum()) <= 2
     with pytest.raises(RunError, match="precision"):
         worst_of(attacks, Victim(model), x, y, state=tmp_path / "state")
 
