@@ -22,7 +22,7 @@ from withstand.data.graphs.sparse import Pattern
 from withstand.views.graph import SampleNeighbors
 
 Flip = tuple[int, int]
-"""An edge (u, v), both directions, that is added or removed."""
+"""An edge between u and v that is added or removed: both directions, or where edges have one that from v to u."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,8 @@ class EdgeFlips(Part):
         hops: how far the network looks; one more than its layers where edges are weighed by degrees.
         greedy: choose by the margin; otherwise flips are drawn, for comparison.
         keep_one: never remove a node's last edge.
+        degrees: features are one-hot degrees, and follow the edges.
+        directed: edges have directions, and a flip is of one that reaches the node; otherwise it is of both ways.
     """
 
     budget: int = 2
@@ -60,6 +62,8 @@ class EdgeFlips(Part):
     hops: int = 3
     greedy: bool = True
     keep_one: bool = True
+    degrees: bool = False
+    directed: bool = False
 
     def __post_init__(self) -> None:
         require_at_least(1, budget=self.budget, additions=self.additions, hops=self.hops)
@@ -99,11 +103,11 @@ class EdgeFlips(Part):
                         margins[place, step + 1] = margins[place, step]
                         continue
                     if self.greedy:
-                        found = [self._margin(model, graphs, flip(edges, one), node, label) for one in tried]
+                        found = [self._margin(model, graphs, self._flip(edges, one), node, label) for one in tried]
                         best = min(range(len(tried)), key=lambda rank: found[rank])
                     else:
                         best = int(stream.child(f"choice {step}").integers(0, len(tried)))
-                    edges = flip(edges, tried[best])
+                    edges = self._flip(edges, tried[best])
                     made.append(tried[best])
                     margins[place, step + 1] = self._margin(model, graphs, edges, node, label)
                 flips.append(tuple(made))
@@ -118,6 +122,9 @@ class EdgeFlips(Part):
         chosen = far[draws.bits(len(far))[0].argsort()[: self.additions]] if len(far) else far
         return [(node, other) for other in torch.cat([removals, chosen]).tolist() if (node, other) not in made]
 
+    def _flip(self, edges: Pattern, pair: Flip) -> Pattern:
+        return flip(edges, pair, directed=self.directed)
+
     def _margin(
         self, model: nn.Module | Callable[[Tensor], Tensor], graphs: Graphs, edges: Pattern, node: int, label: int
     ) -> float:
@@ -126,21 +133,33 @@ class EdgeFlips(Part):
         near = SampleNeighbors((most,) * self.hops).change(
             Graphs(graphs.x, edges, targets=target), Draws(0, target)
         )  # every neighbor, so nothing is drawn
+        if self.degrees and near.nodes is not None:
+            near = near.with_x(one_hot_degrees(edges.lengths[near.nodes] - 1, graphs.features).to(near.dense().dtype))
         logits = model(near.as_samples())[0]
         rest = torch.cat([logits[:label], logits[label + 1 :]])
         return float(logits[label] - rest.max())
 
 
-def flip(edges: Pattern, pair: Flip) -> Pattern:
-    """Return the edges with one pair joined, both ways and with weight 1, or parted where it was joined."""
+def flip(edges: Pattern, pair: Flip, *, directed: bool = False) -> Pattern:
+    """Return the edges with one pair joined, with weight 1, or parted where it was joined.
+
+    Both ways, or `directed`: from the second node of the pair to the first alone.
+    """
     u, v = pair
     row, column = edges.row, edges.column.long()
-    there = ((row == u) & (column == v)) | ((row == v) & (column == u))
+    there = (row == u) & (column == v)
+    if not directed:
+        there |= (row == v) & (column == u)
     if bool(there.any()):
         return edges.keep(~there)
-    ends = torch.tensor([u, v], device=row.device)
-    weight = None if edges.weight is None else torch.cat([edges.weight, edges.weight.new_ones(2)])
-    return Pattern.of(torch.cat([row, ends]), torch.cat([column, ends.flip(0)]), edges.rows, edges.columns, weight)
+    targets, sources = torch.tensor([(u, v)] if directed else [(u, v), (v, u)], device=row.device).unbind(1)
+    weight = None if edges.weight is None else torch.cat([edges.weight, edges.weight.new_ones(len(targets))])
+    return Pattern.of(torch.cat([row, targets]), torch.cat([column, sources]), edges.rows, edges.columns, weight)
+
+
+def one_hot_degrees(degree: Tensor, features: int) -> Tensor:
+    """Return degrees as one feature each, int64 `(N, F)`; those beyond the last feature count as it does."""
+    return torch.nn.functional.one_hot(degree.clamp_max(features - 1), features)
 
 
 def _asking(graphs: Graphs, targets: Tensor) -> Tensor:

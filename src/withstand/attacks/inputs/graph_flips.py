@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from withstand.attacks.inputs.edge_flips import Flip, Flipped
+from withstand.attacks.inputs.edge_flips import Flip, Flipped, one_hot_degrees
 from withstand.core.errors import DataError, require_at_least
 from withstand.core.part import Part
 from withstand.core.random import Draws, as_draws
@@ -33,12 +33,14 @@ class GraphFlips(Part):
         tried: removals, and as many additions, that are tried at each flip, drawn where there are more.
         greedy: choose by the margin; otherwise flips are drawn, for comparison.
         degrees: features are one-hot degrees, and follow the edges.
+        directed: edges have directions, and a flip is of one of a pair's two; otherwise it joins or parts both ways.
     """
 
     budget: int = 2
     tried: int = 32
     greedy: bool = True
     degrees: bool = False
+    directed: bool = False
 
     def __post_init__(self) -> None:
         require_at_least(1, budget=self.budget, tried=self.tried)
@@ -51,7 +53,7 @@ class GraphFlips(Part):
         *,
         generator: Draws | torch.Generator | int | None = None,
     ) -> Flipped:
-        """Attack graphs one by one; flips join or part a pair of nodes both ways.
+        """Attack graphs one by one; a flip (u, v) joins or parts both ways, or where edges are directed from v to u.
 
         Args:
             model: graphs to logits `(B, C)`.
@@ -60,7 +62,7 @@ class GraphFlips(Part):
             generator: draws, one stream for each graph, or a seed.
 
         Raises:
-            DataError: samples that are nodes, or edges that have directions or weights.
+            DataError: samples that are nodes, edges with weights, or with directions where `directed` is not said.
         """
         if graphs.targets is not None:
             raise DataError("these samples are nodes of one graph: EdgeFlips attacks them")
@@ -70,7 +72,7 @@ class GraphFlips(Part):
         with Victim(model).held(), torch.no_grad():
             for place in range(len(graphs)):
                 nodes = (member == place).nonzero()[:, 0]
-                joined = _joined(graphs.edges, nodes)
+                joined = _joined(graphs.edges, nodes, directed=self.directed)
                 own, label, stream = x[nodes], int(y[place]), draws[slice(place, place + 1)]
                 made: list[Flip] = []
                 margins[place, 0] = self._margins(model, own, [joined], label)[0]
@@ -80,12 +82,12 @@ class GraphFlips(Part):
                         margins[place, step + 1] = margins[place, step]
                         continue
                     if self.greedy:
-                        found = self._margins(model, own, [_flip(joined, pair) for pair in pairs], label)
+                        found = self._margins(model, own, [self._flip(joined, pair) for pair in pairs], label)
                         best = int(found.argmin())
                     else:
                         best = int(stream.child(f"choice {step}").integers(0, len(pairs)))
-                        found = self._margins(model, own, [_flip(joined, pairs[best])], label).expand(len(pairs))
-                    joined = _flip(joined, pairs[best])
+                        found = self._margins(model, own, [self._flip(joined, pairs[best])], label).expand(len(pairs))
+                    joined = self._flip(joined, pairs[best])
                     made.append(pairs[best])
                     margins[place, step + 1] = found[best]
                 flips.append(tuple(made))
@@ -93,15 +95,23 @@ class GraphFlips(Part):
 
     def _candidates(self, joined: Tensor, made: list[Flip], draws: Draws) -> list[Flip]:
         """Return the pairs to try: removals and additions, of each at most `tried`."""
-        above = torch.ones_like(joined).triu(1)
+        free = torch.ones_like(joined).fill_diagonal_(False) if self.directed else torch.ones_like(joined).triu(1)
         for u, v in made:
-            above[u, v] = False
+            free[u, v] = False
         found: list[Flip] = []
-        for name, some in (("removals", joined & above), ("additions", ~joined & above)):
+        for name, some in (("removals", joined & free), ("additions", ~joined & free)):
             pairs = some.nonzero()
             order = draws.child(name).bits(len(pairs))[0].argsort() if len(pairs) > self.tried else slice(None)
             found += [(int(u), int(v)) for u, v in pairs[order][: self.tried].tolist()]
         return found
+
+    def _flip(self, joined: Tensor, pair: Flip) -> Tensor:
+        u, v = pair
+        changed = joined.clone()
+        changed[u, v] = not bool(joined[u, v])
+        if not self.directed:
+            changed[v, u] = changed[u, v]
+        return changed
 
     def _margins(
         self, model: nn.Module | Callable[[Tensor], Tensor], x: Tensor, several: list[Tensor], label: int
@@ -125,11 +135,11 @@ class GraphFlips(Part):
         return Graphs(features, edges, graph=member, count=count)
 
 
-def _joined(edges: Pattern, nodes: Tensor) -> Tensor:
-    """Return which of a graph's nodes are joined, bool `(N, N)`, none with itself.
+def _joined(edges: Pattern, nodes: Tensor, *, directed: bool) -> Tensor:
+    """Return which of a graph's nodes are joined, targets by sources, bool `(N, N)`, none with itself.
 
     Raises:
-        DataError: edges with weights, or joined one way alone.
+        DataError: edges with weights, or joined one way alone where none has a direction.
     """
     if edges.weight is not None:
         raise DataError("edges with weights are not flipped")
@@ -138,19 +148,11 @@ def _joined(edges: Pattern, nodes: Tensor) -> Tensor:
     joined = torch.zeros(count, count, dtype=torch.bool, device=nodes.device)
     joined[edges.row[low:high] - first, edges.column[low:high].long() - first] = True
     joined.fill_diagonal_(False)
-    if not torch.equal(joined, joined.T):
-        raise DataError("edges with directions are not flipped")
+    if not directed and not torch.equal(joined, joined.T):
+        raise DataError("some edges go one way alone: directed=True flips directions one by one")
     return joined
-
-
-def _flip(joined: Tensor, pair: Flip) -> Tensor:
-    u, v = pair
-    changed = joined.clone()
-    changed[u, v] = changed[v, u] = not bool(joined[u, v])
-    return changed
 
 
 def _of_degrees(joined: Tensor, x: Tensor) -> Tensor:
     """Return one-hot degrees of several graphs `(K, N, N)`, of as many features as `x` has."""
-    degree = joined.sum(2).flatten().clamp_max(x.shape[1] - 1)
-    return torch.nn.functional.one_hot(degree, x.shape[1]).to(x.dtype)
+    return one_hot_degrees(joined.sum(2).flatten(), x.shape[1]).to(x.dtype)

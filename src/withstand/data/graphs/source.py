@@ -53,6 +53,10 @@ class GraphSource(Source):
         weights: of the edges, above 0, `(E,)`: one of weight w counts as w edges. See `weights.weighted` for edges that
             are listed several times. None for edges that count once.
 
+    Attributes:
+        of_degrees: whether features are the nodes' degrees.
+        directed: as given.
+
     Raises:
         DataError: edges that point outside, shapes or types that do not fit, NaN, parts that overlap or lack labels.
 
@@ -64,6 +68,8 @@ class GraphSource(Source):
     kind = "node"
 
     counts: Counts
+    of_degrees: bool
+    directed: bool
 
     def __init__(
         self,
@@ -83,6 +89,7 @@ class GraphSource(Source):
             seen = Rounding()
             seen.see(torch.as_tensor(features).detach().cpu().to_dense())
             self.origin = f"{self.origin}; features: {seen.told}" if seen.told else self.origin
+        self.of_degrees, self.directed = x is None, directed
         size = len(x) if x is not None else nodes
         if size is None:
             raise DataError("a graph without features needs nodes=, the number of its nodes")

@@ -24,6 +24,7 @@ from withstand.core.random import Draws, derive, isolated, permutation
 from withstand.core.roles import Attacked, Evaluator, Source, Trial
 from withstand.core.threat import Ball, Norm
 from withstand.core.victims.victim import Victim
+from withstand.data.derived.subset import in_whole
 from withstand.data.graphs.container import Graphs
 from withstand.data.graphs.source import GraphSource
 from withstand.evaluation.robustness.classifiers.headline import WHITE_BOX, Headline
@@ -59,6 +60,11 @@ class FeatureVictim(nn.Module):
         return logits
 
 
+_OF_DEGREES = Check(
+    "features can be moved",
+    None,
+    "the data have none: degrees stand for them, which nobody moves but by edges; read the edge flips",
+)
 TOGETHER = ("pgd", "bim", "fgsm", "noise")
 """Attacks that move all rows at every step, as nodes that see one another need."""
 
@@ -171,15 +177,19 @@ class GraphAudit(Evaluator):
         source = source if test is None else test
         if source.labels is None:
             raise DataError("an audit of a node classifier needs labels, and the data have none")
+        whole, _ = in_whole(source)
         rows = permutation(len(source), self.seed, "audit")[: self.samples].sort().values
         batch = source[rows]
         graphs = Graphs.of(batch.x)
-        if graphs.targets is None or batch.y is None:
+        if graphs.targets is None or batch.y is None or not isinstance(whole, GraphSource):
             raise DataError("features and edges are audited of the nodes of one graph; these samples are whole graphs")
         model = as_module(subject)
         nodes, y = graphs.targets, batch.y
         features = self._features(model, graphs, nodes, y, batch.index, source.classes)
-        flips = self._flips(model, graphs, nodes[: self.flipped], y[: self.flipped], batch.index)
+        greedy = EdgeFlips(
+            self.flips, self.additions, self.hops, degrees=whole.of_degrees, directed=whole.directed
+        )  # fmt: skip
+        flips = self._flips(greedy, model, graphs, nodes[: self.flipped], y[: self.flipped], batch.index)
         head, quick = f"{self.norm} {features.radii[-1]:.4g}", f"PGD-{self.steps}"
         headline = Headline(
             name=f"robust accuracy, features, {head}",
@@ -191,7 +201,8 @@ class GraphAudit(Evaluator):
             access=WHITE_BOX,
             alone=quick,
         )
-        checks = (*features.checks, *flips.checks, headline.last_word())
+        told = (_OF_DEGREES,) if whole.of_degrees else ()
+        checks = (*features.checks, *told, *flips.checks, headline.last_word())
         unit = "the largest feature value" if self.norm == "linf" else "the nodes' mean length"
         return Finding(
             name="audit",
@@ -214,7 +225,8 @@ class GraphAudit(Evaluator):
                 "features": "each audited node's own features move within the ball, all at once (PGD on their "
                 "cross-entropy); other nodes' stay. A node holds where nothing broke it, be it noise or a check's run",
                 "edges": "evasion: of all removals and drawn additions at a node, the one that lowers its margin most; "
-                "flips that are drawn count too",
+                f"flips that are drawn count too; {one_flip(directed=whole.directed)}; "
+                + ("features are degrees, which follow" if whole.of_degrees else "features stay"),
                 "interval": "95 %, Wilson",
                 "headline": headline.tree(checks),
                 "verdict": headline.verdict(checks),
@@ -262,12 +274,18 @@ class GraphAudit(Evaluator):
         )
         return _Features(clean, tuple(holds), tuple(noisy), radii, checks)
 
-    def _flips(self, model: nn.Module, graphs: Graphs, nodes: Tensor, y: Tensor, index: Tensor) -> "EdgeFlipped":
-        greedy = EdgeFlips(self.flips, self.additions, self.hops)
-        drawn = EdgeFlips(self.flips, self.additions, self.hops, greedy=False)
+    def _flips(
+        self, greedy: EdgeFlips, model: nn.Module, graphs: Graphs, nodes: Tensor, y: Tensor, index: Tensor
+    ) -> "EdgeFlipped":
+        drawn = replace(greedy, greedy=False)
         draws = Draws(derive(self.seed, "flips"), index[: len(nodes)])
         found, random = (attack(model, graphs, nodes, y, generator=draws) for attack in (greedy, drawn))
         return EdgeFlipped.of(found, random, "node")
+
+
+def one_flip(*, directed: bool) -> str:
+    """Return what counts as one flip, in words."""
+    return "a flip is of one direction of an edge" if directed else "a flip joins or parts both ways"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The audit of classifiers of whole graphs: a few flipped edges, chosen, and as many that are drawn."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -20,7 +20,7 @@ from withstand.data.graphs.sets import GraphSet
 from withstand.evaluation.robustness.classifiers.headline import BLACK_BOX, Headline
 from withstand.evaluation.robustness.classifiers.plausible import skilled
 from withstand.evaluation.statistics.intervals import Share
-from withstand.evaluation.structured.graph_audit import EdgeFlipped, as_module
+from withstand.evaluation.structured.graph_audit import EdgeFlipped, as_module, one_flip
 from withstand.models.graphs.encoder import GIN
 
 
@@ -86,8 +86,8 @@ class GraphSetAudit(Evaluator):
         with Victim(model).held(), torch.no_grad():
             logits = model(batch.x)
         draws = Draws(derive(self.seed, "flips"), batch.index)
-        greedy = GraphFlips(self.flips, self.tried, degrees=whole.of_degrees)
-        drawn = GraphFlips(self.flips, self.tried, greedy=False, degrees=whole.of_degrees)
+        greedy = GraphFlips(self.flips, self.tried, degrees=whole.of_degrees, directed=whole.directed)
+        drawn = replace(greedy, greedy=False)
         found, random = (attack(model, graphs, y, generator=draws) for attack in (greedy, drawn))
         flips = EdgeFlipped.of(found, random, "graph")
         said = f"greedy flips, {2 * self.tried} tried at each"
@@ -118,7 +118,7 @@ class GraphSetAudit(Evaluator):
                 "samples given": len(source),
                 "source": source.fingerprint(),
                 "edges": "evasion: of removals and additions that are tried, the one that does most is made, "
-                "flip by flip; flips that are drawn count too",
+                f"flip by flip; flips that are drawn count too; {one_flip(directed=whole.directed)}",
                 "features": "degrees, which follow the edges" if whole.of_degrees else "stay as they are",
                 "interval": "95 %, Wilson",
                 "headline": headline.tree(checks),

@@ -9,6 +9,7 @@ from withstand.attacks.inputs.edge_flips import EdgeFlips, flip
 from withstand.core.errors import ConfigError
 from withstand.data.graphs.clean import clean_edges
 from withstand.data.graphs.container import Graphs
+from withstand.data.graphs.source import GraphSource
 from withstand.data.graphs.sparse import Pattern, Sparse
 from withstand.models.graphs.message import sum_neighbors
 
@@ -59,6 +60,38 @@ def test_chosen_flips_are_no_weaker_than_drawn_ones_and_seeded() -> None:
     assert again.flips == drawn.flips
     alone = EdgeFlips(budget=2, hops=1)(votes, two_sides(), nodes[:3], y[:3], generator=0)
     assert torch.equal(alone.margins, chosen.margins[:3])
+
+
+def test_of_directed_edges_one_that_reaches_the_node_is_flipped() -> None:
+    ends = torch.tensor([[1, 2, 0, 4], [0, 0, 3, 5]])
+    edges, _ = clean_edges(ends, 6, directed=True)
+    once = flip(edges, (0, 3), directed=True)
+    assert pairs(once) ^ pairs(edges) == {(0, 3)}, "3 reaches 0 now; that 0 reaches 3 is as it was"
+    assert pairs(flip(once, (0, 3), directed=True)) == pairs(edges)
+    graphs = Graphs(torch.eye(2)[torch.arange(6) // 3], edges)
+    found = EdgeFlips(budget=2, hops=1, directed=True)(votes, graphs, torch.tensor([0]), torch.tensor([0]))
+    assert found.margins[0].tolist() == [3, 2, 1]
+    for target, source in found.flips[0]:
+        assert target == 0
+        assert source in (1, 2, 3, 4, 5)
+
+
+def test_features_that_are_degrees_follow_the_edges_of_a_node() -> None:
+    source = GraphSource(torch.tensor([[0, 0, 0, 1], [1, 2, 3, 4]]), nodes=6)
+    assert source.of_degrees
+    assert not graph().of_degrees
+
+    def degree(x: Tensor) -> Tensor:
+        graphs = Graphs.of(x)
+        assert graphs.targets is not None
+        held = (graphs.dense() * torch.arange(graphs.features)).sum(1)[graphs.targets]
+        return torch.stack([held, torch.zeros_like(held)], 1)
+
+    node, label = torch.tensor([1]), torch.tensor([0])
+    follow = EdgeFlips(budget=1, hops=1, degrees=True)(degree, source.graph(), node, label)
+    stay = EdgeFlips(budget=1, hops=1)(degree, source.graph(), node, label)
+    assert follow.margins[0].tolist() == [2, 1], "an edge less is a degree less"
+    assert stay.margins[0].tolist() == [2, 2]
 
 
 def test_the_last_edge_is_kept() -> None:

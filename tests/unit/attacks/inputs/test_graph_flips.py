@@ -49,6 +49,28 @@ def test_the_best_single_flip_of_all_is_found() -> None:
             assert tried[chosen] == pytest.approx(min(tried.values()), abs=1e-5)
 
 
+def test_of_directed_edges_the_best_single_direction_is_found() -> None:
+    nodes, network, member = 5, classifier(), torch.zeros(5, dtype=torch.int64)
+    ends = {(0, 1), (1, 2), (2, 1), (3, 0), (4, 2)}
+    x = torch.rand(nodes, 4, generator=torch.Generator().manual_seed(0))
+
+    def of(edges: set[tuple[int, int]]) -> Tensor:
+        with torch.no_grad():
+            logits: Tensor = network(GraphSet(torch.tensor(sorted(edges)).t(), member, x, directed=True)[[0]].x)
+        return logits[0]
+
+    graphs = Graphs.of(GraphSet(torch.tensor(sorted(ends)).t(), member, x, directed=True)[[0]].x)
+    label = int(of(ends).argmax())
+    found = GraphFlips(budget=1, tried=99, directed=True)(network, graphs, torch.tensor([label]), generator=0)
+    tried = {
+        (v, u): margin(of(ends ^ {(u, v)}), label) for u in range(nodes) for v in range(nodes) if u != v
+    }  # from u to v
+    assert len(tried) == 20
+    ((chosen,),) = found.flips
+    assert found.margins[0].tolist() == pytest.approx([margin(of(ends), label), min(tried.values())], abs=1e-5)
+    assert tried[chosen] == pytest.approx(min(tried.values()), abs=1e-5)
+
+
 def test_features_that_are_degrees_follow_the_edges() -> None:
     given = graph_set(3, nodes=5)
     whole = Graphs.of(given[range(3)].x)
@@ -91,7 +113,7 @@ def test_what_cannot_be_flipped_is_refused() -> None:
     with pytest.raises(ConfigError, match="tried must be at least 1"):
         GraphFlips(tried=0)
     directed = GraphSet([[0], [1]], [0, 0], torch.rand(2, 4), directed=True)
-    with pytest.raises(DataError, match="edges with directions are not flipped"):
+    with pytest.raises(DataError, match="go one way alone: directed=True"):
         GraphFlips()(classifier(), Graphs.of(directed[[0]].x), torch.zeros(1, dtype=torch.int64))
 
 

@@ -40,6 +40,19 @@ def test_the_audit_says_what_holds(tmp_path: Path) -> None:
     assert AUDIT.evaluate(classifier(), graph(60).part("test")) == finding, "the same again for the same seed"
 
 
+def test_degrees_in_place_of_features_follow_the_edges_and_are_told() -> None:
+    plain, ends = graph(60), torch.stack([graph(60).graph().edges.column.long(), graph(60).graph().edges.row])
+    bare = GraphSource(ends, None, plain.labels, nodes=60, directed=True)
+    torch.manual_seed(0)
+    network = GCN(bare.shape[0], 3, 2).eval()
+    finding = AUDIT.evaluate(network, bare)
+    assert next(check for check in finding.checks if check.name == "features can be moved").passed is None
+    assert "one direction of an edge; features are degrees, which follow" in finding.protocol["edges"]
+    held = AUDIT.evaluate(classifier(), plain)
+    assert "features can be moved" not in {check.name for check in held.checks}
+    assert "both ways; features stay" in held.protocol["edges"]
+
+
 def test_attacked_features_stay_in_ball_and_range() -> None:
     from withstand.attacks.inputs.gradient import PGD
     from withstand.core.threat import Ball

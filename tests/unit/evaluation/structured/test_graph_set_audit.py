@@ -9,8 +9,10 @@ from torch import nn
 from graphs import graph, graph_set
 from withstand.core.errors import DataError
 from withstand.core.random import isolated
+from withstand.data.graphs.sets import GraphSet
 from withstand.evaluation.structured.graph_set_audit import GraphSetAudit
 from withstand.models.graphs.encoder import GIN
+from withstand.recipes.setups.structured.graphs import audit_of
 
 
 def classifier() -> nn.Module:
@@ -42,3 +44,16 @@ def test_more_flips_and_chosen_ones_break_no_less() -> None:
 def test_what_is_no_set_of_labelled_graphs_is_refused() -> None:
     with pytest.raises(DataError, match="whole graphs with labels"):
         GraphSetAudit().evaluate(classifier(), graph())
+
+
+def test_sets_of_directed_graphs_have_an_audit_of_single_directions() -> None:
+    ends, member = torch.tensor([[0, 1, 3, 4, 6], [1, 2, 4, 5, 7]]), torch.arange(9) // 3
+    source = GraphSet(ends, member, torch.rand(9, 4), [0, 1, 0], directed=True)
+    audit = audit_of(source, 2)
+    assert isinstance(audit, GraphSetAudit)
+    said = {
+        directed: GraphSetAudit(samples=3, flips=1).evaluate(classifier().eval(), held).protocol["edges"]
+        for directed, held in ((True, source), (False, graph_set(3)))
+    }
+    assert "one direction of an edge" in said[True]
+    assert "both ways" in said[False]

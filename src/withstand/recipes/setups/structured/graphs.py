@@ -106,10 +106,7 @@ def judges(source: Source, published: Published) -> tuple[Evaluator, ...]:
 
 
 def audit_of(source: Source, depth: int) -> Evaluator | None:
-    """Return the audit of classifiers of nodes, by so many layers, or of whole graphs.
-
-    None without labels, and for whole graphs whose edges have directions: these are not flipped.
-    """
-    if source.labels is None or (isinstance(source, GraphSet) and source.directed):
+    """Return the audit of classifiers of nodes, by so many layers, or of whole graphs; None without labels."""
+    if source.labels is None:
         return None
     return GraphSetAudit() if source.at_once is None else GraphAudit(hops=depth + 1)
