@@ -21,12 +21,12 @@ from withstand.core.files import printable
 from withstand.core.roles import Indices, Source
 from withstand.data.arrays.source import ArraySource
 from withstand.data.captions.made import SAYINGS, sayings
-from withstand.data.captions.table import FILE, read_captions
+from withstand.data.captions.named import CAPTIONED, folder_of
+from withstand.data.captions.table import FILE, read_captions, table_of
 from withstand.data.captions.words import Vocabulary
 from withstand.data.derived.subset import Subset, labelled
 from withstand.data.derived.wrapped import Wrapped
-from withstand.data.load import parts_of, reading_of
-from withstand.data.pictures.files import is_picture_file
+from withstand.data.pictures.decoding.listing import open_parts
 from withstand.data.pictures.folder import ImageFolder
 
 CAPTIONS = "captions"
@@ -39,7 +39,7 @@ class Captioned(Wrapped):
     Attributes:
         vocabulary: makes ids of words.
         captions: of each picture, in words.
-        told: names of classes that other pictures' labels have to number; empty where there are none.
+        told: names of classes, whether pictures lie in folders so called or not; empty where those of the folders hold.
     """
 
     vocabulary: Vocabulary
@@ -70,39 +70,27 @@ class Captioned(Wrapped):
     def _captioned(self, batch: Batch) -> Batch:
         return replace(batch, extras={**batch.extras, CAPTIONS: self._ids[batch.index]})
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.told or self.source.classes
+
     def like(self, data: Any, split: str = "all") -> Source | None:
-        """Return other pictures, whose classes must be numbered as these are where these have classes.
+        """Return a part of another folder of pictures with captions, in these words; None of anything else.
 
-        Raises:
-            DataError: other classes.
+        All of it is read as pictures, which need no captions to be embedded.
         """
-        if isinstance(data, Source):
-            parts = {"train": data}
-        elif isinstance(data, str | Path) and Path(data).expanduser().is_dir():
-            return self._folder_like(Path(data).expanduser(), split)
-        elif is_picture_file(data):
+        if isinstance(data, str) and data in CAPTIONED:
+            data = folder_of(data)
+        folder = Path(data).expanduser() if isinstance(data, str | Path) else None
+        if split == "all" or folder is None or not folder.is_dir():
             return None
-        else:
-            parts = parts_of(data)
-        found = parts.get("train" if split == "all" else split)
-        ours = self.told or self.classes
-        if found is not None and ours and found.classes and found.classes != ours:
-            raise DataError(
-                f"its classes are {', '.join(found.classes[:3])} ..., those of the run's data "
-                f"{', '.join(ours[:3])} ...: numbers of classes would mean other things"
-            )
-        return found
-
-    def _folder_like(self, folder: Path, split: str) -> Source | None:
-        size = self.shape[-1]
-        part = parts_of(folder, size=size, reading=reading_of(self.source)).get("train" if split == "all" else split)
-        if not isinstance(part, ImageFolder):
-            return part
-        if (folder / FILE).is_file():
-            return CaptionedFolder(folder, size, self.vocabulary, classes=self.told or self.classes or None)
-        if (self.told or self.classes) and part.labels is not None:
-            return ImageFolder(part._init_args["path"], size, classes=self.told or self.classes, reading=part.reading)
-        return part
+        parts = open_parts(folder)[0] or {"train": folder}
+        tables = {part: table_of(place, folder) for part, place in parts.items()}
+        chosen = "train" if split == "train" else next((one for one in ("test", "validation") if one in parts), None)
+        if chosen is None or tables["train"] is None or (table := tables[chosen]) is None:
+            return None
+        size, known = self.shape[-1], None if chosen == "train" else ImageFolder(parts["train"], self.shape[-1]).classes
+        return CaptionedFolder(parts[chosen], size, self.vocabulary, captions=table, classes=known)
 
     def fingerprint(self) -> str:
         words = repr((self.vocabulary.words, self.vocabulary.context, self.captions)).encode()
@@ -120,7 +108,8 @@ class CaptionedFolder(Captioned):
         size: side of the pictures, in pixels.
         vocabulary: of the captions' words; learnt from all captions if None.
         captions: the table; `captions.csv` in the folder if None.
-        classes: names of classes, whether folders in the folder are called so or not; those of the folders if None.
+        classes: names of classes, whether folders in the folder are called so or not; those of the folders if None, and
+            `()` for none.
         cache: see `ImageFolder`.
         cache_size: see `ImageFolder`.
 
@@ -144,7 +133,7 @@ class CaptionedFolder(Captioned):
         said, empty, unread = read_captions(table)
         pictures = ImageFolder(folder, size, cache=cache, cache_size=cache_size)
         self.told = () if classes is None else tuple(classes)
-        if self.told and pictures.classes:
+        if classes is not None and pictures.classes:
             pictures = ImageFolder(folder, size, cache=cache, classes=self.told, cache_size=cache_size)
         of_picture = _matched(pictures.names, said)
         rows = [place for place, name in enumerate(of_picture) if name is not None]

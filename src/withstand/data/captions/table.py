@@ -12,6 +12,11 @@ _FILES = ("image", "image_name", "file", "file_name", "filename", "filepath", "p
 _TEXTS = ("caption", "captions", "comment", "text", "title", "description")
 
 
+def table_of(part: Path, folder: Path) -> Path | None:
+    """Return the table that holds the captions of a folder's part: its own, else the folder's; None without any."""
+    return next((place / FILE for place in (part, folder) if (place / FILE).is_file()), None)
+
+
 def read_captions(path: Path) -> tuple[dict[str, list[str]], int, tuple[str, ...]]:
     """Return the captions of each file, in the order of the table, how many rows had none, and columns not read.
 

@@ -14,6 +14,8 @@ from withstand.data.captions.made import looks_of
 from withstand.data.captions.source import CAPTIONS, CaptionedClasses, CaptionedFolder
 from withstand.data.captions.table import read_captions
 from withstand.data.captions.words import UNKNOWN, Vocabulary
+from withstand.data.load import splits_like
+from withstand.recipes.setups.vision.captioned_pictures import CaptionedSetup
 
 
 @pytest.fixture
@@ -130,11 +132,35 @@ def test_made_captions_tell_class_color_and_brightness() -> None:
         CaptionedClasses(source.source, templates=("nothing",))
 
 
-def test_other_classes_are_not_taken_for_the_runs(tmp_path: Path) -> None:
-    source = CaptionedClasses.example()
+def test_other_pictures_are_read_as_they_stand(photos: Path, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="left out"):
+        source = CaptionedFolder(photos, 8, cache=tmp_path / "cache", classes=("square", "disc"))
+    assert source.classes == ("square", "disc")
+    assert source.labels is None
     other = ArraySource(np.zeros((4, 3, 8, 8), np.uint8), [0, 1, 2, 3], classes=("dog", "cat", "bee", "ant"))
-    with pytest.raises(DataError, match=r"numbers of classes would mean other things"):
-        source.like(other)
-    assert source.like(source.source) is source.source
-    Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
-    assert source.like(tmp_path / "one.png") is None, "one picture's file is read as any is"
+    assert source.like(other) is None
+    assert source.like(photos / "0.png") is None, "one picture's file is read as any is"
+    assert source.like(photos) is None, "all of a folder, with captions or without, is pictures"
+    with pytest.warns(UserWarning, match="left out"):
+        captioned = source.like(photos, "train")
+    assert isinstance(captioned, CaptionedFolder)
+    assert captioned.vocabulary == source.vocabulary
+    assert source.like(photos, "test") is None
+
+
+def test_a_test_part_with_captions_numbers_its_classes_as_the_training_part(tmp_path: Path) -> None:
+    for part, names in (("train", ("ant", "bee", "cat")), ("test", ("bee", "cat"))):
+        rows = ["image,caption"]
+        for name in names:
+            for place in range(2):
+                (tmp_path / part / name).mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (8, 8), (place, 9, 9)).save(tmp_path / part / name / f"{place}.png")
+                rows.append(f"{name}/{place}.png,one {name}")
+        (tmp_path / part / "captions.csv").write_text("\n".join(rows))
+    train, test = splits_like(CaptionedFolder(tmp_path / "train", 8), tmp_path)
+    _, kept = CaptionedSetup(data=tmp_path, size=8).parts()
+    assert train.classes == test.classes == kept.classes == ("ant", "bee", "cat")
+    assert test.labels is not None
+    assert kept.labels is not None
+    assert test.labels.tolist() == kept.labels.tolist() == [1, 1, 2, 2]
+    assert CAPTIONS in test[[0]].extras

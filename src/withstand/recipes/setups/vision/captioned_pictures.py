@@ -9,7 +9,7 @@ from withstand.core.roles import Source
 from withstand.data.captions.made import spoken
 from withstand.data.captions.named import CAPTIONED, folder_of
 from withstand.data.captions.source import Captioned, CaptionedClasses, CaptionedFolder
-from withstand.data.captions.table import FILE
+from withstand.data.captions.table import FILE, table_of
 from withstand.data.captions.words import Vocabulary
 from withstand.data.derived.subset import holdout_or_all, in_whole
 from withstand.data.load import DEFAULT_SIZE
@@ -53,7 +53,8 @@ class CaptionedSetup(CropSetup):
         parts, _ = open_parts(folder)
         test = parts.get("test", parts.get("validation"))
         if "train" in parts and test is not None:
-            train, other = (self._captioned(part, size, folder) for part in (parts["train"], test))
+            train = self._captioned(parts["train"], size, folder)
+            other = self._captioned(test, size, folder, classes=train.classes)  # numbered as the training part's
             vocabulary = self._learnt(train)
             return train.reading(vocabulary), other.reading(vocabulary)
         whole = self._captioned(folder, size, folder)
@@ -84,11 +85,12 @@ class CaptionedSetup(CropSetup):
             raise DataError("captions belong to a folder of pictures, which data names")
         return None
 
-    def _captioned(self, part: Path, size: int, folder: Path) -> CaptionedFolder:
-        table = self.captions or (part / FILE if (part / FILE).is_file() else folder / FILE)
-        return CaptionedFolder(
-            part, size, captions=str(table), classes=self._class_names() or None, cache_size=self.kept_side()
-        )
+    def _captioned(
+        self, part: Path, size: int, folder: Path, *, classes: tuple[str, ...] | None = None
+    ) -> CaptionedFolder:
+        table = self.captions or table_of(part, folder) or folder / FILE
+        asked = self._class_names() or classes
+        return CaptionedFolder(part, size, captions=str(table), classes=asked, cache_size=self.kept_side())
 
     def _made(self) -> tuple[Source, Source]:
         """Return parts of labelled pictures, with captions that are made."""
@@ -135,11 +137,12 @@ class CaptionSetup(CaptionedSetup):
         Where nobody asked for classes, those of the data are taken if captions have all their words.
         """
         vocabulary = self.words(train)
-        names = self.classes or train.classes
-        if self.classes and train.classes and self.classes != train.classes:
+        asked = tuple(self.classes)
+        names = asked or train.classes
+        if asked and train.classes and asked != train.classes:
             raise ConfigError(f"classes are those of the data, {', '.join(train.classes)}, in this order, or not said")
         strange = [name for name in names if not vocabulary.known(spoken(name))]
-        if strange and not self.classes:
+        if strange and not asked:
             warnings.warn(
                 f"no caption has the words of the class {strange[0]!r}: there will be no zero-shot classifier",
                 stacklevel=2,
@@ -149,4 +152,4 @@ class CaptionSetup(CaptionedSetup):
         return names, self.templates or tuple(usual)
 
     def _class_names(self) -> tuple[str, ...]:
-        return self.classes
+        return tuple(self.classes)
