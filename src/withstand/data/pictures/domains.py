@@ -14,6 +14,8 @@ from withstand.core.roles import Indices, Source
 from withstand.data.arrays.source import ArraySource
 from withstand.data.derived.subset import Subset
 from withstand.data.derived.wrapped import Wrapped
+from withstand.data.pictures.decoding.listing import list_files
+from withstand.data.pictures.folder_classes import classes_of
 
 DOMAIN = "domain"
 """The attribute that says which domain a sample is of."""
@@ -106,6 +108,18 @@ class _Example(Wrapped):
 
     def fingerprint(self) -> str:
         return self.source.fingerprint()
+
+
+def holds_domains(data: Any) -> bool:
+    """Return whether data are a folder of domains, each a folder of classes, by where its pictures lie."""
+    folder = Path(data).expanduser() if isinstance(data, str | Path) else None
+    if folder is None or not folder.is_dir():
+        return False
+    try:
+        names = [file.name for file in list_files(folder)[0]]
+        return classes_of(domains_of(names, folder).below, None, folder).labels is not None
+    except DataError:  # pictures in no domain, or the parts of a set
+        return False
 
 
 def folder_of_domains(data: Any) -> Path:

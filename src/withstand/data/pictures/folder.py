@@ -22,7 +22,7 @@ from withstand.core.roles import Indices, Source
 from withstand.data.pictures.decoding.cache import pictures_of
 from withstand.data.pictures.decoding.forms import ForCrops, Square
 from withstand.data.pictures.decoding.listing import list_files
-from withstand.data.pictures.domains import DOMAIN, domains_of, folder_of_domains
+from withstand.data.pictures.domains import DOMAIN, domains_of, holds_domains
 from withstand.data.pictures.files import middle_of
 from withstand.data.pictures.folder_classes import classes_of
 from withstand.data.pictures.folder_parts import role_of
@@ -185,12 +185,10 @@ class ImageFolder(Source):
         return {} if self._domains is None else {DOMAIN: self._domains.names}
 
     def like(self, data: Any, split: str = "all") -> Source | None:
-        """Return other domains of the same classes where these are of domains; None of plain folders."""
-        if self._domains is None or split == "test":
+        """Return other domains, with their own classes, where these are of domains too; None of plain folders."""
+        if self._domains is None or split == "test" or not holds_domains(data):
             return None
-        return ImageFolder(
-            folder_of_domains(data), self.shape[-1], classes=self._classes, domains=True, reading=self.reading
-        )
+        return ImageFolder(Path(data).expanduser(), self.shape[-1], domains=True, reading=self.reading)
 
     def fingerprint(self) -> str:
         labels = None if self._labels is None else self._labels.tolist()

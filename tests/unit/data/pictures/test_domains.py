@@ -11,6 +11,7 @@ from withstand.core.errors import ConfigError, DataError
 from withstand.core.part import build, describe
 from withstand.data.pictures.domains import DOMAIN, DomainPart
 from withstand.data.pictures.folder import ImageFolder
+from withstand.data.shared.rows import rows_like
 from withstand.recipes.contrastive import bss, simclr
 
 
@@ -54,6 +55,26 @@ def test_one_domain_is_left_out_whole(folder: Path, tmp_path: Path) -> None:
     assert other is not None
     assert len(other) == 24
     assert other.group_names == source.group_names
+
+
+def test_pictures_of_no_domain_are_read_as_any_are(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source = whole(folder, tmp_path)
+    art = folder / "pictures" / "art"
+    assert source.like(art) is None, "a folder of classes"
+    assert source.like(art / "cat") is None, "a folder of pictures"
+    assert source.like(art / "cat" / "0.png") is None, "one picture's file"
+    assert source.like(source[range(4)].x) is None, "an array"
+    (rows,) = rows_like(source, art)
+    assert rows.source.classes == ("cat", "dog")
+    for domain in ("blue", "red"):
+        shutil.copytree(art / "cat", tmp_path / "other" / domain / "cow")
+        shutil.copytree(art / "dog", tmp_path / "other" / domain / "dog")
+    other = source.like(tmp_path / "other")
+    assert other is not None
+    assert (other.classes, other.group_names) == (("cow", "dog"), {DOMAIN: ("blue", "red")})
 
 
 def test_what_cannot_be_left_out_is_told(folder: Path, tmp_path: Path) -> None:
