@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor, nn
+from torch import nn
 
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import Finding, Measure
@@ -11,6 +11,7 @@ from withstand.core.part import describe
 from withstand.core.roles import Evaluator, Product, Source, Trial, network_of
 from withstand.data.derived.subset import labelled
 from withstand.evaluation.features import embed
+from withstand.evaluation.robustness.classifiers.plausible import skilled
 from withstand.evaluation.small import small_pictures
 from withstand.evaluation.statistics.intervals import Share, paired_difference
 
@@ -62,8 +63,9 @@ class ClassifierGain(Evaluator):
         if judged.labels is None:
             raise DataError("accuracy needs labels, and the data have none")
         judged = labelled(judged)
-        trained = network_of(subject, "classifier")
-        ours, theirs = (right(network, judged) for network in (trained, subject.started()))
+        found, start = (embed(network, judged) for network in (network_of(subject, "classifier"), subject.started()))
+        assert found.labels is not None
+        ours, theirs = (one.x.argmax(1) == found.labels for one in (found, start))
         difference, low, high = paired_difference(ours, theirs)
         figures = {
             "accuracy": Share.of(ours).measure(),
@@ -74,11 +76,6 @@ class ClassifierGain(Evaluator):
             name="classifier gain",
             figures=figures,
             headline="accuracy",
+            checks=(skilled(found.x, found.labels, judged.classes, why="learning may have taken away all it knew"),),
             protocol={"evaluator": describe(self), "start": "the classifier that learning started from"},
         )
-
-
-def right(network: nn.Module, source: Source) -> Tensor:
-    """Return which samples of a labelled source a classifier names rightly, bool `(N,)`."""
-    found = embed(network, source)
-    return found.x.argmax(1) == found.labels

@@ -21,11 +21,24 @@ from withstand.core.random import Draws, derive, permutation
 from withstand.core.roles import Evaluator, Product, Source, Trial, network_of
 from withstand.data.arrays.source import ArraySource
 from withstand.data.derived.subset import Subset, labelled
+from withstand.evaluation.continual.forgotten import (
+    AFTER,
+    BEFORE,
+    GONE,
+    KEPT,
+    RETRAINED,
+    TEST,
+    TEST_GONE,
+    is_a_goal,
+    is_forgotten,
+    is_kept,
+    is_no_member,
+    was_known,
+)
 from withstand.evaluation.features import Features, embed
 from withstand.evaluation.small import small_pictures
 from withstand.evaluation.statistics.intervals import Share, columns, shares
 
-KEPT, GONE, TEST, TEST_GONE = "remaining", "forgotten", "test", "test, forgotten classes"
 GAP, GAP_BEFORE = "mean gap to the retrained classifier", "mean gap to it before"
 _LEAST = 1e-7
 
@@ -119,38 +132,47 @@ class Unlearning(Evaluator):
             if lacking := self.lacks(subject, some):
                 raise (DataError if isinstance(subject, Edited) else ConfigError)(lacking)
         after = network_of(subject, "classifier")
-        subjects = {"before": subject.before, "after": after}
+        subjects = {BEFORE: subject.before, AFTER: after}
         if subject.retrained is not None:
-            subjects["retrained"] = subject.retrained
+            subjects[RETRAINED] = subject.retrained
         parts = self.parts(labelled(test))
         logits = {name: {part: embed(one, some) for part, some in parts.items()} for name, one in subjects.items()}
         right = {
             name: {part: found.x.argmax(1) == found.labels for part, found in of.items()} for name, of in logits.items()
         }
         attacked = {name: self._membership(of) for name, of in logits.items()}
-        wanted = float(right["before"][GONE].double().mean())
+        wanted = float(right[BEFORE][GONE].double().mean())
         steps = {name: self._relearning(one, wanted) for name, one in subjects.items()}
         figures = {
-            f"accuracy, {part}": Share.of(right["after"][part]).measure("higher" if part in (KEPT, TEST) else None)
+            f"accuracy, {part}": Share.of(right[AFTER][part]).measure("higher" if part in (KEPT, TEST) else None)
             for part in parts
         }
         success = {name: Share.of(hits) for name, (hits, _) in attacked.items()}
-        figures["membership attack's success"] = success["after"].measure(None)
-        figures["steps to relearn"] = Measure(float(steps["after"]), "count", None)
-        if "retrained" in subjects:
-            for name, of in ((GAP, right["after"]), (GAP_BEFORE, right["before"])):
-                gaps = [_gap(of[part], right["retrained"][part]) for part in parts]
+        figures["membership attack's success"] = success[AFTER].measure(None)
+        figures["steps to relearn"] = Measure(float(steps[AFTER]), "count", None)
+        if RETRAINED in subjects:
+            for name, of in ((GAP, right[AFTER]), (GAP_BEFORE, right[BEFORE])):
+                gaps = [_gap(of[part], right[RETRAINED][part]) for part in parts]
                 figures[name] = Measure(mean(gaps), "share", "lower", of=len(gaps))
+        known = {part: _labels(found) for part, found in logits[BEFORE].items()}
+        checks = (
+            was_known(right, {part: found.x.argmax(1) for part, found in logits[BEFORE].items()}, known[GONE]),
+            is_forgotten(right, ~torch.isin(known[GONE], known[KEPT]), steps),
+            is_kept(right, known[TEST]),
+            *((is_a_goal(right, known[TEST]),) if RETRAINED in subjects else ()),
+            is_no_member({name: hits for name, (hits, _) in attacked.items()}),
+        )
         return Finding(
             name="unlearning",
             figures=figures,
             headline=GAP if GAP in figures else f"accuracy, {GONE}",
             tables={"classifiers": _table(right, success, attacked, steps)},
+            checks=checks,
             protocol={
                 "evaluator": describe(self),
                 "samples": {part: len(some) for part, some in parts.items()},
                 "retrained": "from new weights, as the first run, on what remains"
-                if "retrained" in subjects
+                if RETRAINED in subjects
                 else "none: the gap to it is not known",
                 "steps to relearn": f"until accuracy on forgotten samples is what it was before, at most {self.most}",
             },
@@ -211,6 +233,11 @@ class Unlearning(Evaluator):
             torch.autograd.backward(loss)
             optimizer.step()
         return self.most
+
+
+def _labels(found: Features) -> Tensor:
+    assert found.labels is not None
+    return found.labels
 
 
 def _sorted(logits: Tensor) -> Tensor:

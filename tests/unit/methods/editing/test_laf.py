@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from withstand.core.errors import ConfigError, DataError
+from withstand.core.part import again
 from withstand.core.random import isolated
 from withstand.core.roles import Method, network_of
 from withstand.data.arrays.source import ArraySource
@@ -144,6 +145,14 @@ def test_a_class_is_forgotten_and_the_others_are_kept(run: tuple[Experiment, LAF
     assert rows["before"]["steps to relearn"] == 0
     assert int(str(rows["after"]["steps to relearn"])) > 0
     assert finding.figures[GAP].value < finding.figures[GAP_BEFORE].value
+    assert [check.passed for check in finding.checks[:4]] == [True] * 4
+    with isolated("laf"):
+        spoilt = again(method)
+    spoilt.load_state_dict(method.state_dict())
+    spoilt.classifier.bias.data[0] += 1e6
+    found = made.judges[0].evaluate(spoilt, made.source, test=made.test)
+    failed = [check.name for check in found.checks if check.passed is False]
+    assert failed == ["what remains is still told"], "one answer for all has forgotten the class"
 
 
 def test_the_head_and_what_was_before_stay_to_the_bit(run: tuple[Experiment, LAF]) -> None:
