@@ -29,7 +29,7 @@ from withstand.core.threat import Ball, Norm
 from withstand.core.victims.victim import Victim
 from withstand.data.load import Data
 from withstand.evaluation.continual.forgetting import StageOutcome, forgetting
-from withstand.evaluation.judges import NEED_LABELS, STANDARD, judge, left_out
+from withstand.evaluation.judges import LEFT_OUT, NEED_LABELS, STANDARD, judge, left_out
 from withstand.evaluation.probes.fine_tuning import FineTuning
 from withstand.evaluation.representation.contrastive_geometry import ContrastiveGeometry
 from withstand.evaluation.representation.projection_head import Layers
@@ -91,7 +91,10 @@ class Run(RunOutputs):
         judges = () if self._build_any("judges") is None else self._build("judges", tuple)
         source, test = self._build("source", Source), self._test()
         found = judge((*judges, SampleState()), self.method, source, test=test, control=self.untrained_method)
-        return found + left_out(judges, self.method, source, test=test)
+        told = left_out(judges, self.method, source, test=test)
+        if not told:
+            self.folder.drop(LEFT_OUT)  # what an earlier probe lacked
+        return found + told
 
     @property
     def earlier(self) -> "Run | None":

@@ -10,6 +10,7 @@ import platform
 import re
 import shutil
 import subprocess
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -86,6 +87,8 @@ class RunFolder:
     def claim(self, experiment: Experiment, places: Mapping[str, Tree] | None = None, *, fresh: bool) -> bool:
         """Make the folder this experiment's, and say whether it is a resumed run.
 
+        Findings on what is trained further go, and a warning tells.
+
         Args:
             experiment: as it is to be trained.
             places: where its data lie; not said if None.
@@ -104,6 +107,7 @@ class RunFolder:
             self._refuse_another(experiment)
             self._refuse_fewer_epochs(experiment)
             record = self.record()
+            self._drop_outdated(experiment)
             self.write(record | {"tree": describe(experiment), "status": "running"} | said)
         else:
             self.write(_new_record(experiment) | said)
@@ -167,6 +171,17 @@ class RunFolder:
         if isinstance(data, dict) and data.get("fingerprint") != experiment.source.fingerprint():
             raise RunError(f"the data changed since {self.path} was begun: name another folder with --out, or --fresh")
 
+    def _drop_outdated(self, experiment: Experiment) -> None:
+        """Remove findings where the run is trained further: they are about other weights."""
+        done, kept = last_step(self.checkpoints), any(self.findings_path.glob("*.json"))
+        if kept and done < experiment.plan.epochs * experiment.steps_per_epoch():
+            shutil.rmtree(self.findings_path)
+            warnings.warn(
+                f"{self.path} is trained further: its findings on the run after {done:,} steps are "
+                "removed; probe or audit it again when it is done",
+                stacklevel=3,
+            )
+
     def _refuse_fewer_epochs(self, experiment: Experiment) -> None:
         """Refuse to call what was trained for longer, and on a longer schedule, a shorter run."""
         per_epoch, epochs = experiment.steps_per_epoch(), experiment.plan.epochs
@@ -211,6 +226,11 @@ class RunFolder:
     def save(self, finding: Finding) -> Path:
         """Write a finding."""
         return finding.save(self.findings_path)
+
+    def drop(self, name: str) -> None:
+        """Remove a finding, where there is one of that name."""
+        for suffix in ("json", "npz"):
+            (self.findings_path / f"{name}.{suffix}").unlink(missing_ok=True)
 
     def findings(self) -> list[Finding]:
         """Return all findings, by name."""

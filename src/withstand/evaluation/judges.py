@@ -50,6 +50,10 @@ def judge(
     ]
 
 
+LEFT_OUT = "left-out"
+"""The name of the finding that says which judges had not what they need."""
+
+
 def left_out(
     judges: Sequence[Evaluator], method: Method, source: Source, *, test: Source | None = None
 ) -> list[Finding]:
@@ -59,7 +63,7 @@ def left_out(
     """
     told = [(type(one).__name__, _lacking(one, method, source, test)) for one in judges]
     checks = tuple(Check(_in_words(name), None, f"left out: {lacking}") for name, lacking in told if lacking)
-    return [Finding("left-out", checks=checks)] if checks else []
+    return [Finding(LEFT_OUT, checks=checks)] if checks else []
 
 
 def _lacking(judge: Evaluator, method: Method, source: Source, test: Source | None) -> str:

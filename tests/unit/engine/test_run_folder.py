@@ -1,6 +1,7 @@
 """Whose folder it is: resumed, refused, started over, and never mixed up."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -102,6 +103,16 @@ def test_more_epochs_continue(finished: Path, tmp_path: Path) -> None:
     record = RunFolder(tmp_path / "run").record()
     assert record["steps"] == 12
     assert record["tree"]["init_args"]["plan"]["init_args"]["epochs"] == 3
+
+
+def test_findings_on_what_is_trained_further_go(finished: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(finished, tmp_path / "run")
+    RunFolder(path).save(Finding("knn"))
+    run(toy_experiment(epochs=1), path)
+    assert [finding.name for finding in RunFolder(path).findings()] == ["knn"], "nothing was left to train"
+    with pytest.warns(UserWarning, match="its findings on the run after 4 steps are removed"):
+        run(toy_experiment(epochs=2), path)
+    assert RunFolder(path).findings() == []
 
 
 def test_fewer_epochs_never_rewrite_the_record(tmp_path: Path) -> None:

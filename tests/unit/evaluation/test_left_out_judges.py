@@ -7,6 +7,7 @@ import pytest
 
 import withstand as ws
 from withstand.cli.verbs.probe import run_probe
+from withstand.core.findings.finding import Finding
 from withstand.evaluation.judges import left_out
 from withstand.evaluation.representation.matched import Matched
 from withstand.evaluation.representation.sample_state import SampleState
@@ -41,3 +42,16 @@ def test_the_command_and_the_report_tell_it(path: Path) -> None:
     page = (ws.Run(path).report()).read_text(encoding="utf-8")
     assert why in page
     assert "<h3>Left out</h3>" not in page  # a heading with nothing below
+
+
+def test_what_is_there_by_now_is_no_longer_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = ws.Run(path)
+    run.probe()
+    assert "left-out" in [finding.name for finding in run.folder.findings()]
+    monkeypatch.setattr(Matched, "lacks", lambda *_: "")
+    monkeypatch.setattr(Matched, "evaluate", lambda *_, **__: Finding("matched"))
+    names = [finding.name for finding in run.probe()]
+    assert "matched" in names
+    assert "left-out" not in names
+    assert sorted(names) == [finding.name for finding in run.folder.findings()]
+    assert "left out:" not in run.report().read_text(encoding="utf-8")
