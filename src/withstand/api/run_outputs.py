@@ -1,5 +1,6 @@
 """What a run makes of samples, and gives: features, neighbors, outputs, networks in files."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,11 +15,10 @@ from withstand.api.run_parts import RunParts
 from withstand.api.subjects import regression
 from withstand.core.batch import as_structured, unit_range
 from withstand.core.devices.device import moved
-from withstand.core.errors import ConfigError, DataError, WithstandError
+from withstand.core.errors import ConfigError, DataError
 from withstand.core.outputs import Maker, Output
 from withstand.core.roles import Attack, Source, network_of
-from withstand.data.derived.resized import as_shaped
-from withstand.data.derived.subset import Subset, labelled
+from withstand.data.derived.subset import labelled
 from withstand.data.load import Data
 from withstand.data.shared.rows import Rows, own_rows, rows_like
 from withstand.engine.export import check_form, to_onnx, to_safetensors
@@ -55,7 +55,7 @@ class RunOutputs(RunParts):
         Raises:
             ConfigError: the data have no such part, or no such column.
         """
-        return self._embedded(self._rows(data, split, id))
+        return self._embedded(self._to_embed(self._rows(data, split, id)))
 
     def _rows(self, data: Data | None, split: str, column: str | None = None) -> list[Rows]:
         """Return samples in their own order: of the run's own data, or of other data read as these were.
@@ -75,11 +75,17 @@ class RunOutputs(RunParts):
                 raise ConfigError(f"id {column!r} is no column of {some.source.name}")
         return found
 
+    def _to_embed(self, rows: Sequence[Rows]) -> list[Rows]:
+        """Return samples as the encoder takes them, with what is to be told of their size."""
+        return [some.fitted(*self._sized(some.source, partial(embed, self.encoder))) for some in rows]
+
     def _embedded(self, rows: Sequence[Rows]) -> Features:
         with moved(self.device, self.method):
-            return joined(
-                [replace(embed(self.encoder, some.source), index=some.index, parts=some.parts) for some in rows]
-            )
+            found = [embed(self.encoder, some.source) for some in rows]
+            return joined([
+                replace(one, index=some.index, parts=some.parts, notes=some.notes)
+                for one, some in zip(found, rows, strict=True)
+            ])  # fmt: skip
 
     def neighbors(self, *data: Data, k: int = 5, split: str = "train") -> Neighbors:
         """Return the nearest of the run's own samples to each sample of other data, by cosine of their features.
@@ -107,7 +113,9 @@ class RunOutputs(RunParts):
                     raise DataError(
                         f"{name} holds samples of {some.source.shape}, and this run learnt from {own[0].source.shape}"
                     )
-        queries = self._embedded([some for _, rows in asked for some in rows])
+        fitted = self._to_embed([some for _, rows in asked for some in rows])
+        _warn(fitted)
+        queries = self._embedded(fitted)
         names = [name for one, rows in asked for name in called(one, rows)]
         return nearest_samples(self._embedded(own), queries, names, k, own[0].source.kind)
 
@@ -138,7 +146,10 @@ class RunOutputs(RunParts):
             ConfigError: a run that only embeds, of data without anything to predict; settings that it does not have.
         """
         maker = self._maker(part)
-        pieces = self._outputs(self._fitted(self._rows(data, split, id), maker), maker, settings)
+        rows = self._fitted(self._rows(data, split, id), maker)
+        if data is not None:
+            _warn(rows)
+        pieces = self._outputs(rows, maker, settings)
         return joined_outputs(made for _, made in pieces)
 
     def apply_to(
@@ -167,7 +178,7 @@ class RunOutputs(RunParts):
         pieces = self._outputs(rows, maker, settings)
         first = next(pieces)  # what is refused is refused before a folder is made
         written = Writer(Path(out)).write(chain([first], pieces))
-        return replace(written, notes=tuple(dict.fromkeys(note for some in rows for note in some.source.notes)))
+        return replace(written, notes=tuple(dict.fromkeys(note for some in rows for note in some.notes)))
 
     def _maker(self, part: str | None) -> Maker:
         """Return what makes outputs: the method's own, or a probe on the encoder of a run that only embeds."""
@@ -185,24 +196,12 @@ class RunOutputs(RunParts):
             return partial(predicted_numbers, *regression(self.encoder, train))
 
     def _fitted(self, rows: Sequence[Rows], maker: Maker) -> list[Rows]:
-        """Return samples with pictures brought to the run's size where its network takes them at no other."""
-        wanted = self.shape
-        with moved(self.device, self.method):
-            return [replace(some, source=self._taken(some.source, wanted, maker)) for some in rows]
+        """Return samples as what makes outputs takes them, with what is to be told of their size."""
 
-    def _taken(self, source: Source, wanted: Sequence[int], maker: Maker) -> Source:
-        if source.kind != "picture" or len(wanted) != 3 or source.shape[1:] == tuple(wanted[1:]) or not len(source):
-            return source
-        try:
-            next(outputs(self.method, maker, Subset(source, [0])))
-        except (RuntimeError, WithstandError):
-            brought = as_shaped(source, (source.shape[0], *wanted[1:]))
-            next(outputs(self.method, maker, Subset(brought, [0])))  # or it is not the size that is wrong
-        else:
-            return source
-        there, here = (" x ".join(map(str, shape[1:])) for shape in (source.shape, wanted))
-        brought.notes = (*source.notes, (f"pictures of {there}", f"brought to {here}, the only size that is taken"))
-        return brought
+        def look(source: Source) -> None:
+            next(outputs(self.method, maker, source))
+
+        return [some.fitted(*self._sized(some.source, look)) for some in rows]
 
     def _outputs(
         self, rows: Sequence[Rows], maker: Maker, settings: Mapping[str, object]
@@ -252,6 +251,13 @@ class RunOutputs(RunParts):
             refuse_structured(train, "ONNX files hold networks whose samples are one tensor: use the form safetensors")
             return to_onnx(network, unit_range(train[torch.arange(min(3, len(train)))].x), path)
         return to_safetensors(network, path)
+
+
+def _warn(rows: Sequence[Rows]) -> None:
+    """Tell what was bent to fit what was learnt, where nothing that is given back holds it."""
+    for some in rows:
+        for what, how in some.notes:
+            warnings.warn(f"{some.source.name}: {what} {how}", stacklevel=3)
 
 
 def _in_own_pixels(made: dict[str, Output], source: Source, rows: Sequence[int]) -> dict[str, Output]:

@@ -1,7 +1,7 @@
 """What a run folder holds, built again: the method before and after training, its networks, its data."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from torch import nn
 
 from withstand.api.subjects import probed
 from withstand.core.devices.device import device_of, moved
-from withstand.core.errors import CheckpointError, ConfigError, DataError, LeftOut, RunError
+from withstand.core.errors import CheckpointError, ConfigError, DataError, LeftOut, RunError, WithstandError
 from withstand.core.part import Tree, build
 from withstand.core.random import isolated
 from withstand.core.roles import Evaluator, Method, Model, Source, encoder_of, network_of
@@ -20,12 +20,14 @@ from withstand.core.victims.victim import Victim
 from withstand.data.arrays.source import ArraySource
 from withstand.data.beside.labels import Told, with_labels
 from withstand.data.derived.relabelled import numbered_as
-from withstand.data.derived.subset import apart, holdout, labelled
+from withstand.data.derived.resized import as_shaped
+from withstand.data.derived.subset import Subset, apart, holdout, labelled
 from withstand.data.load import Data, splits_like
 from withstand.engine import checkpoint
 from withstand.engine.experiment import BEGIN, auditable
 from withstand.engine.folder import RunFolder
 from withstand.engine.origin.data_places import PLACES, DataGone, OwnData
+from withstand.evaluation.features import embed
 
 P = TypeVar("P")
 
@@ -225,7 +227,7 @@ class RunParts:
             DataError: no test samples; a table of labels that leaves one side without any.
         """
         if (data := self.others(data)) is not None:
-            train, test = splits_like(self._like(data), data)
+            train, test = map(self._sized_to_judge, splits_like(self._like(data), data))
         else:
             learnt = self._build_any("labelled") is None or self._labels is not None
             train, own = self._build("source" if learnt else "labelled", Source), self._test()
@@ -235,6 +237,38 @@ class RunParts:
         if self._labels is not None:
             train, test = self._labelled_later(train, test, self._labels)
         return labelled(train), labelled(test)
+
+    def _sized_to_judge(self, source: Source) -> Source:
+        """Return samples as what is judged takes them; a warning tells what was bent to fit what was learnt."""
+        judged = next((name for name in ("classifier", "encoder") if name in self.method.products()), None)
+        network = None if judged is None else network_of(self.method, judged)
+        sized, notes = self._sized(source, lambda some: network and embed(network, some))
+        for what, how in dict.fromkeys((*source.notes, *notes)):
+            warnings.warn(f"{source.name}: {what} {how}", stacklevel=4)
+        return sized
+
+    def _sized(self, source: Source, look: Callable[[Source], object]) -> tuple[Source, tuple[tuple[str, str], ...]]:
+        """Return pictures of another size than was learnt from as a network takes them, and what is to be told of that.
+
+        Those that come one at a time, each in its own size, are meant to.
+
+        Args:
+            source: any samples.
+            look: asks the network about some of them; an error says that it does not take them.
+        """
+        wanted, given = self.shape, source.shape
+        picture = source.kind == "picture" and len(wanted) == len(given) == 3 and source.at_once != 1
+        if not picture or given[1:] == wanted[1:] or not len(source):
+            return source, ()
+        there, here = (" x ".join(map(str, shape[1:])) for shape in (given, wanted))
+        with moved(self.device, self.method):
+            try:
+                look(Subset(source, [0]))
+            except (RuntimeError, WithstandError):
+                brought = as_shaped(source, (given[0], *wanted[1:]))
+                look(Subset(brought, [0]))  # or it is not the size that is wrong
+                return brought, ((f"pictures of {there}", f"brought to {here}, the only size that is taken"),)
+        return source, ((f"pictures of {there}", f"taken as they are, where {here} was learnt from"),)
 
     def judged(self, data: Data | None = None) -> tuple[Source, Source]:
         """Return (train, test) as `sources` does, as the run's classifier is judged on them: see `numbered`."""

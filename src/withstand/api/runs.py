@@ -72,6 +72,8 @@ class Run(RunOutputs):
             "samples": len(judged),
             "fingerprint": judged.fingerprint(),
         }
+        if data is not None and judged.kind == "picture" and judged.at_once != 1 and judged.shape[1:] != self.shape[1:]:
+            on["shape"], on["learnt from"] = list(judged.shape), list(self.shape)
         told = {} if self._told is None else {"labels": self._told.record()}
         if self.begins_with:
             finding = finding.with_control("before training")

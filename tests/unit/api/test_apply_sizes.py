@@ -107,5 +107,28 @@ def test_networks_of_one_size_are_given_it(tmp_path: Path, capsys: pytest.Captur
     )
     told = run.apply_to(tmp_path / "told", large)
     assert told.notes == (("pictures of 24 x 24", "brought to 16 x 16, the only size that is taken"),)
+    embedded = run.embed(large)
+    assert embedded.notes == told.notes
+    assert torch.equal(embedded.x, run.embed(as_shaped(large, (3, 16, 16))).x)
     any_size = ws.train("simclr", X, out=tmp_path / "any", epochs=1, options={"width": 4, "batch": 12}, quiet=True)
     assert Run(any_size.path, supply=any_size._supply).shape == (3, 16, 16)
+
+
+def test_pictures_of_another_size_that_are_taken_are_told_by_every_verb(tmp_path: Path) -> None:
+    options = {"width": 4, "batch": 12, "holdout": 0.25}
+    run = ws.train("simclr", X, out=tmp_path / "run", epochs=1, options=options, quiet=True)
+    np.savez(tmp_path / "large.npz", x=RNG.integers(0, 256, (10, 24, 24, 3), np.uint8), y=np.arange(10) % 2)
+    large, told = str(tmp_path / "large.npz"), "pictures of 24 x 24 taken as they are, where 16 x 16 was learnt from"
+    assert [" ".join(note) for note in run.embed(large).notes] == [told]
+    assert run.embed().notes == ()
+    with pytest.warns(UserWarning, match=told):
+        finding = next(one for one in run.probe(large) if one.name == "knn")
+    data = finding.protocol["data"]
+    assert isinstance(data, dict)
+    assert (data["shape"], data["learnt from"]) == ([3, 24, 24], [3, 16, 16])
+    with pytest.warns(UserWarning, match=told):
+        run.neighbors(large)
+    with pytest.warns(UserWarning, match=told):
+        run.attack(large, attack="noise", samples=2)
+    with pytest.warns(UserWarning, match=told):
+        run.judged(large)

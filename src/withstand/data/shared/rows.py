@@ -1,7 +1,7 @@
 """All samples of what is given, in its own order, each with its place: what is read where rows keep their identity."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,11 +30,22 @@ class Rows:
         source: the samples, to be read from the first to the last.
         index: each one's place in its file, set or folder, int64 `(N,)`.
         parts: the part of the data that each comes from; "" where it belongs to none.
+        told: (what, how) of what had to be bent to fit what was learnt, beside what the source says itself.
     """
 
     source: Source
     index: Tensor
     parts: tuple[str, ...]
+    told: tuple[tuple[str, str], ...] = ()
+
+    def fitted(self, source: Source, told: tuple[tuple[str, str], ...]) -> "Rows":
+        """Return the same samples as another source has them, and what is to be told of that."""
+        return replace(self, source=source, told=(*self.notes, *told))
+
+    @property
+    def notes(self) -> tuple[tuple[str, str], ...]:
+        """All that had to be bent."""
+        return tuple(dict.fromkeys((*self.source.notes, *self.told)))
 
 
 def own_rows(train: Source, test: Source | None, split: str = ALL) -> list[Rows]:
