@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self, TypeVar
 
-import torch
 from torch import nn
 
 from withstand.api.subjects import probed
@@ -17,12 +16,13 @@ from withstand.core.part import Tree, build
 from withstand.core.random import isolated
 from withstand.core.roles import Evaluator, Method, Model, Source, encoder_of, network_of
 from withstand.core.victims.victim import Victim
-from withstand.data.arrays.source import ArraySource
 from withstand.data.beside.labels import Told, with_labels
 from withstand.data.derived.relabelled import numbered_as
 from withstand.data.derived.resized import as_shaped
 from withstand.data.derived.subset import Subset, apart, holdout, labelled
 from withstand.data.load import Data, splits_like
+from withstand.data.pictures.blank import Blank
+from withstand.data.pictures.files import is_picture_file
 from withstand.engine import checkpoint
 from withstand.engine.experiment import BEGIN, auditable
 from withstand.engine.folder import RunFolder
@@ -150,7 +150,7 @@ class RunParts:
     def _like(self, data: Data | None) -> Source:
         """Return what other data are to be read like: the run's own, or where these are gone pictures of their form.
 
-        Of pictures in arrays that form is their shape, which the run's record holds.
+        That form is their shape, which the run's record holds, and what was said of how their files are read.
         """
         try:
             return self.source
@@ -160,9 +160,9 @@ class RunParts:
                 return form
             known = self.folder.record().get("data")
             pictures = isinstance(known, dict) and known.get("kind") == "picture" and len(self.shape) == 3
-            if data is None or not pictures or not self._data.read_plainly:
+            if data is None or not pictures or not self._data.read_plainly(alone=is_picture_file(data)):
                 raise
-            return ArraySource(torch.zeros((1, *self.shape), dtype=torch.uint8))
+            return Blank(self.shape, self._data.reading)
 
     def _test(self) -> Source | None:
         return None if self._build_any("test") is None else self._build("test", Source)
@@ -287,11 +287,17 @@ class RunParts:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of what the run's labels number, in order; () where they have none."""
+        """The names of what the run's labels number, in order; () where they have none.
+
+        Raises:
+            DataGone: only the run's data say it, and they are nowhere.
+        """
         place = "source" if self.folder.described("labelled") is None else "labelled"
         try:
             return self._build(place, Source).classes
         except DataGone:
+            if place == "labelled":  # the record tells of what was learnt from without labels
+                raise
             facts = self.folder.record().get("data")
             known = facts.get("classes") if isinstance(facts, dict) else None
             return tuple(map(str, known)) if isinstance(known, list) else ()

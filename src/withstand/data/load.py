@@ -27,6 +27,7 @@ from withstand.data.graphs.sets import GraphSet
 from withstand.data.graphs.source import GraphSource
 from withstand.data.interactions.source import RATINGS, Catalogue, is_ratings
 from withstand.data.listed import Listed, dataset_of, is_listed, paired
+from withstand.data.pictures.blank import Blank
 from withstand.data.pictures.decoding.listing import open_parts
 from withstand.data.pictures.folder import ImageFolder
 from withstand.data.pictures.named import NAMES, NamedSource
@@ -252,7 +253,7 @@ def reading_of(source: Source) -> Reading:
     """Return how picture files were read for a source, itself one of files or made of such; plainly for any other."""
     inner: object = source
     while isinstance(inner, Source):
-        if isinstance(inner, ImageFolder | Shards | WholePictures):
+        if isinstance(inner, ImageFolder | Shards | WholePictures | Blank):
             return inner.reading
         inner = getattr(inner, "source", None)
     return PLAIN

@@ -66,6 +66,25 @@ def test_run_and_data_moved_together(home: Path) -> None:
 
 
 @pytest.mark.usefixtures("gone")
+def test_other_pictures_are_embedded_without_the_runs_own(home: Path) -> None:
+    one, array = home / "one.png", home / "some.npz"
+    draw(3).save(one)
+    np.savez(array, x=np.zeros((2, 16, 16, 3), np.uint8))
+    few = home / "few"
+    few.mkdir()
+    shutil.copy(one, few)
+    run = ws.open_run(home / "runs/one")
+    before = [run.embed(path).x for path in (one, array, few)]
+    shutil.rmtree(home / "my-photos")
+    bare = ws.open_run(home / "runs/one")
+    for path, features in zip((one, array, few), before, strict=True):
+        np.testing.assert_array_equal(bare.embed(path).x, features)
+    for needed in (bare.embed, bare.probe, lambda: bare.neighbors(one)):
+        with pytest.raises(DataError, match="are neither there nor beside the run"):
+            needed()
+
+
+@pytest.mark.usefixtures("gone")
 def test_moved_data_are_found_again_by_their_content(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = str(shutil.move(home / "runs/one", home / "moved-run"))
     shutil.move(home / "my-photos", home / "elsewhere/photos of mine")

@@ -17,9 +17,13 @@ from typing import Any, TypeAlias
 
 from withstand.core.errors import DataError, RunError, WithstandError
 from withstand.core.files import printable
+from withstand.core.files.reading import PLAIN, Reading
 from withstand.core.moved import current_path
 from withstand.core.part import Tree, describe
 from withstand.core.roles import Source
+from withstand.data.derived.subset import _Chosen as Chosen
+from withstand.data.derived.wrapped import Wrapped
+from withstand.data.pictures.folder import ImageFolder
 from withstand.engine.experiment import Experiment
 from withstand.engine.folder import RunFolder
 
@@ -143,8 +147,8 @@ class OwnData:
 
     def form(self, path: Path) -> Source | None:
         """Return what lies at a path, read as the run's own pictures were; None where more than that hangs on them."""
-        tree = self._folder.described("source")
-        paths = self._paths("source", tree)
+        described = self._folder.described("source")
+        paths, tree = self._paths("source", described), _whole(described)
         for find in _moved(path, self._all_paths()) if paths else ():
             there = {one: find(one) for one in paths}
             with suppress(WithstandError), warnings.catch_warnings():
@@ -153,11 +157,25 @@ class OwnData:
                 return made if made.kind == "picture" and made.like(path) is None else None
         return None
 
+    def read_plainly(self, *, alone: bool = False) -> bool:
+        """Return whether other data are read like the run's own without a look at them: their shape says how.
+
+        Args:
+            alone: the other data are one picture's file, of which nothing is told.
+        """
+        described = list(_sources(self._folder.described("source")))
+        return bool(described) and (alone or all(_is_plain(tree) for tree in described))
+
     @property
-    def read_plainly(self) -> bool:
-        """Whether other data are read like the run's own without a look at them: their shape says how."""
-        innermost = list(_innermost(self._folder.described("source")))
-        return bool(innermost) and all(getattr(made, "like", None) is Source.like for made in innermost)
+    def reading(self) -> Reading:
+        """What was said of how picture files are read."""
+        for tree in _sources(self._folder.described("source")):
+            arguments = tree.get("init_args")
+            if isinstance(arguments, dict) and isinstance(said := arguments.get("reading"), dict):
+                made = self._make(said, "reading")
+                if isinstance(made, Reading):
+                    return made
+        return PLAIN
 
     def earlier(self, first: str) -> Path:
         """Return where the run lies now that this one began with.
@@ -291,13 +309,32 @@ def _paths(tree: Tree) -> Iterator[str]:
             yield from _paths(value)
 
 
-def _innermost(tree: Tree) -> Iterator[object]:
-    """Yield the classes in a described source that hold no other described part."""
+def _sources(tree: Tree) -> Iterator[Mapping[str, Tree]]:
+    """Yield every described source in a tree, itself among them."""
     inner = tree if isinstance(tree, list) else list(tree.values()) if isinstance(tree, dict) else []
-    found = [made for item in inner for made in _innermost(item)]
-    if not found and isinstance(tree, dict) and "class_path" in tree:
-        found = [_class_of(tree)]
-    yield from found
+    if isinstance(tree, dict) and inspect.isclass(made := _class_of(tree)) and issubclass(made, Source):
+        yield tree
+    for item in inner:
+        yield from _sources(item)
+
+
+def _whole(tree: Tree) -> Tree:
+    """Return the described whole that a described choice of samples is made of."""
+    while isinstance(tree, dict) and inspect.isclass(made := _class_of(tree)) and issubclass(made, Chosen):
+        arguments = tree.get("init_args")
+        as_they_are = made.like is Chosen.like and made.__getitem__ is Chosen.__getitem__
+        if not as_they_are or not isinstance(arguments, dict) or "source" not in arguments:
+            break
+        tree = arguments["source"]
+    return tree
+
+
+def _is_plain(tree: Mapping[str, Tree]) -> bool:
+    """Return whether a described source reads others as any are read, or hands the question on."""
+    made, arguments = _class_of(tree), tree.get("init_args")
+    if made is ImageFolder:
+        return isinstance(arguments, dict) and not arguments.get("domains")
+    return getattr(made, "like", None) in (Source.like, Wrapped.like, Chosen.like)
 
 
 def _class_of(tree: Mapping[str, Tree]) -> Any:
