@@ -157,7 +157,7 @@ class InputAttack(Attack):
             return problem.x if problem.asked_in is None else problem.x.to(problem.asked_in)
         first = None if start is None else problem.confine(torch.empty_like(problem.x).copy_(start.detach()))
         found = self.settled(problem, self.search(problem, first, draws).detach())
-        return problem.inside(found if problem.asked_in is None else found.to(problem.asked_in))
+        return problem.in_steps(problem.inside(found if problem.asked_in is None else found.to(problem.asked_in)))
 
     def _found_by(self, rough: Victim, problem: Problem, start: Tensor | None, draws: Draws) -> Tensor:
         """Search on a copy in half precision, and anew on the victim where that comes near and does not succeed."""

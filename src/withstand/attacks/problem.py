@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from withstand.attacks.inputs.l1 import project_l1_box
 from withstand.attacks.objectives import Objective, pick
 from withstand.core.errors import DataError
-from withstand.core.threat import Ball, as_rows, keep_largest
+from withstand.core.threat import Ball, as_rows, keep_largest, per_sample
 from withstand.core.victims.answers import NetworkError
 from withstand.core.victims.victim import Outputs, Victim
 
@@ -192,6 +192,23 @@ class Problem:
             x[outside] = nearer.to(x.dtype).clamp(self.victim.low, self.victim.high)
             shrink = 2 * shrink
 
+    def in_steps(self, x: Tensor) -> Tensor:
+        """Return points whose entries lie whole steps from the clean input, where the victim's change by steps.
+
+        The first success inside the ball of the points in steps towards the clean input, nearest by, and away from it;
+        where there is none, the first of them.
+        """
+        first, *others = self.victim.in_steps(x, self.x)
+        if not others or torch.equal(first, x):
+            return x
+        done = self.values(first)[1]
+        for other in others:
+            size = self.ball.size(other.double() - self.x.double())
+            better = ~done & (size <= self.ball.eps * (1 + 1e-6)) & self.values(other)[1]
+            first = torch.where(per_sample(better, first).bool(), other, first)
+            done |= better
+        return first
+
     def outputs(self, x: Tensor) -> Outputs:
         """Return what the victim says of `x`, a query of each sample."""
         self.queries[self.rows] += 1
@@ -256,7 +273,7 @@ def make_problem(
 ) -> Problem:
     """Return the problem of attacking `x`; without `y`, the victim's clean outputs are asked for it."""
     asked_in = x.dtype if x.dtype in (torch.float16, torch.bfloat16) else None
-    count, mask, asked, x = len(x), victim.allowed(x, mask), x, x if asked_in is None else x.float()
+    count, mask, asked, x = len(x), victim.allowed(x, mask, eps=_most(ball)), x, x if asked_in is None else x.float()
     queries = torch.zeros(count, dtype=torch.int64, device=x.device)
     flat = y is None and objective.flat_at_clean
     if y is None:
@@ -277,6 +294,11 @@ def make_problem(
         copies=copies,
         asked_in=asked_in,
     )
+
+
+def _most(ball: Ball) -> float | None:
+    """Return by how much a ball lets one entry change; None where it does not say."""
+    return None if ball.norm == "l0" or not ball.eps else ball.eps
 
 
 def _reach(victim: Victim, ball: Ball, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor] | None:

@@ -27,6 +27,7 @@ from withstand.core.findings.finding import Finding, Table
 from withstand.core.outputs import Maker, Seen
 from withstand.core.part import Part
 from withstand.core.random import Draws
+from withstand.core.victims.changeable import Changeable
 from withstand.core.victims.victim import Outputs, Victim
 
 Indices: TypeAlias = Tensor | Sequence[int]
@@ -146,8 +147,8 @@ class Source(Part):
         return {}
 
     @property
-    def changeable(self) -> Tensor | None:
-        """Where an attacker may change a sample, bool of a sample's shape; None for everywhere."""
+    def changeable(self) -> Tensor | Changeable | None:
+        """Where an attacker may change a sample, bool of a sample's shape, or by how much too; None for everywhere."""
         return None
 
     def like(self, data: Any, split: str = "all") -> "Source | None":

@@ -17,7 +17,7 @@ from withstand.core.random import Draws
 from withstand.core.roles import Attack, Attacked
 from withstand.core.threat import Ball
 from withstand.core.victims.victim import Victim
-from withstand.data.tables.schema import RESERVED, Schema, slots_that_move
+from withstand.data.tables.schema import RESERVED, Schema, changes_of
 
 Range = tuple[str, float, float]
 
@@ -108,10 +108,7 @@ class RowAttack(Attack):
 
     def _mask(self, x: Tensor) -> Tensor:
         """Return where numbers may move, bool `(N, W)`: not in immutable columns, not where there is none."""
-        free = slots_that_move(self.schema, self.immutable).to(x.device).expand_as(x).clone()
-        count = len(self.schema.numeric)
-        free[:, :count] &= x[:, count : 2 * count] < 0.5
-        return free
+        return changes_of(self.schema, self.immutable).mask(x)
 
     def _row(self, worse: Tensor, x: Tensor) -> Tensor:
         """Return valid rows between the clean and the attacked ones."""
@@ -125,9 +122,9 @@ class RowAttack(Attack):
                 inside = value.clamp(low, high)
                 # A clean value outside the range may stay, but not go further.
                 value = torch.where((clean < low) | (clean > high), clean, inside)
-            if column.whole:
-                units = (value - clean) * span
-                value = clean + torch.trunc(units + 1e-4 * units.sign()) / span
+            if column.step:
+                steps = (value - clean) * span / column.step
+                value = clean + torch.trunc(steps + 1e-4 * steps.sign()) * column.step / span
             worse[:, place] = value.clamp(0, 1).to(worse.dtype)
         return worse
 

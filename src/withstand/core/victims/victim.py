@@ -35,6 +35,7 @@ from withstand.core.victims.answers import (
     with_its_row,
 )
 from withstand.core.victims.answers import Outputs as Outputs
+from withstand.core.victims.changeable import Changeable, free_of, in_steps
 from withstand.core.victims.inputs import as_tensor, is_normalization
 from withstand.core.victims.scale import PICTURES, Scale
 
@@ -70,7 +71,7 @@ class Victim(Part):
         normalize: `(mean, std)` per channel (axis 1), applied before the model; None when the model
             normalises by itself.
         changeable: where an attacker may change an input at all, bool of one input's shape: the numbers of a row, say,
-            and not its categories. None for everywhere.
+            and not its categories; or by how much too. None for everywhere.
         together: whether inputs belong together, as nodes of one graph do, which see one another: answers may then hang
             on the whole batch, and an attack has to take all of it at once.
         levels: how Linf radii are told: 255 for k/255, as of pictures; 100 for percent of an entry's range, as of rows.
@@ -87,7 +88,7 @@ class Victim(Part):
         low: float = 0.0,
         high: float = 1.0,
         normalize: tuple[Sequence[float], Sequence[float]] | None = None,
-        changeable: Tensor | None = None,
+        changeable: Tensor | Changeable | None = None,
         together: bool = False,
         levels: int = PICTURES,
     ) -> None:
@@ -115,7 +116,7 @@ class Victim(Part):
         self,
         model: nn.Module | Callable[[Tensor], Outputs],
         normalize: tuple[Sequence[float], Sequence[float]] | None,
-        changeable: Tensor | None,
+        changeable: Tensor | Changeable | None,
     ) -> "Victim":
         other = Victim(
             model,
@@ -294,18 +295,22 @@ class Victim(Part):
             raise ConfigError(f"the model gives no output {name!r}: {nearest(name, outputs)}")
         return outputs[name]
 
-    def allowed(self, x: Tensor, mask: Tensor | None = None) -> Tensor | None:
+    def allowed(self, x: Tensor, mask: Tensor | None = None, *, eps: float | None = None) -> Tensor | None:
         """Return where inputs `x` may be changed, bool shaped like `x`: by this victim and by a mask; None: everywhere.
+
+        With `eps`, entries that change by steps do so where one is no larger.
 
         Raises:
             DataError: `changeable` has another shape than an input.
         """
         if self.changeable is None:
             return mask
-        if self.changeable.shape != x.shape[1:]:
-            raise DataError(f"changeable has shape {tuple(self.changeable.shape)}, inputs have {tuple(x.shape[1:])}")
-        free = self.changeable.to(x.device, torch.bool).expand_as(x)
+        free = free_of(self.changeable, x, eps)
         return free if mask is None else free & mask
+
+    def in_steps(self, worse: Tensor, x: Tensor) -> tuple[Tensor, ...]:
+        """Return attacked inputs `(N, ...)` in steps, as `Changeable` does; as they are where nothing has steps."""
+        return in_steps(self.changeable, worse, x, self.low, self.high)
 
     def radius(self, eps: str | float, norm: Norm = "linf") -> float:
         """Return a radius in input units: a number is one, a fraction like "8/255", or "5%", is a share of the range.

@@ -14,6 +14,7 @@ from withstand.core.findings.finding import Table
 from withstand.core.outputs import Seen
 from withstand.core.random import permutation
 from withstand.core.roles import Indices, Source
+from withstand.core.victims.changeable import Changeable
 from withstand.data.shared.digest import as_indices
 
 
@@ -95,7 +96,7 @@ class _Chosen(Source):
         return self.source.fields
 
     @property
-    def changeable(self) -> Tensor | None:
+    def changeable(self) -> Tensor | Changeable | None:
         return self.source.changeable
 
     def like(self, data: Any, split: str = "all") -> Source | None:

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from withstand.core.roles import Source
+from withstand.core.victims.changeable import Changeable
 
 
 class Wrapped(Source):
@@ -66,5 +67,5 @@ class Wrapped(Source):
         return self.source.like(data, split)
 
     @property
-    def changeable(self) -> Tensor | None:
+    def changeable(self) -> Tensor | Changeable | None:
         return self.source.changeable

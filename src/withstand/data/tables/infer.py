@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from withstand.core.errors import ConfigError, DataError, nearest
-from withstand.data.tables.frame import Frame, Values, Words, distinct, missing, occurring, rounded, short
-from withstand.data.tables.schema import Column, Schema, as_words, dates_of
+from withstand.data.tables.frame import Frame, Numbers, Values, Words, distinct, missing, occurring, rounded, short
+from withstand.data.tables.schema import DAY, Column, Schema, as_words, dates_of
 from withstand.data.tables.written.reading import Written
 
 Task: TypeAlias = Literal["auto", "classes", "number"]
@@ -160,6 +160,11 @@ def fit_schema(
     return Schema(tuple(ordered), tuple(left), target, classes)
 
 
+def _multiples(values: Numbers, of: int) -> bool:
+    """Say whether all numbers are multiples of one."""
+    return all(bool((values[first : first + _BLOCK] % of == 0).all()) for first in range(0, len(values), _BLOCK))
+
+
 def _column(name: str, values: Values, said: str | None, written: Written) -> Column | str:
     """Return a column as training rows show it, or why it is left out."""
     if said == "date" and not written.date:
@@ -177,8 +182,9 @@ def _column(name: str, values: Values, said: str | None, written: Written) -> Co
     if said != "categorical" and not isinstance(kept, Words):
         if constant:
             return "constant in training rows, where it is not missing"
-        whole = all(bool((kept[first : first + _BLOCK] % 1 == 0).all()) for first in range(0, len(kept), _BLOCK))
-        return Column(name, "numeric", float(kept.min()), float(kept.max()), whole, missing=share, written=written)
+        low, high, whole = float(kept.min()), float(kept.max()), _multiples(kept, 1)
+        days = bool(written.date) and _multiples(kept, DAY)
+        return Column(name, "numeric", low, high, whole, missing=share, written=written, days=days)
     if said == "numeric" and isinstance(values, Words):
         read = rounded(values)
         if read is None:

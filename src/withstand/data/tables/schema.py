@@ -16,12 +16,15 @@ from torch import Tensor
 
 from withstand.core.errors import DataError
 from withstand.core.part import Part
+from withstand.core.victims.changeable import Changeable
 from withstand.data.tables.distinct import Codes, narrow
 from withstand.data.tables.frame import Frame, Numbers, Values, Words, missing, number, rounded, short
 from withstand.data.tables.written.dates import moments
 from withstand.data.tables.written.reading import Written
 
 Kind: TypeAlias = Literal["numeric", "categorical"]
+DAY = 86400
+"""Seconds."""
 RESERVED = 2
 """Slots of a categorical column besides its categories: a missing value, a category never seen in training."""
 
@@ -39,6 +42,7 @@ class Column(Part):
         categories: a categorical column's categories, sorted.
         missing: the share of training rows without a value.
         written: how a numeric column's numbers or dates were written; None where that was not kept.
+        days: a column of dates has no times of day.
     """
 
     name: str
@@ -49,6 +53,19 @@ class Column(Part):
     categories: tuple[str, ...] = ()
     missing: float = 0.0
     written: Written | None = None
+    days: bool = False
+
+    @property
+    def step(self) -> float:
+        """The steps in which its numbers lie, in its units; 0 for any number, and for times of day."""
+        if self.dated:
+            return float(DAY) if self.days else 0.0
+        return float(self.whole)
+
+    def within(self, eps: float) -> float:
+        """Return the most that a number may change within a share of the range, in its units: whole steps."""
+        change = eps * (self.high - self.low)
+        return change if not self.step else int(change / self.step * (1 + 1e-5)) * self.step
 
     @property
     def dated(self) -> bool:
@@ -59,7 +76,7 @@ class Column(Part):
         """Return a number of this column as people read it: a date, or with its sign."""
         if self.dated:
             moment = np.datetime64(round(value), "s")
-            return str(moment.astype("datetime64[D]") if value % 86400 == 0 else moment).replace("T", " ")
+            return str(moment.astype("datetime64[D]") if value % DAY == 0 else moment).replace("T", " ")
         sign = "" if self.written is None else self.written.sign
         return f"{value:g} {sign}".rstrip() if not self.whole else f"{value:.0f} {sign}".rstrip()
 
@@ -280,9 +297,15 @@ def _span(column: Column) -> str:
     return f"[{column.shown(column.low)}, {column.shown(column.high)}]"
 
 
-def slots_that_move(schema: Schema, immutable: Mapping[str, object] | tuple[str, ...] = ()) -> Tensor:
-    """Return which slots an attacker may change, bool `(W,)`: the values of numeric columns that are not immutable."""
+def changes_of(schema: Schema, immutable: Mapping[str, object] | tuple[str, ...] = ()) -> Changeable:
+    """Return what of rows of slots `(N, W)` an attacker can change: the values of numeric columns.
+
+    Not of those that are immutable, nor where they are missing; whole numbers by whole numbers, and days by days.
+    """
     free = torch.zeros(schema.width, dtype=torch.bool)
+    step, unless = torch.zeros(schema.width, dtype=torch.float64), torch.full((schema.width,), -1)
     for place, column in enumerate(schema.numeric):
         free[place] = column.name not in immutable
-    return free
+        step[place] = column.step / (column.high - column.low)
+        unless[place] = len(schema.numeric) + place
+    return Changeable(free, step, unless)

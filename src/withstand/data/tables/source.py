@@ -14,13 +14,14 @@ from withstand.core.batch import Batch
 from withstand.core.errors import ConfigError, DataError, LeftOut, nearest
 from withstand.core.findings import finding
 from withstand.core.roles import Indices, Source
+from withstand.core.victims.changeable import Changeable
 from withstand.data.derived.subset import held_out
 from withstand.data.shared.digest import as_indices, digest
 from withstand.data.tables.files import is_table_file, read_file
 from withstand.data.tables.frame import Frame, Words, frame_of, missing, short
 from withstand.data.tables.infer import Target, Task, find_target, fit_schema
 from withstand.data.tables.named import TABLES, named_table
-from withstand.data.tables.schema import Schema, slots_that_move
+from withstand.data.tables.schema import Schema, changes_of
 from withstand.data.tables.units.account import account_of
 from withstand.data.tables.units.names import names_of_rows
 from withstand.data.tables.units.radii import radii_of_columns
@@ -245,8 +246,8 @@ class TableSource(Source):
         return self.schema.fields
 
     @property
-    def changeable(self) -> Tensor | None:
-        return slots_that_move(self.schema, self._immutable)
+    def changeable(self) -> Changeable:
+        return changes_of(self.schema, self._immutable)
 
     @property
     def missing(self) -> dict[str, float]:

@@ -88,6 +88,7 @@ class Subject:
             factor = (ball.eps / size.clamp_min(1e-300)).clamp_max(1)
             delta = delta * factor.view(-1, *[1] * center.dim())
         point = (center + delta).clamp(self.victim.low, self.victim.high)
+        point = self.victim.in_steps(point, center.expand_as(point))[0]
         return inward(point, torch.minimum(point, center), torch.maximum(point, center), self.x.dtype)
 
     def breaks(self, points: Tensor, ball: Ball, row: int) -> Tensor:

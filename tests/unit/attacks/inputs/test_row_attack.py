@@ -5,14 +5,18 @@ import torch
 from torch import Tensor, nn
 
 from toys import toy_rows
+from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.apgd import APGD
+from withstand.attacks.inputs.ddn import DDN
 from withstand.attacks.inputs.gradient import PGD
 from withstand.attacks.inputs.noise import Noise
 from withstand.attacks.inputs.tables import RowAttack
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.random import isolated
 from withstand.core.threat import Ball
+from withstand.core.victims.changeable import Changeable
 from withstand.core.victims.victim import Victim
+from withstand.data.tables.source import TableSource
 
 ROWS = toy_rows(32)
 SCHEMA = ROWS.schema
@@ -20,7 +24,7 @@ X, Y = ROWS[range(32)].x, ROWS[range(32)].y
 EPS = 0.2
 
 
-def victim(changeable: Tensor | None = None) -> Victim:
+def victim(changeable: Tensor | Changeable | None = None) -> Victim:
     with isolated("row attack"):
         net = nn.Sequential(nn.Linear(SCHEMA.width, 16), nn.Tanh(), nn.Linear(16, 2))
     return Victim(net, changeable=changeable)
@@ -106,8 +110,7 @@ def test_ranges_in_the_tables_own_units() -> None:
 
 
 def test_every_attack_heeds_what_the_victim_says_may_change() -> None:
-    free = ROWS.changeable
-    assert free is not None
+    free = ROWS.changeable.free
     for attack in (PGD(Ball("linf", EPS), steps=4), PGD(Ball("l2", EPS), steps=4), APGD(Ball("l1", EPS), steps=4)):
         moved = attack(victim(free), X, Y, generator=0).x - X
         assert bool((moved[:, ~free] == 0).all())
@@ -138,3 +141,66 @@ def test_bad_settings(settings: dict[str, object], expected: str) -> None:
 def test_other_rows_are_refused() -> None:
     with pytest.raises(DataError, match="for this schema"):
         RowAttack(SCHEMA)(victim(), X[:, :-1])
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        PGD(Ball("linf", EPS), steps=5),
+        APGD(Ball("l2", 0.5), steps=5),
+        Noise(Ball("linf", EPS)),
+        PGD(Ball("linf", 0.01), steps=5),
+        DDN(Ball("l2", 1.0), steps=10).everywhere(),
+    ],
+    ids=repr,
+)
+def test_any_attack_moves_whole_numbers_by_whole_numbers_and_nothing_that_is_missing(attack: InputAttack) -> None:
+    count = len(SCHEMA.numeric)
+    found = attack(victim(ROWS.changeable), X, Y, generator=0)
+    assert is_row(found.x)
+    assert bool((found.x[:, count:] == X[:, count:]).all()), "categories and gaps stay"
+    moved = (found.x - X)[:, :count]
+    missing = X[:, count : 2 * count].bool()
+    assert bool(missing.any())
+    assert bool((moved[missing] == 0).all())
+    age = next(place for place, column in enumerate(SCHEMA.numeric) if column.name == "age")
+    years = moved[:, age] * (SCHEMA.numeric[age].high - SCHEMA.numeric[age].low)
+    assert abs(years - years.round()).max() < 1e-4
+    if attack.ball.norm == "linf":
+        assert moved.abs().max() <= attack.ball.eps + 1e-6
+        assert bool((years != 0).any()) == (attack.ball.eps == EPS), "a hundredth of the range is no whole year"
+    with victim().held() as held, torch.no_grad():
+        assert torch.equal(held(found.x).argmax(1) != Y, found.success)
+
+
+def test_a_step_that_a_search_stops_short_of_is_taken_where_it_succeeds_inside_the_ball() -> None:
+    class Above(nn.Module):
+        """Says 1 from 0.45 on: a search of the nearest point ends there, and steps of a quarter lie at 0.25 and 0.5."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([torch.zeros_like(x), x - 0.45], 1)
+
+    steps = Changeable(torch.ones(1, dtype=torch.bool), torch.tensor([0.25]), torch.tensor([-1]))
+    x, y = torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64)
+    found = DDN(Ball("l2", 1.0), steps=30).everywhere()(Victim(Above(), changeable=steps), x, y, generator=0)
+    assert found.x.item() == 0.5
+    assert bool(found.success.all())
+    within = PGD(Ball("linf", 0.48), steps=10)(Victim(Above(), changeable=steps), x, y, generator=0)
+    assert within.x.item() == 0.25, "0.5 lies outside the ball"
+    assert not bool(within.success.any())
+
+
+def test_days_are_moved_by_days_and_radii_are_told_in_whole_steps() -> None:
+    days = [f"2024-01-{1 + 7 * place % 28:02}" for place in range(20)]
+    held = {"day": days, "count": [place % 9 for place in range(20)], "size": [place / 7 for place in range(20)]}
+    source = TableSource({**held, "answer": [place % 2 for place in range(20)]}, target="answer", part="all")
+    day, count, size = (next(one for one in source.schema.numeric if one.name == name) for name in held)
+    assert (day.step, count.step, size.step) == (86400, 1, 0)
+    told = source.radius_in_units(0.1)
+    assert told.column("changes by at most") == ("2 d", "0", "0.271")
+    timed = TableSource(
+        {**held, "day": [f"{one} 10:30" for one in days], "answer": [place % 2 for place in range(20)]},
+        target="answer",
+        part="all",
+    )
+    assert timed.schema.numeric[0].step == 0

@@ -69,13 +69,13 @@ def test_a_radius_is_told_in_each_columns_units_and_beside_its_spread() -> None:
     source = TableSource(table(), target="answer", id="key", immutable=["when"])
     found = source.radius_in_units(0.1)
     rows = {row[0]: row[1:] for row in found.rows}
-    assert rows["age"][:3] == ("11.7", "18", "135")
-    assert rows["age"][3] == pytest.approx(11.7 / table()["age"].std())
+    assert rows["age"][:3] == ("11", "18", "135"), "of 11.7, for ages are whole"
+    assert rows["age"][3] == pytest.approx(11 / table()["age"].std())
     assert rows["price"][0] == "0.975 €"
     assert rows["when"][0] == "0 s"
     assert "city" not in rows
     assert Subset(source, [1, 2]).radius_in_units(0.1) == found
-    assert TableSource(table(), target="answer").radius_in_units(0.1).rows[2][1] == "2.7 d"
+    assert TableSource(table(), target="answer").radius_in_units(0.1).rows[2][1] == "2 d"
 
 
 def test_radii_of_rows_are_percent_and_never_levels_of_pictures() -> None:

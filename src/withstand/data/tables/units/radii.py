@@ -19,8 +19,8 @@ def radii_of_columns(schema: Schema, coded: Coded, eps: float, immutable: tuple[
     for place, column in enumerate(schema.numeric):
         known = coded.values[:, place][~coded.missing[:, place]].double()
         spread = float(known.std(correction=0)) if len(known) else 0.0
-        change = 0.0 if column.name in immutable else eps
-        told = change / spread if spread else None
+        change = 0.0 if column.name in immutable else column.within(eps)
+        told = change / (column.high - column.low) / spread if spread else None
         rows.append((column.name, _told(column, change), *map(column.shown, (column.low, column.high)), told))
     return Table(
         ("column", "changes by at most", "training from", "to", "of its standard deviation"),
@@ -30,9 +30,8 @@ def radii_of_columns(schema: Schema, coded: Coded, eps: float, immutable: tuple[
     )
 
 
-def _told(column: Column, eps: float) -> str:
-    """Return a share of a column's range in its units; of dates as a span of time."""
-    change = eps * (column.high - column.low)
+def _told(column: Column, change: float) -> str:
+    """Return a change of a column's numbers with its sign; of dates as a span of time."""
     if column.dated:
         size, unit = next(((size, unit) for size, unit in _UNITS if change >= size), _UNITS[-1])
         return f"{change / size:.3g} {unit}"
