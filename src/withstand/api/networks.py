@@ -9,7 +9,7 @@ from torch import nn
 from withstand.api.asked import attack_of, audit_of, certificate_of, radii_of, solver_device
 from withstand.api.learnt import learnt_attack, learnt_for_audit
 from withstand.api.settings import Audit, Certification, Inputs, NamedAttack, both
-from withstand.api.subjects import front, look, victim_of
+from withstand.api.subjects import front, look, surrogate_of
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.ensemble import AttackProgress, ProverFunction
 from withstand.attacks.autoattack.ensemble_state import victim_fingerprint
@@ -114,7 +114,7 @@ def audit(
         radii_of(asked.eps)  # refused before a network is looked for
     victim, train, test = front(subject, data, inputs=inputs, allow=allow, device=device_of(device))
     judge = audit_of(victim, asked)
-    other = None if surrogate is None else victim_of(surrogate, train, allow)
+    other = None if surrogate is None else surrogate_of(surrogate, train, test.classes, allow)
     look(victim, test, other)
     if corruptions:
         if out is None:

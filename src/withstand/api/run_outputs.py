@@ -22,6 +22,7 @@ from withstand.data.derived.subset import labelled
 from withstand.data.load import Data
 from withstand.data.shared.rows import Rows, own_rows, rows_like
 from withstand.engine.export import check_form, to_onnx, to_safetensors
+from withstand.engine.origin.data_places import DataGone
 from withstand.engine.outputs import (
     APPLICABLE,
     CONDENSED,
@@ -250,7 +251,14 @@ class RunOutputs(RunParts):
             train = self.sources()[0]
             refuse_structured(train, "ONNX files hold networks whose samples are one tensor: use the form safetensors")
             return to_onnx(network, unit_range(train[torch.arange(min(3, len(train)))].x), path)
-        return to_safetensors(network, path)
+        return to_safetensors(network, path, classes=self._output_classes() if part == "classifier" else ())
+
+    def _output_classes(self) -> tuple[str, ...]:
+        """Return the names of the classifier's outputs; () where nothing tells them any more."""
+        try:
+            return self.classes
+        except DataGone:
+            return ()
 
 
 def _warn(rows: Sequence[Rows]) -> None:

@@ -15,7 +15,7 @@ from withstand.api.asked import attack_of, audit_of, certificate_of, own_audit_o
 from withstand.api.learnt import learnt_attack, learnt_for_audit
 from withstand.api.run_outputs import RunOutputs, refuse_structured
 from withstand.api.settings import Audit, Certification, NamedAttack, changed
-from withstand.api.subjects import victim_of
+from withstand.api.subjects import surrogate_of
 from withstand.attacks.attack import InputAttack
 from withstand.attacks.autoattack.ensemble import AttackProgress, ProverFunction
 from withstand.core.batch import Batch
@@ -226,7 +226,9 @@ class Run(RunOutputs):
         audit = audit_of(_of_range(self.judged(data)[1]), asked)  # refused before a probe is fitted
         victim, test = self.victim(data)
         aids = Aids(
-            surrogate=None if surrogate is None else victim_of(surrogate, self.judged(data)[0], self._allow),
+            surrogate=None
+            if surrogate is None
+            else surrogate_of(surrogate, self.judged(data)[0], test.classes, self._allow),
             learnt=None if attack is None else learnt_for_audit(attack, self._allow),
             prover=prover,
             state=self.folder.path / "audit.state",

@@ -13,17 +13,19 @@ from withstand.attacks.objectives import CrossEntropy, EmbeddingDistance
 from withstand.attacks.single_passes import check_surrogate
 from withstand.core.batch import as_structured
 from withstand.core.devices.device import device_of_network, moved
-from withstand.core.errors import ConfigError, DataError
+from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.random import as_draws
 from withstand.core.roles import Model, Source
 from withstand.core.threat import Ball
 from withstand.core.victims.victim import Victim
+from withstand.data.derived.relabelled import numbered_as
 from withstand.data.derived.subset import labelled
 from withstand.data.load import Data, judged, splits
 from withstand.evaluation.features import embed
 from withstand.evaluation.probes.linear import fit_linear
 from withstand.evaluation.probes.ridge import fit_ridge
 from withstand.models.blocks.classifiers.classifier import Classifier
+from withstand.models.blocks.exported import classes_of
 
 _LOOKED_AT = 64
 NOTHING_SAID = Inputs()
@@ -56,7 +58,7 @@ def front(
         train, test = splits(data, size=inputs.size, reading=inputs.reading)
         if train.labels is not None:
             return victim_of(network, train, inputs=inputs), train, test
-    test = judged(data, size=inputs.size, reading=inputs.reading)
+    test = numbered_as(judged(data, size=inputs.size, reading=inputs.reading), output_classes(subject))
     return victim_of(network, test, inputs=inputs), test, test
 
 
@@ -92,6 +94,51 @@ def victim_of(
         return Victim(probed(network, train), levels=train.levels)
     low, high = (default if value is None else value for value, default in ((inputs.low, 0.0), (inputs.high, 1.0)))
     return Victim(network, low=low, high=high, normalize=inputs.pair(), levels=train.levels)
+
+
+def output_classes(subject: object) -> tuple[str, ...]:
+    """Return the names of what a subject's outputs number, as an export says them; () where nothing does."""
+    place = Path(subject) if isinstance(subject, str | Path) else None
+    return classes_of(place) if place is not None and place.suffix == ".safetensors" else ()
+
+
+def surrogate_of(
+    subject: str | Path | nn.Module | Victim, train: Source, classes: Sequence[str], allow: Sequence[str] = ()
+) -> Victim:
+    """Return a model whose attacks are carried over, its outputs in the order of the victim's where both have names.
+
+    Args:
+        subject: as for `victim_of`.
+        train: likewise.
+        classes: the names of labels 0, 1, ... of what is attacked; may be empty.
+        allow: as for `victim_of`.
+
+    Raises:
+        DataError: it does not know one of the classes.
+    """
+    victim, own = victim_of(subject, train, allow), output_classes(subject)
+    if not own or not classes or own == tuple(classes):
+        return victim
+    if strange := [name for name in classes if name not in own]:
+        raise DataError(f"the surrogate {subject} does not know the class {strange[0]!r}: {nearest(strange[0], own)}")
+    places = torch.tensor([own.index(name) for name in classes])
+    assert isinstance(victim.model, nn.Module)
+    return victim.like(_InOrder(victim.model, places).eval())
+
+
+class _InOrder(nn.Module):
+    """A classifier with some of its outputs, in another order."""
+
+    places: torch.Tensor
+
+    def __init__(self, network: nn.Module, places: torch.Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("places", places)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.network(x)
+        return logits[:, self.places]
 
 
 def look(victim: Victim, test: Source, surrogate: Victim | None = None) -> None:

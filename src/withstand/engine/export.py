@@ -1,6 +1,7 @@
 """Export: one network of a run, or the attack that it learnt, for use elsewhere."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -30,8 +31,13 @@ def check_form(path: Path, form: str) -> None:
         raise ConfigError(f"out {str(path)!r} does not name a file of form {form}: give {other}a name in .{form}")
 
 
-def to_safetensors(product: nn.Module | Attack, path: Path) -> Path:
+def to_safetensors(product: nn.Module | Attack, path: Path, *, classes: Sequence[str] = ()) -> Path:
     """Write weights to `path`, and beside it, as `.json`, the tree from which `build` makes the network or the attack.
+
+    Args:
+        product: what is written.
+        path: the file of weights.
+        classes: the names of a classifier's outputs, where it has any: by them it is judged on other data.
 
     Raises:
         ConfigError: a network that is no part, from which no description could make it again; an attack without tensors
@@ -49,6 +55,8 @@ def to_safetensors(product: nn.Module | Attack, path: Path) -> Path:
     record: dict[str, object] = {"withstand": __version__, "tree": describe(described)}
     if isinstance(network, Model):
         record["width"] = network.width
+    if classes:
+        record["classes"] = list(classes)
     with replacing(path) as aside:
         save_file(weights, aside)
     with replacing(path.with_suffix(".json")) as aside:

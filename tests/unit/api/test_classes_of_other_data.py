@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from withstand.api.runs import Run
+from withstand.api.settings import Inputs
+from withstand.api.subjects import front, surrogate_of
 from withstand.core.errors import DataError
 from withstand.engine.launch import train
 from withstand.recipes.robust.rss import SETUP, experiment
@@ -63,3 +66,33 @@ def test_another_class_is_refused_for_the_classifier_and_not_for_probes(run: Run
 def test_predictions_are_named_though_what_is_learnt_from_has_no_labels(run: Run) -> None:
     found = run.apply()["prediction"]
     assert found.words == ("cat", "dog", "horse")
+
+
+@pytest.fixture(scope="module")
+def exported(run: Run, photos: Path) -> str:
+    return str(run.export(photos.parent / "classifier.safetensors", part="classifier"))
+
+
+def test_an_exported_classifier_is_judged_by_the_names_of_its_classes(
+    run: Run, exported: str, photos: Path, tmp_path: Path
+) -> None:
+    for name in ("dog", "horse"):
+        shutil.copytree(photos / name, tmp_path / "some" / name)
+    _, _, test = front(exported, tmp_path / "some", inputs=Inputs(size=8))
+    assert test.labels is not None
+    assert sorted(set(test.labels.tolist())) == [1, 2]
+    shutil.copytree(photos / "cat", tmp_path / "some" / "cow")
+    with pytest.raises(DataError, match="samples of class 'cow', which the classifier does not know"):
+        front(exported, tmp_path / "some", inputs=Inputs(size=8))
+
+
+def test_a_surrogate_is_matched_by_the_names_of_its_classes(run: Run, exported: str) -> None:
+    source = run.sources()[1]
+    plain = surrogate_of(exported, source, run.classes)
+    turned = surrogate_of(exported, source, ("horse", "cat"))
+    x = plain.ready(source[range(4)].x)
+    with torch.no_grad():
+        assert torch.equal(turned(x), plain(x)[:, [2, 0]])  # type: ignore[index,arg-type]
+    with pytest.raises(DataError, match=r"does not know the class 'hors'.*did you mean 'horse'"):
+        surrogate_of(exported, source, ("hors", "cat"))
+    assert len(surrogate_of(exported, source, ())(x)[0]) == 3  # type: ignore[index]

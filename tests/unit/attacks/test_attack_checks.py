@@ -207,6 +207,16 @@ SURROGATES = {
 }
 
 
+def test_a_surrogate_with_another_order_of_classes_is_refused() -> None:
+    victim, x, y = digits()
+    net = victim.model
+    asked, turned = Victim(net), Victim(lambda inputs: net(inputs).roll(1, 1))
+    audit = RobustnessAudit(Ball("linf", 0.1), linf=(), l2=(), steps=2, ensemble="none")
+    with pytest.raises(DataError, match=r"numbers classes otherwise .* in another order: .*its class 1 is 0") as caught:
+        audit.evaluate(asked, ArraySource(x, y), aids=Aids(turned))
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", SURROGATES)
 def test_a_surrogate_that_is_none_is_told_before_anything_is_run(name: str) -> None:
     victim, x, y = digits()

@@ -31,6 +31,7 @@ from withstand.evaluation.robustness.audit_case import Case, ball_facts, learnt_
 from withstand.evaluation.robustness.classifiers.accuracy_audit import robust_accuracy
 from withstand.evaluation.robustness.classifiers.autoattack_stage import Aids
 from withstand.evaluation.robustness.classifiers.optional_prover import OptionalProver
+from withstand.evaluation.robustness.classifiers.plausible import refuse_other_order
 from withstand.evaluation.robustness.encoders.embedding_audit import audit_embeddings
 from withstand.evaluation.robustness.stages import Stages, passes
 from withstand.evaluation.small import digit_classifier, small_digits
@@ -228,6 +229,8 @@ def _try_surrogate(case: Case, surrogate: Victim | None) -> None:
     attack = case.climb(EmbeddingDistance() if case.y is None else CrossEntropy(), case.ball.norm, drop_finished=False)
     with moved(device_of_network(case.victim.model), surrogate.model):
         check_surrogate(attack, case.victim, surrogate, case.x, case.y, case.draws)
+        if case.y is not None:
+            refuse_other_order(surrogate, case.x, case.y, case.classes, batch=case.batch)
 
 
 def _try_learnt(case: Case, learnt: InputAttack | None) -> None:

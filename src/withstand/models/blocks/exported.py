@@ -44,3 +44,13 @@ def exported(path: Path, allow: Sequence[str] = (), *, holder: Callable[[object]
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise DataError(f"{path} does not fit its description {tree.name}: {' '.join(str(error).split())}") from error
     return made
+
+
+def classes_of(path: Path) -> tuple[str, ...]:
+    """Return the names of the outputs of an exported classifier; () where its description names none, or is none."""
+    try:
+        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ()
+    known = record.get("classes") if isinstance(record, dict) else None
+    return tuple(map(str, known)) if isinstance(known, list) else ()

@@ -14,6 +14,7 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from withstand.attacks.objectives import pick
+from withstand.core.errors import DataError
 from withstand.core.findings.finding import Check
 from withstand.core.victims.victim import Victim
 from withstand.evaluation.statistics.intervals import Share
@@ -116,6 +117,25 @@ def _skill(outputs: Tensor, y: Tensor, classes: Sequence[str], ask: str = _MISFE
         f"network's classes; if they do, {ask}"
     )
     return Check(NAME, False, detail), True
+
+
+def refuse_other_order(victim: Victim, x: Tensor, y: Tensor, classes: Sequence[str] = (), *, batch: int = 64) -> None:
+    """Refuse a surrogate that numbers classes otherwise: attacks on it would flee from another class than the sample's.
+
+    Arguments as for `plausible`.
+
+    Raises:
+        DataError: its answers fit the labels clearly better in another order.
+    """
+    few = slice(_TRIED)
+    with victim.held(), torch.no_grad():
+        answers = torch.cat([pick(victim(part.clone()), "logits").argmax(1) for part in torch.split(x[few], batch)])
+    if better := _other_order(answers, y[few], classes):
+        right = Share.of(answers == y[few])
+        raise DataError(
+            f"the surrogate numbers classes otherwise than the labels do: {right} of {len(answers)} clean samples are "
+            f"right, {better}; put its outputs in the labels' order"
+        )
 
 
 def _better_fed(victim: Victim, x: Tensor, y: Tensor, right: Tensor, batch: int) -> str:
