@@ -11,6 +11,7 @@ from withstand.losses.agreement.clustering import sinkhorn, swapped_cross_entrop
 from withstand.losses.agreement.redundancy import standardize
 from withstand.losses.agreement.variance import vicreg_terms
 from withstand.losses.contrast.contrastive import dcl, dcl_queue, dclw, npc_factor, nt_xent, same_view_nt_xent
+from withstand.losses.contrast.cross_modal import swapped_batches
 from withstand.losses.contrast.explicit import group_info_nce, masked_info_nce
 from withstand.losses.contrast.hard_negatives.attraction import cacr_terms
 from withstand.losses.contrast.hard_negatives.hardness import hard_contrastive
@@ -21,8 +22,10 @@ from withstand.losses.contrast.supervised_contrastive import supervised_contrast
 from withstand.losses.discrepancy import WIDTHS, mmd
 from withstand.losses.restoration.reconstruction import scaled_cosine_error
 from withstand.losses.robust.adversarial import decoupled_alignment, mart, trades
+from withstand.losses.robust.comp_sum import adversarial_margin, comp_sum, smooth_adversarial
 from withstand.losses.robust.imbalance import effective_number_weights, focal, ldam, ldam_margins
 from withstand.losses.robust.reweighting import survival_weights
+from withstand.losses.robust.transport import transported_cross_entropy
 
 DEFAULTS: dict[Callable[..., object], dict[str, object]] = {
     nt_xent: {"temperature": 0.2},
@@ -56,6 +59,11 @@ DEFAULTS: dict[Callable[..., object], dict[str, object]] = {
     vicreg_terms: {"sum_branches": False, "eps": 1e-4},
     focal: {"gamma": 1.0},
     ldam: {"scale": 30.0},
+    comp_sum: {"tau": 1.0},
+    smooth_adversarial: {"tau": 1.0, "rho": 1.0, "nu": 0.3},
+    adversarial_margin: {"tau": 1.0, "rho": 1.0},
+    swapped_batches: {"temperature": 0.1, "epsilon": 0.05, "iterations": 3},
+    transported_cross_entropy: {"steps": 15},
     ldam_margins: {"largest": 0.5},
     effective_number_weights: {"beta": 0.9999},
 }  # fmt: skip

@@ -59,8 +59,10 @@ def masked_info_nce(
     wanted = (len(queries), len(keys))
     if queries.dim() != 2 or keys.dim() != 2 or queries.shape[1] != keys.shape[1]:
         raise DataError(f"anchors (B, D) and keys (K, D) are needed, not {(*queries.shape,)} and {(*keys.shape,)}")
-    if positive.shape != wanted or negative.shape != wanted or positive.dtype != torch.bool != negative.dtype:
-        raise DataError(f"masks must be bool {wanted}, not {(*positive.shape,)} and {(*negative.shape,)}")
+    masks = (positive, negative)
+    if any(mask.shape != wanted or mask.dtype != torch.bool for mask in masks):
+        given = " and ".join(f"{str(mask.dtype).removeprefix('torch.')} {(*mask.shape,)}" for mask in masks)
+        raise DataError(f"masks must be bool {wanted}, not {given}")
     if bool((positive & negative).any()):
         raise DataError("a key cannot be positive and negative to one anchor")
     if pairs not in get_args(Pairs):

@@ -114,6 +114,8 @@ def test_mistakes_are_told() -> None:
     for loss in (info_nce_across, negative_cosine, vicreg):
         with pytest.raises(DataError, match=r"one shape \(B, D\), not \(6, 4\) and \(5, 4\)"):
             loss(one, other)
+    with pytest.raises(DataError, match=r"one shape \(B, D\), not \(0, 4\)"):
+        negative_cosine(one[:0], one[:0])
     with pytest.raises(ConfigError, match="temperature must be above 0, not -1"):
         info_nce_across(one, one, -1)
     with pytest.raises(DataError, match="at least 2 samples, not 1"):

@@ -78,6 +78,9 @@ def test_masks_that_do_not_fit_are_refused() -> None:
     own = torch.eye(3, dtype=torch.bool)
     with pytest.raises(DataError, match=r"masks must be bool \(3, 4\)"):
         masked_info_nce(rows(3), rows(4), own, ~own)
+    for positive, negative in ((own[:2], ~own), (own, ~own[:2]), (own.int(), ~own), (own, (~own).int())):
+        with pytest.raises(DataError, match=r"masks must be bool \(3, 3\)"):
+            masked_info_nce(rows(3), rows(3), positive, negative)
     with pytest.raises(DataError, match="positive and negative"):
         masked_info_nce(rows(3), rows(3), own, own)
     with pytest.raises(ConfigError, match="pairs 'all' is unknown"):

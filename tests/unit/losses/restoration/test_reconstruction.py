@@ -1,11 +1,16 @@
-"""The scaled cosine error against its closed forms."""
+"""Errors of what was hidden, against their closed forms."""
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from withstand.losses.restoration.reconstruction import scaled_cosine_error, squared_error
+from withstand.losses.restoration.reconstruction import (
+    absolute_error_where,
+    masked_patch_error,
+    scaled_cosine_error,
+    squared_error,
+)
 
 
 def rows(seed: int = 0) -> Tensor:
@@ -73,3 +78,23 @@ def test_twice_differentiable() -> None:
 def test_squared_error_is_the_mean_over_features() -> None:
     x, z = rows(0), rows(1)
     torch.testing.assert_close(squared_error(z, x), (x - z).square().mean(1))
+
+
+def test_hidden_patches_by_a_plain_loop() -> None:
+    patches, told = rows().view(1, 5, 7) * 3 + 2, rows(1)[:2].view(1, 2, 7)
+    hidden = torch.tensor([[3, 1]])
+    plain, scaled = [], []
+    for place, patch in enumerate((patches[0, 3], patches[0, 1])):
+        plain.append((told[0, place] - patch).square().mean())
+        even = (patch - patch.mean()) / (patch.var(unbiased=True) + 1e-6).sqrt()
+        scaled.append((told[0, place] - even).square().mean())
+    torch.testing.assert_close(masked_patch_error(told, patches, hidden, normalise=False), torch.stack(plain)[None])
+    torch.testing.assert_close(masked_patch_error(told, patches, hidden), torch.stack(scaled)[None])
+
+
+def test_absolute_errors_count_where_something_was_hidden() -> None:
+    x, z = rows(0), rows(1)
+    hidden = x > 0.3
+    assert 0 < int(hidden.sum()) < hidden.numel()
+    torch.testing.assert_close(absolute_error_where(z, x, hidden), (z - x)[hidden].abs().mean())
+    assert absolute_error_where(z, x, hidden & False).item() == 0

@@ -29,6 +29,14 @@ def test_one_scale_is_plain_similarity() -> None:
     assert torch.allclose(multi_scale_similarity(other, one, 1), ssim(other * 255, one * 255).mean(), atol=1e-6)
 
 
+@pytest.mark.parametrize(("side", "fit"), [(11, 1), (21, 1), (22, 2), (43, 2), (44, 3)])
+def test_scales_end_where_the_window_of_11_fits_no_longer(side: int, fit: int) -> None:
+    one, other = pictures(side, 0), pictures(side, 1)
+    found = [multi_scale_similarity(one, other, scales) for scales in range(1, 6)]
+    assert all(torch.equal(value, found[fit - 1]) for value in found[fit:])
+    assert len({float(value) for value in found[:fit]}) == fit
+
+
 def test_it_is_that_of_torchmetrics() -> None:
     image = pytest.importorskip("torchmetrics.functional.image")
     one = pictures(192, 0)

@@ -186,6 +186,11 @@ def test_module() -> None:
     torch.testing.assert_close(CompSumLoss()(h, soft), F.cross_entropy(h, y))
     with pytest.raises(DataError, match="tau=1 only"):
         CompSumLoss(1.5)(h, soft)
-    for wrong in (lambda: CompSumLoss(-1), lambda: CompSumLoss(reduction="median"), lambda: transform(2, 1, 2)):
+    for wrong in (
+        lambda: CompSumLoss(-1),
+        lambda: CompSumLoss(reduction="median"),
+        lambda: transform(2, 1, 2),
+        lambda: consistency_bound(-1e-3, 1.0, 2),
+    ):
         with pytest.raises(ConfigError):
             wrong()

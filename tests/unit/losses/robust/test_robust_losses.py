@@ -5,7 +5,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from withstand.losses.robust.adversarial import boosted_cross_entropy, divergence, mart, trades
+from withstand.losses.robust.adversarial import (
+    boosted_cross_entropy,
+    decoupled_alignment,
+    divergence,
+    mart,
+    trades,
+)
 
 
 def logits(seed: int, classes: int = 5) -> Tensor:
@@ -65,3 +71,10 @@ def test_certain_predictions_keep_losses_and_gradients_finite(loss) -> None:  # 
     value = loss(clean, attacked, torch.tensor([0, 0])).sum()
     assert value.isfinite()
     assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(value, (clean, attacked)))
+
+
+def test_decoupled_alignment_is_two_cosines() -> None:
+    clean, attacked, teacher = (logits(seed) for seed in range(3))
+    expected = -F.cosine_similarity(clean, teacher) - 0.7 * F.cosine_similarity(attacked, clean)
+    torch.testing.assert_close(decoupled_alignment(clean, attacked, teacher, 0.7), expected)
+    torch.testing.assert_close(decoupled_alignment(clean, clean, clean), torch.full((12,), -3.0, dtype=torch.float64))
