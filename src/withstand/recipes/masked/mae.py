@@ -13,6 +13,9 @@ use it when: a vision transformer is trained without pairs of views, as a start 
 not for: residual networks, which have no patches to hide; features that are read as they are, without fine-tuning,
   where contrastive ones do better in the paper too
 command: withstand train mae --data fashion-mnist-small
+time: 621 processor seconds for the claim, 3 seeds of two arms
+reached: linear accuracy on CIFAR-10 0.424 ± 0.014 with three quarters hidden, 0.418 ± 0.009 with a quarter; effect
+  0.006 [-0.010, 0.023]: undecided
 """
 
 from withstand.engine.experiment import Experiment

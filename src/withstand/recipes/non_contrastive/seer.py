@@ -14,6 +14,9 @@ use it when: there are far more pictures than time, unfiltered and unequally fre
   withstand probe RUN --groups groups.csv
 not for: small sets, which one pass hardly teaches: swav takes more
 command: withstand train seer --data fashion-mnist-small
+time: 234 processor seconds for the claim, 3 seeds of two arms
+reached: mean linear accuracy over three other tasks 0.496 ± 0.013 from 2,400 uncurated pictures, 0.442 ± 0.005 from as
+  many curated ones; effect 0.054 [0.030, 0.078]: reproduced
 differences: the paper trains RegNets of up to 10 billion parameters with 16,000 prototypes on a billion pictures; this
   is its objective and its single pass at any size.
 """
