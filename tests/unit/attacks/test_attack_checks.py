@@ -193,6 +193,19 @@ def test_comparisons_in_which_nothing_happened_do_not_pass() -> None:
         assert not verdict(list(checks.values())).startswith("Believable")
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_the_whole_range_reaches_what_needs_nearly_all_of_it(norm: Norm) -> None:
+    """Right up to a mean of 0.95, from pictures of 0: every entry has to move by nearly the whole range."""
+    net = nn.Linear(36, 2)
+    with torch.no_grad():
+        net.weight.copy_(torch.tensor([[0.0], [1 / 36]]).expand(2, 36))
+        net.bias.copy_(torch.tensor([0.95, 0.0]))
+    x, y = torch.zeros(8, 1, 6, 6), torch.zeros(8, dtype=torch.int64)
+    victim = Victim(nn.Sequential(nn.Flatten(), net))
+    checks = {check.name: check for check in believability(ATTACK.at(0.1, norm), victim, x, y)}
+    assert checks["an unlimited eps breaks everything"].passed is True
+
+
 def test_runs_that_did_nothing_cannot_be_compared() -> None:
     for nothing in (torch.zeros(9), torch.zeros(9, dtype=torch.bool)):
         assert stronger(nothing, nothing) is None

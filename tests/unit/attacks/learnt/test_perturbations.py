@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from victims import Scored, digits, random_pictures, small_net
-from withstand.attacks.learnt.perturbations import Generated, Perturbation, Universal
+from withstand.attacks.learnt.perturbations import Generated, Patch, Perturbation, Universal
 from withstand.attacks.objectives import EmbeddingDistance
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.threat import Ball
@@ -31,6 +31,32 @@ def test_one_perturbation_is_added_to_all_inputs() -> None:
     torch.testing.assert_close(found.x, wanted)
     small = attack.at(0.05)(victim, x, y)
     torch.testing.assert_close(small.x, (x + values.clamp(-0.05, 0.05)).clamp(0, 1))
+
+
+def test_attacks_do_what_their_parts_did_in_training() -> None:
+    victim, x, y = digits()
+    for shape in ((1, 8, 8), (1, 6, 9)):
+        universal, patch = Universal.example(shape), Patch.example(shape)
+        samples = x if shape == (1, 8, 8) else torch.rand(3, *shape)
+        taken = victim if shape == (1, 8, 8) else Victim(nn.Sequential(nn.Flatten(), nn.Linear(54, 3)))
+        labels = y if shape == (1, 8, 8) else torch.zeros(3, dtype=torch.int64)
+        for attack, part in ((universal.at(1.0), universal.perturbation), (patch, patch.sticker)):
+            with torch.no_grad():
+                wanted = part(samples).clamp(0, 1)
+            torch.testing.assert_close(attack(taken, samples, labels).x, wanted)
+            assert not torch.equal(wanted, samples)
+
+
+def test_a_patch_is_where_it_was_learnt_and_nowhere_else() -> None:
+    patch = Patch.example((1, 6, 9)).sticker
+    moved = type(patch)((1, 6, 9), (2, 5), 3)
+    x = torch.rand(2, 1, 6, 9)
+    changed = moved(x) != x
+    assert changed[:, :, 2:5, 5:8].all()
+    assert int(changed.sum()) == 2 * 9
+    for corner, side in (((4, 0), 3), ((0, 7), 3), ((-1, 0), 3), ((0, 0), 0), ((0,), 3)):
+        with pytest.raises(ConfigError, match="does not fit"):
+            type(patch)((1, 6, 9), corner, side)
 
 
 def test_the_best_perturbation_of_a_linear_classifier_is_found_to_be_the_worst_case() -> None:
