@@ -63,15 +63,16 @@ class HopSkipJump(MinimalNorm):
         while True:
             step += 1
             probes = max(1, int(self.probes * math.sqrt(step)))
-            left = asked + probes + self._halvings(problem) + 2 <= self.queries
+            hops = self.queries - asked - probes - self._halvings(problem)
+            left = hops >= 2
             if not bool(left.any()):
                 return closest.x
-            part, x, asked = part.take(left), x[left], asked[left]
+            part, x, asked, hops = part.take(left), x[left], asked[left], hops[left]
             away = self.ball.size(x - part.x)
             normal = self._normal(part, x, away, probes, step, draws)
-            x, hops = self._hop(part, x, normal * per_sample(away / math.sqrt(step), x), closest)
+            x, hopped = self._hop(part, x, normal * per_sample(away / math.sqrt(step), x), hops, closest)
             x = self._to_boundary(part, x, closest)
-            asked = asked + probes + hops + self._halvings(problem)
+            asked = asked + probes + hopped + self._halvings(problem)
 
     def _begin(self, part: Problem, start: Tensor | None, draws: Draws, closest: Closest) -> Tensor:
         """Return points of all samples, those that meet the goal kept in `closest`: the start, or the first noise."""
@@ -147,8 +148,11 @@ class HopSkipJump(MinimalNorm):
         base = torch.where(mean.abs() == 1, 0, mean)  # all alike: their mean itself says where to go
         return self.ball.direction(total - per_sample(base, x) * steps)
 
-    def _hop(self, part: Problem, x: Tensor, way: Tensor, closest: Closest) -> tuple[Tensor, Tensor]:
-        """Return points along a way that meet the goal, halved until they do, and the queries each took."""
+    def _hop(self, part: Problem, x: Tensor, way: Tensor, most: Tensor, closest: Closest) -> tuple[Tensor, Tensor]:
+        """Return points along a way that meet the goal, halved until they do, and the queries each took.
+
+        Those that do not meet it after `most` queries stay where they are.
+        """
         found, low, high = x.clone(), part.victim.low, part.victim.high
         hops, left, scale = torch.zeros_like(part.rows), torch.arange(len(x), device=x.device), 1.0
         for _ in range(_HALVINGS):
@@ -159,6 +163,7 @@ class HopSkipJump(MinimalNorm):
             found[left[success]] = point[success]
             closest.update(some.rows[success], point[success])
             left, scale = left[~success], scale / 2
+            left = left[hops[left] < most[left]]
             if not len(left):
                 break
         return found, hops

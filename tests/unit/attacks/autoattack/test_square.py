@@ -117,6 +117,14 @@ def test_bumps_always_use_all_of_eps(norm: Norm) -> None:
         torch.testing.assert_close(Ball(norm, 0.3).size(point - 0.5), torch.full((4,), 0.3), rtol=1e-4, atol=0)
 
 
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+def test_bumps_lie_in_tiles_at_first(norm: Norm) -> None:
+    first = watch((3, 2, 11, 11), norm, queries=2)[0] - 0.5
+    assert first[..., 10, :].eq(0).all()  # tiles of 2 x 2 leave the last line out
+    assert first[..., 10].eq(0).all()
+    assert first[..., :10, :10].ne(0).all()
+
+
 def test_the_objective_never_falls_with_more_queries() -> None:
     victim, x, y = digits()
     for norm, eps in (("linf", 0.1), ("l2", 0.5), ("l1", 1.0)):
