@@ -88,8 +88,8 @@ def audit(
     Args:
         subject: a network that takes inputs in [0, 1] (its normalisation inside), or a `Victim` that says how it
             differs; or where one is found: `FILE.onnx`, `FILE.safetensors` with its `FILE.json`, `FILE.py:NAME`,
-            `MODULE:NAME`. A network with `width`, an encoder of this library, gets a linear probe where there are
-            labels.
+            `MODULE:NAME`, `timm:NAME` with published weights. A network with `width`, an encoder of this library, gets
+            a linear probe where there are labels.
         data: a set's name, a folder, an array, a pair of samples and labels, a torch Dataset, a source. Of a set or
             folder that comes in parts the test part is attacked, of other data all there is. Where a probe has to be
             fitted, data without a test part are divided for it.

@@ -19,7 +19,11 @@ from withstand.core.roles import Attack
 from withstand.core.victims.answers import told
 from withstand.core.victims.victim import Victim
 from withstand.models.blocks.exported import exported
+from withstand.models.pictures.timm import TimmClassifier
 from withstand.verification.exchange.onnx_import import read_onnx
+
+TIMM = "timm:"
+"""What names of timm's classifiers begin with."""
 
 
 def found(
@@ -61,12 +65,15 @@ def _find(place: str, allow: Sequence[str]) -> nn.Module | Victim:
         return _from_weights(Path(place), allow)
     if place.endswith((".onnx", ".onnx.gz")):
         return read_onnx(place).eval()
+    if place.startswith(TIMM):
+        return TimmClassifier(place.removeprefix(TIMM)).eval()
     if place.endswith(".py"):
         raise ConfigError(f"{place} is no run folder: name a network in it as {place}:NAME")
     where, colon, name = place.rpartition(":")
     if not colon or not name or not where:
         raise ConfigError(
-            f"{place!r} is no run folder, and no network: name FILE.safetensors, FILE.onnx, FILE.py:NAME or MODULE:NAME"
+            f"{place!r} is no run folder, and no network: name FILE.safetensors, FILE.onnx, FILE.py:NAME, MODULE:NAME "
+            f"or {TIMM}NAME"
         )
     module = _import(where)
     if not hasattr(module, name):

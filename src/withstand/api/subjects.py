@@ -43,7 +43,8 @@ def front(
 ) -> tuple[Victim, Source, Source]:
     """Return what is attacked, what a probe may be fitted on, and the samples: everything given, unless one is needed.
 
-    Data that come in parts give their test part, and other data all they hold. An encoder needs a linear probe where
+    Data that come in parts give their test part, and other data all they hold. Of a network that has `classes`, the
+    names of its answers in order, labels are numbered by their classes' names. An encoder needs a linear probe where
     the data have labels, and other samples to fit it on: the training part, or a share that is held out.
 
     Args:
@@ -58,7 +59,8 @@ def front(
         train, test = splits(data, size=inputs.size, reading=inputs.reading)
         if train.labels is not None:
             return victim_of(network, train, inputs=inputs), train, test
-    test = numbered_as(judged(data, size=inputs.size, reading=inputs.reading), output_classes(subject))
+    test = judged(data, size=inputs.size, reading=inputs.reading)
+    test = numbered_as(test, output_classes(subject, network))
     return victim_of(network, test, inputs=inputs), test, test
 
 
@@ -74,8 +76,9 @@ def victim_of(
 
     Args:
         subject: a network or a victim of your own; or where one is found: `FILE.safetensors` with its description
-            `FILE.json` beside it, `FILE.onnx`, `FILE.py:NAME`, `MODULE:NAME`. NAME is a network, a victim, or a
-            function that returns one. An encoder gets a linear probe where the data have labels.
+            `FILE.json` beside it, `FILE.onnx`, `FILE.py:NAME`, `MODULE:NAME`, `timm:NAME`. NAME is a network, a victim,
+            or a function that returns one; of timm, a classifier with its published weights. An encoder gets a linear
+            probe where the data have labels.
         train: on which the probe is fitted.
         allow: modules outside withstand that a description may name.
         device: where a network that had to be found is put; None leaves it where it is, as one's own always is.
@@ -96,10 +99,19 @@ def victim_of(
     return Victim(network, low=low, high=high, normalize=inputs.pair(), levels=train.levels)
 
 
-def output_classes(subject: object) -> tuple[str, ...]:
-    """Return the names of what a subject's outputs number, as an export says them; () where nothing does."""
+def output_classes(subject: object, network: nn.Module | Victim) -> tuple[str, ...]:
+    """Return the names of what a network's outputs number, as its export or itself says them; () where nothing does.
+
+    Args:
+        subject: where it was found.
+        network: what was found there; one with `classes`, a sequence of names, says them itself.
+    """
     place = Path(subject) if isinstance(subject, str | Path) else None
-    return classes_of(place) if place is not None and place.suffix == ".safetensors" else ()
+    if place is not None and place.suffix == ".safetensors":
+        return classes_of(place)
+    said = getattr(network.model if isinstance(network, Victim) else network, "classes", ())
+    named = isinstance(said, list | tuple) and all(isinstance(name, str) for name in said)
+    return tuple(said) if named else ()
 
 
 def surrogate_of(
@@ -116,7 +128,8 @@ def surrogate_of(
     Raises:
         DataError: it does not know one of the classes.
     """
-    victim, own = victim_of(subject, train, allow), output_classes(subject)
+    victim = victim_of(subject, train, allow)
+    own = output_classes(subject, victim)
     if not own or not classes or own == tuple(classes):
         return victim
     if strange := [name for name in classes if name not in own]:

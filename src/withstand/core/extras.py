@@ -23,7 +23,10 @@ USES: dict[str, tuple[tuple[str, ...], str]] = {
     "table": (("train", "match", "probe", "apply"), "CSV, Parquet and Feather files, and data frames"),
     "tensorboard": (("train",), "--tensorboard: events beside the run's own log"),
     "text": (("train", "apply", "audit"), "language models, and encoders of text"),
-    "timm": (("train",), "--model timm:NAME: any encoder of timm"),
+    "timm": (
+        ("train", "audit", "attack", "certify"),
+        "--model timm:NAME: any encoder of timm; timm:NAME as a classifier",
+    ),
     "traffic": ((), "nothing when run: dpkt, with which tests compare our packet reader"),
     "video": (("train", "apply", "audit"), "video files, and the optical flow that clips are judged by"),
 }

@@ -31,7 +31,8 @@ def run_attack(
     """Attack a run's encoder, or any network, and keep the attacked inputs.
 
     Args:
-        run: a run folder; or a network: FILE.onnx, FILE.safetensors with its FILE.json, FILE.py:NAME or MODULE:NAME
+        run: a run folder; or a network: FILE.onnx, FILE.safetensors with its FILE.json, FILE.py:NAME, MODULE:NAME
+            or timm:NAME
         target: a picture's file, or other data of one sample: lead the samples towards it, as the run's encoder sees
             them, in place of away from themselves or their labels
         out: the .npz file; if not said, adversarial.npz in the run folder, or adversarial-NAME.npz for a network. Rows

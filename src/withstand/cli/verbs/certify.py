@@ -27,8 +27,8 @@ def run_certify(
     """Prove that answers hold in a whole ball, find inputs that break them, and say what stays undecided.
 
     Args:
-        run: a run folder; or a network: FILE.onnx (or .onnx.gz), FILE.safetensors with its FILE.json, FILE.py:NAME or
-            MODULE:NAME
+        run: a run folder; or a network: FILE.onnx (or .onnx.gz), FILE.safetensors with its FILE.json, FILE.py:NAME,
+            MODULE:NAME or timm:NAME
         timeout: seconds of search for each sample, or for the instance
         vnnlib: answer this property of a FILE.onnx, as verification competitions ask it, by branch and bound; the
             property says what to prove and where, so that of the other options --timeout and --out alone go with it

@@ -48,9 +48,9 @@ def run_defend(
             inputs with their neighbours
         by: a purifier that needs no training, bit-depth, median, jpeg or noise; or a run: its purifier where it gives
             one, else its encoder as a detector; the run's own encoder if not said
-        classifier: what is guarded: a run folder, FILE.safetensors with its FILE.json, FILE.py:NAME or MODULE:NAME;
-            the run's own classifier if not said, which is a weak choice for a detector by the same run: what deceives
-            it deceives the detector
+        classifier: what is guarded: a run folder, FILE.safetensors with its FILE.json, FILE.py:NAME, MODULE:NAME or
+            timm:NAME; the run's own classifier if not said, which is a weak choice for a detector by the same run: what
+            deceives it deceives the detector
         norm: how the size of a change is measured
         eps: the largest change, in input units or like 8/255
         attacks: on the classifier alone, by name; see withstand attack

@@ -31,7 +31,8 @@ def run_audit(
     """Measure what a run's encoder, or any network, is worth and withstands, and whether the numbers can be believed.
 
     Args:
-        run: a run folder; or a network: FILE.onnx, FILE.safetensors with its FILE.json, FILE.py:NAME or MODULE:NAME
+        run: a run folder; or a network: FILE.onnx, FILE.safetensors with its FILE.json, FILE.py:NAME, MODULE:NAME
+            or timm:NAME
         corruptions: also count what is left under the fifteen common corruptions
         surrogate: another network, whose attacks are carried over to this one as a check
         attack: one that was learnt, run at every radius: a run folder that gives it, or FILE.safetensors
