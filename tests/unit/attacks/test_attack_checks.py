@@ -11,8 +11,10 @@ from withstand.attacks.checks import believability, carried_over, verdict
 from withstand.attacks.inputs.gradient import PGD
 from withstand.attacks.objectives import EmbeddingDistance
 from withstand.attacks.paired import at_least, stronger
+from withstand.attacks.single_passes import uphill
 from withstand.core.errors import DataError
 from withstand.core.findings.finding import Check
+from withstand.core.random import as_draws
 from withstand.core.threat import Ball, Norm
 from withstand.core.victims.victim import Victim
 from withstand.data.arrays.source import ArraySource
@@ -163,6 +165,19 @@ def test_a_wrong_way_gradient_is_caught(share: float) -> None:
     check = judged(wrap)["the gradient points uphill"]
     assert check.passed is False
     assert re.search(r"the objective falls on \d+% of \d+ samples", check.detail)
+
+
+@pytest.mark.parametrize("right_way", [True, False])
+def test_where_samples_see_one_another_the_sum_is_to_rise(right_way: bool) -> None:
+    victim, x, y = digits()
+
+    def answer(x: Tensor) -> Tensor:
+        logits = victim.output(x)
+        return logits if right_way else logits.detach() - (logits - logits.detach())
+
+    check = uphill(ATTACK, Victim(answer), x[:20], y[:20], as_draws(0, 20, x.device), together=True)
+    assert check.passed is right_way
+    assert check.detail.endswith("sum rises" if right_way else "sum falls")
 
 
 def test_answers_that_change_when_a_gradient_is_asked_for_are_caught() -> None:

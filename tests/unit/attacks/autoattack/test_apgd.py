@@ -318,7 +318,12 @@ def test_robust_accuracy_is_the_official_codes(norm: str) -> None:
         assert left <= robust + 0.02
 
 
-def test_l1_begins_in_wider_balls_for_the_papers_shares_of_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("steps", "shares"), [(100, (30, 30, 40)), (10, (3, 3, 4)), (4, (2, 1, 1)), (2, (1, 0, 1)), (1, (0, 0, 1))]
+)
+def test_l1_begins_in_wider_balls_for_the_papers_shares_of_the_steps(
+    steps: int, shares: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = []
 
     def spied(problem: Problem, x: Tensor, passes: int, steps: int, *, fresh: bool) -> apgd._Sparse:
@@ -327,10 +332,10 @@ def test_l1_begins_in_wider_balls_for_the_papers_shares_of_the_steps(monkeypatch
 
     sparse = apgd._Sparse
     monkeypatch.setattr(apgd, "_Sparse", spied)
-    APGD(Ball("l1", 0.5), steps=100)(
+    APGD(Ball("l1", 0.5), steps=steps)(
         Victim(Linear2().eval()), torch.full((2, 12), 0.5, dtype=torch.float64), torch.tensor([0, 1]), generator=0
     )
-    assert seen == [(1.5, 30, True), (1.0, 30, False), (0.5, 40, False)]
+    assert seen == [(1.5, shares[0], True), (1.0, shares[1], False), (0.5, shares[2], False)]
 
 
 @pytest.mark.parametrize(("before", "sparser"), [(100, False), (105, False), (106, True), (200, True), (60, False)])
