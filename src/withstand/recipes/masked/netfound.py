@@ -12,6 +12,10 @@ differences: the published networks have 512, 768 or 1,024 numbers a token and o
   begin behind 8 bytes of header whatever the type, an acknowledgement number counts where its flag is set alone, and
   numbers of the answering side count from its own first packet.
 command: withstand train netfound --data captures/
+time: 1,763 processor seconds for the claim, 3 seeds of three arms
+reached: hidden tokens of new captures told rightly 0.557 ± 0.007, by the most frequent value of each field 0.548 ±
+  0.004; effect 0.009 [-0.000, 0.018]: undecided, by little. With ten labels a class the pretrained network classifies
+  no better than the same one from first weights
 """
 
 from withstand.engine.experiment import Experiment
