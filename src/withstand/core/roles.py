@@ -279,12 +279,15 @@ class Method(Part, nn.Module):
     Attributes:
         encoder: what is trained to embed. A method that trains none gives other `products`.
         fewest: samples that a step needs at least: 2 where it compares them with one another or normalises over them.
+        share_unit: what each process's share of a batch must be a multiple of, where samples of one process belong
+            together, as the nodes of a graph do.
         taught_by: what people said of the samples that a step learns from, in words: "labels", "masks", "captions"; ""
             where it learns from samples alone. Reports say it.
     """
 
     encoder: Model
     fewest: ClassVar[int] = 2
+    share_unit: int = 1
     taught_by: str = ""
 
     @abstractmethod

@@ -192,6 +192,7 @@ class Experiment(Part):
                 if group not in groups:
                     raise ConfigError(f"{type(self.method).__name__} has no group {group!r}: {nearest(group, groups)}")
         self.method.accept(self.source, self.plan.batch)
+        self._refuse_odd_shares()
         if self.first is not None and type(self.method).inherit is Method.inherit:
             raise ConfigError(
                 f"{type(self.method).__name__} starts from new weights: it takes no earlier stage (first=)"
@@ -211,6 +212,21 @@ class Experiment(Part):
                 )
             self.first.check()
             self.check_carry(self.first.plan)
+
+    def _refuse_odd_shares(self) -> None:
+        """Refuse a batch whose shares, one a process, cut apart what belongs together."""
+        batch, processes, unit = self.plan.batch, self.plan.processes, self.method.share_unit
+        step = unit * processes
+        if batch % step == 0:
+            return
+        most = len(self.source) // step * step
+        around = {min(max(size, step), most) for size in (batch // step * step, -(-batch // step) * step)}
+        fit = [size for size in sorted(around) if size and self._accepts(size)]
+        remedy = f"use --batch {' or '.join(map(str, fit))}" if fit else f"the {len(self.source):,} samples fill none"
+        raise ConfigError(
+            f"batch {batch} gives each of {processes} processes {batch / processes:g} samples, and each takes a "
+            f"multiple of {unit}: {remedy}{', or fewer processes' if processes > 1 else ''}"
+        )
 
     def check_carry(self, earlier: Plan) -> None:
         """Refuse to carry the state of another kind of optimizer.
@@ -249,4 +265,4 @@ class Experiment(Part):
             self.method.accept(self.source, batch)
         except (ConfigError, DataError):
             return False
-        return True
+        return batch % (self.method.share_unit * self.plan.processes) == 0

@@ -28,7 +28,7 @@ from withstand.engine.numerics import Numerics
 from withstand.engine.order import epoch_order
 from withstand.engine.preemption import SIGNALS, Asked
 from withstand.engine.progress.clock import Clock
-from withstand.engine.progress.unread import Unread
+from withstand.engine.progress.unread import Unread, note_on
 from withstand.models.blocks.normalization.norm import synchronize
 
 
@@ -99,6 +99,7 @@ def fit(
         if note:
             journal.note(note)
     trainer.look_ahead()
+    watched = True
     with journal:
         while step < last:
             epoch, first = divmod(step, per_epoch)
@@ -116,9 +117,10 @@ def fit(
                     step += 1
                     method.after_step(step)
                 journal.advance()
-                if (unread := trainer.unread) is not None and (said := unread.note(type(method).__name__)):
-                    journal.note(said)
-                    unread.names.clear()
+                if watched:
+                    watched = False
+                    if main and (said := _unread(folder, trainer.unread, type(method).__name__)):
+                        journal.note(said)
                 if step % every == 0 or step == last:
                     line = trainer.line(terms, step, step / per_epoch, clock)
                     journal.write(line)
@@ -323,6 +325,20 @@ class _Trainer:
             f"the loss is not finite, and the first term that is not is {names[int(places[owner])]!r}. The batch is in "
             f"{str(path).format(owner)}. {self._remedies()}"
         )
+
+
+def _unread(folder: RunFolder, found: Unread | None, reader: str) -> str:
+    """Return what is to be said of extras after a stage's first step: once a run, by its last stage, of all stages."""
+    stages = [] if found is None else [found.record()]
+    if found is not None and folder.exists():
+        folder.update(extras=found.record())
+    last = RunFolder(folder.path.parent)
+    if last.first.path == folder.path and last.exists():
+        return ""
+    while (folder := folder.first).exists():
+        if isinstance(kept := folder.record().get("extras"), dict):
+            stages.append(kept)
+    return note_on(stages, reader)
 
 
 def _own(extras: Mapping[str, Tensor], seen: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -22,7 +22,14 @@ from withstand.views.presets import simclr_small
 ALLOW = ("toys", "test_extras")
 
 
-class ReadsMask(SimCLR):
+class GoesOn(SimCLR):
+    """Takes an earlier stage."""
+
+    def inherit(self, earlier: Method) -> None:
+        self.load_state_dict(earlier.state_dict())
+
+
+class ReadsMask(GoesOn):
     """Asks for one extra by its name."""
 
     def step(self, batch: Batch) -> Terms:
@@ -69,6 +76,21 @@ def test_what_nobody_reads_is_named_once(
     said = capsys.readouterr().err
     assert said.count("along, which neither") == (named != "" and not quiet)
     assert quiet or named in said
+
+
+def test_what_another_stage_reads_is_not_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    beside = {"mask": torch.zeros(32, 2, 2, dtype=torch.int64), "times": torch.zeros(32, 3)}
+    source = PairedSource(ToyPictures(32), beside)
+    for number, kinds in enumerate(((SimCLR, ReadsMask), (ReadsMask, GoesOn))):
+        first, last = (replace(toy_experiment(epochs=1, method=toy_method(kind)), source=source) for kind in kinds)
+        train(replace(last, first=first), tmp_path / str(number), allow=ALLOW)
+        said = capsys.readouterr().err
+        assert "the data bring 'times' along, which no stage of this run reads" in said
+        assert said.count("along, which") == 1
+        masks = PairedSource(ToyPictures(32), {"mask": beside["mask"]})
+        first, last = (replace(stage, source=masks) for stage in (first, last))
+        train(replace(last, first=first), tmp_path / f"{number} all", allow=ALLOW)
+        assert "along, which" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])

@@ -76,6 +76,7 @@ class GraphMatching(Method):
         if not noise >= 0:
             raise ConfigError(f"noise must be at least 0, not {noise!r}")
         self.encoder, self.graph_size, self.neighbours = encoder, graph_size, neighbours
+        self.share_unit = graph_size
         self.alpha, self.strength, self.noise = alpha, strength, noise
         self.second_order, self.local, self.best = second_order, local, best
         self.head = ProjectionHead(encoder.width, encoder.width, dim, layers=1)

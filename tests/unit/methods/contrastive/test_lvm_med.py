@@ -1,5 +1,7 @@
 """LVM-Med: the step's parts put together, what crops tell, and batches that are no graphs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from withstand.models.matching.assignment import match
 from withstand.models.matching.graphs import cosines
 from withstand.models.pictures.convnets.convnet import ConvNet
 from withstand.models.pictures.normalized import Normalized
+from withstand.recipes.contrastive.lvm_med import SETUP, experiment
 from withstand.views.compose import Compose, TwoViews
 from withstand.views.pictures.colors.color_views import Greyscale
 from withstand.views.pictures.crop import HorizontalFlip, RandomResizedCrop, resized_crop
@@ -77,6 +80,16 @@ def test_batches_that_are_no_graphs_are_refused_with_the_nearest_that_are() -> N
         method(neighbours=4)
     with pytest.raises(ConfigError, match="no stages"):
         GraphMatching(ConvNet(2, (3, 8, 8)), graph_size=4, neighbours=2).step(subject.example_batch())
+
+
+def test_every_process_is_given_whole_graphs() -> None:
+    pictures = np.zeros((96, 8, 8, 3), np.uint8)
+    setup = replace(SETUP, data=ArraySource(pictures), width=4, holdout=0.0)
+    experiment(replace(setup, batch=64, processes=2)).check()
+    for batch, processes, near in ((48, 2, "32 or 64"), (16, 2, "32"), (32, 4, "64")):
+        made = experiment(replace(setup, batch=batch, processes=processes))
+        with pytest.raises(ConfigError, match=f"a multiple of 16: use --batch {near}, or fewer processes"):
+            made.check()
 
 
 def test_crops_say_what_they_show_through_a_chain_that_moves_nothing() -> None:

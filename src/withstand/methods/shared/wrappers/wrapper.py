@@ -19,7 +19,7 @@ class Wrapper(HeldEncoder):
         super().__init__()
         if type(method).update is not Method.update:
             raise ConfigError(f"{type(method).__name__} runs an update of its own, which cannot be wrapped")
-        self.method, self.taught_by = method, method.taught_by
+        self.method, self.taught_by, self.share_unit = method, method.taught_by, method.share_unit
 
     def held_encoder(self) -> Model:
         """Return the wrapped method's encoder."""
