@@ -29,7 +29,7 @@ from withstand.core.threat import Ball, Norm
 from withstand.core.victims.victim import Victim
 from withstand.data.load import Data
 from withstand.evaluation.continual.forgetting import StageOutcome, forgetting
-from withstand.evaluation.judges import LEFT_OUT, NEED_LABELS, STANDARD, judge, left_out
+from withstand.evaluation.judges import LEFT_OUT, NEED_LABELS, STANDARD, judge, left_out, left_out_elsewhere
 from withstand.evaluation.probes.fine_tuning import FineTuning
 from withstand.evaluation.representation.contrastive_geometry import ContrastiveGeometry
 from withstand.evaluation.representation.projection_head import Layers
@@ -49,7 +49,7 @@ class Run(RunOutputs):
 
         Where a table of labels leaves samples without one, what needs no labels is not measured: the run's own samples,
         all of them, are what it is about. The finding "left-out" says which of the run's own judges had not what they
-        need.
+        need; those of masks or points, say, judge the run's own data alone.
         """
         data = self.others(data)
         train, test = self.sources(data)
@@ -57,7 +57,9 @@ class Run(RunOutputs):
         judges = STANDARD if told is None or told.labelled == told.samples else NEED_LABELS
         with self._moved():
             findings = judge(judges, self.method, train, test=test, control=self.untrained_method)
-            if data is None and told is None:
+            if data is not None:
+                findings += left_out_elsewhere(self._names_of_judges())
+            elif told is None:
                 findings += self._judged()
         return [self._keep(finding, data, test) for finding in findings]
 
@@ -87,6 +89,14 @@ class Run(RunOutputs):
             kept += f", on {_word(judged.name)}"
         self.folder.save(replace(finding, name=kept))
         return finding
+
+    def _names_of_judges(self) -> list[str]:
+        """Return what the classes of the experiment's own judges are called; their data may be gone."""
+        described = self.folder.described("judges")
+        judges = described if isinstance(described, list) else []
+        return [
+            str(one["class_path"]).rpartition(".")[2] for one in judges if isinstance(one, dict) and "class_path" in one
+        ]
 
     def _judged(self) -> list[Finding]:
         """Return what the experiment's own judges find, which had to be left out, and what the method keeps."""

@@ -66,6 +66,17 @@ def left_out(
     return [Finding(LEFT_OUT, checks=checks)] if checks else []
 
 
+def left_out_elsewhere(judges: Sequence[str]) -> list[Finding]:
+    """Return the finding "left-out" of judges that are made for a run's own data, and judge no other.
+
+    Args:
+        judges: names of their classes.
+    """
+    why = "left out: it judges the run's own data alone, which withstand probe without other data does"
+    checks = tuple(Check(_in_words(one), None, why) for one in judges)
+    return [Finding(LEFT_OUT, checks=checks)] if checks else []
+
+
 def _lacking(judge: Evaluator, method: Method, source: Source, test: Source | None) -> str:
     """Return in words what a judge does not find of the method or the data; "" where it finds all."""
     sources = [some for some in (source, test) if some is not None]

@@ -55,3 +55,14 @@ def test_what_is_there_by_now_is_no_longer_told(path: Path, monkeypatch: pytest.
     assert "left-out" not in names
     assert sorted(names) == [finding.name for finding in run.folder.findings()]
     assert "left out:" not in run.report().read_text(encoding="utf-8")
+
+
+def test_the_runs_own_judges_say_that_they_judge_no_other_data(path: Path, tmp_path: Path) -> None:
+    pictures = np.random.default_rng(1).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
+    np.savez(tmp_path / "other.npz", x=pictures)
+    found = {finding.name: finding for finding in ws.Run(path).probe(str(tmp_path / "other.npz"))}
+    assert "matched" not in found
+    (check,) = found["left-out"].checks
+    assert (check.name, check.passed) == ("matched", None)
+    assert "it judges the run's own data alone" in check.detail
+    assert "left-out, on other" in [finding.name for finding in ws.Run(path).folder.findings()]
