@@ -13,6 +13,7 @@ from withstand.core.devices.device import device_of_network
 from withstand.core.errors import ConfigError, DataError
 from withstand.core.findings.finding import HIGH, LOW, Cell, Finding, Measure, Table
 from withstand.core.part import describe
+from withstand.core.random import permutation
 from withstand.core.roles import Evaluator, Source, Trial
 from withstand.core.victims.victim import Victim
 from withstand.data.interactions.source import Catalogue
@@ -50,6 +51,8 @@ class Ranked:
 def ranked(scores: Any, catalogue: Catalogue, k: int, *, among: Tensor | None = None, at_once: int = 256) -> Ranked:
     """Return the first K of the whole catalogue for every user with test interactions.
 
+    Items of one score stand in a drawn order, not in the catalogue's, which may be that of their success.
+
     Args:
         scores: gives `(U, I)` for users' places `(U,)`.
         catalogue: of the items, whose training interactions are left out.
@@ -73,6 +76,7 @@ def ranked(scores: Any, catalogue: Catalogue, k: int, *, among: Tensor | None = 
     seen = train[row_of[train[:, 0]] >= 0]
     seen = seen[row_of[seen[:, 0]].argsort(stable=True)]
     rows = row_of[seen[:, 0]]
+    drawn = permutation(count, 0, "items of one score")
     tops = []
     for first in range(0, len(users), at_once):
         some = users[first : first + at_once]
@@ -81,10 +85,19 @@ def ranked(scores: Any, catalogue: Catalogue, k: int, *, among: Tensor | None = 
         values[rows[low:high] - first, seen[low:high, 1]] = -torch.inf
         if among is not None:
             values[:, ~among] = -torch.inf
-        tops.append(values.topk(k).indices)
+        tops.append(drawn[_first(values[:, drawn], k)])
     top = torch.cat(tops)
     keys = (test[:, 0] * count + test[:, 1]).sort().values
     return Ranked(users, top, _among(users[:, None] * count + top, keys))
+
+
+def _first(values: Tensor, k: int) -> Tensor:
+    """Return the places of the k largest of each row `(U, I)`, the first of those that are equal, `(U, K)`."""
+    largest = values.topk(min(k + 1, values.shape[1]))
+    found = largest.indices[:, :k].clone()
+    tied = (largest.values[:, 1:] == largest.values[:, :-1]).any(1)
+    found[tied] = values[tied].argsort(dim=1, descending=True, stable=True)[:, :k]
+    return found
 
 
 def per_user(found: Ranked, catalogue: Catalogue, wanted: Tensor | None = None) -> dict[str, Tensor]:

@@ -135,6 +135,21 @@ def test_rankings_by_a_plain_loop() -> None:
     }
 
 
+def test_equal_scores_gain_nothing_by_the_order_of_the_catalogue() -> None:
+    """All take one of the items that are listed first: scores that are all alike must not name just these."""
+    count, users = 1000, 30
+    rows = [(user, item) for user in range(users) for item in [*range(6 + user, count, users), user % 6]]
+    held = {"user": [row[0] for row in rows], "item": [f"{row[1]:03}" for row in rows], "time": range(len(rows))}
+    catalogue = Catalogue(pd.DataFrame(held), fraction=0.04)
+    assert len(catalogue) == count
+    assert sorted(catalogue.pairs["test"][:, 1].tolist()) == sorted(user % 6 for user in range(users))
+    found = ranked(lambda some: torch.zeros(len(some), count), catalogue, 6, at_once=7)
+    assert float(per_user(found, catalogue)["recall"].mean()) < 0.1
+    assert len(set(found.top[0].tolist())) == 6
+    again = ranked(lambda some: torch.zeros(len(some), count), catalogue, 6)
+    assert torch.equal(found.top, again.top), "the same again, however many users are ranked at once"
+
+
 def test_items_are_drawn_evenly_and_interactions_by_how_often_they_are() -> None:
     catalogue = Catalogue.example()
     pairs = Pairs(catalogue)
