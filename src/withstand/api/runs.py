@@ -310,7 +310,8 @@ class Run(RunOutputs):
         refuse_structured(test, "certificates bound networks whose samples are one tensor each")
         classifier = self.classifier(data)
         with moved(solver_device(asked.method, self.device), classifier):
-            finding = evaluator.evaluate(Victim(classifier, low=test.low, high=test.high, levels=test.levels), test)
+            victim = Victim(classifier, low=test.low, high=test.high, changeable=test.changeable, levels=test.levels)
+            finding = evaluator.evaluate(victim, test)
         return self._keep(finding, data, test)
 
     def attack(
