@@ -27,10 +27,12 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.filterwarnings("default:.*is trained further")
 def test_the_same_command_goes_on_where_it_stopped(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["train", "pgd-at", "--data", "digits", "--width", "1", "--batch", "128", "--epochs", "2"]
     numerics = ["--set", "plan.precision=float32", "plan.layout=contiguous"]
     assert main([*command, *numerics, "--out", str(run), "--quiet"]) == 0
+    assert "trained further: its findings on the run after 21 steps" in capsys.readouterr().err
     found, expected = weights(run), load_file(SAVED / "step-22.safetensors")
     kept = {name: value for name, value in expected.items() if name not in ("steps", "epoch")}
     assert found.keys() == kept.keys()

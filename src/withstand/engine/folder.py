@@ -87,7 +87,7 @@ class RunFolder:
     def claim(self, experiment: Experiment, places: Mapping[str, Tree] | None = None, *, fresh: bool) -> bool:
         """Make the folder this experiment's, and say whether it is a resumed run.
 
-        Findings on what is trained further go, and a warning tells.
+        Findings on what is trained further are put aside, and a warning tells.
 
         Args:
             experiment: as it is to be trained.
@@ -107,7 +107,7 @@ class RunFolder:
             self._refuse_another(experiment)
             self._refuse_fewer_epochs(experiment)
             record = self.record()
-            self._drop_outdated(experiment)
+            self._set_outdated_aside(experiment)
             self.write(record | {"tree": describe(experiment), "status": "running"} | said)
         else:
             self.write(_new_record(experiment) | said)
@@ -171,16 +171,20 @@ class RunFolder:
         if isinstance(data, dict) and data.get("fingerprint") != experiment.source.fingerprint():
             raise RunError(f"the data changed since {self.path} was begun: name another folder with --out, or --fresh")
 
-    def _drop_outdated(self, experiment: Experiment) -> None:
-        """Remove findings where the run is trained further: they are about other weights."""
-        done, kept = last_step(self.checkpoints), any(self.findings_path.glob("*.json"))
-        if kept and done < experiment.plan.epochs * experiment.steps_per_epoch():
-            shutil.rmtree(self.findings_path)
-            warnings.warn(
-                f"{self.path} is trained further: its findings on the run after {done:,} steps are "
-                "removed; probe or audit it again when it is done",
-                stacklevel=3,
-            )
+    def _set_outdated_aside(self, experiment: Experiment) -> None:
+        """Put findings aside where the run is trained further: they are about other weights."""
+        done, kept = last_step(self.checkpoints), [path for path in self.findings_path.glob("*") if path.is_file()]
+        if not kept or done >= experiment.plan.epochs * experiment.steps_per_epoch():
+            return
+        aside = self.findings_path / f"after-{done}-steps"
+        aside.mkdir(exist_ok=True)
+        for path in kept:
+            path.replace(aside / path.name)
+        warnings.warn(
+            f"{self.path} is trained further: its findings on the run after {done:,} steps are now in {aside}; probe "
+            "or audit it again when it is done",
+            stacklevel=3,
+        )
 
     def _refuse_fewer_epochs(self, experiment: Experiment) -> None:
         """Refuse to call what was trained for longer, and on a longer schedule, a shorter run."""

@@ -105,14 +105,15 @@ def test_more_epochs_continue(finished: Path, tmp_path: Path) -> None:
     assert record["tree"]["init_args"]["plan"]["init_args"]["epochs"] == 3
 
 
-def test_findings_on_what_is_trained_further_go(finished: Path, tmp_path: Path) -> None:
+def test_findings_on_what_is_trained_further_are_put_aside(finished: Path, tmp_path: Path) -> None:
     path = shutil.copytree(finished, tmp_path / "run")
     RunFolder(path).save(Finding("knn"))
     run(toy_experiment(epochs=1), path)
     assert [finding.name for finding in RunFolder(path).findings()] == ["knn"], "nothing was left to train"
-    with pytest.warns(UserWarning, match="its findings on the run after 4 steps are removed"):
+    with pytest.warns(UserWarning, match=r"its findings on the run after 4 steps are now in .*after-4-steps"):
         run(toy_experiment(epochs=2), path)
     assert RunFolder(path).findings() == []
+    assert Finding.load(path / "findings" / "after-4-steps" / "knn.json").name == "knn"
 
 
 def test_fewer_epochs_never_rewrite_the_record(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ _LEVEL, _DOUBT = 0.01, 0.1
 def beyond(right: Tensor, chance: float) -> bool | None:
     """Return whether more is right than by chance; None where so few samples cannot tell.
 
-    >>> beyond(torch.tensor([True] * 9 + [False]), 0.5), beyond(torch.tensor([True, False] * 20), 0.5)
+    >>> beyond(torch.tensor([True] * 19 + [False]), 0.5), beyond(torch.tensor([True, False] * 20), 0.5)
     (True, False)
     >>> beyond(torch.tensor([True, True]), 0.5) is None
     True

@@ -99,7 +99,7 @@ def test_the_border_is_guarded() -> None:
 
 def test_timm_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
-    with pytest.raises(MissingExtra, match=r"the encoder 'resnet18' needs timm: pip install 'withstand\[timm\]'"):
+    with pytest.raises(MissingExtra, match=r"the network 'resnet18' needs timm: pip install 'withstand\[timm\]'"):
         Timm("resnet18")
 
 
