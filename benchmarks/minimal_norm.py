@@ -2,7 +2,7 @@
 
 Run: WITHSTAND_DATA=... python -m benchmarks.minimal_norm OUT.jsonl [--nets kw-cifar resnet20] [--pictures 30]
      [--norms linf l2 l1 l0] [--budget 2000] [--peers adv_lib foolbox torchattacks art] [--threads 1]
-     [--attack-seconds 600] [--seconds 7200] [--table OUT.md]
+     [--attack-seconds 600] [--seconds 7200] [--table OUT.md] [--judged docs/benchmarks/minimal-norm.jsonl]
 
 Every attack may ask each sample for `budget` passes, forward and backward ones counted alike (AttackBench, Cinà et al.,
 2024). Distances are measured on what it returns, and count only where that is in the range and wrong. Local optimality
@@ -12,7 +12,8 @@ a nearer point for any picture that is right when clean. Peers that cannot be im
 An attack that takes a tenth more passes than the budget is shown as over it, and is no reference for others. The time
 is bounded: an attack that takes longer than `--attack-seconds` is stopped and stands in the table as stopped,
 and none begins after `--seconds`. Each is a line of OUT.jsonl as soon as it is done, and the same command goes on where
-it ended; the table is made of all lines of the same pictures and budget.
+it ended; the table is made of all lines of the same pictures and budget. `--judged` keeps what does not hang on the
+machine, for the page of benchmarks: seconds are to be read where nothing else runs.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from withstand.attacks.inputs.ddn import DDN
 from withstand.attacks.inputs.fmn import FMN
 from withstand.attacks.inputs.hop_skip_jump import HopSkipJump
 from withstand.attacks.inputs.nearest import MinimalNorm
+from withstand.attacks.inputs.pdpgd import PDPGD
 from withstand.attacks.inputs.sigma_zero import SigmaZero
 from withstand.core.options import Norm
 from withstand.core.threat import Ball
@@ -60,6 +62,7 @@ def ours(victim: Victim, norm: Norm, budget: int) -> dict[str, Side]:
     }
     if norm != "l0":
         attacks["FAB-T"] = FAB(ball, targets=9, steps=max(1, (budget - 11) // 27))
+        attacks["PDPGD"] = PDPGD(ball, steps=steps)
     if norm == "l0":
         attacks["sigma-zero"] = SigmaZero(ball, steps=steps)
     if norm == "l2":
@@ -266,6 +269,16 @@ def table(rows: Sequence[dict[str, object]]) -> str:
     return "\n".join(text)
 
 
+def keep_judged(rows: Sequence[dict[str, object]], path: Path) -> None:
+    """Write a line for each attack on each network in each norm, without seconds."""
+    names = (*CELL, "attack", "passes", "success", "median distance", "optimality")
+    lines = []
+    for cell in dict.fromkeys(tuple(row[key] for key in CELL) for row in rows):
+        for row in judged([row for row in rows if tuple(row[key] for key in CELL) == cell]):
+            lines.append(json.dumps({name: row.get(name) for name in names}))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def kept(path: Path) -> list[dict[str, object]]:
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return [row for row in map(json.loads, lines) if "distances" in row or row.get("stopped")]
@@ -283,6 +296,7 @@ def main() -> None:
     parser.add_argument("--attack-seconds", type=float, default=600.0)
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--table", type=Path)
+    parser.add_argument("--judged", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     began = time.perf_counter()
@@ -324,8 +338,11 @@ def main() -> None:
                 print(f"{name}, {norm}: {side}: {row['seconds']} s, {row['passes']} passes", flush=True)
                 with asked.out.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
-    text = table([row for row in kept(asked.out) if tuple(row[key] for key in CELL) in cells])
+    rows = [row for row in kept(asked.out) if tuple(row[key] for key in CELL) in cells]
+    text = table(rows)
     print(text)
+    if asked.judged is not None:
+        keep_judged(rows, asked.judged)
     if asked.table is not None:
         asked.table.write_text(text, encoding="utf-8")
 

@@ -15,6 +15,7 @@ from withstand.attacks.inputs.gradient import FGSM, PGD
 from withstand.attacks.inputs.hop_skip_jump import HopSkipJump
 from withstand.attacks.inputs.momentum import MIFGSM
 from withstand.attacks.inputs.noise import Noise
+from withstand.attacks.inputs.pdpgd import PDPGD
 from withstand.attacks.inputs.sigma_zero import SigmaZero
 from withstand.attacks.objectives import DLR, EmbeddingDistance
 from withstand.core.errors import ConfigError, nearest
@@ -23,7 +24,7 @@ from withstand.core.threat import Ball, Norm
 
 Name: TypeAlias = Literal[
     "fgsm", "bim", "pgd", "mi-fgsm", "di-mi-fgsm", "ti-mi-fgsm", "apgd", "apgd-dlr", "apgd-t", "fab", "fab-t", "square",
-    "deepfool", "ddn", "fmn", "sigma-zero", "hop-skip-jump", "noise",
+    "deepfool", "ddn", "fmn", "pdpgd", "sigma-zero", "hop-skip-jump", "noise",
 ]  # fmt: skip
 
 _MAKE: dict[str, Callable[[Ball], InputAttack]] = {
@@ -42,11 +43,12 @@ _MAKE: dict[str, Callable[[Ball], InputAttack]] = {
     "deepfool": DeepFool,
     "ddn": DDN,
     "fmn": FMN,
+    "pdpgd": PDPGD,
     "sigma-zero": SigmaZero,
     "hop-skip-jump": HopSkipJump,
     "noise": Noise,
 }
-_ON_LOGITS = ("apgd-dlr", "apgd-t", "fab", "fab-t", "deepfool", "fmn", "sigma-zero")
+_ON_LOGITS = ("apgd-dlr", "apgd-t", "fab", "fab-t", "deepfool", "fmn", "pdpgd", "sigma-zero")
 """Those that compare classes, and have nothing to compare in an embedding."""
 
 

@@ -15,6 +15,7 @@ from withstand.attacks.inputs.deepfool import DeepFool
 from withstand.attacks.inputs.fmn import FMN
 from withstand.attacks.inputs.hop_skip_jump import HopSkipJump
 from withstand.attacks.inputs.nearest import EVERYWHERE, MinimalNorm
+from withstand.attacks.inputs.pdpgd import PDPGD
 from withstand.attacks.inputs.sigma_zero import SigmaZero
 from withstand.attacks.named import named, own_norm
 from withstand.attacks.objectives import EmbeddingDistance
@@ -29,6 +30,9 @@ ON_PLANES = [
     (FMN(Ball("l2"), steps=200, growth=0.02), 1.01),
     (FMN(Ball("l1"), steps=200, growth=0.02), 1.01),
     (FAB(Ball("l1"), steps=20), 1.01),
+    (PDPGD(Ball("linf"), steps=300), 1.2),
+    (PDPGD(Ball("l2"), steps=300), 1.2),
+    (PDPGD(Ball("l1"), steps=300), 1.2),
     (HopSkipJump(Ball("l2"), queries=3000), 1.15),
     (HopSkipJump(Ball("linf"), queries=3000), 1.15),
 ]
@@ -196,7 +200,15 @@ def test_fmn_is_the_papers_which_may_not_arrive_and_growth_helps() -> None:
 
 
 @pytest.mark.parametrize(
-    "attack", [DDN(steps=3), FMN(steps=3), FMN(Ball("l0", 2), steps=3), SigmaZero(steps=3), HopSkipJump(queries=60)]
+    "attack",
+    [
+        DDN(steps=3),
+        FMN(steps=3),
+        FMN(Ball("l0", 2), steps=3),
+        SigmaZero(steps=3),
+        HopSkipJump(queries=60),
+        *(PDPGD(Ball(norm), steps=3) for norm in PDPGD.norms),
+    ],
 )
 def test_flat_victim_gives_no_nan_and_no_success(attack: MinimalNorm) -> None:
     x, y = random_pictures()
@@ -205,7 +217,9 @@ def test_flat_victim_gives_no_nan_and_no_success(attack: MinimalNorm) -> None:
     assert torch.equal(found.success, y != 0)
 
 
-@pytest.mark.parametrize("attack", [DDN(steps=60), FMN(Ball("l2"), steps=60), SigmaZero(steps=60)])
+@pytest.mark.parametrize(
+    "attack", [DDN(steps=60), FMN(Ball("l2"), steps=60), SigmaZero(steps=60), PDPGD(Ball("l1"), steps=60)]
+)
 def test_a_wider_range_changes_nothing_but_units(attack: MinimalNorm) -> None:
     model, x, y = planes()
     x = x.clamp(-1, 1) / 2 + 0.5
@@ -219,7 +233,11 @@ def test_a_wider_range_changes_nothing_but_units(attack: MinimalNorm) -> None:
 def test_targeted_balls_reach_the_wanted_class() -> None:
     victim, x, y = digits()
     x, wanted = x[:10], (y[:10] + 1) % 10
-    for attack in (DDN(Ball("l2", targeted=True), steps=80), SigmaZero(Ball("l0", 5, targeted=True), steps=150)):
+    for attack in (
+        DDN(Ball("l2", targeted=True), steps=80),
+        SigmaZero(Ball("l0", 5, targeted=True), steps=150),
+        PDPGD(Ball("linf", targeted=True), steps=80),
+    ):
         found = attack.nearest(victim, x, wanted)
         assert found.success.all()
         assert torch.equal(victim.output(found.x).argmax(1), wanted)
@@ -248,7 +266,9 @@ def test_useless_settings_are_refused(make: object, message: str) -> None:
 def test_names_give_the_attacks() -> None:
     assert named("ddn", Ball("l2"), steps=7) == DDN(Ball("l2"), steps=7)
     assert named("hop-skip-jump", Ball(), steps=70) == HopSkipJump(Ball(), queries=70)
-    assert [own_norm(name) for name in ("ddn", "fmn", "sigma-zero", "hop-skip-jump")] == ["l2", "linf", "l0", "linf"]
+    assert [own_norm(name) for name in ("ddn", "fmn", "pdpgd", "sigma-zero", "hop-skip-jump")] == [
+        "l2", "linf", "linf", "l0", "linf",
+    ]  # fmt: skip
     assert FMN().everywhere().ball.eps == EVERYWHERE
 
 
@@ -273,3 +293,37 @@ def test_fmn_is_as_in_adv_lib(norm: str) -> None:
     both = broken & ours.success
     torch.testing.assert_close(ours.norm[both].float(), size[both], rtol=0.01, atol=1e-3)
     assert (broken != ours.success).sum() <= 2
+
+
+@pytest.mark.parametrize("norm", PDPGD.norms)
+def test_the_proximal_operator_is_a_minimum(norm: Norm) -> None:
+    generator = torch.Generator().manual_seed(0)
+    delta = torch.randn(6, 9, generator=generator, dtype=torch.float64)
+    shrink = torch.tensor([0.0, 0.1, 0.5, 1.0, 3.0, 50.0], dtype=torch.float64)
+    ball = Ball(norm)
+
+    def cost(z: Tensor) -> Tensor:
+        return (z - delta).square().sum(1) / 2 + shrink * ball.size(z)
+
+    found = PDPGD(ball)._proximal(delta, shrink)
+    assert torch.equal(found[0], delta[0])
+    assert not found[5].any()
+    for scale in (1e-3, 1e-1, 1.0):
+        for _ in range(50):
+            near = found + scale * torch.randn(6, 9, generator=generator, dtype=torch.float64)
+            assert (cost(near) >= cost(found) - 1e-12).all()
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("norm", PDPGD.norms)
+def test_pdpgd_is_as_in_adv_lib(norm: str) -> None:
+    pytest.importorskip("visdom")
+    module = pytest.importorskip("adv_lib.attacks.primal_dual_gradient_descent")
+    victim, x, y = digits()
+    x, y = x[:30], y[:30]
+    order = {"linf": float("inf"), "l2": 2, "l1": 1}[norm]
+    theirs = module.pdpgd(victim.model, x, y, norm=order, num_steps=100)
+    size = torch.linalg.vector_norm((theirs - x).flatten(1), order, dim=1)
+    ours = PDPGD(Ball(norm, 1), steps=100).nearest(victim, x, y)
+    assert torch.equal(victim.output(theirs).argmax(1) != y, ours.success)
+    torch.testing.assert_close(ours.norm.float(), size, rtol=0.02, atol=1e-3)
