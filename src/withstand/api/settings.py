@@ -23,7 +23,7 @@ class NamedAttack(Options):
 
     Args:
         attack: fgsm, bim, pgd, mi-fgsm, di-mi-fgsm, ti-mi-fgsm, apgd, apgd-dlr, apgd-t, fab, fab-t, square, deepfool,
-            ddn, fmn, sigma-zero, hop-skip-jump or noise; or one that was learnt: a run folder that gives it, or
+            ddn, fmn, pdpgd, sigma-zero, hop-skip-jump or noise; or one that was learnt: a run folder that gives it, or
             FILE.safetensors with its FILE.json
         norm: how the size of a change is measured; if not said Linf (linf), or what the attack takes; L0 counts entries
         eps: the largest change, in input units or as a share of the input range, as 8/255 or 5%; if not said 8/255, of

@@ -80,7 +80,7 @@ def test_defend_says_that_one_network_for_both_is_weak(
 
 def test_what_is_refused(runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     for words, message in (
-        (["--attacks", "pdg"], "did you mean 'pgd'"),
+        (["--attacks", "pgdd"], "did you mean 'pgd'"),
         (["--eps", "8"], "did you mean 8/255"),
         (["--rank", "60"], "rank must lie between 1 and the 50"),
         (["--classifier", "nowhere"], "no network"),

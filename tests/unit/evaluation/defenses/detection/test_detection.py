@@ -247,7 +247,7 @@ def test_what_is_refused() -> None:
     for settings, message in (
         ({"ball": Ball("linf", 0.0)}, "eps above 0"),
         ({"attacks": ()}, "at least one attack"),
-        ({"attacks": ("pdg",)}, "did you mean 'pgd'"),
+        ({"attacks": ("pdg",)}, "did you mean .*'pgd'"),
         ({"fpr": 0.0}, "fpr"),
         ({"samples": 0}, "samples"),
     ):
