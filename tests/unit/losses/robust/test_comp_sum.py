@@ -191,6 +191,8 @@ def test_module() -> None:
         lambda: CompSumLoss(reduction="median"),
         lambda: transform(2, 1, 2),
         lambda: consistency_bound(-1e-3, 1.0, 2),
+        lambda: smooth_adversarial(h, h, y, rho=0.0),
+        lambda: smooth_adversarial(h, h, y, rho=-0.5),
     ):
         with pytest.raises(ConfigError):
             wrong()
