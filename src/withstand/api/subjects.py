@@ -1,6 +1,6 @@
 """What is attacked, audited or certified: a network of the user's own as a victim, and the samples."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -9,7 +9,7 @@ from torch import nn
 from withstand.api.places import found
 from withstand.api.settings import Inputs
 from withstand.attacks.inputs.gradient import PGD
-from withstand.attacks.objectives import CrossEntropy, EmbeddingDistance
+from withstand.attacks.objectives import CrossEntropy, EmbeddingDistance, pick
 from withstand.attacks.single_passes import check_surrogate
 from withstand.core.batch import as_structured
 from withstand.core.devices.device import device_of_network, moved
@@ -17,7 +17,7 @@ from withstand.core.errors import ConfigError, DataError, nearest
 from withstand.core.random import as_draws
 from withstand.core.roles import Model, Source
 from withstand.core.threat import Ball
-from withstand.core.victims.victim import Victim
+from withstand.core.victims.victim import Outputs, Victim
 from withstand.data.derived.relabelled import numbered_as
 from withstand.data.derived.subset import labelled
 from withstand.data.load import Data, judged, splits
@@ -135,7 +135,6 @@ def surrogate_of(
     if strange := [name for name in classes if name not in own]:
         raise DataError(f"the surrogate {subject} does not know the class {strange[0]!r}: {nearest(strange[0], own)}")
     places = torch.tensor([own.index(name) for name in classes])
-    assert isinstance(victim.model, nn.Module)
     return victim.like(_InOrder(victim.model, places).eval())
 
 
@@ -144,14 +143,13 @@ class _InOrder(nn.Module):
 
     places: torch.Tensor
 
-    def __init__(self, network: nn.Module, places: torch.Tensor) -> None:
+    def __init__(self, network: nn.Module | Callable[[torch.Tensor], Outputs], places: torch.Tensor) -> None:
         super().__init__()
         self.network = network
         self.register_buffer("places", places)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.network(x)
-        return logits[:, self.places]
+        return pick(self.network(x), "logits")[:, self.places]
 
 
 def look(victim: Victim, test: Source, surrogate: Victim | None = None) -> None:

@@ -24,7 +24,7 @@ USES: dict[str, tuple[tuple[str, ...], str]] = {
     "tensorboard": (("train",), "--tensorboard: events beside the run's own log"),
     "text": (("train", "apply", "audit"), "language models, and encoders of text"),
     "timm": (
-        ("train", "audit", "attack", "certify"),
+        ("train", "audit", "attack", "certify", "defend"),
         "--model timm:NAME: any encoder of timm; timm:NAME as a classifier",
     ),
     "traffic": ((), "nothing when run: dpkt, with which tests compare our packet reader"),

@@ -66,9 +66,10 @@ def run_defend(
         fpr: share of clean inputs that may be rejected
     """
     from withstand.api.front import open_run
-    from withstand.api.subjects import UNIT
+    from withstand.api.subjects import UNIT, output_classes
     from withstand.core.devices.device import moved
     from withstand.core.threat import Ball
+    from withstand.data.derived.relabelled import numbered_as
     from withstand.evaluation.defenses.detection.detection import Detection
 
     ball = Ball(norm, UNIT.radius(eps, norm))
@@ -80,6 +81,9 @@ def run_defend(
     victim, guarded = _guarded(opened, classifier, data, train, allow)
     if guarded is not None:
         train, test = guarded.numbered(train), guarded.numbered(test)
+    else:
+        names = output_classes(classifier, victim)
+        train, test = numbered_as(train, names), numbered_as(test, names)
     method = (guide or opened).method
     with moved(opened.device, victim.model, method, None if guarded is None else guarded.method):
         if by is not None and (guide is None or "purifier" in method.products()):

@@ -186,9 +186,7 @@ class GraphAudit(Evaluator):
         model = as_module(subject)
         nodes, y = graphs.targets, batch.y
         features = self._features(model, graphs, nodes, y, batch.index, source.classes)
-        greedy = EdgeFlips(
-            self.flips, self.additions, self.hops, degrees=whole.of_degrees, directed=whole.directed
-        )  # fmt: skip
+        greedy = EdgeFlips(self.flips, self.additions, self.hops, degrees=whole.of_degrees, directed=whole.directed)
         flips = self._flips(greedy, model, graphs, nodes[: self.flipped], y[: self.flipped], batch.index)
         head, quick = f"{self.norm} {features.radii[-1]:.4g}", f"PGD-{self.steps}"
         headline = Headline(

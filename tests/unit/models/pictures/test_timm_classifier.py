@@ -10,7 +10,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 import withstand as ws
+from withstand.api.places import found
+from withstand.api.subjects import surrogate_of
 from withstand.core.errors import ConfigError, DataError
+from withstand.core.victims.victim import Victim
+from withstand.data.load import load
 from withstand.models.pictures.timm import TimmClassifier
 
 timm = pytest.importorskip("timm")
@@ -85,6 +89,30 @@ def test_folders_are_compared_by_name(tmp_path: Path, monkeypatch: pytest.Monkey
         assert finding.figures["clean accuracy"].value == right
     with pytest.raises(DataError, match=r"class 'stranger', which the classifier does not know"):
         ws.audit("timm:resnet18", folder(tmp_path / "other", (SORREL, "stranger")), size=32)
+
+
+def test_names_of_the_hub_go_to_timm_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, asked = timm.create_model, []
+
+    def told(name: str, **settings: object) -> nn.Module:
+        asked.append((name, settings))
+        return made("resnet18")
+
+    monkeypatch.setattr(timm, "create_model", told)
+    assert isinstance(found("timm:hf-hub:some/net"), TimmClassifier)
+    assert asked == [("hf-hub:some/net", {"pretrained": True})]
+
+
+def test_a_surrogate_that_says_its_classes_answers_in_the_victims_order(tmp_path: Path) -> None:
+    def named(x: Tensor) -> dict[str, Tensor]:
+        return {"logits": torch.arange(3.0).expand(len(x), 3)}
+
+    named.classes = ("ant", "bird", "cat")  # type: ignore[attr-defined]
+    source = load(str(folder(tmp_path, ("bird", "cat"), 4)), size=4)
+    surrogate = surrogate_of(Victim(named), source, ("cat", "ant"))
+    assert surrogate.output(torch.rand(2, 3, 4, 4)).tolist() == [[2.0, 0.0]] * 2
+    with pytest.raises(DataError, match="does not know the class 'dog'"):
+        surrogate_of(Victim(named), source, ("cat", "dog"))
 
 
 def test_a_network_of_ones_own_may_say_its_classes(tmp_path: Path) -> None:

@@ -69,6 +69,33 @@ def test_defend_guards_another_runs_classifier(runs: tuple[Path, Path], capsys: 
     assert "Detection" in report
 
 
+def test_a_classifier_in_another_order_is_guarded_by_its_classes_names(
+    runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder, classifier = runs
+    (tmp_path / "turned.py").write_text(
+        f"""
+from torch import nn
+import withstand as ws
+
+class Turned(nn.Module):
+    def __init__(self):
+        super().__init__()
+        run = ws.open_run({str(classifier)!r})
+        self.network, self.classes = run.classifier(), run.classes[::-1]
+
+    def forward(self, x):
+        return self.network(x).flip(1)
+""",
+        encoding="utf-8",
+    )
+    clean = []
+    for place in (str(classifier), f"{tmp_path / 'turned.py'}:Turned"):
+        assert main(["defend", str(encoder), "--classifier", place, *QUICK, "--eps", "0.1", "--json"]) == 0
+        clean.append(json.loads(capsys.readouterr().out)["figures"]["clean accuracy"])
+    assert clean[0] == clean[1]
+
+
 def test_defend_says_that_one_network_for_both_is_weak(
     runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
